@@ -1,0 +1,1 @@
+"""Finding peers through a Grenache Grape."""

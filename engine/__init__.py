@@ -1,0 +1,1 @@
+"""The matching engine: commands in, events out, the same on every peer."""

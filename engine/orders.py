@@ -1,0 +1,284 @@
+"""The vocabulary of the market: commands in, events out.
+
+Owns the types, enumerations and field meanings that every part of the project speaks, on every wire.
+Must never hold behaviour: what a command does is in `book` and `exchange`.
+
+Units: price in ticks, quantity in lots, time in milliseconds since the Unix epoch, all integers.
+An id is a positive integer below 2**53, given by whoever feeds the engine, never used twice. The
+id of a `Submit` is the id of its order.
+"""
+
+from enum import IntEnum
+
+import msgspec
+
+
+class Side(IntEnum):
+    BUY = 0
+    SELL = 1
+
+
+class OrderType(IntEnum):
+    LIMIT = 0
+    MARKET = 1
+    STOP = 2  # becomes a market order when the last trade reaches stop_price
+    STOP_LIMIT = 3  # becomes a limit order at price then
+
+
+class TimeInForce(IntEnum):
+    GTC = 0  # good till cancelled
+    IOC = 1  # immediate or cancel: what does not fill at once expires
+    FOK = 2  # fill or kill: fills whole at once, or expires whole
+    GTD = 3  # good till date: expires when the ordered clock reaches expire_ms
+
+
+class SelfTrade(IntEnum):
+    """What happens when an order would trade with one of the same account."""
+
+    NONE = 0  # it trades
+    CANCEL_RESTING = 1
+    CANCEL_INCOMING = 2
+    CANCEL_BOTH = 3
+    DECREMENT = 4  # both shrink by the smaller of the two, without a trade
+
+
+class Reason(IntEnum):
+    """Why a command was rejected. When several apply, the first in this order wins."""
+
+    UNKNOWN_MARKET = 1
+    INVALID_SIDE = 2
+    INVALID_TYPE = 3
+    INVALID_QUANTITY = 4
+    INVALID_PRICE = 5
+    INVALID_STOP_PRICE = 6
+    INVALID_DISPLAY = 7
+    INVALID_EXPIRY = 8
+    DUPLICATE_ID = 9
+    UNKNOWN_ORDER = 10
+    NOT_OWNER = 11
+    MARKET_HALTED = 12
+    MARKET_NOT_HALTED = 13
+    QUANTITY_TOO_SMALL = 14
+    QUANTITY_TOO_LARGE = 15
+    OUTSIDE_PRICE_BAND = 16
+    TOO_MANY_ORDERS = 17  # of this account
+    BOOK_FULL = 18
+    NOT_SMALLER = 19  # a reduce to what is open already, or more
+    WOULD_CROSS = 20  # post-only
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    pass
+
+
+class Submit(_Message, tag=0):
+    id: int
+    account: str
+    market: str
+    side: Side
+    quantity: int
+    price: int = 0  # of LIMIT and STOP_LIMIT
+    type: OrderType = OrderType.LIMIT
+    tif: TimeInForce = TimeInForce.GTC
+    post_only: bool = False
+    stop_price: int = 0  # of STOP and STOP_LIMIT
+    display: int = 0  # iceberg: how many lots are shown at a time; 0 shows all
+    self_trade: SelfTrade = SelfTrade.NONE
+    expire_ms: int = 0  # of GTD
+    client_id: str = ""  # the submitter's own name for the order; opaque to the engine
+
+
+class Cancel(_Message, tag=1):
+    id: int
+    account: str
+    order: int
+
+
+class CancelAll(_Message, tag=2):
+    """Cancel every open order of an account, in the order they were accepted."""
+
+    id: int
+    account: str
+    market: str = ""  # empty: all markets
+    side: Side | None = None
+
+
+class Reduce(_Message, tag=3):
+    """Make what is open of an order smaller; it keeps its place in the queue."""
+
+    id: int
+    account: str
+    order: int
+    quantity: int  # open afterwards, in lots
+
+
+class Replace(_Message, tag=4):
+    """Give an order a new price or open quantity. It keeps its id, always loses its place in the
+    queue, and may trade at once."""
+
+    id: int
+    account: str
+    order: int
+    price: int = 0  # 0 keeps it
+    quantity: int = 0  # open afterwards, in lots; 0 keeps it
+
+
+class Halt(_Message, tag=5):
+    id: int
+    account: str
+    market: str
+
+
+class Resume(_Message, tag=6):
+    id: int
+    account: str
+    market: str
+
+
+Command = Submit | Cancel | CancelAll | Reduce | Replace | Halt | Resume
+
+
+class Accepted(_Message, tag=0):
+    """An order entered the market. Trades, expiry or rest follow; what is left of a limit order
+    after the last trade of its command rests at `price`."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    quantity: int
+    price: int
+    type: OrderType
+    tif: TimeInForce
+    stop_price: int
+    display: int
+    expire_ms: int
+    client_id: str
+
+
+class Trade(_Message, tag=1):
+    """Two orders met, at the maker's price."""
+
+    market: str
+    side: Side  # the taker's: the aggressor's
+    price: int
+    quantity: int
+    maker: int
+    taker: int
+    maker_account: str
+    taker_account: str
+    maker_remaining: int  # open afterwards, hidden quantity included
+    taker_remaining: int
+
+
+class Reduced(_Message, tag=2):
+    """What is open of an order became smaller; it kept its place."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int
+
+
+class Replaced(_Message, tag=3):
+    """An order has a new price or quantity and went to the back of the queue; trades may follow."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int
+
+
+class Cancelled(_Message, tag=4):
+    """An order left the market on request or by self-trade prevention."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int  # what was open and is gone
+
+
+class Expired(_Message, tag=5):
+    """What a market, IOC or FOK order left unfilled, or a GTD order whose time came."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int
+
+
+class Rejected(_Message, tag=6):
+    """A command that changed nothing."""
+
+    id: int  # of the command
+    account: str
+    reason: Reason
+
+
+class Triggered(_Message, tag=7):
+    """A stop order became a market or limit order; trades may follow."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int
+
+
+class MarketState(_Message, tag=8):
+    market: str
+    halted: bool
+
+
+Event = (
+    Accepted
+    | Trade
+    | Reduced
+    | Replaced
+    | Cancelled
+    | Expired
+    | Rejected
+    | Triggered
+    | MarketState
+)
+
+
+class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What may be traded and within which limits. The same on every peer, byte for byte."""
+
+    symbol: str
+    tick: str  # decimal price of one tick, such as "0.01"
+    lot: str  # decimal quantity of one lot, such as "0.00000001"
+    quantity_min: int = 1
+    quantity_max: int = 10**15
+    price_max: int = 10**12
+    price_band_percent: int = 0  # around the last trade; 0: none
+    orders_per_account_max: int = 100_000  # open, stops included
+    orders_max: int = 1_000_000
+
+
+class OpenOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order in the market, for display."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    remaining: int
+    quantity: int  # as first accepted, or as last replaced
+    type: OrderType
+    tif: TimeInForce
+    stop_price: int
+    display: int
+    expire_ms: int
+    client_id: str

@@ -1,0 +1,1 @@
+"""A peer of the mesh: blocks, one order for all, the journal and the node."""

@@ -1,0 +1,220 @@
+"""What a local program and its node say to each other, over two local ZeroMQ sockets.
+
+Owns the messages; holds no behaviour. Both sockets speak msgpack of the structs below.
+
+Commands and queries: the program's DEALER to the node's ROUTER, two frames each way,
+`[request id, body]`; the request id is up to 16 bytes of the program's choice and comes back with
+every answer to it.
+
+    Execute  -> Queued once the commands are on disk, then Done one or more times until every one
+                of them has been ordered; or Refused, and then none was taken
+    GetState -> State
+    GetOrders -> Orders
+    GetMarkets -> Markets
+    Withdraw -> Withdrawn
+
+Feed: the program's SUB on the node's PUB, two frames, `[topic, body]`. Topics end in a zero byte, so
+that subscribing to one never gives another:
+
+    market/<symbol>\0    MarketUpdate
+    account/<account>\0  AccountUpdate
+    commit\0             Committed, after all other messages of the same turn
+    mesh\0               Mesh, twice a second and whenever the quorum comes or goes
+
+`seq` counts the messages of one topic since the node started: a gap is a loss, and the cure is
+GetState. Subscribe first, ask for the state second, drop updates whose seq the state already covers.
+"""
+
+import msgspec
+
+from engine.orders import Command, Event, Market, OpenOrder
+
+Level = tuple[int, int, int]  # price in ticks, shown quantity in lots (0: level gone), orders
+
+
+class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One trade as published. `number` counts a market's trades from 1, the same on every peer."""
+
+    number: int
+    time_ms: int
+    price: int
+    quantity: int
+    side: int  # the taker's: 0 bought, 1 sold
+    maker: int
+    taker: int
+
+
+class Execute(msgspec.Struct, frozen=True, tag="execute"):
+    """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX."""
+
+    commands: list[Command]
+
+
+class GetState(msgspec.Struct, frozen=True, tag="get_state"):
+    market: str
+    depth: int = 1000  # levels a side
+
+
+class GetOrders(msgspec.Struct, frozen=True, tag="get_orders"):
+    account: str
+
+
+class GetMarkets(msgspec.Struct, frozen=True, tag="get_markets"):
+    pass
+
+
+class Withdraw(msgspec.Struct, frozen=True, tag="withdraw"):
+    """Take back commands that are in no published block yet."""
+
+    account: str
+    ids: list[int]
+
+
+Request = Execute | GetState | GetOrders | GetMarkets | Withdraw
+
+
+class Queued(msgspec.Struct, frozen=True, tag="queued"):
+    """The commands are durable here and will be ordered; `ids` in the order they came."""
+
+    ids: list[int]
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    id: int  # of the command
+    events: list[Event]
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """Final: these commands have been ordered and applied."""
+
+    commit: int
+    time_ms: int
+    results: list[Result]
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `unknown`."""
+
+    code: str
+    reason: str
+
+
+class State(msgspec.Struct, frozen=True, tag="state"):
+    """One market's book between two commits, best levels first."""
+
+    market: str
+    seq: int  # of the last MarketUpdate it covers
+    commit: int
+    time_ms: int
+    digest: bytes
+    bids: list[Level]
+    asks: list[Level]
+    trades: list[TradeView]  # newest first, at most TRADES_KEPT
+
+
+class Orders(msgspec.Struct, frozen=True, tag="orders"):
+    account: str
+    seq: int  # of the last AccountUpdate it covers
+    open: list[OpenOrder]
+    pending: list[tuple[int, Command]]  # accepted here, not ordered yet: id, command
+
+
+class Markets(msgspec.Struct, frozen=True, tag="markets"):
+    peer: str
+    mesh: str
+    markets: list[Market]
+
+
+class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
+    """Those taken back; the others of the request are in a block already, or unknown."""
+
+    ids: list[int]
+
+
+Reply = Queued | Done | Refused | State | Orders | Markets | Withdrawn
+
+
+class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
+    """Levels that changed, with their new quantities, and trades, oldest first."""
+
+    market: str
+    seq: int
+    commit: int
+    time_ms: int
+    bids: list[Level]
+    asks: list[Level]
+    trades: list[TradeView]
+
+
+class AccountUpdate(msgspec.Struct, frozen=True, tag="account"):
+    account: str
+    seq: int
+    commit: int
+    time_ms: int
+    events: list[Event]
+
+
+class Committed(msgspec.Struct, frozen=True, tag="committed"):
+    """All updates up to `commit` have been published; `digest` is the engine's after it."""
+
+    seq: int
+    commit: int
+    round: int
+    time_ms: int
+    digest: bytes
+
+
+class MemberView(msgspec.Struct, frozen=True):
+    """One member of the mesh as this peer sees it."""
+
+    name: str
+    key: str  # hex Ed25519 public key
+    address: str  # host:port it was found at; empty when never found
+    alive: bool
+    round: int  # of its newest block here
+    commit: int  # it said it has applied
+    age_ms: int  # since it was last heard; -1: never
+    agrees: bool | None  # its audit digest equals ours for the same commit; None: not comparable
+
+
+class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
+    seq: int
+    peer: str  # this peer's name
+    mesh: str  # hex mesh id
+    mode: str  # crash or byzantine
+    members: list[MemberView]  # in the mesh file's order, this peer included
+    quorum_size: int
+    quorum: bool  # enough members alive, this one included
+    round: int
+    commit: int
+    digest: bytes
+    pending: int  # commands accepted here and not ordered yet
+    finality_ms: float  # median of this peer's recent commands, submit to applied; 0: none yet
+    halted: str  # why this peer stopped; empty while it runs
+    alarms: list[str]
+
+
+FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
+
+COMMANDS_PER_REQUEST_MAX = 1_000
+TRADES_KEPT = 200
+
+
+def topic(kind: str, name: str = "") -> bytes:
+    r"""The feed topic of `kind`: `topic("market", "BTC-USD")` is `b"market/BTC-USD\0"`."""
+    return f"{kind}/{name}\0".encode() if name else f"{kind}\0".encode()
+
+
+def format_id(number: int) -> str:
+    """An id as people see it: the member that took the command and its count there, "2-17"."""
+    return f"{number % 256 + 1}-{number // 256}"
+
+
+def parse_id(text: str) -> int:
+    """The id `format_id` made `text` of; ValueError says what was expected."""
+    member, _, count = text.partition("-")
+    if not (member.isascii() and member.isdigit() and count.isascii() and count.isdigit()):
+        raise ValueError(f"an id looks like 2-17 (member, count), not {text!r:.40}")
+    if not (1 <= int(member[:4]) <= 256 and 1 <= int(count[:16]) < 2**45):
+        raise ValueError(f"an id is 1-256 and a count below 2**45, not {text!r:.40}")
+    return int(count) * 256 + int(member) - 1

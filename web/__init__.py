@@ -1,0 +1,1 @@
+"""One peer's book in the browser and over HTTP."""
