@@ -22,7 +22,7 @@ that subscribing to one never gives another:
     mesh\0               Mesh, twice a second and whenever the quorum comes or goes
 
 `seq` counts the messages of one topic since the node started: a gap is a loss, and the cure is
-GetState. Subscribe first, ask for the state second, drop updates whose seq the state already covers.
+GetState. Subscribe first, ask for the state second, drop updates whose seq the state covers.
 """
 
 import msgspec

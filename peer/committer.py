@@ -1,0 +1,268 @@
+"""From the graph to one order: which leaders commit, and what each of them brings along.
+
+Owns the commit rule, the schedule of leaders and the order inside a commit. Reads the graph, never
+writes it but to forget what is settled; must never see a clock, a socket or a payload's meaning.
+
+Deciding is a pure function of the graph and the schedule: the same graph gives the same answer,
+however often and in whatever steps it is asked. `docs/ordering.md` argues why it is safe.
+"""
+
+from enum import Enum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from peer.block import Block, Ref
+from peer.committee import Committee, Mode
+from peer.dag import Dag
+
+COMMITS_PER_SCHEDULE = 10
+PUNCTUAL_ROUNDS = 3  # an author this close behind a commit's leader counts as present in it
+GARBAGE_ROUNDS = 60  # byzantine: what is so far below a commit's leader and not committed never is
+KEPT_ROUNDS = 100  # crash: so many committed rounds stay in memory for those a little behind
+WINDOW_ROUNDS = 64
+
+
+class Skipped(Enum):
+    SKIPPED = "skipped"
+
+
+SKIPPED = Skipped.SKIPPED
+Decision = Block | Skipped | None  # the committed leader, none for this round, or not known yet
+
+
+class Commit(NamedTuple):
+    """The `number`-th step of the one order, counted from 1: blocks to apply in this order."""
+
+    number: int
+    leader: Ref
+    time_ms: int
+    blocks: tuple[Block, ...]
+
+
+class Schedule(NamedTuple):
+    """Who may lead, until COMMITS_PER_SCHEDULE commits were made under it."""
+
+    number: int
+    eligible: tuple[int, ...]
+
+    def leader(self, round_: int) -> int:
+        """By a hash: a plain rotation lets a dead member and an unlucky beat block for ever."""
+        seed = round_.to_bytes(8, "big") + self.number.to_bytes(8, "big")
+        draw = int.from_bytes(blake2b(seed, digest_size=8).digest(), "big")
+        return self.eligible[draw % len(self.eligible)]
+
+
+class Committer:
+    def __init__(self, committee: Committee, dag: Dag) -> None:
+        self.committee = committee
+        self.dag = dag
+        self.next_round = 1  # the first slot not decided yet
+        self.commits = 0
+        self.time_ms = committee.created_ms
+        self.schedule = Schedule(0, tuple(range(committee.size)))
+        self.watermark = [0] * committee.size  # newest committed round of each author
+        self.uncommitted_payloads: dict[bytes, Block] = {}
+        self.lost: list[Block] = []  # byzantine: fell below the garbage line uncommitted
+        self._committed: set[bytes] = {ref.ref.digest for ref in dag.blocks.values()}
+        self._presence = [0] * committee.size
+        self._floor = -1  # byzantine: the garbage line
+        self._settled_round = 0
+
+    def note(self, block: Block) -> None:
+        """A block was accepted: remember it while its commands wait for a commit."""
+        if block.payload and block.round > self._floor:
+            self.uncommitted_payloads[block.ref.digest] = block
+
+    def wants(self, ref: Ref) -> bool:
+        """Whether a block is still to be committed."""
+        return not self._is_committed(ref)
+
+    def leader(self, round_: int) -> int:
+        return self.schedule.leader(round_)
+
+    def advance(self) -> list[Commit]:
+        """Every commit the graph now decides, in order."""
+        commits: list[Commit] = []
+        while (leader := self._next_leader()) is not None:
+            commits.append(self._commit(leader))
+        return commits
+
+    def _next_leader(self) -> Block | None:
+        """The first undecided slot that commits, passing over the skipped ones before it. One at
+        a time: a commit may end the schedule, and then later slots have other leaders."""
+        top = self.dag.highest_round - 1
+        window = WINDOW_ROUNDS
+        while self.next_round <= top:
+            end = min(top, self.next_round + window)
+            for decision in self.decide(self.next_round, end):
+                if decision is None:
+                    break
+                self.next_round += 1
+                window = WINDOW_ROUNDS
+                if decision is not SKIPPED:
+                    return decision
+            else:
+                continue
+            if end == top:
+                return None
+            window *= 2
+        return None
+
+    def decide(self, first: int, last: int) -> list[Decision]:
+        """What the graph says of the slots `first` to `last`, knowing nothing above `last`."""
+        decisions: list[Decision] = [None] * (last - first + 1)
+        for round_ in range(last, first - 1, -1):
+            decision = self._direct(round_)
+            if decision is None:
+                anchor = self._anchor(decisions[round_ - first + self.committee.wave :])
+                if anchor is not None:
+                    decision = self._indirect(round_, anchor)
+            decisions[round_ - first] = decision
+        return decisions
+
+    @staticmethod
+    def _anchor(later: list[Decision]) -> Block | None:
+        """The first slot that is not skipped; if that one is undecided there is no anchor yet."""
+        for decision in later:
+            if decision is not SKIPPED:
+                return decision
+        return None
+
+    def _direct(self, round_: int) -> Decision:
+        leader = self.leader(round_)
+        voters = self.dag.at(round_ + 1)
+        blames = sum(any(not self._refers(b, round_, leader) for b in v) for v in voters.values())
+        if blames >= self.committee.skip:
+            return SKIPPED
+        for block in self.dag.slot(round_, leader):
+            if self._support(block) >= self.committee.quorum:
+                return block
+        return None
+
+    @staticmethod
+    def _refers(block: Block, round_: int, author: int) -> bool:
+        return block.parent(round_, author) is not None
+
+    def _support(self, leader: Block) -> int:
+        """How many authors vote for a leader or, in byzantine mode, certify it."""
+        if self.committee.mode is Mode.CRASH:
+            authors = self.dag.at(leader.round + 1).values()
+            return sum(any(self._votes(b, leader) for b in blocks) for blocks in authors)
+        authors = self.dag.at(leader.round + 2).values()
+        return sum(any(self._certifies(b, leader) for b in blocks) for blocks in authors)
+
+    @staticmethod
+    def _votes(block: Block, leader: Block) -> bool:
+        return block.parent(leader.round, leader.author) == leader.ref
+
+    def _certifies(self, block: Block, leader: Block) -> bool:
+        """A quorum of the block's parents vote for the leader; at most one parent an author."""
+        votes = 0
+        for ref in block.parents:
+            if ref.round == leader.round + 1:
+                votes += self._votes(self.dag.blocks[ref.digest], leader)
+        return votes >= self.committee.quorum
+
+    def _indirect(self, round_: int, anchor: Block) -> Decision:
+        """What the anchor's history says of a slot the graph does not decide directly."""
+        candidates = self.dag.slot(round_, self.leader(round_))
+        history = self.dag.history(anchor, round_ + 1)
+        for leader in candidates:
+            if self.committee.mode is Mode.CRASH:
+                votes = sum(b.round == round_ + 1 and self._votes(b, leader) for b in history)
+                if votes >= self.committee.shared:
+                    return leader
+            elif any(b.round == round_ + 2 and self._certifies(b, leader) for b in history):
+                return leader
+        return SKIPPED
+
+    def _commit(self, leader: Block) -> Commit:
+        self.commits += 1
+        self.time_ms = max(self.time_ms, self._time(leader))
+        blocks = self._linearise(leader)
+        for block in blocks:
+            self._committed.add(block.ref.digest)
+            self.uncommitted_payloads.pop(block.ref.digest, None)
+            self.watermark[block.author] = max(self.watermark[block.author], block.round)
+        self._count_presence(leader.round)
+        return Commit(self.commits, leader.ref, self.time_ms, blocks)
+
+    def _time(self, leader: Block) -> int:
+        """Byzantine: the lower median of the leader's parents of the round before, so that f liars
+        cannot move it beyond what honest members said."""
+        if self.committee.mode is Mode.CRASH:
+            return leader.time_ms
+        previous = (ref for ref in leader.parents if ref.round == leader.round - 1)
+        times = sorted(self.dag.blocks[ref.digest].time_ms for ref in previous)
+        return times[(len(times) - 1) // 2]
+
+    def _linearise(self, leader: Block) -> tuple[Block, ...]:
+        """The leader's not yet committed ancestors and itself: by round, and within a round by a
+        hash that no author can turn to its favour without choosing the leader's digest."""
+        if self.committee.mode is Mode.BYZANTINE:
+            self._raise_floor(leader.round - GARBAGE_ROUNDS)
+        found = [leader]
+        seen = {leader.ref.digest}
+        for block in found:
+            for ref in block.parents:
+                if ref.digest not in seen and not self._is_committed(ref):
+                    seen.add(ref.digest)
+                    found.append(self.dag.blocks[ref.digest])
+        salt = leader.ref.digest
+
+        def place(block: Block) -> tuple[int, bytes, bytes]:
+            draw = blake2b(salt + bytes([block.author]), digest_size=16).digest()
+            return block.round, draw, block.ref.digest
+
+        return tuple(sorted(found, key=place))
+
+    def _is_committed(self, ref: Ref) -> bool:
+        if self.committee.mode is Mode.CRASH:
+            return ref.round <= self.watermark[ref.author]
+        return ref.round <= self._floor or ref.digest in self._committed
+
+    def _raise_floor(self, floor: int) -> None:
+        self._floor = max(self._floor, floor)
+        for digest, block in list(self.uncommitted_payloads.items()):
+            if block.round <= self._floor:
+                self.lost.append(self.uncommitted_payloads.pop(digest))
+
+    def _count_presence(self, round_: int) -> None:
+        for author, newest in enumerate(self.watermark):
+            self._presence[author] += round_ - newest <= PUNCTUAL_ROUNDS
+        if self.commits % COMMITS_PER_SCHEDULE == 0:
+            self.schedule = Schedule(self.schedule.number + 1, self._eligible())
+            self._presence = [0] * self.committee.size
+
+    def _eligible(self) -> tuple[int, ...]:
+        """Those present in half of the schedule's commits, and never fewer than f + 1: then at
+        least one of them is not faulty."""
+        ranked = sorted(range(self.committee.size), key=lambda a: (-self._presence[a], a))
+        enough = sum(2 * count >= COMMITS_PER_SCHEDULE for count in self._presence)
+        return tuple(sorted(ranked[: max(enough, self.committee.faults + 1)]))
+
+    def settle(self) -> list[Block]:
+        """Let the graph forget what nothing needs any more; what it accepts by that."""
+        line = self.next_round - KEPT_ROUNDS
+        if line < self._settled_round + KEPT_ROUNDS // 2:
+            return []
+        self._settled_round = line
+        if self.committee.mode is Mode.CRASH:
+            floor = [min(newest, line) for newest in self.watermark]
+        else:
+            floor = [min(self._floor, line)] * self.committee.size
+        accepted = self.dag.settle(floor)
+        self._committed &= self.dag.blocks.keys()
+        return accepted
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.dag.check()
+        assert len(self.schedule.eligible) >= self.committee.faults + 1
+        assert self.next_round >= 1
+        for digest in self.uncommitted_payloads:
+            assert digest not in self._committed
+        if self.committee.mode is Mode.CRASH:
+            for block in self.dag.blocks.values():
+                done = block.round <= self.watermark[block.author]
+                assert done == (block.ref.digest in self._committed), block

@@ -1,0 +1,313 @@
+"""One peer's part in the protocol, without I/O.
+
+Owns when to propose and what to refer to, what to ask others for, and what has to happen with the
+outcome, in which order. Bytes and time come in as arguments, effects go out as a `Ready`. Must
+never open a socket, read a clock, draw a random number or look inside a payload.
+
+`docs/ordering.md` describes the protocol.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from peer.block import NO_AUDIT, Audit, Block, Ref, make
+from peer.committee import Committee, Mode
+from peer.committer import Commit, Committer
+from peer.dag import Dag, Evidence
+
+CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
+LAGGING_ROUNDS = 3  # nobody waits for a leader this far behind
+REFS_PER_REQUEST_MAX = 256
+CLAIM_AGE_MS = 3_000
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All in milliseconds."""
+
+    leader_timeout_ms: int = 100  # how long a proposal waits for the leader of the round before
+    leader_timeout_max_ms: int = 2_000
+    fetch_delay_ms: int = 15  # a missing parent is usually on its way by another socket
+    fetch_retry_ms: int = 200
+    pull_timeout_ms: int = 1_000
+
+
+class Wanted(NamedTuple):
+    """Ask `member` for these blocks."""
+
+    member: int
+    refs: tuple[Ref, ...]
+
+
+class Pull(NamedTuple):
+    """Ask `member` for whatever it has above these rounds, by author, parents before children."""
+
+    member: int
+    above: tuple[int, ...]
+
+
+@dataclass
+class Ready:
+    """What the peer must do now, in the order of the fields: store, then send, then apply."""
+
+    persist: list[Block] = field(default_factory=list)
+    publish: list[Block] = field(default_factory=list)
+    requests: list[Wanted | Pull] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+    lost: list[Block] = field(default_factory=list)  # own blocks that will never be committed
+    evidence: list[Evidence] = field(default_factory=list)
+
+
+@dataclass
+class _Missing:
+    ref: Ref
+    next_ms: int
+    tries: int = 0
+
+
+@dataclass
+class _Claim:
+    """What a member last said it has."""
+
+    rounds: tuple[int, ...]
+    heard_ms: int
+
+
+class Consensus:
+    """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
+    the 64-byte signature of the bytes it is given."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        me: int | None,
+        sign: Callable[[bytes], bytes],
+        timing: Timing | None = None,
+    ) -> None:
+        self.committee = committee
+        self.me = me
+        self.timing = timing or Timing()
+        self.dag = Dag(committee)
+        self.committer = Committer(committee, self.dag)
+        self.halted = ""
+        self._sign = sign
+        self._ready = Ready()
+        self._quorum_seen: dict[int, int] = {0: 0}  # round -> when a quorum stood there
+        self._missing: dict[bytes, _Missing] = {}
+        self._claims: dict[int, _Claim] = {}
+        self._pull: tuple[int, int] | None = None  # member asked, until when
+        self._evidence_seen = 0
+
+    def restore(self, blocks: Sequence[Block], now_ms: int) -> Ready:
+        """Take back what the journal holds, parents before children, and return the commits it
+        decides. The newest own block is published again: it may never have left."""
+        for block in blocks:
+            self.receive(block, now_ms)
+        ready = self.ready()
+        own = self.own_newest
+        last = [own] if own is not None and own.round > 0 else []
+        return Ready(publish=last, commits=ready.commits, lost=ready.lost, evidence=ready.evidence)
+
+    @property
+    def own_newest(self) -> Block | None:
+        return None if self.me is None else self.dag.newest[self.me]
+
+    def receive(self, block: Block, now_ms: int) -> None:
+        """A block whose form and signature are valid came in, from whomever."""
+        self._accept(self.dag.add(block), now_ms)
+
+    def _accept(self, accepted: list[Block], now_ms: int) -> None:
+        if self.halted or not accepted:
+            return
+        for block in accepted:
+            self.committer.note(block)
+            if len(self.dag.at(block.round)) >= self.committee.quorum:
+                self._quorum_seen.setdefault(block.round, now_ms)
+        self._ready.persist += accepted
+        if self._equivocated():
+            return
+        self._ready.commits += self.committer.advance()
+        self._ready.lost += [b for b in self.committer.lost if b.author == self.me]
+        self.committer.lost.clear()
+        self._accept(self._settle(), now_ms)
+
+    def _settle(self) -> list[Block]:
+        released = self.committer.settle()
+        line = min(self.dag.quorum_round, self.committer.next_round) - 2 * CATCH_UP_ROUNDS
+        if len(self._quorum_seen) > 8 * CATCH_UP_ROUNDS:
+            self._quorum_seen = {r: t for r, t in self._quorum_seen.items() if r >= line}
+        return released
+
+    def _equivocated(self) -> bool:
+        """Report new evidence; whether this peer had to stop over it."""
+        new = self.dag.evidence[self._evidence_seen :]
+        self._evidence_seen += len(new)
+        self._ready.evidence += new
+        if new and self.committee.mode is Mode.CRASH:
+            first, second = new[0]
+            self.halted = (
+                f"member {first.author} signed two different blocks ({first!r}, {second!r}): "
+                "crash mode cannot go on safely"
+            )
+        return bool(self.halted)
+
+    def heartbeat(self) -> tuple[int, ...]:
+        """What this peer has: the highest round by author, to be sent to all now and then."""
+        return self.dag.highest
+
+    def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
+        """A heartbeat came. What the member has had since its last one, and its own newest block,
+        should be here by now: what is not was lost on the way."""
+        before = self._claims.get(member)
+        self._claims[member] = _Claim(rounds, now_ms)
+        overdue = list(before.rounds) if before else [0] * self.committee.size
+        overdue[member] = rounds[member]
+        if any(theirs > ours for theirs, ours in zip(overdue, self.dag.highest, strict=True)):
+            self._ask_above(member, now_ms)
+
+    def _ask_above(self, member: int, now_ms: int) -> None:
+        if self._pull is not None and now_ms < self._pull[1]:
+            return
+        self._pull = (member, now_ms + self.timing.pull_timeout_ms)
+        self._ready.requests.append(Pull(member, self.dag.highest))
+
+    def answered(self, member: int, now_ms: int) -> None:
+        """All blocks of an answer to a `Pull` have been received; ask on if there is more."""
+        if self._pull is None or self._pull[0] != member:
+            return
+        self._pull = None
+        claim = self._claims.get(member)
+        if claim and any(t > o for t, o in zip(claim.rounds, self.dag.highest, strict=True)):
+            self._ask_above(member, now_ms)
+
+    def proposal(self, now_ms: int, commands_wait: bool) -> int | None:
+        """The round this peer should propose a block for now, if any."""
+        own = self.own_newest
+        if own is None or self.halted or self._far_behind(now_ms):
+            return None
+        top = self.dag.quorum_round
+        round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
+        if round_ > top + 1 or not self._wanted(round_, commands_wait):
+            return None
+        return round_ if round_ <= top or self._leader_wait_ms(round_ - 1, now_ms) <= 0 else None
+
+    def _wanted(self, round_: int, commands_wait: bool) -> bool:
+        """An idle mesh is silent: a round is for commands, own or known ones, or to finish what
+        anyone started. Without the last a peer that used up its round could wait for ever."""
+        return (
+            commands_wait
+            or bool(self.committer.uncommitted_payloads)
+            or self.dag.highest_round >= round_
+        )
+
+    def _leader_wait_ms(self, round_: int, now_ms: int) -> int:
+        """How much longer to wait for the leader of a round at which a quorum stands."""
+        leader = self.committer.leader(round_)
+        if self.dag.slot(round_, leader) or leader == self.me:
+            return 0
+        if self.dag.newest[leader].round < round_ - LAGGING_ROUNDS:
+            return 0
+        return self._quorum_seen.get(round_, now_ms) + self._leader_timeout_ms() - now_ms
+
+    def _leader_timeout_ms(self) -> int:
+        """Longer while nothing gets decided: then the mesh is slower than we thought."""
+        tail = self.dag.highest_round - self.committer.next_round
+        grown: int = self.timing.leader_timeout_ms << min(max(tail // 8, 0), 10)
+        return min(grown, self.timing.leader_timeout_max_ms)
+
+    def _far_behind(self, now_ms: int) -> bool:
+        """Whether at least one honest member is known to be so far ahead that proposing now would
+        only add old rounds: then catch up first."""
+        ahead = self.dag.quorum_round + CATCH_UP_ROUNDS
+        fresh = [
+            claim.rounds[member]
+            for member, claim in self._claims.items()
+            if now_ms - claim.heard_ms < CLAIM_AGE_MS
+        ]
+        return sum(round_ > ahead for round_ in fresh) > self.committee.faults
+
+    def propose(self, round_: int, payload: bytes, now_ms: int, audit: Audit = NO_AUDIT) -> Block:
+        """Make the own block for a round `proposal` named."""
+        own = self.own_newest
+        assert own is not None
+        assert self.me is not None
+        assert round_ > own.round
+        time_ms = max(now_ms, own.time_ms)
+        block = make(
+            self.committee,
+            round_,
+            self.me,
+            self._parents(own, round_),
+            payload,
+            time_ms,
+            audit,
+            self._sign,
+        )
+        self._ready.publish.append(block)
+        self.receive(block, now_ms)
+        return block
+
+    def _parents(self, own: Block, round_: int) -> tuple[Ref, ...]:
+        """The own last block, and of every other author the newest below `round_`: it if it stands
+        at the round before, for the votes and the quorum, or if no commit covers it yet."""
+        parents = [own.ref]
+        for author in range(self.committee.size):
+            if author == self.me:
+                continue
+            if at := self.dag.slot(round_ - 1, author):
+                parents.append(at[0].ref)
+                continue
+            block = self.dag.newest_before(round_, author)
+            if block is not None and self.committer.wants(block.ref):
+                parents.append(block.ref)
+        return tuple(parents)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passed: ask for missing blocks whose time has come, each of another member than
+        before."""
+        missing = self.dag.missing
+        for digest in [d for d in self._missing if d not in missing]:
+            del self._missing[digest]
+        wanted: dict[int, list[Ref]] = {}
+        for digest, ref in missing.items():
+            entry = self._missing.get(digest)
+            if entry is None:
+                self._missing[digest] = _Missing(ref, now_ms + self.timing.fetch_delay_ms)
+            elif now_ms >= entry.next_ms:
+                refs = wanted.setdefault(self._helper(entry), [])
+                if len(refs) < REFS_PER_REQUEST_MAX:
+                    refs.append(ref)
+                    entry.tries += 1
+                    entry.next_ms = now_ms + self.timing.fetch_retry_ms
+        self._ready.requests += [Wanted(m, tuple(refs)) for m, refs in wanted.items()]
+
+    def _helper(self, entry: _Missing) -> int:
+        """The author first, it has its own blocks for sure; then the others in turn."""
+        others = [m for m in range(self.committee.size) if m != self.me]
+        start = others.index(entry.ref.author) if entry.ref.author in others else 0
+        return others[(start + entry.tries) % len(others)]
+
+    def next_tick_ms(self, now_ms: int) -> int | None:
+        """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
+        times = [entry.next_ms for entry in self._missing.values()]
+        if self.dag.missing.keys() - self._missing.keys():
+            times.append(now_ms)
+        own = self.own_newest
+        if own is not None and not self.halted and own.round <= self.dag.quorum_round:
+            wait = self._leader_wait_ms(self.dag.quorum_round, now_ms)
+            if wait > 0:
+                times.append(now_ms + wait)
+        return min(times, default=None)
+
+    def ready(self) -> Ready:
+        """What is to be done, once."""
+        ready, self._ready = self._ready, Ready()
+        return ready
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.committer.check()
+        own = self.own_newest
+        if own is not None and self.committee.mode is Mode.CRASH and not self.halted:
+            assert self.dag.slot(own.round, own.author) in ([own], [])
