@@ -13,8 +13,8 @@ every answer to it.
     GetMarkets -> Markets
     Withdraw -> Withdrawn
 
-Feed: the program's SUB on the node's PUB, two frames, `[topic, body]`. Topics end in a zero byte, so
-that subscribing to one never gives another:
+Feed: the program's SUB on the node's PUB, two frames, `[topic, body]`. Topics end in a zero byte,
+so that subscribing to one never gives another:
 
     market/<symbol>\0    MarketUpdate
     account/<account>\0  AccountUpdate

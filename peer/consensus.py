@@ -113,6 +113,10 @@ class Consensus:
     def own_newest(self) -> Block | None:
         return None if self.me is None else self.dag.newest[self.me]
 
+    def knows(self, ref: Ref) -> bool:
+        """Whether a block is here, accepted or waiting, so that it need not be verified again."""
+        return self.dag.has(ref) or ref.digest in self.dag.waiting
+
     def receive(self, block: Block, now_ms: int) -> None:
         """A block whose form and signature are valid came in, from whomever."""
         self._accept(self.dag.add(block), now_ms)
@@ -227,20 +231,27 @@ class Consensus:
         ]
         return sum(round_ > ahead for round_ in fresh) > self.committee.faults
 
-    def propose(self, round_: int, payload: bytes, now_ms: int, audit: Audit = NO_AUDIT) -> Block:
-        """Make the own block for a round `proposal` named."""
+    def propose(
+        self,
+        round_: int,
+        payload: bytes,
+        now_ms: int,
+        audit: Audit = NO_AUDIT,
+        time_ms: int | None = None,
+    ) -> Block:
+        """Make the own block for a round `proposal` named. `now_ms` drives the timers and may be a
+        monotonic clock; `time_ms` is what the block says, in ms since 1970."""
         own = self.own_newest
         assert own is not None
         assert self.me is not None
         assert round_ > own.round
-        time_ms = max(now_ms, own.time_ms)
         block = make(
             self.committee,
             round_,
             self.me,
             self._parents(own, round_),
             payload,
-            time_ms,
+            max(now_ms if time_ms is None else time_ms, own.time_ms),
             audit,
             self._sign,
         )

@@ -1,0 +1,86 @@
+"""The feed: what changed in the markets, told to the programs on this machine.
+
+Owns the messages of the feed but the mesh view, and the answers to questions about the book. Reads
+the replica, never changes it.
+"""
+
+from collections.abc import Iterable
+
+from engine.orders import Command, Event, Side, Trade
+from peer import api
+from peer.local import Local
+from peer.replica import Applied, Replica
+
+DEPTH_MAX = 1_000
+
+
+class Publisher:
+    def __init__(self, local: Local, replica: Replica) -> None:
+        self._local = local
+        self._replica = replica
+        self._account_events: dict[str, list[Event]] = {}
+        self.digest = replica.exchange.digest()
+
+    def add(self, applied: Applied) -> None:
+        """Collect the events of accounts somebody listens to."""
+        listening = self._local.subscribed
+        for events in (applied.timed, *applied.results):
+            for event in events:
+                for account in _accounts(event):
+                    if api.topic("account", account) in listening:
+                        self._account_events.setdefault(account, []).append(event)
+
+    def flush(self, round_: int) -> None:
+        """Publish what changed since the last time."""
+        replica = self._replica
+        for symbol in replica.trades:
+            self._publish_market(symbol)
+        for account, events in self._account_events.items():
+            seq = self._local.next_seq("account", account)
+            update = api.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
+            self._local.publish(update, "account", account)
+        self._account_events.clear()
+        self.digest = replica.exchange.digest()
+        seq = self._local.next_seq("commit")
+        done = api.Committed(seq, replica.commit, round_, replica.time_ms, self.digest)
+        self._local.publish(done, "commit")
+
+    def _publish_market(self, symbol: str) -> None:
+        replica = self._replica
+        changes = replica.exchange.changes(symbol)
+        trades = replica.take_new_trades(symbol)
+        if not changes and not trades:
+            return
+        sides: tuple[list[api.Level], list[api.Level]] = ([], [])
+        for side, price, quantity, orders in changes:
+            sides[side].append((price, quantity, orders))
+        seq = self._local.next_seq("market", symbol)
+        update = api.MarketUpdate(symbol, seq, replica.commit, replica.time_ms, *sides, trades)
+        self._local.publish(update, "market", symbol)
+
+    def state(self, symbol: str, depth: int) -> api.State | api.Refused:
+        """A market's book, at most DEPTH_MAX levels a side."""
+        replica = self._replica
+        if symbol not in replica.trades:
+            return api.Refused("unknown", f"no market {symbol!r:.40} here")
+        levels = min(max(depth, 1), DEPTH_MAX)
+        return api.State(
+            market=symbol,
+            seq=self._local.seq("market", symbol),
+            commit=replica.commit,
+            time_ms=replica.time_ms,
+            digest=self.digest,
+            bids=replica.exchange.depth(symbol, Side.BUY, levels),
+            asks=replica.exchange.depth(symbol, Side.SELL, levels),
+            trades=list(reversed(replica.trades[symbol])),
+        )
+
+    def orders(self, account: str, pending: list[tuple[int, Command]]) -> api.Orders:
+        seq = self._local.seq("account", account)
+        return api.Orders(account, seq, self._replica.exchange.open_orders(account), pending)
+
+
+def _accounts(event: Event) -> Iterable[str]:
+    if type(event) is Trade:
+        return {event.maker_account: 0, event.taker_account: 0}
+    return (event.account,) if hasattr(event, "account") else ()

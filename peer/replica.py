@@ -1,0 +1,148 @@
+"""The replicated state machine: commits in, the engine's events out.
+
+Owns the engine and everything else that follows from the one order of commands alone, so that it is
+the same on every peer: which command of an author comes next, trade numbers, the last trades.
+Must never know who submitted here, see a clock, or do I/O.
+
+A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
+and so on. A command is applied if and only if it is its author's next one: exactly once, in order.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from engine import Exchange
+from engine.orders import Command, Event, Market, Trade
+from peer.api import TRADES_KEPT, TradeView
+from peer.block import NO_AUDIT, Audit, Block
+from peer.committer import Commit
+
+AUDIT_EVERY = 64  # commits
+AUDITS_KEPT = 64
+COMMANDS_PER_BLOCK_MAX = 2_000
+MEMBERS_SPACE = 256  # ids are seq * MEMBERS_SPACE + member
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An author's commands, the first of them its `first`-th."""
+
+    first: int
+    commands: list[Command]
+
+
+_decoder = msgspec.msgpack.Decoder(Batch)
+
+
+def command_id(seq: int, member: int) -> int:
+    """The id of a member's `seq`-th command."""
+    return seq * MEMBERS_SPACE + member
+
+
+def seq_and_member(id_: int) -> tuple[int, int]:
+    """Which command of which member has this id."""
+    return divmod(id_, MEMBERS_SPACE)
+
+
+def encode_batch(first: int, commands: Sequence[bytes]) -> bytes:
+    """A payload of commands that are encoded already."""
+    return _encoder.encode((first, [msgspec.Raw(command) for command in commands]))
+
+
+def decode_batch(block: Block) -> Batch:
+    """The commands of a block; msgspec.DecodeError or ValueError where its author put others."""
+    batch = _decoder.decode(block.payload)
+    if not 1 <= len(batch.commands) <= COMMANDS_PER_BLOCK_MAX or batch.first < 1:
+        raise ValueError(f"1 to {COMMANDS_PER_BLOCK_MAX} commands from seq 1 up are expected")
+    for seq, command in enumerate(batch.commands, batch.first):
+        if command.id != command_id(seq, block.author):
+            raise ValueError(f"command {seq} of member {block.author} has id {command.id}")
+    return batch
+
+
+class Applied(NamedTuple):
+    """What one commit did."""
+
+    commit: Commit
+    ids: list[int]  # of the commands applied, in order
+    results: list[list[Event]]  # of each of them
+    timed: list[Event]  # what the clock did before the first of them
+
+
+class Replica:
+    def __init__(self, markets: Sequence[Market], members: int) -> None:
+        self.exchange = Exchange(markets)
+        self.expected = [1] * members  # each author's next command
+        self.commit = 0
+        self.time_ms = 0
+        self.audits: dict[int, bytes] = {}
+        self.trades: dict[str, deque[TradeView]] = {
+            market.symbol: deque(maxlen=TRADES_KEPT) for market in markets
+        }
+        self.trade_numbers = dict.fromkeys(self.trades, 0)
+        self._new_trades: dict[str, list[TradeView]] = {symbol: [] for symbol in self.trades}
+        self.invalid_payloads = 0
+
+    def apply(self, commit: Commit) -> Applied:
+        """Apply one commit, the one after the last."""
+        assert commit.number == self.commit + 1
+        self.commit = commit.number
+        self.time_ms = commit.time_ms
+        timed = self.exchange.advance(commit.time_ms)
+        commands = [command for block in commit.blocks for command in self._next_of(block)]
+        results = self.exchange.apply_batch(commands)
+        self._record_trades(event for events in (timed, *results) for event in events)
+        if commit.number % AUDIT_EVERY == 0:
+            self.audits[commit.number] = self.exchange.digest()
+            self.audits.pop(commit.number - AUDIT_EVERY * AUDITS_KEPT, None)
+        return Applied(commit, [command.id for command in commands], results, timed)
+
+    def _next_of(self, block: Block) -> list[Command]:
+        """The commands of a block that its author has not had applied yet."""
+        if not block.payload:
+            return []
+        try:
+            batch = decode_batch(block)
+        except (msgspec.DecodeError, ValueError, RecursionError):
+            self.invalid_payloads += 1
+            return []
+        done = self.expected[block.author] - batch.first
+        if not 0 <= done < len(batch.commands):
+            return []
+        self.expected[block.author] = batch.first + len(batch.commands)
+        return batch.commands[done:]
+
+    def _record_trades(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if type(event) is Trade:
+                number = self.trade_numbers[event.market] = self.trade_numbers[event.market] + 1
+                view = TradeView(
+                    number,
+                    self.time_ms,
+                    event.price,
+                    event.quantity,
+                    event.side,
+                    event.maker,
+                    event.taker,
+                )
+                self.trades[event.market].append(view)
+                self._new_trades[event.market].append(view)
+
+    def take_new_trades(self, symbol: str) -> list[TradeView]:
+        """The trades of a market since the last call, oldest first."""
+        new, self._new_trades[symbol] = self._new_trades[symbol], []
+        return new
+
+    def audit(self) -> Audit:
+        """The newest digest that can be compared with other peers'."""
+        number = self.commit - self.commit % AUDIT_EVERY
+        return Audit(number, self.audits[number]) if number else NO_AUDIT
+
+    def agrees(self, audit: Audit) -> bool | None:
+        """Whether somebody's digest equals ours for the same commit; None if we have none."""
+        ours = self.audits.get(audit.commit)
+        return None if ours is None else ours == audit.digest

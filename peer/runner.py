@@ -1,0 +1,157 @@
+"""One peer as a process: the node in the foreground, its web gateway beside it.
+
+Owns assembling a node from options, its discovery thread, its gateway process and its signals.
+"""
+
+import logging
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import zmq
+
+from discovery.grape import Address, Grape
+from discovery.roster import Event as DiscoveryEvent
+from discovery.roster import Joined
+from discovery.service import Discovery
+from peer import config as mesh_file
+from peer.config import MeshConfig
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.local import Endpoints, Local, endpoints
+from peer.mesh import Mesh
+from peer.node import Node, Wires
+
+KEY_FILE = "key"
+JOURNAL_FILE = "journal.db"
+DISCOVERED_MAX = 1_000
+GATEWAY_RESTART_S = 2.0
+GATEWAY_STOP_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Where a peer finds its files and others, and where it listens. Port 0 takes any free one."""
+
+    data: Path
+    mesh: Path
+    grapes: tuple[str, ...] = ()
+    static: tuple[str, ...] = ()  # members at known places: name=host:port
+    host: str = "127.0.0.1"
+    port: int = 0
+    fetch_port: int = 0
+    ui: str = ""  # host:port of the web gateway; empty: none
+    exit_with_parent: bool = False
+
+
+def keygen(data: Path) -> Identity:
+    """Make a new peer's data folder: its key and, born with it, its empty journal."""
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = Identity.create(data / KEY_FILE)
+    Journal.create(data / JOURNAL_FILE, identity.public)
+    return identity
+
+
+def run(options: Options) -> None:
+    """Run a peer until SIGTERM or SIGINT."""
+    config = mesh_file.load(options.mesh)
+    identity = Identity.load(options.data / KEY_FILE)
+    journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    poller = zmq.Poller()
+    where = endpoints(options.data)
+    mesh = Mesh(context, config, identity, poller, options.host, options.port, options.fetch_port)
+    wires = Wires(poller, mesh, Local(context, where, poller))
+    found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
+    node = Node(config, identity, journal, wires, found)
+    gateway = Gateway(options.ui, where) if options.ui else None
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: node.stop())
+    node.recover()
+    for event in _static(options.static, config):
+        found.put(event)
+    discovery = _discovery(options.grapes, config, node, found)
+    parent = os.getppid() if options.exit_with_parent else None
+    try:
+        node.run(lambda: _watch(node, gateway, parent))
+    finally:
+        if gateway is not None:
+            gateway.stop()
+        if discovery is not None:
+            discovery.stop()
+        journal.close()
+        context.destroy()
+    _log.info("stopped")
+
+
+def _watch(node: Node, gateway: "Gateway | None", parent: int | None) -> None:
+    """What the process looks after besides its node, now and then."""
+    if gateway is not None:
+        gateway.watch()
+    if parent is not None and os.getppid() != parent:
+        _log.warning("the process that started this peer is gone: stopping")
+        node.stop()
+
+
+def _discovery(
+    grapes: tuple[str, ...],
+    config: MeshConfig,
+    node: Node,
+    found: "queue.Queue[DiscoveryEvent]",
+) -> Discovery | None:
+    if not grapes:
+        return None
+    announce = None if node.me is None else (config.service(node.me), node.mesh.port)
+    watch = [config.service(number) for number in node.mesh.links]
+    if announce is None and not watch:
+        return None
+    discovery = Discovery(Grape(grapes), announce, watch, found.put_nowait, rng=random.Random())
+    discovery.start()
+    return discovery
+
+
+def _static(places: tuple[str, ...], config: MeshConfig) -> list[Joined]:
+    """Members at places that need no grape."""
+    services = {member.name: config.service(n) for n, member in enumerate(config.members)}
+    joined = []
+    for place in places:
+        name, _, address = place.partition("=")
+        host, _, port = address.rpartition(":")
+        if name not in services or not host or not port.isdigit():
+            raise mesh_file.ConfigError(f"expected NAME=HOST:PORT of a member, got {place!r:.100}")
+        joined.append(Joined(services[name], Address(host, int(port))))
+    return joined
+
+
+class Gateway:
+    """The web process beside the node; started again when it dies."""
+
+    def __init__(self, bind: str, where: Endpoints) -> None:
+        self._command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
+        self._command += ["--bind", bind]
+        self._process = subprocess.Popen(self._command)
+        self._started_s = time.monotonic()
+
+    def watch(self) -> None:
+        status = self._process.poll()
+        if status is None or time.monotonic() - self._started_s < GATEWAY_RESTART_S:
+            return
+        _log.error("the web gateway ended with status %d: starting it again", status)
+        self._process = subprocess.Popen(self._command)
+        self._started_s = time.monotonic()
+
+    def stop(self) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(GATEWAY_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
