@@ -34,6 +34,11 @@ class Identity:
         return self._key.sign(data).signature
 
     @classmethod
+    def ephemeral(cls) -> "Identity":
+        """A key for this process only."""
+        return cls(bytes(SigningKey.generate()))
+
+    @classmethod
     def create(cls, path: Path) -> "Identity":
         """Make a new key and its file, readable by its owner only; never over an existing one."""
         seed = bytes(SigningKey.generate())

@@ -1,0 +1,171 @@
+"""A real mesh for tests: peers as processes, found through real Grapes, on free ports."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from engine.orders import Command, Market, OrderType, Side, Submit, TimeInForce
+from peer import config as mesh_file
+from peer.api import Done, Execute, Queued, Refused, Result, State
+from peer.client import Client
+from peer.committee import Mode
+from peer.config import Member, MeshConfig
+from peer.local import endpoints
+from peer.runner import keygen
+
+T = TypeVar("T")
+MARKET = "BTC-USD"
+OTHER_MARKET = "ETH-USD"
+MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0.0001")]
+
+
+def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) -> T:
+    """What `ask` gives as soon as that is true; asks again and again until then."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if answer := ask():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+
+
+class RealPeer:
+    """One peer process, its log file and a client of it."""
+
+    def __init__(self, folder: Path, mesh: Path, grapes: Sequence[str], ui: bool) -> None:
+        self.folder = folder
+        self._log = folder / "log"
+        self._command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
+        self._command += ["--data", str(folder), "--mesh", str(mesh)]
+        for grape in grapes:
+            self._command += ["--grape", grape]
+        if ui:
+            self._command += ["--ui", "127.0.0.1:0"]
+        self.client = Client(endpoints(folder), timeout_s=30)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """kill -9, and its gateway ends with it or by `stop`."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+    def close(self) -> None:
+        self.stop()
+        self.client.close()
+
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def state(self, market: str = MARKET) -> State:
+        return self.client.state(market)
+
+
+class RealMesh:
+    """Use as a context; starts nothing before `start`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        grapes: Sequence[str],
+        size: int = 3,
+        mode: Mode = Mode.CRASH,
+        ui: bool = False,
+        observers: list[str] | Literal["any"] | None = None,
+    ) -> None:
+        names = [f"peer{number}" for number in range(1, size + 1)]
+        members = [Member(name, keygen(folder / name).public.hex()) for name in names]
+        now_ms = time.time_ns() // 1_000_000
+        self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
+        self.file = folder / "mesh.toml"
+        mesh_file.write(self.config, self.file)
+        self.peers = [RealPeer(folder / name, self.file, grapes, ui) for name in names]
+
+    def __enter__(self) -> "RealMesh":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self.peers:
+            peer.close()
+
+    def start(self) -> None:
+        for peer in self.peers:
+            peer.start()
+        self.wait_quorum(self.peers)
+
+    def wait_quorum(self, peers: Sequence[RealPeer]) -> None:
+        for peer in peers:
+            wait_for("quorum", lambda peer=peer: "quorum is here" in peer.log())
+
+    def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET) -> State:
+        """The state all have, once they are at the same commit; fails if they do not get there."""
+
+        def same() -> State | None:
+            states = [peer.state(market) for peer in peers or self.peers]
+            if len({state.commit for state in states}) > 1:
+                return None
+            first = states[0]
+            for state in states:
+                assert state.digest == first.digest, "books differ at the same commit"
+                assert (state.bids, state.asks) == (first.bids, first.asks)
+                assert state.trades == first.trades
+            return first
+
+        return wait_for("all peers at one commit", same)
+
+
+def order(account: str, side: Side, price: int, quantity: int, market: str = MARKET) -> Submit:
+    return Submit(0, account, market, side, quantity, price)
+
+
+def random_orders(rng: random.Random, account: str, count: int) -> list[Command]:
+    """Limit and market orders that cross often."""
+    orders: list[Command] = []
+    for _ in range(count):
+        side = rng.choice((Side.BUY, Side.SELL))
+        price, quantity = rng.randint(9_950, 10_050), rng.randint(1, 100)
+        if rng.random() < 0.1:
+            kind, tif = OrderType.MARKET, TimeInForce.IOC
+            orders.append(Submit(0, account, MARKET, side, quantity, 0, kind, tif))
+        else:
+            orders.append(order(account, side, price, quantity))
+    return orders
+
+
+def submit_at_once(
+    flows: Sequence[tuple[Client, Sequence[Command]]], per_request: int = 1, timeout_s: float = 60.0
+) -> list[list[Result]]:
+    """Send every flow through its client, all at the same time and without waiting; the results by
+    flow once all are final."""
+    results: list[list[Result]] = [[] for _ in flows]
+    for start in range(0, max(len(commands) for _, commands in flows), per_request):
+        for client, commands in flows:
+            if part := commands[start : start + per_request]:
+                client.send(Execute(list(part)))
+    deadline_s = time.monotonic() + timeout_s
+    for (client, commands), got in zip(flows, results, strict=True):
+        while len(got) < len(commands):
+            answer = client.receive(deadline_s - time.monotonic())
+            assert answer is not None, f"{len(got)} of {len(commands)} were final in time"
+            match answer[1]:
+                case Done(_, _, found):
+                    got += found
+                case Refused(code, reason):
+                    raise AssertionError(f"{code}: {reason}")
+                case Queued():
+                    pass
+    return results
