@@ -45,7 +45,11 @@ class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Execute(msgspec.Struct, frozen=True, tag="execute"):
-    """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX."""
+    """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX.
+
+    The `order` of a cancel, reduce or replace may be an earlier command of the same request, whose
+    id nobody knows yet: -1 is the request's first command, -2 its second, and so on.
+    """
 
     commands: list[Command]
 

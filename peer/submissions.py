@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from engine.orders import Cancel, Command, Event
+from engine.orders import Cancel, Command, Event, Reduce, Replace
 from peer.api import COMMANDS_PER_REQUEST_MAX, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
 from peer.local import Caller
@@ -85,9 +85,11 @@ class Submissions:
         if len(self._taken) + len(commands) > PENDING_MAX:
             text = f"{len(self._taken)} commands wait to be ordered already: try again later"
             return Refused("busy", text)
-        taken = []
+        taken: list[_Taken] = []
         for seq, command in enumerate(commands, self._next_seq):
-            named = msgspec.structs.replace(command, id=command_id(seq, self._me))
+            named = self._name(command, seq, len(taken))
+            if named is None:
+                return Refused("invalid", f"command {len(taken) + 1} refers to no earlier one")
             data = _encode(named)
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
@@ -99,6 +101,17 @@ class Submissions:
         self._queue.extend(range(first, self._next_seq))
         self._unacknowledged.append((caller, [entry.command.id for entry in taken]))
         return None
+
+    def _name(self, command: Command, seq: int, place: int) -> Command | None:
+        """The command at a place of its request with its id, and with the id of the order it
+        refers to by its place; None if that is not before it."""
+        id_ = command_id(seq, self._me)
+        if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
+            return msgspec.structs.replace(command, id=id_)
+        if -command.order > place:
+            return None
+        order = command_id(seq - place - command.order - 1, self._me)
+        return msgspec.structs.replace(command, id=id_, order=order)
 
     def next_payload(self) -> bytes:
         """The payload for the next block: the longest waiting commands that fit; maybe none."""
