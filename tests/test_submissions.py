@@ -1,0 +1,139 @@
+"""Commands from their arrival to their order, without a node around."""
+
+import msgspec
+import pytest
+
+from engine.orders import Cancel, Command, Event, Rejected, Side, Submit
+from peer.api import COMMANDS_PER_REQUEST_MAX, Refused
+from peer.block import PAYLOAD_BYTES_MAX
+from peer.local import Caller
+from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
+from peer.submissions import COMMAND_BYTES_MAX, PENDING_MAX, Submissions
+
+ME = 2
+ANN, BOB = Caller(b"ann", b"1"), Caller(b"bob", b"1")
+
+
+def order(account: str = "a", **changes: object) -> Submit:
+    return msgspec.structs.replace(Submit(0, account, "X", Side.BUY, 1, 1), **changes)
+
+
+def batch(payload: bytes) -> Batch:
+    return msgspec.msgpack.decode(payload, type=Batch)
+
+
+def test_commands_get_ids_and_leave_in_order() -> None:
+    taken = Submissions(ME)
+    assert taken.take(ANN, [order(), order()], 10) is None
+    assert taken.take(BOB, [order()], 20) is None
+    assert taken.acknowledge() == [
+        (ANN, [command_id(1, ME), command_id(2, ME)]),
+        (BOB, [command_id(3, ME)]),
+    ]
+    payload = batch(taken.next_payload())
+    assert payload.first == 1
+    assert [command.id for command in payload.commands] == [command_id(n, ME) for n in (1, 2, 3)]
+    assert not taken.waiting
+    assert taken.next_payload() == b""
+    assert taken.outstanding == 3
+
+
+def test_each_caller_gets_the_results_of_its_own() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 10)
+    taken.take(BOB, [order()], 20)
+    mine = [command_id(1, ME), command_id(2, ME)]
+    ids = [mine[0], command_id(1, ME + 1), mine[1]]
+    answers = taken.done(ids, [[], [], []])
+    assert {who: [r.id for r in results] for who, (results, _) in answers.items()} == {
+        ANN: [mine[0]],
+        BOB: [mine[1]],
+    }
+    assert taken.outstanding == 0
+
+
+def test_an_order_of_the_same_request_is_named_by_its_place() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    assert taken.take(ANN, [order(), order(), Cancel(0, "a", -2), Cancel(0, "a", -1)], 0) is None
+    *_, second, first = batch(taken.next_payload()).commands
+    assert second == Cancel(command_id(4, ME), "a", command_id(3, ME))
+    assert first == Cancel(command_id(5, ME), "a", command_id(2, ME))
+    refused = taken.take(ANN, [Cancel(0, "a", -1)], 0)
+    assert refused == Refused("invalid", "command 1 refers to no earlier one")
+
+
+def test_what_is_too_much_is_refused_whole() -> None:
+    taken = Submissions(ME)
+    assert taken.take(ANN, [], 0) is not None
+    assert taken.take(ANN, [order()] * (COMMANDS_PER_REQUEST_MAX + 1), 0) is not None
+    long = taken.take(ANN, [order(), order(client_id="x" * COMMAND_BYTES_MAX)], 0)
+    assert long is not None
+    assert "a command has at most 1024 bytes" in long.reason
+    assert taken.outstanding == 0
+    for _ in range(PENDING_MAX // COMMANDS_PER_REQUEST_MAX):
+        assert taken.take(ANN, [order()] * COMMANDS_PER_REQUEST_MAX, 0) is None
+    busy = taken.take(ANN, [order()], 0)
+    assert busy is not None
+    assert busy.code == "busy"
+    assert taken.outstanding == PENDING_MAX
+
+
+@pytest.mark.parametrize("size", [1, COMMAND_BYTES_MAX - 100])
+def test_payloads_stay_within_their_limits_and_lose_nothing(size: int) -> None:
+    taken = Submissions(ME)
+    for _ in range(5):
+        taken.take(ANN, [order(client_id="x" * size)] * COMMANDS_PER_REQUEST_MAX, 0)
+    commands: list[Command] = []
+    while payload := taken.next_payload():
+        assert len(payload) <= PAYLOAD_BYTES_MAX
+        part = batch(payload)
+        assert part.first == len(commands) + 1
+        assert len(part.commands) <= COMMANDS_PER_BLOCK_MAX
+        commands += part.commands
+    assert len(commands) == 5 * COMMANDS_PER_REQUEST_MAX
+
+
+def test_only_what_is_in_no_block_is_unsaved_after_it_was_saved_once() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    assert [seq for seq, _ in taken.unsaved] == [1]
+    taken.acknowledge()
+    assert taken.unsaved == []
+    taken.take(ANN, [order()], 0)
+    assert [seq for seq, _ in taken.unsaved] == [2]
+    taken.next_payload()
+    assert taken.unsaved == []
+    assert taken.first_waiting == 3
+
+
+def test_a_withdrawn_command_leaves_its_number_to_a_cancel_of_nothing() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    taken.next_payload()
+    taken.take(ANN, [order(), order("b")], 0)
+    ids = [command_id(n, ME) for n in (1, 2, 3)]
+    assert list(taken.withdraw("a", ids)) == [2]
+    assert batch(taken.next_payload()).commands == [
+        Cancel(ids[1], "a", 0),
+        order("b", id=ids[2]),
+    ]
+
+
+def test_a_restart_continues_where_the_journal_ends() -> None:
+    before = Submissions(ME)
+    before.take(ANN, [order()] * 3, 0)
+    blocks = [batch(before.next_payload())]
+    before.take(ANN, [order()] * 2, 0)
+    pending = before.unsaved
+
+    after = Submissions(ME)
+    after.restore(blocks, pending, expected=3)
+    assert after.outstanding == 3, "seq 3 in a block, 4 and 5 in none"
+    assert batch(after.next_payload()).first == 4
+    after.take(ANN, [order()], 0)
+    assert after.acknowledge() == [(ANN, [command_id(6, ME)])]
+    after.resend()
+    assert batch(after.next_payload()).first == 3
+    events: list[Event] = [Rejected(0, "", 0)]  # type: ignore[arg-type]
+    assert after.done([command_id(3, ME)], [events]) == {}, "nobody waits any more"
