@@ -133,5 +133,9 @@ class Client:
             self._feed.connect(self._where.feed)
         for topic in topics:
             self._feed.subscribe(topic)
-        while self._feed.poll(None if timeout_s is None else int(timeout_s * 1000)):
-            yield _messages.decode(self._feed.recv_multipart()[1])
+        return self._messages(self._feed, timeout_s)
+
+    @staticmethod
+    def _messages(feed: "zmq.Socket[bytes]", timeout_s: float | None) -> Iterator[api.FeedMessage]:
+        while feed.poll(None if timeout_s is None else int(timeout_s * 1000)):
+            yield _messages.decode(feed.recv_multipart()[1])

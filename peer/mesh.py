@@ -47,6 +47,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     rounds: tuple[int, ...]
     commit: int
     audit: Audit
+    latest: Audit
     time_ms: int
 
 

@@ -17,7 +17,7 @@ import zmq
 from discovery.roster import Event as DiscoveryEvent
 from discovery.roster import GrapesFound, GrapesLost, Joined, Left
 from peer import api
-from peer.block import SIGNATURE_BYTES, InvalidBlock, decode
+from peer.block import SIGNATURE_BYTES, Audit, InvalidBlock, decode
 from peer.config import MeshConfig
 from peer.consensus import Consensus, Ready, Timing
 from peer.identity import Identity, Verifier
@@ -82,6 +82,7 @@ class Node:
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
+        self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
         self._finality_ms: deque[float] = deque(maxlen=200)
         self._next_beat_ms = 0
         self._next_view_ms = 0
@@ -105,6 +106,7 @@ class Node:
             batches = [decode_batch(block) for block in own]
             expected = self.replica.expected[self.me]
             self.submissions.restore(batches, self.journal.pending(), expected)
+        self.publisher.skip()
         self.mesh.publish(ready.publish)
         self._note_problems(ready)
         _log.info(
@@ -187,10 +189,7 @@ class Node:
                 "runs somewhere else too. Rejoin under a new key"
             )
             return
-        if self.replica.agrees(block.audit) is False:
-            self._alarm(
-                f"{self._name(block.author)} has another state after commit {block.audit.commit}"
-            )
+        self._compare(block.author, block.audit)
         self.consensus.receive(block, now_ms)
 
     def _own_round(self) -> int:
@@ -199,13 +198,20 @@ class Node:
 
     def _hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
         self.consensus.hear(member, heartbeat.rounds, now_ms)
-        if self.replica.agrees(heartbeat.audit) is False:
-            self._alarm(
-                f"{self._name(member)} has another state after commit {heartbeat.audit.commit}"
-            )
+        self._compare(member, heartbeat.audit)
+        self._compare(member, heartbeat.latest)
         skew_ms = heartbeat.time_ms - _wall_ms()
         if abs(skew_ms) > CLOCK_SKEW_MS_MAX:
             self._alarm(f"the clock of {self._name(member)} is off by {skew_ms // 1000} s or more")
+
+    def _compare(self, member: int, audit: Audit) -> None:
+        """Self-audit: all peers have the same state after the same commit, or something is wrong
+        with one of them."""
+        agrees = self.replica.agrees(audit)
+        if agrees is not None:
+            self._agrees[member] = agrees
+        if agrees is False:
+            self._alarm(f"{self._name(member)} has another state after commit {audit.commit}")
 
     def _answer(self, asked: Asked) -> None:
         if asked.rounds is None:
@@ -336,6 +342,7 @@ class Node:
             self.consensus.heartbeat(),
             self.replica.commit,
             self.replica.audit(),
+            self.replica.latest(),
             _wall_ms(),
         )
 
@@ -354,7 +361,7 @@ class Node:
             quorum=self._had_quorum,
             round=self.consensus.dag.quorum_round,
             commit=self.replica.commit,
-            digest=self.publisher.digest,
+            digest=self.replica.latest().digest,
             pending=self.submissions.outstanding,
             finality_ms=statistics.median(self._finality_ms) if self._finality_ms else 0.0,
             halted=self._why(),
@@ -378,7 +385,7 @@ class Node:
             round_,
             heartbeat.commit if heartbeat else 0,
             now_ms - link.heard_ms if heartbeat else -1,
-            self.replica.agrees(heartbeat.audit) if heartbeat else None,
+            self._agrees.get(number),
         )
 
 

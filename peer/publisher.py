@@ -19,7 +19,12 @@ class Publisher:
         self._local = local
         self._replica = replica
         self._account_events: dict[str, list[Event]] = {}
-        self.digest = replica.exchange.digest()
+
+    def skip(self) -> None:
+        """What changed so far is no news: it was published before this start."""
+        for symbol in self._replica.trades:
+            self._replica.exchange.changes(symbol)
+            self._replica.take_new_trades(symbol)
 
     def add(self, applied: Applied) -> None:
         """Collect the events of accounts somebody listens to."""
@@ -40,9 +45,8 @@ class Publisher:
             update = api.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
             self._local.publish(update, "account", account)
         self._account_events.clear()
-        self.digest = replica.exchange.digest()
         seq = self._local.next_seq("commit")
-        done = api.Committed(seq, replica.commit, round_, replica.time_ms, self.digest)
+        done = api.Committed(seq, replica.commit, round_, replica.time_ms, replica.latest().digest)
         self._local.publish(done, "commit")
 
     def _publish_market(self, symbol: str) -> None:
@@ -69,7 +73,7 @@ class Publisher:
             seq=self._local.seq("market", symbol),
             commit=replica.commit,
             time_ms=replica.time_ms,
-            digest=self.digest,
+            digest=replica.latest().digest,
             bids=replica.exchange.depth(symbol, Side.BUY, levels),
             asks=replica.exchange.depth(symbol, Side.SELL, levels),
             trades=list(reversed(replica.trades[symbol])),

@@ -86,6 +86,7 @@ class Replica:
         self.trade_numbers = dict.fromkeys(self.trades, 0)
         self._new_trades: dict[str, list[TradeView]] = {symbol: [] for symbol in self.trades}
         self.invalid_payloads = 0
+        self._latest = Audit(0, self.exchange.digest())
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -138,11 +139,18 @@ class Replica:
         return new
 
     def audit(self) -> Audit:
-        """The newest digest that can be compared with other peers'."""
+        """The newest digest of a commit at which every peer takes one."""
         number = self.commit - self.commit % AUDIT_EVERY
         return Audit(number, self.audits[number]) if number else NO_AUDIT
 
+    def latest(self) -> Audit:
+        """The digest after the last commit."""
+        if self._latest.commit != self.commit:
+            self._latest = Audit(self.commit, self.exchange.digest())
+        return self._latest
+
     def agrees(self, audit: Audit) -> bool | None:
         """Whether somebody's digest equals ours for the same commit; None if we have none."""
-        ours = self.audits.get(audit.commit)
-        return None if ours is None else ours == audit.digest
+        latest = self._latest
+        ours = latest.digest if audit.commit == latest.commit else self.audits.get(audit.commit)
+        return None if ours is None or not audit.commit else ours == audit.digest

@@ -11,11 +11,12 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine.orders import Accepted, Side, Trade
-from peer.api import Done, Execute, Queued
+from peer.api import Done, Execute, MarketUpdate, Queued, topic
 from peer.client import NodeRefused
 from peer.committee import Mode
 from peer.runner import keygen
 from tests.real_mesh import (
+    MARKET,
     OTHER_MARKET,
     RealMesh,
     RealPeer,
@@ -97,6 +98,22 @@ def test_acknowledged_orders_survive_kill_9_of_all_peers(mesh: RealMesh) -> None
         (1_000 + n, 1, 1) for n in range(50)
     ]
     assert after.trades == before.trades
+
+
+def test_what_was_before_a_restart_is_no_news_after_it(mesh: RealMesh) -> None:
+    peer = mesh.peers[0]
+    peer.client.execute([order("a", Side.SELL, 100, 5), order("b", Side.BUY, 100, 2)])
+    mesh.agreed()
+    peer.kill()
+    peer.start()
+    mesh.wait_quorum([peer])
+    feed = peer.client.feed(topic("market", MARKET), timeout_s=5)
+    wait_for("the subscription", lambda: peer.client.state(MARKET))
+    peer.client.execute([order("b", Side.BUY, 100, 1)])
+    update = next(feed)
+    assert isinstance(update, MarketUpdate)
+    assert [(trade.number, trade.quantity) for trade in update.trades] == [(2, 1)]
+    assert (update.bids, update.asks) == ([], [(100, 2, 1)])
 
 
 def test_only_commands_in_no_block_can_be_withdrawn(mesh: RealMesh) -> None:
