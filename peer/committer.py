@@ -18,7 +18,8 @@ from peer.dag import Dag
 COMMITS_PER_SCHEDULE = 10
 PUNCTUAL_ROUNDS = 3  # an author this close behind a commit's leader counts as present in it
 GARBAGE_ROUNDS = 60  # byzantine: what is so far below a commit's leader and not committed never is
-KEPT_ROUNDS = 100  # crash: so many committed rounds stay in memory for those a little behind
+KEPT_ROUNDS = 100  # so many committed rounds are kept for those a little behind
+BOUNDARY_EVERY = 64  # commits
 WINDOW_ROUNDS = 64
 
 
@@ -28,15 +29,6 @@ class Skipped(Enum):
 
 SKIPPED = Skipped.SKIPPED
 Decision = Block | Skipped | None  # the committed leader, none for this round, or not known yet
-
-
-class Commit(NamedTuple):
-    """The `number`-th step of the one order, counted from 1: blocks to apply in this order."""
-
-    number: int
-    leader: Ref
-    time_ms: int
-    blocks: tuple[Block, ...]
 
 
 class Schedule(NamedTuple):
@@ -52,25 +44,71 @@ class Schedule(NamedTuple):
         return self.eligible[draw % len(self.eligible)]
 
 
+class Boundary(NamedTuple):
+    """All that the commit rule remembers at the end of a commit, after any change of schedule: the
+    same on every peer. With the blocks above `line` one can go on from here."""
+
+    commit: int
+    next_round: int
+    time_ms: int
+    schedule: Schedule
+    presence: tuple[int, ...]
+    heads: tuple[Ref, ...]  # the newest committed block of each author
+    committed: tuple[bytes, ...]  # byzantine: digests of the committed blocks above the line
+
+    @property
+    def line(self) -> int:
+        """What is committed at or below this round is not needed any more."""
+        return _line(self.next_round)
+
+
+def _line(next_round: int) -> int:
+    return next_round - 1 - KEPT_ROUNDS
+
+
+class Commit(NamedTuple):
+    """The `number`-th step of the one order, counted from 1: blocks to apply in this order."""
+
+    number: int
+    leader: Ref
+    time_ms: int
+    blocks: tuple[Block, ...]
+    boundary: Boundary | None  # every BOUNDARY_EVERY commits
+
+
 class Committer:
-    def __init__(self, committee: Committee, dag: Dag) -> None:
+    def __init__(self, committee: Committee, dag: Dag, boundary: Boundary | None = None) -> None:
         self.committee = committee
         self.dag = dag
         self.next_round = 1  # the first slot not decided yet
         self.commits = 0
         self.time_ms = committee.created_ms
         self.schedule = Schedule(0, tuple(range(committee.size)))
-        self.watermark = [0] * committee.size  # newest committed round of each author
+        self.heads = [block.ref for block in dag.newest]  # newest committed block of each author
         self.uncommitted_payloads: dict[bytes, Block] = {}
         self.lost: list[Block] = []  # byzantine: fell below the garbage line uncommitted
         self._committed: set[bytes] = {ref.ref.digest for ref in dag.blocks.values()}
         self._presence = [0] * committee.size
         self._floor = -1  # byzantine: the garbage line
         self._settled_round = 0
+        if boundary is not None:
+            self._go_on(boundary)
+
+    def _go_on(self, boundary: Boundary) -> None:
+        self.next_round = boundary.next_round
+        self.commits = boundary.commit
+        self.time_ms = boundary.time_ms
+        self.schedule = boundary.schedule
+        self.heads = list(boundary.heads)
+        self._committed = set(boundary.committed)
+        self._presence = list(boundary.presence)
+        self._settled_round = boundary.line
+        if self.committee.mode is Mode.BYZANTINE:
+            self._floor = max(self.next_round - 1 - GARBAGE_ROUNDS, -1)
 
     def note(self, block: Block) -> None:
         """A block was accepted: remember it while its commands wait for a commit."""
-        if block.payload and block.round > self._floor:
+        if block.payload and block.round > self._floor and not self._is_committed(block.ref):
             self.uncommitted_payloads[block.ref.digest] = block
 
     def wants(self, ref: Ref) -> bool:
@@ -181,11 +219,33 @@ class Committer:
         self.time_ms = max(self.time_ms, self._time(leader))
         blocks = self._linearise(leader)
         for block in blocks:
-            self._committed.add(block.ref.digest)
+            if self.committee.mode is Mode.BYZANTINE:
+                self._committed.add(block.ref.digest)
             self.uncommitted_payloads.pop(block.ref.digest, None)
-            self.watermark[block.author] = max(self.watermark[block.author], block.round)
+            if block.round > self.heads[block.author].round:
+                self.heads[block.author] = block.ref
         self._count_presence(leader.round)
-        return Commit(self.commits, leader.ref, self.time_ms, blocks)
+        boundary = self._boundary() if self.commits % BOUNDARY_EVERY == 0 else None
+        return Commit(self.commits, leader.ref, self.time_ms, blocks, boundary)
+
+    def _boundary(self) -> Boundary:
+        line = _line(self.next_round)
+        committed: list[bytes] = []
+        if self.committee.mode is Mode.BYZANTINE:
+            committed = sorted(
+                digest
+                for digest in self._committed
+                if (block := self.dag.blocks.get(digest)) is not None and block.round > line
+            )
+        return Boundary(
+            self.commits,
+            self.next_round,
+            self.time_ms,
+            self.schedule,
+            tuple(self._presence),
+            tuple(self.heads),
+            tuple(committed),
+        )
 
     def _time(self, leader: Block) -> int:
         """Byzantine: the lower median of the leader's parents of the round before, so that f liars
@@ -218,7 +278,7 @@ class Committer:
 
     def _is_committed(self, ref: Ref) -> bool:
         if self.committee.mode is Mode.CRASH:
-            return ref.round <= self.watermark[ref.author]
+            return ref.round <= self.heads[ref.author].round
         return ref.round <= self._floor or ref.digest in self._committed
 
     def _raise_floor(self, floor: int) -> None:
@@ -228,8 +288,8 @@ class Committer:
                 self.lost.append(self.uncommitted_payloads.pop(digest))
 
     def _count_presence(self, round_: int) -> None:
-        for author, newest in enumerate(self.watermark):
-            self._presence[author] += round_ - newest <= PUNCTUAL_ROUNDS
+        for author, head in enumerate(self.heads):
+            self._presence[author] += round_ - head.round <= PUNCTUAL_ROUNDS
         if self.commits % COMMITS_PER_SCHEDULE == 0:
             self.schedule = Schedule(self.schedule.number + 1, self._eligible())
             self._presence = [0] * self.committee.size
@@ -243,14 +303,14 @@ class Committer:
 
     def settle(self) -> list[Block]:
         """Let the graph forget what nothing needs any more; what it accepts by that."""
-        line = self.next_round - KEPT_ROUNDS
+        line = _line(self.next_round)
         if line < self._settled_round + KEPT_ROUNDS // 2:
             return []
         self._settled_round = line
         if self.committee.mode is Mode.CRASH:
-            floor = [min(newest, line) for newest in self.watermark]
+            floor = [min(head.round, line) for head in self.heads]
         else:
-            floor = [min(self._floor, line)] * self.committee.size
+            floor = [line] * self.committee.size
         accepted = self.dag.settle(floor)
         self._committed &= self.dag.blocks.keys()
         return accepted
@@ -260,9 +320,6 @@ class Committer:
         self.dag.check()
         assert len(self.schedule.eligible) >= self.committee.faults + 1
         assert self.next_round >= 1
-        for digest in self.uncommitted_payloads:
-            assert digest not in self._committed
-        if self.committee.mode is Mode.CRASH:
-            for block in self.dag.blocks.values():
-                done = block.round <= self.watermark[block.author]
-                assert done == (block.ref.digest in self._committed), block
+        for digest, block in self.uncommitted_payloads.items():
+            assert digest in self.dag.blocks
+            assert not self._is_committed(block.ref), block

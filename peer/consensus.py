@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from peer.block import NO_AUDIT, Audit, Block, Ref, make
 from peer.committee import Committee, Mode
-from peer.committer import Commit, Committer
+from peer.committer import Boundary, Commit, Committer
 from peer.dag import Dag, Evidence
 
 CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
@@ -76,7 +76,8 @@ class _Claim:
 
 class Consensus:
     """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
-    the 64-byte signature of the bytes it is given."""
+    the 64-byte signature of the bytes it is given. `boundary` is where to go on from, or None for
+    the beginning."""
 
     def __init__(
         self,
@@ -84,12 +85,15 @@ class Consensus:
         me: int | None,
         sign: Callable[[bytes], bytes],
         timing: Timing | None = None,
+        boundary: Boundary | None = None,
     ) -> None:
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
         self.dag = Dag(committee)
-        self.committer = Committer(committee, self.dag)
+        if boundary is not None:
+            self.dag = Dag(committee, boundary.line, boundary.heads)
+        self.committer = Committer(committee, self.dag, boundary)
         self.halted = ""
         self._sign = sign
         self._ready = Ready()
@@ -194,6 +198,8 @@ class Consensus:
         round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
         if round_ > top + 1 or not self._wanted(round_, commands_wait):
             return None
+        if len(self.dag.at(round_ - 1)) < self.committee.quorum or not own.ref.digest:
+            return None  # just restored: the blocks to refer to are still to come
         return round_ if round_ <= top or self._leader_wait_ms(round_ - 1, now_ms) <= 0 else None
 
     def _wanted(self, round_: int, commands_wait: bool) -> bool:

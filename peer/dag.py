@@ -7,6 +7,7 @@ A block is accepted once all its parents are. Below `floor` an author's blocks a
 count as accepted and need not be in memory.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from peer.block import Block, Ref, genesis
@@ -24,18 +25,27 @@ class Evidence(NamedTuple):
 
 
 class Dag:
-    def __init__(self, committee: Committee) -> None:
+    """Begins with the genesis blocks. Or, if `line` is a round, above that: there `heads`, the
+    newest committed block of each author, are settled as far as they are not above it."""
+
+    def __init__(self, committee: Committee, line: int = -1, heads: Sequence[Ref] = ()) -> None:
         self.committee = committee
-        blocks = genesis(committee)
+        blocks = genesis(committee) if line < 0 else ()
         self.blocks: dict[bytes, Block] = {block.ref.digest: block for block in blocks}
         self.rounds: dict[int, dict[int, list[Block]]] = {0: {b.author: [b] for b in blocks}}
         self.newest: list[Block] = list(blocks)
-        self.floor: list[int] = [-1] * committee.size
+        self.floor = [-1] * committee.size
+        if line >= 0:
+            known = [h if h.round <= line else Ref(line, h.author, b"") for h in heads]
+            self.newest = [Block(ref, ()) for ref in known]
+            self.floor = [line] * committee.size
+            if committee.mode is Mode.CRASH:  # what an author made after its head is to come
+                self.floor = [ref.round for ref in known]
         self.evidence: list[Evidence] = []
         self.waiting: dict[bytes, Block] = {}
         self.missing: dict[bytes, Ref] = {}
         self._children: dict[bytes, list[bytes]] = {}
-        self.quorum_round = 0  # highest round at which a quorum of authors stands
+        self.quorum_round = max(line, 0)  # the highest at which a quorum of authors stands
 
     def has(self, ref: Ref) -> bool:
         return ref.digest in self.blocks or ref.round <= self.floor[ref.author]
@@ -49,8 +59,9 @@ class Dag:
 
     @property
     def highest(self) -> tuple[int, ...]:
-        """The newest accepted round of every author: what a heartbeat carries."""
-        return tuple(block.round for block in self.newest)
+        """The newest accepted or settled round of every author: what a heartbeat carries."""
+        pairs = zip(self.newest, self.floor, strict=True)
+        return tuple(max(block.round, floor) for block, floor in pairs)
 
     @property
     def highest_round(self) -> int:
@@ -96,7 +107,7 @@ class Dag:
         newest = self.newest[block.author]
         if rivals:
             self.evidence.append(Evidence(rivals[0], block))
-        elif self.committee.mode is Mode.CRASH and block.parents[0] != newest.ref:
+        elif self._forks(block):
             self.evidence.append(Evidence(newest, block))
         rivals.append(block)
         self.blocks[block.ref.digest] = block
@@ -104,6 +115,12 @@ class Dag:
             self.newest[block.author] = block
         if block.round > self.quorum_round and len(by_author) >= self.committee.quorum:
             self.quorum_round = block.round
+
+    def _forks(self, block: Block) -> bool:
+        """Crash mode: whether a block does not follow its author's newest one, if that is known."""
+        newest = self.newest[block.author].ref
+        known = self.committee.mode is Mode.CRASH and newest.digest != b""
+        return known and block.parents[0] != newest
 
     def newest_before(self, round_: int, author: int) -> Block | None:
         """The newest accepted block of an author below a round; None when it is settled."""
@@ -165,5 +182,6 @@ class Dag:
         for digest, ref in self.missing.items():
             assert digest not in self.waiting
             assert not self.has(ref)
-        assert len(self.at(self.quorum_round)) >= self.committee.quorum or self.quorum_round == 0
+        if self.quorum_round > max(*self.floor, 0):
+            assert len(self.at(self.quorum_round)) >= self.committee.quorum
         assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)

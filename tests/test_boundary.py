@@ -1,0 +1,73 @@
+"""Going on from a commit boundary is the same as having been there all along."""
+
+import random
+
+import pytest
+
+from peer.block import Block, decode
+from peer.committee import Committee, Mode
+from peer.committer import Commit
+from peer.consensus import Consensus, Ready
+
+STEPS = 700
+STEP_MS = 40
+
+
+def sign(_data: bytes) -> bytes:
+    return b"s" * 64
+
+
+def lived(committee: Committee, seed: int) -> tuple[list[Block], list[Commit]]:
+    """What one member accepted and committed over many rounds, in which others came late, rested
+    for long, and came back."""
+    rng = random.Random(seed)
+    peers = [Consensus(committee, n, sign) for n in range(committee.size)]
+    rests_until = [0] * committee.size
+    inboxes: list[list[Block]] = [[] for _ in peers]
+    accepted: list[Block] = []
+    commits: list[Commit] = []
+    for step in range(STEPS):
+        if rng.random() < 0.03:
+            rests_until[rng.randrange(1, committee.size)] = step + rng.randint(1, 300)
+        if sum(until > step for until in rests_until) > committee.faults:
+            rests_until = [0] * committee.size
+        for n, peer in enumerate(peers):
+            if rests_until[n] > step:
+                continue
+            ready = live_a_step(peer, inboxes[n], step * STEP_MS, rng)
+            for block in ready.publish:
+                for m, inbox in enumerate(inboxes):
+                    if m != n:
+                        inbox.append(decode(block.frame, committee))
+            if n == 0:
+                accepted += ready.persist
+                commits += ready.commits
+    return accepted, commits
+
+
+def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Random) -> Ready:
+    for block in inbox:
+        peer.receive(block, now_ms)
+    inbox.clear()
+    while (round_ := peer.proposal(now_ms, True)) is not None:
+        peer.propose(round_, rng.randbytes(rng.randrange(3)), now_ms)
+    if rng.random() < 0.02:
+        peer.check()
+    return peer.ready()
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: int) -> None:
+    committee = Committee(b"m" * 16, 4, mode)
+    blocks, commits = lived(committee, seed)
+    boundaries = [commit.boundary for commit in commits if commit.boundary]
+    assert len(boundaries) > 3
+    for boundary in boundaries:
+        later = Consensus(committee, None, sign, boundary=boundary)
+        later.check()
+        for block in blocks:
+            if block.round > later.dag.floor[block.author]:
+                later.receive(block, 0)
+        later.check()
+        assert later.ready().commits == commits[boundary.commit :]
