@@ -1,0 +1,152 @@
+# Every target prepares what it needs, once, and says so. `make` alone lists the targets.
+#
+# Owns the order of preparation; how a thing is done is in the Python modules called here. Must stay
+# plain GNU make and POSIX shell.
+
+PYTHON ?=
+ARGS ?=
+SEEDS ?= 200
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
+SAY := printf '· %s\n'
+
+# Stamps: newer than what they were made from means nothing to do.
+RUN := $(VENV)/.installed-run
+DEV := $(VENV)/.installed-dev
+REPLAY := $(VENV)/.installed-replay
+WEB := web/static/vendor/.stamp
+
+# What mypyc may compile: the engine's inner parts; its messages are msgspec's, and compiled by that.
+COMPILED := engine/ladder.py engine/rules.py engine/book.py engine/invariants.py
+
+# All targets share one virtual environment, and `make grapes peers` means this order.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@if [ -t 1 ] && [ -z "$$NO_COLOR" ]; then bold=$$(printf '\033[1m'); cyan=$$(printf '\033[36m'); \
+	    plain=$$(printf '\033[0m'); fi; \
+	printf 'Start with %smake grapes peers%s\n' "$$bold" "$$plain"; \
+	awk -v bold="$$bold" -v cyan="$$cyan" -v plain="$$plain" ' \
+	    /^##@/ { printf "\n%s%s%s\n", bold, substr($$0, 5), plain } \
+	    /^[a-z-]+:.*## / { split($$0, part, /:.*## /); split(part[2], text, / \| /); \
+	        name = text[2] ? part[1] " " text[2] : part[1]; \
+	        printf "  %s%-20s%s %s\n", cyan, name, plain, text[1] }' Makefile
+
+##@ Run
+.PHONY: grapes peers peer tap replay stop
+grapes: $(RUN) ## two Grapes, in the background: how the peers find each other
+	@$(PY) -m discovery.grapes start
+
+peers: $(RUN) $(WEB) grapes ## three peers with their web pages; Ctrl-C ends them
+	@exec $(PY) -m peer demo $(ARGS)
+
+peer: $(RUN) $(WEB) grapes ## one peer of them in a terminal of its own | N=2
+	@if [ -z "$(N)" ]; then echo 'make peer: which one? For example: make peer N=2' >&2; exit 2; fi
+	@exec $(PY) -m peer demo --only $(N) $(ARGS)
+
+tap: $(RUN) ## print what the running peers say to each other | ARGS=--stats
+	@exec $(PY) -m peer.tap --mesh .demo/mesh.toml $(ARGS)
+
+replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three peers of its own
+	@exec $(PY) -m tests.bench.replay $(ARGS)
+
+stop: ## end the peers and the Grapes
+	@pid=$$(cat .run/demo.pid 2>/dev/null) || exit 0; \
+	command=$$(ps -o args= -p "$$pid" 2>/dev/null || tr '\0' ' ' 2>/dev/null < "/proc/$$pid/cmdline"); \
+	case "$$command" in *'peer demo'*) ;; *) exit 0 ;; esac; \
+	$(SAY) "stopping the peers (pid $$pid)"; \
+	kill -TERM "$$pid"; \
+	tries=0; while kill -0 "$$pid" 2>/dev/null; do \
+	    tries=$$((tries + 1)); \
+	    if [ "$$tries" -gt 100 ]; then echo "make stop: process $$pid does not end" >&2; exit 1; fi; \
+	    sleep 0.1; \
+	done
+	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
+
+##@ Verify
+.PHONY: test check sim
+test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
+	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
+	@$(PY) -m pytest $(ARGS)
+
+check: $(DEV) ## lint, format, types, and which package may import which
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(PY) -m mypy
+	@$(VENV)/bin/lint-imports
+
+sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=200
+	@$(PY) -m tests.simulator --seeds $(SEEDS) $(ARGS)
+
+##@ Measure
+.PHONY: bench bench-engine fast slow
+bench: $(DEV) ## all of tests/bench/bench_*.py
+	@for name in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
+	    $(SAY) "tests/bench/$$name.py"; \
+	    $(PY) -m "tests.bench.$$name" || exit 1; \
+	done
+
+bench-engine: $(DEV) ## the matching engine alone
+	@$(PY) -m tests.bench.bench_engine $(ARGS)
+
+fast: $(DEV) ## compile the engine with mypyc; again after each change of it (needs a C compiler)
+	@$(SAY) 'compiling $(COMPILED)'
+	@mkdir -p build
+	@$(VENV)/bin/mypyc $(COMPILED) >build/mypyc.log 2>&1 || { tail -n 20 build/mypyc.log >&2; exit 1; }
+	@$(SAY) 'the engine runs compiled from now on; make slow undoes it'
+
+slow: ## run the engine as plain Python again
+	@rm -f engine/*.so *__mypyc*.so
+
+##@ Prepare
+.PHONY: setup web-parts clean
+setup: $(DEV) $(WEB) ## everything the other targets prepare by themselves
+
+web-parts: $(WEB) ## the page's libraries from npm, to be served by the peers
+
+clean: stop slow ## remove all that was made here: environment, npm parts, demo keys and books
+	@$(SAY) 'removing $(VENV), .run, .demo, npm parts and caches'
+	@rm -rf $(VENV) .run .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+	    .import_linter_cache build dist *.egg-info web/node_modules web/static/vendor
+	@find engine discovery peer web tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@if [ -n "$(PYTHON)" ]; then candidates="$(PYTHON)"; \
+	else candidates='python3 python3.13 python3.12 python3.11'; fi; \
+	for python in $$candidates; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	        $(SAY) "making the virtual environment $(VENV) with $$("$$python" --version)"; \
+	        "$$python" -m venv $(VENV) && exit 0; \
+	        rm -rf $(VENV); \
+	        echo 'That Python cannot make one; on Debian and Ubuntu: apt install python3-venv' >&2; \
+	        exit 1; \
+	    fi; \
+	done; \
+	echo "Python 3.11 or newer is needed, and none of these is: $$candidates" >&2; \
+	echo 'Install one, or name it: make PYTHON=/path/to/python3' >&2; \
+	exit 1
+
+$(RUN): setup.cfg pyproject.toml | $(PY)
+	@$(SAY) 'installing what the peers need into $(VENV)'
+	@$(PIP) --editable .
+	@touch $@
+
+$(DEV): setup.cfg pyproject.toml | $(PY)
+	@$(SAY) 'installing what tests and checks need into $(VENV)'
+	@$(PIP) --editable '.[dev]'
+	@touch $@ $(RUN)
+
+$(REPLAY): | $(PY)
+	@$(SAY) 'installing the recorded market data (ob-analytics 0.1.0)'
+	@$(PIP) --no-deps ob-analytics==0.1.0
+	@touch $@
+
+$(WEB): web/package-lock.json web/vendor.py | $(RUN)
+	@$(SAY) "fetching the page's libraries"
+	@$(PY) -m web.vendor
+	@touch $@

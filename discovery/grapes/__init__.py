@@ -1,0 +1,107 @@
+"""Real Grapes for the demo and for tests: unmodified grenache-grape processes on this machine.
+
+Owns their installation, start and end. Must never be needed by a peer: that takes grape URLs, and
+who runs those grapes is not its business.
+
+`python -m discovery.grapes --help` runs them in the background; `running_grapes()` for as long as a
+with block lasts.
+"""
+
+import contextlib
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from discovery.grapes.nodejs import NodeError
+from discovery.grapes.parts import grape_program
+from discovery.grapes.process import GrapeProcess, GrapesError, GrapeSpec, PortTaken, start_all
+
+__all__ = [
+    "STATE",
+    "GrapeProcess",
+    "GrapeSpec",
+    "GrapesError",
+    "NodeError",
+    "PortTaken",
+    "free_ports",
+    "linked_specs",
+    "running_grapes",
+]
+
+STATE = Path(".run")  # of the working directory
+DHT_PORTS = (20001, 20002)
+HTTP_PORTS = (30001, 40001)
+
+
+_ATTEMPTS = 5
+
+
+def linked_specs(
+    dht_ports: Sequence[int] = DHT_PORTS,
+    http_ports: Sequence[int] = HTTP_PORTS,
+    join: Sequence[str] = (),
+    host: str = "127.0.0.1",
+    bind: str = "127.0.0.1",
+) -> list[GrapeSpec]:
+    """Grapes on this machine that know each other, and the DHT nodes in `join` ("host:port").
+
+    Raises ValueError if the ports do not make pairs or repeat.
+    """
+    if not dht_ports or len(dht_ports) != len(http_ports):
+        raise ValueError("expected at least one DHT port, and as many HTTP ports")
+    if len(set(dht_ports)) < len(dht_ports) or len(set(http_ports)) < len(http_ports):
+        raise ValueError("expected different ports for every Grape")
+    return [
+        GrapeSpec(
+            dht_port=dht_port,
+            http_port=http_port,
+            join=(*(f"{host}:{port}" for port in dht_ports if port != dht_port), *join),
+            host=host,
+            bind=bind,
+        )
+        for dht_port, http_port in zip(dht_ports, http_ports, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def running_grapes(count: int = 2, state: Path = STATE) -> Iterator[list[GrapeProcess]]:
+    """Grapes linked with each other on free ports, ready, and ended with the block.
+
+    `state` keeps the npm parts between calls. One Grape alone works too. Raises GrapesError or
+    NodeError.
+    """
+    program = grape_program(state, _silent)
+    with contextlib.ExitStack() as stack:
+        logs = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grapes-")))
+        for attempt in range(1, _ATTEMPTS + 1):
+            grapes = [
+                GrapeProcess(spec, program, logs / f"{spec.http_port}.log")
+                for spec in linked_specs(*free_ports(count))
+            ]
+            try:
+                start_all(grapes, _silent)
+            except PortTaken:  # by another program, between our look and the Grape's
+                if attempt == _ATTEMPTS:
+                    raise
+            else:
+                break
+        for grape in grapes:
+            stack.callback(grape.kill)
+        yield grapes
+
+
+def free_ports(count: int) -> tuple[list[int], list[int]]:
+    """UDP and TCP ports that nobody had a moment ago, `count` of each."""
+    with contextlib.ExitStack() as stack:
+        ports: tuple[list[int], list[int]] = ([], [])
+        for kind, found in zip((socket.SOCK_DGRAM, socket.SOCK_STREAM), ports, strict=True):
+            for _ in range(count):
+                probe = stack.enter_context(socket.socket(socket.AF_INET, kind))
+                probe.bind(("127.0.0.1", 0))
+                found.append(probe.getsockname()[1])
+        return ports
+
+
+def _silent(_message: object) -> None:
+    """Where nobody reads along."""
