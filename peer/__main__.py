@@ -10,9 +10,11 @@ from engine.orders import Market
 from peer import config as mesh_file
 from peer import demo, runner
 from peer.committee import Mode
+from peer.committer import BOUNDARY_EVERY
 from peer.config import ConfigError, Member, MeshConfig
 from peer.identity import IdentityError, parse_key
 from peer.journal import JournalError
+from peer.ledger import SNAPSHOT_EVERY
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
@@ -84,6 +86,12 @@ def _market(text: str) -> Market:
     return Market(symbol, tick, lot)
 
 
+def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> int:
+    if value < BOUNDARY_EVERY or value % BOUNDARY_EVERY:
+        raise click.BadParameter(f"expected a multiple of {BOUNDARY_EVERY}, got {value}")
+    return value
+
+
 @main.command()
 @click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
 @click.option("--mesh", "mesh_", type=_PATH, required=True, help="The mesh file.")
@@ -95,6 +103,12 @@ def _market(text: str) -> Market:
 @click.option("--port", default=0, help="Port others subscribe to; 0: any.")
 @click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
 @click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
+@click.option(
+    "--snapshot-every",
+    default=SNAPSHOT_EVERY,
+    callback=_multiple,
+    help=f"Commits between two snapshots, a multiple of {BOUNDARY_EVERY}.",
+)
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def run(
     data: Path,
@@ -105,11 +119,23 @@ def run(
     port: int,
     fetch_port: int,
     ui: str,
+    snapshot_every: int,
     exit_with_parent: bool,
 ) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
     runner.run(
-        runner.Options(data, mesh_, grapes, static, host, port, fetch_port, ui, exit_with_parent)
+        runner.Options(
+            data,
+            mesh_,
+            grapes,
+            static,
+            host,
+            port,
+            fetch_port,
+            ui,
+            exit_with_parent,
+            snapshot_every,
+        )
     )
 
 

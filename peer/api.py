@@ -97,7 +97,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `unknown`."""
+    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `unknown`,
+    or, after Queued, `result_lost`: it was ordered, but the result is not known here any more."""
 
     code: str
     reason: str
@@ -196,6 +197,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     finality_ms: float  # median of this peer's recent commands, submit to applied; 0: none yet
     halted: str  # why this peer stopped; empty while it runs
     alarms: list[str]
+    catching_up: str = ""  # what is being fetched and how far; empty when nothing is
 
 
 FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh

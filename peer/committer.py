@@ -19,6 +19,7 @@ COMMITS_PER_SCHEDULE = 10
 PUNCTUAL_ROUNDS = 3  # an author this close behind a commit's leader counts as present in it
 GARBAGE_ROUNDS = 60  # byzantine: what is so far below a commit's leader and not committed never is
 KEPT_ROUNDS = 100  # so many committed rounds are kept for those a little behind
+SETTLE_ROUNDS = 50  # at a time
 BOUNDARY_EVERY = 64  # commits
 WINDOW_ROUNDS = 64
 
@@ -61,9 +62,17 @@ class Boundary(NamedTuple):
         """What is committed at or below this round is not needed any more."""
         return _line(self.next_round)
 
+    def floors(self, mode: Mode) -> list[int]:
+        """The rounds, by author, at and below which everything is settled. In crash mode what an
+        author made above its head is still to come, however old."""
+        line = self.line
+        return [min(h.round, line) if mode is Mode.CRASH else line for h in self.heads]
+
 
 def _line(next_round: int) -> int:
-    return next_round - 1 - KEPT_ROUNDS
+    """In steps that are the same for all: what one peer accepts because it is settled there, any
+    other accepts too once it has committed as much."""
+    return max((next_round - 1 - KEPT_ROUNDS) // SETTLE_ROUNDS * SETTLE_ROUNDS, -1)
 
 
 class Commit(NamedTuple):
@@ -90,7 +99,7 @@ class Committer:
         self._committed: set[bytes] = {ref.ref.digest for ref in dag.blocks.values()}
         self._presence = [0] * committee.size
         self._floor = -1  # byzantine: the garbage line
-        self._settled_round = 0
+        self._line = -1  # of the last commit
         if boundary is not None:
             self._go_on(boundary)
 
@@ -102,7 +111,7 @@ class Committer:
         self.heads = list(boundary.heads)
         self._committed = set(boundary.committed)
         self._presence = list(boundary.presence)
-        self._settled_round = boundary.line
+        self._line = boundary.line
         if self.committee.mode is Mode.BYZANTINE:
             self._floor = max(self.next_round - 1 - GARBAGE_ROUNDS, -1)
 
@@ -225,17 +234,17 @@ class Committer:
             if block.round > self.heads[block.author].round:
                 self.heads[block.author] = block.ref
         self._count_presence(leader.round)
+        self._line = _line(self.next_round)
         boundary = self._boundary() if self.commits % BOUNDARY_EVERY == 0 else None
         return Commit(self.commits, leader.ref, self.time_ms, blocks, boundary)
 
     def _boundary(self) -> Boundary:
-        line = _line(self.next_round)
         committed: list[bytes] = []
         if self.committee.mode is Mode.BYZANTINE:
             committed = sorted(
                 digest
                 for digest in self._committed
-                if (block := self.dag.blocks.get(digest)) is not None and block.round > line
+                if (block := self.dag.blocks.get(digest)) is not None and block.round > self._line
             )
         return Boundary(
             self.commits,
@@ -303,10 +312,9 @@ class Committer:
 
     def settle(self) -> list[Block]:
         """Let the graph forget what nothing needs any more; what it accepts by that."""
-        line = _line(self.next_round)
-        if line < self._settled_round + KEPT_ROUNDS // 2:
+        line = self._line
+        if line <= max(self.dag.floor):
             return []
-        self._settled_round = line
         if self.committee.mode is Mode.CRASH:
             floor = [min(head.round, line) for head in self.heads]
         else:

@@ -9,17 +9,18 @@ never open a socket, read a clock, draw a random number or look inside a payload
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from peer.block import NO_AUDIT, Audit, Block, Ref, make
 from peer.committee import Committee, Mode
 from peer.committer import Boundary, Commit, Committer
 from peer.dag import Dag, Evidence
+from peer.fetch import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
+from peer.fetch import Fetch
+from peer.fetch import Pull as Pull
+from peer.fetch import Wanted as Wanted
 
 CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
 LAGGING_ROUNDS = 3  # nobody waits for a leader this far behind
-REFS_PER_REQUEST_MAX = 256
-CLAIM_AGE_MS = 3_000
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,6 @@ class Timing:
     pull_timeout_ms: int = 1_000
 
 
-class Wanted(NamedTuple):
-    """Ask `member` for these blocks."""
-
-    member: int
-    refs: tuple[Ref, ...]
-
-
-class Pull(NamedTuple):
-    """Ask `member` for whatever it has above these rounds, by author, parents before children."""
-
-    member: int
-    above: tuple[int, ...]
-
-
 @dataclass
 class Ready:
     """What the peer must do now, in the order of the fields: store, then send, then apply."""
@@ -57,21 +44,6 @@ class Ready:
     commits: list[Commit] = field(default_factory=list)
     lost: list[Block] = field(default_factory=list)  # own blocks that will never be committed
     evidence: list[Evidence] = field(default_factory=list)
-
-
-@dataclass
-class _Missing:
-    ref: Ref
-    next_ms: int
-    tries: int = 0
-
-
-@dataclass
-class _Claim:
-    """What a member last said it has."""
-
-    rounds: tuple[int, ...]
-    heard_ms: int
 
 
 class Consensus:
@@ -92,22 +64,26 @@ class Consensus:
         self.timing = timing or Timing()
         self.dag = Dag(committee)
         if boundary is not None:
-            self.dag = Dag(committee, boundary.line, boundary.heads)
+            self.dag = Dag(committee, boundary.floors(committee.mode), boundary.heads)
         self.committer = Committer(committee, self.dag, boundary)
         self.halted = ""
         self._sign = sign
         self._ready = Ready()
-        self._quorum_seen: dict[int, int] = {0: 0}  # round -> when a quorum stood there
-        self._missing: dict[bytes, _Missing] = {}
-        self._claims: dict[int, _Claim] = {}
-        self._pull: tuple[int, int] | None = None  # member asked, until when
+        self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, since when
+        timing = self.timing
+        self._fetch = Fetch(
+            self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
+        )
         self._evidence_seen = 0
+        self._own: Block | None = None  # the newest own block of the journal
 
     def restore(self, blocks: Sequence[Block], now_ms: int) -> Ready:
         """Take back what the journal holds, parents before children, and return the commits it
         decides. The newest own block is published again: it may never have left."""
         for block in blocks:
-            self.receive(block, now_ms)
+            if block.author == self.me and (not self._own or block.round > self._own.round):
+                self._own = block
+            self._accept(self.dag.add(block, restored=True), now_ms)
         ready = self.ready()
         own = self.own_newest
         last = [own] if own is not None and own.round > 0 else []
@@ -115,7 +91,11 @@ class Consensus:
 
     @property
     def own_newest(self) -> Block | None:
-        return None if self.me is None else self.dag.newest[self.me]
+        """In byzantine mode the newest own block can have fallen below the graph's floor."""
+        if self.me is None:
+            return None
+        newest = self.dag.newest[self.me]
+        return self._own if self._own and self._own.round > newest.round else newest
 
     def knows(self, ref: Ref) -> bool:
         """Whether a block is here, accepted or waiting, so that it need not be verified again."""
@@ -130,26 +110,19 @@ class Consensus:
             return
         for block in accepted:
             self.committer.note(block)
-            if len(self.dag.at(block.round)) >= self.committee.quorum:
-                self._quorum_seen.setdefault(block.round, now_ms)
+        if self.dag.quorum_round > self._quorum[0]:
+            self._quorum = (self.dag.quorum_round, now_ms)
         self._ready.persist += accepted
         if self._equivocated():
             return
         self._ready.commits += self.committer.advance()
         self._ready.lost += [b for b in self.committer.lost if b.author == self.me]
         self.committer.lost.clear()
-        self._accept(self._settle(), now_ms)
-
-    def _settle(self) -> list[Block]:
-        released = self.committer.settle()
-        line = min(self.dag.quorum_round, self.committer.next_round) - 2 * CATCH_UP_ROUNDS
-        if len(self._quorum_seen) > 8 * CATCH_UP_ROUNDS:
-            self._quorum_seen = {r: t for r, t in self._quorum_seen.items() if r >= line}
-        return released
+        self._accept(self.committer.settle(), now_ms)
 
     def _equivocated(self) -> bool:
         """Report new evidence; whether this peer had to stop over it."""
-        new = self.dag.evidence[self._evidence_seen :]
+        new = list(self.dag.evidence.values())[self._evidence_seen :]
         self._evidence_seen += len(new)
         self._ready.evidence += new
         if new and self.committee.mode is Mode.CRASH:
@@ -165,29 +138,16 @@ class Consensus:
         return self.dag.highest
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
-        """A heartbeat came. What the member has had since its last one, and its own newest block,
-        should be here by now: what is not was lost on the way."""
-        before = self._claims.get(member)
-        self._claims[member] = _Claim(rounds, now_ms)
-        overdue = list(before.rounds) if before else [0] * self.committee.size
-        overdue[member] = rounds[member]
-        if any(theirs > ours for theirs, ours in zip(overdue, self.dag.highest, strict=True)):
-            self._ask_above(member, now_ms)
-
-    def _ask_above(self, member: int, now_ms: int) -> None:
-        if self._pull is not None and now_ms < self._pull[1]:
-            return
-        self._pull = (member, now_ms + self.timing.pull_timeout_ms)
-        self._ready.requests.append(Pull(member, self.dag.highest))
+        """A heartbeat came: ask for what should be here by now and is not."""
+        self._ask(self._fetch.hear(member, rounds, now_ms))
 
     def answered(self, member: int, now_ms: int) -> None:
         """All blocks of an answer to a `Pull` have been received; ask on if there is more."""
-        if self._pull is None or self._pull[0] != member:
-            return
-        self._pull = None
-        claim = self._claims.get(member)
-        if claim and any(t > o for t, o in zip(claim.rounds, self.dag.highest, strict=True)):
-            self._ask_above(member, now_ms)
+        self._ask(self._fetch.answered(member, now_ms))
+
+    def _ask(self, pull: Pull | None) -> None:
+        if pull is not None:
+            self._ready.requests.append(pull)
 
     def proposal(self, now_ms: int, commands_wait: bool) -> int | None:
         """The round this peer should propose a block for now, if any."""
@@ -218,7 +178,8 @@ class Consensus:
             return 0
         if self.dag.newest[leader].round < round_ - LAGGING_ROUNDS:
             return 0
-        return self._quorum_seen.get(round_, now_ms) + self._leader_timeout_ms() - now_ms
+        since_ms = self._quorum[1] if self._quorum[0] == round_ else now_ms
+        return since_ms + self._leader_timeout_ms() - now_ms
 
     def _leader_timeout_ms(self) -> int:
         """Longer while nothing gets decided: then the mesh is slower than we thought."""
@@ -229,13 +190,8 @@ class Consensus:
     def _far_behind(self, now_ms: int) -> bool:
         """Whether at least one honest member is known to be so far ahead that proposing now would
         only add old rounds: then catch up first."""
-        ahead = self.dag.quorum_round + CATCH_UP_ROUNDS
-        fresh = [
-            claim.rounds[member]
-            for member, claim in self._claims.items()
-            if now_ms - claim.heard_ms < CLAIM_AGE_MS
-        ]
-        return sum(round_ > ahead for round_ in fresh) > self.committee.faults
+        ahead = self._fetch.ahead_of(self.dag.quorum_round + CATCH_UP_ROUNDS, now_ms)
+        return ahead > self.committee.faults
 
     def propose(
         self,
@@ -281,35 +237,13 @@ class Consensus:
         return tuple(parents)
 
     def tick(self, now_ms: int) -> None:
-        """Time passed: ask for missing blocks whose time has come, each of another member than
-        before."""
-        missing = self.dag.missing
-        for digest in [d for d in self._missing if d not in missing]:
-            del self._missing[digest]
-        wanted: dict[int, list[Ref]] = {}
-        for digest, ref in missing.items():
-            entry = self._missing.get(digest)
-            if entry is None:
-                self._missing[digest] = _Missing(ref, now_ms + self.timing.fetch_delay_ms)
-            elif now_ms >= entry.next_ms:
-                refs = wanted.setdefault(self._helper(entry), [])
-                if len(refs) < REFS_PER_REQUEST_MAX:
-                    refs.append(ref)
-                    entry.tries += 1
-                    entry.next_ms = now_ms + self.timing.fetch_retry_ms
-        self._ready.requests += [Wanted(m, tuple(refs)) for m, refs in wanted.items()]
-
-    def _helper(self, entry: _Missing) -> int:
-        """The author first, it has its own blocks for sure; then the others in turn."""
-        others = [m for m in range(self.committee.size) if m != self.me]
-        start = others.index(entry.ref.author) if entry.ref.author in others else 0
-        return others[(start + entry.tries) % len(others)]
+        """Time passed: ask for the missing blocks whose time has come."""
+        self._ready.requests += self._fetch.tick(now_ms)
 
     def next_tick_ms(self, now_ms: int) -> int | None:
         """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
-        times = [entry.next_ms for entry in self._missing.values()]
-        if self.dag.missing.keys() - self._missing.keys():
-            times.append(now_ms)
+        due_ms = self._fetch.next_ms()
+        times = [] if due_ms is None else [due_ms]
         own = self.own_newest
         if own is not None and not self.halted and own.round <= self.dag.quorum_round:
             wait = self._leader_wait_ms(self.dag.quorum_round, now_ms)

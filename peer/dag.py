@@ -4,7 +4,8 @@ Owns which blocks are here, which wait for a parent, and who was seen to sign tw
 place. Must never decide anything: `committer` reads the graph and decides.
 
 A block is accepted once all its parents are. Below `floor` an author's blocks are settled: they
-count as accepted and need not be in memory.
+count as accepted and need not be in memory. Every limit here is by author, so that a faulty member
+can only use up its own share.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,9 @@ from typing import NamedTuple
 from peer.block import Block, Ref, genesis
 from peer.committee import Committee, Mode
 
-WAITING_MAX = 5_000
+WAITING_MAX = (
+    200  # blocks of one author that wait for a parent; of more, the lowest rounds are kept
+)
 
 
 class Evidence(NamedTuple):
@@ -25,11 +28,14 @@ class Evidence(NamedTuple):
 
 
 class Dag:
-    """Begins with the genesis blocks. Or, if `line` is a round, above that: there `heads`, the
-    newest committed block of each author, are settled as far as they are not above it."""
+    """Begins with the genesis blocks; or above `floor`, the rounds by author up to which all is
+    settled, with `heads` the newest committed block of each author."""
 
-    def __init__(self, committee: Committee, line: int = -1, heads: Sequence[Ref] = ()) -> None:
+    def __init__(
+        self, committee: Committee, floor: Sequence[int] = (), heads: Sequence[Ref] = ()
+    ) -> None:
         self.committee = committee
+        line = max(floor, default=-1)
         blocks = genesis(committee) if line < 0 else ()
         self.blocks: dict[bytes, Block] = {block.ref.digest: block for block in blocks}
         self.rounds: dict[int, dict[int, list[Block]]] = {0: {b.author: [b] for b in blocks}}
@@ -38,17 +44,20 @@ class Dag:
         if line >= 0:
             known = [h if h.round <= line else Ref(line, h.author, b"") for h in heads]
             self.newest = [Block(ref, ()) for ref in known]
-            self.floor = [line] * committee.size
-            if committee.mode is Mode.CRASH:  # what an author made after its head is to come
-                self.floor = [ref.round for ref in known]
-        self.evidence: list[Evidence] = []
+            self.floor = list(floor)
+        self.evidence: dict[int, Evidence] = {}  # by author; one proof is enough
         self.waiting: dict[bytes, Block] = {}
-        self.missing: dict[bytes, Ref] = {}
-        self._children: dict[bytes, list[bytes]] = {}
+        self.missing: dict[bytes, Ref] = {}  # what waiting blocks refer to and is not here at all
+        self.missed = 0  # how often something new was missing
         self.quorum_round = max(line, 0)  # the highest at which a quorum of authors stands
+        self._children: dict[bytes, list[Block]] = {}  # of absent blocks: those that wait for them
+        self._held = [0] * committee.size  # how many blocks of each author wait
 
     def has(self, ref: Ref) -> bool:
-        return ref.digest in self.blocks or ref.round <= self.floor[ref.author]
+        block = self.blocks.get(ref.digest)
+        if block is not None and block.ref == ref:
+            return True
+        return ref.round <= self.floor[ref.author]
 
     def at(self, round_: int) -> dict[int, list[Block]]:
         """The accepted blocks of a round by author; more than one only of an equivocator."""
@@ -67,54 +76,108 @@ class Dag:
     def highest_round(self) -> int:
         return max(block.round for block in self.newest)
 
-    def add(self, block: Block) -> list[Block]:
+    # Coming in
+
+    def add(self, block: Block, restored: bool = False) -> list[Block]:
         """Take a block in; the blocks accepted by that, parents before children. A block whose
-        parents are missing waits; what comes when too many wait is dropped, to be fetched later."""
+        parents are missing waits. An equivocator's second block for a place is taken only once
+        another block refers to it, or if it is `restored`, so was taken before."""
         if self.has(block.ref) or block.ref.digest in self.waiting:
             return []
-        if not self._hold(block):
-            return []
+        absent = [ref for ref in block.parents if not self.has(ref)]
+        if not absent:
+            return self._accept(block, restored)
+        if not any(ref.digest in self.blocks for ref in absent):  # else by a wrong name
+            self._hold(block, absent)
+        return []
+
+    def _hold(self, block: Block, absent: list[Ref]) -> None:
+        """Let a block wait. What finds no room is dropped, to be fetched again if it is needed."""
+        if self._held[block.author] >= WAITING_MAX and not self._make_room(block):
+            return
+        self._held[block.author] += 1
+        self.waiting[block.ref.digest] = block
+        self.missing.pop(block.ref.digest, None)
+        for ref in absent:
+            self._children.setdefault(ref.digest, []).append(block)
+            if ref.digest not in self.waiting:
+                self._miss(ref)
+
+    def _miss(self, ref: Ref) -> None:
+        if ref.digest not in self.missing:
+            self.missing[ref.digest] = ref
+            self.missed += 1
+
+    def _make_room(self, block: Block) -> bool:
+        own = (other for other in self.waiting.values() if other.author == block.author)
+        last = max(own, key=lambda other: other.round)
+        if last.round > block.round:
+            self._drop(last)
+        return last.round > block.round
+
+    def _release(self, block: Block) -> None:
+        """A block waits no more."""
+        del self.waiting[block.ref.digest]
+        self._held[block.author] -= 1
+
+    def _drop(self, block: Block) -> None:
+        """Give up a waiting block. Those that wait for it keep on: then it is missing."""
+        self._release(block)
+        for ref in block.parents:
+            if block in (siblings := self._children.get(ref.digest, [])):
+                siblings[:] = [other for other in siblings if other is not block]
+                if not siblings:
+                    del self._children[ref.digest]
+                    self.missing.pop(ref.digest, None)
+        if block.ref.digest in self._children:
+            self._miss(block.ref)
+
+    def _accept(self, block: Block, restored: bool) -> list[Block]:
+        """Accept a block and what waited for it alone."""
         accepted = []
         ready = [block]
         while ready:
             block = ready.pop()
-            self._accept(block)
+            children = self._children.pop(block.ref.digest, [])
+            self.missing.pop(block.ref.digest, None)
+            if not self._place(block, bool(children) or restored):
+                continue
             accepted.append(block)
-            for digest in self._children.pop(block.ref.digest, ()):
-                child = self.waiting.get(digest)
-                if child is not None and all(self.has(ref) for ref in child.parents):
-                    del self.waiting[digest]
-                    ready.append(child)
+            ready += self._ripe(children)
         return accepted
 
-    def _hold(self, block: Block) -> bool:
-        """Whether all parents are here; if not the block waits for them."""
-        self.missing.pop(block.ref.digest, None)
-        absent = [ref for ref in block.parents if not self.has(ref)]
-        if not absent:
-            return True
-        if len(self.waiting) < WAITING_MAX:
-            self.waiting[block.ref.digest] = block
-            for ref in absent:
-                self._children.setdefault(ref.digest, []).append(block.ref.digest)
-                if ref.digest not in self.waiting:
-                    self.missing[ref.digest] = ref
-        return False
+    def _ripe(self, children: list[Block]) -> list[Block]:
+        """Those of the waiting blocks that wait no more; those that never could be are dropped."""
+        ripe = []
+        for child in children:
+            if child.ref.digest not in self.waiting:
+                continue
+            absent = [ref for ref in child.parents if not self.has(ref)]
+            if not absent:
+                self._release(child)
+                ripe.append(child)
+            elif any(ref.digest in self.blocks for ref in absent):
+                self._drop(child)
+        return ripe
 
-    def _accept(self, block: Block) -> None:
+    def _place(self, block: Block, needed: bool) -> bool:
+        """Put a block into its place; whether it was taken."""
         by_author = self.rounds.setdefault(block.round, {})
         rivals = by_author.setdefault(block.author, [])
         newest = self.newest[block.author]
         if rivals:
-            self.evidence.append(Evidence(rivals[0], block))
+            self.evidence.setdefault(block.author, Evidence(rivals[0], block))
+            if not needed:
+                return False
         elif self._forks(block):
-            self.evidence.append(Evidence(newest, block))
+            self.evidence.setdefault(block.author, Evidence(newest, block))
         rivals.append(block)
         self.blocks[block.ref.digest] = block
         if block.round > newest.round:
             self.newest[block.author] = block
         if block.round > self.quorum_round and len(by_author) >= self.committee.quorum:
             self.quorum_round = block.round
+        return True
 
     def _forks(self, block: Block) -> bool:
         """Crash mode: whether a block does not follow its author's newest one, if that is known."""
@@ -122,11 +185,15 @@ class Dag:
         known = self.committee.mode is Mode.CRASH and newest.digest != b""
         return known and block.parents[0] != newest
 
+    # Looking back
+
     def newest_before(self, round_: int, author: int) -> Block | None:
         """The newest accepted block of an author below a round; None when it is settled."""
-        block: Block | None = self.newest[author]
-        while block is not None and block.round >= round_:
-            block = self.blocks.get(block.parents[0].digest)
+        block = self.newest[author]
+        while block.round >= round_:
+            if not block.parents or block.parents[0].round <= self.floor[author]:
+                return None
+            block = self.blocks[block.parents[0].digest]
         return block
 
     def history(self, block: Block, down_to: int) -> list[Block]:
@@ -141,6 +208,8 @@ class Dag:
                         found.append(parent)
         return found
 
+    # Forgetting
+
     def settle(self, floor: list[int]) -> list[Block]:
         """Forget the blocks at or below `floor`, by author; the blocks accepted by that, since a
         missing parent below the floor is no longer waited for."""
@@ -152,36 +221,42 @@ class Dag:
                     del self.blocks[block.ref.digest]
             if not by_author:
                 del self.rounds[round_]
-        return self._release()
+        return self._settle_waiting()
 
-    def _release(self) -> list[Block]:
-        waiting = list(self.waiting.values())
-        settled = [b.ref for b in waiting if self.has(b.ref)]
-        settled += [ref for ref in self.missing.values() if self.has(ref)]
-        for ref in settled:
-            self.waiting.pop(ref.digest, None)
-            self.missing.pop(ref.digest, None)
-            self._children.pop(ref.digest, None)
-        accepted: list[Block] = []
-        for block in waiting:
-            if block.ref.digest in self.waiting and all(self.has(ref) for ref in block.parents):
-                del self.waiting[block.ref.digest]
-                accepted += self.add(block)
-        return accepted
+    def _settle_waiting(self) -> list[Block]:
+        for block in [b for b in self.waiting.values() if self.has(b.ref)]:
+            self._drop(block)
+        children = []
+        for digest in [d for d, ref in self.missing.items() if self.has(ref)]:
+            del self.missing[digest]
+            children += self._children.pop(digest)
+        return [b for ripe in self._ripe(children) for b in self._accept(ripe, restored=False)]
 
     def check(self) -> None:
         """Assert every invariant."""
+        has = self.has
         for digest, block in self.blocks.items():
             assert digest == block.ref.digest
-            assert block in self.slot(block.round, block.author)
             assert block.round > self.floor[block.author]
-            assert all(self.has(ref) for ref in block.parents), block
-        for digest, block in self.waiting.items():
-            assert digest == block.ref.digest
-            assert not all(self.has(ref) for ref in block.parents), block
-        for digest, ref in self.missing.items():
-            assert digest not in self.waiting
-            assert not self.has(ref)
+            assert all(has(ref) for ref in block.parents), block
+            assert block in self.rounds[block.round][block.author]
+        assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)
         if self.quorum_round > max(*self.floor, 0):
             assert len(self.at(self.quorum_round)) >= self.committee.quorum
-        assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)
+        self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        held = [0] * self.committee.size
+        for digest, block in self.waiting.items():
+            assert digest == block.ref.digest
+            absent = [ref for ref in block.parents if not self.has(ref)]
+            assert absent, block
+            assert all(block in self._children[ref.digest] for ref in absent), block
+            held[block.author] += 1
+        assert held == self._held
+        assert max(held) <= WAITING_MAX
+        for digest, children in self._children.items():
+            assert (digest in self.missing) != (digest in self.waiting)
+            assert children
+        assert self.missing.keys() <= self._children.keys()
+        assert not any(self.has(ref) for ref in self.missing.values())

@@ -110,6 +110,13 @@ class Local:
         seq = self._seqs[key] = self._seqs.get(key, 0) + 1
         return seq
 
+    def lose(self, kind: str) -> None:
+        """Make all listeners of a kind of topic see a gap, so that they ask for the state."""
+        prefix = topic(kind)[:-1]
+        for key in self._seqs:
+            if key.startswith(prefix):
+                self._seqs[key] += 1
+
     def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
         self._feed.send_multipart((topic(kind, name), _encode(message)))
 

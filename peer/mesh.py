@@ -8,8 +8,10 @@ Every socket is CURVE-encrypted. A member's public key in the mesh file gives it
 link is to that member or to nobody, wherever the address came from. Frames:
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
-    DEALER  [b"F", concatenated digests] or [b"P", round by author]
+    DEALER  [b"F", concatenated digests], [b"P", round by author] or [b"S", (commit, offset)]
     ROUTER  [b"F" or b"P", block frame, ...], as many as fit
+            [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
+            [b"S", (commit, offset), part of the snapshot]
 """
 
 import logging
@@ -21,6 +23,8 @@ import zmq
 
 from discovery.grape import Address
 from peer.block import DIGEST_BYTES, FRAME_BYTES_MAX, Audit, Block
+from peer.catchup import SNAPSHOT_BYTES_MAX, Manifest, PartWanted
+from peer.committee import MEMBERS_MAX
 from peer.config import MeshConfig
 from peer.consensus import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.identity import Identity, curve_public
@@ -69,17 +73,50 @@ class Answered(NamedTuple):
     member: int
 
 
+class Offered(NamedTuple):
+    """A member has no blocks so old, but a snapshot; the frames certify it."""
+
+    member: int
+    manifest: Manifest
+    certificate: list[bytes]
+
+
+class PartIn(NamedTuple):
+    """A part of a member's snapshot."""
+
+    member: int
+    commit: int
+    offset: int
+    data: bytes
+
+
 class Asked(NamedTuple):
-    """Somebody wants blocks: `digests`, or all above `rounds`."""
+    """Somebody wants these blocks."""
 
     who: bytes
     digests: tuple[bytes, ...]
-    rounds: tuple[int, ...] | None
 
 
-Message = BlockIn | Heard | Answered | Asked
+class Pulled(NamedTuple):
+    """Somebody wants all blocks above these rounds."""
+
+    who: bytes
+    rounds: tuple[int, ...]
+
+
+class PartAsked(NamedTuple):
+    """Somebody wants a part of a snapshot."""
+
+    who: bytes
+    commit: int
+    offset: int
+
+
+Message = BlockIn | Heard | Answered | Offered | PartIn | Asked | Pulled | PartAsked
 
 _heartbeats = msgspec.msgpack.Decoder(Heartbeat)
+_manifests = msgspec.msgpack.Decoder(Manifest)
+_places = msgspec.msgpack.Decoder(tuple[int, int])
 _vectors = msgspec.msgpack.Decoder(tuple[int, ...])
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -217,9 +254,12 @@ class Mesh:
 
     def _fetched(self, link: _Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
         for kind, frames in self._drain(socket):
-            yield from (BlockIn(link.member, frame) for frame in frames)
-            if kind == b"P":
-                yield Answered(link.member)
+            if kind in (b"F", b"P"):
+                yield from (BlockIn(link.member, frame) for frame in frames)
+                if kind == b"P":
+                    yield Answered(link.member)
+            elif (message := _parse_snapshot(link.member, kind, frames)) is not None:
+                yield message
 
     def _hear(self, link: _Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
         try:
@@ -251,24 +291,34 @@ class Mesh:
     def beat(self, heartbeat: Heartbeat) -> None:
         self._pub.send_multipart((b"H", _encode(heartbeat)))
 
-    def ask(self, requests: Iterable[Wanted | Pull]) -> None:
+    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
         """Send requests; one that can't go out now is dropped, consensus asks again."""
         for request in requests:
             link = self.links.get(request.member)
             if link is None or link.fetch is None:
                 continue
-            if isinstance(request, Wanted):
-                frames = (b"F", b"".join(ref.digest for ref in request.refs))
-            else:
-                frames = (b"P", _encode(request.above))
+            match request:
+                case Wanted(refs=refs):
+                    frames = (b"F", b"".join(ref.digest for ref in refs))
+                case Pull(above=above):
+                    frames = (b"P", _encode(above))
+                case PartWanted(commit=commit, offset=offset):
+                    frames = (b"S", _encode((commit, offset)))
             try:
                 link.fetch.send_multipart(frames, zmq.NOBLOCK)
             except zmq.Again:
                 _log.debug("the queue to member %d is full", request.member)
 
-    def answer(self, asked: Asked, frames: list[bytes]) -> None:
-        kind = b"F" if asked.rounds is None else b"P"
+    def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
+        kind = b"F" if isinstance(asked, Asked) else b"P"
         self._router.send_multipart((asked.who, kind, *frames))  # a full or gone peer: dropped
+
+    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
+        self._router.send_multipart((pulled.who, b"M", _encode(manifest), *certificate))
+
+    def send_part(self, asked: PartAsked, data: bytes) -> None:
+        place = _encode((asked.commit, asked.offset))
+        self._router.send_multipart((asked.who, b"S", place, data))
 
     def _authenticate(self) -> None:
         """Answer libzmq's question whether a key may connect (ZAP, RFC 27)."""
@@ -294,18 +344,37 @@ class Mesh:
         self._pub.close()
 
 
-def _parse_request(who: bytes, frames: list[bytes], members: int) -> Asked | None:
+def _parse_request(
+    who: bytes, frames: list[bytes], members: int
+) -> Asked | Pulled | PartAsked | None:
+    """What somebody asks for; None where that is nothing we know."""
     if len(frames) != 2:
         return None
     kind, body = frames
-    if kind == b"F" and 0 < len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
-        cuts = range(0, len(body), DIGEST_BYTES)
-        return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts), None)
-    if kind == b"P":
-        try:
+    try:
+        if kind == b"F" and 0 < len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
+            cuts = range(0, len(body), DIGEST_BYTES)
+            return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts))
+        if kind == b"P":
             rounds = _vectors.decode(body)
-        except msgspec.DecodeError:
-            return None
-        if len(rounds) == members and all(-1 <= round_ < 2**48 for round_ in rounds):
-            return Asked(who, (), rounds)
+            if len(rounds) == members and all(-1 <= round_ < 2**48 for round_ in rounds):
+                return Pulled(who, rounds)
+        if kind == b"S":
+            commit, offset = _places.decode(body)
+            if 0 < commit < 2**48 and 0 <= offset < SNAPSHOT_BYTES_MAX:
+                return PartAsked(who, commit, offset)
+    except msgspec.DecodeError:
+        pass
+    return None
+
+
+def _parse_snapshot(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartIn | None:
+    """What a member says of its snapshot; None where it makes no sense."""
+    try:
+        if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
+            return Offered(member, _manifests.decode(frames[0]), frames[1:])
+        if kind == b"S" and len(frames) == 2:
+            return PartIn(member, *_places.decode(frames[0]), frames[1])
+    except msgspec.DecodeError:
+        pass
     return None

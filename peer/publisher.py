@@ -19,15 +19,23 @@ class Publisher:
         self._local = local
         self._replica = replica
         self._account_events: dict[str, list[Event]] = {}
+        self._trades: dict[str, list[api.TradeView]] = {}
 
-    def skip(self) -> None:
-        """What changed so far is no news: it was published before this start."""
-        for symbol in self._replica.trades:
-            self._replica.exchange.changes(symbol)
-            self._replica.take_new_trades(symbol)
+    def reset(self, replica: Replica) -> None:
+        """The state came about other than by commits published here: nothing in it is news, and
+        everybody has to ask for it anew."""
+        self._replica = replica
+        for symbol in replica.trades:
+            replica.exchange.changes(symbol)
+        self._account_events.clear()
+        self._trades.clear()
+        self._local.lose("market")
+        self._local.lose("account")
 
     def add(self, applied: Applied) -> None:
         """Collect the events of accounts somebody listens to."""
+        for symbol, trades in applied.trades.items():
+            self._trades.setdefault(symbol, []).extend(trades)
         listening = self._local.subscribed
         for events in (applied.timed, *applied.results):
             for event in events:
@@ -52,7 +60,7 @@ class Publisher:
     def _publish_market(self, symbol: str) -> None:
         replica = self._replica
         changes = replica.exchange.changes(symbol)
-        trades = replica.take_new_trades(symbol)
+        trades = self._trades.pop(symbol, [])
         if not changes and not trades:
             return
         sides: tuple[list[api.Level], list[api.Level]] = ([], [])

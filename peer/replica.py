@@ -18,9 +18,9 @@ from engine import Exchange
 from engine.orders import Command, Event, Market, Trade
 from peer.api import TRADES_KEPT, TradeView
 from peer.block import NO_AUDIT, Audit, Block
-from peer.committer import Commit
+from peer.committer import BOUNDARY_EVERY, Boundary, Commit
+from peer.snapshot import Snapshot, digest_of
 
-AUDIT_EVERY = 64  # commits
 AUDITS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
 MEMBERS_SPACE = 256  # ids are seq * MEMBERS_SPACE + member
@@ -71,22 +71,48 @@ class Applied(NamedTuple):
     ids: list[int]  # of the commands applied, in order
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
+    trades: dict[str, list[TradeView]]  # by market, oldest first
 
 
 class Replica:
-    def __init__(self, markets: Sequence[Market], members: int) -> None:
-        self.exchange = Exchange(markets)
+    def __init__(
+        self, markets: Sequence[Market], members: int, exchange: Exchange | None = None
+    ) -> None:
+        self.exchange = exchange or Exchange(markets)
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
-        self.audits: dict[int, bytes] = {}
         self.trades: dict[str, deque[TradeView]] = {
             market.symbol: deque(maxlen=TRADES_KEPT) for market in markets
         }
         self.trade_numbers = dict.fromkeys(self.trades, 0)
-        self._new_trades: dict[str, list[TradeView]] = {symbol: [] for symbol in self.trades}
         self.invalid_payloads = 0
+        self._audits: dict[int, bytes] = {}
         self._latest = Audit(0, self.exchange.digest())
+
+    @classmethod
+    def restore(
+        cls, markets: Sequence[Market], snapshot: Snapshot, exchange: Exchange
+    ) -> "Replica":
+        """The state a snapshot holds, with the same future."""
+        replica = cls(markets, len(snapshot.expected), exchange)
+        replica.expected = list(snapshot.expected)
+        replica.commit = snapshot.boundary.commit
+        replica.time_ms = snapshot.boundary.time_ms
+        replica.trades = {s: deque(t, TRADES_KEPT) for s, t in snapshot.trades.items()}
+        replica.trade_numbers = dict(snapshot.trade_numbers)
+        replica._latest = Audit(0, b"")
+        replica._note_audit(snapshot.boundary)
+        return replica
+
+    def snapshot(self, boundary: Boundary) -> Snapshot:
+        """The state after the last commit, of which `boundary` is the commit rule's part."""
+        assert boundary.commit == self.commit
+        return self._snapshot(boundary, self.exchange.snapshot())
+
+    def _snapshot(self, boundary: Boundary, exchange: bytes) -> Snapshot:
+        trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
+        return Snapshot(boundary, tuple(self.expected), trades, self.trade_numbers, exchange)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -96,11 +122,10 @@ class Replica:
         timed = self.exchange.advance(commit.time_ms)
         commands = [command for block in commit.blocks for command in self._next_of(block)]
         results = self.exchange.apply_batch(commands)
-        self._record_trades(event for events in (timed, *results) for event in events)
-        if commit.number % AUDIT_EVERY == 0:
-            self.audits[commit.number] = self.exchange.digest()
-            self.audits.pop(commit.number - AUDIT_EVERY * AUDITS_KEPT, None)
-        return Applied(commit, [command.id for command in commands], results, timed)
+        trades = self._record_trades(event for events in (timed, *results) for event in events)
+        if commit.boundary is not None:
+            self._note_audit(commit.boundary)
+        return Applied(commit, [command.id for command in commands], results, timed, trades)
 
     def _next_of(self, block: Block) -> list[Command]:
         """The commands of a block that its author has not had applied yet."""
@@ -117,7 +142,8 @@ class Replica:
         self.expected[block.author] = batch.first + len(batch.commands)
         return batch.commands[done:]
 
-    def _record_trades(self, events: Iterable[Event]) -> None:
+    def _record_trades(self, events: Iterable[Event]) -> dict[str, list[TradeView]]:
+        new: dict[str, list[TradeView]] = {}
         for event in events:
             if type(event) is Trade:
                 number = self.trade_numbers[event.market] = self.trade_numbers[event.market] + 1
@@ -131,17 +157,17 @@ class Replica:
                     event.taker,
                 )
                 self.trades[event.market].append(view)
-                self._new_trades[event.market].append(view)
-
-    def take_new_trades(self, symbol: str) -> list[TradeView]:
-        """The trades of a market since the last call, oldest first."""
-        new, self._new_trades[symbol] = self._new_trades[symbol], []
+                new.setdefault(event.market, []).append(view)
         return new
+
+    def _note_audit(self, boundary: Boundary) -> None:
+        self._audits[boundary.commit] = digest_of(self._snapshot(boundary, b""), self.exchange)
+        self._audits.pop(boundary.commit - BOUNDARY_EVERY * AUDITS_KEPT, None)
 
     def audit(self) -> Audit:
         """The newest digest of a commit at which every peer takes one."""
-        number = self.commit - self.commit % AUDIT_EVERY
-        return Audit(number, self.audits[number]) if number else NO_AUDIT
+        number = self.commit - self.commit % BOUNDARY_EVERY
+        return Audit(number, self._audits[number]) if number else NO_AUDIT
 
     def latest(self) -> Audit:
         """The digest after the last commit."""
@@ -150,7 +176,11 @@ class Replica:
         return self._latest
 
     def agrees(self, audit: Audit) -> bool | None:
-        """Whether somebody's digest equals ours for the same commit; None if we have none."""
-        latest = self._latest
-        ours = latest.digest if audit.commit == latest.commit else self.audits.get(audit.commit)
-        return None if ours is None or not audit.commit else ours == audit.digest
+        """Whether somebody's digest at a boundary is ours too; None if we have none of it."""
+        ours = self._audits.get(audit.commit)
+        return None if ours is None else ours == audit.digest
+
+    def agrees_latest(self, audit: Audit) -> bool | None:
+        """Whether somebody's digest after its last commit is ours; None if our last is another."""
+        ours = self._latest
+        return ours.digest == audit.digest if 0 < audit.commit == ours.commit else None

@@ -24,6 +24,7 @@ from peer import config as mesh_file
 from peer.config import MeshConfig
 from peer.identity import Identity
 from peer.journal import Journal
+from peer.ledger import SNAPSHOT_EVERY, Ledger
 from peer.local import Endpoints, Local, endpoints
 from peer.mesh import Mesh
 from peer.node import Node, Wires
@@ -50,6 +51,7 @@ class Options:
     fetch_port: int = 0
     ui: str = ""  # host:port of the web gateway; empty: none
     exit_with_parent: bool = False
+    snapshot_every: int = SNAPSHOT_EVERY  # commits
 
 
 def keygen(data: Path) -> Identity:
@@ -71,7 +73,9 @@ def run(options: Options) -> None:
     mesh = Mesh(context, config, identity, poller, options.host, options.port, options.fetch_port)
     wires = Wires(poller, mesh, Local(context, where, poller))
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
-    node = Node(config, identity, journal, wires, found)
+    me = config.number_of(identity.public)
+    ledger = Ledger(config, me, identity.sign, journal, snapshot_every=options.snapshot_every)
+    node = Node(config, ledger, wires, found)
     gateway = Gateway(options.ui, where) if options.ui else None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
@@ -109,7 +113,7 @@ def _discovery(
 ) -> Discovery | None:
     if not grapes:
         return None
-    announce = None if node.me is None else (config.service(node.me), node.mesh.port)
+    announce = None if node.ledger.me is None else (config.service(node.ledger.me), node.mesh.port)
     watch = [config.service(number) for number in node.mesh.links]
     if announce is None and not watch:
         return None

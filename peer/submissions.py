@@ -56,6 +56,7 @@ class Submissions:
                 if seq >= expected:
                     self._taken[seq] = _Taken(command, _encode(command), None, 0)
                 self._next_seq = max(self._next_seq, seq + 1)
+        self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
             self._taken[seq] = _Taken(_decoder.decode(data), data, None, 0)
             self._queue.append(seq)
@@ -164,6 +165,17 @@ class Submissions:
         """Own blocks were lost (byzantine mode): queue again all that has not been ordered. What
         turns out to be ordered after all is skipped by its seq."""
         self._queue = deque(self._taken)
+
+    def skip(self, expected: int) -> list[Caller]:
+        """Commands below `expected` were ordered while this peer was away, and it took over a
+        state in which they are done: who waits for a result that is not known here."""
+        callers = []
+        for seq in [seq for seq in self._taken if seq < expected]:
+            caller = self._taken.pop(seq).caller
+            if caller is not None:
+                callers.append(caller)
+        self._queue = deque(seq for seq in self._queue if seq >= expected)
+        return list(dict.fromkeys(callers))
 
     def withdraw(self, account: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Take back those of the commands that are in no block: their seqs, and what goes into

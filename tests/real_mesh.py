@@ -37,7 +37,14 @@ def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) ->
 class RealPeer:
     """One peer process, its log file and a client of it."""
 
-    def __init__(self, folder: Path, mesh: Path, grapes: Sequence[str], ui: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        mesh: Path,
+        grapes: Sequence[str],
+        ui: bool = False,
+        options: Sequence[str] = (),
+    ) -> None:
         self.folder = folder
         self._log = folder / "log"
         self._command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
@@ -46,7 +53,8 @@ class RealPeer:
             self._command += ["--grape", grape]
         if ui:
             self._command += ["--ui", "127.0.0.1:0"]
-        self.client = Client(endpoints(folder), timeout_s=30)
+        self._command += options
+        self.client = Client(endpoints(folder), timeout_s=10)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -61,6 +69,7 @@ class RealPeer:
 
     def stop(self) -> None:
         if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
 
@@ -72,6 +81,8 @@ class RealPeer:
         return self._log.read_text() if self._log.exists() else ""
 
     def state(self, market: str = MARKET) -> State:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the peer ended:\n{self.log()[-2000:]}"
         return self.client.state(market)
 
 
@@ -85,15 +96,17 @@ class RealMesh:
         size: int = 3,
         mode: Mode = Mode.CRASH,
         ui: bool = False,
+        options: Sequence[str] = (),
         observers: list[str] | Literal["any"] | None = None,
     ) -> None:
+        self.grapes = grapes
         names = [f"peer{number}" for number in range(1, size + 1)]
         members = [Member(name, keygen(folder / name).public.hex()) for name in names]
         now_ms = time.time_ns() // 1_000_000
         self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
         self.file = folder / "mesh.toml"
         mesh_file.write(self.config, self.file)
-        self.peers = [RealPeer(folder / name, self.file, grapes, ui) for name in names]
+        self.peers = [RealPeer(folder / name, self.file, grapes, ui, options) for name in names]
 
     def __enter__(self) -> "RealMesh":
         return self
@@ -111,12 +124,13 @@ class RealMesh:
         for peer in peers:
             wait_for("quorum", lambda peer=peer: "quorum is here" in peer.log())
 
-    def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET) -> State:
-        """The state all have, once they are at the same commit; fails if they do not get there."""
+    def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET, since: int = 0) -> State:
+        """The state all have, once they are at the same commit, `since` or a later one; fails if
+        they do not get there."""
 
         def same() -> State | None:
             states = [peer.state(market) for peer in peers or self.peers]
-            if len({state.commit for state in states}) > 1:
+            if len({state.commit for state in states}) > 1 or states[0].commit < since:
                 return None
             first = states[0]
             for state in states:

@@ -1,0 +1,98 @@
+"""Fetching a snapshot from another peer, piece by piece, without I/O.
+
+Owns which helper is asked for what and when it is given up for another. Must never trust a helper:
+it is given an offer only with a certificate that the node has verified, and what came in the end is
+checked against it.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+PART_BYTES = 128 * 1024
+SNAPSHOT_BYTES_MAX = 2 * 1024 * 1024 * 1024
+PART_TIMEOUT_MS = 2_000
+SHUNNED_MS = 60_000
+
+
+class Manifest(NamedTuple):
+    """A certified snapshot that somebody has."""
+
+    commit: int
+    digest: bytes  # of the state
+    size: int  # bytes of its encoding
+
+
+class PartWanted(NamedTuple):
+    """Ask `member` for PART_BYTES of its snapshot after `commit`, from `offset` on."""
+
+    member: int
+    commit: int
+    offset: int
+
+
+@dataclass
+class _Download:
+    member: int
+    manifest: Manifest
+    certificate: list[bytes]
+    asked_ms: int = -PART_TIMEOUT_MS
+    parts: bytearray = field(default_factory=bytearray)
+
+
+class Fetched(NamedTuple):
+    """A whole snapshot, not yet checked against its digest."""
+
+    member: int
+    manifest: Manifest
+    data: bytes
+    certificate: list[bytes]
+
+
+class CatchUp:
+    def __init__(self) -> None:
+        self._download: _Download | None = None
+        self._shunned: dict[int, int] = {}  # member -> until when
+
+    @property
+    def progress(self) -> str:
+        """For people; empty when nothing is being fetched."""
+        if self._download is None:
+            return ""
+        manifest, got = self._download.manifest, len(self._download.parts)
+        return f"fetching the state after commit {manifest.commit}: {got * 100 // manifest.size} %"
+
+    def offer(self, member: int, manifest: Manifest, certificate: list[bytes], now_ms: int) -> None:
+        """A member has a snapshot we need; `certificate` has been verified."""
+        shunned = now_ms < self._shunned.get(member, now_ms)
+        if self._download is None and not shunned and 0 < manifest.size <= SNAPSHOT_BYTES_MAX:
+            self._download = _Download(member, manifest, certificate)
+
+    def request(self, now_ms: int) -> PartWanted | None:
+        """What to ask for now. A helper that does not answer is given up."""
+        download = self._download
+        if download is None or now_ms - download.asked_ms < PART_TIMEOUT_MS:
+            return None
+        if download.asked_ms >= 0:
+            self.shun(download.member, now_ms)
+            return None
+        download.asked_ms = now_ms
+        return PartWanted(download.member, download.manifest.commit, len(download.parts))
+
+    def part(self, member: int, commit: int, offset: int, data: bytes) -> Fetched | None:
+        """A part came; all of it if it was the last."""
+        download = self._download
+        if download is None or (member, commit) != (download.member, download.manifest.commit):
+            return None
+        if offset != len(download.parts) or not 0 < len(data) <= PART_BYTES:
+            return None
+        download.parts += data
+        download.asked_ms = -PART_TIMEOUT_MS
+        if len(download.parts) < download.manifest.size:
+            return None
+        self._download = None
+        return Fetched(member, download.manifest, bytes(download.parts), download.certificate)
+
+    def shun(self, member: int, now_ms: int) -> None:
+        """A member helps badly: give it up, and do not ask it again soon."""
+        self._shunned[member] = now_ms + SHUNNED_MS
+        self._download = None

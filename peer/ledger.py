@@ -1,0 +1,166 @@
+"""What a peer knows and must keep: its part in consensus, the state that follows, and the journal.
+
+Owns recovery, snapshots and the taking over of a snapshot: whatever needs all three together. Must
+never touch a socket or a clock.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from peer import snapshot as snapshots
+from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
+from peer.catchup import Fetched, Manifest
+from peer.committer import Commit
+from peer.config import MeshConfig
+from peer.consensus import Consensus, Ready, Timing
+from peer.identity import Verifier
+from peer.journal import Journal
+from peer.replica import Applied, Batch, Replica, decode_batch
+
+SNAPSHOT_EVERY = 1_024  # commits, a multiple of BOUNDARY_EVERY
+
+
+class KeyElsewhereError(Exception):
+    """This peer's key has spoken more than its journal knows."""
+
+
+class Recovered(NamedTuple):
+    """What a restart found: blocks to publish again, commands in own blocks."""
+
+    ready: Ready
+    own: list[Batch]
+    blocks: int
+
+
+class Ledger:
+    """`me` is this peer's member number, None for one that only follows."""
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        me: int | None,
+        sign: Callable[[bytes], bytes],
+        journal: Journal,
+        timing: Timing | None = None,
+        snapshot_every: int = SNAPSHOT_EVERY,
+    ) -> None:
+        self.me = me
+        self.committee = config.committee
+        self.journal = journal
+        self.consensus = Consensus(self.committee, me, sign, timing)
+        self.replica = Replica(config.markets, len(config.members))
+        self._markets = config.markets
+        self._sign = sign
+        self._timing = timing
+        self._snapshot_every = snapshot_every
+        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
+        self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest
+
+    def read(self, frame: bytes) -> Block | None:
+        """The block in a frame that came from outside; None if it is known already. InvalidBlock
+        if it is none or its signature is wrong."""
+        block = decode(frame, self.committee)
+        if self.consensus.knows(block.ref):
+            return None
+        self._verify(block)
+        return block
+
+    def _verify(self, block: Block) -> None:
+        signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
+        if not self._verifiers[block.author].verify(signed, signature):
+            raise InvalidBlock(f"{block!r} is not signed by its author")
+
+    def receive(self, block: Block, now_ms: int) -> None:
+        """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
+        here."""
+        self._check_own(block.ref)
+        self._note_signer(block)
+        self.consensus.receive(block, now_ms)
+
+    def _check_own(self, ref: Ref) -> None:
+        own = self.consensus.own_newest
+        if own is not None and ref.author == self.me and ref.round > own.round:
+            raise KeyElsewhereError(
+                f"there is a block of round {ref.round} under this peer's key, but its journal "
+                f"ends at round {own.round}: it is an old copy, or the key runs somewhere else "
+                "too. Rejoin under a new key"
+            )
+
+    def recover(self, now_ms: int) -> Recovered:
+        """Take back what the journal holds. Call once, before anything else."""
+        data = self.journal.snapshot()
+        if data is not None:
+            self._go_on_from(data)
+        blocks = [decode(frame, self.committee) for frame in self.journal.frames()]
+        ready = self.consensus.restore(blocks, now_ms)
+        for commit in ready.commits:
+            self.apply(commit)
+        own = [decode_batch(b) for b in blocks if b.author == self.me and b.payload]
+        return Recovered(ready, own, len(blocks))
+
+    def _go_on_from(self, data: bytes) -> None:
+        snapshot, exchange = snapshots.decode(data)
+        boundary = snapshot.boundary
+        self.replica = Replica.restore(self._markets, snapshot, exchange)
+        self.consensus = Consensus(self.committee, self.me, self._sign, self._timing, boundary)
+
+    def persist(self, ready: Ready) -> None:
+        """Add the accepted blocks to the journal; durable after its next `sync`."""
+        if ready.persist:
+            self.journal.add_blocks(ready.persist)
+        for block in ready.publish:
+            self._note_signer(block)
+
+    def apply(self, commit: Commit) -> Applied:
+        """Apply a commit, keep its trades, and take a snapshot when it is time to."""
+        applied = self.replica.apply(commit)
+        for symbol, trades in applied.trades.items():
+            self.journal.add_trades(symbol, trades)
+        if commit.boundary is not None and commit.number % self._snapshot_every == 0:
+            snapshot = self.replica.snapshot(commit.boundary)
+            digest = self.replica.audit().digest
+            floors = commit.boundary.floors(self.committee.mode)
+            self.journal.add_snapshot(commit.number, digest, floors, snapshots.encode(snapshot))
+            self._uncertified = (commit.number, digest)
+            self._certificate.clear()
+        return applied
+
+    def _note_signer(self, block: Block) -> None:
+        """Collect blocks that say our newest snapshot's digest, until a quorum has."""
+        if self._uncertified is None or block.audit != self._uncertified:
+            return
+        self._certificate[block.author] = block.frame
+        if len(self._certificate) >= self.committee.quorum:
+            self.journal.certify(self._uncertified[0], list(self._certificate.values()))
+            self._uncertified = None
+
+    def is_certified(self, manifest: Manifest, certificate: list[bytes]) -> bool:
+        """Whether a quorum signed that this is the digest after that commit."""
+        try:
+            blocks = [decode(frame, self.committee) for frame in certificate]
+            for block in blocks:
+                self._verify(block)
+        except InvalidBlock:
+            return False
+        return snapshots.is_certified(manifest.commit, manifest.digest, blocks, self.committee)
+
+    def install(self, fetched: Fetched, now_ms: int) -> Ready:
+        """Go on from another peer's certified snapshot. SnapshotError if it is not what was
+        certified, KeyElsewhereError if it has more from this peer than the journal."""
+        snapshot, exchange = snapshots.decode(fetched.data)
+        digest = snapshots.digest_of(snapshot, exchange)
+        if (snapshot.boundary.commit, digest) != (fetched.manifest.commit, fetched.manifest.digest):
+            raise snapshots.SnapshotError("the snapshot is not the one a quorum has signed")
+        if self.me is not None:
+            self._check_own(snapshot.boundary.heads[self.me])
+        number, floors = fetched.manifest.commit, snapshot.boundary.floors(self.committee.mode)
+        for symbol, trades in snapshot.trades.items():
+            self.journal.add_trades(symbol, trades)
+        self.journal.add_snapshot(number, digest, floors, fetched.data)
+        self.journal.certify(number, fetched.certificate)
+        self.journal.sync()
+        self._uncertified = None
+        self._go_on_from(fetched.data)
+        blocks = [decode(frame, self.committee) for frame in self.journal.frames()]
+        return self.consensus.restore(blocks, now_ms)

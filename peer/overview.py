@@ -1,0 +1,117 @@
+"""How a peer sees its mesh: who is alive, who agrees, what is wrong.
+
+Owns the alarms, the comparison of states and the mesh view that people look at. Must never decide
+what is done about any of it.
+"""
+
+import logging
+import statistics
+from collections import deque
+
+from peer import api
+from peer.config import MeshConfig
+from peer.ledger import Ledger
+from peer.mesh import Heartbeat, Mesh
+
+ALARMS_MAX = 20
+FINALITY_SAMPLES = 200
+CLOCK_SKEW_MS_MAX = 2_000
+
+_log = logging.getLogger(__name__)
+
+
+class Overview:
+    def __init__(self, config: MeshConfig, mesh: Mesh, ledger: Ledger) -> None:
+        self._config = config
+        self._committee = config.committee
+        self._mesh = mesh
+        self._ledger = ledger
+        self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
+        self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
+        self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
+        self.quorum = False
+
+    @property
+    def own_name(self) -> str:
+        me = self._ledger.me
+        return "observer" if me is None else self.name(me)
+
+    def name(self, member: int) -> str:
+        return self._config.members[member].name
+
+    def alarm(self, text: str) -> None:
+        """Something is wrong that people must see. The same text is raised once."""
+        if text not in self.alarms:
+            self.alarms.append(text)
+            _log.error("ALARM %s", text)
+
+    def took(self, finality_ms: float) -> None:
+        """An own command was ordered so long after it came."""
+        self._finality_ms.append(finality_ms)
+
+    def compare(self, member: int, commit: int, agrees: bool | None) -> None:
+        """Self-audit: all peers have the same state after the same commit, or something is wrong
+        with one of them."""
+        if agrees is not None:
+            self._agrees[member] = agrees
+        if agrees is False:
+            self.alarm(f"{self.name(member)} has another state after commit {commit}")
+
+    def hear(self, member: int, heartbeat: Heartbeat, wall_ms: int) -> None:
+        """Look at what a member says of itself."""
+        replica = self._ledger.replica
+        audit, latest = heartbeat.audit, heartbeat.latest
+        self.compare(member, audit.commit, replica.agrees(audit))
+        self.compare(member, latest.commit, replica.agrees_latest(latest))
+        if abs(heartbeat.time_ms - wall_ms) > CLOCK_SKEW_MS_MAX:
+            self.alarm(f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms")
+
+    def look(self, now_ms: int, running: bool) -> bool:
+        """Whether a quorum is alive; whether that has changed since the last look is logged."""
+        links = self._mesh.links
+        alive = sum(self._mesh.alive(member, now_ms) for member in links)
+        alive += running and self._ledger.me is not None
+        before, self.quorum = self.quorum, alive >= self._committee.quorum
+        if self.quorum != before:
+            _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
+        return self.quorum != before
+
+    def view(self, seq: int, now_ms: int, pending: int, halted: str, catching_up: str) -> api.Mesh:
+        replica = self._ledger.replica
+        return api.Mesh(
+            seq=seq,
+            peer=self.own_name,
+            mesh=self._config.id.hex(),
+            mode=self._committee.mode,
+            members=[self._member(number, now_ms) for number in range(self._committee.size)],
+            quorum_size=self._committee.quorum,
+            quorum=self.quorum,
+            round=self._ledger.consensus.dag.quorum_round,
+            commit=replica.commit,
+            digest=replica.latest().digest,
+            pending=pending,
+            finality_ms=statistics.median(self._finality_ms) if self._finality_ms else 0.0,
+            halted=halted,
+            alarms=list(self.alarms),
+            catching_up=catching_up,
+        )
+
+    def _member(self, number: int, now_ms: int) -> api.MemberView:
+        member = self._config.members[number]
+        round_ = self._ledger.consensus.dag.newest[number].round
+        if number == self._ledger.me:
+            commit = self._ledger.replica.commit
+            address = f"{self._mesh.host}:{self._mesh.port}"
+            return api.MemberView(member.name, member.key, address, True, round_, commit, 0, True)
+        link = self._mesh.links[number]
+        heartbeat = link.heartbeat
+        return api.MemberView(
+            member.name,
+            member.key,
+            link.address,
+            self._mesh.alive(number, now_ms),
+            round_,
+            heartbeat.commit if heartbeat else 0,
+            now_ms - link.heard_ms if heartbeat else -1,
+            self._agrees.get(number),
+        )
