@@ -145,6 +145,9 @@ def run(
 @click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Which faults to withstand.")
 @click.option("--only", type=click.IntRange(1, len(demo.NAMES)), help="Run this one alone.")
 @click.option("--grape", "grapes", multiple=True, default=GRAPES, help="Grapes to meet at.")
+@click.option("--mesh-port", default=demo.Ports().mesh, help="Of the first peer; others follow.")
+@click.option("--fetch-port", default=demo.Ports().fetch, help="Likewise.")
+@click.option("--ui-port", default=demo.Ports().ui, help="Likewise.")
 @click.option("--pid-file", type=_PATH, default=Path(".run/demo.pid"), help="For `make stop`.")
 def demo_(
     folder: Path,
@@ -152,11 +155,15 @@ def demo_(
     mode: str,
     only: int | None,
     grapes: tuple[str, ...],
+    mesh_port: int,
+    fetch_port: int,
+    ui_port: int,
     pid_file: Path,
 ) -> None:
     """Run a mesh of peers on this machine; the first time it makes their keys."""
     config = demo.prepare(folder, peers, Mode(mode))
-    demo.run(folder, config, only, grapes, pid_file)
+    ports = demo.Ports(mesh_port, fetch_port, ui_port)
+    demo.run(demo.Demo(folder, config, grapes, ports, pid_file), only)
 
 
 def entry() -> None:

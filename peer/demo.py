@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -27,8 +29,26 @@ MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),
     Market("ETH-USD", tick="0.01", lot="0.000001"),
 )
-MESH_PORT, FETCH_PORT, UI_PORT = 3000, 3100, 8080  # plus the peer's number, from 1
 STOP_S = 10.0
+
+
+class Ports(NamedTuple):
+    """Of the first peer; the others' follow."""
+
+    mesh: int = 3001
+    fetch: int = 3101
+    ui: int = 8081
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demo is and how it meets."""
+
+    folder: Path
+    config: MeshConfig
+    grapes: tuple[str, ...]
+    ports: Ports
+    pid_file: Path
 
 
 def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
@@ -50,35 +70,33 @@ def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
     return config
 
 
-def run(
-    folder: Path, config: MeshConfig, only: int | None, grapes: tuple[str, ...], pid: Path
-) -> None:
+def run(demo: Demo, only: int | None) -> None:
     """Run the members of the demo, or the one numbered `only` (one beyond them follows the mesh),
     in the foreground until Ctrl-C."""
-    size = len(config.members)
+    size = len(demo.config.members)
     numbers = [only] if only else list(range(1, size + 1))
-    if only and only > size and not (folder / NAMES[only - 1] / KEY_FILE).exists():
-        keygen(folder / NAMES[only - 1])
+    if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
+        keygen(demo.folder / NAMES[only - 1])
     if not only:
-        pid.parent.mkdir(parents=True, exist_ok=True)
-        pid.write_text(f"{os.getpid()}\n")
-    peers = [_start(folder, number, grapes) for number in numbers]
+        demo.pid_file.parent.mkdir(parents=True, exist_ok=True)
+        demo.pid_file.write_text(f"{os.getpid()}\n")
+    peers = [_start(demo, number) for number in numbers]
     try:
-        _announce(numbers, size)
+        _announce(demo, numbers)
         _wait(peers)
     finally:
         _stop(peers)
         if not only:
-            pid.unlink(missing_ok=True)
+            demo.pid_file.unlink(missing_ok=True)
 
 
-def _start(folder: Path, number: int, grapes: tuple[str, ...]) -> "subprocess.Popen[bytes]":
+def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
     name = NAMES[number - 1]
+    mesh, fetch, ui = (first + number - 1 for first in demo.ports)
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
-    command += ["--data", str(folder / name), "--mesh", str(folder / "mesh.toml")]
-    command += ["--port", str(MESH_PORT + number), "--fetch-port", str(FETCH_PORT + number)]
-    command += ["--ui", f"127.0.0.1:{UI_PORT + number}"]
-    for grape in grapes:
+    command += ["--data", str(demo.folder / name), "--mesh", str(demo.folder / "mesh.toml")]
+    command += ["--port", str(mesh), "--fetch-port", str(fetch), "--ui", f"127.0.0.1:{ui}"]
+    for grape in demo.grapes:
         command += ["--grape", grape]
     # A session of its own: Ctrl-C reaches only this process, which then stops the peers in turn.
     process = subprocess.Popen(
@@ -95,10 +113,11 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
         click.echo(label + line.decode(errors="replace").rstrip())
 
 
-def _announce(numbers: list[int], size: int) -> None:
+def _announce(demo: Demo, numbers: list[int]) -> None:
     for number in numbers:
-        what = "" if number <= size else " (follows only: it is no member of this mesh)"
-        url = click.style(f"http://127.0.0.1:{UI_PORT + number}", bold=True)
+        member = number <= len(demo.config.members)
+        what = "" if member else " (follows only: it is no member of this mesh)"
+        url = click.style(f"http://127.0.0.1:{demo.ports.ui + number - 1}", bold=True)
         click.echo(f"{NAMES[number - 1]:>6}   {url}{what}")
     click.echo("         Ctrl-C stops.")
 

@@ -140,7 +140,7 @@ class Gateway:
 
     def __init__(self, bind: str, where: Endpoints) -> None:
         self._command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
-        self._command += ["--bind", bind]
+        self._command += ["--bind", bind, "--exit-with-parent"]
         self._process = subprocess.Popen(self._command)
         self._started_s = time.monotonic()
 

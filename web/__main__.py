@@ -1,0 +1,63 @@
+"""`python -m web`: serve one peer's book to browsers."""
+
+import click
+
+from web import vendor
+from web.config import ORDER_TIMEOUT_SECONDS, THREADS, Config
+from web.server import Server
+
+
+@click.command(context_settings={"auto_envvar_prefix": "ORDERBOOK_WEB"})
+@click.option("--node", required=True, help="ZeroMQ address of the node's commands and queries.")
+@click.option("--feed", required=True, help="ZeroMQ address of the node's feed.")
+@click.option("--bind", default="127.0.0.1:8081", show_default=True, help="Address to serve at.")
+@click.option(
+    "--order-timeout",
+    default=ORDER_TIMEOUT_SECONDS,
+    show_default=True,
+    help="Seconds an order is waited for before it is answered as pending.",
+)
+@click.option(
+    "--account", default="guest", show_default=True, help="Account of orders without one."
+)
+@click.option(
+    "--host",
+    "hosts",
+    multiple=True,
+    help="A further host name this gateway answers to; '*' for any. May be repeated.",
+)
+@click.option("--threads", default=THREADS, show_default=True, help="Threads for requests.")
+@click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
+@click.option("--log-level", default="warning", show_default=True)
+def main(
+    node: str,
+    feed: str,
+    bind: str,
+    order_timeout: float,
+    account: str,
+    hosts: tuple[str, ...],
+    threads: int,
+    exit_with_parent: bool,
+    log_level: str,
+) -> None:
+    """Serve a peer's book: the page, the HTTP interface and the streams."""
+    if not vendor.is_ready():
+        text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
+        click.echo(text, err=True)
+    Server(
+        Config(
+            node=node,
+            feed=feed,
+            bind=bind,
+            order_timeout=order_timeout,
+            default_account=account,
+            hosts=hosts,
+            threads=threads,
+            log_level=log_level,
+            exit_with_parent=exit_with_parent,
+        )
+    ).run()
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m web")

@@ -1,0 +1,127 @@
+"""The Flask application of one peer.
+
+Owns the assembly: routes, the checks every request passes, the headers every answer carries, and
+the one shape of an error. Must never start a thread or a socket by itself: `Gateway.start` does,
+in the process that serves.
+"""
+
+import base64
+import hashlib
+import ipaddress
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import HTTPException
+
+from web import reading, streams, trading
+from web.config import BODY_BYTES_MAX, Config
+from web.gateway import Gateway
+from web.problems import Problem
+
+STATIC = Path(__file__).parent / "static"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
+    """The application of `config`; `app.extensions["gateway"]` is what must be started."""
+    app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
+    app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
+    app.extensions["gateway"] = gateway or Gateway(config)
+    app.register_blueprint(reading.blueprint)
+    app.register_blueprint(trading.blueprint)
+    streams.register(app)
+    app.before_request(lambda: _check_origin(config))
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http_problem)
+    app.register_error_handler(Exception, _failure)
+    policy = content_policy((STATIC / "index.html").read_text())
+    app.after_request(lambda response: _secure(response, policy))
+    return app
+
+
+def _check_origin(config: Config) -> None:
+    """A page of another site can reach a loopback port: it must not get a word out of this one. The
+    Host check stops a name that was made to point here, the Origin check a plain request."""
+    if not _answers_to(_host_name(request.host), config):
+        raise Problem(421, f"This peer does not answer to the name {request.host:.80}.", "host")
+    origin = request.headers.get("Origin")
+    if request.method in SAFE_METHODS and "Upgrade" not in request.headers:
+        return
+    if origin is not None and urlsplit(origin).netloc != request.host:
+        raise Problem(403, f"Pages of {origin:.80} may not use this peer.", "origin")
+    if request.headers.get("Sec-Fetch-Site") == "cross-site":
+        raise Problem(403, "Pages of other sites may not use this peer.", "origin")
+
+
+def _answers_to(name: str, config: Config) -> bool:
+    """An address needs no name server, so nobody can have made it point here."""
+    if "*" in config.hosts or name == "localhost" or name in config.hosts:
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _host_name(host: str) -> str:
+    return re.sub(r":\d+$", "", host).lower()
+
+
+def content_policy(page: str) -> str:
+    """Only what this peer serves may run; the one inline script, the import map, by its hash."""
+    inline = re.findall(r"<script type=\"importmap\">(.*?)</script>", page, re.DOTALL)
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+        for text in inline
+    )
+    return (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+
+
+def _secure(response: Response, policy: str) -> Response:
+    headers = response.headers
+    headers["Content-Security-Policy"] = policy
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["X-Frame-Options"] = "DENY"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
+    if response.mimetype != "text/event-stream" and "Cache-Control" not in headers:
+        headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _problem(problem: Problem) -> Response:
+    body = msgspec.json.encode(problem.json())
+    response = Response(body, problem.status, content_type="application/problem+json")
+    if problem.status in (429, 503):
+        response.headers["Retry-After"] = "1"
+    return response
+
+
+def _http_problem(error: HTTPException) -> Response:
+    """Flask's own errors in our shape."""
+    status = error.code or 500
+    if status == 413:
+        detail = f"A request has at most {BODY_BYTES_MAX} bytes."
+    else:
+        detail = error.description or error.name
+    response = _problem(Problem(status, detail, error.name.lower().replace(" ", "_")))
+    allowed = getattr(error, "valid_methods", None)
+    if allowed:
+        response.headers["Allow"] = ", ".join(sorted(allowed))
+    return response
+
+
+def _failure(error: Exception) -> Response:
+    """Our bug: it is in the log, and the client learns that it was ours."""
+    current_app.logger.exception("a request failed", exc_info=error)
+    return _problem(Problem(500, "The gateway failed; its log says why.", "failed"))

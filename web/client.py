@@ -1,0 +1,218 @@
+"""One browser's open stream (WebSocket or server-sent events), as the hub sees it.
+
+Owns the socket, what is still to be written to it and how far each channel has been delivered.
+Never blocks and never grows: a client that does not read loses its queue and gets fresh snapshots
+when it reads again. Only the hub's thread may call it.
+"""
+
+import socket
+import time
+from collections import deque
+from enum import Enum
+
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import CloseConnection, Ping, Pong, TextMessage
+from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+
+from web.frames import Frame, close_frame, ping_frame, text_frame
+
+BACKLOG_BYTES_MAX = 512 * 1024  # unsent, per client; beyond it the queue is dropped
+SEND_BUFFER_BYTES = 128 * 1024  # the kernel's part
+MESSAGE_BYTES_MAX = 64 * 1024  # from a client
+READ_BYTES = 64 * 1024
+STALL_SECONDS_MAX = 15.0  # without a byte taken while something waits
+SILENCE_SECONDS_MAX = 60.0  # without anything from a WebSocket client, pongs included
+IN_FLIGHT_MAX = 64  # commands of one client without an answer
+
+
+class Kind(Enum):
+    WEBSOCKET = "websocket"
+    EVENTS = "events"
+
+
+class Closed(Exception):
+    """This client is finished; the hub lets go of it."""
+
+
+class Client:
+    def __init__(
+        self,
+        sock: socket.socket,
+        kind: Kind,
+        channels: list[str],
+        resume: int | None = None,
+        greeting: bytes = b"",
+    ) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = sock
+        self.kind = kind
+        self.wanted = channels  # subscribed to as soon as the hub has it
+        self.resume = resume  # the last event this client has seen, if it came back
+        self.positions: dict[str, int] = {}  # channel -> seq delivered
+        self.lagging = False
+        self.in_flight = 0
+        self.heard = self.moved = time.monotonic()
+        self._codec = None if kind is Kind.EVENTS else Connection(ConnectionType.SERVER)
+        self._partial: list[str] = []
+        self._partial_size = 0
+        self._backlog: deque[tuple[bytes, bool]] = deque()  # bytes, may be dropped
+        self._backlog_bytes = 0
+        self._offset = 0  # of the first one, already written
+        if greeting:
+            self._backlog.append((greeting, False))
+            self._backlog_bytes = len(greeting)
+
+    @property
+    def is_waiting(self) -> bool:
+        """It wants to know when the socket takes more."""
+        return bool(self._backlog) or self.lagging
+
+    @property
+    def is_choked(self) -> bool:
+        """It sends requests without reading the answers: no more are taken."""
+        return self._backlog_bytes > BACKLOG_BYTES_MAX
+
+    def send_frame(self, frame: Frame) -> None:
+        """Deliver `frame` unless it is covered already, or the client does not keep up."""
+        if self.lagging or (frame.seq <= self.positions[frame.channel] and not frame.resets):
+            return
+        data = frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
+        if self._backlog_bytes + len(data) > BACKLOG_BYTES_MAX:
+            self._drop_backlog()
+            return
+        self.positions[frame.channel] = frame.seq
+        self._write(data, droppable=True)
+
+    def send_snapshot(self, frame: Frame) -> None:
+        self.positions[frame.channel] = frame.seq
+        data = frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
+        self._write(data, droppable=True)
+
+    def send_reply(self, payload: bytes) -> None:
+        """An answer to this client alone; kept whatever happens to the queue."""
+        self._write(text_frame(payload), droppable=False)
+
+    def send_raw(self, data: bytes) -> None:
+        self._write(data, droppable=False)
+
+    def ping(self) -> None:
+        self._write(ping_frame() if self.kind is Kind.WEBSOCKET else b": \n\n", droppable=False)
+
+    def _write(self, data: bytes, droppable: bool) -> None:
+        sent = 0
+        if not self._backlog:
+            try:
+                sent = self.sock.send(data)
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as error:
+                raise Closed(str(error)) from None
+            if sent == len(data):
+                return
+            self._offset = sent
+            self.moved = time.monotonic()
+        self._backlog.append((data, droppable and not sent))
+        self._backlog_bytes += len(data) - sent
+
+    def flush(self) -> bool:
+        """Write what the socket takes now; True if nothing is left."""
+        try:
+            while self._backlog:
+                data = self._backlog[0][0]
+                sent = self.sock.send(memoryview(data)[self._offset :])
+                self.moved = time.monotonic()
+                self._backlog_bytes -= sent
+                self._offset += sent
+                if self._offset < len(data):
+                    return False
+                self._backlog.popleft()
+                self._offset = 0
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            raise Closed(str(error)) from None
+        return True
+
+    def _drop_backlog(self) -> None:
+        """Too slow: keep what has been begun and the answers, and start again from snapshots."""
+        self.lagging = True
+        kept = deque(
+            (data, droppable)
+            for i, (data, droppable) in enumerate(self._backlog)
+            if not droppable or (i == 0 and self._offset)
+        )
+        self._backlog = kept
+        self._backlog_bytes = sum(len(data) for data, _ in kept) - self._offset
+
+    def receive(self) -> list[str]:
+        """Whole messages that have come. Answers pings and closes by itself."""
+        try:
+            data = self.sock.recv(READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return []
+        except OSError as error:
+            raise Closed(str(error)) from None
+        if not data:
+            raise Closed("the client went away")
+        self.heard = time.monotonic()
+        if self._codec is None:
+            return []
+        try:
+            self._codec.receive_data(data)
+            return [text for event in self._codec.events() if (text := self._take(event))]
+        except RemoteProtocolError as error:
+            self._refuse(1002, str(error))
+        return []
+
+    def _take(self, event: object) -> str | None:
+        assert self._codec is not None
+        if isinstance(event, TextMessage):
+            return self._take_text(event)
+        if isinstance(event, Ping | CloseConnection):
+            try:
+                self._write(self._codec.send(event.response()), droppable=False)
+            except LocalProtocolError:
+                raise Closed("closed twice") from None
+            if isinstance(event, CloseConnection):
+                raise Closed("closed by the client")
+        elif not isinstance(event, Pong):
+            self._refuse(1003, "text messages only")
+        return None
+
+    def _take_text(self, event: TextMessage) -> str | None:
+        self._partial_size += len(event.data)
+        if self._partial_size > MESSAGE_BYTES_MAX:
+            self._refuse(1009, f"messages have at most {MESSAGE_BYTES_MAX} bytes")
+        self._partial.append(event.data)
+        if not event.message_finished:
+            return None
+        text = "".join(self._partial)
+        self._partial.clear()
+        self._partial_size = 0
+        return text
+
+    def _refuse(self, code: int, reason: str) -> None:
+        self.say_goodbye(code, reason)
+        raise Closed(reason)
+
+    def say_goodbye(self, code: int, reason: str) -> None:
+        """Tell the client why, as far as its socket takes it. The caller closes."""
+        try:
+            if self.kind is Kind.WEBSOCKET and not self._offset:
+                self.sock.send(close_frame(code, reason))
+            self.sock.shutdown(socket.SHUT_WR)
+            while self.sock.recv(READ_BYTES):
+                pass  # unread bytes would make the kernel answer with a reset
+        except OSError:
+            pass
+
+    def is_dead(self, now: float) -> bool:
+        if self._backlog and now - self.moved > STALL_SECONDS_MAX:
+            return True
+        return self.kind is Kind.WEBSOCKET and now - self.heard > SILENCE_SECONDS_MAX
+
+    def check(self) -> None:
+        assert self._backlog_bytes == sum(len(d) for d, _ in self._backlog) - self._offset
+        assert not self._offset or self._backlog

@@ -1,0 +1,26 @@
+"""What the gateway is told when it starts, and the limits it keeps. Holds no behaviour."""
+
+from dataclasses import dataclass
+
+ORDER_TIMEOUT_SECONDS = 2.0
+BODY_BYTES_MAX = 256 * 1024
+TEXT_MAX = 64  # characters of an account, a client id, a market
+BATCH_MAX = 100  # orders of one request
+THREADS = 32
+WAITING_MAX = 24  # requests that hold a thread until their order is ordered
+ACCOUNTS_MAX = 1_000  # accounts mirrored at a time
+
+
+@dataclass(frozen=True)
+class Config:
+    node: str  # ZeroMQ address of the node's ROUTER
+    feed: str  # ZeroMQ address of the node's PUB
+    bind: str = "127.0.0.1:8081"
+    order_timeout: float = ORDER_TIMEOUT_SECONDS
+    default_account: str = "guest"
+    # Names this gateway answers to beside the loopback ones and the address it is bound to; "*" for
+    # any. A page on another site must not reach it under a name of its own choice.
+    hosts: tuple[str, ...] = ()
+    threads: int = THREADS
+    log_level: str = "info"
+    exit_with_parent: bool = False

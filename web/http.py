@@ -1,0 +1,58 @@
+"""What every HTTP route needs: the gateway, answers in JSON, and query parameters within limits."""
+
+from typing import Any
+
+import msgspec
+from flask import Response, current_app, request
+
+from web import schema
+from web.gateway import Gateway
+from web.mirror import BookMirror
+from web.problems import Problem
+from web.units import Units
+
+Json = dict[str, Any]
+
+
+def the_gateway() -> Gateway:
+    gateway = current_app.extensions["gateway"]
+    assert isinstance(gateway, Gateway)
+    return gateway
+
+
+def answer(view: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(view), status, content_type="application/json")
+
+
+def body() -> Any:
+    """The request's JSON, with exact numbers."""
+    return schema.parse_json(request.get_data(cache=False))
+
+
+def number(name: str, default: int, most: int) -> int:
+    """A query parameter between 1 and `most`."""
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= most:
+        raise Problem(400, f"{name} must be 1 to {most}.", f"invalid_{name}", name)
+    return int(text)
+
+
+def account() -> str:
+    """The account the query names, or the default one."""
+    default = the_gateway().config.default_account
+    return schema.account_of(request.args.get("account"), default)
+
+
+def units() -> Units:
+    """Those of the market the query names, or of the first one."""
+    return the_gateway().units(request.args.get("market", ""))
+
+
+def ready_book(of: Units) -> BookMirror:
+    """A market's mirror once it is filled; call it under the mirrors' lock."""
+    mirror = the_gateway().mirrors.books[of.market.symbol]
+    if not mirror.ready:
+        raise Problem(503, "This peer is starting: its book is not known yet.", "starting")
+    return mirror

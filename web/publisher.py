@@ -1,0 +1,173 @@
+"""The frames that the browsers get, made from the mirrors.
+
+Owns the names of the channels, what a snapshot and what a delta of each holds, and how often they
+are sent. Called on the link's thread, but for `snapshot`, which the hub's thread calls too.
+
+    book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
+    trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
+    orders/<account>  snapshot of open and finished orders, then delta with those that changed
+    commit            how far the peers have agreed, at most ten times a second
+    mesh              who is there, twice a second and at every change
+"""
+
+from typing import Any, Protocol
+
+import msgspec
+
+from web import views
+from web.accounts import AccountMirror
+from web.mirror import DEPTH_MAX, BookMirror
+from web.mirrors import Mirrors
+from web.orders import OrderView
+
+FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
+COMMIT_SECONDS = 0.1
+
+Json = dict[str, Any]
+MARKET_CHANNELS = ("book", "trades")
+ACCOUNT_CHANNELS = ("orders",)
+GLOBAL_CHANNELS = ("commit", "mesh")
+
+
+class Sink(Protocol):
+    def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None: ...
+
+
+def channel_key(kind: str, market: str, account: str) -> str | None:
+    """The hub's name for a channel; None if there is no such kind."""
+    if kind in MARKET_CHANNELS:
+        return f"{kind}/{market}"
+    if kind in ACCOUNT_CHANNELS:
+        return f"{kind}/{account}"
+    return kind if kind in GLOBAL_CHANNELS else None
+
+
+class Publisher:
+    def __init__(self, mirrors: Mirrors, sink: Sink) -> None:
+        self._mirrors = mirrors
+        self._sink = sink
+        self._encode = msgspec.json.Encoder().encode
+        self._flushed: dict[str, float] = {}
+        self._mesh_seq = 0
+        self._commit_seq = 0
+        self._commit_at = 0.0
+        self._commit_due = False
+
+    def snapshot(self, channel: str) -> tuple[int, bytes] | None:
+        """A channel's whole state and the seq it covers; None while it is not known."""
+        kind, _, name = channel.partition("/")
+        with self._mirrors.lock:
+            if kind in MARKET_CHANNELS:
+                view = self._market_snapshot(kind, self._mirrors.books.get(name))
+            elif kind == "orders":
+                view = self._orders_snapshot(self._mirrors.accounts.get(name))
+            elif kind == "commit":
+                view = self._commit_view()
+            else:
+                view = self._mesh_view()
+        return None if view is None else (view["seq"], self._encode(view))
+
+    def market_reset(self, market: str) -> None:
+        for kind in MARKET_CHANNELS:
+            self._publish_snapshot(f"{kind}/{market}")
+
+    def orders_reset(self, account: str) -> None:
+        self._publish_snapshot(f"orders/{account}")
+
+    def mesh(self) -> None:
+        self._mesh_seq += 1
+        self._publish_snapshot("mesh")
+
+    def committed(self) -> None:
+        self._commit_due = True
+
+    def orders(self, account: AccountMirror, changed: list[OrderView]) -> None:
+        if not changed or not account.ready:
+            return
+        account.number += 1
+        view = {
+            "channel": "orders",
+            "type": "delta",
+            "account": account.account,
+            "seq": account.number,
+            "orders": self._orders(changed),
+        }
+        self._sink.publish(f"orders/{account.account}", account.number, self._encode(view))
+
+    def flush(self, now: float) -> None:
+        """Send what has gathered, if its time has come."""
+        for market, book in self._mirrors.books.items():
+            if book.has_changes and now - self._flushed.get(market, 0.0) >= FLUSH_SECONDS:
+                self._flushed[market] = now
+                self._flush_book(market, book)
+        if self._commit_due and now - self._commit_at >= COMMIT_SECONDS:
+            self._commit_due, self._commit_at = False, now
+            self._commit_seq += 1
+            self._publish_snapshot("commit")
+
+    def seconds_to_flush(self, now: float) -> float | None:
+        """When `flush` has something to send; None when nothing waits for it."""
+        due = [
+            self._flushed.get(market, 0.0) + FLUSH_SECONDS
+            for market, book in self._mirrors.books.items()
+            if book.has_changes
+        ]
+        if self._commit_due:
+            due.append(self._commit_at + COMMIT_SECONDS)
+        return max(0.0, min(due) - now) if due else None
+
+    def _flush_book(self, market: str, book: BookMirror) -> None:
+        delta = book.take_delta()
+        self._sink.publish(
+            f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
+        )
+        if delta.trades:
+            seq = delta.trades[-1].number
+            trades = views.trades_json(delta.trades, book.units)
+            view = self._view("trades", "delta", seq) | {"market": market, "trades": trades}
+            self._sink.publish(f"trades/{market}", seq, self._encode(view))
+
+    def _publish_snapshot(self, channel: str) -> None:
+        found = self.snapshot(channel)
+        if found is not None:
+            self._sink.publish(channel, *found, resets=True)
+
+    def _market_snapshot(self, kind: str, book: BookMirror | None) -> Json | None:
+        if book is None or not book.ready:
+            return None
+        if kind == "book":
+            view = self._view(kind, "snapshot", book.number) | views.book_json(book, DEPTH_MAX)
+            return view | {"complete": book.is_complete}
+        seq = book.trades[0].number if book.trades else 0
+        trades = views.trades_json(reversed(book.trades), book.units)
+        market = book.units.market.symbol
+        return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
+
+    def _orders_snapshot(self, account: AccountMirror | None) -> Json | None:
+        if account is None or not account.ready:
+            return None
+        view = self._view("orders", "snapshot", account.number)
+        finished = self._orders(list(account.finished.values()))
+        orders = self._orders(list(account.open.values()))
+        return view | {"account": account.account, "orders": orders, "finished": finished}
+
+    def _orders(self, orders: list[OrderView]) -> list[Json]:
+        return [views.order_json(order, self._mirrors.units(order.market)) for order in orders]
+
+    def _commit_view(self) -> Json:
+        mirrors = self._mirrors
+        return self._view("commit", "update", self._commit_seq) | {
+            "commit": mirrors.commit,
+            "round": mirrors.round,
+            "time": mirrors.time_ms,
+            "digest": mirrors.digest.hex(),
+        }
+
+    def _mesh_view(self) -> Json:
+        mirrors = self._mirrors
+        view = self._view("mesh", "update", self._mesh_seq) | {"state": mirrors.state}
+        return view if mirrors.mesh is None else view | views.mesh_json(mirrors.mesh)
+
+    @staticmethod
+    def _view(channel: str, kind: str, seq: int) -> Json:
+        return {"channel": channel, "type": kind, "seq": seq}

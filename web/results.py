@@ -1,0 +1,61 @@
+"""The answer to a command, in JSON: the same over HTTP and over the WebSocket.
+
+Owns the shape only. `id` is the order the command is about, or the command's own for a cancel-all.
+"""
+
+from typing import Any
+
+from engine.orders import Command, Submit
+from peer.api import format_id
+from web import views
+from web.desk import Submission
+from web.mirrors import Mirrors
+from web.orders import Outcome, Status, submitted
+
+Json = dict[str, Any]
+
+
+def answer_json(submission: Submission, index: int, mirrors: Mirrors) -> Json:
+    """What is known of the command at `index`: its final result, or that it is pending."""
+    number, command = submission.ids[index], submission.commands[index]
+    outcome = submission.outcomes.get(number)
+    if outcome is None:
+        return _pending(command, number, mirrors)
+    when = {"commit": submission.commit, "time": submission.time_ms}
+    if isinstance(command, Submit):
+        assert outcome.order is not None
+        return views.order_json(outcome.order, mirrors.units(command.market)) | when
+    return _change(outcome, mirrors) | when
+
+
+def _pending(command: Command, number: int, mirrors: Mirrors) -> Json:
+    """A command that is on disk here and not ordered yet."""
+    if isinstance(command, Submit):
+        return views.order_json(submitted(command, number), mirrors.units(command.market))
+    about = getattr(command, "order", number)
+    return {"id": format_id(about), "status": Status.PENDING.value}
+
+
+def _change(outcome: Outcome, mirrors: Mirrors) -> Json:
+    """The outcome of a command about orders that were there before."""
+    order = outcome.order
+    if outcome.reason is not None:
+        about = order.id if order else outcome.id
+        view = {"id": format_id(about), "status": Status.REJECTED.value}
+        return view | views.explain(outcome.reason)
+    if order is None:
+        cancelled = [format_id(number) for number in outcome.cancelled]
+        return {"id": format_id(outcome.id), "status": "done", "cancelled": cancelled}
+    # The mirror knows all of the order, the events of one command only what they changed.
+    known = mirrors.find_order(order.id)
+    told = known if known is not None and known.status == order.status else order
+    return views.order_json(told, mirrors.units(order.market))
+
+
+def withdrawn_json(number: int) -> Json:
+    """An order that was taken back before any other peer saw it."""
+    return {
+        "id": format_id(number),
+        "status": Status.CANCELLED.value,
+        "detail": "Withdrawn before it was ordered.",
+    }

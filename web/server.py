@@ -1,0 +1,94 @@
+"""gunicorn with one worker of threads, set up for one peer.
+
+Owns the life of the serving process: the gateway starts after the fork (ZeroMQ does not survive
+one), and every stream is told goodbye the moment the process is asked to stop.
+"""
+
+import os
+import resource
+from typing import Any
+
+import click
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.gthread import ThreadWorker
+
+from web.app import create_app
+from web.config import Config
+from web.gateway import Gateway
+
+STOP_SECONDS = 2  # the arbiter's patience; the worker takes half of it
+CONNECTIONS_MAX = 1_000  # short requests and kept-alive connections; streams are the hub's
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]
+    """A worker that ends the streams when it is told to stop, not when it has drained."""
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self.cfg.set("graceful_timeout", STOP_SECONDS // 2)
+        _gateway_of(self).hub.stop()
+        super().handle_exit(sig, frame)
+
+
+class Parent(Arbiter):  # type: ignore[misc]
+    """The arbiter, which ends with the process that started it, if it is told to."""
+
+    def __init__(self, app: "Server") -> None:
+        super().__init__(app)
+        self._started_by = os.getppid()
+        self._follows = app.config.exit_with_parent
+
+    def murder_workers(self) -> None:
+        """Called at least once a second."""
+        super().murder_workers()
+        if self._follows and os.getppid() != self._started_by:
+            click.echo("web: the process that started this gateway is gone: stopping", err=True)
+            raise StopIteration
+
+
+def _gateway_of(worker: ThreadWorker) -> Gateway:
+    gateway = worker.app.callable.extensions["gateway"]
+    assert isinstance(gateway, Gateway)
+    return gateway
+
+
+def _say_where(arbiter: Any) -> None:
+    for listener in arbiter.LISTENERS:
+        click.echo(f"web: serving at {listener}", err=True)
+
+
+class Server(BaseApplication):  # type: ignore[misc]
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        super().__init__()
+
+    def run(self) -> None:
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream each needs one
+        Parent(self).run()
+
+    def load_config(self) -> None:
+        settings: dict[str, Any] = {
+            "bind": self.config.bind,
+            "worker_class": Worker,
+            "workers": 1,
+            "threads": self.config.threads,
+            "worker_connections": CONNECTIONS_MAX,
+            "keepalive": 15,
+            "graceful_timeout": STOP_SECONDS,
+            "loglevel": self.config.log_level,
+            "when_ready": _say_where,
+            "proc_name": "p2p-orderbook-web",
+            "post_worker_init": lambda worker: _gateway_of(worker).start(),
+            "worker_int": lambda worker: _gateway_of(worker).stop(),
+            "worker_exit": lambda server, worker: _gateway_of(worker).stop(),
+            # gunicorn's own remote control; older releases have none to switch off.
+            "control_socket_disable": True,
+        }
+        for name, value in settings.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        return create_app(self.config)

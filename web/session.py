@@ -1,0 +1,151 @@
+"""What a browser may say over a WebSocket, and the answers.
+
+Owns the operations: subscribe, unsubscribe, order, cancel, cancel_all, ping. Runs on the hub's
+thread, so it must never block: the answers to commands come back from the link's thread through
+the hub.
+
+    -> {"op": "order", "id": 7, "order": {"side": "buy", …}}
+    <- {"reply": 7, "ok": true, "pending": true, "result": {…}}      once the peer has it on disk
+    <- {"reply": 7, "ok": true, "pending": false, "result": {…}}     once all peers have ordered it
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.orders import Command
+from web import schema
+from web.client import IN_FLIGHT_MAX, Client
+from web.desk import Submission
+from web.problems import Problem, refused
+from web.publisher import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
+from web.results import answer_json, withdrawn_json
+
+if TYPE_CHECKING:
+    from web.gateway import Gateway
+
+Json = dict[str, Any]
+
+
+class Session:
+    """The hub's `Source`: one for all clients."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        self._encode = msgspec.json.Encoder().encode
+        self._operations: dict[str, Callable[[Client, Json], Json | None]] = {
+            "subscribe": self._subscribe,
+            "unsubscribe": self._unsubscribe,
+            "order": self._order,
+            "cancel": self._cancel,
+            "cancel_all": self._cancel_all,
+            "ping": lambda client, message: {"pong": True},
+        }
+
+    def snapshot(self, channel: str) -> tuple[int, bytes] | None:
+        return self._gateway.publisher.snapshot(channel)
+
+    def on_audience(self, channel: str, listeners: int) -> None:
+        kind, _, name = channel.partition("/")
+        if kind in ACCOUNT_CHANNELS and listeners:
+            self._gateway.watch_account(name)
+
+    def on_message(self, client: Client, text: str) -> None:
+        name = None
+        try:
+            message = schema.parse_json(text)
+            if not isinstance(message, dict):
+                raise Problem(400, 'An object such as {"op": "ping"} was expected.', "not_object")
+            name = message.get("id")
+            if not isinstance(name, str | int | None) or len(str(name)) > 64:
+                raise Problem(400, "The id is a number or a short text.", "invalid_id", "id")
+            operation = self._operations.get(str(message.get("op")))
+            if operation is None:
+                wanted = ", ".join(self._operations)
+                raise Problem(400, f"There is no such operation; there is {wanted}.", "invalid_op")
+            answer = operation(client, message)
+        except Problem as problem:
+            answer = {"ok": False, "error": problem.json()}
+        if answer is not None:
+            client.send_reply(self._encode({"reply": name, "ok": True} | answer))
+
+    def _channel(self, message: Json) -> str:
+        kind = str(message.get("channel"))
+        market, account = str(message.get("market") or ""), ""
+        if kind in MARKET_CHANNELS:
+            market = self._gateway.units(market).market.symbol
+        if kind in ACCOUNT_CHANNELS:
+            default = self._gateway.config.default_account
+            account = schema.account_of(message.get("account"), default)
+        channel = channel_key(kind, market, account)
+        if channel is None:
+            raise Problem(404, f"There is no channel {kind:.40}.", "unknown_channel", "channel")
+        return channel
+
+    def _subscribe(self, client: Client, message: Json) -> Json:
+        channel = self._channel(message)
+        if not self._gateway.hub.subscribe(client, channel):
+            raise Problem(429, "Too many channels on one connection.", "too_many_channels")
+        return {"channel": channel}
+
+    def _unsubscribe(self, client: Client, message: Json) -> Json:
+        channel = self._channel(message)
+        self._gateway.hub.unsubscribe(client, channel)
+        return {"channel": channel}
+
+    def _order(self, client: Client, message: Json) -> None:
+        order = schema.parse(schema.NewOrder, message.get("order"))
+        units = self._gateway.units(order.market)
+        account = self._gateway.config.default_account
+        self._submit(client, message, schema.submit_of(order, units, account))
+
+    def _cancel(self, client: Client, message: Json) -> None:
+        default = self._gateway.config.default_account
+        account = schema.account_of(message.get("account"), default)
+        command = schema.cancel_of(message.get("order"), account)
+        if not self._gateway.desk.is_pending(command.order):
+            self._submit(client, message, command)
+            return
+        self._take_slot(client)
+
+        def answer(withdrawn: bool) -> None:
+            if withdrawn:
+                view = {"reply": message.get("id"), "ok": True, "pending": False}
+                view["result"] = withdrawn_json(command.order)
+                self._gateway.hub.reply(client, self._encode(view))
+            else:
+                self._send(client, message, command)
+
+        self._gateway.desk.withdraw(account, command.order, answer)
+
+    def _cancel_all(self, client: Client, message: Json) -> None:
+        wish = schema.parse(
+            schema.Withdrawal,
+            {key: message[key] for key in ("account", "market", "side") if message.get(key)},
+        )
+        account = self._gateway.config.default_account
+        self._submit(client, message, schema.cancel_all_of(wish, account))
+
+    def _take_slot(self, client: Client) -> None:
+        if client.in_flight >= IN_FLIGHT_MAX:
+            raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
+        client.in_flight += 1
+
+    def _submit(self, client: Client, message: Json, command: Command) -> None:
+        self._take_slot(client)
+        self._send(client, message, command)
+
+    def _send(self, client: Client, message: Json, command: Command) -> None:
+        name = message.get("id")
+
+        def answer(submission: Submission) -> None:
+            view: Json = {"reply": name, "ok": True, "pending": not submission.is_complete}
+            if submission.refused is not None:
+                view |= {"ok": False, "error": refused(submission.refused, submission.ids).json()}
+            else:
+                view["result"] = answer_json(submission, 0, self._gateway.mirrors)
+            done = submission.is_complete
+            self._gateway.hub.reply(client, self._encode(view), done)
+
+        self._gateway.desk.submit([command], answer)

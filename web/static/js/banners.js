@@ -1,0 +1,41 @@
+// What everyone must know at once, in plain words.
+import { html } from "./html.js";
+import { health, mesh } from "./store.js";
+
+const Banner = ({ kind, title, text }) => html`<div class="banner ${kind}" role="alert">
+  <strong>${title}</strong><span>${text}</span>
+</div>`;
+
+export function Banners() {
+  const { quorum, quorum_size: needed, peers, halted, alarms, pending, state, catching_up: missing } = mesh.value;
+  const alive = peers.filter((peer) => peer.alive).length;
+  const odd = peers.filter((peer) => peer.agrees === false).map((peer) => peer.name);
+  const shown = [];
+  if (halted) shown.push(["bad", "This peer has stopped.", halted]);
+  if (odd.length) {
+    shown.push(["bad", "The peers disagree.", `The book of ${odd.join(", ")} differs from this one: trust no price.`]);
+  }
+  for (const alarm of alarms) shown.push(["bad", "Alarm.", alarm]);
+  if (missing) shown.push(["note", "Catching up with the other peers.", missing]);
+  if (quorum === false && state === "live") {
+    const waiting = pending ? ` ${pending} waiting.` : "";
+    shown.push([
+      "warn",
+      "No quorum: orders wait, nothing matches.",
+      `${alive} of ${peers.length} peers are alive, ${needed} are needed.${waiting}`,
+    ]);
+  }
+  if (health.value === "stale") {
+    shown.push(["warn", "This peer's node is silent.", "What you see may be old; orders are refused until it is back."]);
+  }
+  if (health.value === "offline") {
+    shown.push(["warn", "No connection to this peer.", "Trying again; what you see may be old."]);
+  }
+  if (health.value === "resyncing") {
+    shown.push(["note", "Resyncing.", "A message was lost: the whole book is being fetched again."]);
+  }
+  if (health.value === "starting") shown.push(["note", "Peer starting.", "The book appears as soon as it is there."]);
+  return html`<div class="banners">
+    ${shown.map(([kind, title, text]) => html`<${Banner} key=${title + text} ...${{ kind, title, text }} />`)}
+  </div>`;
+}

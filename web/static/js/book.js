@@ -1,0 +1,112 @@
+// One market's book: a snapshot and the deltas after it.
+// Owns levels, order and the two checks (sequence, checksum). Never guesses: when a check fails it says
+// so, and whoever feeds it asks for a snapshot.
+import { crc32 } from "./crc32.js";
+import { toUnits } from "./decimal.js";
+
+const CHECKSUM_LEVELS = 10;
+
+// One side, best first. `sign` is 1 for asks (lowest first) and -1 for bids.
+class Side {
+  constructor(sign, places) {
+    this.sign = sign;
+    this.places = places;
+    this.clear();
+  }
+
+  clear() {
+    this.keys = []; // sign * price in units, ascending
+    this.levels = new Map(); // key -> { key, price, quantity, units, size, orders }
+  }
+
+  set([price, quantity, orders]) {
+    const units = toUnits(price, this.places.price);
+    const size = toUnits(quantity, this.places.quantity);
+    const key = this.sign * units;
+    if (size === 0) {
+      if (this.levels.delete(key)) this.keys.splice(this.find(key), 1);
+      return;
+    }
+    if (!this.levels.has(key)) this.keys.splice(this.find(key), 0, key);
+    this.levels.set(key, { key, price, quantity, units, size, orders });
+  }
+
+  find(key) {
+    let low = 0;
+    let high = this.keys.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.keys[middle] < key) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  best(count) {
+    return this.keys.slice(0, count).map((key) => this.levels.get(key));
+  }
+
+  // Levels merged into steps of `group` price units: bids down, asks up, so that no group ever shows a
+  // better price than there is.
+  grouped(count, group) {
+    const merged = [];
+    for (const key of this.keys) {
+      const { units, size, orders } = this.levels.get(key);
+      const price = this.sign * Math.ceil(key / group) * group;
+      const last = merged[merged.length - 1];
+      if (last && last.units === price) {
+        last.size += size;
+        last.orders += orders;
+        last.own.push(units);
+      } else {
+        if (merged.length === count) break;
+        merged.push({ units: price, size, orders, own: [units] });
+      }
+    }
+    return merged;
+  }
+}
+
+export class Book {
+  constructor(market, places) {
+    this.market = market;
+    this.places = places;
+    this.bids = new Side(-1, places);
+    this.asks = new Side(1, places);
+    this.seq = -1;
+    this.ready = false;
+  }
+
+  reset(message) {
+    this.bids.clear();
+    this.asks.clear();
+    this.fill(message);
+    this.ready = true;
+    return this.isSound(message);
+  }
+
+  // False: a message was lost or the levels do not add up. Nothing shown before is to be trusted.
+  apply(message) {
+    if (!this.ready || message.seq <= this.seq) return true;
+    if (message.seq !== this.seq + 1) return false;
+    this.fill(message);
+    return this.isSound(message);
+  }
+
+  fill(message) {
+    for (const level of message.bids) this.bids.set(level);
+    for (const level of message.asks) this.asks.set(level);
+    this.seq = message.seq;
+  }
+
+  isSound(message) {
+    return message.checksum === undefined || message.checksum === this.checksum();
+  }
+
+  checksum() {
+    const levels = [...this.asks.best(CHECKSUM_LEVELS), ...this.bids.best(CHECKSUM_LEVELS)];
+    return crc32(levels.map((level) => plain(level.price) + plain(level.quantity)).join(""));
+  }
+}
+
+const plain = (text) => text.replace(".", "").replace(/^0+/, "");

@@ -1,0 +1,133 @@
+// The page's one connection to its peer.
+// Owns the WebSocket, its return after a loss, the subscriptions and the answers to requests. Hands
+// every message on; must never look into a book.
+
+const SILENCE_MS_MAX = 3000; // the mesh is told twice a second: longer than this is not live
+const RETRY_MS = [250, 500, 1000, 2000, 4000];
+const PING_MS = 4000;
+const REQUESTS_MAX = 64;
+
+export class Feed {
+  // `onMessage` gets every channel message, `onState` one of connecting, live, stale, offline.
+  constructor({ onMessage, onState, onLatency }) {
+    this.onMessage = onMessage;
+    this.onState = onState;
+    this.onLatency = onLatency;
+    this.channels = new Map(); // key -> subscription
+    this.requests = new Map(); // id -> { resolve, onPending }
+    this.count = 0;
+    this.tries = 0;
+    this.heard = 0;
+    this.state = "connecting";
+  }
+
+  start() {
+    this.connect();
+    setInterval(() => this.watch(), 500);
+    setInterval(() => this.ping(), PING_MS);
+    addEventListener("online", () => this.retryNow());
+    document.addEventListener("visibilitychange", () => document.hidden || this.retryNow());
+  }
+
+  connect() {
+    clearTimeout(this.timer);
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    const socket = new WebSocket(`${scheme}://${location.host}/ws?channels=mesh,commit`);
+    this.socket = socket;
+    socket.onopen = () => this.opened();
+    socket.onmessage = (event) => this.take(JSON.parse(event.data));
+    socket.onclose = () => this.closed(socket);
+  }
+
+  opened() {
+    this.tries = 0;
+    this.heard = performance.now();
+    for (const subscription of this.channels.values()) this.send({ op: "subscribe", ...subscription });
+    setTimeout(() => this.ping(), 1000);
+  }
+
+  closed(socket) {
+    if (socket !== this.socket) return;
+    for (const request of this.requests.values()) request.resolve(LOST);
+    this.requests.clear();
+    this.change("offline");
+    const wait = RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)];
+    this.timer = setTimeout(() => this.connect(), wait * (0.75 + Math.random() / 2));
+  }
+
+  retryNow() {
+    if (this.socket.readyState === WebSocket.CLOSED) this.connect();
+  }
+
+  watch() {
+    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (performance.now() - this.heard > SILENCE_MS_MAX) this.change("stale");
+  }
+
+  take(message) {
+    this.heard = performance.now();
+    this.change("live");
+    if ("reply" in message) this.answer(message);
+    else this.onMessage(message);
+  }
+
+  change(state) {
+    if (state === this.state) return;
+    this.state = state;
+    this.onState(state);
+  }
+
+  subscribe(subscription) {
+    this.channels.set(keyOf(subscription), subscription);
+    this.send({ op: "subscribe", ...subscription });
+  }
+
+  unsubscribe(subscription) {
+    this.channels.delete(keyOf(subscription));
+    this.send({ op: "unsubscribe", ...subscription });
+  }
+
+  // A fresh snapshot of a channel that is subscribed to.
+  resync(subscription) {
+    this.send({ op: "subscribe", ...subscription });
+  }
+
+  // The final answer to `message`. `onPending` is called if it is taken and not yet ordered.
+  request(message, onPending = () => {}) {
+    if (this.socket.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
+    if (this.requests.size >= REQUESTS_MAX) return Promise.resolve(TOO_MANY);
+    const id = ++this.count;
+    return new Promise((resolve) => {
+      this.requests.set(id, { resolve, onPending });
+      this.send({ ...message, id });
+    });
+  }
+
+  answer(message) {
+    const request = this.requests.get(message.reply);
+    if (!request) return;
+    if (message.pending) {
+      request.onPending(message.result);
+      return;
+    }
+    this.requests.delete(message.reply);
+    request.resolve(message);
+  }
+
+  async ping() {
+    const sent = performance.now();
+    const reply = await this.request({ op: "ping" });
+    if (reply.ok) this.onLatency(performance.now() - sent);
+  }
+
+  send(message) {
+    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+  }
+}
+
+const failure = (detail) => ({ ok: false, error: { detail } });
+const NOT_SENT = failure("Not connected to the peer: nothing was sent.");
+const TOO_MANY = failure("Too many commands are waiting for the peer: nothing was sent.");
+const LOST = failure("The connection was lost before the answer came. Look at your orders.");
+
+const keyOf = ({ channel, market = "", account = "" }) => `${channel}/${market}/${account}`;

@@ -1,0 +1,99 @@
+// The line at the top: market, last price, how far the peers have agreed, and how fresh this page is.
+import { grouped, trimmed } from "./decimal.js";
+import { showHelp } from "./help.js";
+import { html } from "./html.js";
+import {
+  account,
+  chooseAccount,
+  chooseMarket,
+  commit,
+  health,
+  latency,
+  marketName,
+  markets,
+  mesh,
+  resyncs,
+  trades,
+} from "./store.js";
+import { theme, toggleTheme } from "./theme.js";
+
+const HEALTH = {
+  live: ["●", "Live", "Every change of the book reaches this page as it happens."],
+  connecting: ["◌", "Connecting", "Opening the connection to this peer."],
+  starting: ["◌", "Peer starting", "This peer's node is not answering yet."],
+  stale: ["▲", "Stale", "This peer's node is silent: what you see may be old."],
+  resyncing: ["⟳", "Resyncing", "Something was lost on the way: fetching the whole book again."],
+  offline: ["✕", "Offline", "No connection to this peer: trying again."],
+};
+
+function Connection() {
+  const [sign, word, title] = HEALTH[health.value];
+  const ms = latency.value === null ? "" : `${latency.value < 10 ? latency.value.toFixed(1) : Math.round(latency.value)} ms`;
+  return html`<span class="pill health ${health.value}" title="${title} Resyncs so far: ${resyncs.value}." role="status">
+    <span aria-hidden="true">${sign}</span> ${word}
+    ${health.value === "live" && ms ? html`<span class="quiet pill-more">${ms}</span>` : null}
+  </span>`;
+}
+
+function LastPrice() {
+  const [last] = trades.value;
+  if (!last) return html`<span class="last quiet">—</span>`;
+  const before = trades.value.find((trade) => trade.price !== last.price);
+  const rose = !before || Number(last.price) >= Number(before.price);
+  return html`<span class="last ${rose ? "up" : "down"}">
+    ${grouped(trimmed(last.price, 2))}<span class="arrow" aria-hidden="true">${rose ? "▲" : "▼"}</span>
+    <span class="hidden">${rose ? "risen" : "fallen"}</span>
+  </span>`;
+}
+
+const Fact = ({ label, value, title, mono }) => html`<div class="fact" title=${title}>
+  <dt>${label}</dt>
+  <dd class=${mono ? "mono" : ""}>${value}</dd>
+</div>`;
+
+function Facts() {
+  const { peers, finality_ms: finality } = mesh.value;
+  const alive = peers.filter((peer) => peer.alive).length;
+  const digest = commit.value.digest;
+  return html`<dl class="facts">
+    <${Fact} label="Commit" value=${grouped(commit.value.commit)} title="Steps of the one order of all commands" />
+    <${Fact} label="State digest" value=${digest ? digest.slice(0, 8) : "—"} mono title=${digest} />
+    <${Fact} label="Peers" value="${alive}/${peers.length}" title="Members of the mesh that are alive" />
+    <${Fact} label="Finality" value=${finality ? `${finality.toFixed(1)} ms` : "—"} title="Median from submitting an order here to its final result" />
+  </dl>`;
+}
+
+export const Header = () => html`<header class="top">
+  <h1 class="hidden">p2p-orderbook, the book on ${mesh.value.peer ?? "this peer"}</h1>
+  <a class="brand" href="/" aria-label="p2p-orderbook"
+    ><img src="/static/icon.svg" alt="" width="26" height="26" /><span class="brand-name">p2p-orderbook</span></a
+  >
+  <label class="market-choice">
+    <span class="hidden">Market</span>
+    <select value=${marketName.value} onChange=${(event) => chooseMarket(event.target.value)}>
+      ${markets.value.map((m) => html`<option key=${m.symbol} value=${m.symbol}>${m.symbol}</option>`)}
+    </select>
+  </label>
+  <${LastPrice} />
+  <${Facts} />
+  <div class="top-end">
+    <label class="account" title="Orders belong to this name; anyone who knows it can use it">
+      <span>Account</span>
+      <input
+        value=${account.value}
+        maxlength="64"
+        pattern="[A-Za-z0-9_.@:+\\-]+"
+        spellcheck=${false}
+        onChange=${(event) =>
+          event.target.value && event.target.checkValidity()
+            ? chooseAccount(event.target.value)
+            : (event.target.value = account.value)}
+      />
+    </label>
+    <${Connection} />
+    <button class="icon" onClick=${toggleTheme} aria-label="Use the ${theme.value === "dark" ? "light" : "dark"} theme">
+      ${theme.value === "dark" ? "☀" : "☾"}
+    </button>
+    <button class="icon help-button" onClick=${() => (showHelp.value = true)} aria-label="Keyboard help">?</button>
+  </div>
+</header>`;

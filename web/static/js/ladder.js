@@ -1,0 +1,190 @@
+// The order book as a ladder: asks above, the spread, bids below, best prices in the middle.
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { fromUnits, grouped, short, trimmed } from "./decimal.js";
+import { html } from "./html.js";
+import { book, bookVersion, draft, group, health, market, openOrders, places, trades } from "./store.js";
+
+const ROW_PX = 21;
+const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
+const rows = signal(14); // a side, as many as fit
+
+// Quantities of my open orders by side and price.
+function ownLevels() {
+  const own = { buy: new Map(), sell: new Map() };
+  for (const order of openOrders.value) {
+    if (order.market === book.market && order.price) {
+      own[order.side].set(order.price, (own[order.side].get(order.price) ?? 0) + 1);
+    }
+  }
+  return own;
+}
+
+function levelsOf(side, own, count, scale) {
+  const { price, quantity } = places.value;
+  let total = 0;
+  return side.grouped(count, scale).map((level) => {
+    total += level.size;
+    const mine = level.own.filter((units) => own.has(fromUnits(units, price))).length;
+    return {
+      price: fromUnits(level.units, price),
+      quantity: fromUnits(level.size, quantity),
+      total: fromUnits(total, quantity),
+      size: level.size,
+      sum: total,
+      orders: level.orders,
+      mine,
+    };
+  });
+}
+
+function Level({ level, side, most, deepest, first }) {
+  const before = useRef(level.size);
+  const turn = useRef(0);
+  if (before.current !== level.size) {
+    before.current = level.size;
+    turn.current = turn.current === 1 ? 2 : 1; // another name starts the animation again
+  }
+  const style = {
+    "--own": `${(100 * level.size) / most}%`,
+    "--sum": `${(100 * level.sum) / deepest}%`,
+  };
+  const fill = (part) => (draft.value = { ...part, at: performance.now() });
+  const other = side === "ask" ? "buy" : "sell";
+  return html`<tr class="level ${side} turn${turn.current}" style=${style}>
+    <td class="price">
+      <button
+        class="cell"
+        tabindex=${first ? 0 : -1}
+        data-ladder
+        onClick=${() => fill({ price: level.price })}
+        aria-label="Use the price ${level.price}"
+      >
+        ${level.mine
+          ? html`<span class="own" title="You have an order here">▸</span
+              ><span class="hidden">my order, </span>`
+          : null}${grouped(level.price)}
+      </button>
+    </td>
+    <td class="amount" onClick=${() => fill({ price: level.price, quantity: trimmed(level.quantity) })}>
+      ${short(level.quantity)}
+    </td>
+    <td class="amount total" onClick=${() => fill({ price: level.price, quantity: trimmed(level.total), side: other })}>
+      ${short(level.total)}
+    </td>
+    <td class="amount count">${level.orders}</td>
+  </tr>`;
+}
+
+function Middle({ bid, ask }) {
+  const last = trades.value[0];
+  const before = last && trades.value.find((trade) => trade.price !== last.price);
+  const rose = !before || Number(last.price) >= Number(before.price);
+  const unit = places.value.price;
+  const spread = bid && ask ? ask.units - bid.units : null;
+  const middle = spread === null ? null : (ask.units + bid.units) / 2;
+  const share = middle ? ((100 * spread) / middle).toFixed(spread / middle < 0.001 ? 3 : 2) : null;
+  return html`<tr class="middle">
+    <td colspan="4">
+      <div class="middle-line">
+        ${last
+          ? html`<strong class=${rose ? "up" : "down"}
+              >${grouped(last.price)} <span aria-hidden="true">${rose ? "▲" : "▼"}</span
+              ><span class="hidden">${rose ? "risen" : "fallen"}</span></strong
+            >`
+          : html`<strong class="quiet">no trade yet</strong>`}
+        <span class="spread">
+          ${spread === null ? "one-sided" : html`Spread ${trimmed(fromUnits(spread, unit), unit)} · ${share}%`}
+        </span>
+      </div>
+    </td>
+  </tr>`;
+}
+
+function Empty({ count, label }) {
+  return html`<tr class="empty">
+    <td colspan="4" style=${{ height: `${count * ROW_PX}px` }}>${label}</td>
+  </tr>`;
+}
+
+function Grouping() {
+  const tick = places.value.price;
+  return html`<label class="grouping">
+    <span class="hidden">Price step</span>
+    <select value=${group.value} onChange=${(event) => (group.value = Number(event.target.value))}>
+      ${GROUPS.map((step) => html`<option key=${step} value=${step}>${trimmed(fromUnits(step * tickUnits(), tick))}</option>`)}
+    </select>
+  </label>`;
+}
+
+// Price units of one tick: 25 for a tick of 0.25.
+const tickUnits = () => Number((market.value?.tick ?? "1").replace(".", ""));
+
+// Up and down move between prices; only one of them is in the way of Tab.
+function onKey(event) {
+  if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
+  const cells = [...event.currentTarget.querySelectorAll("[data-ladder]")];
+  const next = cells[cells.indexOf(document.activeElement) + (event.key === "ArrowUp" ? -1 : 1)];
+  if (next) {
+    event.preventDefault();
+    next.focus();
+  }
+}
+
+export function Ladder() {
+  const frame = useRef(null);
+  useEffect(() => {
+    const watch = new ResizeObserver(([entry]) => {
+      const room = entry.contentRect.height - 26 - 44;
+      rows.value = Math.max(5, Math.min(40, Math.floor(room / 2 / ROW_PX)));
+    });
+    watch.observe(frame.current);
+    return () => watch.disconnect();
+  }, []);
+  bookVersion.value; // drawn again whenever the book has changed
+  const own = ownLevels();
+  const scale = group.value * tickUnits();
+  const asks = levelsOf(book.asks, own.sell, rows.value, scale);
+  const bids = levelsOf(book.bids, own.buy, rows.value, scale);
+  const most = Math.max(1, ...asks.map((l) => l.size), ...bids.map((l) => l.size));
+  const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
+  const row = (side) => (level, index) =>
+    html`<${Level} key=${level.price} ...${{ level, side, most, deepest, first: index === 0 }} />`;
+  const dim = health.value !== "live" ? "dim" : "";
+  return html`<section class="panel ladder ${dim}" data-panel="book" aria-label="Order book">
+    <header class="panel-head">
+      <h2>Order book</h2>
+      <${Grouping} />
+    </header>
+    <div class="ladder-frame" ref=${frame}>
+      <table class="book" onKeyDown=${onKey}>
+        <caption class="hidden">
+          Order book of ${book.market}: asks from high to low, then bids from high to low
+        </caption>
+        <thead>
+          <tr>
+            <th scope="col">Price</th>
+            <th scope="col">Quantity</th>
+            <th scope="col">Total</th>
+            <th scope="col"><abbr title="Orders">№</abbr></th>
+          </tr>
+        </thead>
+        <tbody class="asks" style=${{ height: `${rows.value * ROW_PX}px` }}>
+          ${asks.length < rows.value
+            ? html`<${Empty} count=${rows.value - asks.length} label=${asks.length ? "" : "No asks"} />`
+            : null}
+          ${asks.map(row("ask")).reverse()}
+        </tbody>
+        <tbody>
+          <${Middle} bid=${book.bids.best(1)[0]} ask=${book.asks.best(1)[0]} />
+        </tbody>
+        <tbody class="bids">
+          ${bids.map(row("bid"))}
+          ${bids.length < rows.value
+            ? html`<${Empty} count=${rows.value - bids.length} label=${bids.length ? "" : "No bids"} />`
+            : null}
+        </tbody>
+      </table>
+    </div>
+  </section>`;
+}

@@ -1,0 +1,13 @@
+// Starts the page: draws it once and opens the connection. What is drawn lives in the components, what
+// is known in the store.
+import { render } from "preact";
+import { App } from "./app.js";
+import { html } from "./html.js";
+import { startKeys } from "./keys.js";
+import { feed } from "./store.js";
+
+const root = document.getElementById("app");
+root.replaceChildren();
+render(html`<${App} />`, root);
+startKeys();
+feed.start();

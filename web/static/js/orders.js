@@ -1,0 +1,165 @@
+// My orders: the open ones with their cancel buttons, what became of the others, and my fills.
+import { signal } from "@preact/signals";
+import { grouped, short, trimmed } from "./decimal.js";
+import { html } from "./html.js";
+import { ENDED, fillsOf, STATES } from "./lifecycle.js";
+import { PeerBadge } from "./peers.js";
+import { account, cancelAll, cancelOrder, marketName, openOrders, orders } from "./store.js";
+import { clock } from "./tape.js";
+import { toast } from "./toasts.js";
+
+const ROWS_MAX = 100;
+const tab = signal("open");
+const leaving = signal(new Set()); // ids with a cancel on its way
+const asking = signal(false); // cancel all, really?
+
+async function cancel(order) {
+  leaving.value = new Set(leaving.value).add(order.id);
+  const reply = await cancelOrder(order.id);
+  const rest = new Set(leaving.value);
+  rest.delete(order.id);
+  leaving.value = rest;
+  const failed = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
+  if (failed) toast("bad", "Not cancelled.", failed);
+}
+
+export function cancelNewest() {
+  const [newest] = openOrders.value.filter((order) => !leaving.value.has(order.id));
+  if (newest) cancel(newest);
+}
+
+export function cancelEverything() {
+  if (openOrders.value.length) asking.value = true;
+}
+
+async function reallyCancelAll() {
+  asking.value = false;
+  for (const order of openOrders.value.filter(({ status }) => status === "pending")) cancel(order);
+  const reply = await cancelAll();
+  if (!reply.ok) toast("bad", "Not cancelled.", reply.error.detail);
+  else toast("good", "Cancelled", `${reply.result.cancelled.length} orders.`);
+}
+
+function State({ order }) {
+  const [sign, word, title] = STATES[order.status];
+  return html`<span class="state ${order.status}" title=${order.detail ?? title}>
+    <span aria-hidden="true">${sign}</span> ${word}
+  </span>`;
+}
+
+const kindOf = ({ type, tif, triggered }) =>
+  [type.replace("_", " "), tif === "gtc" ? "" : tif.toUpperCase(), triggered === false ? "waiting" : ""].filter(Boolean).join(" · ");
+
+function Filled({ order }) {
+  const share = Number(order.quantity) ? (100 * Number(order.filled)) / Number(order.quantity) : 0;
+  return html`<td class="amount">
+    <span class="progress" style=${{ "--share": `${share}%` }} title="${trimmed(order.filled ?? "0")} of ${trimmed(order.quantity ?? "0")} traded">
+      ${short(order.filled ?? "0")}<span class="quiet"> / ${short(order.quantity ?? "0")}</span>
+    </span>
+  </td>`;
+}
+
+const Cells = ({ order }) => html`
+  <td class="time">${clock(order.time)}</td>
+  <td class="id"><${PeerBadge} id=${order.id} /> <span>${order.id}</span></td>
+  <td><span class="side ${order.side}">${order.side === "buy" ? "Buy" : "Sell"}</span></td>
+  <td class="kind">${kindOf(order)}</td>
+  <td class="amount">${order.price ? grouped(order.price) : order.stop_price ? `stop ${grouped(order.stop_price)}` : "market"}</td>
+  <${Filled} order=${order} />
+  <td><${State} order=${order} /></td>
+`;
+
+const OpenRow = ({ order }) => html`<tr class=${order.status}>
+  <${Cells} order=${order} />
+  <td class="end">
+    <button class="button small" disabled=${leaving.value.has(order.id)} aria-label="Cancel order ${order.id}" onClick=${() => cancel(order)}>
+      Cancel
+    </button>
+  </td>
+</tr>`;
+
+const PastRow = ({ order }) => html`<tr class=${order.status}>
+  <${Cells} order=${order} />
+  <td class="reason">${order.detail ?? ""}</td>
+</tr>`;
+
+const FillRow = ({ fill }) => html`<tr>
+  <td class="time">${clock(fill.order.time)}</td>
+  <td class="id"><${PeerBadge} id=${fill.order.id} /> <span>${fill.order.id}</span></td>
+  <td><span class="side ${fill.order.side}">${fill.order.side === "buy" ? "Buy" : "Sell"}</span></td>
+  <td class="amount">${grouped(fill.price)}</td>
+  <td class="amount">${trimmed(fill.quantity)}</td>
+  <td>${fill.maker ? "maker" : "taker"}</td>
+</tr>`;
+
+const HEADS = {
+  open: ["Time", "Order", "Side", "Type", "Price", "Filled", "State", ""],
+  history: ["Time", "Order", "Side", "Type", "Price", "Filled", "State", "Reason"],
+  fills: ["Time", "Order", "Side", "Price", "Quantity", "Role"],
+};
+const RIGHT = new Set(["Price", "Filled", "Quantity"]);
+
+function rowsOf(name) {
+  const all = [...orders.value.values()].filter((order) => order.market === marketName.value);
+  if (name === "fills") {
+    return fillsOf(all).map((fill) => html`<${FillRow} key="${fill.order.id}/${fill.index}" fill=${fill} />`);
+  }
+  if (name === "history") {
+    return all.filter((order) => ENDED.has(order.status)).map((order) => html`<${PastRow} key=${order.id} order=${order} />`);
+  }
+  return openOrders.value
+    .filter((order) => order.market === marketName.value)
+    .map((order) => html`<${OpenRow} key=${order.id} order=${order} />`);
+}
+
+const NOTHING = { open: "No open orders.", history: "No order has ended yet.", fills: "Nothing has traded yet." };
+
+const Tab = ({ name, label }) => html`<button
+  role="tab"
+  id="orders-tab-${name}"
+  aria-selected=${tab.value === name ? "true" : "false"}
+  aria-controls="orders-table"
+  onClick=${() => (tab.value = name)}
+>
+  ${label}
+</button>`;
+
+const CancelAll = () => html`<button class="button small" disabled=${!openOrders.value.length} onClick=${cancelEverything}>
+    Cancel all
+  </button>
+  ${asking.value
+    ? html`<span class="asking" role="alertdialog" aria-label="Cancel all orders?">
+        Cancel all ${openOrders.value.length}?
+        <button class="button small danger" autofocus onClick=${reallyCancelAll}>Yes</button>
+        <button class="button small" onClick=${() => (asking.value = false)}>No</button>
+      </span>`
+    : null}`;
+
+export function OrdersPanel() {
+  const rows = rowsOf(tab.value);
+  return html`<section class="panel orders" data-panel="orders" aria-label="My orders">
+    <header class="panel-head">
+      <h2 class="hidden">My orders</h2>
+      <div class="tablist" role="tablist" aria-label="My orders">
+        <${Tab} name="open" label=${`Open orders (${openOrders.value.length})`} />
+        <${Tab} name="history" label="History" />
+        <${Tab} name="fills" label="Fills" />
+      </div>
+      <div class="panel-end"><${CancelAll} /></div>
+    </header>
+    <div class="scroll" id="orders-table" role="tabpanel" aria-labelledby="orders-tab-${tab.value}" tabindex="0">
+      <table>
+        <caption class="hidden">Orders of ${account.value}</caption>
+        <thead>
+          <tr>
+            ${HEADS[tab.value].map((head) => html`<th key=${head} scope="col" class="${head.toLowerCase()} ${RIGHT.has(head) ? "amount" : ""}">${head || html`<span class="hidden">Action</span>`}</th>`)}
+          </tr>
+        </thead>
+        <tbody>
+          ${rows.slice(0, ROWS_MAX)}
+        </tbody>
+      </table>
+      ${rows.length ? null : html`<p class="nothing">${NOTHING[tab.value]}</p>`}
+    </div>
+  </section>`;
+}

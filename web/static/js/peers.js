@@ -1,0 +1,21 @@
+// Peers as small marks: the same letter and colour everywhere on the page.
+import { html } from "./html.js";
+import { mesh } from "./store.js";
+
+const HUES = 8;
+
+export const peerIndex = (id) => parseInt(id, 10) - 1;
+
+export function PeerMark({ index, name }) {
+  const letter = (name ?? String(index + 1)).slice(0, 1).toUpperCase();
+  return html`<span class="peer-mark hue${index % HUES}" aria-hidden="true">${letter}</span>`;
+}
+
+// The peer that took an order, by the order's id.
+export function PeerBadge({ id }) {
+  const index = peerIndex(id);
+  const name = mesh.value.peers[index]?.name ?? `peer ${index + 1}`;
+  return html`<span class="peer-badge" title=${name}
+    ><${PeerMark} index=${index} name=${name} /><span class="hidden">${name}</span></span
+  >`;
+}

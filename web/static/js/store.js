@@ -1,0 +1,170 @@
+// What the page knows, as signals.
+// Owns the state and how messages change it. Components read it and call the actions below; they keep
+// nothing of the market themselves.
+import { batch, computed, signal } from "@preact/signals";
+import { Book } from "./book.js";
+import { placesOf } from "./decimal.js";
+import { Feed } from "./feed.js";
+import { mergeOrders } from "./lifecycle.js";
+import { remembered } from "./remember.js";
+
+const TRADES_KEPT = 2000;
+const STARTING = { state: "starting", peers: [], alarms: [], quorum: null };
+
+export const markets = signal([]);
+export const marketName = remembered("market", "");
+export const account = remembered("account", `guest-${Math.random().toString(36).slice(2, 6)}`);
+export const group = remembered("group", 1); // price units that one row of the ladder stands for
+export const connection = signal("connecting"); // connecting, live, stale, offline
+export const resyncing = signal(false);
+export const resyncs = signal(0);
+export const latency = signal(null);
+export const mesh = signal(STARTING);
+export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
+export const trades = signal([]); // newest first
+export const orders = signal(new Map()); // id -> order, newest first
+export const bookVersion = signal(0); // counts the frames in which the book changed
+export const draft = signal({}); // what a click into the book puts into the form
+
+export const market = computed(() => markets.value.find((m) => m.symbol === marketName.value) || null);
+export const places = computed(() =>
+  market.value
+    ? { price: placesOf(market.value.tick), quantity: placesOf(market.value.lot) }
+    : { price: 2, quantity: 8 },
+);
+export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
+export const health = computed(() => {
+  if (connection.value !== "live") return connection.value;
+  if (mesh.value.state !== "live") return mesh.value.state;
+  return resyncing.value ? "resyncing" : "live";
+});
+
+export const isOpen = (status) => ["pending", "open", "partly_filled"].includes(status);
+
+export let book = new Book("", places.value);
+
+export const feed = new Feed({
+  onMessage: take,
+  onLatency: (ms) => (latency.value = ms),
+  onState: (state) => {
+    connection.value = state;
+    if (state === "offline") book.ready = false;
+  },
+});
+
+const takers = {
+  book: takeBook,
+  trades: takeTrades,
+  orders: takeOrders,
+  mesh: takeMesh,
+  commit: (message) => later(() => (commit.value = message)),
+};
+
+function take(message) {
+  takers[message.channel]?.(message);
+}
+
+// Everything that changes between two frames of the screen is drawn once.
+const steps = [];
+function later(step) {
+  if (steps.push(step) > 1) return;
+  const run = () => {
+    clearTimeout(timer);
+    cancelAnimationFrame(frame);
+    batch(() => steps.splice(0).forEach((each) => each()));
+  };
+  const frame = requestAnimationFrame(run);
+  const timer = setTimeout(run, 250); // a hidden page draws no frames
+}
+
+let bookDue = false;
+function takeBook(message) {
+  if (message.market !== marketName.value) return;
+  const sound = message.type === "snapshot" ? book.reset(message) : book.apply(message);
+  if (!sound) {
+    resync(message.market);
+    return;
+  }
+  if (message.type === "snapshot") resyncing.value = false;
+  if (bookDue) return;
+  bookDue = true;
+  later(() => {
+    bookDue = false;
+    bookVersion.value++;
+  });
+}
+
+function resync(name) {
+  book.ready = false;
+  resyncing.value = true;
+  resyncs.value++;
+  feed.resync({ channel: "book", market: name });
+}
+
+let lastTrade = 0;
+function takeTrades(message) {
+  if (message.market !== marketName.value) return;
+  const fresh = message.type === "snapshot";
+  const added = message.trades.filter((trade) => fresh || trade.number > lastTrade).reverse();
+  if (!fresh && added.length && message.trades[0].number > lastTrade + 1) {
+    feed.resync({ channel: "trades", market: message.market });
+    return;
+  }
+  lastTrade = fresh ? message.seq : (added[0]?.number ?? lastTrade);
+  later(() => (trades.value = [...added, ...(fresh ? [] : trades.value)].slice(0, TRADES_KEPT)));
+}
+
+function takeOrders(message) {
+  if (message.account !== account.value) return;
+  later(() => (orders.value = mergeOrders(orders.value, message)));
+}
+
+function takeMesh(message) {
+  const was = mesh.value.state;
+  later(() => (mesh.value = { ...STARTING, ...message }));
+  if (message.state === "live" && (was !== "live" || !markets.value.length)) loadMarkets();
+}
+
+async function loadMarkets() {
+  const response = await fetch("/markets");
+  const found = response.ok ? await response.json() : [];
+  if (!found.length || JSON.stringify(found) === JSON.stringify(markets.value)) return;
+  const known = found.some((entry) => entry.symbol === marketName.value);
+  markets.value = found;
+  chooseMarket(known ? marketName.value : found[0].symbol);
+  chooseAccount(account.value);
+}
+
+export function chooseMarket(name) {
+  for (const channel of ["book", "trades"]) {
+    if (name !== book.market && book.market) feed.unsubscribe({ channel, market: book.market });
+  }
+  batch(() => {
+    if (name !== marketName.value) group.value = 1;
+    marketName.value = name;
+    trades.value = [];
+    book = new Book(name, places.value);
+    bookVersion.value++;
+  });
+  for (const channel of ["book", "trades"]) feed.subscribe({ channel, market: name });
+}
+
+export function chooseAccount(name) {
+  if (name !== account.value) feed.unsubscribe({ channel: "orders", account: account.value });
+  batch(() => {
+    if (name !== account.value) orders.value = new Map();
+    account.value = name;
+  });
+  feed.subscribe({ channel: "orders", account: name });
+}
+
+export const placeOrder = (order, onPending) =>
+  feed.request(
+    { op: "order", order: { ...order, market: marketName.value, account: account.value } },
+    onPending,
+  );
+
+export const cancelOrder = (id) => feed.request({ op: "cancel", order: id, account: account.value });
+
+export const cancelAll = () =>
+  feed.request({ op: "cancel_all", account: account.value, market: marketName.value });

@@ -1,0 +1,45 @@
+// The trades as they happen, newest first, each with the peers its two orders came from.
+import { grouped, short } from "./decimal.js";
+import { html } from "./html.js";
+import { PeerBadge } from "./peers.js";
+import { trades } from "./store.js";
+
+const SHOWN = 60;
+
+export const clock = (ms) =>
+  new Date(ms).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+
+const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
+  <td class="time">${clock(trade.time)}</td>
+  <td class="price">
+    <span aria-hidden="true">${trade.side === "buy" ? "▲" : "▼"}</span>
+    <span class="hidden">${trade.side === "buy" ? "bought" : "sold"} at</span>
+    ${grouped(trade.price)}
+  </td>
+  <td class="amount">${short(trade.quantity)}</td>
+  <td class="who" title="Resting order ${trade.maker}, taken by ${trade.taker}">
+    <${PeerBadge} id=${trade.maker} /><span class="quiet" aria-hidden="true">‹</span
+    ><span class="hidden"> taken by </span><${PeerBadge} id=${trade.taker} />
+  </td>
+</tr>`;
+
+export const Tape = () => html`<section class="panel tape" data-panel="book" aria-label="Trades">
+  <header class="panel-head"><h2>Trades</h2></header>
+  <div class="scroll" tabindex="0" role="group" aria-label="Recent trades">
+    <table>
+      <caption class="hidden">Recent trades, newest first</caption>
+      <thead>
+        <tr>
+          <th scope="col">Time</th>
+          <th scope="col">Price</th>
+          <th scope="col">Quantity</th>
+          <th scope="col">Peers</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${trades.value.slice(0, SHOWN).map((trade) => html`<${Row} key=${trade.number} trade=${trade} />`)}
+      </tbody>
+    </table>
+    ${trades.value.length ? null : html`<p class="nothing">No trade yet.</p>`}
+  </div>
+</section>`;

@@ -1,0 +1,15 @@
+// Light or dark: the system's until one is chosen here.
+import { computed, signal } from "@preact/signals";
+
+const system = matchMedia("(prefers-color-scheme: light)");
+const systemLight = signal(system.matches);
+const chosen = signal(document.documentElement.dataset.theme ?? null);
+system.addEventListener("change", () => (systemLight.value = system.matches));
+
+export const theme = computed(() => chosen.value ?? (systemLight.value ? "light" : "dark"));
+
+export function toggleTheme() {
+  chosen.value = theme.value === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = chosen.value;
+  localStorage.setItem("theme", chosen.value);
+}

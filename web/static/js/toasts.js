@@ -1,0 +1,25 @@
+// Short words about what has just happened, which go away by themselves.
+import { signal } from "@preact/signals";
+import { html } from "./html.js";
+
+const SHOWN_MS = 5000;
+const SHOWN_MAX = 4;
+const toasts = signal([]);
+let count = 0;
+
+export function toast(kind, title, text = "") {
+  const entry = { id: ++count, kind, title, text };
+  toasts.value = [...toasts.value, entry].slice(-SHOWN_MAX);
+  setTimeout(() => dismiss(entry.id), SHOWN_MS);
+}
+
+const dismiss = (id) => (toasts.value = toasts.value.filter((entry) => entry.id !== id));
+
+export const Toasts = () => html`<div class="toasts" role="log" aria-live="polite">
+  ${toasts.value.map(
+    ({ id, kind, title, text }) => html`<div key=${id} class="toast ${kind}">
+      <div><strong>${title}</strong> ${text}</div>
+      <button class="icon" aria-label="Dismiss" onClick=${() => dismiss(id)}>×</button>
+    </div>`,
+  )}
+</div>`;

@@ -1,0 +1,67 @@
+"""`python -m web.vendor`: the page's libraries, installed from npm and laid out to be served.
+
+Owns `static/vendor/`, which is not committed. Must never fetch anything but what the lock file
+pins, and never at run time: the page loads nothing from elsewhere.
+"""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from discovery.grapes.nodejs import NodeError, Say, npm_ci
+
+HERE = Path(__file__).parent
+VENDOR = HERE / "static" / "vendor"
+LOCK = HERE / "package-lock.json"
+PARTS = HERE / "node_modules" / "parts"
+_CHARTS = "lightweight-charts/dist/lightweight-charts"
+FILES = {
+    "preact.mjs": "preact/dist/preact.mjs",
+    "preact-hooks.mjs": "preact/hooks/dist/hooks.mjs",
+    "signals.mjs": "@preact/signals/dist/signals.mjs",
+    "signals-core.mjs": "@preact/signals-core/dist/signals-core.mjs",
+    "htm.mjs": "htm/dist/htm.mjs",
+    "lightweight-charts.mjs": f"{_CHARTS}.standalone.production.mjs",
+    "uplot.mjs": "uplot/dist/uPlot.esm.js",
+    "uplot.css": "uplot/dist/uPlot.min.css",
+    "LICENSE-preact": "preact/LICENSE",
+    "LICENSE-htm": "htm/LICENSE",
+    "LICENSE-lightweight-charts": "lightweight-charts/LICENSE",
+    "LICENSE-uplot": "uplot/LICENSE",
+}
+
+
+def is_ready() -> bool:
+    """The libraries of this very lock file are in place."""
+    if not LOCK.is_file():  # built into a wheel, with nothing to compare with
+        return all((VENDOR / name).is_file() for name in FILES)
+    stamp = VENDOR / ".stamp"
+    return stamp.is_file() and stamp.read_text() == _wanted()
+
+
+def prepare(say: Say) -> None:
+    """Install and copy, unless that has been done already. Raises NodeError."""
+    if is_ready():
+        return
+    modules = npm_ci(HERE, PARTS, say)
+    VENDOR.mkdir(parents=True, exist_ok=True)
+    for name, source in FILES.items():
+        shutil.copyfile(modules / source, VENDOR / name)
+    (VENDOR / ".stamp").write_text(_wanted())
+
+
+def _wanted() -> str:
+    """What the stamp says when lock file and layout are those of this version."""
+    return hashlib.sha256(LOCK.read_bytes() + repr(FILES).encode()).hexdigest()
+
+
+def main() -> None:
+    try:
+        prepare(lambda text: print(text, file=sys.stderr))
+    except NodeError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,211 @@
+"""What the outside sees of orders, books, trades and the mesh: plain values ready for JSON.
+
+Owns the names and shapes of the JSON. Amounts are decimal strings, ids are text such as "2-17",
+times are milliseconds since the Unix epoch. Pure.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+from engine.orders import Market, OrderType, Reason, Side, TimeInForce
+from peer.api import Mesh, TradeView, format_id
+from web.candles import Candle
+from web.mirror import BookMirror, Delta, format_levels
+from web.orders import OrderView
+from web.units import Units
+
+Json = dict[str, Any]
+
+SIDES = {Side.BUY: "buy", Side.SELL: "sell"}
+TYPES = {kind: kind.name.lower() for kind in OrderType}
+TIFS = {tif: tif.name.lower() for tif in TimeInForce}
+
+REASONS = {
+    Reason.UNKNOWN_MARKET: "This market does not exist.",
+    Reason.INVALID_SIDE: "The side must be buy or sell.",
+    Reason.INVALID_TYPE: "This order type can't be combined with its other settings.",
+    Reason.INVALID_QUANTITY: "The quantity is not one this market takes.",
+    Reason.INVALID_PRICE: "The price is not one this market takes.",
+    Reason.INVALID_STOP_PRICE: "The stop price is not one this market takes.",
+    Reason.INVALID_DISPLAY: "The displayed quantity must be above zero and at most the quantity.",
+    Reason.INVALID_EXPIRY: "The expiry is missing, past, or does not fit the time in force.",
+    Reason.DUPLICATE_ID: "This id has been used before.",
+    Reason.UNKNOWN_ORDER: "There is no such open order: it may be filled, cancelled or expired.",
+    Reason.NOT_OWNER: "The order belongs to another account.",
+    Reason.MARKET_HALTED: "Trading in this market is halted.",
+    Reason.MARKET_NOT_HALTED: "The market is not halted.",
+    Reason.QUANTITY_TOO_SMALL: "The quantity is below this market's minimum.",
+    Reason.QUANTITY_TOO_LARGE: "The quantity is above this market's maximum.",
+    Reason.OUTSIDE_PRICE_BAND: "The price is too far from the last trade.",
+    Reason.TOO_MANY_ORDERS: "This account has as many open orders as the market allows.",
+    Reason.BOOK_FULL: "The book is full.",
+    Reason.NOT_SMALLER: "A reduction must leave less than what is open now.",
+    Reason.WOULD_CROSS: "Post-only: the order would have traded at once.",
+}
+
+
+def explain(reason: Reason) -> Json:
+    return {"reason": reason.name.lower(), "detail": REASONS[reason]}
+
+
+def market_json(market: Market) -> Json:
+    price, quantity = Decimal(market.tick), Decimal(market.lot)
+    return {
+        "symbol": market.symbol,
+        "tick": market.tick,
+        "lot": market.lot,
+        "quantity_min": f"{quantity * market.quantity_min:f}",
+        "quantity_max": f"{quantity * market.quantity_max:f}",
+        "price_max": f"{price * market.price_max:f}",
+        "price_band_percent": market.price_band_percent,
+    }
+
+
+def trade_json(trade: TradeView, units: Units) -> Json:
+    return {
+        "number": trade.number,
+        "time": trade.time_ms,
+        "price": units.price.text(trade.price),
+        "quantity": units.quantity.text(trade.quantity),
+        "side": "sell" if trade.side else "buy",
+        "maker": format_id(trade.maker),
+        "taker": format_id(trade.taker),
+    }
+
+
+def order_json(order: OrderView, units: Units | None) -> Json:
+    """An order; without the units of its market (it named one that does not exist) no amounts."""
+    view: Json = {
+        "id": format_id(order.id),
+        "account": order.account,
+        "market": order.market,
+        "side": SIDES[order.side],
+        "type": TYPES[order.type],
+        "tif": TIFS[order.tif],
+        "status": order.status.value,
+        "client_id": order.client_id,
+        "time": order.time_ms,
+        "fills": [],
+    }
+    if units is not None:
+        view |= _amounts(order, units)
+    if order.expire_ms:
+        view["expire"] = order.expire_ms
+    if order.reason is not None:
+        view |= explain(order.reason)
+    return view
+
+
+def _amounts(order: OrderView, units: Units) -> Json:
+    price, quantity = units.price.text, units.quantity.text
+    amounts: Json = {
+        "price": price(order.price) if order.price else None,
+        "quantity": quantity(order.quantity),
+        "remaining": quantity(order.remaining),
+        "filled": quantity(order.filled),
+        "fills": [
+            {"price": price(fill.price), "quantity": quantity(fill.quantity), "maker": fill.maker}
+            for fill in order.fills
+        ],
+    }
+    if order.stop_price:
+        amounts |= {"stop_price": price(order.stop_price), "triggered": order.triggered}
+    if order.display:
+        amounts["display"] = quantity(order.display)
+    return amounts
+
+
+def book_json(mirror: BookMirror, depth: int) -> Json:
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    return {
+        "market": mirror.units.market.symbol,
+        "seq": mirror.number,
+        "commit": mirror.commit,
+        "time": mirror.time_ms,
+        "digest": mirror.digest.hex(),
+        "bids": format_levels(mirror.bids.levels(depth), price, quantity),
+        "asks": format_levels(mirror.asks.levels(depth), price, quantity),
+        "checksum": mirror.checksum(),
+    }
+
+
+def grouped_json(mirror: BookMirror, depth: int, group: int) -> Json:
+    """Both sides merged into steps of `group` ticks, never showing a better price than there is."""
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    sides = {}
+    for name, side, sign in (("bids", mirror.bids, 1), ("asks", mirror.asks, -1)):
+        merged: dict[int, tuple[int, int]] = {}
+        for ticks, lots, orders in side.levels(len(side)):
+            step = sign * (sign * ticks // group) * group
+            if step not in merged and len(merged) == depth:
+                break
+            known = merged.get(step, (0, 0))
+            merged[step] = (known[0] + lots, known[1] + orders)
+        levels = [(step, lots, orders) for step, (lots, orders) in merged.items()]
+        sides[name] = format_levels(levels, price, quantity)
+    return sides
+
+
+def delta_json(mirror: BookMirror, delta: Delta) -> Json:
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    return {
+        "channel": "book",
+        "type": "delta",
+        "market": mirror.units.market.symbol,
+        "seq": delta.number,
+        "commit": mirror.commit,
+        "time": mirror.time_ms,
+        "bids": format_levels(delta.bids, price, quantity),
+        "asks": format_levels(delta.asks, price, quantity),
+        "checksum": mirror.checksum(),
+    }
+
+
+def trades_json(trades: Iterable[TradeView], units: Units) -> list[Json]:
+    return [trade_json(trade, units) for trade in trades]
+
+
+def candle_json(candle: Candle, units: Units) -> Json:
+    price = units.price.text
+    return {
+        "time": candle.time_ms,
+        "open": price(candle.open),
+        "high": price(candle.high),
+        "low": price(candle.low),
+        "close": price(candle.close),
+        "volume": units.quantity.text(candle.volume),
+        "trades": candle.trades,
+    }
+
+
+def mesh_json(mesh: Mesh) -> Json:
+    return {
+        "peer": mesh.peer,
+        "mesh": mesh.mesh,
+        "mode": mesh.mode,
+        "quorum": mesh.quorum,
+        "quorum_size": mesh.quorum_size,
+        "round": mesh.round,
+        "commit": mesh.commit,
+        "digest": mesh.digest.hex(),
+        "pending": mesh.pending,
+        "finality_ms": mesh.finality_ms,
+        "halted": mesh.halted,
+        "alarms": mesh.alarms,
+        "catching_up": mesh.catching_up,
+        "peers": [
+            {
+                "name": member.name,
+                "key": member.key,
+                "address": member.address,
+                "self": member.name == mesh.peer,
+                "alive": member.alive,
+                "round": member.round,
+                "commit": member.commit,
+                "age_ms": member.age_ms,
+                "agrees": member.agrees,
+            }
+            for member in mesh.members
+        ],
+    }
