@@ -1,1 +1,90 @@
-"""The matching engine: commands in, events out, the same on every peer."""
+"""The matching engine: commands in, events out, the same on every peer.
+
+It is complete by itself. An exchange runs markets; prices are in ticks, quantities in lots:
+
+>>> from engine import Exchange, Market, Side, Submit
+>>> exchange = Exchange([Market(symbol="BTC-USD", tick="0.01", lot="0.001")])
+>>> exchange.advance(1_700_000_000_000)
+[]
+>>> for event in exchange.apply(Submit(1, "ann", "BTC-USD", Side.SELL, quantity=5, price=10_100)):
+...     print(type(event).__name__, event.id, event.quantity)
+Accepted 1 5
+>>> accepted, trade = exchange.apply(Submit(2, "bob", "BTC-USD", Side.BUY, 3, 10_200))
+>>> trade.price, trade.quantity, trade.maker, trade.maker_remaining
+(10100, 3, 1, 2)
+>>> exchange.depth("BTC-USD", Side.SELL, limit=10)  # price, quantity shown, orders
+[(10100, 2, 1)]
+>>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
+[Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
+
+A snapshot goes on where it was taken:
+
+>>> again = Exchange.restore(exchange.snapshot())
+>>> again.digest() == exchange.digest()
+True
+
+Errors: MarketError for a configuration that can't be run, SnapshotError for bytes that are no
+snapshot. Whatever a command says, the answer is events, `Rejected` among them.
+"""
+
+from engine.exchange import Exchange
+from engine.orders import (
+    Accepted,
+    Cancel,
+    CancelAll,
+    Cancelled,
+    Command,
+    Event,
+    Expired,
+    Halt,
+    Market,
+    MarketState,
+    OpenOrder,
+    OrderType,
+    Reason,
+    Reduce,
+    Reduced,
+    Rejected,
+    Replace,
+    Replaced,
+    Resume,
+    SelfTrade,
+    Side,
+    Submit,
+    TimeInForce,
+    Trade,
+    Triggered,
+)
+from engine.rules import MarketError
+from engine.state import SnapshotError
+
+__all__ = [
+    "Accepted",
+    "Cancel",
+    "CancelAll",
+    "Cancelled",
+    "Command",
+    "Event",
+    "Exchange",
+    "Expired",
+    "Halt",
+    "Market",
+    "MarketError",
+    "MarketState",
+    "OpenOrder",
+    "OrderType",
+    "Reason",
+    "Reduce",
+    "Reduced",
+    "Rejected",
+    "Replace",
+    "Replaced",
+    "Resume",
+    "SelfTrade",
+    "Side",
+    "SnapshotError",
+    "Submit",
+    "TimeInForce",
+    "Trade",
+    "Triggered",
+]

@@ -1,6 +1,7 @@
 """The vocabulary of the market: commands in, events out.
 
-Owns the types, enumerations and field meanings that every part of the project speaks, on every wire.
+Owns the types, enumerations and field meanings that every part of the project speaks, on every
+wire.
 Must never hold behaviour: what a command does is in `book` and `exchange`.
 
 Units: price in ticks, quantity in lots, time in milliseconds since the Unix epoch, all integers.
@@ -11,6 +12,12 @@ id of a `Submit` is the id of its order.
 from enum import IntEnum
 
 import msgspec
+
+ID_MAX = 2**53 - 1
+TIME_MS_MAX = 2**53 - 1
+ACCOUNT_LENGTH_MAX = 64  # characters
+CLIENT_ID_LENGTH_MAX = 64
+SYMBOL_LENGTH_MAX = 32
 
 
 class Side(IntEnum):
@@ -46,32 +53,42 @@ class Reason(IntEnum):
     """Why a command was rejected. When several apply, the first in this order wins."""
 
     UNKNOWN_MARKET = 1
-    INVALID_SIDE = 2
-    INVALID_TYPE = 3
-    INVALID_QUANTITY = 4
-    INVALID_PRICE = 5
-    INVALID_STOP_PRICE = 6
-    INVALID_DISPLAY = 7
-    INVALID_EXPIRY = 8
-    DUPLICATE_ID = 9
-    UNKNOWN_ORDER = 10
-    NOT_OWNER = 11
-    MARKET_HALTED = 12
-    MARKET_NOT_HALTED = 13
-    QUANTITY_TOO_SMALL = 14
-    QUANTITY_TOO_LARGE = 15
-    OUTSIDE_PRICE_BAND = 16
-    TOO_MANY_ORDERS = 17  # of this account
-    BOOK_FULL = 18
-    NOT_SMALLER = 19  # a reduce to what is open already, or more
-    WOULD_CROSS = 20  # post-only
+    INVALID_ID = 2  # not from 1 to ID_MAX
+    INVALID_ACCOUNT = 3  # empty, or longer than ACCOUNT_LENGTH_MAX
+    INVALID_CLIENT_ID = 4  # longer than CLIENT_ID_LENGTH_MAX
+    INVALID_SIDE = 5
+    INVALID_TYPE = 6  # or time in force, post-only, self-trade prevention; or not these together
+    INVALID_QUANTITY = 7
+    INVALID_PRICE = 8
+    INVALID_STOP_PRICE = 9
+    INVALID_DISPLAY = 10
+    INVALID_EXPIRY = 11
+    DUPLICATE_ID = 12  # of an open order
+    UNKNOWN_ORDER = 13
+    NOT_OWNER = 14
+    MARKET_HALTED = 15
+    MARKET_NOT_HALTED = 16
+    QUANTITY_TOO_SMALL = 17
+    QUANTITY_TOO_LARGE = 18
+    OUTSIDE_PRICE_BAND = 19
+    TOO_MANY_ORDERS = 20  # of this account
+    BOOK_FULL = 21
+    NOT_SMALLER = 22  # a reduce to what is open already, or more
+    WOULD_CROSS = 23  # post-only
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+class _Message(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    gc=False,
+    forbid_unknown_fields=True,
+    tag_field="kind",  # never seen on the wire, where the tag comes first; `type` is a field's name
+):
     pass
 
 
-class Submit(_Message, tag=0):
+class Submit(_Message, frozen=True, tag=0):
     id: int
     account: str
     market: str
@@ -88,14 +105,14 @@ class Submit(_Message, tag=0):
     client_id: str = ""  # the submitter's own name for the order; opaque to the engine
 
 
-class Cancel(_Message, tag=1):
+class Cancel(_Message, frozen=True, tag=1):
     id: int
     account: str
     order: int
 
 
-class CancelAll(_Message, tag=2):
-    """Cancel every open order of an account, in the order they were accepted."""
+class CancelAll(_Message, frozen=True, tag=2):
+    """Cancel every open order of an account, stops included, in ascending order of id."""
 
     id: int
     account: str
@@ -103,7 +120,7 @@ class CancelAll(_Message, tag=2):
     side: Side | None = None
 
 
-class Reduce(_Message, tag=3):
+class Reduce(_Message, frozen=True, tag=3):
     """Make what is open of an order smaller; it keeps its place in the queue."""
 
     id: int
@@ -112,7 +129,7 @@ class Reduce(_Message, tag=3):
     quantity: int  # open afterwards, in lots
 
 
-class Replace(_Message, tag=4):
+class Replace(_Message, frozen=True, tag=4):
     """Give an order a new price or open quantity. It keeps its id, always loses its place in the
     queue, and may trade at once."""
 
@@ -123,13 +140,13 @@ class Replace(_Message, tag=4):
     quantity: int = 0  # open afterwards, in lots; 0 keeps it
 
 
-class Halt(_Message, tag=5):
+class Halt(_Message, frozen=True, tag=5):
     id: int
     account: str
     market: str
 
 
-class Resume(_Message, tag=6):
+class Resume(_Message, frozen=True, tag=6):
     id: int
     account: str
     market: str
@@ -138,7 +155,7 @@ class Resume(_Message, tag=6):
 Command = Submit | Cancel | CancelAll | Reduce | Replace | Halt | Resume
 
 
-class Accepted(_Message, tag=0):
+class Accepted(_Message, frozen=True, tag=0):
     """An order entered the market. Trades, expiry or rest follow; what is left of a limit order
     after the last trade of its command rests at `price`."""
 
@@ -156,7 +173,7 @@ class Accepted(_Message, tag=0):
     client_id: str
 
 
-class Trade(_Message, tag=1):
+class Trade(_Message, frozen=True, tag=1):
     """Two orders met, at the maker's price."""
 
     market: str
@@ -171,7 +188,7 @@ class Trade(_Message, tag=1):
     taker_remaining: int
 
 
-class Reduced(_Message, tag=2):
+class Reduced(_Message, frozen=True, tag=2):
     """What is open of an order became smaller; it kept its place."""
 
     id: int
@@ -182,7 +199,7 @@ class Reduced(_Message, tag=2):
     remaining: int
 
 
-class Replaced(_Message, tag=3):
+class Replaced(_Message, frozen=True, tag=3):
     """An order has a new price or quantity and went to the back of the queue; trades may follow."""
 
     id: int
@@ -193,7 +210,7 @@ class Replaced(_Message, tag=3):
     remaining: int
 
 
-class Cancelled(_Message, tag=4):
+class Cancelled(_Message, frozen=True, tag=4):
     """An order left the market on request or by self-trade prevention."""
 
     id: int
@@ -204,7 +221,7 @@ class Cancelled(_Message, tag=4):
     remaining: int  # what was open and is gone
 
 
-class Expired(_Message, tag=5):
+class Expired(_Message, frozen=True, tag=5):
     """What a market, IOC or FOK order left unfilled, or a GTD order whose time came."""
 
     id: int
@@ -215,7 +232,7 @@ class Expired(_Message, tag=5):
     remaining: int
 
 
-class Rejected(_Message, tag=6):
+class Rejected(_Message, frozen=True, tag=6):
     """A command that changed nothing."""
 
     id: int  # of the command
@@ -223,7 +240,7 @@ class Rejected(_Message, tag=6):
     reason: Reason
 
 
-class Triggered(_Message, tag=7):
+class Triggered(_Message, frozen=True, tag=7):
     """A stop order became a market or limit order; trades may follow."""
 
     id: int
@@ -234,21 +251,13 @@ class Triggered(_Message, tag=7):
     remaining: int
 
 
-class MarketState(_Message, tag=8):
+class MarketState(_Message, frozen=True, tag=8):
     market: str
     halted: bool
 
 
 Event = (
-    Accepted
-    | Trade
-    | Reduced
-    | Replaced
-    | Cancelled
-    | Expired
-    | Rejected
-    | Triggered
-    | MarketState
+    Accepted | Trade | Reduced | Replaced | Cancelled | Expired | Rejected | Triggered | MarketState
 )
 
 
@@ -259,11 +268,12 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tick: str  # decimal price of one tick, such as "0.01"
     lot: str  # decimal quantity of one lot, such as "0.00000001"
     quantity_min: int = 1
-    quantity_max: int = 10**15
+    quantity_max: int = 10**12
     price_max: int = 10**12
     price_band_percent: int = 0  # around the last trade; 0: none
     orders_per_account_max: int = 100_000  # open, stops included
-    orders_max: int = 1_000_000
+    orders_max: int = 1_000_000  # stops included
+    iceberg_slices_max: int = 100  # into which display may cut a quantity
 
 
 class OpenOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):

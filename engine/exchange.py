@@ -1,0 +1,215 @@
+"""All markets behind one door: commands in, events out, in the order they are given.
+
+Owns the markets, the ordered clock and what is asked of the book from outside. Must never do I/O or
+read a clock: time comes in through `advance`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from engine import invariants, rules, state
+from engine.book import Book, Ledger
+from engine.ladder import Order
+from engine.orders import (
+    Cancel,
+    CancelAll,
+    Command,
+    Event,
+    Halt,
+    Market,
+    OpenOrder,
+    Reason,
+    Reduce,
+    Rejected,
+    Replace,
+    Resume,
+    Side,
+    Submit,
+)
+
+
+class Exchange:
+    """Runs `markets`. MarketError when their configuration can't be run.
+
+    The feeder gives every command an id it never gives again; a `Submit` whose id is that of an
+    open order is rejected, ids of closed orders are not remembered.
+    """
+
+    def __init__(self, markets: Sequence[Market]) -> None:
+        rules.check_markets(markets)
+        self.ledger = Ledger()
+        self.books = {market.symbol: Book(market, self.ledger) for market in markets}
+        self.orders = self.ledger.orders
+        self._first = next(iter(self.books.items()))
+        self._digester = state.Digester(self.books, self.ledger)
+        self._execute: dict[type, Callable[[Any], list[Event]]] = {
+            CancelAll: self._cancel_all,
+            Reduce: self._reduce,
+            Replace: self._replace,
+            Halt: self._halt,
+            Resume: self._resume,
+        }
+
+    # Commands
+
+    @property
+    def time_ms(self) -> int:
+        """The ordered clock, in milliseconds since the Unix epoch."""
+        return self.ledger.time_ms
+
+    def advance(self, time_ms: int) -> list[Event]:
+        """Move the ordered clock to `time_ms`; an earlier time changes nothing.
+
+        Orders good till then or earlier expire, by expiry time and then id.
+        """
+        ledger = self.ledger
+        events: list[Event] = []
+        if time_ms > ledger.time_ms:
+            ledger.time_ms = time_ms
+            while ledger.expiries and ledger.expiries[0][0] <= time_ms:
+                order = ledger.orders[ledger.expiries[0][1]]
+                events.append(self.books[order.market].expire(order))
+        return events
+
+    def apply(self, command: Command) -> list[Event]:
+        """Execute one command at the current time. Never raises: a refusal is an event."""
+        return self.apply_batch((command,))[0]
+
+    def apply_batch(self, commands: Iterable[Command]) -> list[list[Event]]:
+        """Execute commands in order; the events of each. As `apply` one by one, and faster."""
+        books = self.books
+        orders = self.orders
+        symbol, book = self._first
+        results: list[list[Event]] = []
+        for command in commands:
+            if type(command) is Submit:
+                if command.market != symbol:
+                    if command.market not in books:
+                        results.append(_rejected(command, Reason.UNKNOWN_MARKET))
+                        continue
+                    symbol = command.market
+                    book = books[symbol]
+                results.append(book.submit(command))
+            elif type(command) is Cancel:
+                order = orders.get(command.order)
+                if order is None:
+                    results.append(_rejected(command, Reason.UNKNOWN_ORDER))
+                elif order.account != command.account:
+                    results.append(_rejected(command, Reason.NOT_OWNER))
+                else:
+                    results.append([books[order.market].cancel(order)])
+            else:
+                results.append(self._execute[type(command)](command))
+        return results
+
+    def _cancel_all(self, command: CancelAll) -> list[Event]:
+        if command.market and command.market not in self.books:
+            return _rejected(command, Reason.UNKNOWN_MARKET)
+        if command.side is not None and type(command.side) is not Side:
+            return _rejected(command, Reason.INVALID_SIDE)
+        return [
+            self.books[order.market].cancel(order)
+            for order in self._orders_of(command.account, command.market)
+            if command.side is None or order.side is command.side
+        ]
+
+    def _reduce(self, command: Reduce) -> list[Event]:
+        if command.quantity <= 0:
+            return _rejected(command, Reason.INVALID_QUANTITY)
+        order = self.ledger.orders.get(command.order)
+        if order is None:
+            return _rejected(command, Reason.UNKNOWN_ORDER)
+        if order.account != command.account:
+            return _rejected(command, Reason.NOT_OWNER)
+        return [self.books[order.market].reduce(command, order)]
+
+    def _replace(self, command: Replace) -> list[Event]:
+        if command.quantity < 0:
+            return _rejected(command, Reason.INVALID_QUANTITY)
+        if command.price < 0:
+            return _rejected(command, Reason.INVALID_PRICE)
+        order = self.ledger.orders.get(command.order)
+        if order is None:
+            return _rejected(command, Reason.UNKNOWN_ORDER)
+        return self.books[order.market].replace(command, order)
+
+    def _halt(self, command: Halt) -> list[Event]:
+        return self._set_halted(command, True)
+
+    def _resume(self, command: Resume) -> list[Event]:
+        return self._set_halted(command, False)
+
+    def _set_halted(self, command: Halt | Resume, halted: bool) -> list[Event]:
+        book = self.books.get(command.market)
+        if book is None:
+            return _rejected(command, Reason.UNKNOWN_MARKET)
+        if book.halted is halted:
+            reason = Reason.MARKET_HALTED if halted else Reason.MARKET_NOT_HALTED
+            return _rejected(command, reason)
+        return [book.set_halted(halted)]
+
+    # Questions
+
+    def order(self, id: int) -> OpenOrder | None:
+        """The open order of that id, None when there is none."""
+        order = self.ledger.orders.get(id)
+        return None if order is None else order.view()
+
+    def open_orders(self, account: str, market: str = "") -> list[OpenOrder]:
+        """The account's open orders, stops included, by ascending id; empty market: of all."""
+        return [order.view() for order in self._orders_of(account, market)]
+
+    def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
+        """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
+
+        KeyError when there is no such market, as in `changes`.
+        """
+        return self.books[market].depth(side, limit)
+
+    def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
+        """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
+
+        Bids first, each side best first. Whoever never calls this pays a few bytes for every
+        distinct price ever used.
+        """
+        return self.books[market].changes()
+
+    def next_expiry(self) -> int | None:
+        """When the next good-till-date order expires, in milliseconds; None when there is none."""
+        expiries = self.ledger.expiries
+        return expiries[0][0] if expiries else None
+
+    def _orders_of(self, account: str, market: str) -> list[Order]:
+        books = self.books
+        chosen = [books[market]] if market in books else [] if market else list(books.values())
+        found = [order for book in chosen for order in book.orders_of(account)]
+        return sorted(found, key=lambda order: order.id)
+
+    # State
+
+    def digest(self) -> bytes:
+        """SHA-256 over everything that can change a later event. Equal states, equal digests."""
+        return self._digester.digest()
+
+    def snapshot(self) -> bytes:
+        """The whole state; `restore` makes an exchange of it with the same digest and future."""
+        return state.dump(self.books, self.ledger)
+
+    @classmethod
+    def restore(cls, data: bytes) -> "Exchange":
+        """The exchange `snapshot` made `data` of. SnapshotError says what is wrong with `data`."""
+        loaded = state.load(data)
+        try:
+            exchange = cls(loaded.markets)
+        except rules.MarketError as error:
+            raise state.SnapshotError(str(error)) from error
+        state.fill(loaded, exchange.books, exchange.ledger)
+        return exchange
+
+    def check(self) -> None:
+        """Assert every invariant. For tests: it visits every order."""
+        invariants.check(self.books, self.ledger)
+
+
+def _rejected(command: Command, reason: Reason) -> list[Event]:
+    return [Rejected(command.id, command.account, reason)]

@@ -1,0 +1,108 @@
+"""What is always true of an exchange between two commands.
+
+Owns the assertions; must never change what it looks at. A failure is a bug of the engine, whatever
+the commands were.
+"""
+
+from collections.abc import Mapping
+
+from engine.book import Book, Ledger
+from engine.ladder import NO_KEY, Ladder, Level, Order
+from engine.orders import OrderType, TimeInForce
+
+
+def check(books: Mapping[str, Book], ledger: Ledger) -> None:
+    """Assert every invariant of all books and of what they share. Visits every order."""
+    found: list[Order] = []
+    for symbol, book in books.items():
+        assert book.symbol == symbol == book.market.symbol
+        found += _check_book(book)
+    assert len(found) == len(ledger.orders)
+    assert all(ledger.orders[order.id] is order for order in found)
+    dated = [order for order in found if order.conditions.tif is TimeInForce.GTD]
+    expiries = sorted((order.conditions.expire_ms, order.id) for order in dated)
+    assert list(ledger.expiries) == expiries
+    assert all(expire_ms > ledger.time_ms for expire_ms, _ in expiries)
+
+
+def _check_book(book: Book) -> list[Order]:
+    """The book's orders, each found where its terms say it belongs."""
+    found: list[Order] = []
+    for side, (resting, waiting) in enumerate(zip(book.sides, book.stops, strict=True)):
+        for order in _check_ladder(resting):
+            assert order.conditions.type is OrderType.LIMIT
+            assert order.conditions.stop_price == 0
+            _check_order(book, order, side, order.price)
+            found.append(order)
+        for order in _check_ladder(waiting):
+            assert order.conditions.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+            assert order.hidden == 0
+            _check_order(book, order, side, order.conditions.stop_price)
+            found.append(order)
+    bids, asks = book.sides
+    assert not bids.best or not asks.best or bids.best.price < asks.best.price
+    if book.last:
+        assert book.stops[0].best_key > book.last
+        assert book.stops[1].best_key > -book.last
+    _check_accounts(book, found)
+    return found
+
+
+def _check_order(book: Book, order: Order, side: int, price: int) -> None:
+    assert order.market == book.symbol
+    assert order.side == side
+    assert order.level.price == price
+    assert 0 < order.remaining <= order.quantity
+    display = order.conditions.display
+    if order.hidden:
+        assert 0 < order.remaining - order.hidden <= display
+    elif display and order.conditions.stop_price == 0:
+        assert order.remaining <= display
+
+
+def _check_accounts(book: Book, found: list[Order]) -> None:
+    assert book.open == len(found) <= book.market.orders_max
+    assert sum(len(mine) for _, mine in book.accounts.values()) == len(found)
+    for name, (account, mine) in book.accounts.items():
+        assert name == account
+        assert 0 < len(mine) <= book.market.orders_per_account_max
+    for order in found:
+        assert book.accounts[order.account][1] is order.mine
+        assert order.mine[order.id] is order
+
+
+def _check_ladder(ladder: Ladder) -> list[Order]:
+    """The ladder's orders in the order they are served, its levels and cached best in order."""
+    assert list(ladder.keys) == sorted(ladder.levels)
+    if ladder.levels:
+        assert ladder.best_key == ladder.keys[0]
+        assert ladder.best is ladder.levels[ladder.best_key]
+    else:
+        assert ladder.best_key == NO_KEY
+        assert ladder.best is None
+    found: list[Order] = []
+    for key, level in ladder.levels.items():
+        assert level.key == key == level.price * ladder.sign
+        assert level.ladder is ladder
+        found += _check_level(level)
+    return found
+
+
+def _check_level(level: Level) -> list[Order]:
+    """The level's orders, linked both ways and adding up to its totals."""
+    queue: list[Order] = []
+    previous: Order | Level = level
+    for order in level:
+        assert order.level is level
+        assert order.previous is previous
+        queue.append(order)
+        previous = order
+    assert queue
+    assert level.previous is previous
+    if level.totals is None:
+        assert level.key in level.ladder.touched
+    else:
+        hidden = sum(order.hidden for order in queue)
+        shown = sum(order.remaining for order in queue) - hidden
+        assert level.totals == (len(queue), shown, hidden)
+    return queue

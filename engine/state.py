@@ -1,0 +1,212 @@
+"""The state of an exchange as bytes: digest and snapshot.
+
+Owns both encodings. Must never change a book, but for `fill`, which fills an empty one.
+
+The digest is SHA-256 over a header (markets, clock, last prices, halts) and, for each ladder, the
+digests of its levels in key order. A level's digest covers its orders in queue order, and is made
+anew only when the level was touched since the last call.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from engine import rules
+from engine.book import Book, Ledger
+from engine.ladder import ORDER_FIELDS, Conditions, Ladder, Level, Order
+from engine.orders import Market, Side, Submit
+
+SNAPSHOT_VERSION = 1
+_MAGIC = b"p2p-orderbook engine\0"
+_DIGEST_SIZE = 32
+
+
+class SnapshotError(ValueError):
+    """Bytes that are no snapshot of an exchange. Says what was expected and what came."""
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """The fields of an Order that are state, in its order."""
+
+    id: int
+    account: str
+    market: str
+    side: Side
+    price: int
+    quantity: int
+    remaining: int
+    hidden: int
+    client_id: str
+    conditions: Conditions
+
+
+class BookState(msgspec.Struct, frozen=True, array_like=True):
+    halted: bool
+    last: int
+    ladders: tuple[list[Kept], list[Kept], list[Kept], list[Kept]]  # each in serving order
+
+
+class State(msgspec.Struct, frozen=True, array_like=True):
+    markets: list[Market]
+    time_ms: int
+    books: list[BookState]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(State)
+
+
+def _kept(level: Level) -> list[Any]:
+    """The level's orders, oldest first, as tuples that read back as Kept."""
+    return [astuple(order)[:ORDER_FIELDS] for order in level]
+
+
+class LevelDigests:
+    """The digests of one ladder's levels, side by side in key order."""
+
+    def __init__(self, ladder: Ladder) -> None:
+        self.ladder = ladder
+        self.keys: list[int] = []
+        self.digests = bytearray()
+
+    def update(self) -> bytearray:
+        ladder = self.ladder
+        keys, digests = self.keys, self.digests
+        for key in ladder.take_stale():
+            at = bisect_left(keys, key)
+            here = at < len(keys) and keys[at] == key
+            start = at * _DIGEST_SIZE
+            end = start + _DIGEST_SIZE if here else start
+            level = ladder.levels.get(key)
+            if level is None:
+                del digests[start:end]
+                del keys[at : at + here]
+            else:
+                digests[start:end] = sha256(_encoder.encode(_kept(level))).digest()
+                if not here:
+                    keys.insert(at, key)
+        return digests
+
+
+class Digester:
+    """Digests an exchange, remembering what has not changed since the last time."""
+
+    def __init__(self, books: Mapping[str, Book], ledger: Ledger) -> None:
+        self.books = list(books.values())
+        self.ledger = ledger
+        self.markets = _encoder.encode([book.market for book in self.books])
+        self.ladders = [
+            LevelDigests(ladder) for book in self.books for ladder in (*book.sides, *book.stops)
+        ]
+
+    def digest(self) -> bytes:
+        """A level's digest stands for its price and side too: they are terms of its orders."""
+        whole = sha256(self.markets)
+        heads = [(book.halted, book.last, book.open) for book in self.books]
+        digests = [ladder.update() for ladder in self.ladders]
+        sizes = [len(each) for each in digests]
+        whole.update(_encoder.encode((self.ledger.time_ms, heads, sizes)))
+        for each in digests:
+            whole.update(each)
+        return whole.digest()
+
+
+def dump(books: Mapping[str, Book], ledger: Ledger) -> bytes:
+    """The snapshot of an exchange: a magic, the SHA-256 of the body, the body in msgpack."""
+    body = _encoder.encode(
+        State(
+            [book.market for book in books.values()],
+            ledger.time_ms,
+            [_book_state(book) for book in books.values()],
+        )
+    )
+    return b"".join((_MAGIC, bytes([SNAPSHOT_VERSION]), sha256(body).digest(), body))
+
+
+def _book_state(book: Book) -> BookState:
+    bids, asks, buys, sells = (
+        [kept for level in ladder for kept in _kept(level)] for ladder in (*book.sides, *book.stops)
+    )
+    return BookState(book.halted, book.last, (bids, asks, buys, sells))
+
+
+def load(data: bytes) -> State:
+    """The state in a snapshot, its form checked. SnapshotError when it is none."""
+    start = len(_MAGIC) + 1 + _DIGEST_SIZE
+    if len(data) < start or not data.startswith(_MAGIC):
+        raise SnapshotError(f"expected a snapshot, got {len(data)} bytes without its mark")
+    version = data[len(_MAGIC)]
+    if version != SNAPSHOT_VERSION:
+        raise SnapshotError(f"expected snapshot version {SNAPSHOT_VERSION}, got {version}")
+    body = memoryview(data)[start:]
+    if sha256(body).digest() != data[start - _DIGEST_SIZE : start]:
+        raise SnapshotError("the snapshot's bytes are not those it was written with")
+    try:
+        state = _decoder.decode(body)
+    except msgspec.DecodeError as error:
+        raise SnapshotError(f"expected a snapshot's fields: {error}") from error
+    if len(state.books) != len(state.markets):
+        raise SnapshotError(
+            f"expected {len(state.markets)} books, one a market, got {len(state.books)}"
+        )
+    return state
+
+
+def fill(state: State, books: Mapping[str, Book], ledger: Ledger) -> None:
+    """Give empty books the orders of `state`. SnapshotError when they can't be in a book."""
+    ledger.time_ms = state.time_ms
+    for book, saved in zip(books.values(), state.books, strict=True):
+        book.restore(saved.halted, saved.last)
+        for ladder, rows in zip((*book.sides, *book.stops), saved.ladders, strict=True):
+            for kept in rows:
+                wrong = _wrong(kept, ladder, book)
+                if wrong:
+                    raise SnapshotError(f"{book.symbol}: order {kept.id}: {wrong}")
+                order = Order(*astuple(kept))
+                book.put(ladder, order, order.conditions.stop_price or order.price)
+            ladder.take_changed()
+        if book.bids.best and book.asks.best and book.bids.best.price >= book.asks.best.price:
+            raise SnapshotError(f"{book.symbol}: expected bids below asks, got them crossed")
+
+
+def _wrong(kept: Kept, ladder: Ladder, book: Book) -> str:
+    """Why `kept` can't be an order of `ladder`; empty when it can."""
+    asked = kept.conditions
+    terms = Submit(
+        kept.id,
+        kept.account,
+        kept.market,
+        kept.side,
+        max(kept.quantity, asked.display),  # a replace may leave less than what it shows
+        kept.price,
+        asked.type,
+        asked.tif,
+        asked.post_only,
+        asked.stop_price,
+        asked.display,
+        asked.self_trade,
+        asked.expire_ms,
+        kept.client_id,
+    )
+    reason = rules.malformed(terms, book.market, book.ledger.time_ms)
+    if reason is not None:
+        return reason.name
+    ladders = book.stops if asked.stop_price else book.sides
+    shown = kept.remaining - kept.hidden
+    for wrong, text in (
+        (kept.market != book.symbol, f"expected its market, got {kept.market!r}"),
+        (ladders[kept.side] is not ladder, "on the wrong side, or a stop among resting orders"),
+        (not rules.may_stay(terms), "of a type that is never left open"),
+        (kept.id in book.orders, "a second order of that id"),
+        (not 0 < kept.remaining <= kept.quantity <= book.quantity_max, "open quantity impossible"),
+        (kept.hidden < 0 or shown <= 0, "hidden quantity impossible"),
+        (kept.hidden and shown > asked.display, "shows more than its display quantity"),
+        (book.open >= book.orders_max, "more orders than the market takes"),
+    ):
+        if wrong:
+            return str(text)
+    return ""
