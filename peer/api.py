@@ -21,6 +21,8 @@ so that subscribing to one never gives another:
     commit\0             Committed, after all other messages of the same turn
     mesh\0               Mesh, twice a second and whenever the quorum comes or goes
 
+To an account's new listener an AccountUpdate without events says where that feed stands.
+
 `seq` counts the messages of one topic since the node started: a gap is a loss, and the cure is
 GetState. Subscribe first, ask for the state second, drop updates whose seq the state covers.
 """

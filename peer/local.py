@@ -57,6 +57,7 @@ class Local:
         self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints, poller: zmq.Poller
     ) -> None:
         self.subscribed: set[bytes] = set()  # topics somebody listens to
+        self.new_listeners: list[bytes] = []  # topics somebody began to listen to, once each
         self._seqs: dict[bytes, int] = {}
         self._poller = poller
         self._router = context.socket(zmq.ROUTER)
@@ -64,6 +65,8 @@ class Local:
         self._feed = context.socket(zmq.XPUB)
         for socket, endpoint in ((self._router, where.node), (self._feed, where.feed)):
             socket.linger = 500
+            if socket is self._feed:
+                socket.xpub_verbose = True
             socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES_MAX
             socket.bind(endpoint)
             poller.register(socket, zmq.POLLIN)
@@ -95,6 +98,7 @@ class Local:
                 return
             if message[:1] == b"\x01":
                 self.subscribed.add(message[1:])
+                self.new_listeners.append(message[1:])
             else:
                 self.subscribed.discard(message[1:])
 

@@ -123,6 +123,7 @@ class Node:
             self._take(message, now_ms)
         for caller, request in self.local.receive():
             self._serve(caller, request, now_ms)
+        self.publisher.greet()
         self.ledger.consensus.tick(now_ms)
         self._propose(now_ms)
         self._execute(self.ledger.consensus.ready(), now_ms)

@@ -12,6 +12,7 @@ from peer.local import Local
 from peer.replica import Applied, Replica
 
 DEPTH_MAX = 1_000
+ASKED_FOR_MAX = 1_000
 
 
 class Publisher:
@@ -20,6 +21,7 @@ class Publisher:
         self._replica = replica
         self._account_events: dict[str, list[Event]] = {}
         self._trades: dict[str, list[api.TradeView]] = {}
+        self._asked_for: dict[bytes, None] = {}  # topics of accounts whose orders were asked for
 
     def reset(self, replica: Replica) -> None:
         """The state came about other than by commits published here: nothing in it is news, and
@@ -36,7 +38,7 @@ class Publisher:
         """Collect the events of accounts somebody listens to."""
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
-        listening = self._local.subscribed
+        listening = self._local.subscribed | self._asked_for.keys()
         for events in (applied.timed, *applied.results):
             for event in events:
                 for account in _accounts(event):
@@ -49,9 +51,7 @@ class Publisher:
         for symbol in replica.trades:
             self._publish_market(symbol)
         for account, events in self._account_events.items():
-            seq = self._local.next_seq("account", account)
-            update = api.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
-            self._local.publish(update, "account", account)
+            self._publish_account(account, events)
         self._account_events.clear()
         seq = self._local.next_seq("commit")
         done = api.Committed(seq, replica.commit, round_, replica.time_ms, replica.latest().digest)
@@ -87,7 +87,27 @@ class Publisher:
             trades=list(reversed(replica.trades[symbol])),
         )
 
+    def greet(self) -> None:
+        """Tell new listeners to an account where its feed stands. A subscription takes another way
+        than the question for the state, so an update can have fallen between the two: now the
+        listener sees the gap."""
+        for key in self._local.new_listeners:
+            kind, _, account = key.rstrip(b"\0").decode(errors="replace").partition("/")
+            if kind == "account" and key == api.topic(kind, account):
+                self._publish_account(account, [])
+        self._local.new_listeners.clear()
+
+    def _publish_account(self, account: str, events: list[Event]) -> None:
+        seq = self._local.next_seq("account", account)
+        replica = self._replica
+        update = api.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
+        self._local.publish(update, "account", account)
+
     def orders(self, account: str, pending: list[tuple[int, Command]]) -> api.Orders:
+        """An account's open orders. From now on its updates are counted, listened to or not."""
+        self._asked_for[api.topic("account", account)] = None
+        if len(self._asked_for) > ASKED_FOR_MAX:
+            del self._asked_for[next(iter(self._asked_for))]
         seq = self._local.seq("account", account)
         return api.Orders(account, seq, self._replica.exchange.open_orders(account), pending)
 
