@@ -184,7 +184,7 @@ class Node:
             block = self.ledger.read(frame)
             if block is not None:
                 agrees = self.ledger.replica.agrees(block.audit)
-                self.overview.compare(block.author, block.audit.commit, agrees)
+                self.overview.compare(block.author, block.audit, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlock as error:
             self.overview.alarm(f"{self.overview.name(member)} sent a bad block: {error}")
@@ -308,8 +308,8 @@ class Node:
         for first, second in ready.evidence:
             name = self.overview.name(first.author)
             self.overview.alarm(f"{name} signed both {first!r} and {second!r}")
-        if self.ledger.consensus.halted:
-            self._halt(self.ledger.consensus.halted)
+        if why := self.ledger.consensus.halted or self.overview.outvoted:
+            self._halt(why)
 
     def _halt(self, why: str) -> None:
         self.halted = self.halted or why

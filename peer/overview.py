@@ -9,6 +9,7 @@ import statistics
 from collections import deque
 
 from peer import api
+from peer.block import Audit
 from peer.config import MeshConfig
 from peer.ledger import Ledger
 from peer.mesh import Heartbeat, Mesh
@@ -30,6 +31,9 @@ class Overview:
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
         self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
         self.quorum = False
+        self.outvoted = ""  # why this peer's state is wrong
+        self._contested = 0  # the last commit somebody has another state after
+        self._others: dict[int, bytes] = {}  # and which, by member
 
     @property
     def own_name(self) -> str:
@@ -49,20 +53,30 @@ class Overview:
         """An own command was ordered so long after it came."""
         self._finality_ms.append(finality_ms)
 
-    def compare(self, member: int, commit: int, agrees: bool | None) -> None:
+    def compare(self, member: int, audit: Audit, agrees: bool | None) -> None:
         """Self-audit: all peers have the same state after the same commit, or something is wrong
-        with one of them."""
+        with one of them. With this one, if a quorum says the same and it does not."""
         if agrees is not None:
             self._agrees[member] = agrees
-        if agrees is False:
-            self.alarm(f"{self.name(member)} has another state after commit {commit}")
+        if agrees is not False:
+            return
+        commit, digest = audit
+        self.alarm(f"{self.name(member)} has another state after commit {commit}: {digest.hex()}")
+        if commit != self._contested:
+            self._contested, self._others = commit, {}
+        self._others[member] = digest
+        if list(self._others.values()).count(digest) >= self._committee.quorum:
+            self.outvoted = (
+                f"a quorum has the state {digest.hex()} after commit {commit}, and this peer has "
+                "another: its book is wrong. Keep its data folder for `python -m peer journal`"
+            )
 
     def hear(self, member: int, heartbeat: Heartbeat, wall_ms: int) -> None:
         """Look at what a member says of itself."""
         replica = self._ledger.replica
         audit, latest = heartbeat.audit, heartbeat.latest
-        self.compare(member, audit.commit, replica.agrees(audit))
-        self.compare(member, latest.commit, replica.agrees_latest(latest))
+        self.compare(member, audit, replica.agrees(audit))
+        self.compare(member, latest, replica.agrees_latest(latest))
         if abs(heartbeat.time_ms - wall_ms) > CLOCK_SKEW_MS_MAX:
             self.alarm(f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms")
 

@@ -1,0 +1,97 @@
+"""What a peer makes of what others say of their state."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from engine.orders import Market
+from peer.block import NO_AUDIT, Audit
+from peer.committee import Mode
+from peer.config import Member, MeshConfig
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.ledger import Ledger
+from peer.mesh import Heartbeat, Mesh
+from peer.overview import CLOCK_SKEW_MS_MAX, Overview
+from peer.runner import JOURNAL_FILE, keygen
+
+NOW_MS = 1_700_000_000_000
+
+
+class Seen:
+    """The overview of member 0 of four, after its first own commit."""
+
+    def __init__(self, folder: Path) -> None:
+        identity = keygen(folder)
+        others = [Identity(bytes([n]) * 32).public for n in range(3)]
+        keys = [identity.public, *others]
+        members = [Member(f"m{n}", key.hex()) for n, key in enumerate(keys)]
+        self.config = MeshConfig("t", Mode.CRASH, 1, members, [Market("X", "1", "1")])
+        self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
+        self.ledger = Ledger(self.config, 0, identity.sign, self.journal)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.mesh = Mesh(self.context, self.config, identity, zmq.Poller())
+        self.overview = Overview(self.config, self.mesh, self.ledger)
+        self.ledger.replica.commit = 1
+        self.own = self.ledger.replica.latest()
+
+    def hear(self, member: int, latest: Audit, time_ms: int = NOW_MS) -> None:
+        rounds = (0,) * 4
+        beat = Heartbeat(self.config.id, 0, member, 1, rounds, 1, NO_AUDIT, latest, time_ms)
+        self.overview.hear(member, beat, NOW_MS)
+
+    def close(self) -> None:
+        self.mesh.close()
+        self.context.term()
+        self.journal.close()
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Iterator[Seen]:
+    seen = Seen(tmp_path / "me")
+    yield seen
+    seen.close()
+
+
+WRONG, OTHER = Audit(1, b"w" * 32), Audit(1, b"o" * 32)
+
+
+def test_the_same_state_is_no_news(seen: Seen) -> None:
+    for member in (1, 2, 3):
+        seen.hear(member, seen.own)
+    assert list(seen.overview.alarms) == []
+    view = seen.overview.view(1, 0, 0, "", "")
+    assert [member.agrees for member in view.members] == [True] * 4
+
+
+def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
+    seen.hear(1, Audit(2, b"w" * 32))
+    assert list(seen.overview.alarms) == []
+    assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is None
+
+
+def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(1, WRONG)
+    text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
+    assert list(seen.overview.alarms) == [text]
+    assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is False
+    assert seen.overview.outvoted == "", "it may be the other one that is wrong"
+
+
+def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(2, WRONG)
+    seen.hear(3, OTHER)
+    assert seen.overview.outvoted == ""
+    seen.hear(3, WRONG)
+    assert "this peer has another: its book is wrong" in seen.overview.outvoted
+
+
+def test_a_wrong_clock_raises_an_alarm(seen: Seen) -> None:
+    seen.hear(1, seen.own, NOW_MS + CLOCK_SKEW_MS_MAX)
+    assert list(seen.overview.alarms) == []
+    seen.hear(1, seen.own, NOW_MS - CLOCK_SKEW_MS_MAX - 1)
+    assert list(seen.overview.alarms) == ["the clock of m1 differs by over 2000 ms"]
