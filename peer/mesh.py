@@ -131,6 +131,7 @@ class _Link:
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_endpoint = ""
         self.heard_ms = -1
+        self.cut = False
         self.heartbeat: Heartbeat | None = None
         self.address = ""
 
@@ -156,6 +157,7 @@ class Mesh:
         self._allowed = {curve_public(member.public) for member in config.members}
         if config.observers != "any":
             self._allowed |= {curve_public(bytes.fromhex(key)) for key in config.observers}
+        self._denied: set[bytes] = set()
         self._refused: set[str] = set()
         self._zap = context.socket(zmq.REP)
         self._zap.linger = 0
@@ -204,10 +206,25 @@ class Mesh:
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
+    def cut(self, member: int) -> None:
+        """A member misbehaves: hear it no more, and let it connect no more."""
+        link = self.links[member]
+        self._allowed.discard(link.server_key)
+        self._denied.add(link.server_key)
+        for socket in (*link.addresses.values(), *([link.fetch] if link.fetch else [])):
+            self._close(socket)
+        link.addresses, link.fetch, link.heard_ms = {}, None, -1
+        link.cut = True
+
     def joined(self, member: int, address: Address) -> None:
         """A member may be at `address`: subscribe there."""
         link = self.links.get(member)
-        if link is None or address in link.addresses or len(link.addresses) >= ADDRESSES_MAX:
+        if (
+            link is None
+            or link.cut
+            or address in link.addresses
+            or len(link.addresses) >= ADDRESSES_MAX
+        ):
             return
         link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
 
@@ -326,7 +343,7 @@ class Mesh:
             request, _domain, address, _identity, mechanism, *credentials = frames
             key = credentials[0] if mechanism == b"CURVE" and credentials else b""
             known = key in self._allowed or self.config.observers == "any"
-            allowed = bool(key) and known
+            allowed = known and key not in (b"", *self._denied)
             if not allowed and (place := address.decode(errors="replace")) not in self._refused:
                 if len(self._refused) < QUEUE_MESSAGES_MAX:
                     self._refused.add(place)

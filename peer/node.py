@@ -80,6 +80,7 @@ class Node:
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
+        self._misbehaved: set[int] = set()
         self._next_beat_ms = 0
         self._next_view_ms = 0
         self._stopping = False
@@ -121,6 +122,8 @@ class Node:
         self._find()
         for message in self.mesh.receive(now_ms):
             self._take(message, now_ms)
+        while self._misbehaved:
+            self.mesh.cut(self._misbehaved.pop())
         for caller, request in self.local.receive():
             self._serve(caller, request, now_ms)
         self.publisher.greet()
@@ -187,7 +190,9 @@ class Node:
                 self.overview.compare(block.author, block.audit, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlock as error:
-            self.overview.alarm(f"{self.overview.name(member)} sent a bad block: {error}")
+            # Its links carry only what it sent on purpose: CURVE lets nothing be altered.
+            self.overview.alarm(f"{self.overview.name(member)} is cut off: a bad block: {error}")
+            self._misbehaved.add(member)
         except KeyElsewhereError as error:
             self._halt(str(error))
 

@@ -17,8 +17,23 @@ from peer.mesh import Heartbeat, Mesh
 ALARMS_MAX = 20
 FINALITY_SAMPLES = 200
 CLOCK_SKEW_MS_MAX = 2_000
+CLOCK_SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
 
 _log = logging.getLogger(__name__)
+
+
+class Clocks:
+    """Whose clock has been wrong, compared with ours, in all it said for CLOCK_SKEW_SEEN_MS."""
+
+    def __init__(self) -> None:
+        self._since_ms: dict[int, int] = {}
+
+    def is_off(self, member: int, time_ms: int, wall_ms: int) -> bool:
+        """A member said its time, and we heard it at `wall_ms`."""
+        if abs(time_ms - wall_ms) <= CLOCK_SKEW_MS_MAX:
+            self._since_ms.pop(member, None)
+            return False
+        return wall_ms - self._since_ms.setdefault(member, wall_ms) >= CLOCK_SKEW_SEEN_MS
 
 
 class Overview:
@@ -31,6 +46,7 @@ class Overview:
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
         self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
         self.quorum = False
+        self._clocks = Clocks()
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit somebody has another state after
         self._others: dict[int, bytes] = {}  # and which, by member
@@ -77,7 +93,7 @@ class Overview:
         audit, latest = heartbeat.audit, heartbeat.latest
         self.compare(member, audit, replica.agrees(audit))
         self.compare(member, latest, replica.agrees_latest(latest))
-        if abs(heartbeat.time_ms - wall_ms) > CLOCK_SKEW_MS_MAX:
+        if self._clocks.is_off(member, heartbeat.time_ms, wall_ms):
             self.alarm(f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms")
 
     def look(self, now_ms: int, running: bool) -> bool:

@@ -54,12 +54,17 @@ class RealPeer:
         if ui:
             self._command += ["--ui", "127.0.0.1:0"]
         self._command += options
-        self.client = Client(endpoints(folder), timeout_s=10)
+        self.where = endpoints(folder)
+        self.client = Client(self.where, timeout_s=10)
         self.process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def add_options(self, options: Sequence[str]) -> None:
+        """More options for its next start."""
+        self._command += options
+
+    def start(self, *options: str) -> None:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self.process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
 
     def kill(self) -> None:
         """kill -9, and its gateway ends with it or by `stop`."""
