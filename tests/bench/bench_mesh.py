@@ -1,0 +1,154 @@
+"""Three peers, ours against broadcast-and-hope on the same orders: do they agree, and how fast.
+
+Ours signs, encrypts, stores and orders; the other does nothing of that. Figures are medians of
+interleaved runs on one machine that holds all peers: ratios and orders of magnitude count.
+"""
+
+import contextlib
+import os
+import platform
+import random
+import sqlite3
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from discovery.grapes import free_ports, running_grapes
+from engine.orders import Command, Side
+from peer.api import State
+from peer.mesh import HEARTBEAT_MS
+from tests.bench import broadcast
+from tests.real_mesh import (
+    RealMesh,
+    RealPeer,
+    order,
+    random_orders,
+    submit_at_once,
+    wait_for,
+)
+
+PEERS = 3
+
+
+class Run(NamedTuple):
+    agreed: float  # trades that all peers have, of all that any has
+    same_books: bool
+    per_second: float
+
+
+def ours(mesh: RealMesh, orders: int, seed: int) -> Run:
+    rng = random.Random(seed)
+    flows = [(peer.client, random_orders(rng, "a", orders // PEERS)) for peer in mesh.peers]
+    before = [recorded(peer) for peer in mesh.peers]
+    started_s = time.monotonic()
+    submit_at_once(flows)
+    states = _settled(mesh)
+    took_s = time.monotonic() - started_s
+    time.sleep(2 * HEARTBEAT_MS / 1000)  # then all trades are in the journals
+    sets = [recorded(peer) - old for peer, old in zip(mesh.peers, before, strict=True)]
+    same = len({state.digest for state in states}) == 1
+    return Run(agreement(sets), same, orders / took_s)
+
+
+def _settled(mesh: RealMesh) -> list[State]:
+    """The peers' states once they are at the same commit."""
+
+    def same_commit() -> list[State] | None:
+        states = [peer.state() for peer in mesh.peers]
+        return states if len({state.commit for state in states}) == 1 else None
+
+    return wait_for("one commit", same_commit)
+
+
+def recorded(peer: RealPeer) -> broadcast.Trades:
+    """The trades in a peer's journal."""
+    db = sqlite3.connect(f"file:{peer.folder / 'journal.db'}?mode=ro", uri=True)
+    with contextlib.closing(db):
+        return set(db.execute("SELECT maker, taker, price, quantity FROM trades"))
+
+
+def agreement(sets: list[broadcast.Trades]) -> float:
+    return len(set.intersection(*sets)) / len(set.union(*sets))
+
+
+def theirs(orders: int, seed: int) -> Run:
+    rng = random.Random(seed)
+    flows = [_numbered(random_orders(rng, "a", orders // PEERS), n) for n in range(PEERS)]
+    results = broadcast.run(free_ports(PEERS)[1], flows)
+    agreed = agreement([trades for trades, _, _ in results])
+    same = len({digest for _, digest, _ in results}) == 1
+    return Run(agreed, same, orders / max(took_s for _, _, took_s in results))
+
+
+def _numbered(orders: list[Command], member: int) -> list[Command]:
+    named = enumerate(orders, start=1)
+    return [msgspec.structs.replace(command, id=n * 256 + member) for n, command in named]
+
+
+def lone_latencies_ms(mesh: RealMesh, count: int) -> list[float]:
+    """Submit to final result of one order at a time on an idle mesh, at each peer in turn."""
+    latencies_ms = []
+    for n in range(count):
+        client = mesh.peers[n % PEERS].client
+        started_s = time.monotonic()
+        client.execute([order("lone", Side.BUY, 1 + n % 50, 1)])
+        latencies_ms.append((time.monotonic() - started_s) * 1000)
+        time.sleep(0.02)
+    return sorted(latencies_ms)
+
+
+def table(title: str, runs: dict[str, list[Run]]) -> Table:
+    shown = Table("", *runs, title=title)
+    rows = {
+        "same books": [
+            f"{sum(r.same_books for r in each)} of {len(each)}" for each in runs.values()
+        ],
+        "trades all agree on": [
+            f"{statistics.median(r.agreed for r in each):.0%}" for each in runs.values()
+        ],
+        "orders a second": [
+            f"{statistics.median(r.per_second for r in each):,.0f}" for each in runs.values()
+        ],
+    }
+    for what, cells in rows.items():
+        shown.add_row(what, *cells)
+    return shown
+
+
+@click.command()
+@click.option("--orders", default=2_001, show_default=True)
+@click.option("--seeds", default=5, show_default=True)
+@click.option("--lone", default=200, show_default=True, help="Orders for the latency alone.")
+def main(orders: int, seeds: int, lone: int) -> None:
+    """Compare the two on the same orders."""
+    runs: dict[str, list[Run]] = {"p2p-orderbook": [], "broadcast and hope": []}
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as folder,
+        running_grapes() as grapes,
+        RealMesh(Path(folder), [grape.spec.url for grape in grapes], PEERS) as mesh,
+    ):
+        mesh.start()
+        for seed in range(seeds):
+            runs["p2p-orderbook"].append(ours(mesh, orders, seed))
+            runs["broadcast and hope"].append(theirs(orders, seed))
+        latencies_ms = lone_latencies_ms(mesh, lone)
+    machine = (
+        f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
+    )
+    console = Console()
+    console.print(table(f"{orders:,} orders at three peers at once ({machine})", runs))
+    p50, p99 = latencies_ms[lone // 2], latencies_ms[lone * 99 // 100]
+    console.print(
+        f"a lone order on an idle mesh, until it is final: p50 {p50:.1f}, p99 {p99:.1f} ms"
+    )
+
+
+if __name__ == "__main__":
+    main()
