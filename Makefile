@@ -69,7 +69,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim
+.PHONY: test check sim chaos
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest $(ARGS)
@@ -83,8 +83,11 @@ check: $(DEV) ## lint, format, types, and which package may import which
 sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=200
 	@$(PY) -m tests.simulator --seeds $(SEEDS) $(ARGS)
 
+chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers under load | ARGS="--seed 7"
+	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
+
 ##@ Measure
-.PHONY: bench bench-engine fast slow
+.PHONY: bench bench-engine bench-web fast slow
 bench: $(DEV) ## all of tests/bench/bench_*.py
 	@for name in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
 	    $(SAY) "tests/bench/$$name.py"; \
@@ -93,6 +96,9 @@ bench: $(DEV) ## all of tests/bench/bench_*.py
 
 bench-engine: $(DEV) ## the matching engine alone
 	@$(PY) -m tests.bench.bench_engine $(ARGS)
+
+bench-web: $(DEV) ## a thousand WebSocket clients on one gateway | ARGS="--clients 200"
+	@$(PY) -m tests.bench.bench_web $(ARGS)
 
 fast: $(DEV) ## compile the engine with mypyc; again after each change of it (needs a C compiler)
 	@$(SAY) 'compiling $(COMPILED)'

@@ -1,4 +1,4 @@
-"""`python -m peer`: make keys and mesh files, run a peer, run the demo."""
+"""`python -m peer`: make keys and mesh files, run a peer, look into a journal, run the demo."""
 
 import logging
 import time
@@ -14,6 +14,7 @@ from peer.committer import BOUNDARY_EVERY
 from peer.config import ConfigError, Member, MeshConfig
 from peer.identity import IdentityError, parse_key
 from peer.journal import JournalError
+from peer.journal_cli import journal
 from peer.ledger import SNAPSHOT_EVERY
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
@@ -34,6 +35,9 @@ def main(verbose: bool) -> None:
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
         datefmt="%H:%M:%S",
     )
+
+
+main.add_command(journal)
 
 
 @main.command()

@@ -27,6 +27,8 @@ To an account's new listener an AccountUpdate without events says where that fee
 GetState. Subscribe first, ask for the state second, drop updates whose seq the state covers.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from engine.orders import Command, Event, Market, OpenOrder
@@ -46,8 +48,20 @@ class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     taker: int
 
 
+class ClientId(NamedTuple):
+    """A submitter's own name for an order: it is taken only once."""
+
+    account: str
+    client_id: str
+
+
 class Execute(msgspec.Struct, frozen=True, tag="execute"):
     """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX.
+
+    An order whose `client_id` this node has taken from the same account before, under restarts and
+    within its last million commands, is not taken again, whatever else it says: Queued has the id
+    it got then, and Done its result if that is still known, otherwise `result_lost` follows. So
+    whoever got no answer can send it again, to the same node. Withdrawing frees the name.
 
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, whose
     id nobody knows yet: -1 is the request's first command, -2 its second, and so on.
@@ -100,7 +114,8 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `unknown`,
-    or, after Queued, `result_lost`: it was ordered, but the result is not known here any more."""
+    or `result_lost`: after Queued it was ordered, but the result is not known here any more; before
+    Queued the disk failed, and whether it was taken shows when the peer is started again."""
 
     code: str
     reason: str

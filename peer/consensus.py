@@ -85,8 +85,7 @@ class Consensus:
                 self._own = block
             self._accept(self.dag.add(block, restored=True), now_ms)
         ready = self.ready()
-        own = self.own_newest
-        last = [own] if own is not None and own.round > 0 else []
+        last = [self._own] if self._own is not None else []  # at the floor the graph has no frame
         return Ready(publish=last, commits=ready.commits, lost=ready.lost, evidence=ready.evidence)
 
     @property

@@ -8,15 +8,17 @@ and never again: a peer that lost its journal could sign a second block for a ro
 in, so it must come back under a new key.
 """
 
+import contextlib
 import fcntl
+import functools
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Concatenate, ParamSpec, TypeVar
 
 import msgspec
 
-from peer.api import TradeView
+from peer.api import ClientId, TradeView
 from peer.block import Block
 from peer.catchup import PART_BYTES, Manifest
 
@@ -57,30 +59,90 @@ CREATE TABLE trades (
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
 """
-_MIGRATIONS = (_SCHEMA, _SNAPSHOTS_AND_TRADES)  # the n-th makes version n of what was before
+_CLIENT_IDS = """
+-- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT.
+CREATE TABLE client_ids (
+    account TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (account, client_id)
+) WITHOUT ROWID;
+CREATE INDEX client_ids_by_seq ON client_ids (seq);
+"""
+_MIGRATIONS = (
+    _SCHEMA,
+    _SNAPSHOTS_AND_TRADES,
+    _CLIENT_IDS,
+)  # the n-th makes version n of what was before
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
+CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+
+
 class JournalError(Exception):
-    """A journal that can't be used: missing, another peer's or mesh's, too new, in use."""
+    """A journal that can't be used: missing, another peer's or mesh's, too new, in use, damaged; or
+    the disk failed."""
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _guarded(
+    method: "Callable[Concatenate[Journal, _P], _T]",
+) -> "Callable[Concatenate[Journal, _P], _T]":
+    """Whatever goes wrong with the file ends the journal, and is a JournalError."""
+
+    @functools.wraps(method)
+    def guarded(journal: "Journal", /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(journal, *args, **kwargs)
+        except (sqlite3.Error, OSError) as error:
+            raise journal._fail(error) from error
+
+    return guarded
 
 
 class Journal:
-    """The open journal of the peer with Ed25519 public key `key` in the mesh with id `mesh`."""
+    """The open journal of the peer with Ed25519 public key `key` in the mesh with id `mesh`.
 
-    def __init__(self, path: Path, key: bytes, mesh: bytes) -> None:
+    Once the file can't be read or written, `failed` says why, for good: nothing more is written,
+    since after a failed fsync nobody knows what is on the disk. What was durable can still be read.
+    Every method may raise JournalError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        mesh: bytes,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+    ) -> None:
         if not path.exists():
             raise JournalError(
                 f"no journal at {path}, but the key has been made together with one: a peer that "
                 "lost its journal must rejoin under a new key, or it could contradict itself"
             )
+        self.failed = ""
+        self._path = path
         self._lock = _lock(path)
-        self._db = _connect(path)
+        try:
+            self._db = (connect or _connect)(path)
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise JournalError(f"{path} can't be opened: {error}") from None
         try:
             self._check(path, key, mesh)
         except BaseException:
             self.close()
             raise
+
+    def _fail(self, error: Exception) -> JournalError:
+        self.failed = self.failed or f"the journal {self._path} has failed: {error}"
+        with contextlib.suppress(sqlite3.Error):
+            self._db.rollback()
+        return JournalError(self.failed)
 
     @staticmethod
     def create(path: Path, key: bytes) -> None:
@@ -92,6 +154,7 @@ class Journal:
         db.execute("INSERT INTO meta VALUES ('key', ?)", (key,))
         db.close()
 
+    @_guarded
     def _check(self, path: Path, key: bytes, mesh: bytes) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if not 1 <= version <= SCHEMA_VERSION:
@@ -106,6 +169,7 @@ class Journal:
         self._db.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
         _migrate(self._db, version)
 
+    @_guarded
     def add_blocks(self, blocks: Iterable[Block]) -> None:
         self._begin()
         self._db.executemany(
@@ -113,29 +177,60 @@ class Journal:
             [(block.author, block.round, block.ref.digest, block.frame) for block in blocks],
         )
 
+    @_guarded
     def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
         """Commands, by seq, that are in no own block; a later one of a seq takes its place."""
         self._begin()
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
 
+    @_guarded
     def drop_pending_below(self, seq: int) -> None:
         """Commands below `seq` are in own blocks now."""
         self._begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
 
+    @_guarded
+    def add_client_ids(self, names: Iterable[tuple[ClientId, int]]) -> None:
+        """Names of orders, with their seqs."""
+        self._begin()
+        rows = [(*name, seq) for name, seq in names]
+        self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?)", rows)
+
+    @_guarded
+    def drop_client_ids(self, seqs: Iterable[int]) -> None:
+        """These orders were withdrawn: their names are free again."""
+        self._begin()
+        self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
+
+    @_guarded
+    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, int]:
+        """Those of the names that are there, with their seqs."""
+        found = {}
+        query = "SELECT seq FROM client_ids WHERE account = ? AND client_id = ?"
+        for name in names:
+            row = self._db.execute(query, name).fetchone()
+            if row is not None:
+                found[name] = row[0]
+        return found
+
+    @_guarded
     def sync(self) -> None:
         """Everything added so far is durable when this returns."""
+        if self.failed:
+            raise JournalError(self.failed)
         if self._db.in_transaction:
             self._db.commit()
 
-    def frames(self) -> Iterator[bytes]:
-        """Every block, parents before children."""
-        for (frame,) in self._db.execute("SELECT frame FROM blocks ORDER BY number"):
-            yield frame
+    @_guarded
+    def frames(self) -> list[tuple[bytes, bytes]]:
+        """Every block, parents before children: its digest as it was stored, and its frame."""
+        return self._db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
 
+    @_guarded
     def pending(self) -> list[tuple[int, bytes]]:
         return self._db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
 
+    @_guarded
     def find(self, digests: Iterable[bytes], bytes_max: int) -> list[bytes]:
         """The frames of these blocks, as far as they are here and fit."""
         found = []
@@ -147,6 +242,7 @@ class Journal:
                 found.append(row[0])
         return _fit(found, bytes_max)
 
+    @_guarded
     def above(self, rounds: Sequence[int], count_max: int, bytes_max: int) -> list[bytes]:
         """Frames above a round by author, parents before children, as many as fit."""
         rows: list[tuple[int, bytes]] = []
@@ -159,6 +255,7 @@ class Journal:
         rows.sort()
         return _fit([frame for _, frame in rows[:count_max]], bytes_max)
 
+    @_guarded
     def add_trades(self, market: str, trades: Iterable[TradeView]) -> None:
         """Trades to be looked up later. One that is there already stays: after a crash the last
         ones are derived again."""
@@ -166,6 +263,7 @@ class Journal:
         rows = [(market, *msgspec.structs.astuple(trade)) for trade in trades]
         self._db.executemany("INSERT OR IGNORE INTO trades VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
+    @_guarded
     def add_snapshot(self, number: int, digest: bytes, floors: list[int], data: bytes) -> None:
         """The state after commit `number`; above `floors`, by author, blocks are still needed."""
         self._begin()
@@ -174,11 +272,14 @@ class Journal:
             (number, digest, _encode(floors), data),
         )
 
-    def snapshot(self) -> bytes | None:
-        """The newest snapshot."""
-        row = self._db.execute("SELECT data FROM snapshots ORDER BY number DESC").fetchone()
-        return None if row is None else row[0]
+    @_guarded
+    def snapshot(self) -> tuple[bytes, bytes] | None:
+        """The newest snapshot: the digest of the state, and its encoding."""
+        query = "SELECT digest, data FROM snapshots ORDER BY number DESC"
+        row: tuple[bytes, bytes] | None = self._db.execute(query).fetchone()
+        return row
 
+    @_guarded
     def certify(self, number: int, certificate: list[bytes]) -> None:
         """A quorum said the digest of a snapshot: what only older ones need is pruned, but for
         each author's newest block, since nobody may forget where it stands itself."""
@@ -191,6 +292,10 @@ class Journal:
             (_encode(certificate), number),
         )
         self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
+        self._db.execute(
+            "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
+            (CLIENT_IDS_KEPT,),
+        )
         for author, floor in enumerate(msgspec.msgpack.decode(floors)):
             self._db.execute(
                 "DELETE FROM blocks WHERE author = ? AND round <= ? AND round < "
@@ -198,6 +303,7 @@ class Journal:
                 (author, floor, author),
             )
 
+    @_guarded
     def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
         """The newest snapshot a quorum agrees on, its floors, and the frames that say so."""
         row = self._db.execute(
@@ -210,6 +316,7 @@ class Journal:
         manifest = Manifest(number, digest, size)
         return manifest, msgspec.msgpack.decode(floors), msgspec.msgpack.decode(certificate)
 
+    @_guarded
     def snapshot_part(self, number: int, offset: int) -> bytes:
         """PART_BYTES of a snapshot's encoding; fewer at its end, none if it is not here."""
         found = self._db.execute("SELECT 1 FROM snapshots WHERE number = ?", (number,)).fetchone()
@@ -222,11 +329,17 @@ class Journal:
             return blob.read(PART_BYTES)
 
     def close(self) -> None:
-        self.sync()
-        self._db.close()
+        """What was added is durable, unless the journal has failed. Raises nothing."""
+        if not self.failed:
+            with contextlib.suppress(JournalError):
+                self.sync()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
         self._lock.close()
 
     def _begin(self) -> None:
+        if self.failed:
+            raise JournalError(self.failed)
         if not self._db.in_transaction:
             self._db.execute("BEGIN IMMEDIATE")
 

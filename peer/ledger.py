@@ -7,6 +7,7 @@ never touch a socket or a clock.
 from collections.abc import Callable
 from typing import NamedTuple
 
+from engine import Exchange
 from peer import snapshot as snapshots
 from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
 from peer.catchup import Fetched, Manifest
@@ -14,10 +15,11 @@ from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus, Ready, Timing
 from peer.identity import Verifier
-from peer.journal import Journal
+from peer.journal import Journal, JournalError
 from peer.replica import Applied, Batch, Replica, decode_batch
 
 SNAPSHOT_EVERY = 1_024  # commits, a multiple of BOUNDARY_EVERY
+SNAPSHOT_COMMANDS = 200_000  # or at the next boundary after so many: they take a while to replay
 
 
 class KeyElsewhereError(Exception):
@@ -54,6 +56,7 @@ class Ledger:
         self._timing = timing
         self._snapshot_every = snapshot_every
         self._verifiers = [Verifier(member.public) for member in config.members]
+        self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
         self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest
 
@@ -89,18 +92,40 @@ class Ledger:
 
     def recover(self, now_ms: int) -> Recovered:
         """Take back what the journal holds. Call once, before anything else."""
-        data = self.journal.snapshot()
-        if data is not None:
-            self._go_on_from(data)
-        blocks = [decode(frame, self.committee) for frame in self.journal.frames()]
+        stored = self.journal.snapshot()
+        if stored is not None:
+            self._restore_snapshot(*stored)
+        blocks = self._stored_blocks()
         ready = self.consensus.restore(blocks, now_ms)
         for commit in ready.commits:
             self.apply(commit)
         own = [decode_batch(b) for b in blocks if b.author == self.me and b.payload]
         return Recovered(ready, own, len(blocks))
 
-    def _go_on_from(self, data: bytes) -> None:
-        snapshot, exchange = snapshots.decode(data)
+    def _stored_blocks(self) -> list[Block]:
+        """The journal's blocks, parents before children; JournalError if one is damaged."""
+        blocks = []
+        for digest, frame in self.journal.frames():
+            try:
+                block = decode(frame, self.committee)
+            except InvalidBlock as error:
+                raise JournalError(f"the journal is damaged: {error}") from None
+            if block.ref.digest != digest:
+                raise JournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
+            blocks.append(block)
+        return blocks
+
+    def _restore_snapshot(self, digest: bytes, data: bytes) -> None:
+        """Go on from the journal's own snapshot; JournalError if it is damaged."""
+        try:
+            snapshot, exchange = snapshots.decode(data)
+        except snapshots.SnapshotError as error:
+            raise JournalError(f"the journal is damaged: {error}") from None
+        if snapshots.digest_of(snapshot, exchange) != digest:
+            raise JournalError("the journal is damaged: its snapshot has another digest")
+        self._go_on_from(snapshot, exchange)
+
+    def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
         boundary = snapshot.boundary
         self.replica = Replica.restore(self._markets, snapshot, exchange)
         self.consensus = Consensus(self.committee, self.me, self._sign, self._timing, boundary)
@@ -117,7 +142,9 @@ class Ledger:
         applied = self.replica.apply(commit)
         for symbol, trades in applied.trades.items():
             self.journal.add_trades(symbol, trades)
-        if commit.boundary is not None and commit.number % self._snapshot_every == 0:
+        self._since_snapshot += len(applied.ids)
+        if commit.boundary is not None and self._is_time(commit.number):
+            self._since_snapshot = 0
             snapshot = self.replica.snapshot(commit.boundary)
             digest = self.replica.audit().digest
             floors = commit.boundary.floors(self.committee.mode)
@@ -125,6 +152,9 @@ class Ledger:
             self._uncertified = (commit.number, digest)
             self._certificate.clear()
         return applied
+
+    def _is_time(self, commit: int) -> bool:
+        return commit % self._snapshot_every == 0 or self._since_snapshot >= SNAPSHOT_COMMANDS
 
     def _note_signer(self, block: Block) -> None:
         """Collect blocks that say our newest snapshot's digest, until a quorum has."""
@@ -161,6 +191,6 @@ class Ledger:
         self.journal.certify(number, fetched.certificate)
         self.journal.sync()
         self._uncertified = None
-        self._go_on_from(fetched.data)
-        blocks = [decode(frame, self.committee) for frame in self.journal.frames()]
-        return self.consensus.restore(blocks, now_ms)
+        self._since_snapshot = 0
+        self._go_on_from(snapshot, exchange)
+        return self.consensus.restore(self._stored_blocks(), now_ms)

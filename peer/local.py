@@ -85,7 +85,7 @@ class Local:
             caller = Caller(frames[0], frames[1])
             try:
                 request = _requests.decode(frames[2])
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self.reply(caller, Refused("invalid", f"not a request: {error}"))
             else:
                 yield caller, request

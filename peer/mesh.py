@@ -15,6 +15,7 @@ link is to that member or to nobody, wherever the address came from. Frames:
 """
 
 import logging
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -34,7 +35,9 @@ ALIVE_MS = 1_500
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 ANSWER_BLOCKS_MAX = 1_000
 QUEUE_MESSAGES_MAX = 1_000
-ADDRESSES_MAX = 4  # of one member
+ADDRESSES_MAX = 4  # of one member, tried at the same time
+SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
+ROTATE_MS = 500
 DRAIN_MAX = 200  # messages of one socket in one turn
 REQUEST_BYTES_MAX = 16 * 1024
 
@@ -128,6 +131,8 @@ class _Link:
         self.member = member
         self.server_key = server_key
         self.addresses: dict[Address, zmq.Socket[bytes]] = {}  # each with its SUB
+        self.spare: deque[Address] = deque(maxlen=SPARE_ADDRESSES_MAX)  # the next to try is last
+        self.rotate_ms = 0
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_endpoint = ""
         self.heard_ms = -1
@@ -214,25 +219,39 @@ class Mesh:
         for socket in (*link.addresses.values(), *([link.fetch] if link.fetch else [])):
             self._close(socket)
         link.addresses, link.fetch, link.heard_ms = {}, None, -1
+        link.spare.clear()
         link.cut = True
 
     def joined(self, member: int, address: Address) -> None:
-        """A member may be at `address`: subscribe there."""
+        """A member may be at `address`: subscribe there, as soon as there is room."""
         link = self.links.get(member)
-        if (
-            link is None
-            or link.cut
-            or address in link.addresses
-            or len(link.addresses) >= ADDRESSES_MAX
-        ):
+        if link is None or link.cut or address in link.addresses or address in link.spare:
             return
-        link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
+        if len(link.addresses) < ADDRESSES_MAX:
+            link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
+        else:
+            link.spare.append(address)
 
     def left(self, member: int, address: Address) -> None:
         """The member is no longer announced at `address`."""
         link = self.links.get(member)
         if link is not None and (socket := link.addresses.pop(address, None)) is not None:
             self._close(socket)
+        elif link is not None and address in link.spare:
+            link.spare.remove(address)
+
+    def _rotate(self, link: _Link, now_ms: int) -> None:
+        """Anybody can announce wrong addresses of a member, and its own old ones stay announced for
+        a while: as long as it is silent, try all of them in turn."""
+        if not link.spare or now_ms < link.rotate_ms or self.alive(link.member, now_ms):
+            return
+        link.rotate_ms = now_ms + ROTATE_MS
+        address = link.spare.pop()
+        if len(link.addresses) >= ADDRESSES_MAX:
+            oldest = next(iter(link.addresses))
+            self._close(link.addresses.pop(oldest))
+            link.spare.appendleft(oldest)
+        link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:
         self._poller.unregister(socket)
@@ -245,6 +264,7 @@ class Mesh:
             if (asked := _parse_request(who, frames, len(self.config.members))) is not None:
                 yield asked
         for link in self.links.values():
+            self._rotate(link, now_ms)
             for address, socket in list(link.addresses.items()):
                 yield from self._published(link, address, socket, now_ms)
             if link.fetch is not None:

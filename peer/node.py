@@ -14,12 +14,14 @@ import zmq
 
 from discovery.roster import Event as DiscoveryEvent
 from discovery.roster import GrapesFound, GrapesLost, Joined, Left
+from engine.orders import Command
 from peer import api
 from peer.block import InvalidBlock
 from peer.catchup import CatchUp
 from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Ready
+from peer.journal import JournalError
 from peer.ledger import KeyElsewhereError, Ledger
 from peer.local import Caller, Local
 from peer.mesh import (
@@ -42,7 +44,7 @@ from peer.overview import Overview
 from peer.publisher import Publisher
 from peer.replica import Applied, command_id
 from peer.snapshot import SnapshotError
-from peer.submissions import Submissions
+from peer.submissions import Submissions, client_id_of
 
 TURN_MS_MAX = 100
 MESH_VIEW_MS = 500
@@ -114,11 +116,38 @@ class Node:
         self._watch = watch
         while not self._stopping:
             self._turn()
-        self.ledger.journal.sync()
+        if not self.ledger.journal.failed:
+            self.ledger.journal.sync()
 
     def _turn(self) -> None:
         self._poller.poll(self._wait_ms())
         now_ms = _monotonic_ms()
+        try:
+            if self.ledger.journal.failed:
+                self._hand_out(now_ms)
+            else:
+                self._take_part_in(now_ms)
+        except JournalError as error:
+            self._lose_journal(str(error))
+
+    def _hand_out(self, now_ms: int) -> None:
+        """A turn without a disk: nothing is taken in or said, only what is stored handed out."""
+        for message in self.mesh.receive(now_ms):
+            if isinstance(message, Asked | Pulled | PartAsked):
+                self._take(message, now_ms)
+        for caller, request in self.local.receive():
+            self._serve(caller, request, now_ms)
+        self.publisher.greet()
+        self._beat(now_ms)
+
+    def _lose_journal(self, why: str) -> None:
+        """The journal has failed. What was to be stored in this turn may be in it or not."""
+        self._halt(why)
+        text = f"the disk failed; it may be ordered once this peer is started again: {why}"
+        for caller, _ in self.submissions.acknowledge():
+            self.local.reply(caller, api.Refused("result_lost", text))
+
+    def _take_part_in(self, now_ms: int) -> None:
         self._find()
         for message in self.mesh.receive(now_ms):
             self._take(message, now_ms)
@@ -135,6 +164,8 @@ class Node:
     def _wait_ms(self) -> int:
         now_ms = _monotonic_ms()
         due = [self._next_beat_ms, now_ms + TURN_MS_MAX]
+        if self.ledger.journal.failed:
+            return max(min(due) - now_ms, 0)
         if (tick_ms := self.ledger.consensus.next_tick_ms(now_ms)) is not None:
             due.append(tick_ms)
         return max(min(due) - now_ms, 0)
@@ -208,8 +239,8 @@ class Node:
 
     def _take_part(self, part: PartIn, now_ms: int) -> None:
         fetched = self._catch_up.part(*part)
-        if fetched is None:
-            return
+        if fetched is None or fetched.manifest.commit <= self.ledger.replica.commit:
+            return  # not all of it yet, or its blocks came meanwhile: never go back
         try:
             ready = self.ledger.install(fetched, now_ms)
         except SnapshotError as error:
@@ -233,11 +264,11 @@ class Node:
     def _serve(self, caller: Caller, request: api.Request, now_ms: int) -> None:
         match request:
             case api.Execute(commands):
-                refused = self._refusal() or self.submissions.take(caller, commands, now_ms)
+                refused = self._refusal() or self._submit(caller, commands, now_ms)
                 if refused is not None:
                     self.local.reply(caller, refused)
             case api.Withdraw(account, ids):
-                self.local.reply(caller, self._withdraw(account, ids))
+                self.local.reply(caller, self._refusal() or self._withdraw(account, ids))
             case api.GetState(market, depth):
                 self.local.reply(caller, self.publisher.state(market, depth))
             case api.GetOrders(account):
@@ -247,9 +278,15 @@ class Node:
                 name, mesh = self.overview.own_name, self.config.id.hex()
                 self.local.reply(caller, api.Markets(name, mesh, self.config.markets))
 
+    def _submit(self, caller: Caller, commands: list[Command], now_ms: int) -> api.Refused | None:
+        names = [name for name in map(client_id_of, commands) if name is not None]
+        known = self.ledger.journal.client_ids(names) if names else {}
+        return self.submissions.take(caller, commands, now_ms, known)
+
     def _withdraw(self, account: str, ids: list[int]) -> api.Withdrawn:
         withdrawn = self.submissions.withdraw(account, ids)
         self.ledger.journal.add_pending(withdrawn.items())
+        self.ledger.journal.drop_client_ids(withdrawn)
         self.ledger.journal.sync()
         return api.Withdrawn([command_id(seq, self.ledger.me or 0) for seq in withdrawn])
 
@@ -276,6 +313,8 @@ class Node:
         self.mesh.ask(ready.requests)
         for caller, ids in self.submissions.acknowledge():
             self.local.reply(caller, api.Queued(ids))
+        for caller, reply in self.submissions.known_results():
+            self.local.reply(caller, reply)
         for commit in ready.commits:
             self._apply(commit, now_ms)
         if ready.lost:
@@ -291,6 +330,8 @@ class Node:
         self.ledger.persist(ready)
         if unsaved := self.submissions.unsaved:
             journal.add_pending(unsaved)
+        if self.submissions.new_client_ids:
+            journal.add_client_ids(self.submissions.new_client_ids.items())
         if ready.publish:
             journal.drop_pending_below(self.submissions.first_waiting)
         if ready.publish or unsaved:
@@ -304,7 +345,7 @@ class Node:
 
     def _answer_submitters(self, applied: Applied, now_ms: int) -> None:
         commit = applied.commit
-        done = self.submissions.done(applied.ids, applied.results)
+        done = self.submissions.done(applied.ids, applied.results, commit.number, commit.time_ms)
         for caller, (results, taken_ms) in done.items():
             self.overview.took(now_ms - taken_ms)
             self.local.reply(caller, api.Done(commit.number, commit.time_ms, results))
@@ -322,13 +363,15 @@ class Node:
 
     def _beat(self, now_ms: int) -> None:
         """What happens at its time rather than when something comes."""
-        if (wanted := self._catch_up.request(now_ms)) is not None:
+        wanted = None if self.ledger.journal.failed else self._catch_up.request(now_ms)
+        if wanted is not None:
             self.mesh.ask([wanted])
         if now_ms >= self._next_beat_ms:
             self._next_beat_ms = now_ms + HEARTBEAT_MS
-            self.ledger.journal.sync()
             self._watch()
-            if self.ledger.me is not None:
+            if not self.ledger.journal.failed:
+                self.ledger.journal.sync()
+            if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))
         if self.overview.look(now_ms, not self.halted) or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def run(options: Options) -> None:
     me = config.number_of(identity.public)
     ledger = Ledger(config, me, identity.sign, journal, snapshot_every=options.snapshot_every)
     node = Node(config, ledger, wires, found)
-    gateway = Gateway(options.ui, where) if options.ui else None
+    extra = ["--history", str(options.data / JOURNAL_FILE)]
+    extra += [] if me is None else _service(options.grapes, config)
+    gateway = Gateway(options.ui, where, extra) if options.ui else None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
     node.recover()
@@ -94,6 +97,14 @@ def run(options: Options) -> None:
         journal.close()
         context.destroy()
     _log.info("stopped")
+
+
+def _service(grapes: tuple[str, ...], config: MeshConfig) -> list[str]:
+    """The gateway's options by which a member serves Grenache RPC, under one name for the mesh."""
+    if not grapes:
+        return []
+    urls = [option for grape in grapes for option in ("--grape", grape)]
+    return [*urls, "--announce", f"p2p-orderbook:rpc:{config.id.hex()}"]
 
 
 def _watch(node: Node, gateway: "Gateway | None", parent: int | None) -> None:
@@ -138,9 +149,9 @@ def _static(places: tuple[str, ...], config: MeshConfig) -> list[Joined]:
 class Gateway:
     """The web process beside the node; started again when it dies."""
 
-    def __init__(self, bind: str, where: Endpoints) -> None:
+    def __init__(self, bind: str, where: Endpoints, options: Sequence[str] = ()) -> None:
         self._command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
-        self._command += ["--bind", bind, "--exit-with-parent"]
+        self._command += ["--bind", bind, "--exit-with-parent", *options]
         self._process = subprocess.Popen(self._command)
         self._started_s = time.monotonic()
 

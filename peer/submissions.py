@@ -5,33 +5,44 @@ do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from engine.orders import Cancel, Command, Event, Reduce, Replace
-from peer.api import COMMANDS_PER_REQUEST_MAX, Refused, Result
+from engine.orders import Cancel, Command, Event, Reduce, Replace, Submit
+from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
+from peer.journal import JournalError
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id, encode_batch, seq_and_member
 
 PENDING_MAX = 20_000
 COMMAND_BYTES_MAX = 1_024
+CALLERS_MAX = 8  # that wait for one command
+RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
 _BATCH_BYTES = 32  # around the commands of a payload
 
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(Command)
 
 
+def client_id_of(command: Command) -> ClientId | None:
+    if isinstance(command, Submit) and command.client_id:
+        return ClientId(command.account, command.client_id)
+    return None
+
+
 class _Taken:
-    """A command on its way."""
+    """A command on its way, and who waits for its result."""
 
-    __slots__ = ("caller", "command", "data", "taken_ms")
+    __slots__ = ("callers", "command", "data", "taken_ms")
 
-    def __init__(self, command: Command, data: bytes, caller: Caller | None, taken_ms: int) -> None:
+    def __init__(
+        self, command: Command, data: bytes, callers: tuple[Caller, ...], taken_ms: int
+    ) -> None:
         self.command = command
         self.data = data
-        self.caller = caller
+        self.callers = callers
         self.taken_ms = taken_ms
 
 
@@ -45,20 +56,27 @@ class Submissions:
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[tuple[Caller, list[int]]] = []
+        self.new_client_ids: dict[ClientId, int] = {}  # not in the journal yet, with their seqs
+        self._results: dict[int, Done] = {}  # by seq, of the last orders with a client id
+        self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
 
     def restore(
         self, batches: Iterable[Batch], pending: list[tuple[int, bytes]], expected: int
     ) -> None:
         """Take back what the journal holds: the commands of own blocks, of which those from
-        `expected` on are not ordered yet, and those in no block."""
+        `expected` on are not ordered yet, and those in no block. JournalError if one is none."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
-                    self._taken[seq] = _Taken(command, _encode(command), None, 0)
+                    self._taken[seq] = _Taken(command, _encode(command), (), 0)
                 self._next_seq = max(self._next_seq, seq + 1)
         self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
-            self._taken[seq] = _Taken(_decoder.decode(data), data, None, 0)
+            try:
+                command = _decoder.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
+            self._taken[seq] = _Taken(command, data, (), 0)
             self._queue.append(seq)
             self._next_seq = seq + 1
         self._saved_seq = self._next_seq - 1
@@ -78,41 +96,59 @@ class Submissions:
         """All commands below this seq have been put into blocks."""
         return self._queue[0] if self._queue else self._next_seq
 
-    def take(self, caller: Caller, commands: Sequence[Command], now_ms: int) -> Refused | None:
-        """Number the commands and queue them; or say why none of them is taken."""
+    def take(
+        self,
+        caller: Caller,
+        commands: Sequence[Command],
+        now_ms: int,
+        known: Mapping[ClientId, int] | None = None,
+    ) -> Refused | None:
+        """Number the commands and queue them; or say why none of them is taken. An order whose
+        client id is `known`, with its seq, was taken before: its caller is told what it became."""
         if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
             text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
             return Refused("invalid", text)
         if len(self._taken) + len(commands) > PENDING_MAX:
             text = f"{len(self._taken)} commands wait to be ordered already: try again later"
             return Refused("busy", text)
-        taken: list[_Taken] = []
-        for seq, command in enumerate(commands, self._next_seq):
-            named = self._name(command, seq, len(taken))
+        taken: dict[int, _Taken] = {}
+        names: dict[ClientId, int] = {}
+        ids: list[int] = []
+        for command in commands:
+            name, seq = client_id_of(command), self._next_seq + len(taken)
+            if name is not None:
+                if name in names:
+                    return Refused("invalid", f"two orders are named {name.client_id!r:.40}")
+                before = self.new_client_ids.get(name) or (known or {}).get(name)
+                names[name] = before or seq
+                if before is not None:
+                    ids.append(command_id(before, self._me))
+                    continue
+            named = _named(command, command_id(seq, self._me), ids)
             if named is None:
-                return Refused("invalid", f"command {len(taken) + 1} refers to no earlier one")
+                return Refused("invalid", f"command {len(ids) + 1} refers to no earlier one")
             data = _encode(named)
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
                 return Refused("invalid", text)
-            taken.append(_Taken(named, data, caller, now_ms))
-        first = self._next_seq
+            taken[seq] = _Taken(named, data, (caller,), now_ms)
+            ids.append(named.id)
+        self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
         self._next_seq += len(taken)
-        self._taken.update(enumerate(taken, first))
-        self._queue.extend(range(first, self._next_seq))
-        self._unacknowledged.append((caller, [entry.command.id for entry in taken]))
+        self._taken.update(taken)
+        self._queue.extend(taken)
+        self.new_client_ids.update((name, seq) for name, seq in names.items() if seq in taken)
+        self._unacknowledged.append((caller, ids))
         return None
 
-    def _name(self, command: Command, seq: int, place: int) -> Command | None:
-        """The command at a place of its request with its id, and with the id of the order it
-        refers to by its place; None if that is not before it."""
-        id_ = command_id(seq, self._me)
-        if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
-            return msgspec.structs.replace(command, id=id_)
-        if -command.order > place:
-            return None
-        order = command_id(seq - place - command.order - 1, self._me)
-        return msgspec.structs.replace(command, id=id_, order=order)
+    def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
+        """Somebody waits for the results of commands taken before."""
+        for seq in dict.fromkeys(seqs):
+            entry = self._taken.get(seq)
+            if entry is None:
+                self._asked_again.append((caller, seq))
+            elif caller not in entry.callers:
+                entry.callers = (*entry.callers[-CALLERS_MAX + 1 :], caller)
 
     def next_payload(self) -> bytes:
         """The payload for the next block: the longest waiting commands that fit; maybe none."""
@@ -143,23 +179,43 @@ class Submissions:
     def acknowledge(self) -> list[tuple[Caller, list[int]]]:
         """All commands are durable now: who is to be told, and the ids."""
         self._saved_seq = self._next_seq - 1
+        self.new_client_ids.clear()
         told, self._unacknowledged = self._unacknowledged, []
         return told
 
+    def known_results(self) -> list[tuple[Caller, Done | Refused]]:
+        """To be told after `acknowledge`: what became of orders that were sent again."""
+        lost = Refused("result_lost", "ordered before; ask for the order's state")
+        told = [(who, self._results.get(seq, lost)) for who, seq in self._asked_again]
+        self._asked_again.clear()
+        return told
+
     def done(
-        self, ids: Sequence[int], results: Sequence[list[Event]]
+        self,
+        ids: Sequence[int],
+        results: Sequence[list[Event]],
+        commit: int = 0,
+        time_ms: int = 0,
     ) -> dict[Caller, tuple[list[Result], int]]:
-        """Commands were ordered: the results for each caller here, and when it had asked."""
+        """A commit ordered commands: the results for each caller here, and when it had asked."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
         for id_, events in zip(ids, results, strict=True):
             seq, member = seq_and_member(id_)
             if member != self._me:
                 continue
             entry = self._taken.pop(seq)
-            if entry.caller is not None:
-                answer = answers.setdefault(entry.caller, ([], entry.taken_ms))
-                answer[0].append(Result(id_, events))
+            result = Result(id_, events)
+            if client_id_of(entry.command) is not None:
+                self._keep(seq, Done(commit, time_ms, [result]))
+            for caller in entry.callers:
+                answer = answers.setdefault(caller, ([], entry.taken_ms))
+                answer[0].append(result)
         return answers
+
+    def _keep(self, seq: int, done: Done) -> None:
+        self._results[seq] = done
+        if len(self._results) > RESULTS_KEPT:
+            del self._results[next(iter(self._results))]
 
     def resend(self) -> None:
         """Own blocks were lost (byzantine mode): queue again all that has not been ordered. What
@@ -169,11 +225,9 @@ class Submissions:
     def skip(self, expected: int) -> list[Caller]:
         """Commands below `expected` were ordered while this peer was away, and it took over a
         state in which they are done: who waits for a result that is not known here."""
-        callers = []
+        callers: list[Caller] = []
         for seq in [seq for seq in self._taken if seq < expected]:
-            caller = self._taken.pop(seq).caller
-            if caller is not None:
-                callers.append(caller)
+            callers += self._taken.pop(seq).callers
         self._queue = deque(seq for seq in self._queue if seq >= expected)
         return list(dict.fromkeys(callers))
 
@@ -192,9 +246,22 @@ class Submissions:
                 entry.command = Cancel(id_, account, 0)
                 entry.data = _encode(entry.command)
                 withdrawn[seq] = entry.data
+        new = self.new_client_ids.items()
+        self.new_client_ids = {name: seq for name, seq in new if seq not in withdrawn}
         return withdrawn
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:
         """An account's commands that are not ordered yet, with their ids."""
         commands = (entry.command for entry in self._taken.values())
         return [(command.id, command) for command in commands if command.account == account]
+
+
+def _named(command: Command, id_: int, before: Sequence[int]) -> Command | None:
+    """The command with its id, and with the id of the order it refers to by its place in the
+    request, of which `before` are the ids so far; None if that is not before it."""
+    if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
+        return msgspec.structs.replace(command, id=id_)
+    place = -command.order
+    if place > len(before):
+        return None
+    return msgspec.structs.replace(command, id=id_, order=before[place - 1])

@@ -44,9 +44,10 @@ class RealPeer:
         grapes: Sequence[str],
         ui: bool = False,
         options: Sequence[str] = (),
+        log: Path | None = None,
     ) -> None:
         self.folder = folder
-        self._log = folder / "log"
+        self._log = log or folder / "log"
         self._command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
         self._command += ["--data", str(folder), "--mesh", str(mesh)]
         for grape in grapes:

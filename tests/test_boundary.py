@@ -71,3 +71,19 @@ def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: i
                 later.receive(block, 0)
         later.check()
         assert later.ready().commits == commits[boundary.commit :]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_restart_at_a_boundary_publishes_the_own_last_block_whole(mode: Mode) -> None:
+    """The newest own block can be the boundary's head, of which the graph knows only the name."""
+    committee = Committee(b"m" * 16, 4, mode)
+    blocks, commits = lived(committee, 0)
+    restarts = 0
+    for commit in commits:
+        if commit.boundary is not None:
+            head = commit.boundary.heads[0]
+            own = [b for b in blocks if b.author == 0 and b.round <= head.round][-1:]
+            later = Consensus(committee, 0, sign, boundary=commit.boundary)
+            assert later.restore(own, 0).publish == own
+            restarts += bool(own)
+    assert restarts > 3

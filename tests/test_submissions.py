@@ -4,11 +4,11 @@ import msgspec
 import pytest
 
 from engine.orders import Cancel, Command, Event, Rejected, Side, Submit
-from peer.api import COMMANDS_PER_REQUEST_MAX, Refused
+from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
-from peer.submissions import COMMAND_BYTES_MAX, PENDING_MAX, Submissions
+from peer.submissions import COMMAND_BYTES_MAX, PENDING_MAX, RESULTS_KEPT, Submissions
 
 ME = 2
 ANN, BOB = Caller(b"ann", b"1"), Caller(b"bob", b"1")
@@ -83,7 +83,7 @@ def test_what_is_too_much_is_refused_whole() -> None:
 def test_payloads_stay_within_their_limits_and_lose_nothing(size: int) -> None:
     taken = Submissions(ME)
     for _ in range(5):
-        taken.take(ANN, [order(client_id="x" * size)] * COMMANDS_PER_REQUEST_MAX, 0)
+        taken.take(ANN, [order("x" * size)] * COMMANDS_PER_REQUEST_MAX, 0)
     commands: list[Command] = []
     while payload := taken.next_payload():
         assert len(payload) <= PAYLOAD_BYTES_MAX
@@ -137,3 +137,53 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
     assert batch(after.next_payload()).first == 3
     events: list[Event] = [Rejected(0, "", 0)]  # type: ignore[arg-type]
     assert after.done([command_id(3, ME)], [events]) == {}, "nobody waits any more"
+
+
+def test_an_order_with_a_client_id_is_taken_once() -> None:
+    taken = Submissions(ME)
+    mine, name = order(client_id="c"), ClientId("a", "c")
+    twice = taken.take(ANN, [mine, order(), mine], 0)
+    assert twice == Refused("invalid", "two orders are named 'c'")
+    taken.take(ANN, [mine, order("b", client_id="c")], 0)
+    taken.take(ANN, [mine], 0)
+    assert taken.acknowledge() == [
+        (ANN, [command_id(1, ME), command_id(2, ME)]),
+        (ANN, [command_id(1, ME)]),
+    ]
+    assert len(batch(taken.next_payload()).commands) == 2
+    taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, {name: 1})
+    assert taken.acknowledge() == [(BOB, [command_id(n, ME) for n in (3, 1, 4, 5)])]
+    assert [c.order for c in batch(taken.next_payload()).commands[1:]] == [
+        command_id(1, ME),
+        command_id(3, ME),
+    ]
+    answers = taken.done([command_id(1, ME)], [[]], 7, 8)
+    assert {who: results for who, (results, _) in answers.items()} == {
+        ANN: [Result(command_id(1, ME), [])],
+        BOB: [Result(command_id(1, ME), [])],
+    }
+    taken.take(BOB, [mine], 0, {name: 1})
+    assert not taken.waiting
+    assert taken.acknowledge() == [(BOB, [command_id(1, ME)])]
+    assert taken.known_results() == [(BOB, Done(7, 8, [Result(command_id(1, ME), [])]))]
+    assert taken.known_results() == []
+
+
+def test_what_became_of_an_old_order_is_not_known() -> None:
+    taken = Submissions(ME)
+    for n in range(RESULTS_KEPT + 1):
+        taken.take(ANN, [order(client_id=str(n))], 0)
+        taken.done([command_id(n + 1, ME)], [[]])
+    for n in range(2):
+        taken.take(BOB, [order(client_id=str(n))], 0, {ClientId("a", str(n)): n + 1})
+    (_, lost), (_, known) = taken.known_results()
+    assert isinstance(lost, Refused)
+    assert lost.code == "result_lost"
+    assert isinstance(known, Done)
+
+
+def test_a_withdrawn_order_leaves_its_name_free() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order(client_id="c")], 0)
+    assert list(taken.withdraw("a", [command_id(1, ME)])) == [1]
+    assert taken.new_client_ids == {}

@@ -168,6 +168,35 @@ def test_an_order_lives_its_life_on_the_page(clear: Gateway, open_page: Open) ->
     expect(rows.first).to_contain_text("maker")
 
 
+def test_an_open_order_is_edited_in_its_row(clear: Gateway, open_page: Open) -> None:
+    number = clear.order(side="buy", price="100", quantity="2", account="alice")["id"]
+    page = open_page(clear)
+    price = page.get_by_label(f"Price of order {number}")
+    quantity = page.get_by_label(f"Open quantity of order {number}")
+
+    def edit() -> None:
+        page.get_by_role("button", name=f"Edit order {number}").click()
+        expect(quantity).to_be_focused()
+
+    edit()
+    page.keyboard.type("1.5")
+    page.keyboard.press("Enter")
+    expect(page.locator(".level.bid")).to_contain_text("1.5")
+    edit()
+    quantity.fill("4")
+    price.fill("101.001")
+    expect(page.get_by_role("button", name="Save")).to_be_disabled()
+    price.fill("101")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".level.bid")).to_contain_text("101.00")
+    expect(page.locator(".level.bid")).to_contain_text("4")
+    edit()
+    page.keyboard.press("Escape")
+    expect(quantity).to_have_count(0)
+    order = clear.get(f"/orders/{number}")
+    assert (order["price"], order["remaining"]) == ("101.00", "4.00000000")
+
+
 def test_an_order_by_keyboard_alone(clear: Gateway, open_page: Open) -> None:
     clear.order(side="sell", price="100", quantity="1", account="bob")
     page = open_page(clear)
@@ -262,6 +291,28 @@ def test_without_a_quorum_the_page_says_so(
     expect(page.locator(".banner")).to_have_count(0)
 
 
+def test_catching_up_is_said_and_ends(
+    shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
+) -> None:
+    page = open_page(shaky[0])
+    node.faults.catching_up = "commits 10 to 90"
+    expect(page.locator(".banner")).to_contain_text("Catching up with the other peers.")
+    expect(page.locator(".banner")).to_contain_text("commits 10 to 90")
+    node.faults.catching_up = ""
+    expect(page.locator(".banner")).to_have_count(0)
+
+
+def test_an_order_whose_result_is_lost_is_said_to_be(
+    shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
+) -> None:
+    page = open_page(shaky[0])
+    node.faults.loses_results = True
+    place(page, "buy", "61", "1")
+    expect(page.locator(".level.bid").first).to_contain_text("61.00")
+    expect(page.locator(".entry, .toast").filter(has_text="is not known")).not_to_have_count(0)
+    expect(page.locator("#orders-table tbody tr").first).to_contain_text("Open")
+
+
 def test_a_disagreement_can_not_be_overlooked(
     shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
 ) -> None:
@@ -286,6 +337,25 @@ def test_axe_finds_no_violation(clear: Gateway, open_page: Open, scheme: Any, wi
             page.get_by_role("navigation").get_by_role("button", name=tab).click()
         found = page.evaluate("axe.run()")["violations"]
         assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_interface_is_readable_offline(
+    web: Gateway, context: BrowserContext, scheme: Any
+) -> None:
+    page, wrong = context.new_page(), []
+    page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
+    page.on("request", lambda r: _is_foreign(r.url, web) and wrong.append(r.url))
+    page.emulate_media(color_scheme=scheme)
+    page.goto(f"{web.url}/docs")
+    expect(page.get_by_role("heading", name="POST /orders", exact=True)).to_be_visible()
+    page.get_by_role("link", name="NewOrder").first.click()
+    expect(page.get_by_role("heading", name="NewOrder", exact=True)).to_be_in_viewport()
+    expect(page.locator("section", has=page.locator("#schema-NewOrder"))).to_contain_text('"gtc"')
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    assert wrong == []
 
 
 def test_the_charts_are_drawn(clear: Gateway, open_page: Open) -> None:

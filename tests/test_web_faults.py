@@ -76,6 +76,31 @@ def test_a_refusal_is_passed_on(shaky: tuple[Gateway, StandInNode], node: StandI
     assert answer.headers["Retry-After"] == "1"
 
 
+def test_a_lost_result_names_the_order_that_was_taken(
+    shaky: tuple[Gateway, StandInNode], node: StandInNode
+) -> None:
+    web = shaky[0]
+    node.faults.loses_results = True
+    answer = web.ask("POST", "/order", buy("54", "1", "lost"))
+    assert (answer.status, answer.json["type"]) == (504, "urn:p2p-orderbook:result_lost")
+    (number,) = answer.json["ids"]
+    orders = wait_for("it", lambda: web.get("/orders?account=lost")["orders"])
+    assert [(o["id"], o["status"]) for o in orders] == [(number, "open")]
+    with web.websocket("?channels=book") as stream:
+        order = buy("54", "1", "lost")
+        stream.send(op="order", id=1, order=order)
+        error = stream.next(lambda m: m.get("reply") == 1 and not m["ok"])["error"]
+        assert len(error["ids"]) == 1
+    node.faults.clear()
+    assert len(web.ask("DELETE", "/orders?account=lost").json["cancelled"]) == 2
+
+
+def test_catching_up_is_passed_on(shaky: tuple[Gateway, StandInNode], node: StandInNode) -> None:
+    node.faults.catching_up = "commits 10 to 90"
+    wait_for("the word", lambda: shaky[0].get("/mesh")["catching_up"] == "commits 10 to 90")
+    assert shaky[0].get("/state")["catching_up"] == "commits 10 to 90"
+
+
 def test_a_silent_node_leaves_the_outcome_open(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:

@@ -25,7 +25,7 @@ from engine.orders import (
 )
 from peer.api import AccountUpdate, Orders
 from web.accounts import FINISHED_MAX, AccountMirror
-from web.orders import FINAL, Fill, Outcome, Status, outcome_of, submitted
+from web.orders import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
 
 MARKET = Market("M", tick="1", lot="1")
 
@@ -231,3 +231,20 @@ def test_only_so_many_finished_orders_are_kept() -> None:
         mirror.withdraw([number])
     assert len(mirror.finished) == FINISHED_MAX
     assert all(order.status in FINAL for order in mirror.finished.values())
+
+
+def test_a_change_that_the_mirror_has_not_heard_of_is_applied_to_what_it_knows() -> None:
+    before = OrderView(
+        7, "alice", "BTC-USD", price=100, quantity=10, remaining=6, filled=4, status=Status.OPEN
+    )
+    reduced = OrderView(7, market="BTC-USD", price=100, quantity=2, remaining=2, status=Status.OPEN)
+    after = before.after(reduced)
+    assert (after.status, after.quantity, after.remaining) == (Status.PARTLY_FILLED, 6, 2)
+    after.check()
+    fill = Fill(101, 3, maker=False)
+    moved = OrderView(
+        7, price=101, quantity=5, remaining=2, filled=3, status=Status.PARTLY_FILLED, fills=[fill]
+    )
+    after = before.after(moved)
+    assert (after.price, after.filled, after.quantity, after.fills) == (101, 7, 9, [fill])
+    after.check()

@@ -7,13 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import simple_websocket
 
+from engine.orders import Market
 from peer.committee import Mode
 from peer.config import Member, MeshConfig, write
 from peer.local import Endpoints, endpoints
@@ -115,7 +116,7 @@ class Stream:
     def send(self, **message: object) -> None:
         self.client.send(json.dumps(message))
 
-    def next(self, wanted: Callable[[Any], bool], seconds: float = 5.0) -> Any:
+    def next(self, wanted: Callable[[Any], bool], seconds: float = 20.0) -> Any:
         """The next message that is `wanted`; the ones before it are thrown away."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
@@ -152,11 +153,11 @@ def stand_in(folder: Path) -> Iterator[StandInNode]:
 
 
 @contextmanager
-def lone_peer(folder: Path) -> Iterator[Endpoints]:
+def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Endpoints]:
     """A real node: a mesh of one member, which is its own quorum."""
     data = folder / "solo"
     member = Member("solo", keygen(data).public.hex())
-    config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(MARKETS))
+    config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(markets))
     write(config, folder / "mesh.toml")
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
     with (folder / "node.log").open("wb") as log:

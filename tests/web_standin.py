@@ -68,10 +68,13 @@ class Faults:
     lost_updates: int = 0  # of markets, from now on
     alarms: list[str] = field(default_factory=list)
     disagrees: bool = False  # another peer's digest differs
+    catching_up: str = ""
+    loses_results: bool = False  # commands are ordered, but what came of them is not told
     held: list[tuple[bytes, bytes, list[int], list[Command]]] = field(default_factory=list)
 
     def clear(self) -> None:
-        self.holds = self.mute = self.disagrees = False
+        self.holds = self.mute = self.disagrees = self.loses_results = False
+        self.catching_up = ""
         self.refusal, self.lost_updates = None, 0
         self.alarms.clear()
 
@@ -176,7 +179,9 @@ class StandInNode:
             for number, command in zip(ids, commands, strict=True)
         ]
         self._tell([*expired, *(event for result in results for event in result.events)])
-        self._reply(who, name, Done(self.commit, self.time_ms, results))
+        done = Done(self.commit, self.time_ms, results)
+        lost = Refused("result_lost", "It was ordered, but its result is not known here.")
+        self._reply(who, name, lost if self.faults.loses_results else done)
 
     def _tell(self, events: list[Event]) -> None:
         by_account: dict[str, list[Event]] = defaultdict(list)
@@ -285,6 +290,7 @@ class StandInNode:
             finality_ms=3.2,
             halted="",
             alarms=self.faults.alarms,
+            catching_up=self.faults.catching_up,
         )
 
     def _next(self, name: bytes) -> int:

@@ -26,6 +26,14 @@ from web.server import Server
     multiple=True,
     help="A further host name this gateway answers to; '*' for any. May be repeated.",
 )
+@click.option(
+    "--grape",
+    "grapes",
+    multiple=True,
+    help="URL of a Grape that is told of this gateway. May be repeated.",
+)
+@click.option("--announce", default="", help="Name of the Grenache service, told to the Grapes.")
+@click.option("--history", default="", help="The node's journal: trades and candles of the past.")
 @click.option("--threads", default=THREADS, show_default=True, help="Threads for requests.")
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 @click.option("--log-level", default="warning", show_default=True)
@@ -36,11 +44,16 @@ def main(
     order_timeout: float,
     account: str,
     hosts: tuple[str, ...],
+    grapes: tuple[str, ...],
+    announce: str,
+    history: str,
     threads: int,
     exit_with_parent: bool,
     log_level: str,
 ) -> None:
     """Serve a peer's book: the page, the HTTP interface and the streams."""
+    if bool(grapes) != bool(announce):
+        raise click.UsageError("--grape and --announce go together")
     if not vendor.is_ready():
         text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
         click.echo(text, err=True)
@@ -52,6 +65,9 @@ def main(
             order_timeout=order_timeout,
             default_account=account,
             hosts=hosts,
+            grapes=grapes,
+            announce=announce,
+            history=history,
             threads=threads,
             log_level=log_level,
             exit_with_parent=exit_with_parent,

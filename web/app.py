@@ -16,7 +16,7 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web import reading, streams, trading
+from web import openapi, reading, rpc, streams, trading
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
 from web.problems import Problem
@@ -32,6 +32,8 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.extensions["gateway"] = gateway or Gateway(config)
     app.register_blueprint(reading.blueprint)
     app.register_blueprint(trading.blueprint)
+    app.register_blueprint(rpc.blueprint)
+    app.register_blueprint(openapi.blueprint)
     streams.register(app)
     app.before_request(lambda: _check_origin(config))
     app.register_error_handler(Problem, _problem)

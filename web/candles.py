@@ -1,14 +1,15 @@
 """Candles of one market, gathered from its trades as they come.
 
 Owns open, high, low, close and volume per interval since the gateway started, and before that as
-far as the node's recent trades reach. Must never show a candle without a trade. Pure.
+far as it is told of the past. Must never show a candle without a trade. Pure.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from peer.api import TradeView
+from peer.history import PastCandle
 
 INTERVALS_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 CANDLES_MAX = 1_000  # kept per interval
@@ -19,6 +20,7 @@ class Candle:
     """Prices in ticks, volume in lots; `time_ms` is when its interval began."""
 
     time_ms: int
+    first: int  # number of its first trade
     open: int
     high: int
     low: int
@@ -33,11 +35,27 @@ class Candle:
         self.volume += trade.quantity
         self.trades += 1
 
+    def extend_back(self, past: PastCandle) -> None:
+        """Earlier trades of the same interval."""
+        self.first, self.open = past.first, past.open
+        self.high, self.low = max(self.high, past.high), min(self.low, past.low)
+        self.volume += past.volume
+        self.trades += past.trades
+
+
+def of_past(past: PastCandle) -> Candle:
+    prices = (past.open, past.high, past.low, past.close)
+    return Candle(past.time_ms, past.first, *prices, past.volume, past.trades)
+
 
 class Candles:
-    def __init__(self) -> None:
+    """With `has_history` what was lost on the way here is started anew and filled from there."""
+
+    def __init__(self, has_history: bool = False) -> None:
         self.last = 0  # number of the newest trade in them
         self.missed = 0  # trades that were lost on the way here
+        self._has_history = has_history
+        self._filled: set[int] = set()  # intervals that reach back as far as history does
         self._kept: dict[int, deque[Candle]] = {
             seconds: deque(maxlen=CANDLES_MAX) for seconds in INTERVALS_SECONDS
         }
@@ -47,19 +65,57 @@ class Candles:
         for trade in trades:
             if trade.number <= self.last:
                 continue
-            if self.last:
-                self.missed += trade.number - self.last - 1
+            if self.last and trade.number > self.last + 1:
+                self._note_gap(trade.number - self.last - 1)
             self.last = trade.number
             for seconds, candles in self._kept.items():
                 begins = trade.time_ms - trade.time_ms % (seconds * 1000)
                 if not candles or candles[-1].time_ms != begins:
                     price = trade.price
-                    candles.append(Candle(begins, price, price, price, price))
+                    candles.append(Candle(begins, trade.number, price, price, price, price))
                 candles[-1].add(trade)
 
-    def newest(self, seconds: int, limit: int) -> list[Candle]:
-        """Up to `limit` candles, oldest first. KeyError if there is no such interval."""
-        return list(self._kept[seconds])[-limit:]
+    def _note_gap(self, count: int) -> None:
+        if not self._has_history:
+            self.missed += count
+            return
+        self._filled.clear()
+        for candles in self._kept.values():
+            candles.clear()
+
+    def wants_past(self, seconds: int) -> int | None:
+        """The number below which trades are wanted for this interval, if any are."""
+        kept = self._kept[seconds]
+        if not self._has_history or seconds in self._filled or len(kept) == CANDLES_MAX:
+            return None
+        below = kept[0].first if kept else self.last + 1
+        return below if below > 1 else None
+
+    def fill(self, seconds: int, below: int, past: Sequence[PastCandle]) -> None:
+        """Put `past`, oldest first, before what is here, if that still begins at `below`."""
+        if self.wants_past(seconds) != below:
+            return
+        kept, older = self._kept[seconds], list(past)
+        if older and kept and older[-1].time_ms == kept[0].time_ms:
+            kept[0].extend_back(older.pop())
+        for candle in older[::-1][: CANDLES_MAX - len(kept)]:
+            kept.appendleft(of_past(candle))
+        self._filled.add(seconds)
+
+    def newest(self, seconds: int, limit: int, before_ms: int | None = None) -> list[Candle]:
+        """Up to `limit` candles, oldest first, that begin before a time."""
+        kept = self._kept[seconds]
+        return [c for c in kept if before_ms is None or c.time_ms < before_ms][-limit:]
+
+    def since(self, seconds: int, time_ms: int) -> list[Candle]:
+        """Candles of an interval that has `time_ms` or a later moment in it, oldest first."""
+        begins = time_ms - time_ms % (seconds * 1000)
+        found: list[Candle] = []
+        for candle in reversed(self._kept[seconds]):
+            if candle.time_ms < begins:
+                break
+            found.append(candle)
+        return found[::-1]
 
     def check(self) -> None:
         for seconds, candles in self._kept.items():

@@ -6,6 +6,7 @@ ORDER_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 256 * 1024
 TEXT_MAX = 64  # characters of an account, a client id, a market
 BATCH_MAX = 100  # orders of one request
+TRADES_MAX = 1_000  # trades of one answer
 THREADS = 32
 WAITING_MAX = 24  # requests that hold a thread until their order is ordered
 ACCOUNTS_MAX = 1_000  # accounts mirrored at a time
@@ -24,3 +25,6 @@ class Config:
     threads: int = THREADS
     log_level: str = "info"
     exit_with_parent: bool = False
+    grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway
+    announce: str = ""  # the name they are told
+    history: str = ""  # the node's journal, for the trades of the past; empty: none

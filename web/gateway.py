@@ -10,8 +10,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from pathlib import Path
 
-from engine.orders import Command, Submit
+from engine.orders import Command, Market, Submit
 from peer.api import (
     AccountUpdate,
     Committed,
@@ -26,16 +27,19 @@ from peer.api import (
     Refused,
     Reply,
     State,
+    format_id,
     topic,
 )
+from peer.history import History
 from web.accounts import AccountMirror
+from web.candles import Candles
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
 from web.desk import Desk
 from web.hub import Hub
 from web.link import Link
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
-from web.orders import Outcome, submitted
+from web.orders import OrderView, Outcome, submitted
 from web.problems import Problem
 from web.publisher import Publisher
 from web.session import Session
@@ -58,6 +62,7 @@ class Gateway:
         self.session = Session(self)
         self.hub = Hub(self.epoch, self.session)
         self.publisher = Publisher(self.mirrors, self.hub)
+        self.history = History(Path(config.history)) if config.history else None
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._connected = False
         self._heard = 0.0
@@ -73,6 +78,8 @@ class Gateway:
         self.hub.stop()
         self.hub.join(1)
         self.link.stop()
+        if self.history is not None:
+            self.history.close()
 
     def units(self, market: str) -> Units:
         """The units of a market, of the first one if none is named; Problem if there is none."""
@@ -100,6 +107,18 @@ class Gateway:
                 known = AccountMirror(name)
                 self.link.subscribe(topic("account", name))
             accounts[name] = known
+
+    def open_order(self, account: str, number: int, seconds: float = 0.0) -> OrderView:
+        """An account's open order; its orders are waited for up to `seconds`. Problem if it has
+        none of this number."""
+        self.watch_account(account)
+        with self.mirrors.lock:
+            mirror = self.mirrors.await_orders(account, seconds)
+            known = mirror.open.get(number) if mirror else None
+        if known is None:
+            name = format_id(number)
+            raise Problem(404, f"{account} has no open order {name}.", "unknown_order", id=name)
+        return known
 
     # What the link tells, on its thread.
 
@@ -192,12 +211,15 @@ class Gateway:
         for market in markets.markets:
             book = self.mirrors.books.get(market.symbol)
             if book is None or book.units.market != market:
-                self.mirrors.books[market.symbol] = BookMirror(units_of(market))
+                self.mirrors.books[market.symbol] = self._new_book(market)
                 self.link.subscribe(topic("market", market.symbol))
         if self.mirrors.mesh is None:
             self.link.subscribe(topic("commit"))
             self.link.subscribe(topic("mesh"))
         self._ask_what_is_missing(time.monotonic())
+
+    def _new_book(self, market: Market) -> BookMirror:
+        return BookMirror(units_of(market), Candles(has_history=self.history is not None))
 
     def _take_state(self, state: State) -> None:
         book = self.mirrors.books.get(state.market)

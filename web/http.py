@@ -1,6 +1,6 @@
 """What every HTTP route needs: the gateway, answers in JSON, and query parameters within limits."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from flask import Response, current_app, request
@@ -12,6 +12,7 @@ from web.problems import Problem
 from web.units import Units
 
 Json = dict[str, Any]
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def the_gateway() -> Gateway:
@@ -29,25 +30,15 @@ def body() -> Any:
     return schema.parse_json(request.get_data(cache=False))
 
 
-def number(name: str, default: int, most: int) -> int:
-    """A query parameter between 1 and `most`."""
-    text = request.args.get(name, "")
-    if not text:
-        return default
-    if not text.isascii() or not text.isdigit() or not 0 < int(text[:12]) <= most:
-        raise Problem(400, f"{name} must be 1 to {most}.", f"invalid_{name}", name)
-    return int(text)
+def query(kind: type[T]) -> T:
+    """The parameters of the request's address."""
+    return schema.query(kind, request.args)
 
 
 def account() -> str:
     """The account the query names, or the default one."""
     default = the_gateway().config.default_account
     return schema.account_of(request.args.get("account"), default)
-
-
-def units() -> Units:
-    """Those of the market the query names, or of the first one."""
-    return the_gateway().units(request.args.get("market", ""))
 
 
 def ready_book(of: Units) -> BookMirror:

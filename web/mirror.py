@@ -95,11 +95,11 @@ class BookMirror:
     """One market. Updates are staged until the commit they belong to is complete, so that levels,
     trades, commit and digest always describe the same moment."""
 
-    def __init__(self, units: Units) -> None:
+    def __init__(self, units: Units, candles: Candles | None = None) -> None:
         self.units = units
         self.bids, self.asks = SideMirror(-1), SideMirror(1)
         self.trades: deque[TradeView] = deque(maxlen=TRADES_KEPT)  # newest first
-        self.candles = Candles()
+        self.candles = candles or Candles()
         self.seq = -1
         self.number = 0
         self.commit = 0

@@ -5,6 +5,8 @@ are sent. Called on the link's thread, but for `snapshot`, which the hub's threa
 
     book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
     trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
+    ticker/<market>   best prices and last trade, at most ten times a second
+    candles/<market>/<seconds>  snapshot, then delta with the candles that new trades changed
     orders/<account>  snapshot of open and finished orders, then delta with those that changed
     commit            how far the peers have agreed, at most ten times a second
     mesh              who is there, twice a second and at every change
@@ -16,6 +18,7 @@ import msgspec
 
 from web import views
 from web.accounts import AccountMirror
+from web.candles import INTERVALS_SECONDS, Candle
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
 from web.orders import OrderView
@@ -24,7 +27,9 @@ FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once pe
 COMMIT_SECONDS = 0.1
 
 Json = dict[str, Any]
-MARKET_CHANNELS = ("book", "trades")
+TICKER_SECONDS = 0.1
+CANDLES_SENT = 500  # of a snapshot
+MARKET_CHANNELS = ("book", "trades", "ticker", "candles")
 ACCOUNT_CHANNELS = ("orders",)
 GLOBAL_CHANNELS = ("commit", "mesh")
 
@@ -33,8 +38,10 @@ class Sink(Protocol):
     def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None: ...
 
 
-def channel_key(kind: str, market: str, account: str) -> str | None:
+def channel_key(kind: str, market: str, account: str, interval: int) -> str | None:
     """The hub's name for a channel; None if there is no such kind."""
+    if kind == "candles":
+        return f"{kind}/{market}/{interval}"
     if kind in MARKET_CHANNELS:
         return f"{kind}/{market}"
     if kind in ACCOUNT_CHANNELS:
@@ -52,12 +59,27 @@ class Publisher:
         self._commit_seq = 0
         self._commit_at = 0.0
         self._commit_due = False
+        self._tickers: dict[str, Json] = {}
+        self._ticked: dict[str, float] = {}
+        self._ticker_seq = 0
+        self._ticker_due: set[str] = set()
+        # Of the channels that not everybody wants, those somebody has asked for: from then on they
+        # are published, so that a stream that comes back misses nothing.
+        self._asked_for: set[str] = set()
+
+    def wanted(self, channel: str) -> None:
+        """Somebody listens to `channel`. For any thread."""
+        self._asked_for.add(channel)
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
         """A channel's whole state and the seq it covers; None while it is not known."""
         kind, _, name = channel.partition("/")
         with self._mirrors.lock:
-            if kind in MARKET_CHANNELS:
+            if kind == "candles":
+                view = self._candles_snapshot(name)
+            elif kind == "ticker":
+                view = self._ticker(self._mirrors.books.get(name))
+            elif kind in MARKET_CHANNELS:
                 view = self._market_snapshot(kind, self._mirrors.books.get(name))
             elif kind == "orders":
                 view = self._orders_snapshot(self._mirrors.accounts.get(name))
@@ -68,8 +90,11 @@ class Publisher:
         return None if view is None else (view["seq"], self._encode(view))
 
     def market_reset(self, market: str) -> None:
-        for kind in MARKET_CHANNELS:
+        for kind in ("book", "trades"):
             self._publish_snapshot(f"{kind}/{market}")
+        for channel in (f"ticker/{market}", *(f"candles/{market}/{s}" for s in INTERVALS_SECONDS)):
+            if channel in self._asked_for:
+                self._publish_snapshot(channel)
 
     def orders_reset(self, account: str) -> None:
         self._publish_snapshot(f"orders/{account}")
@@ -100,6 +125,10 @@ class Publisher:
             if book.has_changes and now - self._flushed.get(market, 0.0) >= FLUSH_SECONDS:
                 self._flushed[market] = now
                 self._flush_book(market, book)
+            if market in self._ticker_due and now - self._ticked.get(market, 0.0) >= TICKER_SECONDS:
+                self._ticker_due.discard(market)
+                self._ticked[market] = now
+                self._flush_ticker(market, book)
         if self._commit_due and now - self._commit_at >= COMMIT_SECONDS:
             self._commit_due, self._commit_at = False, now
             self._commit_seq += 1
@@ -112,12 +141,15 @@ class Publisher:
             for market, book in self._mirrors.books.items()
             if book.has_changes
         ]
+        due += [self._ticked.get(market, 0.0) + TICKER_SECONDS for market in self._ticker_due]
         if self._commit_due:
             due.append(self._commit_at + COMMIT_SECONDS)
         return max(0.0, min(due) - now) if due else None
 
     def _flush_book(self, market: str, book: BookMirror) -> None:
         delta = book.take_delta()
+        if f"ticker/{market}" in self._asked_for:
+            self._ticker_due.add(market)
         self._sink.publish(
             f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
         )
@@ -126,6 +158,22 @@ class Publisher:
             trades = views.trades_json(delta.trades, book.units)
             view = self._view("trades", "delta", seq) | {"market": market, "trades": trades}
             self._sink.publish(f"trades/{market}", seq, self._encode(view))
+            for seconds in INTERVALS_SECONDS:
+                self._flush_candles(market, book, seconds, delta.trades[0].time_ms)
+
+    def _flush_candles(self, market: str, book: BookMirror, seconds: int, since_ms: int) -> None:
+        channel = f"candles/{market}/{seconds}"
+        if channel in self._asked_for:
+            changed = book.candles.since(seconds, since_ms)
+            view = self._candles_view(book, seconds, "delta", changed)
+            self._sink.publish(channel, view["seq"], self._encode(view))
+
+    def _flush_ticker(self, market: str, book: BookMirror) -> None:
+        ticker = views.ticker_json(book)
+        if ticker != self._tickers.get(market):
+            self._tickers[market] = ticker
+            self._ticker_seq += 1
+            self._publish_snapshot(f"ticker/{market}")
 
     def _publish_snapshot(self, channel: str) -> None:
         found = self.snapshot(channel)
@@ -142,6 +190,28 @@ class Publisher:
         trades = views.trades_json(reversed(book.trades), book.units)
         market = book.units.market.symbol
         return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
+
+    def _ticker(self, book: BookMirror | None) -> Json | None:
+        if book is None or not book.ready:
+            return None
+        return self._view("ticker", "update", self._ticker_seq) | views.ticker_json(book)
+
+    def _candles_snapshot(self, name: str) -> Json | None:
+        market, _, seconds = name.rpartition("/")
+        book = self._mirrors.books.get(market)
+        if book is None or not book.ready:
+            return None
+        newest = book.candles.newest(int(seconds), CANDLES_SENT)
+        return self._candles_view(book, int(seconds), "snapshot", newest)
+
+    def _candles_view(
+        self, book: BookMirror, seconds: int, kind: str, candles: list[Candle]
+    ) -> Json:
+        return self._view("candles", kind, book.candles.last) | {
+            "market": book.units.market.symbol,
+            "interval": seconds,
+            "candles": [views.candle_json(candle, book.units) for candle in candles],
+        }
 
     def _orders_snapshot(self, account: AccountMirror | None) -> Json | None:
         if account is None or not account.ready:

@@ -3,14 +3,11 @@
 Owns their paths. Reads mirrors under their lock; must never wait for the node.
 """
 
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app
 
 from engine.orders import Market
-from peer.api import TRADES_KEPT
-from web import metrics, schema, views
-from web.candles import CANDLES_MAX, INTERVALS_SECONDS
-from web.http import Json, answer, number, ready_book, the_gateway, units
-from web.mirror import DEPTH_MAX
+from web import metrics, past, schema, views
+from web.http import Json, answer, query, ready_book, the_gateway
 from web.mirrors import Mirrors
 from web.problems import Problem
 
@@ -25,11 +22,11 @@ def page() -> Response:
 @blueprint.get("/state")
 def state() -> Response:
     """Everything at once: book, trades, commit, digest, peers."""
-    of, depth = units(), number("depth", DEPTH_MAX, DEPTH_MAX)
-    mirrors = the_gateway().mirrors
+    asked = query(schema.StateQuery)
+    of, mirrors = the_gateway().units(asked.market), the_gateway().mirrors
     with mirrors.lock:
         book = ready_book(of)
-        view = views.book_json(book, depth)
+        view = views.book_json(book, asked.depth)
         view |= {
             "tick": of.market.tick,
             "lot": of.market.lot,
@@ -54,37 +51,43 @@ def _mesh_part(mirrors: Mirrors) -> Json:
 @blueprint.get("/book")
 def book() -> Response:
     """Levels alone, on request merged into steps of `group`: bids down, asks up."""
-    of, depth = units(), number("depth", 100, DEPTH_MAX)
-    group = schema.group_of(request.args.get("group", ""), of)
+    return answer(levels_of(query(schema.BookQuery)))
+
+
+def levels_of(asked: schema.BookQuery) -> Json:
+    of, depth = the_gateway().units(asked.market), asked.depth
+    group = schema.group_of(asked.group, of)
     with the_gateway().mirrors.lock:
         mirror = ready_book(of)
         view = views.book_json(mirror, depth)
         if group > 1:
             view |= views.grouped_json(mirror, depth, group)
-    return answer(view)
+    return view
 
 
 @blueprint.get("/trades")
 def trades() -> Response:
-    of, limit = units(), number("limit", 100, TRADES_KEPT)
-    with the_gateway().mirrors.lock:
-        newest = list(ready_book(of).trades)[:limit]
-    return answer({"market": of.market.symbol, "trades": views.trades_json(newest, of)})
+    return answer(trades_of(query(schema.TradesQuery)))
+
+
+def trades_of(asked: schema.TradesQuery) -> Json:
+    gateway = the_gateway()
+    of = gateway.units(asked.market)
+    with gateway.mirrors.lock:
+        recent = list(ready_book(of).trades)
+    found = past.trades(gateway.history, of, recent, asked.before, asked.limit)
+    return {"market": of.market.symbol, "trades": views.trades_json(found, of)}
 
 
 @blueprint.get("/candles")
 def candles() -> Response:
-    of = units()
-    interval = number("interval", 60, max(INTERVALS_SECONDS))
-    limit = number("limit", 500, CANDLES_MAX)
-    if interval not in INTERVALS_SECONDS:
-        text = f"interval is in seconds, one of {', '.join(map(str, INTERVALS_SECONDS))}."
-        raise Problem(400, text, "invalid_interval", "interval")
-    with the_gateway().mirrors.lock:
+    asked, gateway = query(schema.CandlesQuery), the_gateway()
+    of = gateway.units(asked.market)
+    with gateway.mirrors.lock:
         kept = ready_book(of).candles
-        found = [views.candle_json(candle, of) for candle in kept.newest(interval, limit)]
-        view = {"market": of.market.symbol, "interval": interval, "missed": kept.missed}
-    return answer(view | {"candles": found})
+    found = past.candles(gateway, of, kept, asked)
+    view = {"market": of.market.symbol, "interval": asked.interval, "missed": kept.missed}
+    return answer(view | {"candles": [views.candle_json(candle, of) for candle in found]})
 
 
 @blueprint.get("/markets")

@@ -25,7 +25,8 @@ def answer_json(submission: Submission, index: int, mirrors: Mirrors) -> Json:
     if isinstance(command, Submit):
         assert outcome.order is not None
         return views.order_json(outcome.order, mirrors.units(command.market)) | when
-    return _change(outcome, mirrors) | when
+    with mirrors.lock:
+        return _change(outcome, mirrors, submission) | when
 
 
 def _pending(command: Command, number: int, mirrors: Mirrors) -> Json:
@@ -36,7 +37,7 @@ def _pending(command: Command, number: int, mirrors: Mirrors) -> Json:
     return {"id": format_id(about), "status": Status.PENDING.value}
 
 
-def _change(outcome: Outcome, mirrors: Mirrors) -> Json:
+def _change(outcome: Outcome, mirrors: Mirrors, submission: Submission) -> Json:
     """The outcome of a command about orders that were there before."""
     order = outcome.order
     if outcome.reason is not None:
@@ -48,7 +49,9 @@ def _change(outcome: Outcome, mirrors: Mirrors) -> Json:
         return {"id": format_id(outcome.id), "status": "done", "cancelled": cancelled}
     # The mirror knows all of the order, the events of one command only what they changed.
     known = mirrors.find_order(order.id)
-    told = known if known is not None and known.status == order.status else order
+    told = known or order
+    if known and mirrors.commit < submission.commit and known.time_ms < submission.time_ms:
+        told = known.after(order)
     return views.order_json(told, mirrors.units(order.market))
 
 

@@ -4,7 +4,7 @@ Owns the input: its names, its limits, and the words when it is wrong. Amounts a
 or JSON numbers, and never pass through a float. Pure.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -24,7 +24,9 @@ from engine.orders import (
     TimeInForce,
 )
 from peer.api import parse_id
-from web.config import BATCH_MAX, TEXT_MAX
+from web.candles import CANDLES_MAX
+from web.config import BATCH_MAX, TEXT_MAX, TRADES_MAX
+from web.mirror import DEPTH_MAX
 from web.orders import OrderView
 from web.problems import Problem
 from web.units import AmountError, Step, Units, parse_amount
@@ -32,6 +34,12 @@ from web.units import AmountError, Step, Units, parse_amount
 Text = Annotated[str, msgspec.Meta(max_length=TEXT_MAX)]
 # An account is part of a feed topic, whose names end at a zero byte.
 Account = Annotated[str, msgspec.Meta(max_length=TEXT_MAX, pattern=r"^[A-Za-z0-9_.@:+\-]*$")]
+MarketName = Annotated[str, msgspec.Meta(description="The first market without it.")]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX, description="Levels a side.")]
+Interval = Annotated[
+    Literal[1, 5, 15, 60, 300, 900, 3600, 14400, 86400], msgspec.Meta(description="Seconds.")
+]
+Amount = Annotated[Decimal, msgspec.Meta(description="A number or its text.")]
 ACCOUNT_WORDS = "must be up to 64 letters, digits and . _ - + : @"
 SideName = Literal["buy", "sell"]
 TypeName = Literal["limit", "market", "stop", "stop_limit"]
@@ -45,15 +53,15 @@ class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An order as a person writes it."""
 
     side: SideName
-    quantity: Decimal
+    quantity: Amount
     type: TypeName = "limit"
-    price: Decimal | None = None
+    price: Amount | None = None
     market: Text = ""
     account: Account = ""
     tif: TifName | None = None
     post_only: bool = False
-    stop_price: Decimal | None = None
-    display: Decimal | None = None
+    stop_price: Amount | None = None
+    display: Amount | None = None
     self_trade: SelfTradeName = "none"
     expire: str | int | None = None
     client_id: Text = ""
@@ -62,8 +70,8 @@ class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A new price or open quantity of an order. Less of it alone keeps its place in the queue."""
 
-    price: Decimal | None = None
-    quantity: Decimal | None = None
+    price: Amount | None = None
+    quantity: Amount | None = None
     account: Account = ""
 
 
@@ -73,6 +81,49 @@ class Withdrawal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: Account = ""
     market: Text = ""
     side: SideName | None = None
+
+
+class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One order to cancel, over Grenache."""
+
+    order: Text
+    account: Account = ""
+
+
+class StateQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    depth: Depth = DEPTH_MAX
+
+
+class BookQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    depth: Depth = 100
+    group: Annotated[str, msgspec.Meta(description="Levels are merged into steps of it.")] = ""
+
+
+class TradesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=TRADES_MAX)] = 100
+    before: Annotated[int, msgspec.Meta(ge=1, le=2**53, description="Lower numbers only.")] = 2**53
+
+
+class CandlesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    interval: Interval = 60
+    limit: Annotated[int, msgspec.Meta(ge=1, le=CANDLES_MAX)] = 500
+    before: Annotated[
+        int, msgspec.Meta(ge=1, le=2**53, description="Only those that began earlier.")
+    ] = 2**53
+
+
+class OfAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    account: Account = ""
+
+
+class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sent whole or not at all."""
+
+    orders: Annotated[list[NewOrder], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -115,7 +166,33 @@ def parse(kind: type[T], data: object) -> T:
         field = path.strip("`.")
         if field == "account":
             text = ACCOUNT_WORDS
-        raise Problem(400, f"{field}: {text}" if field else text, "invalid", field) from None
+        words = f"{field}: {text}." if field else f"{text}."
+        raise Problem(400, words, "invalid", field) from None
+
+
+def query(kind: type[T], arguments: Mapping[str, str]) -> T:
+    """The parameters of a query as a `kind`; others are none of our business."""
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    given = {name: arguments[name] for name in names if name in arguments}
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        field = str(error).partition(" - at `$.")[2].strip("`")
+        raise Problem(400, f"{field} {_wanted(kind, field)}.", f"invalid_{field}", field) from None
+
+
+def _wanted(kind: type[msgspec.Struct], name: str) -> str:
+    """What a parameter must be, from its type."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    (found,) = (field.type for field in info.fields if field.name == name)
+    if isinstance(found, msgspec.inspect.Metadata):
+        found = found.type
+    if isinstance(found, msgspec.inspect.IntType):
+        return f"must be {found.ge} to {found.le}"
+    if isinstance(found, msgspec.inspect.LiteralType):
+        return f"must be one of {', '.join(map(str, found.values))}"
+    return ACCOUNT_WORDS if name == "account" else "is too long"
 
 
 def _amount(field: str, value: object) -> Decimal:
@@ -224,6 +301,11 @@ def group_of(text: str, units: Units) -> int:
     return _count("group", _amount("group", text), units.price) if text else 1
 
 
+def interval_of(value: object) -> int:
+    """The seconds of a candle that `value` names; a minute if it is empty."""
+    return query(CandlesQuery, {"interval": str(value)} if value else {}).interval
+
+
 def order_id(text: object) -> int:
     try:
         return parse_id(str(text))
@@ -263,7 +345,7 @@ def change_of(change: Change, order: OrderView, units: Units) -> Command:
 
 def orders_of(data: object) -> list[object]:
     """The orders of a batch: `{"orders": [...]}`."""
-    orders = data.get("orders") if isinstance(data, dict) else None
+    orders = data.get("orders") if isinstance(data, dict) and len(data) == 1 else None
     if not isinstance(orders, list) or not 1 <= len(orders) <= BATCH_MAX:
         text = f'{{"orders": [...]}} with 1 to {BATCH_MAX} orders was expected.'
         raise Problem(400, text, "invalid_orders", "orders")

@@ -14,6 +14,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.gthread import ThreadWorker
 
+from web.announcer import Announcer
 from web.app import create_app
 from web.config import Config
 from web.gateway import Gateway
@@ -45,6 +46,21 @@ class Parent(Arbiter):  # type: ignore[misc]
         if self._follows and os.getppid() != self._started_by:
             click.echo("web: the process that started this gateway is gone: stopping", err=True)
             raise StopIteration
+
+
+def _start(worker: ThreadWorker) -> None:
+    """After the fork."""
+    gateway = _gateway_of(worker)
+    gateway.start()
+    worker.announcer = Announcer(gateway.config, worker.sockets[0].getsockname()[1])
+    worker.announcer.start()
+
+
+def _stop(worker: ThreadWorker) -> None:
+    announcer = getattr(worker, "announcer", None)  # none if the start failed
+    if announcer is not None:
+        announcer.stop()
+    _gateway_of(worker).stop()
 
 
 def _gateway_of(worker: ThreadWorker) -> Gateway:
@@ -80,9 +96,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "loglevel": self.config.log_level,
             "when_ready": _say_where,
             "proc_name": "p2p-orderbook-web",
-            "post_worker_init": lambda worker: _gateway_of(worker).start(),
-            "worker_int": lambda worker: _gateway_of(worker).stop(),
-            "worker_exit": lambda server, worker: _gateway_of(worker).stop(),
+            "post_worker_init": _start,
+            "worker_int": _stop,
+            "worker_exit": lambda server, worker: _stop(worker),
             # gunicorn's own remote control; older releases have none to switch off.
             "control_socket_disable": True,
         }

@@ -1,8 +1,8 @@
 """What a browser may say over a WebSocket, and the answers.
 
-Owns the operations: subscribe, unsubscribe, order, cancel, cancel_all, ping. Runs on the hub's
-thread, so it must never block: the answers to commands come back from the link's thread through
-the hub.
+Owns the operations: subscribe, unsubscribe, order, change, cancel, cancel_all, ping. Runs on the
+hub's thread, so it must never block: the answers to commands come back from the link's thread
+through the hub.
 
     -> {"op": "order", "id": 7, "order": {"side": "buy", …}}
     <- {"reply": 7, "ok": true, "pending": true, "result": {…}}      once the peer has it on disk
@@ -38,6 +38,7 @@ class Session:
             "subscribe": self._subscribe,
             "unsubscribe": self._unsubscribe,
             "order": self._order,
+            "change": self._change,
             "cancel": self._cancel,
             "cancel_all": self._cancel_all,
             "ping": lambda client, message: {"pong": True},
@@ -50,6 +51,8 @@ class Session:
         kind, _, name = channel.partition("/")
         if kind in ACCOUNT_CHANNELS and listeners:
             self._gateway.watch_account(name)
+        if listeners:
+            self._gateway.publisher.wanted(channel)
 
     def on_message(self, client: Client, text: str) -> None:
         name = None
@@ -78,7 +81,8 @@ class Session:
         if kind in ACCOUNT_CHANNELS:
             default = self._gateway.config.default_account
             account = schema.account_of(message.get("account"), default)
-        channel = channel_key(kind, market, account)
+        interval = schema.interval_of(message.get("interval", ""))
+        channel = channel_key(kind, market, account, interval)
         if channel is None:
             raise Problem(404, f"There is no channel {kind:.40}.", "unknown_channel", "channel")
         return channel
@@ -99,6 +103,15 @@ class Session:
         units = self._gateway.units(order.market)
         account = self._gateway.config.default_account
         self._submit(client, message, schema.submit_of(order, units, account))
+
+    def _change(self, client: Client, message: Json) -> None:
+        fields = [field.name for field in msgspec.structs.fields(schema.Change)]
+        wish = schema.parse(schema.Change, {key: message.get(key) for key in fields})
+        wanted = schema.order_id(message.get("order"))
+        account = wish.account or self._gateway.config.default_account
+        known = self._gateway.open_order(account, wanted)
+        units = self._gateway.units(known.market)
+        self._submit(client, message, schema.change_of(wish, known, units))
 
     def _cancel(self, client: Client, message: Json) -> None:
         default = self._gateway.config.default_account

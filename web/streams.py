@@ -83,7 +83,8 @@ def wanted_channels(gateway: Gateway) -> list[str]:
     if set(kinds) & set(MARKET_CHANNELS):
         market = gateway.units(request.args.get("market", "")).market.symbol
     account = schema.account_of(request.args.get("account"), gateway.config.default_account)
-    keys = [channel_key(kind, market, account) for kind in dict.fromkeys(kinds)]
+    interval = schema.interval_of(request.args.get("interval", ""))
+    keys = [channel_key(kind, market, account, interval) for kind in dict.fromkeys(kinds)]
     return [key for key in keys if key]
 
 

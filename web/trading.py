@@ -5,6 +5,7 @@ Owns their paths and the wait for a final result. Must never answer in the node'
 
 import queue
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
@@ -21,10 +22,21 @@ CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show 
 ORDERS_SECONDS = 1.0  # an account's orders are waited for so long
 
 
+class Result(NamedTuple):
+    """What became of a request, in JSON; not `is_final` while it is not ordered."""
+
+    view: Json
+    is_final: bool
+
+
 @blueprint.post("/order")
 def place() -> Response:
-    submission = _submit([_new_order(body())])
-    return _results(submission, _result(submission, 0))
+    return _answer(place_order(body()))
+
+
+def place_order(data: object) -> Result:
+    submission = _submit([_new_order(data)])
+    return Result(_result(submission, 0), submission.is_complete)
 
 
 def _new_order(data: object) -> Submit:
@@ -45,7 +57,8 @@ def place_many() -> Response:
             problem.more["index"] = index
             raise
     submission = _submit(commands)
-    return _results(submission, {"results": [_result(submission, i) for i in range(len(commands))]})
+    results = [_result(submission, index) for index in range(len(commands))]
+    return _answer(Result({"results": results}, submission.is_complete))
 
 
 @blueprint.get("/orders")
@@ -90,23 +103,21 @@ def change(text: str) -> Response:
     """A smaller quantity keeps the order's place in the queue; anything else loses it."""
     wish = schema.parse(schema.Change, body())
     gateway, wanted = the_gateway(), schema.order_id(text)
-    name = wish.account or account()
-    gateway.watch_account(name)
-    with gateway.mirrors.lock:
-        mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
-        known = mirror.open.get(wanted) if mirror else None
-        if known is None:
-            raise Problem(404, f"{name} has no open order {text}.", "unknown_order", id=text)
-        units = gateway.units(known.market)
-        command = schema.change_of(wish, known, units)
-    return _change(command)
+    named = account()
+    name = wish.account or named
+    known = gateway.open_order(name, wanted, ORDERS_SECONDS)
+    command = schema.change_of(wish, known, gateway.units(known.market))
+    return _answer(_change(command))
 
 
 @blueprint.delete("/order/<text>")
 def cancel(text: str) -> Response:
-    command = schema.cancel_of(text, account())
+    return _answer(cancel_order(schema.cancel_of(text, account())))
+
+
+def cancel_order(command: Cancel) -> Result:
     if the_gateway().desk.is_pending(command.order) and _withdraw(command):
-        return answer(withdrawn_json(command.order))
+        return Result(withdrawn_json(command.order), True)
     return _change(command)
 
 
@@ -114,7 +125,7 @@ def cancel(text: str) -> Response:
 def cancel_all() -> Response:
     asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
     wish = schema.parse(schema.Withdrawal, asked)
-    return _change(schema.cancel_all_of(wish, the_gateway().config.default_account))
+    return _answer(_change(schema.cancel_all_of(wish, the_gateway().config.default_account)))
 
 
 def _withdraw(command: Cancel) -> bool:
@@ -128,18 +139,18 @@ def _withdraw(command: Cancel) -> bool:
         return False
 
 
-def _change(command: Command) -> Response:
+def _change(command: Command) -> Result:
     """A command about orders that are there: a rejection of it is an error."""
     submission = _submit([command])
     view = _result(submission, 0)
     outcome = submission.outcomes.get(submission.ids[0])
     if outcome is not None and outcome.reason is not None:
         raise rejected(outcome.reason, id=view["id"], commit=view["commit"])
-    return _results(submission, view)
+    return Result(view, submission.is_complete)
 
 
-def _results(submission: Submission, view: Json) -> Response:
-    return answer(view, 200 if submission.is_complete else 202)
+def _answer(result: Result) -> Response:
+    return answer(result.view, 200 if result.is_final else 202)
 
 
 def _result(submission: Submission, index: int) -> Json:

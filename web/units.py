@@ -14,7 +14,8 @@ from engine.orders import Market
 # On either side of the point: more is a typing error, and an exponent could ask for gigabytes.
 DIGITS_MAX = 30
 _EXACT = Context(prec=4 * DIGITS_MAX)
-_TEXT = re.compile(r"\d{1,30}(\.\d{0,30})?|\.\d{1,30}", re.ASCII)
+AMOUNT_PATTERN = r"^([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})$"
+_TEXT = re.compile(AMOUNT_PATTERN)
 
 
 class AmountError(ValueError):

@@ -147,6 +147,23 @@ def grouped_json(mirror: BookMirror, depth: int, group: int) -> Json:
     return sides
 
 
+def ticker_json(mirror: BookMirror) -> Json:
+    """Best prices and the last trade; null where there is none."""
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    view: Json = {"market": mirror.units.market.symbol}
+    for name, side in (("bid", mirror.bids), ("ask", mirror.asks)):
+        best = side.levels(1)
+        view[name] = price(best[0][0]) if best else None
+        view[f"{name}_quantity"] = quantity(best[0][1]) if best else None
+    last = mirror.trades[0] if mirror.trades else None
+    return view | {
+        "last": price(last.price) if last else None,
+        "last_quantity": quantity(last.quantity) if last else None,
+        "last_time": last.time_ms if last else None,
+        "trades": last.number if last else 0,
+    }
+
+
 def delta_json(mirror: BookMirror, delta: Delta) -> Json:
     price, quantity = mirror.units.price.text, mirror.units.quantity.text
     return {

@@ -30,7 +30,7 @@ function pick(name) {
 }
 
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || showHelp.value) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
     clear();
     document.activeElement?.blur();

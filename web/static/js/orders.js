@@ -1,10 +1,10 @@
 // My orders: the open ones with their cancel buttons, what became of the others, and my fills.
 import { signal } from "@preact/signals";
-import { grouped, short, trimmed } from "./decimal.js";
+import { grouped, short, toUnits, trimmed } from "./decimal.js";
 import { html } from "./html.js";
 import { ENDED, fillsOf, STATES } from "./lifecycle.js";
 import { PeerBadge } from "./peers.js";
-import { account, cancelAll, cancelOrder, marketName, openOrders, orders } from "./store.js";
+import { account, cancelAll, cancelOrder, changeOrder, marketName, openOrders, orders, places } from "./store.js";
 import { clock } from "./tape.js";
 import { toast } from "./toasts.js";
 
@@ -12,6 +12,7 @@ const ROWS_MAX = 100;
 const tab = signal("open");
 const leaving = signal(new Set()); // ids with a cancel on its way
 const asking = signal(false); // cancel all, really?
+const editing = signal(null); // { id, price, quantity } as typed, while one order is edited
 
 async function cancel(order) {
   leaving.value = new Set(leaving.value).add(order.id);
@@ -21,6 +22,32 @@ async function cancel(order) {
   leaving.value = rest;
   const failed = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
   if (failed) toast("bad", "Not cancelled.", failed);
+}
+
+// What was typed and differs from the order; an empty object if nothing does, null if it is no amount.
+function changeOf({ price, quantity }, order) {
+  const change = {};
+  for (const [name, typed, known] of [["price", price, order.price], ["quantity", quantity, order.remaining]]) {
+    if (known === null) continue; // a stop order without a limit
+    const units = toUnits(typed, places.value[name]);
+    if (!units) return null;
+    if (units !== toUnits(known, places.value[name])) change[name] = typed.trim();
+  }
+  return change;
+}
+
+async function saveEdit(order) {
+  const change = changeOf(editing.value, order);
+  if (!change) return;
+  editing.value = null;
+  if (!Object.keys(change).length) return;
+  leaving.value = new Set(leaving.value).add(order.id);
+  const reply = await changeOrder(order.id, change);
+  const rest = new Set(leaving.value);
+  rest.delete(order.id);
+  leaving.value = rest;
+  const failed = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
+  if (failed) toast("bad", "Not changed.", failed);
 }
 
 export function cancelNewest() {
@@ -59,6 +86,55 @@ function Filled({ order }) {
   </td>`;
 }
 
+const startEdit = (order) =>
+  (editing.value = { id: order.id, price: trimmed(order.price ?? "", places.value.price), quantity: trimmed(order.remaining) });
+
+function EditCell({ order, name, label }) {
+  const typed = editing.value[name];
+  const wrong = !toUnits(typed, places.value[name]);
+  const onKeyDown = (event) => {
+    if (event.key === "Enter") saveEdit(order);
+    if (event.key === "Escape") editing.value = null;
+    if (event.key === "Enter" || event.key === "Escape") event.stopPropagation();
+  };
+  return html`<td class="amount">
+    <input
+      class="edit"
+      inputmode="decimal"
+      autocomplete="off"
+      aria-label="${label} of order ${order.id}"
+      aria-invalid=${wrong ? "true" : "false"}
+      value=${typed}
+      ref=${name === "quantity" ? focusOnce : null}
+      onInput=${(event) => (editing.value = { ...editing.value, [name]: event.target.value })}
+      onKeyDown=${onKeyDown}
+    />
+  </td>`;
+}
+
+function focusOnce(input) {
+  if (!input || input.dataset.focused) return;
+  input.dataset.focused = "yes";
+  input.focus();
+  input.select();
+}
+
+const EditRow = ({ order }) => html`<tr class="editing">
+  <td class="time">${clock(order.time)}</td>
+  <td class="id"><${PeerBadge} id=${order.id} /> <span>${order.id}</span></td>
+  <td><span class="side ${order.side}">${order.side === "buy" ? "Buy" : "Sell"}</span></td>
+  <td class="kind">${kindOf(order)}</td>
+  ${order.price ? html`<${EditCell} order=${order} name="price" label="Price" />` : html`<td class="amount">market</td>`}
+  <${EditCell} order=${order} name="quantity" label="Open quantity" />
+  <td><${State} order=${order} /></td>
+  <td class="end">
+    <button class="button small" disabled=${!changeOf(editing.value, order)} title="A smaller quantity alone keeps the order's place in the queue" onClick=${() => saveEdit(order)}>
+      Save
+    </button>
+    <button class="button small" onClick=${() => (editing.value = null)}>Back</button>
+  </td>
+</tr>`;
+
 const Cells = ({ order }) => html`
   <td class="time">${clock(order.time)}</td>
   <td class="id"><${PeerBadge} id=${order.id} /> <span>${order.id}</span></td>
@@ -72,6 +148,11 @@ const Cells = ({ order }) => html`
 const OpenRow = ({ order }) => html`<tr class=${order.status}>
   <${Cells} order=${order} />
   <td class="end">
+    ${order.status === "pending"
+      ? null
+      : html`<button class="button small" disabled=${leaving.value.has(order.id)} aria-label="Edit order ${order.id}" onClick=${() => startEdit(order)}>
+          Edit
+        </button>`}
     <button class="button small" disabled=${leaving.value.has(order.id)} aria-label="Cancel order ${order.id}" onClick=${() => cancel(order)}>
       Cancel
     </button>
@@ -109,7 +190,7 @@ function rowsOf(name) {
   }
   return openOrders.value
     .filter((order) => order.market === marketName.value)
-    .map((order) => html`<${OpenRow} key=${order.id} order=${order} />`);
+    .map((order) => html`<${editing.value?.id === order.id ? EditRow : OpenRow} key=${order.id} order=${order} />`);
 }
 
 const NOTHING = { open: "No open orders.", history: "No order has ended yet.", fills: "Nothing has traded yet." };

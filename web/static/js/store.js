@@ -164,6 +164,10 @@ export const placeOrder = (order, onPending) =>
     onPending,
   );
 
+// `change` has a new price, a new open quantity, or both.
+export const changeOrder = (id, change) =>
+  feed.request({ op: "change", order: id, account: account.value, ...change });
+
 export const cancelOrder = (id) => feed.request({ op: "cancel", order: id, account: account.value });
 
 export const cancelAll = () =>

@@ -1,0 +1,251 @@
+"""Three real peers under load that are killed, paused and cut off, and what must be true after it.
+
+    python -m tests.chaos --minutes 10 --seed 7
+
+Owns the plan, which a seed decides, and carrying it out. In the first half of the time the peers
+find each other through real Grapes, in the second half through a network that can be cut. The
+moments at which things happen inside the processes are not decided by the seed. Not covered: power
+failure (kill -9 leaves what the kernel has) and broken disks, see tests/test_disk.py.
+"""
+
+import argparse
+import contextlib
+import random
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from discovery.grapes import free_ports, running_grapes
+from tests.cuttable import CuttableNetwork, cuttable_network
+from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
+from tests.traders import Record, Trader
+from tests.verdict import Book, Row, faults
+
+PEERS = 3
+TRADERS_PER_PEER = 2
+OPTIONS = ("--snapshot-every=64",)
+BAD_WORDS = ("ALARM", "Traceback", "ERROR")
+SETTLE_S = 60.0
+LOG_SHOWN = 3_000  # characters
+
+
+@dataclass(frozen=True)
+class Act:
+    """Something bad that happens to a peer."""
+
+    kind: str  # kill, kill_all, pause, pause_and_kill, cut
+    peer: int
+    lasts_s: float
+    gap_s: float  # until the next one
+    lose: bool = False  # whether what a cut holds up is lost
+
+
+KINDS = ("kill", "pause", "cut", "kill_all", "kill", "pause_and_kill", "cut")
+
+
+def plan(seed: int, seconds: float, network: bool) -> list[Act]:
+    """Acts that fill `seconds`, all kinds equally often as listed; the same for the same seed."""
+    rng = random.Random(seed)
+    acts: list[Act] = []
+    deck: list[str] = []
+    left_s = seconds
+    while left_s > 0:
+        if not deck:
+            deck = [kind for kind in KINDS if network or kind != "cut"]
+            rng.shuffle(deck)
+        lasts_s = round(rng.choice((0.1, 0.5, 1.0, 2.5)) * rng.uniform(0.5, 1.5), 2)
+        act = Act(
+            deck.pop(), rng.randrange(PEERS), lasts_s, rng.choice((0.3, 1.5)), rng.random() < 0.5
+        )
+        acts.append(act)
+        left_s -= act.lasts_s + act.gap_s
+    return acts
+
+
+class Chaos:
+    """A running mesh with its traders."""
+
+    def __init__(self, mesh: RealMesh, seed: int, network: CuttableNetwork | None = None) -> None:
+        self.mesh = mesh
+        self.network = network
+        self.faults: list[str] = []
+        self.traders = [
+            Trader(f"t{n}", mesh.peers[n % PEERS].where, seed * 1_000 + n)
+            for n in range(PEERS * TRADERS_PER_PEER)
+        ]
+
+    @property
+    def records(self) -> list[Record]:
+        return [trader.record for trader in self.traders]
+
+    def run(self, acts: list[Act], say: Callable[[str], None]) -> None:
+        """Carry out the plan under load and judge what is left. Adds to `faults`."""
+        self.mesh.start()
+        for trader in self.traders:
+            trader.start()
+        try:
+            for act in acts:
+                say(f"{act.kind} {act.peer + 1} for {act.lasts_s} s")
+                self._act(act)
+                time.sleep(act.gap_s)
+        finally:
+            for trader in self.traders:
+                trader.stop_sending()
+            for trader in self.traders:
+                trader.join()
+        digest = self._settle()
+        for peer in self.mesh.peers:
+            self._kill(peer)
+        for peer in self.mesh.peers:
+            peer.start()
+        if self._settle() != digest:
+            self.faults.append("a restart of all peers changed the state")
+        self.faults += faults(self.records, [self._book(peer) for peer in self.mesh.peers])
+        for peer in self.mesh.peers:
+            peer.stop()
+            self._read_log(peer)
+
+    def _act(self, act: Act) -> None:
+        peers, peer = self.mesh.peers, self.mesh.peers[act.peer]
+        match act.kind:
+            case "kill":
+                self._down([peer], act.lasts_s)
+            case "kill_all":
+                self._down(peers, act.lasts_s)
+            case "pause":
+                with _paused(peer):
+                    time.sleep(act.lasts_s)
+            case "pause_and_kill":
+                with _paused(peer):
+                    self._down([peers[act.peer - 1]], act.lasts_s)
+            case "cut":
+                assert self.network is not None
+                self.network.cut(act.peer)
+                time.sleep(act.lasts_s)
+                self.network.heal(act.peer, act.lose)
+
+    def _down(self, peers: list[RealPeer], seconds: float) -> None:
+        for peer in peers:
+            self._kill(peer)
+        time.sleep(seconds)
+        for peer in peers:
+            peer.start()
+
+    def _kill(self, peer: RealPeer) -> None:
+        assert peer.process is not None
+        if peer.process.poll() is not None:
+            self.faults.append(f"{peer.folder.name} ended by itself")
+        peer.kill()
+        self._read_log(peer)
+
+    def _read_log(self, peer: RealPeer) -> None:
+        log = peer.log()
+        found = [log.find(word) for word in BAD_WORDS if word in log]
+        if found:
+            self.faults.append(f"{peer.folder.name} says: {log[min(found) :][:LOG_SHOWN]}")
+
+    def _settle(self) -> bytes:
+        """Wait until everything taken is ordered and all are at one commit; the digest there."""
+        wait_for("the last orders", lambda: not self._pending(), SETTLE_S)
+        return self.mesh.agreed().digest
+
+    def _pending(self) -> list[int]:
+        """Commands that are not ordered yet, as far as their peers know."""
+        accounts = [record.account for record in self.records]
+        asked = [peer.client.orders(name) for peer in self.mesh.peers for name in accounts]
+        return [id_ for orders in asked for id_, _ in orders.pending]
+
+    def _book(self, peer: RealPeer) -> Book:
+        orders = [peer.client.orders(record.account).open for record in self.records]
+        newest = peer.state().trades
+        number = newest[0].number if newest else 0
+
+        def rows() -> list[Row] | None:
+            found = _trades(peer.folder / "journal.db")
+            return found if not number or (found and found[-1].number == number) else None
+
+        trades = wait_for("trades in the journal", rows) if number else []
+        return Book(peer.folder.name, [order for part in orders for order in part], trades)
+
+    def report(self) -> str:
+        counts: Counter[str] = Counter()
+        for record in self.records:
+            counts.update(record.counts())
+        return ", ".join(f"{count} {what}" for what, count in counts.items())
+
+
+@contextlib.contextmanager
+def _paused(peer: RealPeer) -> Iterator[None]:
+    assert peer.process is not None
+    peer.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        peer.process.send_signal(signal.SIGCONT)
+
+
+def _trades(journal: Path) -> list[Row]:
+    db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+    try:
+        query = "SELECT number, price, quantity, side, maker, taker FROM trades WHERE market = ?"
+        return [Row(*row) for row in db.execute(f"{query} ORDER BY number", (MARKET,))]
+    finally:
+        db.close()
+
+
+@contextlib.contextmanager
+def found_by_grapes(folder: Path, seed: int) -> Iterator[Chaos]:
+    """Peers that find each other through real Grapes."""
+    with running_grapes() as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(folder, urls, PEERS, options=OPTIONS) as mesh:
+            yield Chaos(mesh, seed)
+
+
+@contextlib.contextmanager
+def on_a_cuttable_network(folder: Path, seed: int) -> Iterator[Chaos]:
+    """Peers that reach each other only through proxies."""
+    ports = list(zip(*free_ports(PEERS), strict=True))
+    with cuttable_network(ports) as network, RealMesh(folder, [], PEERS, options=OPTIONS) as mesh:
+        for number, (peer, (port, fetch_port)) in enumerate(zip(mesh.peers, ports, strict=True)):
+            options = [f"--port={port}", f"--fetch-port={fetch_port}"]
+            for other, member in enumerate(mesh.config.members):
+                if other != number:
+                    place = f"{network.address(number, other)}:{ports[other][0]}"
+                    options.append(f"--at={member.name}={place}")
+            peer.add_options(options)
+        yield Chaos(mesh, seed, network)
+
+
+def main() -> None:
+    """Half of the time in each setting; exits with 1 and what was wrong if anything was."""
+    parser = argparse.ArgumentParser(description="Chaos with real processes.")
+    parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    for setting in (found_by_grapes, on_a_cuttable_network):
+        print(f"{setting.__name__}, seed {options.seed}", flush=True)
+        folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        print(f"journals and logs, kept if anything is wrong: {folder}", flush=True)
+        with setting(folder, options.seed) as chaos:
+            acts = plan(options.seed, options.minutes * 30, chaos.network is not None)
+            chaos.run(acts, _timed_print(time.monotonic()))
+            print(chaos.report(), flush=True)
+        if chaos.faults:
+            sys.exit("\n".join(["WRONG:", *chaos.faults[:50]]))
+        shutil.rmtree(folder)
+
+
+def _timed_print(start_s: float) -> Callable[[str], None]:
+    return lambda text: print(f"  {time.monotonic() - start_s:6.1f} s {text}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

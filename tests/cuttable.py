@@ -1,0 +1,142 @@
+"""A network between real peers that can be cut: TCP proxies on loopback addresses of their own.
+
+Owns one proxy for each direction of each pair of peers, in a thread. A peer is told that another is
+at 127.0.1.x, where its ports are forwarded to 127.0.0.1; since a fetch port is looked for where the
+blocks came from, fetches go through the proxy as well. Must never look into what it forwards.
+
+Not covered: single lost packets (TCP hides those) and UDP; the DHT is not behind it.
+"""
+
+import asyncio
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+
+CHUNK_BYTES = 64 * 1024
+LOCAL = "127.0.0.1"
+
+
+class _Link:
+    """What one peer hears from another: connections to that one's ports, forwarded while open."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(
+        self, inward: asyncio.StreamReader, back: asyncio.StreamWriter, to: int
+    ) -> None:
+        """Forward one connection to port `to` until either end closes it."""
+        ends = [back]
+        self.writers.add(back)
+        try:
+            await self.open.wait()
+            outward, forth = await asyncio.open_connection(LOCAL, to)
+            ends.append(forth)
+            self.writers.add(forth)
+            await asyncio.gather(self._pump(inward, forth), self._pump(outward, back))
+        except OSError:
+            pass  # nobody listens there now
+        finally:
+            for end in ends:
+                self._drop(end)
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(CHUNK_BYTES):
+                await self.open.wait()
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            self._drop(writer)
+
+    def _drop(self, writer: asyncio.StreamWriter) -> None:
+        self.writers.discard(writer)
+        writer.close()
+
+    def reset(self) -> None:
+        """Lose what is on its way, and every connection."""
+        for writer in list(self.writers):
+            writer.transport.abort()
+
+
+class CuttableNetwork:
+    """Links between peers, of which number n listens on `ports[n]`, all on 127.0.0.1."""
+
+    def __init__(self, ports: Sequence[Sequence[int]]) -> None:
+        self._ports = ports
+        self._links: dict[tuple[int, int], _Link] = {}
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @staticmethod
+    def address(who: int, whom: int) -> str:
+        """Where peer `who` finds peer `whom`."""
+        return f"127.0.1.{who * 16 + whom + 1}"
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        for who in range(len(self._ports)):
+            for whom, ports in enumerate(self._ports):
+                if who == whom:
+                    continue
+                link = self._links[who, whom] = _Link()
+                for port in ports:
+                    server = await asyncio.start_server(
+                        functools.partial(_Link.serve, link, to=port),
+                        self.address(who, whom),
+                        port,
+                    )
+                    self._servers.append(server)
+
+    def cut(self, one: int) -> None:
+        """From now on nothing reaches peer `one` or leaves it, and nobody is told so."""
+        self._call(lambda link: link.open.clear(), one)
+
+    def heal(self, one: int, lose: bool) -> None:
+        """Undo `cut`; with `lose` what was on its way is gone, otherwise it comes late."""
+        if lose:
+            self._call(_Link.reset, one)
+        self._call(lambda link: link.open.set(), one)
+
+    def _call(self, what: Callable[[_Link], None], one: int) -> None:
+        for pair, link in self._links.items():
+            if one in pair:
+                self._loop.call_soon_threadsafe(what, link)
+
+    def stop(self) -> None:
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for link in self._links.values():
+            link.reset()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)  # transports close their sockets in the turns after
+
+
+@contextlib.contextmanager
+def cuttable_network(ports: Sequence[Sequence[int]]) -> Iterator[CuttableNetwork]:
+    network = CuttableNetwork(ports)
+    network.start()
+    try:
+        yield network
+    finally:
+        network.stop()

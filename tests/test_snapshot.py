@@ -1,0 +1,206 @@
+"""Snapshots from others: what is refused, and that who helps badly is left for another."""
+
+import queue
+import random
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from peer import snapshot as snapshots
+from peer.block import Audit, genesis, make
+from peer.catchup import PART_BYTES, Fetched, Manifest, PartWanted
+from peer.committee import Mode
+from peer.config import Member, MeshConfig
+from peer.consensus import Pull, Wanted
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.ledger import SNAPSHOT_COMMANDS, Ledger
+from peer.local import Local, endpoints
+from peer.mesh import Offered, PartIn
+from peer.node import Node, Wires
+from peer.replica import Replica
+from peer.runner import JOURNAL_FILE, keygen
+from tests.alone import RecordedMesh
+from tests.real_mesh import MARKETS
+from tests.test_boundary import lived
+
+IDENTITIES = [Identity.ephemeral() for _ in range(4)]
+MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)]
+CONFIG = MeshConfig("four", Mode.CRASH, 1_700_000_000_000, MEMBERS, MARKETS, "any")
+
+
+def certificate(audit: Audit, signers: Iterable[int]) -> list[bytes]:
+    """Blocks of these members that say this digest."""
+    start = genesis(CONFIG.committee)
+    frames = []
+    for n in signers:
+        parents = (start[n].ref, *(block.ref for block in start if block.author != n))
+        block = make(CONFIG.committee, 1, n, parents, b"", 1, audit, IDENTITIES[n].sign)
+        frames.append(block.frame)
+    return frames
+
+
+@pytest.fixture(scope="module")
+def fetched() -> Fetched:
+    """A true snapshot, certified by a quorum of 3."""
+    replica = Replica(MARKETS, len(MEMBERS))
+    for commit in lived(CONFIG.committee, 1)[1]:
+        replica.apply(commit)
+        if commit.boundary is not None:
+            data = snapshots.encode(replica.snapshot(commit.boundary))
+            audit = replica.audit()
+            manifest = Manifest(commit.number, audit.digest, len(data))
+            return Fetched(1, manifest, data, certificate(audit, (0, 1, 2)))
+    raise AssertionError("no boundary was reached")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Of a peer that follows, and has nothing yet."""
+    identity = keygen(tmp_path / "follower")
+    journal = Journal(tmp_path / "follower" / JOURNAL_FILE, identity.public, CONFIG.id)
+    yield Ledger(CONFIG, None, identity.sign, journal)
+    journal.close()
+
+
+def damaged(fetched: Fetched) -> Fetched:
+    """The snapshot with a time one millisecond later in its boundary."""
+    snapshot, _ = snapshots.decode(fetched.data)
+    boundary = snapshot.boundary._replace(time_ms=snapshot.boundary.time_ms + 1)
+    changed = snapshots.Snapshot(
+        boundary, snapshot.expected, snapshot.trades, snapshot.trade_numbers, snapshot.exchange
+    )
+    data = snapshots.encode(changed)
+    return fetched._replace(data=data, manifest=fetched.manifest._replace(size=len(data)))
+
+
+def test_a_snapshot_survives_its_encoding(fetched: Fetched) -> None:
+    snapshot, exchange = snapshots.decode(fetched.data)
+    assert snapshots.encode(snapshot) == fetched.data
+    assert snapshots.digest_of(snapshot, exchange) == fetched.manifest.digest
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.9])
+def test_a_part_of_a_snapshot_is_none(fetched: Fetched, share: float) -> None:
+    with pytest.raises(snapshots.SnapshotError, match="not a snapshot: "):
+        snapshots.decode(fetched.data[: int(len(fetched.data) * share)])
+
+
+def test_noise_is_no_snapshot(fetched: Fetched) -> None:
+    rng = random.Random(1)
+    for _ in range(200):
+        data = bytearray(fetched.data)
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        try:
+            snapshot, exchange = snapshots.decode(bytes(data))
+        except snapshots.SnapshotError:
+            continue
+        assert snapshots.digest_of(snapshot, exchange) != fetched.manifest.digest
+
+
+def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) -> None:
+    assert ledger.is_certified(fetched.manifest, fetched.certificate)
+    ledger.install(fetched, 0)
+    assert ledger.replica.audit() == (fetched.manifest.commit, fetched.manifest.digest)
+    assert ledger.journal.certified() is not None
+
+
+def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched: Fetched) -> None:
+    other = fetched.manifest._replace(commit=fetched.manifest.commit + 64)
+    for wrong in (damaged(fetched), fetched._replace(manifest=other)):
+        with pytest.raises(snapshots.SnapshotError, match="not the one a quorum has signed"):
+            ledger.install(wrong, 0)
+    assert ledger.replica.commit == 0
+    assert ledger.journal.snapshot() is None
+
+
+def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
+    manifest, frames = fetched.manifest, fetched.certificate
+    other = certificate(Audit(manifest.commit, b"x" * 32), (2,))
+    unsigned = frames[2][:-1] + bytes([frames[2][-1] ^ 1])
+    for wrong in ([], frames[:2], [*frames[:2], frames[1]], [*frames[:2], *other]):
+        assert not ledger.is_certified(manifest, wrong)
+    for wrong in ([*frames[:2], unsigned], [*frames, b"noise"]):
+        assert not ledger.is_certified(manifest, wrong)
+    assert not ledger.is_certified(manifest._replace(digest=b"x" * 32), frames)
+
+
+class AskingMesh(RecordedMesh):
+    """Keeps what it was told to ask."""
+
+    asked: list[Wanted | Pull | PartWanted]
+
+    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+        self.asked = [*getattr(self, "asked", []), *requests]
+
+
+class Follower:
+    """A node that follows, its wires, and what it asks for."""
+
+    def __init__(self, ledger: Ledger, folder: Path) -> None:
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        poller = zmq.Poller()
+        self.mesh = AskingMesh(self.context, CONFIG, Identity.ephemeral(), poller)
+        self.local = Local(self.context, endpoints(folder), poller)
+        self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())
+
+    def close(self) -> None:
+        self.mesh.close()
+        self.local.close()
+        self.context.destroy()
+
+
+@pytest.fixture
+def follower(ledger: Ledger, tmp_path: Path) -> Iterator[Follower]:
+    follower = Follower(ledger, tmp_path)
+    yield follower
+    follower.close()
+
+
+def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched) -> None:
+    node, manifest, lie = follower.node, fetched.manifest, damaged(fetched).data
+    assert len(lie) == manifest.size < PART_BYTES
+    for now_ms, helper, data in ((0, 1, lie), (10, 2, fetched.data)):
+        for offering in (1, 2):
+            node._take(Offered(offering, manifest, fetched.certificate), now_ms)
+        node._beat(now_ms)
+        assert follower.mesh.asked[-1] == PartWanted(helper, manifest.commit, 0)
+        node._take(PartIn(helper, manifest.commit, 0, data), now_ms)
+        if helper == 1:
+            assert node.ledger.replica.commit == 0
+    assert node.ledger.replica.commit == manifest.commit
+    assert [*node.overview.alarms] == [
+        "m1 sent a bad snapshot: the snapshot is not the one a quorum has signed"
+    ]
+
+
+def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(
+    follower: Follower, fetched: Fetched
+) -> None:
+    """By then its blocks have come, and commands after it are applied and answered."""
+    node, manifest = follower.node, fetched.manifest
+    node._take(Offered(1, manifest, fetched.certificate), 0)
+    node._beat(0)
+    node.ledger.install(fetched, 0)
+    replica = node.ledger.replica
+    node._take(PartIn(1, manifest.commit, 0, fetched.data), 10)
+    assert node.ledger.replica is replica
+
+
+def test_many_commands_bring_a_snapshot_before_many_commits(
+    ledger: Ledger, fetched: Fetched
+) -> None:
+    """Replaying commands is what takes time at a restart."""
+    commits = lived(CONFIG.committee, 1)[1]
+    ledger._since_snapshot = SNAPSHOT_COMMANDS - 1
+    for commit in commits[:64]:
+        ledger.apply(commit)
+    assert ledger.journal.snapshot() is None
+    ledger._since_snapshot = SNAPSHOT_COMMANDS
+    for commit in commits[64:129]:
+        ledger.apply(commit)
+    stored = ledger.journal.snapshot()
+    assert stored is not None
+    assert snapshots.decode(stored[1])[0].boundary.commit == 128

@@ -1,0 +1,151 @@
+"""Trades and candles of the time before the gateway, read from the node's journal."""
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from peer.api import TradeView
+from peer.history import History, PastCandle
+from peer.journal import Journal
+from tests.web_gateway import buy, lone_peer, running_gateway, sell, wait_for
+from web.candles import CANDLES_MAX, Candles, of_past
+
+MARKET = "BTC-USD"
+KEY, MESH = b"k" * 32, b"m" * 16
+
+
+def trade(number: int, time_ms: int, price: int, quantity: int = 1) -> TradeView:
+    return TradeView(number, time_ms, price, quantity, 0, 1, 2)
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """Of a market whose trades are 400 ms apart, every tenth of them dearer."""
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    writer = Journal(path, KEY, MESH)
+    prices = [110 if number % 10 == 0 else 100 for number in range(1, 101)]
+    writer.add_trades(MARKET, [trade(n, n * 400, p, 10**15) for n, p in enumerate(prices, 1)])
+    writer.add_trades("ETH-USD", [trade(1, 5, 7)])
+    writer.close()
+    return path
+
+
+@pytest.fixture
+def history(journal: Path) -> Iterator[History]:
+    history = History(journal)
+    yield history
+    history.close()
+
+
+def test_trades_page_backwards(history: History) -> None:
+    assert [t.number for t in history.trades(MARKET, 4, 10)] == [3, 2, 1]
+    assert [t.number for t in history.trades(MARKET, 2**53, 2)] == [100, 99]
+    assert history.trades("ETH-USD", 2**53, 10) == [trade(1, 5, 7)]
+    assert history.trades("X", 2**53, 10) == []
+
+
+def test_candles_are_of_whole_intervals_and_exact(history: History) -> None:
+    first, second = history.candles(MARKET, 10_000, 50, 10)[:2]
+    assert first == PastCandle(0, 1, 24, 100, 110, 100, 100, 24 * 10**15, 24)
+    assert (second.time_ms, second.first, second.open) == (10_000, 25, 100)
+    everything = history.candles(MARKET, 3_600_000, 2**53, 10)
+    assert [(c.trades, c.volume) for c in everything] == [(100, 10**17)]
+    cut = history.candles(MARKET, 10_000, 2**53, 10, rows_max=60)
+    assert [c.time_ms for c in cut] == [20_000, 30_000, 40_000], "the cut one is left out"
+    assert [c.time_ms for c in history.candles(MARKET, 10_000, 2**53, 1)] == [40_000]
+
+
+def test_a_sum_beyond_64_bits_is_still_a_sum(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    writer = Journal(path, KEY, MESH)
+    writer.add_trades(MARKET, [trade(number, 0, 1, 2**62 + 1) for number in range(1, 6)])
+    writer.close()
+    history = History(path)
+    assert history.candles(MARKET, 1000, 9, 9)[0].volume == 5 * (2**62 + 1)
+    history.close()
+
+
+@pytest.mark.parametrize("time_ms", [0, 400, 401, 20_000, 40_000, 40_001])
+def test_a_number_is_found_by_its_time(history: History, time_ms: int) -> None:
+    older = [t.number for t in history.trades(MARKET, 2**53, 100) if t.time_ms < time_ms]
+    assert history.number_at(MARKET, time_ms) in (len(older), len(older) + 1)
+    assert all(n < history.number_at(MARKET, time_ms) for n in older)
+
+
+def test_a_journal_that_is_not_there_has_no_trades(tmp_path: Path) -> None:
+    history = History(tmp_path / "none.db")
+    assert history.trades(MARKET, 9, 9) == []
+    assert history.number_at(MARKET, 9) <= 1
+    history.close()
+
+
+def candles_of(trades: Sequence[TradeView], has_history: bool = True) -> Candles:
+    candles = Candles(has_history)
+    candles.add(trades)
+    return candles
+
+
+def test_filling_gives_what_watching_from_the_start_would_have(history: History) -> None:
+    everything = history.trades(MARKET, 2**53, 100)[::-1]
+    watched = candles_of(everything)
+    for known in (1, 13, 60):
+        late = candles_of(everything[-known:])
+        below = late.wants_past(5)
+        assert below == 101 - known
+        late.fill(5, below, history.candles(MARKET, 5_000, below, CANDLES_MAX))
+        late.check()
+        assert late.newest(5, CANDLES_MAX) == watched.newest(5, CANDLES_MAX)
+        assert late.wants_past(5) is None
+
+
+def test_what_was_lost_on_the_way_is_asked_of_the_journal() -> None:
+    trades = [trade(number, number * 400, 100 + number) for number in range(1, 101)]
+    lossy = candles_of(trades[:40] + trades[60:])
+    assert (lossy.missed, lossy.wants_past(5)) == (0, 61)
+    assert candles_of(trades[:40] + trades[60:], has_history=False).missed == 20
+
+
+def test_past_beyond_what_is_kept_is_left_out() -> None:
+    candles = candles_of([trade(5_001, 5_001_000, 9)])
+    past = [PastCandle(n * 1000, n, n, 1, 1, 1, 1, 1, 1) for n in range(1, 5_001)]
+    candles.fill(1, 5_001, past)
+    kept = candles.newest(1, CANDLES_MAX)
+    assert len(kept) == CANDLES_MAX
+    assert kept[-2:-1] == [of_past(past[-1])]
+    candles.check()
+
+
+def test_a_new_gateway_knows_the_trades_of_the_old_one(tmp_path: Path) -> None:
+    count = 230  # more than a node tells by itself
+    with lone_peer(tmp_path) as where:
+        with running_gateway(where, tmp_path) as first:
+            first.wait_ready()
+            for start in range(0, count, 46):
+                some = range(start, start + 46)
+                orders = [o(f"{100 + n % 7}", "1") for n in some for o in (sell, buy)]
+                assert first.ask("POST", "/orders", {"orders": orders}).status == 200
+            whole = first.get("/candles?interval=86400")["candles"][-1]
+        journal = ("--history", str(tmp_path / "solo" / "journal.db"))
+        with running_gateway(where, tmp_path, *journal) as second:
+            second.wait_ready()
+            trades = second.get("/trades?limit=1000")["trades"]
+            assert [t["number"] for t in trades] == list(range(count, 0, -1))
+            page = second.get("/trades?limit=5&before=28")["trades"]
+            assert page == trades[count - 27 : count - 22]
+            day = second.get("/candles?interval=86400")["candles"][-1]
+            assert (day["trades"], Decimal(day["volume"])) == (count, count)
+            assert day == whole
+            seconds = second.get("/candles?interval=1")["candles"]
+            assert sum(candle["trades"] for candle in seconds) == count
+            older = second.get(f"/candles?interval=1&before={seconds[-1]['time']}&limit=2")
+            assert older["candles"] == seconds[-3:-1]
+            second.order(**sell("150", "1"))
+            second.order(**buy("150", "1"))
+            wait_for(
+                "the new candle",
+                lambda: second.get("/candles?interval=86400")["candles"][-1]["trades"] == count + 1,
+            )

@@ -1,0 +1,37 @@
+"""Tells the Grapes that this gateway answers Grenache RPC.
+
+Owns one discovery thread, or none if no Grape was named. Must never be waited for: without a Grape
+the gateway works, only nobody finds it there.
+"""
+
+import logging
+import random
+
+from discovery import Discovery, Event, Grape
+from web.config import Config
+
+_log = logging.getLogger(__name__)
+
+
+class Announcer:
+    """`start` after any fork; `port` is the one the gateway is bound to."""
+
+    def __init__(self, config: Config, port: int) -> None:
+        self._discovery: Discovery | None = None
+        if config.grapes:
+            service = (config.announce, port)
+            self._discovery = Discovery(
+                Grape(config.grapes), service, [], _note, rng=random.Random()
+            )
+
+    def start(self) -> None:
+        if self._discovery is not None:
+            self._discovery.start()
+
+    def stop(self) -> None:
+        if self._discovery is not None:
+            self._discovery.stop()
+
+
+def _note(event: Event) -> None:
+    _log.info("%r", event)
