@@ -10,15 +10,15 @@ up to 101, a sell at 99 reaches bid keys up to -99.
 
 from collections.abc import Collection, Iterator
 from itertools import islice
+from typing import Any, Final
 
 from msgspec.structs import replace
 from sortedcontainers import SortedList
 
 from engine import rules
-from engine.ladder import PLAIN, Conditions, Ladder, Level, Order
+from engine.ladder import NOWHERE, Ladder, Level, Order
+from engine.order import PLAIN, Conditions, shared
 from engine.orders import (
-    CLIENT_ID_LENGTH_MAX,
-    ID_MAX,
     Accepted,
     Cancelled,
     Event,
@@ -40,17 +40,23 @@ from engine.orders import (
     Triggered,
 )
 
-BUY = Side.BUY
-SELL = Side.SELL
-LIMIT = OrderType.LIMIT
-MARKET = OrderType.MARKET
-STOP = OrderType.STOP
-GTC = TimeInForce.GTC
-FOK = TimeInForce.FOK
-NONE = SelfTrade.NONE
-CANCEL_RESTING = SelfTrade.CANCEL_RESTING
-CANCEL_INCOMING = SelfTrade.CANCEL_INCOMING
-CANCEL_BOTH = SelfTrade.CANCEL_BOTH
+# Bound here because compiled code looks an imported name up in a dictionary each time it is used.
+_cancelled: Final = Cancelled
+_trade: Final = Trade
+_PLAIN: Final = PLAIN
+_NO_ORDERS: Final[dict[int, Order]] = {}
+
+BUY: Final = Side.BUY
+SELL: Final = Side.SELL
+LIMIT: Final = OrderType.LIMIT
+MARKET: Final = OrderType.MARKET
+STOP: Final = OrderType.STOP
+GTC: Final = TimeInForce.GTC
+FOK: Final = TimeInForce.FOK
+NONE: Final = SelfTrade.NONE
+CANCEL_RESTING: Final = SelfTrade.CANCEL_RESTING
+CANCEL_INCOMING: Final = SelfTrade.CANCEL_INCOMING
+CANCEL_BOTH: Final = SelfTrade.CANCEL_BOTH
 
 
 class Ledger:
@@ -75,93 +81,50 @@ class Book:
         self.bids = Ladder(-1)
         self.asks = Ladder(1)
         self.sides = (self.bids, self.asks)
-        self.stops = (Ladder(1), Ladder(-1))  # buy stops, sell stops
+        self.buy_stops = Ladder(1)
+        self.sell_stops = Ladder(-1)
+        self.stops = (self.buy_stops, self.sell_stops)
         self.open = 0
         self.last = 0  # trade price; 0: no trade yet
         self.halted = False
-        self.price_low, self.price_high = rules.band(0, market)
-        self.quantity_min = market.quantity_min
-        self.quantity_max = market.quantity_max
+        self.price_low: Any = 1
+        self.price_high: Any = market.price_max
+        self.quantity_min: Any = market.quantity_min
+        self.quantity_max: Any = market.quantity_max
         self.orders_max = market.orders_max
         self.orders_per_account_max = market.orders_per_account_max
+        self.lane = (
+            self.symbol,
+            self.bids,
+            self.asks,
+            self.accounts,
+            self.quantity_min,
+            self.quantity_max,
+            self.orders_max,
+            self.orders_per_account_max,
+        )
 
     # Commands
 
     def submit(self, terms: Submit) -> list[Event]:
-        id = terms.id
-        side = terms.side
-        price = terms.price
-        quantity = terms.quantity
-        client_id = terms.client_id
-        owner = self.accounts.get(terms.account)
-        # Nearly all orders are plain ones that nothing is wrong with. See that at once: a zero is
-        # a good till cancelled limit order without further wishes.
-        if (
-            terms.type
-            or terms.tif
-            or terms.self_trade
-            or terms.post_only
-            or terms.stop_price
-            or terms.display
-            or terms.expire_ms
-            or owner is None
-            or not self.price_low <= price <= self.price_high
-            or not self.quantity_min <= quantity <= self.quantity_max
-            or not 0 < id <= ID_MAX
-            or id in self.orders
-            or self.open >= self.orders_max
-            or (client_id and len(client_id) > CLIENT_ID_LENGTH_MAX)
-            or self.halted
-        ):
-            return self._consider(terms)
-        account, mine = owner
-        if len(mine) >= self.orders_per_account_max:
-            return self._consider(terms)
-        if side is BUY:
-            if price >= self.asks.best_key:
-                return self._enter(terms, PLAIN)
-            ladder = self.bids
-            key = -price
-        elif side is SELL:
-            key = price
-            if -key >= self.bids.best_key:
-                return self._enter(terms, PLAIN)
-            ladder = self.asks
-        else:
-            return self._consider(terms)
-        # As `put` does it, without the calls.
-        level = ladder.levels.get(key)
-        if level is None:
-            level = ladder.open(key)
-        elif level.totals is not None:
-            ladder.touch(level)
-        back = level.previous
-        symbol = self.symbol
-        level.previous = back.next = self.orders[id] = mine[id] = Order(
-            id,
-            account,
-            symbol,
-            side,
-            level.price,
-            quantity,
-            quantity,
-            0,
-            client_id,
-            PLAIN,
-            mine,
-            level,
-            back,
-            level,
+        reason = self._refusal(terms)
+        if reason is not None:
+            return [Rejected(terms.id, terms.account, reason)]
+        asked = Conditions(
+            terms.type,
+            terms.tif,
+            terms.post_only,
+            terms.stop_price,
+            terms.display,
+            terms.self_trade,
+            terms.expire_ms,
         )
-        self.open += 1
-        return [
-            Accepted(id, account, symbol, side, quantity, price, LIMIT, GTC, 0, 0, 0, client_id)
-        ]
+        return self.enter(terms, shared(asked))
 
     def cancel(self, order: Order) -> Event:
         """Take an open order out. Also what self-trade prevention does to a resting one."""
         self.remove(order)
-        return Cancelled(
+        return _cancelled(
             order.id, order.account, order.market, order.side, order.price, order.remaining
         )
 
@@ -256,33 +219,17 @@ class Book:
         if not price:
             return True
         if type is LIMIT:
-            return self.price_low <= price <= self.price_high
-        low, high = rules.band(stop_price, self.market)
-        return low <= price <= high
+            low, high = self.price_low, self.price_high
+        else:
+            low, high = rules.band(stop_price, self.market)
+        return bool(low <= price <= high)
 
     def _crosses(self, side: Side, price: int) -> bool:
-        return self.sides[1 - side].best_key <= (-price if side else price)
+        return bool(self.sides[1 - side].best_key <= (-price if side else price))
 
     # Execution
 
-    def _consider(self, terms: Submit) -> list[Event]:
-        reason = self._refusal(terms)
-        if reason is not None:
-            return [Rejected(terms.id, terms.account, reason)]
-        return self._enter(
-            terms,
-            Conditions(
-                terms.type,
-                terms.tif,
-                terms.post_only,
-                terms.stop_price,
-                terms.display,
-                terms.self_trade,
-                terms.expire_ms,
-            ),
-        )
-
-    def _enter(self, terms: Submit, asked: Conditions) -> list[Event]:
+    def enter(self, terms: Submit, asked: Conditions) -> list[Event]:
         """Take in an order that nothing is wrong with."""
         order = Order(
             terms.id,
@@ -295,6 +242,10 @@ class Book:
             0,
             terms.client_id,
             asked,
+            _NO_ORDERS,
+            NOWHERE,
+            NOWHERE,
+            NOWHERE,
         )
         events: list[Event] = [
             Accepted(
@@ -351,7 +302,7 @@ class Book:
         while quantity and ladder.best_key <= reach:
             level = ladder.best
             assert level is not None
-            maker: Order = level.next
+            maker: Order = level.next  # type: ignore[assignment]
             if careful and maker.account == account:
                 quantity = self._prevent(taker, quantity, maker, events)
                 continue
@@ -363,7 +314,7 @@ class Book:
             quantity -= traded
             left -= traded
             events.append(
-                Trade(
+                _trade(
                     symbol,
                     side,
                     price,
@@ -439,15 +390,17 @@ class Book:
 
         A stop is released once, as an order that is no stop, so this ends.
         """
-        buys, sells = self.stops
-        while self.last and (buys.best_key <= self.last or sells.best_key <= -self.last):
-            wave = [*_reached(buys, self.last), *_reached(sells, -self.last)]
+        buys = self.buy_stops
+        sells = self.sell_stops
+        last = self.last
+        while last and (buys.best_key <= last or sells.best_key <= -last):
+            wave = [*_reached(buys, last), *_reached(sells, -last)]
             for order in wave:
                 self.remove(order)
             for order in wave:
                 asked = order.conditions
                 released = MARKET if asked.type is STOP else LIMIT
-                order.conditions = replace(asked, type=released, stop_price=0)
+                order.conditions = shared(replace(asked, type=released, stop_price=0))
                 events.append(
                     Triggered(
                         order.id,
@@ -459,6 +412,7 @@ class Book:
                     )
                 )
                 self._execute(order, events)
+            last = self.last
 
     # Where orders are kept
 
@@ -501,7 +455,7 @@ class Book:
             level.ladder.touch(level)
         if previous is following:
             level.ladder.close(level)
-        if order.conditions is not PLAIN and order.conditions.expire_ms:
+        if order.conditions is not _PLAIN and order.conditions.expire_ms:
             self.ledger.expiries.remove((order.conditions.expire_ms, id))
 
     def _shrink(self, order: Order, remaining: int) -> Event:

@@ -6,12 +6,14 @@ read a clock: time comes in through `advance`.
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
+from weakref import finalize
 
-from engine import invariants, rules, state
+from engine import invariants, lane, rules, state
 from engine.book import Book, Ledger
 from engine.ladder import Order
+from engine.lane import rejected
+from engine.order import view
 from engine.orders import (
-    Cancel,
     CancelAll,
     Command,
     Event,
@@ -20,11 +22,9 @@ from engine.orders import (
     OpenOrder,
     Reason,
     Reduce,
-    Rejected,
     Replace,
     Resume,
     Side,
-    Submit,
 )
 
 
@@ -40,9 +40,9 @@ class Exchange:
         self.ledger = Ledger()
         self.books = {market.symbol: Book(market, self.ledger) for market in markets}
         self.orders = self.ledger.orders
-        self._first = next(iter(self.books.items()))
+        finalize(self, _release, self.books).atexit = False
         self._digester = state.Digester(self.books, self.ledger)
-        self._execute: dict[type, Callable[[Any], list[Event]]] = {
+        self._others: dict[type, Callable[[Any], list[Event]]] = {
             CancelAll: self._cancel_all,
             Reduce: self._reduce,
             Replace: self._replace,
@@ -77,36 +77,13 @@ class Exchange:
 
     def apply_batch(self, commands: Iterable[Command]) -> list[list[Event]]:
         """Execute commands in order; the events of each. As `apply` one by one, and faster."""
-        books = self.books
-        orders = self.orders
-        symbol, book = self._first
-        results: list[list[Event]] = []
-        for command in commands:
-            if type(command) is Submit:
-                if command.market != symbol:
-                    if command.market not in books:
-                        results.append(_rejected(command, Reason.UNKNOWN_MARKET))
-                        continue
-                    symbol = command.market
-                    book = books[symbol]
-                results.append(book.submit(command))
-            elif type(command) is Cancel:
-                order = orders.get(command.order)
-                if order is None:
-                    results.append(_rejected(command, Reason.UNKNOWN_ORDER))
-                elif order.account != command.account:
-                    results.append(_rejected(command, Reason.NOT_OWNER))
-                else:
-                    results.append([books[order.market].cancel(order)])
-            else:
-                results.append(self._execute[type(command)](command))
-        return results
+        return lane.run(commands, self.books, self.orders, self._others)
 
     def _cancel_all(self, command: CancelAll) -> list[Event]:
         if command.market and command.market not in self.books:
-            return _rejected(command, Reason.UNKNOWN_MARKET)
+            return rejected(command, Reason.UNKNOWN_MARKET)
         if command.side is not None and type(command.side) is not Side:
-            return _rejected(command, Reason.INVALID_SIDE)
+            return rejected(command, Reason.INVALID_SIDE)
         return [
             self.books[order.market].cancel(order)
             for order in self._orders_of(command.account, command.market)
@@ -115,22 +92,22 @@ class Exchange:
 
     def _reduce(self, command: Reduce) -> list[Event]:
         if command.quantity <= 0:
-            return _rejected(command, Reason.INVALID_QUANTITY)
+            return rejected(command, Reason.INVALID_QUANTITY)
         order = self.ledger.orders.get(command.order)
         if order is None:
-            return _rejected(command, Reason.UNKNOWN_ORDER)
+            return rejected(command, Reason.UNKNOWN_ORDER)
         if order.account != command.account:
-            return _rejected(command, Reason.NOT_OWNER)
+            return rejected(command, Reason.NOT_OWNER)
         return [self.books[order.market].reduce(command, order)]
 
     def _replace(self, command: Replace) -> list[Event]:
         if command.quantity < 0:
-            return _rejected(command, Reason.INVALID_QUANTITY)
+            return rejected(command, Reason.INVALID_QUANTITY)
         if command.price < 0:
-            return _rejected(command, Reason.INVALID_PRICE)
+            return rejected(command, Reason.INVALID_PRICE)
         order = self.ledger.orders.get(command.order)
         if order is None:
-            return _rejected(command, Reason.UNKNOWN_ORDER)
+            return rejected(command, Reason.UNKNOWN_ORDER)
         return self.books[order.market].replace(command, order)
 
     def _halt(self, command: Halt) -> list[Event]:
@@ -142,10 +119,10 @@ class Exchange:
     def _set_halted(self, command: Halt | Resume, halted: bool) -> list[Event]:
         book = self.books.get(command.market)
         if book is None:
-            return _rejected(command, Reason.UNKNOWN_MARKET)
+            return rejected(command, Reason.UNKNOWN_MARKET)
         if book.halted is halted:
             reason = Reason.MARKET_HALTED if halted else Reason.MARKET_NOT_HALTED
-            return _rejected(command, reason)
+            return rejected(command, reason)
         return [book.set_halted(halted)]
 
     # Questions
@@ -153,11 +130,11 @@ class Exchange:
     def order(self, id: int) -> OpenOrder | None:
         """The open order of that id, None when there is none."""
         order = self.ledger.orders.get(id)
-        return None if order is None else order.view()
+        return None if order is None else view(order)
 
     def open_orders(self, account: str, market: str = "") -> list[OpenOrder]:
         """The account's open orders, stops included, by ascending id; empty market: of all."""
-        return [order.view() for order in self._orders_of(account, market)]
+        return [view(order) for order in self._orders_of(account, market)]
 
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
@@ -211,5 +188,9 @@ class Exchange:
         invariants.check(self.books, self.ledger)
 
 
-def _rejected(command: Command, reason: Reason) -> list[Event]:
-    return [Rejected(command.id, command.account, reason)]
+def _release(books: dict[str, Book]) -> None:
+    """Orders refer to their neighbours, and the garbage collector does not look at them: without
+    this, an exchange that nobody needs any more would keep its orders."""
+    for book in books.values():
+        for ladder in (*book.sides, *book.stops):
+            ladder.unlink()

@@ -7,7 +7,7 @@ the commands were.
 from collections.abc import Mapping
 
 from engine.book import Book, Ledger
-from engine.ladder import NO_KEY, Ladder, Level, Order
+from engine.ladder import NO_KEY, Ladder, Level, Link, Order
 from engine.orders import OrderType, TimeInForce
 
 
@@ -91,7 +91,7 @@ def _check_ladder(ladder: Ladder) -> list[Order]:
 def _check_level(level: Level) -> list[Order]:
     """The level's orders, linked both ways and adding up to its totals."""
     queue: list[Order] = []
-    previous: Order | Level = level
+    previous: Link = level
     for order in level:
         assert order.level is level
         assert order.previous is previous

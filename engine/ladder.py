@@ -11,103 +11,120 @@ a thousand changes of a level between two questions cost one count.
 """
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from msgspec.structs import astuple
 from sortedcontainers import SortedList
 
-from engine.orders import OpenOrder, OrderType, SelfTrade, Side, TimeInForce
+from engine.order import Conditions, state_of
+from engine.orders import Side
 
-NO_KEY = 1 << 62  # the best key of an empty ladder: beyond any price, on either side
-
-
-class Conditions(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What an order asks for beyond a price and a quantity."""
-
-    type: OrderType = OrderType.LIMIT
-    tif: TimeInForce = TimeInForce.GTC
-    post_only: bool = False
-    stop_price: int = 0
-    display: int = 0
-    self_trade: SelfTrade = SelfTrade.NONE
-    expire_ms: int = 0
+NO_KEY: Final = 1 << 62  # the best key of an empty ladder: beyond any price, on either side
 
 
-PLAIN = Conditions()  # of nearly all orders, which share it
+class Link:
+    """A place in a queue. The queue is a ring: the level itself closes it."""
+
+    __slots__ = ("next", "previous")
+
+    previous: "Link"  # towards the front
+    next: "Link"  # towards the back
 
 
-class Order(msgspec.Struct, gc=False, eq=False):
-    """An order: open and linked into the queue of its level, or on its way in.
+class Order(Link):
+    """One order, on its way in or in a queue.
 
-    A msgspec struct because it is made three times as fast as a class with `__init__`, and outside
-    the garbage collector because nothing refers to it any more once it left the queue. Strings,
-    price and conditions are the book's own objects, not those of the command, which can be freed:
-    two cache lines hold all of an order that a cancel or a trade looks at.
+    Strings, price and conditions are the book's own objects, not those of the command, which can be
+    freed: two cache lines hold all of an order that a cancel or a trade looks at.
     """
 
-    id: int
-    account: str
-    market: str
-    side: Side
-    price: int
-    quantity: int  # as accepted, or as last replaced
-    remaining: int
-    hidden: int  # of `remaining`, what an iceberg does not show
-    client_id: str
-    conditions: Conditions
-    mine: Any = None  # dict of its account's open orders in this market by id
-    level: Any = None  # its Level
-    previous: Any = None  # towards the front: an Order, or the Level itself
-    next: Any = None  # towards the back: an Order, or the Level itself
+    __slots__ = (
+        "account",
+        "client_id",
+        "conditions",
+        "hidden",
+        "id",
+        "level",
+        "market",
+        "mine",
+        "price",
+        "quantity",
+        "remaining",
+        "side",
+    )
 
-    def view(self) -> OpenOrder:
-        asked = self.conditions
-        return OpenOrder(
-            self.id,
-            self.account,
-            self.market,
-            self.side,
-            self.price,
-            self.remaining,
-            self.quantity,
-            asked.type,
-            asked.tif,
-            asked.stop_price,
-            asked.display,
-            asked.expire_ms,
-            self.client_id,
-        )
+    def __init__(
+        self,
+        id: Any,
+        account: str,
+        market: str,
+        side: Side,
+        price: Any,
+        quantity: Any,
+        remaining: int,
+        hidden: int,
+        client_id: str,
+        conditions: Conditions,
+        mine: "dict[int, Order]",
+        level: "Level",
+        previous: Link,
+        next: Link,
+    ) -> None:
+        self.id = id
+        self.account = account
+        self.market = market
+        self.side = side
+        self.price = price
+        self.quantity = quantity  # as accepted, or as last replaced
+        self.remaining = remaining
+        self.hidden = hidden  # of `remaining`, what an iceberg does not show
+        self.client_id = client_id
+        self.conditions = conditions
+        self.mine = mine  # its account's open orders in this market by id
+        self.level = level
+        self.previous = previous
+        self.next = next
 
-    def __repr__(self) -> str:  # the default would follow the links through the whole queue
-        return f"Order({', '.join(map(repr, astuple(self)[:ORDER_FIELDS]))})"
+    def __repr__(self) -> str:  # the default would follow the links
+        return f"Order{state_of(self)}"
 
 
-ORDER_FIELDS = 10  # of an Order, those that are state; the others are where it is
+if __file__.endswith(".py"):
+    # Not compiled, a msgspec struct of the same fields is made three times as fast. It can do
+    # without the garbage collector: nothing refers to an order once it has left its queue.
+    _fields = [name for name in Order.__init__.__annotations__ if name != "return"]
+    globals()["Order"] = msgspec.defstruct(
+        "Order",
+        _fields,
+        namespace={"__repr__": Order.__repr__},
+        module=__name__,
+        gc=False,
+        eq=False,
+    )
 
 
-class Level:
-    """The orders at one price, oldest first, in a ring closed by the level itself.
+class Level(Link):
+    """The orders at one price, oldest first.
 
     `totals` is what they add up to: orders, lots shown, lots hidden; None from the moment they
     change until somebody asks.
     """
 
-    __slots__ = ("key", "ladder", "next", "previous", "price", "totals")
+    __slots__ = ("key", "ladder", "price", "totals")
 
     def __init__(self, ladder: "Ladder", key: int) -> None:
         self.ladder = ladder
         self.key = key
-        self.price = key * ladder.sign
-        self.previous: Any = self  # the back of the queue
-        self.next: Any = self  # the front of the queue
+        self.price: Any = key * ladder.sign
         self.totals: tuple[int, int, int] | None = None
+        self.previous = self.next = self
 
     def __iter__(self) -> Iterator[Order]:
-        order = self.next
-        while order is not self:
+        link = self.next
+        while link is not self:
+            order: Order = link  # type: ignore[assignment]
             yield order
-            order = order.next
+            link = order.next
 
     def append(self, order: Order) -> None:
         """To the back of the queue."""
@@ -118,14 +135,15 @@ class Level:
         self.previous = order
 
     def count(self) -> tuple[int, int, int]:
-        if self.totals is None:
+        totals = self.totals
+        if totals is None:
             orders = remaining = hidden = 0
             for order in self:
                 orders += 1
                 remaining += order.remaining
                 hidden += order.hidden
-            self.totals = (orders, remaining - hidden, hidden)
-        return self.totals
+            totals = self.totals = (orders, remaining - hidden, hidden)
+        return totals
 
 
 class Ladder:
@@ -141,7 +159,7 @@ class Ladder:
         self.levels: dict[int, Level] = {}
         self.keys: SortedList[int] = SortedList()
         self.best: Level | None = None
-        self.best_key = NO_KEY
+        self.best_key: Any = NO_KEY
         self.touched: set[int] = set()  # keys of levels that changed and are not counted yet
         self.changed: set[int] = set()  # for those who show the book
         self.stale: set[int] = set()  # for the digest
@@ -195,6 +213,14 @@ class Ladder:
         self.stale.clear()
         return keys
 
+    def unlink(self) -> None:
+        """Take all queues apart; nothing else can be done with the ladder afterwards."""
+        for level in self.levels.values():
+            for order in list(level):
+                order.previous = order.next = order.level = NOWHERE
+                order.mine = {}
+            level.previous = level.next = NOWHERE
+
     def open(self, key: int) -> Level:
         level = self.levels[key] = Level(self, key)
         self.keys.add(key)
@@ -207,7 +233,7 @@ class Ladder:
     def close(self, level: Level) -> None:
         key = level.key
         del self.levels[key]
-        level.next = level.previous = None
+        level.next = level.previous = NOWHERE  # a ring of one would keep itself alive
         if key != self.best_key:
             self.keys.remove(key)
             return
@@ -218,3 +244,6 @@ class Ladder:
         else:
             self.best_key = NO_KEY
             self.best = None
+
+
+NOWHERE: Final = Level(Ladder(1), 0)  # where an order is before it is in a queue

@@ -78,20 +78,30 @@ def _check_market(market: Market) -> None:
 
 def malformed(terms: Submit, market: Market, time_ms: int) -> Reason | None:
     """The first reason, up to INVALID_EXPIRY, why `terms` mean nothing in `market`."""
-    for wrong, reason in (
-        (not 1 <= terms.id <= ID_MAX, Reason.INVALID_ID),
-        (not 1 <= len(terms.account) <= ACCOUNT_LENGTH_MAX, Reason.INVALID_ACCOUNT),
-        (len(terms.client_id) > CLIENT_ID_LENGTH_MAX, Reason.INVALID_CLIENT_ID),
-        (type(terms.side) is not Side, Reason.INVALID_SIDE),
-        (not _has_type(terms), Reason.INVALID_TYPE),
-        (terms.quantity <= 0, Reason.INVALID_QUANTITY),
-        (not has_price(terms.type, terms.price, market), Reason.INVALID_PRICE),
-        (not _has_stop_price(terms, market), Reason.INVALID_STOP_PRICE),
-        (not _has_display(terms, market), Reason.INVALID_DISPLAY),
-        (not _has_expiry(terms, time_ms), Reason.INVALID_EXPIRY),
-    ):
-        if wrong:
-            return reason
+    if not 1 <= terms.id <= ID_MAX:
+        return Reason.INVALID_ID
+    if not 1 <= len(terms.account) <= ACCOUNT_LENGTH_MAX:
+        return Reason.INVALID_ACCOUNT
+    if len(terms.client_id) > CLIENT_ID_LENGTH_MAX:
+        return Reason.INVALID_CLIENT_ID
+    if type(terms.side) is not Side:
+        return Reason.INVALID_SIDE
+    if not _has_type(terms):
+        return Reason.INVALID_TYPE
+    return _wrong_number(terms, market, time_ms)
+
+
+def _wrong_number(terms: Submit, market: Market, time_ms: int) -> Reason | None:
+    if terms.quantity <= 0:
+        return Reason.INVALID_QUANTITY
+    if not has_price(terms.type, terms.price, market):
+        return Reason.INVALID_PRICE
+    if not _has_stop_price(terms, market):
+        return Reason.INVALID_STOP_PRICE
+    if not _has_display(terms, market):
+        return Reason.INVALID_DISPLAY
+    if not _has_expiry(terms, time_ms):
+        return Reason.INVALID_EXPIRY
     return None
 
 

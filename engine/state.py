@@ -13,11 +13,11 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec.structs import astuple
 
 from engine import rules
 from engine.book import Book, Ledger
-from engine.ladder import ORDER_FIELDS, Conditions, Ladder, Level, Order
+from engine.ladder import NOWHERE, Ladder, Level, Order
+from engine.order import Conditions, shared, state_of
 from engine.orders import Market, Side, Submit
 
 SNAPSHOT_VERSION = 1
@@ -62,7 +62,7 @@ _decoder = msgspec.msgpack.Decoder(State)
 
 def _kept(level: Level) -> list[Any]:
     """The level's orders, oldest first, as tuples that read back as Kept."""
-    return [astuple(order)[:ORDER_FIELDS] for order in level]
+    return [state_of(order) for order in level]
 
 
 class LevelDigests:
@@ -166,11 +166,33 @@ def fill(state: State, books: Mapping[str, Book], ledger: Ledger) -> None:
                 wrong = _wrong(kept, ladder, book)
                 if wrong:
                     raise SnapshotError(f"{book.symbol}: order {kept.id}: {wrong}")
-                order = Order(*astuple(kept))
+                order = _order(kept)
                 book.put(ladder, order, order.conditions.stop_price or order.price)
             ladder.take_changed()
+        last = book.last
+        if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
+            raise SnapshotError(f"{book.symbol}: expected stops ahead of the last trade price")
         if book.bids.best and book.asks.best and book.bids.best.price >= book.asks.best.price:
             raise SnapshotError(f"{book.symbol}: expected bids below asks, got them crossed")
+
+
+def _order(kept: Kept) -> Order:
+    return Order(
+        kept.id,
+        kept.account,
+        kept.market,
+        kept.side,
+        kept.price,
+        kept.quantity,
+        kept.remaining,
+        kept.hidden,
+        kept.client_id,
+        shared(kept.conditions),
+        {},
+        NOWHERE,
+        NOWHERE,
+        NOWHERE,
+    )
 
 
 def _wrong(kept: Kept, ladder: Ladder, book: Book) -> str:

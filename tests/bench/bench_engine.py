@@ -1,0 +1,165 @@
+"""The engine beside its field, on one order flow.
+
+    python -m tests.bench.bench_engine --rounds 7 --only ours --python /opt/python3.12/bin/python
+
+Every rival runs in its own environment under `.run/bench-envs`, made when first needed, in a Python
+it accepts; what cannot be installed is left out with a note. Engines take turns, every turn in a
+fresh process, so that a busy moment of the machine meets them all; figures are medians, of
+processor time. Before that, every engine's trades are compared with those of the model that made
+the flow.
+"""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).parents[2]
+ADAPTERS = Path(__file__).parent / "engines" / "adapters.py"
+ENVIRONMENTS = ROOT / ".run" / "bench-envs"
+PYTHONS = (sys.executable, "python3.13", "python3.12", "python3.11")
+# Name of the adapter: what to install for it; cython-orderbook does not say what it needs.
+ENTRANTS: dict[str, tuple[str, ...]] = {
+    "ours": (),
+    "ours, one by one": (),
+    "matching-engine": ("matching-engine",),
+    "liquibook": ("liquibook",),
+    "liquibook, told": ("liquibook",),
+    "cython-orderbook": ("cython-orderbook", "sortedcontainers"),
+    "lightmatchingengine": ("lightmatchingengine",),
+}
+
+
+class NoPlace(Exception):
+    """A rival that cannot be installed here. Says why."""
+
+
+def python_for(packages: tuple[str, ...], pythons: tuple[str, ...]) -> Path:
+    """The Python that has `packages`, in an environment of their own; NoPlace when none can."""
+    if not packages:
+        return Path(sys.executable)
+    home = ENVIRONMENTS / packages[0]
+    python = home / "bin" / "python"
+    reason = "no Python found"
+    candidates = [] if (home / "ready").exists() else list(filter(None, map(shutil.which, pythons)))
+    for candidate in candidates:
+        shutil.rmtree(home, ignore_errors=True)
+        reason = install(candidate, home, packages)
+        if not reason:
+            (home / "ready").touch()
+            break
+    if not (home / "ready").exists():
+        raise NoPlace(reason)
+    return python
+
+
+def install(candidate: str, home: Path, packages: tuple[str, ...]) -> str:
+    """Make an environment of `packages`. What went wrong; empty when nothing did."""
+    quiet = ["--quiet", "--disable-pip-version-check"]
+    for command in (
+        [candidate, "-m", "venv", str(home)],
+        [str(home / "bin" / "python"), "-m", "pip", "install", *quiet, *packages],
+    ):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            return (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+    return ""
+
+
+def turn(name: str, python: Path, arguments: list[str]) -> dict[str, Any]:
+    """One run in a process of its own."""
+    done = subprocess.run(
+        [str(python), str(ADAPTERS), name, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def machine() -> str:
+    model = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+
+
+@click.command()
+@click.option("--rounds", default=7, help="Turns of every engine.")
+@click.option("--operations", default=200_000)
+@click.option("--seed", default=1)
+@click.option("--batch", default=100, help="Commands handed over at a time.")
+@click.option("--only", multiple=True, help="Names of those to run.")
+@click.option("--python", "pythons", multiple=True, help="Further interpreters to try.")
+def main(
+    rounds: int,
+    operations: int,
+    seed: int,
+    batch: int,
+    only: tuple[str, ...],
+    pythons: tuple[str, ...],
+) -> None:
+    """Operations a processor second of every engine on the same flow, and how they compare."""
+    arguments = [str(operations), str(seed), str(batch)]
+    places: dict[str, Path] = {}
+    first: dict[str, dict[str, Any]] = {}
+    for name, packages in ENTRANTS.items():
+        if only and name not in only:
+            continue
+        try:
+            places[name] = python_for(packages, (*PYTHONS, *pythons))
+            first[name] = turn(name, places[name], [*arguments, "check"])
+        except NoPlace as error:
+            print(f"left out: {name}: {error}")
+        except subprocess.CalledProcessError as error:
+            del places[name]
+            print(f"left out: {name}: {error.stderr.strip().splitlines()[-1]}")
+    seconds: dict[str, list[float]] = {name: [] for name in places}
+    for _ in range(rounds):
+        for name, python in places.items():
+            seconds[name].append(turn(name, python, arguments)["seconds"])
+    report(operations, rounds, batch, first, seconds)
+
+
+def report(
+    operations: int,
+    rounds: int,
+    batch: int,
+    first: dict[str, dict[str, Any]],
+    seconds: dict[str, list[float]],
+) -> None:
+    print(f"{machine()}")
+    print(
+        f"{operations} operations in batches of {batch},"
+        f" medians of {rounds} interleaved runs, processor time"
+    )
+    print(f"{'':22}{'Python':>8}  {'operations/s':>12}  {'range':>21}  {'ours is':>8}  trades")
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    base = medians.get("ours")
+    for name, median in sorted(medians.items(), key=lambda row: row[1]):
+        answer = first[name]
+        slowest, fastest = (operations / f(seconds[name]) for f in (max, min))
+        ratio = f"{median / base:.2f} x" if base else ""
+        told = "all the same" if answer["right"] else "DIFFERENT"
+        label = f"{name} {answer['version']}".strip() + (" (mypyc)" if answer["compiled"] else "")
+        print(
+            f"{label:22}{answer['python']:>8}  {operations / median:12,.0f}"
+            f"  {slowest:9,.0f} - {fastest:9,.0f}  {ratio:>8}  {answer['trades']}, {told}"
+        )
+    assert len({answer["flow"] for answer in first.values()}) <= 1  # one flow for all
+
+
+if __name__ == "__main__":
+    main()
