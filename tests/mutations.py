@@ -1,0 +1,114 @@
+"""Rules broken on purpose, and what notices.
+
+Owns the list. Each mutation is applied to a copy of the modules in a temporary folder, never to the
+working tree, and the simulator is run there until it fails. A mutation that survives its seeds is
+an error: either the simulator is too kind or the rule is not needed.
+
+`python -m tests.mutations` runs all of them, `python -m tests.mutations NAME ...` some.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COPIED = ("peer", "engine", "tests/simulator")
+SECONDS_MAX = 600
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replaces `old`, which must stand in the file once, by `new`."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    breaks: str  # what ought to go wrong
+    within: int  # seeds or graphs until it is caught
+    trial: str  # arguments of the simulator
+    edits: tuple[Edit, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    caught: bool
+    how: str
+    seconds: float
+
+
+def edit(file: str, old: str, new: str) -> Edit:
+    return Edit(f"peer/{file}.py", old, new)
+
+
+CRASH_RUNS = "--mode crash --n 3,5,4,7"
+BYZANTINE_RUNS = "--mode byzantine --n 4,5,7"
+CRASH_GRAPHS = "--mode crash --n 3,4,5,6,7"
+BYZANTINE_GRAPHS = "--mode byzantine --n 4,4,5,7"
+
+
+def apply(mutation: Mutation, folder: Path) -> None:
+    """A copy of what the simulator needs, with the mutation in it."""
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "tests/__init__.py").touch()
+    for change in mutation.edits:
+        path = folder / change.file
+        text = path.read_text()
+        if text.count(change.old) != 1:
+            found = text.count(change.old)
+            raise ValueError(f"{mutation.name}: {change.file} has {found} times {change.old!r}")
+        path.write_text(text.replace(change.old, change.new))
+
+
+def hunt(mutation: Mutation) -> Outcome:
+    """Run the mutated modules until the simulator fails."""
+    amount = "--graphs" if "graphs" in mutation.trial.split() else "--seeds"
+    trial = [word for word in mutation.trial.split() if word != "graphs"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        apply(mutation, folder)
+        command = [sys.executable, "-m", "tests.simulator", "--first", amount]
+        started = time.monotonic()
+        done = subprocess.run(
+            [*command, str(mutation.within), *trial],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_MAX,
+            check=False,
+        )
+    seconds = time.monotonic() - started
+    verdict = re.search(r"^(?:graph )?(\w+-\d+-\d+) (Diverged|NoProgress)[^\n]*", done.stdout, re.M)
+    if verdict is None:
+        return Outcome(False, (done.stdout + done.stderr)[-300:], seconds)
+    return Outcome(True, verdict.group(0)[:110], seconds)
+
+
+def main(names: Sequence[str]) -> int:
+    from tests.mutation_list import MUTATIONS
+
+    chosen = [m for m in MUTATIONS if not names or m.name in names]
+    survivors = []
+    for mutation in chosen:
+        outcome = hunt(mutation)
+        mark = "caught" if outcome.caught else "SURVIVED"
+        print(f"{mark:8} {mutation.name:38} {outcome.seconds:5.1f} s  {outcome.how}", flush=True)
+        if not outcome.caught:
+            survivors.append(mutation.name)
+    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutations caught")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

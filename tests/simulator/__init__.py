@@ -1,0 +1,16 @@
+"""Many peers in one process, on a simulated clock, network and disk, all drawn from one seed.
+
+The consensus modules are the real ones; everything around them is here and is passed in:
+
+    plan      what will go wrong in a run, drawn from its seed
+    world     the clock and the queue of what happens when
+    network   delay, loss, duplication, partitions
+    disk      what survives a crash
+    peer      runs one Consensus and executes its Ready in the node's order
+    liars     byzantine members
+    referee   what must hold: one order, every command once, silence when idle
+    run       one run from plan to verdict
+    campaign  many runs, the table and the figures
+
+`python -m tests.simulator --help` lists the switches.
+"""

@@ -1,0 +1,5 @@
+import sys
+
+from tests.simulator.campaign import main
+
+sys.exit(main())

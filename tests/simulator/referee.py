@@ -1,0 +1,172 @@
+"""What must hold, told apart from how it comes about.
+
+Owns the one order all honest peers have to follow and what was promised to submitters. Must never
+help a peer: it only listens.
+"""
+
+from collections.abc import Callable
+
+from peer.block import Block
+from peer.committee import Committee
+from peer.committer import Commit
+from peer.consensus import Ready
+from tests.simulator import book
+from tests.simulator.peer import Observer, Peer
+from tests.simulator.world import World
+
+
+class Diverged(Exception):
+    """Something that must never happen did."""
+
+
+class Referee(Observer):
+    """`check_every`: so many steps of a peer lie between two calls of its `check()`."""
+
+    def __init__(
+        self,
+        world: World,
+        committee: Committee,
+        machine: Callable[[], book.Machine],
+        honest: frozenset[int],
+        check_every: int,
+    ) -> None:
+        self.world = world
+        self.honest = honest
+        self.check_every = check_every
+        self.order: list[Commit] = []
+        self.digests: list[bytes] = []
+        self.promised: dict[tuple[int, int], bytes] = {}
+        self.born_us: dict[bytes, int] = {}
+        self.delays_us: list[int] = []
+        self.blocks = 0
+        self.highest_round = 0
+        self.checks = 0
+        self.steps = 0
+        self._final = book.Book(committee.size, machine())
+        self._applied: list[list[tuple[int, list[int]]]] = []
+        self._position: dict[int, int] = {}
+        self._signed: dict[tuple[int, int], bytes] = {}
+        self._timed: set[tuple[int, int]] = set()
+        self._parts: dict[int, list[tuple[int, list[int]]]] = {}
+
+    def started(self, peer: Peer) -> None:
+        self._position[peer.address] = 0
+
+    def accepted(self, peer: Peer, sequence: int, command: bytes) -> None:
+        """The submitter was told that its command is safe."""
+        if peer.member in self.honest:
+            before = self.promised.setdefault((peer.member, sequence), command)
+            self._must(before == command, f"two commands {sequence} of member {peer.member}")
+
+    def published(self, peer: Peer, block: Block) -> None:
+        """An honest member signs one block a round, and tells the truth about its state."""
+        if peer.member not in self.honest:
+            return
+        self.blocks += 1
+        self.highest_round = max(self.highest_round, block.round)
+        place = (block.author, block.round)
+        before = self._signed.setdefault(place, block.ref.digest)
+        self._must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
+        commit, digest = block.audit
+        self._must(
+            commit == 0 or self.digests[commit - 1] == digest,
+            f"{block!r} carries another state after commit {commit}",
+        )
+
+    def committed(self, peer: Peer, ready: Ready) -> None:
+        """Every peer's commits are the first of the one order."""
+        if not ready.commits:
+            return
+        for commit in ready.commits:
+            self._position[peer.address] += 1
+            self._must(
+                commit.number == self._position[peer.address],
+                f"peer {peer.address} commits {commit.number} after "
+                f"{self._position[peer.address] - 1}",
+            )
+            if commit.number > len(self.order):
+                self._extend(commit)
+            self._compare(peer, self.order[commit.number - 1], commit)
+        done = self._parts.pop(peer.address, [])
+        first = ready.commits[0].number
+        expected = [part for parts in self._applied[first - 1 : peer.commits] for part in parts]
+        self._must(done == expected, f"peer {peer.address} applied {done}, not {expected}")
+        self._must(
+            peer.book.machine.digest() == self.digests[peer.commits - 1],
+            f"peer {peer.address} has another state after commit {peer.commits}",
+        )
+
+    def _extend(self, commit: Commit) -> None:
+        self.order.append(commit)
+        self._final.machine.advance(commit.time_ms)
+        applied = []
+        for block in commit.blocks:
+            if not block.payload:
+                continue
+            first, commands = book.decode(block.payload)
+            sequences = self._final.apply(block.author, block.payload)
+            applied.append((block.author, sequences))
+            for sequence in sequences:
+                promise = self.promised.get((block.author, sequence))
+                command = commands[sequence - first]
+                self._must(
+                    promise in (None, command),
+                    f"command {sequence} of member {block.author} is not what was accepted",
+                )
+        self._applied.append(applied)
+        self.digests.append(self._final.machine.digest())
+
+    def _compare(self, peer: Peer, ours: Commit, theirs: Commit) -> None:
+        if ours is theirs:
+            return
+        same = (ours.leader, ours.time_ms) == (theirs.leader, theirs.time_ms) and [
+            b.ref for b in ours.blocks
+        ] == [b.ref for b in theirs.blocks]
+        self._must(
+            same,
+            f"peer {peer.address} has commit {theirs.number} as\n  {_show(theirs)}\nand not as\n"
+            f"  {_show(ours)}",
+        )
+
+    def applied(self, peer: Peer, commit: int, author: int, sequences: list[int]) -> None:
+        self._parts.setdefault(peer.address, []).append((author, sequences))
+        if author != peer.member:
+            return
+        for sequence in sequences:
+            if (author, sequence) not in self._timed:
+                self._timed.add((author, sequence))
+                born = self.born_us.get(peer.commands[sequence - 1])
+                if born is not None:
+                    self.delays_us.append(self.world.now_us - born)
+
+    def stepped(self, peer: Peer) -> None:
+        """Each peer's own invariants, every so many steps."""
+        self.steps += 1
+        if self.steps % self.check_every == 0:
+            self.checks += 1
+            peer.consensus.check()
+        if peer.member in self.honest:
+            self._must(not peer.consensus.halted, f"an honest mesh halts: {peer.consensus.halted}")
+
+    def settled(self, peers: list[Peer]) -> bool:
+        """Whether all these peers applied all that was promised by any of them."""
+        last: dict[int, int] = {}
+        for member, sequence in self.promised:
+            last[member] = max(last.get(member, 0), sequence)
+        alive = {peer.member for peer in peers}
+        return all(
+            peer.book.expected[member] > sequence
+            for member, sequence in last.items()
+            if member in alive
+            for peer in peers
+        )
+
+    @staticmethod
+    def _must(holds: bool, otherwise: str) -> None:
+        if not holds:
+            raise Diverged(otherwise)
+
+
+def _show(commit: Commit) -> str:
+    blocks = " ".join(f"{b.round}/{b.author}:{b.ref.digest[:3].hex()}" for b in commit.blocks)
+    return f"leader {commit.leader.round}/{commit.leader.author} at {commit.time_ms}: {blocks}"
