@@ -19,7 +19,7 @@ REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
 
 # What mypyc may compile: the engine's inner parts; its messages are msgspec's, and compiled by that.
-COMPILED := engine/ladder.py engine/rules.py engine/book.py engine/invariants.py
+COMPILED := engine/ladder.py engine/rules.py engine/gate.py engine/book.py engine/lane.py engine/invariants.py
 
 # All targets share one virtual environment, and `make grapes peers` means this order.
 .NOTPARALLEL:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 from sortedcontainers import SortedList
 
-from engine import rules
+from engine import gate, rules
 from engine.ladder import NOWHERE, Ladder, Level, Order
 from engine.order import PLAIN, Conditions, shared
 from engine.orders import (
@@ -26,7 +26,6 @@ from engine.orders import (
     Market,
     MarketState,
     OrderType,
-    Reason,
     Reduce,
     Reduced,
     Rejected,
@@ -107,7 +106,7 @@ class Book:
     # Commands
 
     def submit(self, terms: Submit) -> list[Event]:
-        reason = self._refusal(terms)
+        reason = gate.refuses(self, terms)
         if reason is not None:
             return [Rejected(terms.id, terms.account, reason)]
         asked = Conditions(
@@ -134,9 +133,7 @@ class Book:
 
     def reduce(self, command: Reduce, order: Order) -> Event:
         quantity = command.quantity
-        reason = rules.wrong_size(quantity, self.market)
-        if reason is None and quantity >= order.remaining:
-            reason = Reason.NOT_SMALLER
+        reason = gate.refuses_reduce(self, order, quantity)
         if reason is not None:
             return Rejected(command.id, command.account, reason)
         return self._shrink(order, quantity)
@@ -144,7 +141,7 @@ class Book:
     def replace(self, command: Replace, order: Order) -> list[Event]:
         price = command.price or order.price
         quantity = command.quantity or order.remaining
-        reason = self._replace_refusal(command, order, price, quantity)
+        reason = gate.refuses_replace(self, command, order, price, quantity)
         if reason is not None:
             return [Rejected(command.id, command.account, reason)]
         self.remove(order)
@@ -163,69 +160,6 @@ class Book:
     def set_halted(self, halted: bool) -> Event:
         self.halted = halted
         return MarketState(self.symbol, halted)
-
-    # What is refused
-
-    def _refusal(self, terms: Submit) -> Reason | None:
-        """The first reason that applies, in the order of Reason."""
-        market = self.market
-        reason = rules.malformed(terms, market, self.ledger.time_ms)
-        if reason is not None:
-            return reason
-        if terms.id in self.orders:
-            return Reason.DUPLICATE_ID
-        if self.halted:
-            return Reason.MARKET_HALTED
-        reason = rules.wrong_size(terms.quantity, market)
-        if reason is not None:
-            return reason
-        if not self._in_band(terms.type, terms.price, terms.stop_price):
-            return Reason.OUTSIDE_PRICE_BAND
-        if rules.may_stay(terms):
-            if len(self.orders_of(terms.account)) >= self.orders_per_account_max:
-                return Reason.TOO_MANY_ORDERS
-            if self.open >= self.orders_max:
-                return Reason.BOOK_FULL
-        if terms.post_only and self._crosses(terms.side, terms.price):
-            return Reason.WOULD_CROSS
-        return None
-
-    def _replace_refusal(
-        self, command: Replace, order: Order, price: int, quantity: int
-    ) -> Reason | None:
-        """The first reason that applies, in the order of Reason."""
-        asked = order.conditions
-        if not rules.has_price(asked.type, price, self.market):
-            return Reason.INVALID_PRICE
-        if not rules.few_slices(quantity, asked.display, self.market):
-            return Reason.INVALID_DISPLAY
-        if order.account != command.account:
-            return Reason.NOT_OWNER
-        if self.halted:
-            return Reason.MARKET_HALTED
-        if command.quantity:
-            reason = rules.wrong_size(quantity, self.market)
-            if reason is not None:
-                return reason
-        if command.price and not self._in_band(asked.type, price, asked.stop_price):
-            return Reason.OUTSIDE_PRICE_BAND
-        if asked.post_only and self._crosses(order.side, price):
-            return Reason.WOULD_CROSS
-        return None
-
-    def _in_band(self, type: OrderType, price: int, stop_price: int) -> bool:
-        """A limit is held against the last trade, a stop-limit against its own stop price, which
-        is where the last trade will be when it matters."""
-        if not price:
-            return True
-        if type is LIMIT:
-            low, high = self.price_low, self.price_high
-        else:
-            low, high = rules.band(stop_price, self.market)
-        return bool(low <= price <= high)
-
-    def _crosses(self, side: Side, price: int) -> bool:
-        return bool(self.sides[1 - side].best_key <= (-price if side else price))
 
     # Execution
 

@@ -37,6 +37,7 @@ _Cancel: Final = Cancel
 _PLAIN: Final = PLAIN
 _ID_MAX: Final[Any] = ID_MAX
 BUY: Final = Side.BUY
+SELL: Final = Side.SELL
 LIMIT: Final = OrderType.LIMIT
 GTC: Final = TimeInForce.GTC
 
@@ -69,7 +70,7 @@ def run(  # noqa: C901 one loop, written out: see above
                     account_max,
                 ) = book.lane
             id: Any = command.id
-            side = command.side
+            side: Any = command.side
             price: Any = command.price
             quantity: Any = command.quantity
             client_id = command.client_id
@@ -92,7 +93,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 or book.open >= orders_max
                 or (client_id and len(client_id) > CLIENT_ID_LENGTH_MAX)
                 or book.halted
-                or type(side) is not Side
             ):
                 results.append(book.submit(command))
                 continue
@@ -100,10 +100,13 @@ def run(  # noqa: C901 one loop, written out: see above
                 ladder = bids
                 key = -price
                 crosses = asks.best_key <= price
-            else:
+            elif side is SELL:
                 ladder = asks
                 key = price
                 crosses = bids.best_key <= -price
+            else:
+                results.append(book.submit(command))
+                continue
             if crosses:
                 results.append(book.enter(command, _PLAIN))
                 continue

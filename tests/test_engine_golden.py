@@ -3,13 +3,17 @@
 ENGINE_GOLDEN=rewrite writes what the engine says now into the files, for review as a diff.
 """
 
+import doctest
 import os
+import re
 from pathlib import Path
 
 import pytest
 
+import engine
 from tests.engine_script import play
 
+DOCUMENT = Path(__file__).parents[1] / "docs" / "engine.md"
 GOLDEN = Path(__file__).parent / "golden" / "engine"
 REWRITE = os.environ.get("ENGINE_GOLDEN") == "rewrite"
 
@@ -27,3 +31,19 @@ def test_script(path: Path) -> None:
     if REWRITE:
         path.write_text(played)
     assert played == path.read_text()
+
+
+def test_the_examples_in_the_document_are_true() -> None:
+    text = DOCUMENT.read_text()
+    examples = re.compile(r"(?<=```text\n)(.*?)(?=```)", re.DOTALL)
+    played = examples.sub(lambda match: play(match[0]), text)
+    if REWRITE:
+        DOCUMENT.write_text(played)
+    assert len(examples.findall(text)) > 10
+    assert played == DOCUMENT.read_text()
+
+
+def test_the_example_in_the_package_is_true() -> None:
+    result = doctest.testmod(engine)
+    assert result.attempted > 5
+    assert result.failed == 0

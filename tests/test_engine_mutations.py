@@ -146,7 +146,7 @@ BUGS = {
         "price = 1 if order.side else self.market.price_max",
     ),
     "post-only may touch": (
-        "book",
+        "gate",
         "best_key <= (-price if side else price)",
         "best_key < (-price if side else price)",
     ),
@@ -178,7 +178,7 @@ BUGS = {
         "order.hidden = min(left - 1, order.hidden) if asked.display else 0",
     ),
     "a reduce may grow an order": (
-        "book",
+        "gate",
         "if reason is None and quantity >= order.remaining:",
         "if reason is None and quantity == order.remaining:",
     ),
@@ -241,9 +241,9 @@ BUGS = {
         "",
     ),
     "one order too many": (
-        "book",
-        "if self.open >= self.orders_max:",
-        "if self.open > self.orders_max:",
+        "gate",
+        "if book.open >= book.orders_max:",
+        "if book.open > book.orders_max:",
     ),
     "no minimum in the fast lane": (
         "lane",
@@ -252,13 +252,13 @@ BUGS = {
     ),
     "an id may be open twice": ("lane", "                or id in orders\n", ""),
     "a halted market replaces": (
-        "book",
-        "        if self.halted:\n            return Reason.MARKET_HALTED\n        if command.quan",
-        "        if command.quan",
+        "gate",
+        "    if book.halted:\n        return Reason.MARKET_HALTED\n    if command.quan",
+        "    if command.quan",
     ),
     "anybody may replace": (
-        "book",
-        "        if order.account != command.account:\n            return Reason.NOT_OWNER\n",
+        "gate",
+        "    if order.account != command.account:\n        return Reason.NOT_OWNER\n",
         "",
     ),
     "anybody may cancel": (

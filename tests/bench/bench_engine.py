@@ -4,9 +4,9 @@
 
 Every rival runs in its own environment under `.run/bench-envs`, made when first needed, in a Python
 it accepts; what cannot be installed is left out with a note. Engines take turns, every turn in a
-fresh process, so that a busy moment of the machine meets them all; figures are medians, of
-processor time. Before that, every engine's trades are compared with those of the model that made
-the flow.
+fresh process, so that a busy moment of the machine meets them all. A turn is three runs, of which
+the least disturbed counts; figures are medians of the turns, in processor time. Before that, every
+engine's trades are compared with those of the model that made the flow.
 """
 
 import json
@@ -143,7 +143,7 @@ def report(
     print(f"{machine()}")
     print(
         f"{operations} operations in batches of {batch},"
-        f" medians of {rounds} interleaved runs, processor time"
+        f" medians of {rounds} interleaved turns, processor time"
     )
     print(f"{'':22}{'Python':>8}  {'operations/s':>12}  {'range':>21}  {'ours is':>8}  trades")
     medians = {name: statistics.median(values) for name, values in seconds.items()}
