@@ -59,7 +59,7 @@ class Block:
     """A block whose form is valid. `parents[0]` is the author's own previous block, the others
     follow by author."""
 
-    __slots__ = ("audit", "frame", "parents", "payload", "ref", "time_ms")
+    __slots__ = ("_by_author", "audit", "frame", "parents", "payload", "ref", "time_ms")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Block:
         self.time_ms = time_ms
         self.audit = audit
         self.frame = frame
+        self._by_author = {ref.author: ref for ref in parents}
 
     @property
     def round(self) -> int:
@@ -87,10 +88,8 @@ class Block:
 
     def parent(self, round_: int, author: int) -> Ref | None:
         """The block this one refers to in a slot."""
-        for ref in self.parents:
-            if ref.author == author:
-                return ref if ref.round == round_ else None
-        return None
+        ref = self._by_author.get(author)
+        return ref if ref is not None and ref.round == round_ else None
 
     def __repr__(self) -> str:
         return f"Block({self.round}, {self.author}, {self.ref.digest[:3].hex()})"

@@ -11,6 +11,7 @@ Mysticeti-C's (arXiv 2310.14821).
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 MEMBERS_MAX = 25
 
@@ -34,28 +35,28 @@ class Committee:
         if not 1 <= self.size <= MEMBERS_MAX:
             raise ValueError(f"a mesh has 1 to {MEMBERS_MAX} members, not {self.size}")
 
-    @property
+    @cached_property
     def faults(self) -> int:
         """f: how many members may be faulty at once."""
         return (self.size - 1) // (2 if self.mode is Mode.CRASH else 3)
 
-    @property
+    @cached_property
     def quorum(self) -> int:
         """q: so many members carry every step."""
         return self.size - self.faults
 
-    @property
+    @cached_property
     def wave(self) -> int:
         """How many rounds from a leader to the first that may anchor it."""
         return 2 if self.mode is Mode.CRASH else 3
 
-    @property
+    @cached_property
     def shared(self) -> int:
         """t: how many members any two quorums share at least. So many votes in an anchor's history
         commit its leader in crash mode: an anchor's history holds a quorum of each round."""
         return 2 * self.quorum - self.size
 
-    @property
+    @cached_property
     def skip(self) -> int:
         """So many blames skip a leader directly: then no anchor can find enough votes."""
         return self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum

@@ -7,6 +7,7 @@ Deciding is a pure function of the graph and the schedule: the same graph gives 
 however often and in whatever steps it is asked. `docs/ordering.md` argues why it is safe.
 """
 
+from collections.abc import Collection, Iterator, Sequence
 from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple
@@ -99,7 +100,10 @@ class Committer:
         self._committed: set[bytes] = {ref.ref.digest for ref in dag.blocks.values()}
         self._presence = [0] * committee.size
         self._floor = -1  # byzantine: the garbage line
+        self._leaders: dict[int, int] = {}  # of this schedule, as far as anybody asked
+        self._certificates: dict[bytes, bytes | None] = {}  # the same, by block
         self._line = -1  # of the last commit
+        self._touched: list[int] = []  # slots that blocks noted since the last `advance` may decide
         if boundary is not None:
             self._go_on(boundary)
 
@@ -116,7 +120,10 @@ class Committer:
             self._floor = max(self.next_round - 1 - GARBAGE_ROUNDS, -1)
 
     def note(self, block: Block) -> None:
-        """A block was accepted: remember it while its commands wait for a commit."""
+        """A block was accepted: it may decide the slots it votes or certifies in, and its commands
+        wait for a commit."""
+        wave = self.committee.wave
+        self._touched += [r for r in (block.round - 1, block.round + 1 - wave) if r > 0]
         if block.payload and block.round > self._floor and not self._is_committed(block.ref):
             self.uncommitted_payloads[block.ref.digest] = block
 
@@ -125,35 +132,49 @@ class Committer:
         return not self._is_committed(ref)
 
     def leader(self, round_: int) -> int:
-        return self.schedule.leader(round_)
+        leader = self._leaders.get(round_)
+        if leader is None:
+            leader = self._leaders[round_] = self.schedule.leader(round_)
+        return leader
 
     def advance(self) -> list[Commit]:
-        """Every commit the graph now decides, in order."""
+        """Every commit the graph now decides, in order. All decisions rest on direct ones, so
+        there is nothing new unless the blocks noted since the last time made one."""
+        touched, self._touched = set(self._touched), []
         commits: list[Commit] = []
-        while (leader := self._next_leader()) is not None:
-            commits.append(self._commit(leader))
+        if any(r >= self.next_round and self._direct(r) is not None for r in touched):
+            while self._commit_schedule(commits):
+                pass
         return commits
 
-    def _next_leader(self) -> Block | None:
-        """The first undecided slot that commits, passing over the skipped ones before it. One at
-        a time: a commit may end the schedule, and then later slots have other leaders."""
+    def _commit_schedule(self, commits: list[Commit]) -> bool:
+        """Commit what is decided under this schedule, to its last commit; whether it ended. The
+        decisions on later slots are void then: they have other leaders."""
+        schedule = self.schedule
+        for decision in self._decided():
+            self.next_round += 1
+            if decision is not SKIPPED:
+                commits.append(self._commit(decision))
+                if self.schedule != schedule:
+                    return True
+        return False
+
+    def _decided(self) -> Iterator[Block | Skipped]:
+        """The decisions from the first open slot on, up to one that is not known yet."""
         top = self.dag.highest_round - 1
-        window = WINDOW_ROUNDS
-        while self.next_round <= top:
-            end = min(top, self.next_round + window)
-            for decision in self.decide(self.next_round, end):
+        first, window = self.next_round, WINDOW_ROUNDS
+        while first <= top:
+            last = min(top, first + window)
+            for decision in self.decide(first, last):
                 if decision is None:
                     break
-                self.next_round += 1
+                yield decision
+                first += 1
                 window = WINDOW_ROUNDS
-                if decision is not SKIPPED:
-                    return decision
-            else:
-                continue
-            if end == top:
-                return None
-            window *= 2
-        return None
+            if first <= last:
+                if last == top:
+                    return
+                window *= 2
 
     def decide(self, first: int, last: int) -> list[Decision]:
         """What the graph says of the slots `first` to `last`, knowing nothing above `last`."""
@@ -176,52 +197,64 @@ class Committer:
         return None
 
     def _direct(self, round_: int) -> Decision:
-        leader = self.leader(round_)
-        voters = self.dag.at(round_ + 1)
-        blames = sum(any(not self._refers(b, round_, leader) for b in v) for v in voters.values())
-        if blames >= self.committee.skip:
+        """What the votes and blames, or certificates, for a slot themselves say."""
+        if self._blames(round_) >= self.committee.skip:
             return SKIPPED
-        for block in self.dag.slot(round_, leader):
-            if self._support(block) >= self.committee.quorum:
-                return block
+        voices = self.dag.at(round_ + self.committee.wave - 1).values()
+        if len(voices) < self.committee.quorum:
+            return None
+        return self._supported(round_, voices, self.committee.quorum)
+
+    def _blames(self, round_: int) -> int:
+        """How many authors refer to no block of the leader's."""
+        leader, authors = self.leader(round_), self.dag.at(round_ + 1).values()
+        if len(authors) < self.committee.skip:
+            return 0
+        return sum(any(b.parent(round_, leader) is None for b in blocks) for blocks in authors)
+
+    def _indirect(self, round_: int, anchor: Block) -> Decision:
+        """What the anchor's history says of a slot that is not decided directly."""
+        at = round_ + self.committee.wave - 1
+        voices = [[block] for block in self.dag.history(anchor, at) if block.round == at]
+        enough = self.committee.shared if self.committee.mode is Mode.CRASH else 1
+        return self._supported(round_, voices, enough) or SKIPPED
+
+    def _supported(
+        self, round_: int, voices: Collection[Sequence[Block]], enough: int
+    ) -> Block | None:
+        """The leader's block that enough voices are for. The blocks of an equivocator are one
+        voice, though for each of the blocks they support."""
+        leader = self.leader(round_)
+        supports = self._vote if self.committee.mode is Mode.CRASH else self._certificate
+        counts: dict[bytes, int] = {}
+        for blocks in voices:
+            for digest in {supports(block, round_, leader) for block in blocks}:
+                if digest is not None:
+                    counts[digest] = counts.get(digest, 0) + 1
+        for digest, count in counts.items():
+            if count >= enough:
+                return self.dag.blocks[digest]
         return None
 
     @staticmethod
-    def _refers(block: Block, round_: int, author: int) -> bool:
-        return block.parent(round_, author) is not None
+    def _vote(block: Block, round_: int, leader: int) -> bytes | None:
+        """Which block of the leader's a block of the round after refers to."""
+        ref = block.parent(round_, leader)
+        return None if ref is None else ref.digest
 
-    def _support(self, leader: Block) -> int:
-        """How many authors vote for a leader or, in byzantine mode, certify it."""
-        if self.committee.mode is Mode.CRASH:
-            authors = self.dag.at(leader.round + 1).values()
-            return sum(any(self._votes(b, leader) for b in blocks) for blocks in authors)
-        authors = self.dag.at(leader.round + 2).values()
-        return sum(any(self._certifies(b, leader) for b in blocks) for blocks in authors)
-
-    @staticmethod
-    def _votes(block: Block, leader: Block) -> bool:
-        return block.parent(leader.round, leader.author) == leader.ref
-
-    def _certifies(self, block: Block, leader: Block) -> bool:
-        """A quorum of the block's parents vote for the leader; at most one parent an author."""
-        votes = 0
-        for ref in block.parents:
-            if ref.round == leader.round + 1:
-                votes += self._votes(self.dag.blocks[ref.digest], leader)
-        return votes >= self.committee.quorum
-
-    def _indirect(self, round_: int, anchor: Block) -> Decision:
-        """What the anchor's history says of a slot the graph does not decide directly."""
-        candidates = self.dag.slot(round_, self.leader(round_))
-        history = self.dag.history(anchor, round_ + 1)
-        for leader in candidates:
-            if self.committee.mode is Mode.CRASH:
-                votes = sum(b.round == round_ + 1 and self._votes(b, leader) for b in history)
-                if votes >= self.committee.shared:
-                    return leader
-            elif any(b.round == round_ + 2 and self._certifies(b, leader) for b in history):
-                return leader
-        return SKIPPED
+    def _certificate(self, block: Block, round_: int, leader: int) -> bytes | None:
+        """Which block of the leader's a quorum of the parents vote for that a block two rounds
+        later has; it has at most one parent an author."""
+        if block.ref.digest not in self._certificates:
+            votes: dict[bytes, int] = {}
+            for ref in block.parents:
+                if ref.round == round_ + 1:
+                    vote = self._vote(self.dag.blocks[ref.digest], round_, leader)
+                    if vote is not None:
+                        votes[vote] = votes.get(vote, 0) + 1
+            winners = [v for v, count in votes.items() if count >= self.committee.quorum]
+            self._certificates[block.ref.digest] = winners[0] if winners else None
+        return self._certificates[block.ref.digest]
 
     def _commit(self, leader: Block) -> Commit:
         self.commits += 1
@@ -302,6 +335,8 @@ class Committer:
         if self.commits % COMMITS_PER_SCHEDULE == 0:
             self.schedule = Schedule(self.schedule.number + 1, self._eligible())
             self._presence = [0] * self.committee.size
+            self._leaders.clear()
+            self._certificates.clear()
 
     def _eligible(self) -> tuple[int, ...]:
         """Those present in half of the schedule's commits, and never fewer than f + 1: then at

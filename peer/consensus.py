@@ -121,6 +121,8 @@ class Consensus:
 
     def _equivocated(self) -> bool:
         """Report new evidence; whether this peer had to stop over it."""
+        if len(self.dag.evidence) == self._evidence_seen:
+            return bool(self.halted)
         new = list(self.dag.evidence.values())[self._evidence_seen :]
         self._evidence_seen += len(new)
         self._ready.evidence += new

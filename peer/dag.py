@@ -234,12 +234,15 @@ class Dag:
 
     def check(self) -> None:
         """Assert every invariant."""
-        has = self.has
-        for digest, block in self.blocks.items():
-            assert digest == block.ref.digest
-            assert block.round > self.floor[block.author]
-            assert all(has(ref) for ref in block.parents), block
-            assert block in self.rounds[block.round][block.author]
+        blocks, floor = self.blocks, self.floor
+        for digest, block in blocks.items():
+            round_, author, name = block.ref
+            assert digest == name
+            assert round_ > floor[author]
+            assert block in self.rounds[round_][author]
+            for ref in block.parents:
+                parent = blocks.get(ref.digest)
+                assert (parent is not None and parent.ref == ref) or ref.round <= floor[ref.author]
         assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)
         if self.quorum_round > max(*self.floor, 0):
             assert len(self.at(self.quorum_round)) >= self.committee.quorum

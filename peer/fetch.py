@@ -125,6 +125,9 @@ class Fetch:
         before."""
         if now_ms < self._scan_ms or not self._others:
             return []
+        if not (self._dag.missing or self._questions):
+            self._noticed = self._dag.missed
+            return []
         self._scan_ms = now_ms + SCAN_MS
         self._notice(now_ms)
         wanted: dict[int, list[Ref]] = {}

@@ -65,7 +65,7 @@ ORDER = (
     Mutation(
         "two-round rule with an equivocator",
         "crash faults are all that rule survives",
-        4000,
+        400,
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit("committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),
@@ -76,13 +76,13 @@ ORDER = (
             ),
             edit(
                 "committer",
-                "self._votes if self.committee.mode is Mode.CRASH else self._certifies",
-                "self._votes",
+                "supports = self._vote if self.committee.mode is Mode.CRASH else self._certificate",
+                "supports = self._vote",
             ),
             edit(
                 "committer",
-                "            if self.committee.mode is Mode.CRASH:\n                votes = sum(",
-                "            if True:\n                votes = sum(",
+                "self.committee.shared if self.committee.mode is Mode.CRASH else 1",
+                "self.committee.shared",
             ),
         ),
     ),
@@ -162,15 +162,13 @@ ORDER = (
     Mutation(
         "support counted over blocks",
         "an equivocator's blocks each count as a voice",
-        12000,
+        4000,
         "graphs --mode byzantine --n 4",
         (
             edit(
                 "committer",
-                "        return sum(any(self._certifies(b, leader) for b in blocks)"
-                " for blocks in authors)",
-                "        return sum(self._certifies(b, leader)"
-                " for blocks in authors for b in blocks)",
+                "for digest in {supports(block, round_, leader) for block in blocks}:",
+                "for digest in [supports(block, round_, leader) for block in blocks]:",
             ),
         ),
     ),
@@ -198,8 +196,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "self._support(block) >= self.committee.quorum",
-                "self._support(block) >= self.committee.quorum - 1",
+                "return self._supported(round_, voices, self.committee.quorum)",
+                "return self._supported(round_, voices, self.committee.quorum - 1)",
             ),
         ),
     ),
@@ -211,8 +209,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "self._support(block) >= self.committee.quorum",
-                "self._support(block) >= self.committee.quorum - 1",
+                "return self._supported(round_, voices, self.committee.quorum)",
+                "return self._supported(round_, voices, self.committee.quorum - 1)",
             ),
         ),
     ),
@@ -238,8 +236,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "return votes >= self.committee.quorum",
-                "return votes >= self.committee.quorum - 1",
+                "if count >= self.committee.quorum]",
+                "if count >= self.committee.quorum - 1]",
             ),
         ),
     ),
@@ -251,8 +249,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "if votes >= self.committee.shared:",
-                "if votes > self.committee.shared:",
+                "enough = self.committee.shared if",
+                "enough = self.committee.shared + 1 if",
             ),
         ),
     ),
@@ -264,8 +262,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "if votes >= self.committee.shared:",
-                "if votes >= self.committee.shared - 1:",
+                "enough = self.committee.shared if",
+                "enough = max(self.committee.shared - 1, 1) if",
             ),
         ),
     ),
@@ -297,8 +295,11 @@ RULE = (
         (
             edit(
                 "committer",
-                "return block.parent(leader.round, leader.author) == leader.ref",
-                "return block.parent(leader.round, leader.author) is not None",
+                "        return None if ref is None else ref.digest\n",
+                "        return ref and self.dag.slot(round_, leader)[0].ref.digest\n",
+            ),
+            edit(
+                "committer", "    @staticmethod\n    def _vote(block", "    def _vote(self, block"
             ),
         ),
     ),
@@ -357,9 +358,8 @@ RULE = (
         (
             edit(
                 "committer",
-                "        if self.committee.mode is Mode.CRASH:\n"
-                "            return leader.time_ms\n",
-                "        return leader.time_ms\n",
+                "        if self.committee.mode is Mode.CRASH:\n            return leader.time",
+                "        if True:\n            return leader.time",
             ),
         ),
     ),

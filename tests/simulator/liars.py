@@ -28,6 +28,7 @@ from tests.simulator.peer import (
 from tests.simulator.world import EPOCH_MS, MS
 
 FLOOD = 40  # blocks for one round
+RECENT = 50  # own blocks that a forger builds on
 KINDS = ("twins", "equivocate", "withhold", "garbage", "replay", "flood", "clock", "claims", "all")
 
 
@@ -87,8 +88,8 @@ class Forger:
         self._kinds = KINDS[1:-1] if kind == "all" else (kind,)
         self._view = Consensus(around.committee, None, signer(member))
         self._own: list[Block] = [self._view.dag.slot(0, member)[0]]
+        self._made: dict[Ref, bytes] = {}
         self._seen: list[bytes] = []
-        self._hidden: dict[bytes, Block] = {}
 
     def start(self) -> None:
         self._act()
@@ -124,7 +125,7 @@ class Forger:
 
     def _answer(self, sender: int, refs: tuple[Ref, ...]) -> None:
         """Most of the time with what was asked for."""
-        found = [b.frame for b in self._own if b.ref in refs and self._random.random() < 0.8]
+        found = [self._made[r] for r in refs if r in self._made and self._random.random() < 0.8]
         self._tell(sender, Answer(tuple(found), False))
 
     def _answer_above(self, sender: int) -> None:
@@ -234,6 +235,7 @@ class Forger:
             signer(self.member),
         )
         self._own.append(block)
+        self._made[block.ref] = block.frame
         self._view.receive(block, self._now_ms)
         return block
 
@@ -248,7 +250,7 @@ class Forger:
         """A random choice of what the rules allow: some predecessor of its own, a quorum of the
         round before, some older ones."""
         random, dag = self._random, self._view.dag
-        lower = [b for b in self._own if b.round < round_]
+        lower = [b for b in (self._own[0], *self._own[-RECENT:]) if b.round < round_]
         own = random.choice(lower[-6:] or self._own[:1])
         if random.random() < 0.7:
             own = max(lower, key=lambda b: b.round)

@@ -22,10 +22,11 @@ from tests.simulator.plan import Crash, Cut, Jump, Plan
 from tests.simulator.referee import Referee
 from tests.simulator.world import MS, World
 
-PATIENCE_US = 60_000 * MS  # so long after healing all that was promised must be done
+PATIENCE_US = 60_000 * MS  # so long after healing all that was promised must be done,
+PATIENCE_ROUNDS = 200  # and within so many rounds
 QUIET_US = 2_500 * MS  # no block for so long is silence; longer than any leader is waited for
 LAST_ROUNDS = 20  # at most are made once all is done
-CHECK_EVERY = 20
+CHECK_EVERY = 40
 
 
 class Ending(Enum):
@@ -208,7 +209,7 @@ class Run:
         self.world.run(self.plan.heal_us)
         self._heal()
         self._heal_round = self.referee.highest_round
-        done = self._finish()
+        done = self._finish(promised=0)
         self._done_round, self._done_us = self.referee.highest_round, self.world.now_us
         if not done:
             return Ending.NO_PROGRESS, self._stuck()
@@ -216,19 +217,28 @@ class Run:
             liar.quiet = True
         return self._silence() or self._wake() or self._silence() or (Ending.PASS, "")
 
-    def _finish(self) -> bool:
-        """Whether all that was promised is applied everywhere before patience ends."""
-        return self.world.run(
-            self.world.now_us + PATIENCE_US, lambda: self.referee.settled(self._alive)
-        )
+    def _finish(self, promised: int) -> bool:
+        """Whether all that was promised, at least so many commands, is applied everywhere before
+        patience ends."""
+        referee, last = self.referee, self.referee.highest_round + PATIENCE_ROUNDS
+
+        def done() -> bool:
+            return len(referee.promised) >= promised and referee.settled(self._alive)
+
+        def over() -> bool:
+            return referee.highest_round > last or done()
+
+        self.world.run(self.world.now_us + PATIENCE_US, over)
+        return done()
 
     def _wake(self) -> tuple[Ending, str] | None:
         """One command at each member, one after the other: nobody used up its round for good."""
         for peer in self._alive:
             if peer.member is not None:
                 self.world.note("world", f"a lone command for member {peer.member}")
+                promised = len(self.referee.promised) + 1
                 self._submit(peer.member)
-                if not self._finish():
+                if not self._finish(promised):
                     return Ending.NO_PROGRESS, f"of a lone command: {self._stuck()}"
         return None
 
