@@ -4,8 +4,11 @@ Owns which blocks are here, which wait for a parent, and who was seen to sign tw
 place. Must never decide anything: `committer` reads the graph and decides.
 
 A block is accepted once all its parents are. Below `floor` an author's blocks are settled: they
-count as accepted and need not be in memory. Every limit here is by author, so that a faulty member
-can only use up its own share.
+count as accepted and need not be in memory.
+
+Every author has a share of the room for waiting blocks. A block is charged to its own author or to
+one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
+blocks find room where an honest block refers to them.
 """
 
 from collections.abc import Sequence
@@ -14,9 +17,7 @@ from typing import NamedTuple
 from peer.block import Block, Ref, genesis
 from peer.committee import Committee, Mode
 
-WAITING_MAX = (
-    200  # blocks of one author that wait for a parent; of more, the lowest rounds are kept
-)
+WAITING_MAX = 200  # blocks that one author is charged with; of more, the lowest rounds are kept
 
 
 class Evidence(NamedTuple):
@@ -51,7 +52,8 @@ class Dag:
         self.missed = 0  # how often something new was missing
         self.quorum_round = max(line, 0)  # the highest at which a quorum of authors stands
         self._children: dict[bytes, list[Block]] = {}  # of absent blocks: those that wait for them
-        self._held = [0] * committee.size  # how many blocks of each author wait
+        self._charged: dict[bytes, int] = {}  # whose share a waiting block takes up
+        self._held = [0] * committee.size  # how many waiting blocks each author is charged with
 
     def has(self, ref: Ref) -> bool:
         block = self.blocks.get(ref.digest)
@@ -93,9 +95,11 @@ class Dag:
 
     def _hold(self, block: Block, absent: list[Ref]) -> None:
         """Let a block wait. What finds no room is dropped, to be fetched again if it is needed."""
-        if self._held[block.author] >= WAITING_MAX and not self._make_room(block):
+        payer = self._payer(block)
+        if payer is None:
             return
-        self._held[block.author] += 1
+        self._held[payer] += 1
+        self._charged[block.ref.digest] = payer
         self.waiting[block.ref.digest] = block
         self.missing.pop(block.ref.digest, None)
         for ref in absent:
@@ -103,14 +107,27 @@ class Dag:
             if ref.digest not in self.waiting:
                 self._miss(ref)
 
+    def _payer(self, block: Block) -> int | None:
+        """Who is charged with a block: its author, or who is charged with a block that waits for
+        it. An honest author's share is only used by its own blocks and what they stand on."""
+        children = self._children.get(block.ref.digest, ())
+        payers = dict.fromkeys([block.author, *(self._charged[c.ref.digest] for c in children)])
+        for payer in payers:
+            if self._held[payer] < WAITING_MAX:
+                return payer
+        return next((payer for payer in payers if self._make_room(block, payer)), None)
+
     def _miss(self, ref: Ref) -> None:
         if ref.digest not in self.missing:
             self.missing[ref.digest] = ref
             self.missed += 1
 
-    def _make_room(self, block: Block) -> bool:
-        own = (other for other in self.waiting.values() if other.author == block.author)
-        last = max(own, key=lambda other: other.round)
+    def _make_room(self, block: Block, payer: int) -> bool:
+        """Whether `payer` could give up a block of a higher round for this one."""
+        charged = self._charged.items()
+        last = max(
+            (self.waiting[digest] for digest, by in charged if by == payer), key=lambda b: b.round
+        )
         if last.round > block.round:
             self._drop(last)
         return last.round > block.round
@@ -118,7 +135,7 @@ class Dag:
     def _release(self, block: Block) -> None:
         """A block waits no more."""
         del self.waiting[block.ref.digest]
-        self._held[block.author] -= 1
+        self._held[self._charged.pop(block.ref.digest)] -= 1
 
     def _drop(self, block: Block) -> None:
         """Give up a waiting block. Those that wait for it keep on: then it is missing."""
@@ -255,8 +272,9 @@ class Dag:
             absent = [ref for ref in block.parents if not self.has(ref)]
             assert absent, block
             assert all(block in self._children[ref.digest] for ref in absent), block
-            held[block.author] += 1
+            held[self._charged[digest]] += 1
         assert held == self._held
+        assert self._charged.keys() == self.waiting.keys()
         assert max(held) <= WAITING_MAX
         for digest, children in self._children.items():
             assert (digest in self.missing) != (digest in self.waiting)
