@@ -69,7 +69,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim chaos
+.PHONY: test check sim mutations chaos
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest $(ARGS)
@@ -82,6 +82,9 @@ check: $(DEV) ## lint, format, types, and which package may import which
 
 sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=200
 	@$(PY) -m tests.simulator --seeds $(SEEDS) $(ARGS)
+
+mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator must notice
+	@$(PY) -m tests.mutations $(ARGS)
 
 chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers under load | ARGS="--seed 7"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
