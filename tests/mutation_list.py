@@ -272,20 +272,14 @@ RULE = (
         "its history need not hold the votes",
         200,
         f"graphs {CRASH_GRAPHS}",
-        (
-            edit(
-                "committee",
-                "return 2 if self.mode is Mode.CRASH else 3",
-                "return 1 if self.mode is Mode.CRASH else 3",
-            ),
-        ),
+        (edit("committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
     ),
     Mutation(
         "anchor one round too early (byzantine)",
         "its history need not hold the certificates",
         4000,
         f"graphs {BYZANTINE_GRAPHS}",
-        (edit("committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),),
+        (edit("committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
     ),
     Mutation(
         "a vote is for a slot, not for a block",
@@ -427,9 +421,9 @@ LIFE = (
     ),
     Mutation(
         "missing blocks are asked of their author only",
-        "it may be dead",
+        "a liar need not hand out what it made some refer to",
         400,
-        CRASH_RUNS,
+        BYZANTINE_RUNS,
         (
             edit(
                 "fetch",

@@ -79,6 +79,8 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
         liars = liars[: random.randint(0, len(liars))]
     spare = [m for m in faulty if m not in dict(liars)]
     dead = tuple((random.randrange(heal_us), m) for m in spare if random.random() < 0.5)
+    if mode is Mode.CRASH and who.faults and random.random() < 0.1:
+        return _relay(seed, who, random)
     return Plan(
         seed=seed,
         committee=who,
@@ -95,6 +97,26 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
         dead=dead,
         liars=liars,
         follower=random.random() < 0.1,
+    )
+
+
+def _relay(seed: int, who: Committee, random: Random) -> Plan:
+    """f members are away until the schedule of leaders does without them; when they are back, f
+    of the others die. So no more than f are ever away, but the leaders are few and partly dead."""
+    members = random.sample(range(who.size), who.size)
+    away, dying = members[: who.faults], members[who.faults : 2 * who.faults]
+    heal_us = 1_500 * MS
+    back_us = random.randrange(500, 1_200) * MS
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple(
+            sorted((random.randrange(heal_us), random.choice(members)) for _ in range(150))
+        ),
+        weather=_weather(random),
+        crashes=tuple(Crash(0, m, Stage.NOW, back_us) for m in away),
+        dead=tuple((back_us + random.randrange(60) * MS, m) for m in dying),
     )
 
 

@@ -7,7 +7,7 @@ help a peer: it only listens.
 from collections.abc import Callable
 
 from peer.block import Block
-from peer.committee import Committee
+from peer.committee import Committee, Mode
 from peer.committer import Commit
 from peer.consensus import Ready
 from tests.simulator import book
@@ -31,6 +31,7 @@ class Referee(Observer):
         check_every: int,
     ) -> None:
         self.world = world
+        self.mode = committee.mode
         self.honest = honest
         self.check_every = check_every
         self.order: list[Commit] = []
@@ -46,6 +47,7 @@ class Referee(Observer):
         self._applied: list[list[tuple[int, list[int]]]] = []
         self._position: dict[int, int] = {}
         self._signed: dict[tuple[int, int], bytes] = {}
+        self._times_ms: dict[bytes, int] = {}  # what honest blocks say
         self._timed: set[tuple[int, int]] = set()
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
 
@@ -67,6 +69,7 @@ class Referee(Observer):
         place = (block.author, block.round)
         before = self._signed.setdefault(place, block.ref.digest)
         self._must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
+        self._times_ms[block.ref.digest] = block.time_ms
         commit, digest = block.audit
         self._must(
             commit == 0 or self.digests[commit - 1] == digest,
@@ -97,6 +100,7 @@ class Referee(Observer):
         )
 
     def _extend(self, commit: Commit) -> None:
+        self._check_time(commit)
         self.order.append(commit)
         self._final.machine.advance(commit.time_ms)
         applied = []
@@ -115,6 +119,20 @@ class Referee(Observer):
                 )
         self._applied.append(applied)
         self.digests.append(self._final.machine.digest())
+
+    def _check_time(self, commit: Commit) -> None:
+        """However liars set their clocks, a commit's time is one that honest members could have
+        meant: not after all, and not before all, of those its leader refers to."""
+        leader = commit.blocks[-1]
+        previous = (ref.digest for ref in leader.parents if ref.round == leader.round - 1)
+        honest = [self._times_ms[digest] for digest in previous if digest in self._times_ms]
+        if self.mode is Mode.BYZANTINE and honest:
+            earliest = self.order[-1].time_ms if self.order else 0
+            self._must(
+                min(honest) <= commit.time_ms <= max(earliest, *honest),
+                f"a liar moved the time of commit {commit.number} to {commit.time_ms}, "
+                f"honest members said {min(honest)} to {max(honest)}",
+            )
 
     def _compare(self, peer: Peer, ours: Commit, theirs: Commit) -> None:
         if ours is theirs:
