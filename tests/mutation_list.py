@@ -137,7 +137,7 @@ ORDER = (
     Mutation(
         "nobody finishes what another started",
         "a peer that used up its round waits for ever",
-        100,
+        1000,
         CRASH_RUNS,
         (edit("consensus", "            or self.dag.highest_round >= round_\n", ""),),
     ),
@@ -363,7 +363,7 @@ LIFE = (
     Mutation(
         "no weak links",
         "what comes late is never committed",
-        100,
+        1000,
         CRASH_RUNS,
         (
             edit(

@@ -47,7 +47,7 @@ class Referee(Observer):
         self._applied: list[list[tuple[int, list[int]]]] = []
         self._position: dict[int, int] = {}
         self._signed: dict[tuple[int, int], bytes] = {}
-        self._times_ms: dict[bytes, int] = {}  # what honest blocks say
+        self._times_ms: dict[bytes, int] = {}  # what committed honest blocks say
         self._timed: set[tuple[int, int]] = set()
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
 
@@ -69,7 +69,6 @@ class Referee(Observer):
         place = (block.author, block.round)
         before = self._signed.setdefault(place, block.ref.digest)
         self._must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
-        self._times_ms[block.ref.digest] = block.time_ms
         commit, digest = block.audit
         self._must(
             commit == 0 or self.digests[commit - 1] == digest,
@@ -124,6 +123,9 @@ class Referee(Observer):
         """However liars set their clocks, a commit's time is one that honest members could have
         meant: not after all, and not before all, of those its leader refers to."""
         leader = commit.blocks[-1]
+        self._times_ms |= {
+            b.ref.digest: b.time_ms for b in commit.blocks if b.author in self.honest
+        }
         previous = (ref.digest for ref in leader.parents if ref.round == leader.round - 1)
         honest = [self._times_ms[digest] for digest in previous if digest in self._times_ms]
         if self.mode is Mode.BYZANTINE and honest:
