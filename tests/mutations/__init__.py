@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 COPIED = ("peer", "engine", "tests/simulator")
 SECONDS_MAX = 600
+_VERDICT = re.compile(r"^(?:graph )?\w+-\d+-\d+ (?:Diverged|NoProgress)[^\n]*", re.M)
 
 
 @dataclass(frozen=True)
@@ -80,35 +80,20 @@ def hunt(mutation: Mutation) -> Outcome:
         apply(mutation, folder)
         command = [sys.executable, "-m", "tests.simulator", "--first", amount]
         started = time.monotonic()
-        done = subprocess.run(
-            [*command, str(mutation.within), *trial],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_MAX,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [*command, str(mutation.within), *trial],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS_MAX,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Outcome(False, f"no verdict in {SECONDS_MAX} s", SECONDS_MAX)
     seconds = time.monotonic() - started
-    verdict = re.search(r"^(?:graph )?(\w+-\d+-\d+) (Diverged|NoProgress)[^\n]*", done.stdout, re.M)
-    if verdict is None:
-        return Outcome(False, (done.stdout + done.stderr)[-300:], seconds)
-    return Outcome(True, verdict.group(0)[:110], seconds)
-
-
-def main(names: Sequence[str]) -> int:
-    from tests.mutation_list import MUTATIONS
-
-    chosen = [m for m in MUTATIONS if not names or m.name in names]
-    survivors = []
-    for mutation in chosen:
-        outcome = hunt(mutation)
-        mark = "caught" if outcome.caught else "SURVIVED"
-        print(f"{mark:8} {mutation.name:38} {outcome.seconds:5.1f} s  {outcome.how}", flush=True)
-        if not outcome.caught:
-            survivors.append(mutation.name)
-    print(f"{len(chosen) - len(survivors)} of {len(chosen)} mutations caught")
-    return bool(survivors)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    if verdict := _VERDICT.search(done.stdout):
+        return Outcome(True, verdict.group(0)[:110], seconds)
+    if done.returncode:
+        raise RuntimeError(f"{mutation.name}: the simulator itself failed: {done.stderr[-500:]}")
+    return Outcome(False, f"not in {mutation.within} {amount[2:]}", seconds)

@@ -1,0 +1,150 @@
+"""Whatever keeps a mesh going, and quiet."""
+
+from tests.mutations import BYZANTINE_RUNS, CRASH_RUNS, Mutation, edit
+
+LIFE = (
+    Mutation(
+        "no weak links",
+        "what comes late is never committed",
+        1000,
+        CRASH_RUNS,
+        (
+            edit(
+                "consensus",
+                "if block is not None and self.committer.wants(block.ref):",
+                "if block is not None and block.round == round_ - 1:",
+            ),
+        ),
+    ),
+    Mutation(
+        "leaders are waited for without end",
+        "a dead leader stops the mesh",
+        100,
+        CRASH_RUNS,
+        (
+            edit(
+                "consensus",
+                "return since_ms + self._leader_timeout_ms() - now_ms",
+                "return self._leader_timeout_ms()",
+            ),
+        ),
+    ),
+    Mutation(
+        "rounds without need",
+        "an idle mesh makes blocks",
+        20,
+        CRASH_RUNS,
+        (edit("consensus", "            commands_wait\n", "            True\n"),),
+    ),
+    Mutation(
+        "rounds for own commands only",
+        "others' commands are never finished",
+        100,
+        CRASH_RUNS,
+        (
+            edit(
+                "consensus",
+                "            or bool(self.committer.uncommitted_payloads)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutation(
+        "heartbeats are not read",
+        "a lost last message stays lost",
+        100,
+        CRASH_RUNS,
+        (
+            edit(
+                "fetch",
+                "return self._ask_above(member, now_ms) if self._lacks(overdue) else None",
+                "return None",
+            ),
+        ),
+    ),
+    Mutation(
+        "missing blocks are asked of their author only",
+        "a liar need not hand out what it made some refer to",
+        400,
+        BYZANTINE_RUNS,
+        (
+            edit(
+                "fetch",
+                "return others[(start + question.tries) % len(others)]",
+                "return others[start]",
+            ),
+        ),
+    ),
+    Mutation(
+        "a helper that does not help is asked again and again",
+        "one liar keeps a peer from catching up",
+        400,
+        BYZANTINE_RUNS,
+        (
+            edit(
+                "fetch",
+                "self._shunned_ms[member] = now_ms + self._pull_timeout_ms",
+                "pass",
+            ),
+        ),
+    ),
+    Mutation(
+        "what finds no room to wait is forgotten",
+        "a block that others wait for is never asked for again",
+        400,
+        CRASH_RUNS,
+        (
+            edit(
+                "dag",
+                "        if self._held[block.author] >= WAITING_MAX and",
+                "        self.missing.pop(block.ref.digest, None)\n"
+                "        if self._held[block.author] >= WAITING_MAX and",
+            ),
+        ),
+    ),
+    Mutation(
+        "rivals are never taken",
+        "honest blocks that refer to one wait for ever",
+        100,
+        BYZANTINE_RUNS,
+        (edit("dag", "            if not needed:\n", "            if True:\n"),),
+    ),
+    Mutation(
+        "lost blocks are not reported",
+        "their commands are never sent again",
+        1000,
+        BYZANTINE_RUNS,
+        (
+            edit(
+                "consensus",
+                "self._ready.lost += [b for b in self.committer.lost if b.author == self.me]",
+                "pass",
+            ),
+        ),
+    ),
+    Mutation(
+        "a name need not fit its block",
+        "a liar stands where no quorum stood before it",
+        400,
+        BYZANTINE_RUNS,
+        (edit("dag", "if block is not None and block.ref == ref:", "if block is not None:"),),
+    ),
+    Mutation(
+        "settled at another round on every peer",
+        "what one accepts unseen another waits for for ever",
+        1000,
+        BYZANTINE_RUNS,
+        (
+            edit(
+                "committer",
+                "(next_round - 1 - KEPT_ROUNDS) // SETTLE_ROUNDS * SETTLE_ROUNDS",
+                "next_round - 1 - KEPT_ROUNDS",
+            ),
+            edit(
+                "committer",
+                "        if line <= max(self.dag.floor):",
+                "        if line < max(self.dag.floor) + SETTLE_ROUNDS:",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,188 @@
+"""What the protocol warns of by name."""
+
+from tests.mutations import (
+    BYZANTINE_GRAPHS,
+    BYZANTINE_RUNS,
+    CRASH_GRAPHS,
+    CRASH_RUNS,
+    Mutation,
+    edit,
+)
+
+ORDER = (
+    Mutation(
+        "send before fsync",
+        "a crash forgets what others saw, so the peer signs the round again",
+        100,
+        f"{CRASH_RUNS} --habit send-before-sync",
+    ),
+    Mutation(
+        "flush only own blocks",
+        "after a crash an own block stands on parents that nobody may have any more",
+        100,
+        f"{CRASH_RUNS} --habit sync-own-only",
+    ),
+    Mutation(
+        "stale leaders after a schedule change",
+        "peers that looked at a slot before the change decide another leader than those after",
+        400,
+        CRASH_RUNS,
+        (edit("committer", "            self._leaders.clear()\n", ""),),
+    ),
+    Mutation(
+        "stale decisions after a schedule change",
+        "peers that decided more at once before the change decide otherwise",
+        400,
+        CRASH_RUNS,
+        (
+            edit(
+                "committer",
+                "                if self.schedule != schedule:",
+                "                if False:",
+            ),
+        ),
+    ),
+    Mutation(
+        "disjoint quorums",
+        "two halves of four members each carry every step alone",
+        100,
+        f"graphs {CRASH_GRAPHS}",
+        (edit("committee", "return self.size - self.faults", "return (self.size + 1) // 2"),),
+    ),
+    Mutation(
+        "skip at q blames in the two-round rule",
+        "a leader that is skipped here has votes enough there",
+        200,
+        f"graphs {CRASH_GRAPHS}",
+        (
+            edit(
+                "committee",
+                "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
+                "self.quorum",
+            ),
+        ),
+    ),
+    Mutation(
+        "two-round rule with an equivocator",
+        "crash faults are all that rule survives",
+        400,
+        f"graphs {BYZANTINE_GRAPHS}",
+        (
+            edit("committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),
+            edit(
+                "committee",
+                "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
+                "self.size - self.shared + 1",
+            ),
+            edit(
+                "committer",
+                "supports = self._vote if self.committee.mode is Mode.CRASH else self._certificate",
+                "supports = self._vote",
+            ),
+            edit(
+                "committer",
+                "self.committee.shared if self.committee.mode is Mode.CRASH else 1",
+                "self.committee.shared",
+            ),
+        ),
+    ),
+    Mutation(
+        "three-round rule with a bare majority",
+        "two quorums need not share an honest member",
+        4000,
+        f"graphs {BYZANTINE_GRAPHS}",
+        (
+            edit(
+                "committee",
+                "(self.size - 1) // (2 if self.mode is Mode.CRASH else 3)",
+                "(self.size - 1) // 2",
+            ),
+        ),
+    ),
+    Mutation(
+        "anchor search passes over an undecided slot",
+        "it may turn out to be the anchor",
+        400,
+        f"graphs {CRASH_GRAPHS}",
+        (
+            edit(
+                "committer",
+                "            if decision is not SKIPPED:\n                return decision\n"
+                "        return None",
+                "            if decision not in (SKIPPED, None):\n                return decision\n"
+                "        return None",
+            ),
+        ),
+    ),
+    Mutation(
+        "jumping rounds",
+        "what a peer missed stays without its votes and certificates",
+        400,
+        BYZANTINE_RUNS,
+        (edit("consensus", "CATCH_UP_ROUNDS = 20", "CATCH_UP_ROUNDS = 0"),),
+    ),
+    Mutation(
+        "plain rotation of leaders",
+        "with one dead member anchors of its slots fall on its slots again",
+        100,
+        CRASH_RUNS,
+        (
+            edit(
+                "committer",
+                "self.eligible[draw % len(self.eligible)]",
+                "self.eligible[round_ % len(self.eligible)]",
+            ),
+        ),
+    ),
+    Mutation(
+        "nobody finishes what another started",
+        "a peer that used up its round waits for ever",
+        1000,
+        CRASH_RUNS,
+        (edit("consensus", "            or self.dag.highest_round >= round_\n", ""),),
+    ),
+    Mutation(
+        "fewer than f + 1 eligible leaders",
+        "all of them may be dead",
+        400,
+        CRASH_RUNS,
+        (
+            edit(
+                "committer",
+                "ranked[: max(enough, self.committee.faults + 1)]",
+                "ranked[:1]",
+            ),
+            edit(
+                "committer",
+                "        assert len(self.schedule.eligible) >= self.committee.faults + 1\n",
+                "",
+            ),
+        ),
+    ),
+    Mutation(
+        "support counted over blocks",
+        "an equivocator's blocks each count as a voice",
+        4000,
+        "graphs --mode byzantine --n 4",
+        (
+            edit(
+                "committer",
+                "for digest in {supports(block, round_, leader) for block in blocks}:",
+                "for digest in [supports(block, round_, leader) for block in blocks]:",
+            ),
+        ),
+    ),
+    Mutation(
+        "blames counted over blocks",
+        "an equivocator's blocks each count as a voice",
+        2000,
+        f"graphs {BYZANTINE_GRAPHS}",
+        (
+            edit(
+                "committer",
+                "sum(any(b.parent(round_, leader) is None for b in blocks) for blocks in authors)",
+                "sum(b.parent(round_, leader) is None for blocks in authors for b in blocks)",
+            ),
+        ),
+    ),
+)
