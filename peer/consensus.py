@@ -104,15 +104,20 @@ class Consensus:
         """A block whose form and signature are valid came in, from whomever."""
         self._accept(self.dag.add(block), now_ms)
 
+    def accuse(self, evidence: Evidence) -> None:
+        """Take back evidence from before a restart."""
+        self.dag.evidence.setdefault(evidence.first.author, evidence)
+        self._equivocated()
+
     def _accept(self, accepted: list[Block], now_ms: int) -> None:
-        if self.halted or not accepted:
+        if self.halted:
             return
         for block in accepted:
             self.committer.note(block)
         if self.dag.quorum_round > self._quorum[0]:
             self._quorum = (self.dag.quorum_round, now_ms)
         self._ready.persist += accepted
-        if self._equivocated():
+        if self._equivocated() or not accepted:  # a rival is evidence, though it is not accepted
             return
         self._ready.commits += self.committer.advance()
         self._ready.lost += [b for b in self.committer.lost if b.author == self.me]

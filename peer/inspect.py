@@ -20,7 +20,8 @@ from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus
 from peer.identity import Verifier
-from peer.journal import SCHEMA_VERSION, JournalError
+from peer.journal import SCHEMA_VERSION, JournalError, StoredEvidence
+from peer.ledger import evidence_of
 from peer.replica import Replica, decode_batch
 
 PROBLEMS_MAX = 100
@@ -64,6 +65,10 @@ class Inspection:
         self.pages = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
         self.frames = db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
         self.pending = db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
+        self.evidence = [
+            evidence_of(StoredEvidence(*row), self.config.committee)
+            for row in db.execute("SELECT * FROM evidence ORDER BY author")
+        ]
         self.snapshots = db.execute(
             "SELECT number, digest, certificate, data FROM snapshots ORDER BY number"
         ).fetchall()
@@ -175,6 +180,9 @@ class Inspection:
                 "bytes": len(data),
             }
         yield from (block_line(block) for block in self.blocks())
+        for pair in self.evidence:
+            both = [block_line(block) | {"frame": block.frame.hex()} for block in pair]
+            yield {"record": "evidence", "author": pair.first.author, "blocks": both}
         for commit, replica in self.commits():
             yield commit_line(commit, replica)
         for seq, command in self.pending:

@@ -14,12 +14,12 @@ import functools
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import IO, Concatenate, ParamSpec, TypeVar
+from typing import IO, Concatenate, NamedTuple, ParamSpec, TypeVar
 
 import msgspec
 
 from peer.api import ClientId, TradeView
-from peer.block import Block
+from peer.block import FRAME_BYTES_MAX, Block
 from peer.catchup import PART_BYTES, Manifest
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -69,15 +69,36 @@ CREATE TABLE client_ids (
 ) WITHOUT ROWID;
 CREATE INDEX client_ids_by_seq ON client_ids (seq);
 """
+_EVIDENCE = """
+-- Two blocks of one author that exclude each other. The first may be known by its digest alone.
+CREATE TABLE evidence (
+    author INTEGER PRIMARY KEY,
+    first_round INTEGER NOT NULL,
+    first_digest BLOB NOT NULL,
+    first_frame BLOB,
+    second_frame BLOB NOT NULL
+);
+"""
 _MIGRATIONS = (
     _SCHEMA,
     _SNAPSHOTS_AND_TRADES,
     _CLIENT_IDS,
+    _EVIDENCE,
 )  # the n-th makes version n of what was before
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+
+
+class StoredEvidence(NamedTuple):
+    """Two blocks of one author; of the first, what is known of it."""
+
+    author: int
+    first_round: int
+    first_digest: bytes
+    first_frame: bytes | None
+    second_frame: bytes
 
 
 class JournalError(Exception):
@@ -182,6 +203,21 @@ class Journal:
         """Commands, by seq, that are in no own block; a later one of a seq takes its place."""
         self._begin()
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
+
+    @_guarded
+    def add_evidence(self, pairs: Iterable[tuple[Block, Block]]) -> None:
+        """Proofs against authors; the first one of each is kept."""
+        self._begin()
+        for first, second in pairs:
+            frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
+            self._db.execute(
+                "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)",
+                (first.author, first.round, first.ref.digest, frame, second.frame),
+            )
+
+    @_guarded
+    def evidence(self) -> list[StoredEvidence]:
+        return [StoredEvidence(*row) for row in self._db.execute("SELECT * FROM evidence")]
 
     @_guarded
     def drop_pending_below(self, seq: int) -> None:

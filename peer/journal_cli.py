@@ -40,12 +40,29 @@ def journal(context: click.Context, data: Path, mesh: Path | None) -> None:
 def blocks(inspection: Inspection, last: int) -> None:
     """The newest blocks, one a line."""
     for line in newest(map(block_line, inspection.blocks()), last):
-        name = inspection.config.members[line["author"]].name
-        orders = "?" if line["commands"] is None else len(line["commands"])
-        parents = " ".join(f"{author}:{round_}" for round_, author, _ in line["parents"])
-        click.echo(
-            f"{line['round']:>8} {name:<12} {line['digest'][:8]} {orders:>5} commands  on {parents}"
-        )
+        click.echo(_block(inspection, line))
+
+
+def _block(inspection: Inspection, line: dict[str, Any]) -> str:
+    name = inspection.config.members[line["author"]].name
+    orders = "?" if line["commands"] is None else len(line["commands"])
+    parents = " ".join(f"{author}:{round_}" for round_, author, _ in line["parents"])
+    return f"{line['round']:>8} {name:<12} {line['digest'][:8]} {orders:>5} commands  on {parents}"
+
+
+@journal.command()
+@click.pass_obj
+def evidence(inspection: Inspection) -> None:
+    """Pairs of blocks that one honest author cannot both have signed. Status 1 if there are any;
+    `export` has them in full, with their signatures."""
+    for pair in inspection.evidence:
+        click.echo(f"{inspection.config.members[pair.first.author].name} signed both")
+        for block in pair:
+            known = _block(inspection, block_line(block))
+            click.echo(known if block.frame else f"{known[:30]} (only its digest is known)")
+    if inspection.evidence:
+        raise SystemExit(1)
+    click.echo("no evidence against anybody")
 
 
 @journal.command()

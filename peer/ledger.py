@@ -11,11 +11,13 @@ from engine import Exchange
 from peer import snapshot as snapshots
 from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
 from peer.catchup import Fetched, Manifest
+from peer.committee import Committee
 from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus, Ready, Timing
+from peer.dag import Evidence
 from peer.identity import Verifier
-from peer.journal import Journal, JournalError
+from peer.journal import Journal, JournalError, StoredEvidence
 from peer.replica import Applied, Batch, Replica, decode_batch
 
 SNAPSHOT_EVERY = 1_024  # commits, a multiple of BOUNDARY_EVERY
@@ -32,6 +34,17 @@ class Recovered(NamedTuple):
     ready: Ready
     own: list[Batch]
     blocks: int
+
+
+def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
+    """What the journal kept, as blocks; a first one of which only the digest is known has no frame.
+    JournalError if it is damaged."""
+    author, round_, digest, frame, other = stored
+    try:
+        first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
+        return Evidence(first, decode(other, committee))
+    except InvalidBlock as error:
+        raise JournalError(f"the journal is damaged: {error}") from None
 
 
 class Ledger:
@@ -99,6 +112,9 @@ class Ledger:
         ready = self.consensus.restore(blocks, now_ms)
         for commit in ready.commits:
             self.apply(commit)
+        for row in self.journal.evidence():
+            self.consensus.accuse(evidence_of(row, self.committee))
+        ready.evidence += self.consensus.ready().evidence
         own = [decode_batch(b) for b in blocks if b.author == self.me and b.payload]
         return Recovered(ready, own, len(blocks))
 
@@ -134,6 +150,8 @@ class Ledger:
         """Add the accepted blocks to the journal; durable after its next `sync`."""
         if ready.persist:
             self.journal.add_blocks(ready.persist)
+        if ready.evidence:
+            self.journal.add_evidence(ready.evidence)
         for block in ready.publish:
             self._note_signer(block)
 

@@ -334,7 +334,7 @@ class Node:
             journal.add_client_ids(self.submissions.new_client_ids.items())
         if ready.publish:
             journal.drop_pending_below(self.submissions.first_waiting)
-        if ready.publish or unsaved:
+        if ready.publish or unsaved or ready.evidence:
             journal.sync()
 
     def _apply(self, commit: Commit, now_ms: int) -> None:

@@ -11,6 +11,7 @@ from peer.journal import SCHEMA_VERSION, Journal, JournalError
 KEY, MESH = b"k" * 32, b"m" * 16
 # What made each version of what was before, undone.
 UNDO = {
+    4: "DROP TABLE evidence;",
     3: "DROP TABLE client_ids;",
     2: "DROP TABLE snapshots; DROP TABLE trades;",
 }

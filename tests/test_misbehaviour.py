@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import zmq
+from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
 from engine.orders import Side
+from peer.__main__ import main
 from peer.block import NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
 from peer.client import NodeRefused
 from peer.identity import Identity
@@ -109,6 +111,19 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
     rogue.say(*both, until=lambda: all(halt in peer.log() for peer in mesh.peers[:2]))
     with pytest.raises(NodeRefused, match=halt):
         mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
+    peer = mesh.peers[0]
+    peer.kill()
+    looked = CliRunner().invoke(
+        main, ["journal", "--mesh", str(mesh.file), str(peer.folder), "evidence"]
+    )
+    assert looked.exit_code == 1
+    said, first, second = looked.output.splitlines()
+    assert said == "peer3 signed both"
+    assert {line.split()[2] for line in (first, second)} == {
+        block.ref.digest.hex()[:8] for block in both
+    }
+    peer.start()  # and the evidence is not forgotten
+    wait_for("the halt", lambda: "halted: member 2 signed" in peer.log())
 
 
 def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
