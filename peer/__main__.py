@@ -15,6 +15,7 @@ from peer.config import ConfigError, Member, MeshConfig
 from peer.identity import IdentityError, parse_key
 from peer.journal import JournalError
 from peer.journal_cli import journal
+from peer.keys_cli import keys
 from peer.ledger import SNAPSHOT_EVERY
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
@@ -38,6 +39,7 @@ def main(verbose: bool) -> None:
 
 
 main.add_command(journal)
+main.add_command(keys)
 
 
 @main.command()
@@ -107,6 +109,8 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--port", default=0, help="Port others subscribe to; 0: any.")
 @click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
 @click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
+@click.option("--tls-cert", default="", help="PEM file: serve the page by TLS. With --tls-key.")
+@click.option("--tls-key", default="", help="PEM file of its private key.")
 @click.option(
     "--snapshot-every",
     default=SNAPSHOT_EVERY,
@@ -123,6 +127,8 @@ def run(
     port: int,
     fetch_port: int,
     ui: str,
+    tls_cert: str,
+    tls_key: str,
     snapshot_every: int,
     exit_with_parent: bool,
 ) -> None:
@@ -137,6 +143,7 @@ def run(
             port,
             fetch_port,
             ui,
+            (tls_cert, tls_key),
             exit_with_parent,
             snapshot_every,
         )

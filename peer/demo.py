@@ -21,6 +21,7 @@ from peer import config as mesh_file
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.identity import Identity
+from peer.keys import KEYS_FILE, Keys, Scope
 from peer.runner import KEY_FILE, keygen
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
@@ -117,8 +118,12 @@ def _announce(demo: Demo, numbers: list[int]) -> None:
     for number in numbers:
         member = number <= len(demo.config.members)
         what = "" if member else " (follows only: it is no member of this mesh)"
-        url = click.style(f"http://127.0.0.1:{demo.ports.ui + number - 1}", bold=True)
-        click.echo(f"{NAMES[number - 1]:>6}   {url}{what}")
+        keys = Keys(demo.folder / NAMES[number - 1] / KEYS_FILE)
+        token = keys.link(NAMES[number - 1], [Scope.ADMIN])
+        keys.close()
+        url = f"http://127.0.0.1:{demo.ports.ui + number - 1}/?token={token}"
+        click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}{what}")
+    click.echo("         Each link opens the page once, to trade. Without it the page can be read.")
     click.echo("         Ctrl-C stops.")
 
 

@@ -25,6 +25,7 @@ from peer import config as mesh_file
 from peer.config import MeshConfig
 from peer.identity import Identity
 from peer.journal import Journal
+from peer.keys import KEYS_FILE
 from peer.ledger import SNAPSHOT_EVERY, Ledger
 from peer.local import Endpoints, Local, endpoints
 from peer.mesh import Mesh
@@ -51,6 +52,7 @@ class Options:
     port: int = 0
     fetch_port: int = 0
     ui: str = ""  # host:port of the web gateway; empty: none
+    tls: tuple[str, str] = ("", "")  # PEM files of certificate and key for the page; empty: HTTP
     exit_with_parent: bool = False
     snapshot_every: int = SNAPSHOT_EVERY  # commits
 
@@ -78,7 +80,11 @@ def run(options: Options) -> None:
     ledger = Ledger(config, me, identity.sign, journal, snapshot_every=options.snapshot_every)
     node = Node(config, ledger, wires, found)
     extra = ["--history", str(options.data / JOURNAL_FILE)]
-    extra += [] if me is None else _service(options.grapes, config)
+    extra += ["--keys", str(options.data / KEYS_FILE)]
+    if all(options.tls):
+        extra += ["--tls-cert", options.tls[0], "--tls-key", options.tls[1]]
+    elif me is not None:
+        extra += _service(options.grapes, config)
     gateway = Gateway(options.ui, where, extra) if options.ui else None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())

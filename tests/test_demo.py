@@ -37,9 +37,11 @@ def ports(count: int) -> int:
         return first
 
 
-def ask(port: int, path: str, body: dict[str, str] | None = None) -> Any:
+def ask(port: int, path: str, body: dict[str, str] | None = None, key: str = "") -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data)
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
     request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request, timeout=10) as reply:
         return json.load(reply)
@@ -60,6 +62,12 @@ class Demo:
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
             return subprocess.Popen([*self.command, *options], stdout=log, stderr=log)
+
+    def key(self, peer: str, account: str) -> str:
+        """A new API key, as its operator makes one."""
+        command = [sys.executable, "-m", "peer", "keys", str(self.folder / peer)]
+        done = subprocess.run([*command, "create", account], capture_output=True, text=True)
+        return done.stdout.strip()
 
     def live(self, port: int) -> Any:
         try:
@@ -87,8 +95,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 def test_a_sell_at_one_and_a_buy_at_another_trade_once_in_all_three(demo: Demo) -> None:
     terms = {"type": "limit", "price": "100.50", "quantity": "0.5"}
-    sold = ask(demo.ui[0], "/order", {"side": "sell", "account": "ann", **terms})
-    bought = ask(demo.ui[1], "/order", {"side": "buy", "account": "bob", **terms})
+    sold = ask(demo.ui[0], "/order", {"side": "sell", **terms}, demo.key("alice", "ann"))
+    bought = ask(demo.ui[1], "/order", {"side": "buy", **terms}, demo.key("bob", "bob"))
     assert (sold["status"], bought["status"]) == ("open", "filled")
     assert bought["fills"][0]["price"] == "100.50"
     for port in demo.ui:
@@ -102,6 +110,7 @@ def test_a_sell_at_one_and_a_buy_at_another_trade_once_in_all_three(demo: Demo) 
 
 
 def test_the_tap_shows_what_is_said(demo: Demo) -> None:
+    key = demo.key("carol", "carol")
     mesh = f"--mesh={demo.folder / 'mesh.toml'}"
     command = [sys.executable, "-m", "peer.tap", mesh, *demo.grapes, "--json", "--peer=carol"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as tap:
@@ -112,7 +121,7 @@ def test_the_tap_shows_what_is_said(demo: Demo) -> None:
         lines: list[str] = []
 
         def told() -> bool:
-            ids.append(ask(demo.ui[2], "/order", terms)["id"])
+            ids.append(ask(demo.ui[2], "/order", terms, key)["id"])
             lines.extend(tap.stdout.readlines() if tap.stdout else [])
             return bool(lines)
 

@@ -22,7 +22,7 @@ def simulate(*arguments: str, hash_seed: str = "0") -> "subprocess.CompletedProc
     )
 
 
-@pytest.mark.parametrize(("mode", "seeds"), [("crash", 100), ("byzantine", 50)])
+@pytest.mark.parametrize(("mode", "seeds"), [("crash", 200), ("byzantine", 100)])
 def test_all_peers_have_one_order_and_every_command_is_applied_once(mode: str, seeds: int) -> None:
     done = simulate("--seeds", str(seeds), "--mode", mode, "--first")
     assert done.returncode == 0, done.stdout
@@ -30,6 +30,12 @@ def test_all_peers_have_one_order_and_every_command_is_applied_once(mode: str, s
     assert [row[1] for row in rows] == ["1", "3", "4", "5", "7"]
     assert sum(int(row[2]) for row in rows) == seeds, "all pass"
     assert all(int(row[7]) > 0 for row in rows), "and commands were applied in each"
+
+
+@pytest.mark.parametrize(("mode", "size"), [("crash", 25), ("crash", 2), ("byzantine", 13)])
+def test_other_sizes(mode: str, size: int) -> None:
+    done = simulate("--seeds", "1", "--mode", mode, "--n", str(size), "--first")
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_seed_gives_the_same_run_whatever_the_hash_seed() -> None:

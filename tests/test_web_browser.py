@@ -107,7 +107,7 @@ def open_page(context: BrowserContext) -> Iterator[Open]:
         page.on("request", lambda r: _is_foreign(r.url, gateway) and wrong.append(r.url))
         name = json.dumps(json.dumps(account))
         page.add_init_script(f"localStorage.setItem('orderbook.account', {name})")
-        page.goto(gateway.url)
+        page.goto(gateway.link())
         expect(page.locator(".health")).to_contain_text(ready)
         return page
 
@@ -264,7 +264,7 @@ def test_the_page_survives_its_gateway(tmp_path: Path, open_page: Open, context:
         with running_gateway(node.where, tmp_path) as gateway:
             gateway.wait_ready().order(side="buy", price="77", quantity="1")
             page = context.new_page()
-            page.goto(gateway.url)
+            page.goto(gateway.link())
             expect(page.locator(".level.bid")).to_have_count(1)
         expect(page.locator(".health")).to_contain_text("Offline")
         expect(page.locator(".banner")).to_contain_text("No connection to this peer")

@@ -91,6 +91,7 @@ def test_schemathesis_finds_nothing(web: Gateway, tmp_path: Path) -> None:
     status 200 and is tried by itself."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{web.url}/openapi.json"]
     options = ["--seed", "1", "-n", "10", "--checks", CHECKS, "--exclude-operation-id", "post /"]
+    options += ["--header", f"Authorization: {web.bearer}"]
     done = subprocess.run(
         [*command, *options],
         cwd=tmp_path,

@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from discovery import Grape
 from discovery.grapes import running_grapes
 from discovery.grapes.nodejs import find_node, npm_ci
+from peer.keys import KEYS_FILE, Keys, Scope
 from tests.real_mesh import RealMesh, wait_for
 from tests.web_gateway import Gateway, running_gateway, sell, stand_in
 
@@ -22,7 +24,11 @@ CLIENT = Path(__file__).parent / "grenache_client"
 class NodeClient:
     """Runs `call.js` where the lock file's packages are."""
 
-    def __init__(self, grape: str, service: str) -> None:
+    def __init__(self, grape: str, service: str, mesh: RealMesh) -> None:
+        self.key: str | None = None  # known to every peer: Grenache may ask any of them
+        for peer in mesh.peers:
+            with closing(Keys(peer.folder / KEYS_FILE)) as keys:
+                self.key = keys.create("operator", [Scope.ADMIN], self.key)
         modules = npm_ci(CLIENT, STATE / "grenache_client", lambda text: None)
         script = modules.parent / "call.js"
         script.write_text((CLIENT / "call.js").read_text())
@@ -35,9 +41,11 @@ class NodeClient:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
     def request(self, compress: bool = False, **payload: Any) -> Any:
+        payload = {"key": self.key} | payload
         return self.call({"how": "request", "payload": payload, "compress": compress})[0]
 
     def map(self, compress: bool = False, **payload: Any) -> Any:
+        payload = {"key": self.key} | payload
         return self.call({"how": "map", "payload": payload, "compress": compress})[0]
 
 
@@ -51,7 +59,7 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeClient
             asked = Grape([urls[1]])
             wait_for("three services", lambda: len(asked.lookup(service)) == 3)
             asked.close()
-            yield NodeClient(urls[0], service)
+            yield NodeClient(urls[0], service, mesh)
 
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
@@ -90,6 +98,8 @@ def test_what_is_sent_to_all_peers_is_done_by_each(node_client: NodeClient) -> N
     ("payload", "error"),
     [
         ({"op": "submit", "order": sell("1.001", "1")}, "ERR_INVALID_PRICE"),
+        ({"op": "submit", "order": sell("1", "1"), "key": ""}, "ERR_UNAUTHORISED"),
+        ({"op": "cancel", "order": "1-1", "key": "p2p_no_such"}, "ERR_UNAUTHORISED"),
         ({"op": "submit"}, "ERR_INVALID"),
         ({"op": "cancel", "order": "1-999999"}, "ERR_UNKNOWN_ORDER"),
         ({"op": "book", "market": "X"}, "ERR_UNKNOWN_MARKET"),

@@ -17,6 +17,7 @@ import simple_websocket
 from engine.orders import Market
 from peer.committee import Mode
 from peer.config import Member, MeshConfig, write
+from peer.keys import KEYS_FILE, Keys, Scope
 from peer.local import Endpoints, endpoints
 from peer.runner import keygen
 from tests.web_standin import MARKETS, StandInNode
@@ -52,6 +53,9 @@ class Gateway:
         command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
         if "--bind" not in options:
             command += ["--bind", "127.0.0.1:0"]
+        self.keys = Keys(folder / KEYS_FILE)
+        command += ["--keys", str(folder / KEYS_FILE)]
+        self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
@@ -59,16 +63,22 @@ class Gateway:
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
+    def link(self, account: str = "operator", *scopes: Scope) -> str:
+        """Where a browser may trade from; for any account if no scopes are given."""
+        return f"{self.url}/?token={self.keys.link(account, scopes or [Scope.ADMIN])}"
+
     def log(self) -> str:
         return self._log.read_text()
 
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer:
+        """As the operator, unless the headers say otherwise; an empty Authorization is nobody."""
+        headers = {"Authorization": self.bearer} | (headers or {})
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         data = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
         try:
-            connection.request(method, path, data, headers or {})
+            connection.request(method, path, data, headers)
             return Answer(connection.getresponse())
         finally:
             connection.close()
@@ -89,8 +99,10 @@ class Gateway:
         return self
 
     @contextmanager
-    def websocket(self, query: str = "") -> Iterator["Stream"]:
-        client = simple_websocket.Client.connect(f"ws://127.0.0.1:{self.port}/ws{query}")
+    def websocket(self, query: str = "", bearer: str | None = None) -> Iterator["Stream"]:
+        headers = {"Authorization": self.bearer if bearer is None else bearer}
+        where = f"ws://127.0.0.1:{self.port}/ws{query}"
+        client = simple_websocket.Client.connect(where, headers=headers)
         try:
             yield Stream(client)
         finally:
@@ -140,6 +152,7 @@ def running_gateway(where: Endpoints, folder: Path, *options: str) -> Iterator[G
     finally:
         if gateway.process.poll() is None:
             gateway.stop()
+        gateway.keys.close()
     assert "Traceback" not in gateway.log(), gateway.log()
 
 

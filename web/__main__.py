@@ -5,6 +5,7 @@ import click
 from web import vendor
 from web.config import ORDER_TIMEOUT_SECONDS, THREADS, Config
 from web.server import Server
+from web.tls import context_of
 
 
 @click.command(context_settings={"auto_envvar_prefix": "ORDERBOOK_WEB"})
@@ -17,8 +18,10 @@ from web.server import Server
     show_default=True,
     help="Seconds an order is waited for before it is answered as pending.",
 )
+@click.option("--keys", default="", help="The peer's keys.db: who may trade. Without: nobody.")
+@click.option("--account-rate", default=Config.account_rate, help="Orders a second of an account.")
 @click.option(
-    "--account", default="guest", show_default=True, help="Account of orders without one."
+    "--address-rate", default=Config.address_rate, help="Requests a second of an address."
 )
 @click.option(
     "--host",
@@ -35,6 +38,8 @@ from web.server import Server
 @click.option("--announce", default="", help="Name of the Grenache service, told to the Grapes.")
 @click.option("--history", default="", help="The node's journal: trades and candles of the past.")
 @click.option("--threads", default=THREADS, show_default=True, help="Threads for requests.")
+@click.option("--tls-cert", default="", help="PEM file of the certificate chain: serve by TLS.")
+@click.option("--tls-key", default="", help="PEM file of its private key.")
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 @click.option("--log-level", default="warning", show_default=True)
 def main(
@@ -42,18 +47,31 @@ def main(
     feed: str,
     bind: str,
     order_timeout: float,
-    account: str,
+    keys: str,
+    account_rate: float,
+    address_rate: float,
     hosts: tuple[str, ...],
     grapes: tuple[str, ...],
     announce: str,
     history: str,
     threads: int,
+    tls_cert: str,
+    tls_key: str,
     exit_with_parent: bool,
     log_level: str,
 ) -> None:
     """Serve a peer's book: the page, the HTTP interface and the streams."""
     if bool(grapes) != bool(announce):
         raise click.UsageError("--grape and --announce go together")
+    if bool(tls_cert) != bool(tls_key):
+        raise click.UsageError("--tls-cert and --tls-key go together")
+    if tls_cert and announce:
+        raise click.UsageError("--announce is for plain HTTP: it is all Grenache's clients speak")
+    if tls_cert:
+        try:
+            context_of(tls_cert, tls_key)
+        except OSError as error:
+            raise click.UsageError(f"{tls_cert} with {tls_key} is no use: {error}") from None
     if not vendor.is_ready():
         text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
         click.echo(text, err=True)
@@ -63,13 +81,17 @@ def main(
             feed=feed,
             bind=bind,
             order_timeout=order_timeout,
-            default_account=account,
+            keys=keys,
+            account_rate=account_rate,
+            address_rate=address_rate,
             hosts=hosts,
             grapes=grapes,
             announce=announce,
             history=history,
             threads=threads,
             log_level=log_level,
+            tls_certificate=tls_cert,
+            tls_key=tls_key,
             exit_with_parent=exit_with_parent,
         )
     ).run()

@@ -16,7 +16,8 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web import openapi, reading, rpc, streams, trading
+from web import login, openapi, reading, rpc, streams, trading
+from web.access import address
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
 from web.problems import Problem
@@ -29,13 +30,15 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     """The application of `config`; `app.extensions["gateway"]` is what must be started."""
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
-    app.extensions["gateway"] = gateway or Gateway(config)
+    served = app.extensions["gateway"] = gateway or Gateway(config)
+    app.register_blueprint(login.blueprint)
     app.register_blueprint(reading.blueprint)
     app.register_blueprint(trading.blueprint)
     app.register_blueprint(rpc.blueprint)
     app.register_blueprint(openapi.blueprint)
     streams.register(app)
     app.before_request(lambda: _check_origin(config))
+    app.before_request(lambda: served.access.pace(address()))
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
@@ -105,7 +108,9 @@ def _problem(problem: Problem) -> Response:
     body = msgspec.json.encode(problem.json())
     response = Response(body, problem.status, content_type="application/problem+json")
     if problem.status in (429, 503):
-        response.headers["Retry-After"] = "1"
+        response.headers["Retry-After"] = str(problem.more.get("retry_after", 1))
+    if problem.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response
 
 

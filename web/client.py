@@ -14,6 +14,7 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
+from peer.keys import Credential
 from web.frames import Frame, close_frame, ping_frame, text_frame
 
 BACKLOG_BYTES_MAX = 512 * 1024  # unsent, per client; beyond it the queue is dropped
@@ -42,12 +43,16 @@ class Client:
         channels: list[str],
         resume: int | None = None,
         greeting: bytes = b"",
+        credential: Credential | None = None,
+        address: str = "",
     ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.sock = sock
         self.kind = kind
+        self.credential = credential
+        self.address = address
         self.wanted = channels  # subscribed to as soon as the hub has it
         self.resume = resume  # the last event this client has seen, if it came back
         self.positions: dict[str, int] = {}  # channel -> seq delivered

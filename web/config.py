@@ -18,7 +18,11 @@ class Config:
     feed: str  # ZeroMQ address of the node's PUB
     bind: str = "127.0.0.1:8081"
     order_timeout: float = ORDER_TIMEOUT_SECONDS
-    default_account: str = "guest"
+    keys: str = ""  # the peer's API keys and sessions; empty: nobody can trade
+    account_rate: float = 100.0  # commands a second of one account; ten times as many at once
+    address_rate: float = 500.0  # requests and commands a second of one address; likewise
+    tls_certificate: str = ""  # PEM files; empty: plain HTTP
+    tls_key: str = ""
     # Names this gateway answers to beside the loopback ones and the address it is bound to; "*" for
     # any. A page on another site must not reach it under a name of its own choice.
     hosts: tuple[str, ...] = ()

@@ -31,6 +31,8 @@ from peer.api import (
     topic,
 )
 from peer.history import History
+from peer.keys import Keys
+from web.access import Access
 from web.accounts import AccountMirror
 from web.candles import Candles
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
@@ -62,6 +64,7 @@ class Gateway:
         self.session = Session(self)
         self.hub = Hub(self.epoch, self.session)
         self.publisher = Publisher(self.mirrors, self.hub)
+        self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
         self.history = History(Path(config.history)) if config.history else None
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._connected = False
@@ -80,6 +83,8 @@ class Gateway:
         self.link.stop()
         if self.history is not None:
             self.history.close()
+        if self.access.keys is not None:
+            self.access.keys.close()
 
     def units(self, market: str) -> Units:
         """The units of a market, of the first one if none is named; Problem if there is none."""

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 import msgspec
 from flask import Response, current_app, request
 
+from peer.keys import Scope
 from web import schema
 from web.gateway import Gateway
 from web.mirror import BookMirror
@@ -35,10 +36,12 @@ def query(kind: type[T]) -> T:
     return schema.query(kind, request.args)
 
 
-def account() -> str:
-    """The account the query names, or the default one."""
-    default = the_gateway().config.default_account
-    return schema.account_of(request.args.get("account"), default)
+def account(scope: Scope, named: str | None = None) -> str:
+    """The account to act for: the one named, by the query if not by `named`, else the caller's own.
+    Problem if the caller may not."""
+    access = the_gateway().access
+    asked = schema.account_of(request.args.get("account"), "")
+    return access.account(scope, named or asked, access.of_request())
 
 
 def ready_book(of: Units) -> BookMirror:

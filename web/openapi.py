@@ -18,21 +18,33 @@ blueprint = Blueprint("openapi", __name__)
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
-EVERYWHERE = (400, 421)  # a parameter or the host name is wrong
+EVERYWHERE = (400, 401, 421, 429)  # a parameter or the host name is wrong
+SESSION = (401, 403, 421, 429)
 AWAY = (503,)  # the node is starting, or gone
-WRITES = (400, 403, 404, 409, 413, 421, 503, 504)
+WRITES = (400, 401, 403, 404, 409, 413, 421, 429, 503, 504)
 PROBLEMS = {
     400: "Something in the request is wrong; `field` says what.",
+    401: "An API key or a session is needed, or is wrong.",
     403: "Another account's order, or a page of another site.",
     404: "No such order or market.",
     409: "The market does not allow it now.",
     413: "The request is too large.",
     421: "A host name that this peer does not answer to.",
+    429: "Too much at once; `Retry-After` says when to come back.",
     503: "The node is starting, away or busy: nothing was taken.",
     504: "It is not known whether it was done, or what came of it.",
 }
 
 
+SECURITY = {
+    "key": {"type": "http", "scheme": "bearer", "description": "An API key, p2p_…"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "p2p_session",
+        "description": "The cookie a one-time link sets; each peer's has its own ending.",
+    },
+}
 _EXAMPLE = {"side": "buy", "price": "100.50", "quantity": "0.75", "account": "alice"}
 EXAMPLES = {
     "post /order": _EXAMPLE,
@@ -82,9 +94,10 @@ OPERATIONS = (
         "/orders",
         "An account's open and recent orders",
         {200: replies.Orders},
+        (*EVERYWHERE, 403, 503),
         query=schema.OfAccount,
     ),
-    Operation("get", "/orders/{id}", "One order", {200: replies.Order}, (*EVERYWHERE, 404)),
+    Operation("get", "/orders/{id}", "One order", {200: replies.Order}, (*EVERYWHERE, 403, 404)),
     Operation(
         "patch",
         "/order/{id}",
@@ -108,7 +121,7 @@ OPERATIONS = (
         "/state",
         "Everything of one moment: book, trades, mesh",
         {200: replies.State},
-        (400, 404, 421, 503),
+        (400, 404, 421, 429, 503),
         schema.StateQuery,
     ),
     Operation(
@@ -116,7 +129,7 @@ OPERATIONS = (
         "/book",
         "Levels, on request merged",
         {200: replies.Book},
-        (400, 404, 421, 503),
+        (400, 404, 421, 429, 503),
         schema.BookQuery,
     ),
     Operation(
@@ -124,7 +137,7 @@ OPERATIONS = (
         "/trades",
         "Trades, the newest first",
         {200: replies.Trades},
-        (400, 404, 421, 503),
+        (400, 404, 421, 429, 503),
         schema.TradesQuery,
     ),
     Operation(
@@ -132,7 +145,7 @@ OPERATIONS = (
         "/candles",
         "Candles, the oldest first",
         {200: replies.Candles},
-        (400, 404, 421, 503),
+        (400, 404, 421, 429, 503),
         schema.CandlesQuery,
     ),
     Operation("get", "/markets", "The markets and their limits", {200: list[replies.Market]}),
@@ -145,12 +158,14 @@ OPERATIONS = (
         "/",
         "Grenache RPC: [rid, service, payload] to [rid, error, result]",
         {200: replies.Call},
-        (403, 413, 421),
+        (403, 413, 421, 429),
         body=replies.Call,
     ),
-    Operation("get", "/", "The page", {200: "text/html"}, (421,)),
-    Operation("get", "/docs", "This document, for people", {200: "text/html"}, (421,)),
-    Operation("get", "/openapi.json", "This document", {200: dict[str, Any]}, (421,)),
+    Operation("get", "/session", "Whom this key or browser acts for", {200: replies.Session}),
+    Operation("delete", "/session", "End this browser's session", {200: replies.Session}, SESSION),
+    Operation("get", "/", "The page", {200: "text/html"}, (421, 429)),
+    Operation("get", "/docs", "This document, for people", {200: "text/html"}, (421, 429)),
+    Operation("get", "/openapi.json", "This document", {200: dict[str, Any]}, (421, 429)),
 )
 _TAGS = {"/order": "Orders", "/orders": "Orders", "/": "Grenache"}
 _BOOK = frozenset({"/state", "/book", "/trades", "/candles", "/markets", "/mesh"})
@@ -183,7 +198,8 @@ def encoded() -> bytes:
                 "description": "The HTTP interface of one peer. All peers serve the same book.",
             },
             "paths": paths,
-            "components": {"schemas": _widened(components)},
+            "components": {"schemas": _widened(components), "securitySchemes": SECURITY},
+            "security": [{}, {"key": []}, {"session": []}],
         }
     )
 

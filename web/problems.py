@@ -12,6 +12,7 @@ from web.views import explain
 
 TITLES = {
     400: "The request is not valid",
+    401: "This needs a key",
     403: "This is not allowed",
     404: "There is no such thing here",
     405: "This method is not possible here",

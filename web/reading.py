@@ -1,9 +1,9 @@
-"""The routes that only read: the page, books, trades, candles, markets, mesh, the gateway itself.
+"""The routes that only read: books, trades, candles, markets, mesh, the gateway itself.
 
 Owns their paths. Reads mirrors under their lock; must never wait for the node.
 """
 
-from flask import Blueprint, Response, current_app
+from flask import Blueprint, Response
 
 from engine.orders import Market
 from web import metrics, past, schema, views
@@ -12,11 +12,6 @@ from web.mirrors import Mirrors
 from web.problems import Problem
 
 blueprint = Blueprint("reading", __name__)
-
-
-@blueprint.get("/")
-def page() -> Response:
-    return current_app.send_static_file("index.html")
 
 
 @blueprint.get("/state")

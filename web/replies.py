@@ -61,6 +61,11 @@ class Order(Reply, frozen=True):
     commit: int | UnsetType = UNSET
 
 
+class Session(Reply, frozen=True):
+    account: str | None
+    scopes: list[str]
+
+
 class Orders(Reply, frozen=True):
     account: str
     orders: list[Order]

@@ -5,8 +5,8 @@ result]`, both gzipped if the header `grc-compress` says so. Errors are text and
 200, or the client would not show them. Must never answer with anything but an array: the Node
 client ends its process over an object.
 
-    {"op": "submit", "order": {"side": "buy", …}}
-    {"op": "cancel", "order": "1-17", "account": "alice"}
+    {"op": "submit", "key": "p2p_…", "order": {"side": "buy", …}}
+    {"op": "cancel", "key": "p2p_…", "order": "1-17", "account": "alice"}
     {"op": "book", "market": "BTC-USD", "depth": 10}
     {"op": "trades", "market": "BTC-USD", "limit": 10}
 """
@@ -17,12 +17,14 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, request
+from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
+from peer.keys import Scope
 from web import schema
+from web.access import address
 from web.config import BODY_BYTES_MAX
-from web.http import Json, the_gateway
+from web.http import Json, account, the_gateway
 from web.problems import Problem
 from web.reading import levels_of, trades_of
 from web.trading import cancel_order, place_order
@@ -83,7 +85,9 @@ def _answer_to(payload: Any) -> Json:
     operation = OPERATIONS.get(name) if isinstance(name, str) else None
     if operation is None:
         raise Problem(400, f"There is no such op; there is {', '.join(OPERATIONS)}.", "invalid_op")
-    return operation({key: value for key, value in payload.items() if key != "op"})
+    if isinstance(token := payload.get("key", ""), str) and token:  # the client sends no headers
+        g.credential = the_gateway().access.of_token(token, address())
+    return operation({key: value for key, value in payload.items() if key not in ("op", "key")})
 
 
 def _submit(wish: Json) -> Json:
@@ -94,8 +98,8 @@ def _submit(wish: Json) -> Json:
 
 def _cancel(wish: Json) -> Json:
     asked = schema.parse(schema.CancelCall, wish)
-    account = asked.account or the_gateway().config.default_account
-    return cancel_order(schema.cancel_of(asked.order, account)).view
+    name = account(Scope.TRADE, asked.account)
+    return cancel_order(schema.cancel_of(asked.order, name)).view
 
 
 def _book(wish: Json) -> Json:

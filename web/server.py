@@ -18,6 +18,7 @@ from web.announcer import Announcer
 from web.app import create_app
 from web.config import Config
 from web.gateway import Gateway
+from web.tls import Front, context_of
 
 STOP_SECONDS = 2  # the arbiter's patience; the worker takes half of it
 CONNECTIONS_MAX = 1_000  # short requests and kept-alive connections; streams are the hub's
@@ -52,8 +53,19 @@ def _start(worker: ThreadWorker) -> None:
     """After the fork."""
     gateway = _gateway_of(worker)
     gateway.start()
-    worker.announcer = Announcer(gateway.config, worker.sockets[0].getsockname()[1])
+    port = worker.sockets[0].getsockname()[1]
+    if gateway.config.tls_certificate:
+        worker.front = _secure(gateway.config, port)
+    worker.announcer = Announcer(gateway.config, port)
     worker.announcer.start()
+
+
+def _secure(config: Config, inside: int) -> Front:
+    front = Front(config.bind, context_of(config.tls_certificate, config.tls_key), inside)
+    front.start()
+    host = config.bind.rpartition(":")[0]
+    click.echo(f"web: serving at https://{host}:{front.port}", err=True)
+    return front
 
 
 def _stop(worker: ThreadWorker) -> None:
@@ -61,6 +73,9 @@ def _stop(worker: ThreadWorker) -> None:
     if announcer is not None:
         announcer.stop()
     _gateway_of(worker).stop()
+    front = getattr(worker, "front", None)
+    if front is not None:
+        front.stop()
 
 
 def _gateway_of(worker: ThreadWorker) -> Gateway:
@@ -70,6 +85,8 @@ def _gateway_of(worker: ThreadWorker) -> Gateway:
 
 
 def _say_where(arbiter: Any) -> None:
+    if arbiter.app.config.tls_certificate:
+        return  # the worker says it
     for listener in arbiter.LISTENERS:
         click.echo(f"web: serving at {listener}", err=True)
 
@@ -86,7 +103,8 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load_config(self) -> None:
         settings: dict[str, Any] = {
-            "bind": self.config.bind,
+            "bind": "127.0.0.1:0" if self.config.tls_certificate else self.config.bind,
+            "proxy_protocol": "v1" if self.config.tls_certificate else "off",
             "worker_class": Worker,
             "workers": 1,
             "threads": self.config.threads,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.orders import Command
+from peer.keys import Scope
 from web import schema
 from web.client import IN_FLIGHT_MAX, Client
 from web.desk import Submission
@@ -73,14 +74,18 @@ class Session:
         if answer is not None:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 
-    def _channel(self, message: Json) -> str:
+    def _account(self, client: Client, scope: Scope, named: object) -> str:
+        """The account to act for; the credential may have been revoked since the last message."""
+        name = schema.account_of(named, "")
+        return self._gateway.access.account(scope, name, client.credential)
+
+    def _channel(self, client: Client, message: Json) -> str:
         kind = str(message.get("channel"))
         market, account = str(message.get("market") or ""), ""
         if kind in MARKET_CHANNELS:
             market = self._gateway.units(market).market.symbol
         if kind in ACCOUNT_CHANNELS:
-            default = self._gateway.config.default_account
-            account = schema.account_of(message.get("account"), default)
+            account = self._account(client, Scope.READ, message.get("account"))
         interval = schema.interval_of(message.get("interval", ""))
         channel = channel_key(kind, market, account, interval)
         if channel is None:
@@ -88,39 +93,38 @@ class Session:
         return channel
 
     def _subscribe(self, client: Client, message: Json) -> Json:
-        channel = self._channel(message)
+        channel = self._channel(client, message)
         if not self._gateway.hub.subscribe(client, channel):
             raise Problem(429, "Too many channels on one connection.", "too_many_channels")
         return {"channel": channel}
 
     def _unsubscribe(self, client: Client, message: Json) -> Json:
-        channel = self._channel(message)
+        channel = self._channel(client, message)
         self._gateway.hub.unsubscribe(client, channel)
         return {"channel": channel}
 
     def _order(self, client: Client, message: Json) -> None:
         order = schema.parse(schema.NewOrder, message.get("order"))
         units = self._gateway.units(order.market)
-        account = self._gateway.config.default_account
+        account = self._account(client, Scope.TRADE, order.account)
         self._submit(client, message, schema.submit_of(order, units, account))
 
     def _change(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(schema.Change)]
         wish = schema.parse(schema.Change, {key: message.get(key) for key in fields})
         wanted = schema.order_id(message.get("order"))
-        account = wish.account or self._gateway.config.default_account
+        account = self._account(client, Scope.TRADE, wish.account)
         known = self._gateway.open_order(account, wanted)
         units = self._gateway.units(known.market)
         self._submit(client, message, schema.change_of(wish, known, units))
 
     def _cancel(self, client: Client, message: Json) -> None:
-        default = self._gateway.config.default_account
-        account = schema.account_of(message.get("account"), default)
+        account = self._account(client, Scope.TRADE, message.get("account"))
         command = schema.cancel_of(message.get("order"), account)
         if not self._gateway.desk.is_pending(command.order):
             self._submit(client, message, command)
             return
-        self._take_slot(client)
+        self._take_slot(client, account)
 
         def answer(withdrawn: bool) -> None:
             if withdrawn:
@@ -137,16 +141,17 @@ class Session:
             schema.Withdrawal,
             {key: message[key] for key in ("account", "market", "side") if message.get(key)},
         )
-        account = self._gateway.config.default_account
+        account = self._account(client, Scope.TRADE, wish.account)
         self._submit(client, message, schema.cancel_all_of(wish, account))
 
-    def _take_slot(self, client: Client) -> None:
+    def _take_slot(self, client: Client, account: str) -> None:
+        self._gateway.access.pace_orders(account, client.address)
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
         client.in_flight += 1
 
     def _submit(self, client: Client, message: Json, command: Command) -> None:
-        self._take_slot(client)
+        self._take_slot(client, command.account)
         self._send(client, message, command)
 
     def _send(self, client: Client, message: Json, command: Command) -> None:

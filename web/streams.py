@@ -12,7 +12,9 @@ from flask import Flask, Response, current_app, g, request
 from flask_sock import Sock
 from werkzeug.datastructures import Headers
 
-from web import schema
+from peer.keys import Scope
+from web import http, schema
+from web.access import address
 from web.client import Client, Kind
 from web.gateway import Gateway
 from web.problems import Problem
@@ -56,6 +58,7 @@ def _before_handshake() -> None:
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
         gateway = _gateway()
         _check_room(gateway)
+        gateway.access.of_request()
         g.channels = wanted_channels(gateway)
 
 
@@ -82,7 +85,7 @@ def wanted_channels(gateway: Gateway) -> list[str]:
     market = ""
     if set(kinds) & set(MARKET_CHANNELS):
         market = gateway.units(request.args.get("market", "")).market.symbol
-    account = schema.account_of(request.args.get("account"), gateway.config.default_account)
+    account = http.account(Scope.READ) if set(kinds) & set(ACCOUNT_CHANNELS) else ""
     interval = schema.interval_of(request.args.get("interval", ""))
     keys = [channel_key(kind, market, account, interval) for kind in dict.fromkeys(kinds)]
     return [key for key in keys if key]
@@ -102,7 +105,8 @@ def _take_over(sock: socket.socket) -> socket.socket:
 
 def websocket(ws: Any) -> None:
     gateway = _gateway()
-    client = Client(_take_over(ws.sock), Kind.WEBSOCKET, g.channels)
+    holds = {"credential": g.credential, "address": address()}
+    client = Client(_take_over(ws.sock), Kind.WEBSOCKET, g.channels, **holds)
     ws.connected = False
     gateway.hub.adopt(client)
 

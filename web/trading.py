@@ -4,13 +4,16 @@ Owns their paths and the wait for a final result. Must never answer in the node'
 """
 
 import queue
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
 from engine.orders import Cancel, Command, Submit
+from peer.keys import Scope
 from web import schema, views
+from web.access import address
 from web.desk import Submission
 from web.http import Json, account, answer, body, the_gateway
 from web.orders import OrderView, submitted
@@ -40,9 +43,9 @@ def place_order(data: object) -> Result:
 
 
 def _new_order(data: object) -> Submit:
-    gateway = the_gateway()
     order = schema.parse(schema.NewOrder, data)
-    return schema.submit_of(order, gateway.units(order.market), gateway.config.default_account)
+    name = account(Scope.TRADE, order.account)
+    return schema.submit_of(order, the_gateway().units(order.market), name)
 
 
 @blueprint.post("/orders")
@@ -63,7 +66,7 @@ def place_many() -> Response:
 
 @blueprint.get("/orders")
 def orders() -> Response:
-    gateway, name = the_gateway(), account()
+    gateway, name = the_gateway(), account(Scope.READ)
     gateway.watch_account(name)
     with gateway.mirrors.lock:
         mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
@@ -84,6 +87,7 @@ def order(text: str) -> Response:
     found = the_gateway().mirrors.find_order(wanted) or _recent(wanted)
     if found is None:
         raise Problem(404, f"No order {text} is open or recent here.", "unknown_order", "id")
+    account(Scope.READ, found.account)
     return answer(_order_json(found))
 
 
@@ -103,8 +107,7 @@ def change(text: str) -> Response:
     """A smaller quantity keeps the order's place in the queue; anything else loses it."""
     wish = schema.parse(schema.Change, body())
     gateway, wanted = the_gateway(), schema.order_id(text)
-    named = account()
-    name = wish.account or named
+    name = account(Scope.TRADE, wish.account)
     known = gateway.open_order(name, wanted, ORDERS_SECONDS)
     command = schema.change_of(wish, known, gateway.units(known.market))
     return _answer(_change(command))
@@ -112,7 +115,7 @@ def change(text: str) -> Response:
 
 @blueprint.delete("/order/<text>")
 def cancel(text: str) -> Response:
-    return _answer(cancel_order(schema.cancel_of(text, account())))
+    return _answer(cancel_order(schema.cancel_of(text, account(Scope.TRADE))))
 
 
 def cancel_order(command: Cancel) -> Result:
@@ -125,7 +128,7 @@ def cancel_order(command: Cancel) -> Result:
 def cancel_all() -> Response:
     asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
     wish = schema.parse(schema.Withdrawal, asked)
-    return _answer(_change(schema.cancel_all_of(wish, the_gateway().config.default_account)))
+    return _answer(_change(schema.cancel_all_of(wish, account(Scope.TRADE, wish.account))))
 
 
 def _withdraw(command: Cancel) -> bool:
@@ -161,7 +164,8 @@ def _submit(commands: Sequence[Command]) -> Submission:
     """Send commands and wait for the end of them, but no longer than the timeout; while many wait
     already, only until they are on disk here, so that some threads are always free."""
     gateway = the_gateway()
-    for name in {command.account for command in commands}:
+    for name, count in Counter(command.account for command in commands).items():
+        gateway.access.pace_orders(name, address(), count)
         gateway.watch_account(name)
     submission = gateway.desk.submit(commands)
     if gateway.waiting.acquire(blocking=False):

@@ -1,6 +1,6 @@
 // What everyone must know at once, in plain words.
 import { html } from "./html.js";
-import { health, mesh } from "./store.js";
+import { health, mayTrade, mesh, session } from "./store.js";
 
 const Banner = ({ kind, title, text }) => html`<div class="banner ${kind}" role="alert">
   <strong>${title}</strong><span>${text}</span>
@@ -35,6 +35,14 @@ export function Banners() {
     shown.push(["note", "Resyncing.", "A message was lost: the whole book is being fetched again."]);
   }
   if (health.value === "starting") shown.push(["note", "Peer starting.", "The book appears as soon as it is there."]);
+  if (session.value && !mayTrade.value) {
+    const used = location.search.includes("link=used") ? "That link was used already, or is too old. " : "";
+    shown.push([
+      "note",
+      "Read only.",
+      `${used}To trade, open a link from this peer: “python -m peer keys DATA link NAME” prints one.`,
+    ]);
+  }
   return html`<div class="banners">
     ${shown.map(([kind, title, text]) => html`<${Banner} key=${title + text} ...${{ kind, title, text }} />`)}
   </div>`;

@@ -4,7 +4,7 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { fromUnits, grouped, product, toUnits, trimmed } from "./decimal.js";
 import { STATES } from "./lifecycle.js";
-import { book, bookVersion, draft, health, market, placeOrder, places } from "./store.js";
+import { book, bookVersion, draft, health, market, mayTrade, placeOrder, places } from "./store.js";
 import { toast } from "./toasts.js";
 
 const EMPTY = { price: "", quantity: "", stop_price: "", display: "", expire: "" };
@@ -83,6 +83,7 @@ const isMissing = computed(() => {
 // Why the order can't be sent now; empty when it can.
 export const hindrance = computed(() => {
   if (health.value !== "live" && health.value !== "resyncing") return "Not connected to the peer's node";
+  if (!mayTrade.value) return "This page is read-only: the peer does not know who you are";
   if (Object.keys(mistakes.value).length) return "Something above needs another look";
   return isMissing.value ? "Fill in the fields" : "";
 });

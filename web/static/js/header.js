@@ -8,6 +8,7 @@ import {
   chooseMarket,
   commit,
   health,
+  isAdmin,
   latency,
   marketName,
   markets,
@@ -77,9 +78,10 @@ export const Header = () => html`<header class="top">
   <${LastPrice} />
   <${Facts} />
   <div class="top-end">
-    <label class="account" title="Orders belong to this name; anyone who knows it can use it">
+    <label class="account" title=${isAdmin.value ? "Orders belong to this name; this session may use any" : "Orders belong to this name"}>
       <span>Account</span>
       <input
+        readonly=${!isAdmin.value}
         value=${account.value}
         maxlength="64"
         pattern="[A-Za-z0-9_.@:+\\-]+"

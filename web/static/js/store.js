@@ -14,6 +14,7 @@ const STARTING = { state: "starting", peers: [], alarms: [], quorum: null };
 export const markets = signal([]);
 export const marketName = remembered("market", "");
 export const account = remembered("account", `guest-${Math.random().toString(36).slice(2, 6)}`);
+export const session = signal(null); // whom the peer takes this browser for; null: not asked yet
 export const group = remembered("group", 1); // price units that one row of the ladder stands for
 export const connection = signal("connecting"); // connecting, live, stale, offline
 export const resyncing = signal(false);
@@ -33,6 +34,10 @@ export const places = computed(() =>
     : { price: 2, quantity: 8 },
 );
 export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
+const may = (scope) => session.value?.scopes.includes(scope) ?? false;
+export const isAdmin = computed(() => may("admin"));
+export const mayTrade = computed(() => isAdmin.value || may("trade"));
+const mayRead = computed(() => mayTrade.value || may("read"));
 export const health = computed(() => {
   if (connection.value !== "live") return connection.value;
   if (mesh.value.state !== "live") return mesh.value.state;
@@ -125,7 +130,15 @@ function takeMesh(message) {
   if (message.state === "live" && (was !== "live" || !markets.value.length)) loadMarkets();
 }
 
+async function loadSession() {
+  const response = await fetch("/session");
+  if (response.ok) session.value = await response.json();
+  const own = session.value?.account;
+  if (own && (!isAdmin.value || account.value.startsWith("guest-"))) account.value = own;
+}
+
 async function loadMarkets() {
+  if (!session.value) await loadSession();
   const response = await fetch("/markets");
   const found = response.ok ? await response.json() : [];
   if (!found.length || JSON.stringify(found) === JSON.stringify(markets.value)) return;
@@ -155,7 +168,7 @@ export function chooseAccount(name) {
     if (name !== account.value) orders.value = new Map();
     account.value = name;
   });
-  feed.subscribe({ channel: "orders", account: name });
+  if (mayRead.value) feed.subscribe({ channel: "orders", account: name });
 }
 
 export const placeOrder = (order, onPending) =>

@@ -1,0 +1,255 @@
+"""Who may act for which account through a peer's gateway: API keys, one-time links, sessions.
+
+Owns `keys.db` in the peer's folder. Must never keep a secret: an API key is stored as its argon2id
+hash, a link or session, random and short-lived, as its SHA-256.
+"""
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from nacl import pwhash
+from nacl.exceptions import InvalidkeyError
+
+KEYS_FILE = "keys.db"
+KEYS_MAX = 10_000
+SESSIONS_MAX = 1_000  # the oldest make room
+LINKS_MAX = 100
+LINK_SECONDS = 24 * 3600
+SESSION_SECONDS = 30 * 24 * 3600
+VERIFIED_MAX = 1_000  # keys whose secret need not be hashed again
+TOKEN_CHARACTERS_MAX = 100
+ACCOUNT_CHARACTERS_MAX = 64
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, hash BLOB NOT NULL,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS links (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+class KeysError(ValueError):
+    """An account or scope that can't be had. The text says what was expected."""
+
+
+class Scope(StrEnum):
+    READ = "read"  # the account's orders
+    TRADE = "trade"  # and change them
+    ADMIN = "admin"  # all that for every account
+
+
+class Who(NamedTuple):
+    """Whom a request comes from."""
+
+    account: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope, account: str) -> bool:
+        """Whether it may do what takes `scope` for `account`. To trade is to read as well."""
+        if Scope.ADMIN in self.scopes:
+            return True
+        granted = scope in self.scopes or (scope is Scope.READ and Scope.TRADE in self.scopes)
+        return granted and account == self.account
+
+
+class Credential(NamedTuple):
+    """What a request has proven to hold: the row that grants it something, while it is there."""
+
+    table: str
+    name: str | bytes
+
+
+class KeyInfo(NamedTuple):
+    id: str
+    account: str
+    scopes: str
+    created_ms: int
+
+
+class Keys:
+    """The file at `path`, made if it is not there, for its owner only. Safe for many threads, and
+    for other processes that write to the same file."""
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_CREAT, 0o600))
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise KeysError(f"{path} can be read by others (mode {mode:o}): chmod 600 {path}")
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[bytes, str] = OrderedDict()  # SHA-256 of a token -> key id
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.executescript(_SCHEMA)
+        # Known at once by a browser: cookies of several peers on one host share one jar.
+        self._db.execute("CREATE TABLE IF NOT EXISTS meta (cookie TEXT NOT NULL)")
+        self._db.execute(
+            "INSERT INTO meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)",
+            (f"p2p_session_{secrets.token_hex(4)}",),
+        )
+        (self.cookie,) = self._db.execute("SELECT cookie FROM meta").fetchone()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # API keys
+
+    def create(self, account: str, scopes: Iterable[str], token: str | None = None) -> str:
+        """A new key for an account; or `token`, one that another of the owner's peers has made.
+        This is the only time it can be seen."""
+        granted = _checked(account, scopes)
+        token = token or f"p2p_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+        id_, secret = _parts(token)
+        with self._lock:
+            if self._count("keys") >= KEYS_MAX:
+                raise KeysError(f"a peer has at most {KEYS_MAX} API keys: revoke some")
+            hashed = pwhash.argon2id.str(
+                secret.encode(),
+                opslimit=pwhash.argon2id.OPSLIMIT_INTERACTIVE,
+                memlimit=pwhash.argon2id.MEMLIMIT_INTERACTIVE,
+            )
+            row = (id_, account, granted, hashed, _now_ms())
+            self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)", row)
+        return token
+
+    def revoke(self, id_: str) -> bool:
+        """Whether there was a key of this id."""
+        with self._lock:
+            return self._db.execute("DELETE FROM keys WHERE id = ?", (id_,)).rowcount > 0
+
+    def list(self) -> list[KeyInfo]:
+        query = "SELECT id, account, scopes, created_ms FROM keys ORDER BY created_ms"
+        with self._lock:
+            return [KeyInfo(*row) for row in self._db.execute(query)]
+
+    def verified(self, token: str) -> Credential | None:
+        """The key a token is of, if that was found out lately."""
+        digest = _digest(token)
+        with self._lock:
+            if digest not in self._verified:
+                return None
+            self._verified.move_to_end(digest)
+            return Credential("keys", self._verified[digest])
+
+    def of_token(self, token: str) -> Credential | None:
+        """The key a token is of. Slow, by design: see `verified`."""
+        try:
+            id_, secret = _parts(token)
+        except KeysError:
+            return None
+        with self._lock:
+            row = self._db.execute("SELECT hash FROM keys WHERE id = ?", (id_,)).fetchone()
+        if row is None or not _is_secret(row[0], secret):
+            return None
+        with self._lock:
+            self._verified[_digest(token)] = id_
+            while len(self._verified) > VERIFIED_MAX:
+                self._verified.popitem(last=False)
+        return Credential("keys", id_)
+
+    # Browsers
+
+    def link(self, account: str, scopes: Iterable[str]) -> str:
+        """A token that opens one session within a day."""
+        with self._lock:
+            return self._issue("links", account, _checked(account, scopes), LINK_SECONDS, LINKS_MAX)
+
+    def redeem(self, token: str) -> str | None:
+        """The session a link's token opens; None if it was used, is too old or was never given."""
+        with self._lock:
+            row = self._db.execute(
+                "DELETE FROM links WHERE digest = ? RETURNING account, scopes, until_ms",
+                (_digest(token),),
+            ).fetchone()
+            if row is None or row[2] < _now_ms():
+                return None
+            return self._issue("sessions", row[0], row[1], SESSION_SECONDS, SESSIONS_MAX)
+
+    def of_session(self, token: str) -> Credential:
+        return Credential("sessions", _digest(token))
+
+    def end(self, credential: Credential) -> None:
+        """A session is over."""
+        if credential.table == "sessions":
+            with self._lock:
+                self._db.execute("DELETE FROM sessions WHERE digest = ?", (credential.name,))
+
+    def who(self, credential: Credential | None) -> Who | None:
+        """Whom a credential still stands for."""
+        if credential is None:
+            return None
+        query, values = "SELECT account, scopes FROM keys WHERE id = ?", (credential.name,)
+        if credential.table == "sessions":
+            query = "SELECT account, scopes FROM sessions WHERE digest = ? AND until_ms > ?"
+            values = (credential.name, _now_ms())  # type: ignore[assignment]
+        with self._lock:
+            row = self._db.execute(query, values).fetchone()
+        return Who(row[0], frozenset(map(Scope, row[1].split()))) if row else None
+
+    def _issue(self, table: str, account: str, scopes: str, seconds: int, most: int) -> str:
+        """A random token of a table, which keeps the newest `most`."""
+        token, now_ms = secrets.token_urlsafe(32), _now_ms()
+        self._db.execute(f"DELETE FROM {table} WHERE until_ms < ?", (now_ms,))
+        self._db.execute(
+            f"DELETE FROM {table} WHERE digest IN "
+            f"(SELECT digest FROM {table} ORDER BY until_ms DESC LIMIT -1 OFFSET ?)",
+            (most - 1,),
+        )
+        row = (_digest(token), account, scopes, now_ms + 1_000 * seconds)
+        self._db.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", row)
+        return token
+
+    def _count(self, table: str) -> int:
+        count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return count
+
+
+def _checked(account: str, scopes: Iterable[str]) -> str:
+    allowed = all(c.isascii() and (c.isalnum() or c in "._-+:@") for c in account)
+    if not 1 <= len(account) <= ACCOUNT_CHARACTERS_MAX or not allowed:
+        raise KeysError(
+            f"an account has 1 to {ACCOUNT_CHARACTERS_MAX} letters, digits and . _ - + : @, "
+            f"not {account!r:.80}"
+        )
+    granted = sorted(set(scopes))
+    if not granted or not set(granted) <= set(Scope):
+        raise KeysError(f"scopes are {', '.join(Scope)}, not {' '.join(granted) or 'none':.80}")
+    return " ".join(granted)
+
+
+def _parts(token: str) -> tuple[str, str]:
+    """The id and the secret of an API key."""
+    prefix, _, rest = token.partition("_")
+    id_, _, secret = rest.partition("_")
+    if prefix != "p2p" or not id_ or not secret or len(token) > TOKEN_CHARACTERS_MAX:
+        raise KeysError("an API key looks like p2p_ID_SECRET")
+    return id_, secret
+
+
+def _is_secret(hashed: bytes, secret: str) -> bool:
+    try:
+        return pwhash.argon2id.verify(hashed, secret.encode())
+    except InvalidkeyError:
+        return False
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,174 @@
+"""Who may do what through a real gateway: keys, scopes, sessions, rates."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from peer.keys import Scope
+from tests.web_gateway import Answer, Gateway, buy, running_gateway, stand_in
+
+NOBODY = {"Authorization": ""}
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("web")
+    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+        yield gateway.wait_ready()
+
+
+def key(web: Gateway, account: str, *scopes: Scope) -> dict[str, str]:
+    return {"Authorization": f"Bearer {web.keys.create(account, scopes)}"}
+
+
+def refusal(answer: Answer) -> tuple[int, str]:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    return answer.status, answer.json["type"].rpartition(":")[2]
+
+
+PRIVATE: list[tuple[str, str, object]] = [
+    ("POST", "/order", buy("1", "1", "ann")),
+    ("POST", "/orders", {"orders": [buy("1", "1", "ann")]}),
+    ("PATCH", "/order/1-1?account=ann", {"quantity": 1}),
+    ("DELETE", "/order/1-1?account=ann", None),
+    ("DELETE", "/orders?account=ann", None),
+    ("GET", "/orders?account=ann", None),
+    ("GET", "/events?channels=orders&account=ann", None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), PRIVATE)
+def test_an_account_is_for_who_has_a_key_of_it(
+    web: Gateway, method: str, path: str, body: object
+) -> None:
+    nobody = web.ask(method, path, body, NOBODY)
+    assert refusal(nobody) == (401, "unauthorised")
+    assert nobody.headers["WWW-Authenticate"] == "Bearer"
+    stranger = key(web, "bob", Scope.TRADE)
+    assert refusal(web.ask(method, path, body, stranger)) == (403, "not_owner")
+    assert refusal(web.ask(method, path, body, {"Authorization": "Basic eDp5"}))[0] == 401
+
+
+def test_the_market_is_for_everybody(web: Gateway) -> None:
+    for path in ("/", "/state", "/book", "/trades", "/candles", "/markets", "/mesh", "/session"):
+        assert web.ask("GET", path, None, NOBODY).status == 200, path
+    assert web.ask("GET", "/session", None, NOBODY).json == {"account": None, "scopes": []}
+
+
+def test_orders_without_an_account_are_the_keys_own(web: Gateway) -> None:
+    ann = key(web, "ann", Scope.TRADE)
+    placed = web.ask("POST", "/order", {"side": "buy", "price": "5", "quantity": "1"}, ann).json
+    assert placed["account"] == "ann"
+    [listed] = web.ask("GET", "/orders", None, ann).json["orders"]
+    assert listed["id"] == placed["id"]
+    path = f"/orders/{placed['id']}"
+    assert web.ask("GET", path, None, ann).status == 200
+    assert refusal(web.ask("GET", path, None, key(web, "bob", Scope.TRADE))) == (403, "not_owner")
+    assert web.ask("DELETE", f"/order/{placed['id']}", None, ann).json["status"] == "cancelled"
+
+
+def test_a_key_to_read_does_not_trade(web: Gateway) -> None:
+    reader = key(web, "ann", Scope.READ)
+    assert web.ask("GET", "/orders", None, reader).status == 200
+    assert refusal(web.ask("POST", "/order", buy("1", "1", "ann"), reader)) == (403, "scope")
+
+
+def test_a_revoked_key_ends_at_once_even_on_an_open_socket(web: Gateway) -> None:
+    token = web.keys.create("ann", [Scope.TRADE])
+    bearer = {"Authorization": f"Bearer {token}"}
+    assert web.ask("GET", "/session", None, bearer).json == {"account": "ann", "scopes": ["trade"]}
+    with web.websocket("?channels=orders", bearer["Authorization"]) as stream:
+        stream.send(op="cancel_all", id=1)
+        assert stream.reply(1)["ok"]
+        web.keys.revoke(token.split("_")[1])
+        stream.send(op="cancel_all", id=2)
+        assert stream.reply(2)["error"]["status"] == 401
+    assert refusal(web.ask("GET", "/orders", None, bearer)) == (401, "unauthorised")
+
+
+def test_a_socket_without_a_key_hears_the_market_only(web: Gateway) -> None:
+    with web.websocket("?channels=mesh", bearer="") as stream:
+        assert stream.channel("mesh")
+        for n, message in enumerate(
+            (
+                {"op": "order", "order": buy("1", "1", "ann")},
+                {"op": "cancel", "order": "1-1", "account": "ann"},
+                {"op": "subscribe", "channel": "orders", "account": "ann"},
+            )
+        ):
+            stream.send(id=n, **message)
+            assert stream.reply(n)["error"]["status"] == 401
+    upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
+    upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
+    refused = web.ask("GET", "/ws?channels=orders&account=ann", None, upgrade | NOBODY)
+    assert refusal(refused) == (401, "unauthorised")
+
+
+def cookie_of(answer: Answer) -> dict[str, str]:
+    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]} | NOBODY
+
+
+def test_a_link_opens_a_session_once(web: Gateway) -> None:
+    path = web.link("ann", Scope.TRADE).removeprefix(web.url)
+    opened = web.ask("GET", path, None, NOBODY)
+    assert (opened.status, opened.headers["Location"]) == (303, "/")
+    flags = {part.strip() for part in opened.headers["Set-Cookie"].split(";")[1:]}
+    assert flags >= {"HttpOnly", "SameSite=Strict", "Path=/"}
+    session = cookie_of(opened)
+    assert web.ask("GET", "/session", None, session).json["account"] == "ann"
+    assert web.ask("POST", "/order", buy("1", "1", "ann"), session).status == 200
+    assert refusal(web.ask("POST", "/order", buy("1", "1", "bob"), session)) == (403, "not_owner")
+    again = web.ask("GET", path, None, NOBODY)
+    assert (again.status, again.headers["Location"]) == (303, "/?link=used")
+    assert again.headers["Set-Cookie"] is None
+    ended = web.ask("DELETE", "/session", None, session)
+    assert ended.json["account"] is None
+    assert refusal(web.ask("GET", "/orders", None, session)) == (401, "unauthorised")
+
+
+def test_a_page_of_another_site_cannot_use_a_session(web: Gateway) -> None:
+    path = web.link("ann", Scope.TRADE).removeprefix(web.url)
+    session = cookie_of(web.ask("GET", path, None, NOBODY))
+    foreign = session | {"Origin": "http://evil.example"}
+    assert refusal(web.ask("POST", "/order", buy("1", "1", "ann"), foreign)) == (403, "origin")
+
+
+def test_guessing_keys_is_slow(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+        good = gateway.bearer
+        assert gateway.ask("GET", "/session").status == 200
+        statuses = []
+        for n in range(60):
+            guess = {"Authorization": f"Bearer {good}{n}"}
+            statuses.append(gateway.ask("GET", "/session", None, guess).status)
+        assert statuses[0] == 401
+        assert statuses[-1] == 429
+        assert gateway.ask("GET", "/session").status == 200, "a key that is known goes on"
+
+
+def test_orders_are_paced_by_account(tmp_path: Path) -> None:
+    options = ("--account-rate", "1")
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+        gateway.wait_ready()
+        hundred: dict[str, Any] = {"orders": [buy("1", "1", "ann")] * 100}
+        assert gateway.ask("POST", "/orders", hundred).status == 200
+        refused = gateway.ask("POST", "/orders", hundred)
+        assert refusal(refused) == (429, "rate")
+        assert 90 <= int(refused.headers["Retry-After"]) <= 100
+        assert refused.json["retry_after"] == int(refused.headers["Retry-After"])
+        assert gateway.ask("POST", "/order", buy("1", "1", "bob")).status == 200
+        with gateway.websocket() as stream:
+            stream.client.send(json.dumps({"op": "order", "id": 1, "order": buy("1", "1", "ann")}))
+            assert stream.reply(1)["error"]["status"] == 429
+
+
+def test_requests_are_paced_by_address(tmp_path: Path) -> None:
+    options = ("--address-rate", "1")
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+        answers = [gateway.ask("GET", "/healthz") for _ in range(110)]
+    assert answers[0].status == 200
+    assert refusal(answers[-1]) == (429, "rate")
+    assert int(answers[-1].headers["Retry-After"]) >= 1

@@ -1,0 +1,109 @@
+"""Who asks, and whether it may: the checks between a request and an account.
+
+Owns the reading of credentials and the refusals. Everything about the market is for everybody; an
+account's orders are for those who hold a key or a session of it. Must never look into an order.
+"""
+
+import math
+from ipaddress import ip_address
+
+from flask import g, request
+
+from peer.keys import Credential, Keys, Scope, Who
+from web.config import BATCH_MAX, Config
+from web.limits import Limiter
+from web.problems import Problem
+
+UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
+
+
+class Access:
+    """Safe for many threads. Without `keys` nobody can trade."""
+
+    def __init__(self, config: Config, keys: Keys | None) -> None:
+        self.keys = keys
+        self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
+        self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
+        self._unproven = Limiter(UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST)
+
+    # Credentials
+
+    def of_request(self) -> Credential | None:
+        """What the current request holds: a key in its header, or a session in its cookie."""
+        if "credential" not in g:
+            g.credential = self._of_headers()
+        credential: Credential | None = g.credential
+        return credential
+
+    def _of_headers(self) -> Credential | None:
+        header = request.headers.get("Authorization", "")
+        if header:
+            scheme, _, token = header.partition(" ")
+            if scheme.lower() != "bearer":
+                raise _unauthorised("Expected `Authorization: Bearer p2p_…`.")
+            return self.of_token(token.strip(), address())
+        cookie = request.cookies.get(self.keys.cookie) if self.keys else None
+        return self.keys.of_session(cookie) if self.keys and cookie else None
+
+    def of_token(self, token: str, where: str) -> Credential:
+        """The credential of an API key; Problem if it is none of ours."""
+        found = self.keys.verified(token) if self.keys else None
+        if found is None and self.keys is not None:
+            _refuse(self._unproven.take(where), "unknown API keys from this address")
+            found = self.keys.of_token(token)
+        if found is None or self.who(found) is None:
+            raise _unauthorised("This API key is wrong or revoked.")
+        return found
+
+    def who(self, credential: Credential | None) -> Who | None:
+        return self.keys.who(credential) if self.keys else None
+
+    # Permissions
+
+    def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
+        """The account to act for: the one named, else the credential's own. Problem if whoever asks
+        may not."""
+        who = self.who(credential)
+        if who is None:
+            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+        name = named or who.account
+        if not who.may(scope, name):
+            if name == who.account:
+                raise Problem(403, f"This key may not {scope} for {name}.", "scope")
+            raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
+        return name
+
+    # Rates
+
+    def pace(self, where: str) -> None:
+        """One more request of an address."""
+        _refuse(self._addresses.take(where), "requests from this address")
+
+    def pace_orders(self, account: str, where: str, count: int = 1) -> None:
+        """So many more commands for an account."""
+        _refuse(self._accounts.take(account, count), f"orders of {account:.64}")
+        _refuse(self._addresses.take(where, count), "requests from this address")
+
+
+def address() -> str:
+    """Where the current request comes from. An IPv6 host has a whole /64 to itself."""
+    text = request.remote_addr or ""
+    try:
+        found = ip_address(text)
+    except ValueError:
+        return text
+    return text if found.version == 4 else str(int(found) >> 64)
+
+
+def _burst(rate: float) -> int:
+    return max(int(10 * rate), BATCH_MAX)
+
+
+def _unauthorised(detail: str) -> Problem:
+    return Problem(401, detail, "unauthorised")
+
+
+def _refuse(seconds: float, what: str) -> None:
+    if seconds:
+        wait = math.ceil(seconds)
+        raise Problem(429, f"Too many {what}: wait {wait} s.", "rate", retry_after=wait)

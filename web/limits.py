@@ -1,0 +1,35 @@
+"""How often somebody may ask: token buckets by name.
+
+Owns the rates and a bounded table of buckets. Must never wait: it says how long a client should.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+NAMES_MAX = 10_000  # those heard of least recently make room: their buckets are full again by then
+
+
+class Limiter:
+    """`rate` a second, and up to `burst` at once, for each name."""
+
+    def __init__(
+        self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.rate, self.burst = rate, burst
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, as of when
+
+    def take(self, name: str, cost: int = 1) -> float:
+        """0 if `name` may do something of this cost now, else the seconds until it may."""
+        with self._lock:
+            now = self._clock()
+            tokens, since = self._buckets.pop(name, (float(self.burst), now))
+            tokens = min(tokens + (now - since) * self.rate, float(self.burst))
+            short = min(cost, self.burst) - tokens
+            self._buckets[name] = (tokens if short > 0 else tokens - cost, now)
+            if len(self._buckets) > NAMES_MAX:
+                self._buckets.popitem(last=False)
+        return short / self.rate if short > 0 else 0.0

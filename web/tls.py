@@ -1,0 +1,123 @@
+"""TLS in front of the web server, in the same process.
+
+Owns the port that browsers reach, and the encryption. Every connection goes on, in plain, to the
+server's own port on loopback, with a PROXY line that tells the client's address. Must never look
+into what it passes on. It is not done in the server itself because the hub takes sockets over from
+it, which works with plain ones only.
+"""
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from asyncio import StreamReader, StreamWriter
+
+CONNECTIONS_MAX = 3_000
+CHUNK_BYTES = 64 * 1024
+HANDSHAKE_SECONDS = 10.0
+START_SECONDS = 5.0
+STOP_SECONDS = 1.0
+
+
+def context_of(certificate: str, key: str) -> ssl.SSLContext:
+    """OSError, of which ssl.SSLError is one, if the files can't be read or do not fit."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate, key)
+    return context
+
+
+class Front:
+    """Listens at `bind`, HOST:PORT, once started; `inside` is the server's port."""
+
+    def __init__(self, bind: str, context: ssl.SSLContext, inside: int) -> None:
+        self.port = 0
+        self._bind = bind
+        self._context = context
+        self._inside = inside
+        self._open: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._listening = threading.Event()
+        self._stop = asyncio.Event()
+        self._failure: OSError | None = None
+        self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
+
+    def start(self) -> None:
+        """OSError if the address can't be listened at."""
+        self._thread.start()
+        self._listening.wait(START_SECONDS)
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """Once the server has said its goodbyes."""
+        with contextlib.suppress(RuntimeError):  # it never started, or has ended
+            self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(STOP_SECONDS)
+
+    def _run(self) -> None:
+        with contextlib.closing(self._loop):
+            self._loop.run_until_complete(self._listen())
+
+    async def _listen(self) -> None:
+        host, _, port = self._bind.rpartition(":")
+        try:
+            server = await asyncio.start_server(
+                self._accept,
+                host.strip("[]"),
+                int(port),
+                ssl=self._context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS,
+            )
+        except OSError as error:
+            self._failure = error
+            self._listening.set()
+            return
+        self.port = server.sockets[0].getsockname()[1]
+        self._listening.set()
+        await self._stop.wait()
+        server.close()
+        if self._open:
+            await asyncio.wait(self._open, timeout=STOP_SECONDS / 2)
+        for task in self._open:
+            task.cancel()
+        await asyncio.gather(*self._open, return_exceptions=True)
+
+    async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        if len(self._open) >= CONNECTIONS_MAX:
+            writer.close()
+            return
+        self._open.add(task)
+        try:
+            await self._pass_on(reader, writer)
+        except OSError:
+            pass  # one side is gone
+        finally:
+            self._open.discard(task)
+            writer.close()
+
+    async def _pass_on(self, reader: StreamReader, writer: StreamWriter) -> None:
+        answers, server = await asyncio.open_connection("127.0.0.1", self._inside)
+        client, here = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+        family = "TCP6" if ":" in client[0] else "TCP4"
+        server.write(f"PROXY {family} {client[0]} {here[0]} {client[1]} {here[1]}\r\n".encode())
+        pumps = [
+            asyncio.ensure_future(_pump(reader, server)),
+            asyncio.ensure_future(_pump(answers, writer)),
+        ]
+        try:
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
+            server.close()
+
+
+async def _pump(source: StreamReader, sink: StreamWriter) -> None:
+    """Never more than a buffer ahead of whoever reads."""
+    while data := await source.read(CHUNK_BYTES):
+        sink.write(data)
+        await sink.drain()
