@@ -414,6 +414,11 @@ class Book:
             rows.append((level.price, shown, orders))
         return rows
 
+    def queue(self, side: Side, price: int) -> list[tuple[int, int]]:
+        ladder = self.sides[side]
+        level = ladder.levels.get(price * ladder.sign)
+        return [] if level is None else [(each.id, each.remaining - each.hidden) for each in level]
+
     def changes(self) -> list[tuple[Side, int, int, int]]:
         rows = []
         for side, ladder in zip(Side, self.sides, strict=True):

@@ -143,6 +143,10 @@ class Exchange:
         """
         return self.books[market].depth(side, limit)
 
+    def queue(self, market: str, side: Side, price: int) -> list[tuple[int, int]]:
+        """The orders resting at a price, oldest first: id, and shown quantity in lots."""
+        return self.books[market].queue(side, price)
+
     def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
         """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
 

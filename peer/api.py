@@ -34,6 +34,8 @@ import msgspec
 from engine.orders import Command, Event, Market, OpenOrder
 
 Level = tuple[int, int, int]  # price in ticks, shown quantity in lots (0: level gone), orders
+# What one peer has taken of a level: its place in the mesh file from 0, shown quantity, orders.
+Share = tuple[int, int, int]
 
 
 class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -132,6 +134,8 @@ class State(msgspec.Struct, frozen=True, tag="state"):
     bids: list[Level]
     asks: list[Level]
     trades: list[TradeView]  # newest first, at most TRADES_KEPT
+    bid_shares: list[list[Share]] = []  # of each of `bids`, by peer; empty: not told
+    ask_shares: list[list[Share]] = []
 
 
 class Orders(msgspec.Struct, frozen=True, tag="orders"):
@@ -166,6 +170,8 @@ class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
     bids: list[Level]
     asks: list[Level]
     trades: list[TradeView]
+    bid_shares: list[list[Share]] = []  # of each of `bids`, by peer; empty: not told
+    ask_shares: list[list[Share]] = []
 
 
 class AccountUpdate(msgspec.Struct, frozen=True, tag="account"):

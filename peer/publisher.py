@@ -4,12 +4,12 @@ Owns the messages of the feed but the mesh view, and the answers to questions ab
 the replica, never changes it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from engine.orders import Command, Event, Side, Trade
 from peer import api
 from peer.local import Local
-from peer.replica import Applied, Replica
+from peer.replica import MEMBERS_SPACE, Applied, Replica
 
 DEPTH_MAX = 1_000
 ASKED_FOR_MAX = 1_000
@@ -67,8 +67,24 @@ class Publisher:
         for side, price, quantity, orders in changes:
             sides[side].append((price, quantity, orders))
         seq = self._local.next_seq("market", symbol)
-        update = api.MarketUpdate(symbol, seq, replica.commit, replica.time_ms, *sides, trades)
+        update = api.MarketUpdate(
+            symbol,
+            seq,
+            replica.commit,
+            replica.time_ms,
+            *sides,
+            trades,
+            *self._shares(symbol, *sides),
+        )
         self._local.publish(update, "market", symbol)
+
+    def _shares(
+        self, symbol: str, bids: list[api.Level], asks: list[api.Level]
+    ) -> Iterator[list[list[api.Share]]]:
+        """Of each level, what each peer has taken of it; bids first, then asks."""
+        for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
+            queues = (self._replica.exchange.queue(symbol, side, level[0]) for level in levels)
+            yield [shares_of(queue) for queue in queues]
 
     def state(self, symbol: str, depth: int) -> api.State | api.Refused:
         """A market's book, at most DEPTH_MAX levels a side."""
@@ -76,15 +92,20 @@ class Publisher:
         if symbol not in replica.trades:
             return api.Refused("unknown", f"no market {symbol!r:.40} here")
         levels = min(max(depth, 1), DEPTH_MAX)
+        bids = replica.exchange.depth(symbol, Side.BUY, levels)
+        asks = replica.exchange.depth(symbol, Side.SELL, levels)
+        bid_shares, ask_shares = self._shares(symbol, bids, asks)
         return api.State(
             market=symbol,
             seq=self._local.seq("market", symbol),
             commit=replica.commit,
             time_ms=replica.time_ms,
             digest=replica.latest().digest,
-            bids=replica.exchange.depth(symbol, Side.BUY, levels),
-            asks=replica.exchange.depth(symbol, Side.SELL, levels),
+            bids=bids,
+            asks=asks,
             trades=list(reversed(replica.trades[symbol])),
+            bid_shares=bid_shares,
+            ask_shares=ask_shares,
         )
 
     def greet(self) -> None:
@@ -110,6 +131,16 @@ class Publisher:
             del self._asked_for[next(iter(self._asked_for))]
         seq = self._local.seq("account", account)
         return api.Orders(account, seq, self._replica.exchange.open_orders(account), pending)
+
+
+def shares_of(queue: Iterable[tuple[int, int]]) -> list[api.Share]:
+    """What each member has taken of the orders of a level (id, quantity), by its place."""
+    shares: dict[int, api.Share] = {}
+    for number, quantity in queue:
+        member = number % MEMBERS_SPACE
+        _, others, orders = shares.get(member, (member, 0, 0))
+        shares[member] = (member, others + quantity, orders + 1)
+    return sorted(shares.values())
 
 
 def _accounts(event: Event) -> Iterable[str]:

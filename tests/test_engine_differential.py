@@ -52,6 +52,9 @@ class Trio:
                 assert self.reader.queue(symbol, side) == queue
                 depth = self.naive.depth(symbol, side)
                 assert self.exchange.depth(symbol, side, 1000) == depth
+                levels = (self.exchange.queue(symbol, side, level[0]) for level in depth)
+                resting = [order for level in levels for order in level]
+                assert resting == [(id, shown) for id, shown, _ in queue]
                 assert self.reader.depth(symbol, side) == depth
         for account in ACCOUNTS:
             assert self.exchange.open_orders(account) == self.naive.open_orders(account)

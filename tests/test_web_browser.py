@@ -134,6 +134,8 @@ def test_the_page_shows_the_book(clear: Gateway, open_page: Open) -> None:
     expect(page.locator(".level.bid")).to_contain_text("99.50")
     expect(page.locator(".level.ask")).to_contain_text("101.25")
     expect(page.locator(".spread")).to_contain_text("Spread 1.75")
+    expect(page.locator(".level.bid .peer-mark")).to_have_text("S")
+    expect(page.locator(".level.ask .count")).to_contain_text("taken by solo 0.5 in 1 order")
     expect(page.locator(".facts")).to_contain_text("1/1")
     state = clear.get("/state")
     expect(page.locator(".facts")).to_contain_text(state["digest"][:8])

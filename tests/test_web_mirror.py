@@ -7,7 +7,8 @@ import pytest
 
 from engine.exchange import Exchange
 from engine.orders import Cancel, Event, Market, Side, Submit, Trade
-from peer.api import Level, MarketUpdate, State, TradeView
+from peer.api import Level, MarketUpdate, Share, State, TradeView
+from peer.publisher import shares_of
 from web import mirror as module
 from web.candles import CANDLES_MAX, Candles
 from web.mirror import BookMirror, SideMirror, checksum_of
@@ -41,7 +42,13 @@ class Source:
         self.seq += 1
         self.newest = [*reversed(trades), *self.newest][:200]
         bids, asks = ([c[1:] for c in changes if c[0] is side] for side in Side)
-        return MarketUpdate("M", self.seq, self.count, self.count, bids, asks, trades)
+        shares = (
+            self.shares(side, levels) for side, levels in zip(Side, (bids, asks), strict=True)
+        )
+        return MarketUpdate("M", self.seq, self.count, self.count, bids, asks, trades, *shares)
+
+    def shares(self, side: Side, levels: list[Level]) -> list[list[Share]]:
+        return [shares_of(self.exchange.queue("M", side, level[0])) for level in levels]
 
     def _view(self, trade: Trade) -> TradeView:
         self.trades += 1
@@ -50,7 +57,10 @@ class Source:
 
     def state(self, depth: int) -> State:
         bids, asks = (self.depth(side, depth) for side in Side)
-        return State("M", self.seq, self.count, self.count, b"", bids, asks, self.newest)
+        shares = (
+            self.shares(side, levels) for side, levels in zip(Side, (bids, asks), strict=True)
+        )
+        return State("M", self.seq, self.count, self.count, b"", bids, asks, self.newest, *shares)
 
     def depth(self, side: Side, count: int) -> list[Level]:
         return self.exchange.depth("M", side, count)
@@ -78,6 +88,8 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
         mirror.complete(update.commit, update.time_ms, b"")
         for side, levels in ((Side.BUY, mirror.bids), (Side.SELL, mirror.asks)):
             assert levels.levels(1000) == source.depth(side, 1000)
+            shares = [levels.shares(level[0]) for level in levels.levels(1000)]
+            assert shares == source.shares(side, levels.levels(1000))
         assert list(mirror.trades) == source.newest
         mirror.check()
     assert lost

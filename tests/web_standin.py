@@ -33,6 +33,7 @@ from peer.api import (
     GetMarkets,
     GetOrders,
     GetState,
+    Level,
     Markets,
     MarketUpdate,
     MemberView,
@@ -43,6 +44,7 @@ from peer.api import (
     Reply,
     Request,
     Result,
+    Share,
     State,
     TradeView,
     Withdraw,
@@ -50,6 +52,7 @@ from peer.api import (
     topic,
 )
 from peer.local import Endpoints
+from peer.publisher import shares_of
 
 MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),
@@ -228,9 +231,19 @@ class StandInNode:
         self._publish(
             name,
             MarketUpdate(
-                symbol, seq, self.commit, self.time_ms, sides[Side.BUY], sides[Side.SELL], trades
+                symbol,
+                seq,
+                self.commit,
+                self.time_ms,
+                sides[Side.BUY],
+                sides[Side.SELL],
+                trades,
+                *(self._shares(symbol, side, sides[side]) for side in Side),
             ),
         )
+
+    def _shares(self, symbol: str, side: Side, levels: list[Level]) -> list[list[Share]]:
+        return [shares_of(self.exchange.queue(symbol, side, level[0])) for level in levels]
 
     def _withdraw(self, request: Withdraw) -> list[int]:
         """A withdrawn command becomes a cancel of nothing, as in the node."""
@@ -245,15 +258,18 @@ class StandInNode:
     def _state(self, request: GetState) -> State | Refused:
         if request.market not in self.exchange.books:
             return Refused("unknown", "no such market")
+        bids, asks = (self.exchange.depth(request.market, side, request.depth) for side in Side)
         return State(
             request.market,
             self._seqs[topic("market", request.market)],
             self.commit,
             self.time_ms,
             self.exchange.digest(),
-            self.exchange.depth(request.market, Side.BUY, request.depth),
-            self.exchange.depth(request.market, Side.SELL, request.depth),
+            bids,
+            asks,
             list(self.trades[request.market]),
+            self._shares(request.market, Side.BUY, bids),
+            self._shares(request.market, Side.SELL, asks),
         )
 
     def _orders(self, account: str) -> Orders:

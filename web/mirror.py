@@ -11,12 +11,12 @@ node and us; `number` is our count of frames for the browsers, which get several
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import islice
+from itertools import islice, repeat
 
 import msgspec
 from sortedcontainers import SortedDict
 
-from peer.api import TRADES_KEPT, Level, MarketUpdate, State, TradeView
+from peer.api import TRADES_KEPT, Level, MarketUpdate, Share, State, TradeView
 from web.candles import Candles
 from web.units import Units
 
@@ -24,6 +24,9 @@ DEPTH_MAX = 1_000  # levels a side that a State is asked for
 LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept
 STAGED_MAX = 10_000  # updates kept while a State is on its way
 CHECKSUM_LEVELS = 10
+
+
+_NOT_TOLD: list[Share] = []
 
 
 class SideMirror:
@@ -34,6 +37,7 @@ class SideMirror:
         self._sign = sign  # 1: lowest price first (asks), -1: highest first (bids)
         self._levels: SortedDict = SortedDict()
         self._bound: int | None = None
+        self._shares: dict[int, list[Share]] = {}  # by price
         self.changed: dict[int, Level] = {}
 
     def __len__(self) -> int:
@@ -48,28 +52,36 @@ class SideMirror:
         """Too few levels are left of a book that is known to be deeper."""
         return self._bound is not None and len(self._levels) < DEPTH_MAX // 2
 
-    def reset(self, levels: list[Level]) -> None:
+    def reset(self, levels: list[Level], shares: list[list[Share]]) -> None:
         self._levels = SortedDict((self._sign * level[0], level) for level in levels)
+        self._shares = {level[0]: each for level, each in zip(levels, shares, strict=False)}
         self._bound = self._sign * levels[-1][0] if len(levels) >= DEPTH_MAX else None
         self.changed.clear()
 
-    def apply(self, levels: Iterable[Level]) -> None:
-        for level in levels:
+    def apply(self, levels: list[Level], shares: list[list[Share]]) -> None:
+        for level, each in zip(levels, shares or repeat(_NOT_TOLD), strict=False):
             key = self._sign * level[0]
             if self._bound is not None and key > self._bound:
                 continue
             if level[1]:
                 self._levels[key] = level
+                self._shares[level[0]] = each
             else:
                 self._levels.pop(key, None)
+                self._shares.pop(level[0], None)
             self.changed[level[0]] = level
         while len(self._levels) > LEVELS_MAX:
             _, (price, _, _) = self._levels.popitem()
+            self._shares.pop(price, None)
             self._bound = self._levels.keys()[-1]
             self.changed[price] = (price, 0, 0)
 
     def levels(self, depth: int) -> list[Level]:
         return list(islice(self._levels.values(), depth))
+
+    def shares(self, price: int) -> list[Share]:
+        """What each peer has taken of the level at `price`; empty when that is not known."""
+        return self._shares.get(price, _NOT_TOLD)
 
     def take_changes(self) -> list[Level]:
         changes = list(self.changed.values())
@@ -80,6 +92,12 @@ class SideMirror:
         assert all(level[1] > 0 and level[2] > 0 for level in self._levels.values())
         assert all(key == self._sign * level[0] for key, level in self._levels.items())
         assert len(self._levels) <= LEVELS_MAX
+        for price, quantity, orders in self._levels.values():
+            _, quantities, counts = zip(
+                *self._shares.get(price) or [(0, quantity, orders)], strict=True
+            )
+            assert (sum(quantities), sum(counts)) == (quantity, orders)
+        assert self._shares.keys() <= {level[0] for level in self._levels.values()}
 
 
 class Delta(msgspec.Struct, frozen=True):
@@ -142,16 +160,16 @@ class BookMirror:
     def _apply(self, update: MarketUpdate) -> None:
         assert update.seq == self.seq + 1, f"update {update.seq} after {self.seq}"
         self.seq = update.seq
-        self.bids.apply(update.bids)
-        self.asks.apply(update.asks)
+        self.bids.apply(update.bids, update.bid_shares)
+        self.asks.apply(update.asks, update.ask_shares)
         self.trades.extendleft(update.trades)
         self.candles.add(update.trades)
         self._new_trades.extend(update.trades)
 
     def reset(self, state: State) -> bool:
         """Start again from `state`; False if the updates staged since do not continue it."""
-        self.bids.reset(state.bids)
-        self.asks.reset(state.asks)
+        self.bids.reset(state.bids, state.bid_shares)
+        self.asks.reset(state.asks, state.ask_shares)
         self.trades = deque(state.trades, maxlen=TRADES_KEPT)
         self.candles.add(reversed(state.trades))
         self._new_trades.clear()

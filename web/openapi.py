@@ -128,7 +128,7 @@ OPERATIONS = (
         "get",
         "/book",
         "Levels, on request merged",
-        {200: replies.Book},
+        {200: replies.BookOfPeers},
         (400, 404, 421, 429, 503),
         schema.BookQuery,
     ),

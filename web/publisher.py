@@ -4,6 +4,7 @@ Owns the names of the channels, what a snapshot and what a delta of each holds, 
 are sent. Called on the link's thread, but for `snapshot`, which the hub's thread calls too.
 
     book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
+    peers/<market>    snapshot, then delta: of the same levels, what each peer has taken of them
     trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
     ticker/<market>   best prices and last trade, at most ten times a second
     candles/<market>/<seconds>  snapshot, then delta with the candles that new trades changed
@@ -29,7 +30,7 @@ COMMIT_SECONDS = 0.1
 Json = dict[str, Any]
 TICKER_SECONDS = 0.1
 CANDLES_SENT = 500  # of a snapshot
-MARKET_CHANNELS = ("book", "trades", "ticker", "candles")
+MARKET_CHANNELS = ("book", "peers", "trades", "ticker", "candles")
 ACCOUNT_CHANNELS = ("orders",)
 GLOBAL_CHANNELS = ("commit", "mesh")
 
@@ -92,7 +93,8 @@ class Publisher:
     def market_reset(self, market: str) -> None:
         for kind in ("book", "trades"):
             self._publish_snapshot(f"{kind}/{market}")
-        for channel in (f"ticker/{market}", *(f"candles/{market}/{s}" for s in INTERVALS_SECONDS)):
+        optional = (f"peers/{market}", f"ticker/{market}")
+        for channel in (*optional, *(f"candles/{market}/{s}" for s in INTERVALS_SECONDS)):
             if channel in self._asked_for:
                 self._publish_snapshot(channel)
 
@@ -153,6 +155,9 @@ class Publisher:
         self._sink.publish(
             f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
         )
+        if f"peers/{market}" in self._asked_for:
+            peers = views.peers_json(book, "delta", delta.bids, delta.asks)
+            self._sink.publish(f"peers/{market}", delta.number, self._encode(peers))
         if delta.trades:
             seq = delta.trades[-1].number
             trades = views.trades_json(delta.trades, book.units)
@@ -186,6 +191,9 @@ class Publisher:
         if kind == "book":
             view = self._view(kind, "snapshot", book.number) | views.book_json(book, DEPTH_MAX)
             return view | {"complete": book.is_complete}
+        if kind == "peers":
+            levels = (side.levels(DEPTH_MAX) for side in (book.bids, book.asks))
+            return views.peers_json(book, "snapshot", *levels)
         seq = book.trades[0].number if book.trades else 0
         trades = views.trades_json(reversed(book.trades), book.units)
         market = book.units.market.symbol

@@ -45,7 +45,8 @@ def _mesh_part(mirrors: Mirrors) -> Json:
 
 @blueprint.get("/book")
 def book() -> Response:
-    """Levels alone, on request merged into steps of `group`: bids down, asks up."""
+    """Levels alone, on request merged into steps of `group`: bids down, asks up; and on request
+    with the peers that took their orders."""
     return answer(levels_of(query(schema.BookQuery)))
 
 
@@ -55,8 +56,8 @@ def levels_of(asked: schema.BookQuery) -> Json:
     with the_gateway().mirrors.lock:
         mirror = ready_book(of)
         view = views.book_json(mirror, depth)
-        if group > 1:
-            view |= views.grouped_json(mirror, depth, group)
+        if group > 1 or asked.peers:
+            view |= views.grouped_json(mirror, depth, group, bool(asked.peers))
     return view
 
 

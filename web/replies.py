@@ -131,6 +131,12 @@ class Candles(Reply, frozen=True):
     candles: list[Candle]
 
 
+Share = Annotated[
+    list[int | Amount],
+    Meta(min_length=3, max_length=3, description="Member, as in ids; quantity; number of orders."),
+]
+
+
 class Book(Reply, frozen=True):
     market: str
     seq: int
@@ -140,6 +146,13 @@ class Book(Reply, frozen=True):
     bids: list[Level]
     asks: list[Level]
     checksum: int
+
+
+class BookOfPeers(Book, frozen=True):
+    """With `?peers=1`, of each level what each peer has taken of it."""
+
+    bid_peers: list[list[Share]] | UnsetType = UNSET
+    ask_peers: list[list[Share]] | UnsetType = UNSET
 
 
 class Market(Reply, frozen=True):

@@ -99,6 +99,9 @@ class BookQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     market: MarketName = ""
     depth: Depth = 100
     group: Annotated[str, msgspec.Meta(description="Levels are merged into steps of it.")] = ""
+    peers: Annotated[
+        Literal[0, 1], msgspec.Meta(description="1: with what each peer has taken of a level.")
+    ] = 0
 
 
 class TradesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

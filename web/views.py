@@ -4,14 +4,14 @@ Owns the names and shapes of the JSON. Amounts are decimal strings, ids are text
 times are milliseconds since the Unix epoch. Pure.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 from engine.orders import Market, OrderType, Reason, Side, TimeInForce
-from peer.api import Mesh, TradeView, format_id
+from peer.api import Level, Mesh, Share, TradeView, format_id
 from web.candles import Candle
-from web.mirror import BookMirror, Delta, format_levels
+from web.mirror import BookMirror, Delta, SideMirror, format_levels
 from web.orders import OrderView
 from web.units import Units
 
@@ -130,21 +130,49 @@ def book_json(mirror: BookMirror, depth: int) -> Json:
     }
 
 
-def grouped_json(mirror: BookMirror, depth: int, group: int) -> Json:
-    """Both sides merged into steps of `group` ticks, never showing a better price than there is."""
+def grouped_json(mirror: BookMirror, depth: int, group: int, peers: bool) -> Json:
+    """Both sides merged into steps of `group` ticks, never showing a better price than there is;
+    with `peers` also what each of them has taken of a step."""
     price, quantity = mirror.units.price.text, mirror.units.quantity.text
-    sides = {}
-    for name, side, sign in (("bids", mirror.bids, 1), ("asks", mirror.asks, -1)):
-        merged: dict[int, tuple[int, int]] = {}
-        for ticks, lots, orders in side.levels(len(side)):
-            step = sign * (sign * ticks // group) * group
-            if step not in merged and len(merged) == depth:
-                break
-            known = merged.get(step, (0, 0))
-            merged[step] = (known[0] + lots, known[1] + orders)
-        levels = [(step, lots, orders) for step, (lots, orders) in merged.items()]
-        sides[name] = format_levels(levels, price, quantity)
-    return sides
+    view: Json = {}
+    for name, side, sign in (("bid", mirror.bids, 1), ("ask", mirror.asks, -1)):
+        steps = _steps(side, depth, sign * group)
+        levels = [
+            (step, sum(level[1] for level in merged), sum(level[2] for level in merged))
+            for step, merged in steps.items()
+        ]
+        view[f"{name}s"] = format_levels(levels, price, quantity)
+        if peers:
+            shares = (
+                [s for level in merged for s in side.shares(level[0])] for merged in steps.values()
+            )
+            view[f"{name}_peers"] = [shares_json(each, quantity) for each in shares]
+    return view
+
+
+def _steps(side: SideMirror, depth: int, group: int) -> dict[int, list[Level]]:
+    """The levels of the first `depth` steps of `group` ticks, by step; below zero: rounded up."""
+    steps: dict[int, list[Level]] = {}
+    for level in side.levels(len(side)):
+        step = level[0] // group * group
+        if step not in steps and len(steps) == depth:
+            break
+        steps.setdefault(step, []).append(level)
+    return steps
+
+
+def shares_json(
+    shares: Iterable[Share], quantity: Callable[[int], str]
+) -> list[tuple[int, str, int]]:
+    """What each peer has taken of a level, or of several: its number as in ids, shown quantity,
+    orders."""
+    merged: dict[int, tuple[int, int]] = {}
+    for member, lots, orders in shares:
+        known = merged.get(member, (0, 0))
+        merged[member] = (known[0] + lots, known[1] + orders)
+    return [
+        (member + 1, quantity(lots), orders) for member, (lots, orders) in sorted(merged.items())
+    ]
 
 
 def ticker_json(mirror: BookMirror) -> Json:
@@ -177,6 +205,21 @@ def delta_json(mirror: BookMirror, delta: Delta) -> Json:
         "asks": format_levels(delta.asks, price, quantity),
         "checksum": mirror.checksum(),
     }
+
+
+def peers_json(mirror: BookMirror, kind: str, bids: Iterable[Level], asks: Iterable[Level]) -> Json:
+    """Of each level, its price and what each peer has taken of it; nothing of one that is gone."""
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    view: Json = {
+        "channel": "peers",
+        "type": kind,
+        "seq": mirror.number,
+        "market": mirror.units.market.symbol,
+    }
+    for name, side, levels in (("bids", mirror.bids, bids), ("asks", mirror.asks, asks)):
+        shares = ((level[0], side.shares(level[0])) for level in levels)
+        view[name] = [(price(ticks), shares_json(each, quantity)) for ticks, each in shares]
+    return view
 
 
 def trades_json(trades: Iterable[TradeView], units: Units) -> list[Json]:

@@ -57,10 +57,10 @@ class Side {
       if (last && last.units === price) {
         last.size += size;
         last.orders += orders;
-        last.own.push(units);
+        last.prices.push(units);
       } else {
         if (merged.length === count) break;
-        merged.push({ units: price, size, orders, own: [units] });
+        merged.push({ units: price, size, orders, prices: [units] });
       }
     }
     return merged;
@@ -106,6 +106,50 @@ export class Book {
   checksum() {
     const levels = [...this.asks.best(CHECKSUM_LEVELS), ...this.bids.best(CHECKSUM_LEVELS)];
     return crc32(levels.map((level) => plain(level.price) + plain(level.quantity)).join(""));
+  }
+}
+
+// Of one market's levels, how much each peer has taken of them: { member, size, orders } by price.
+// Follows the book's sequence. Shown beside the levels, never added to them.
+export class Shares {
+  constructor(market, places) {
+    this.market = market;
+    this.places = places;
+    this.seq = -1;
+    this.bids = new Map();
+    this.asks = new Map();
+  }
+
+  // False: a message was lost.
+  take(message) {
+    const fresh = message.type === "snapshot";
+    if (fresh) [this.bids, this.asks] = [new Map(), new Map()];
+    else if (this.seq < 0 || message.seq <= this.seq) return true;
+    else if (message.seq !== this.seq + 1) {
+      this.seq = -1; // until the next snapshot
+      return false;
+    }
+    for (const [price, shares] of message.bids) this.set(this.bids, price, shares);
+    for (const [price, shares] of message.asks) this.set(this.asks, price, shares);
+    this.seq = message.seq;
+    return true;
+  }
+
+  set(side, price, shares) {
+    const units = toUnits(price, this.places.price);
+    const size = (text) => toUnits(text, this.places.quantity);
+    if (shares.length) side.set(units, shares.map(([member, quantity, orders]) => ({ member, size: size(quantity), orders })));
+    else side.delete(units);
+  }
+
+  // Of several levels of one side together, the largest first.
+  of(side, prices) {
+    const merged = new Map();
+    for (const share of prices.flatMap((units) => side.get(units) ?? [])) {
+      const known = merged.get(share.member) ?? { member: share.member, size: 0, orders: 0 };
+      merged.set(share.member, { ...known, size: known.size + share.size, orders: known.orders + share.orders });
+    }
+    return [...merged.values()].sort((a, b) => b.size - a.size || a.member - b.member);
   }
 }
 

@@ -3,10 +3,12 @@ import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { fromUnits, grouped, short, trimmed } from "./decimal.js";
 import { html } from "./html.js";
-import { book, bookVersion, draft, group, health, market, openOrders, places, trades } from "./store.js";
+import { PeerMark, peerName } from "./peers.js";
+import { book, bookVersion, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
 
 const ROW_PX = 21;
 const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
+const MARKS_MAX = 3; // peers marked in a level; its title names them all
 const rows = signal(14); // a side, as many as fit
 
 // Quantities of my open orders by side and price.
@@ -20,12 +22,12 @@ function ownLevels() {
   return own;
 }
 
-function levelsOf(side, own, count, scale) {
+function levelsOf(side, own, taken, count, scale) {
   const { price, quantity } = places.value;
   let total = 0;
   return side.grouped(count, scale).map((level) => {
     total += level.size;
-    const mine = level.own.filter((units) => own.has(fromUnits(units, price))).length;
+    const mine = level.prices.filter((units) => own.has(fromUnits(units, price))).length;
     return {
       price: fromUnits(level.units, price),
       quantity: fromUnits(level.size, quantity),
@@ -33,9 +35,26 @@ function levelsOf(side, own, count, scale) {
       size: level.size,
       sum: total,
       orders: level.orders,
+      peers: shares.of(taken, level.prices),
       mine,
     };
   });
+}
+
+// Through which peers the orders of a level came: a mark of each, and in words how much.
+function Peers({ peers, orders }) {
+  const said = peers.map(
+    ({ member, size, orders: count }) =>
+      `${peerName(member - 1)} ${trimmed(fromUnits(size, places.value.quantity))} in ${count} ${count === 1 ? "order" : "orders"}`,
+  );
+  return html`<td class="amount count" title=${said.length ? `Taken by ${said.join(", ")}` : ""}>
+    <span class="level-peers" aria-hidden="true">
+      ${peers.slice(0, MARKS_MAX).map(
+        ({ member }) => html`<${PeerMark} key=${member} index=${member - 1} name=${peerName(member - 1)} />`,
+      )}${peers.length > MARKS_MAX ? "+" : ""}
+    </span>
+    ${orders}${said.length ? html`<span class="hidden">, taken by ${said.join(", ")}</span>` : null}
+  </td>`;
 }
 
 function Level({ level, side, most, deepest, first }) {
@@ -72,7 +91,7 @@ function Level({ level, side, most, deepest, first }) {
     <td class="amount total" onClick=${() => fill({ price: level.price, quantity: trimmed(level.total), side: other })}>
       ${short(level.total)}
     </td>
-    <td class="amount count">${level.orders}</td>
+    <${Peers} peers=${level.peers} orders=${level.orders} />
   </tr>`;
 }
 
@@ -144,8 +163,8 @@ export function Ladder() {
   bookVersion.value; // drawn again whenever the book has changed
   const own = ownLevels();
   const scale = group.value * tickUnits();
-  const asks = levelsOf(book.asks, own.sell, rows.value, scale);
-  const bids = levelsOf(book.bids, own.buy, rows.value, scale);
+  const asks = levelsOf(book.asks, own.sell, shares.asks, rows.value, scale);
+  const bids = levelsOf(book.bids, own.buy, shares.bids, rows.value, scale);
   const most = Math.max(1, ...asks.map((l) => l.size), ...bids.map((l) => l.size));
   const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
   const row = (side) => (level, index) =>
@@ -166,7 +185,7 @@ export function Ladder() {
             <th scope="col">Price</th>
             <th scope="col">Quantity</th>
             <th scope="col">Total</th>
-            <th scope="col"><abbr title="Orders">№</abbr></th>
+            <th scope="col"><abbr title="Orders, and the peers that took them">№</abbr></th>
           </tr>
         </thead>
         <tbody class="asks" style=${{ height: `${rows.value * ROW_PX}px` }}>

@@ -11,10 +11,12 @@ export function PeerMark({ index, name }) {
   return html`<span class="peer-mark hue${index % HUES}" aria-hidden="true">${letter}</span>`;
 }
 
+export const peerName = (index) => mesh.value.peers[index]?.name ?? `peer ${index + 1}`;
+
 // The peer that took an order, by the order's id.
 export function PeerBadge({ id }) {
   const index = peerIndex(id);
-  const name = mesh.value.peers[index]?.name ?? `peer ${index + 1}`;
+  const name = peerName(index);
   return html`<span class="peer-badge" title=${name}
     ><${PeerMark} index=${index} name=${name} /><span class="hidden">${name}</span></span
   >`;

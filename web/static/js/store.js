@@ -2,7 +2,7 @@
 // Owns the state and how messages change it. Components read it and call the actions below; they keep
 // nothing of the market themselves.
 import { batch, computed, signal } from "@preact/signals";
-import { Book } from "./book.js";
+import { Book, Shares } from "./book.js";
 import { placesOf } from "./decimal.js";
 import { Feed } from "./feed.js";
 import { mergeOrders } from "./lifecycle.js";
@@ -47,6 +47,7 @@ export const health = computed(() => {
 export const isOpen = (status) => ["pending", "open", "partly_filled"].includes(status);
 
 export let book = new Book("", places.value);
+export let shares = new Shares("", places.value);
 
 export const feed = new Feed({
   onMessage: take,
@@ -59,6 +60,7 @@ export const feed = new Feed({
 
 const takers = {
   book: takeBook,
+  peers: takeShares,
   trades: takeTrades,
   orders: takeOrders,
   mesh: takeMesh,
@@ -91,6 +93,16 @@ function takeBook(message) {
     return;
   }
   if (message.type === "snapshot") resyncing.value = false;
+  drawBook();
+}
+
+function takeShares(message) {
+  if (message.market !== marketName.value) return;
+  if (shares.take(message)) drawBook();
+  else feed.resync({ channel: "peers", market: message.market });
+}
+
+function drawBook() {
   if (bookDue) return;
   bookDue = true;
   later(() => {
@@ -148,8 +160,10 @@ async function loadMarkets() {
   chooseAccount(account.value);
 }
 
+const MARKET_CHANNELS = ["book", "peers", "trades"];
+
 export function chooseMarket(name) {
-  for (const channel of ["book", "trades"]) {
+  for (const channel of MARKET_CHANNELS) {
     if (name !== book.market && book.market) feed.unsubscribe({ channel, market: book.market });
   }
   batch(() => {
@@ -157,9 +171,10 @@ export function chooseMarket(name) {
     marketName.value = name;
     trades.value = [];
     book = new Book(name, places.value);
+    shares = new Shares(name, places.value);
     bookVersion.value++;
   });
-  for (const channel of ["book", "trades"]) feed.subscribe({ channel, market: name });
+  for (const channel of MARKET_CHANNELS) feed.subscribe({ channel, market: name });
 }
 
 export function chooseAccount(name) {
