@@ -141,6 +141,23 @@ def test_the_page_shows_the_book(clear: Gateway, open_page: Open) -> None:
     expect(page.locator(".facts")).to_contain_text(state["digest"][:8])
 
 
+def test_the_header_tells_the_day_of_the_chosen_market(clear: Gateway, open_page: Open) -> None:
+    for market, prices in (("BTC-USD", ("100", "110")), ("ETH-USD", ("7", "6.30"))):
+        for price in prices:
+            clear.order(side="sell", price=price, quantity="1", market=market, account="bob")
+            clear.order(side="buy", price=price, quantity="1", market=market, account="alice")
+    page = open_page(clear)
+    day = page.locator(".day")
+    ticker = clear.get("/ticker")
+    expect(day).to_contain_text(f"{ticker['change_percent']} %")
+    page.get_by_label("Market").select_option("ETH-USD")
+    expect(day).to_contain_text("-10.00 %")
+    expect(day).to_contain_text("7.00")
+    expect(day).to_contain_text("6.30")
+    page.get_by_label("Market").select_option("BTC-USD")
+    expect(day).to_contain_text(f"{ticker['change_percent']} %")
+
+
 def test_an_order_lives_its_life_on_the_page(clear: Gateway, open_page: Open) -> None:
     other = open_page(clear, account="bob")
     page = open_page(clear)

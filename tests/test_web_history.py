@@ -10,7 +10,7 @@ from peer.api import TradeView
 from peer.history import History, PastCandle
 from peer.journal import Journal
 from tests.web_gateway import buy, lone_peer, running_gateway, sell, wait_for
-from web.candles import CANDLES_MAX, Candles, of_past
+from web.candles import CANDLES_MAX, DAY_MS, Candles, Day, of_past
 
 MARKET = "BTC-USD"
 KEY, MESH = b"k" * 32, b"m" * 16
@@ -109,6 +109,21 @@ def test_what_was_lost_on_the_way_is_asked_of_the_journal() -> None:
     assert candles_of(trades[:40] + trades[60:], has_history=False).missed == 20
 
 
+def test_the_last_day_is_of_its_trades_alone(history: History) -> None:
+    now = 100 * 400 + DAY_MS
+    trades = history.trades(MARKET, 2**53, 100)[::-1]
+    for candles in (candles_of(trades), candles_of(trades[-7:])):
+        below = candles.wants_past(60)
+        if below:
+            candles.fill(60, below, history.candles(MARKET, 60_000, below, CANDLES_MAX))
+        assert candles.day(now) == Day(0, 100, 110, 100, 110, 100 * 10**15)
+        assert candles.day(now + 20_000) == Day(60_000), "all of them are older now"
+    late = candles_of(trades[-7:]).day(now)
+    assert late == Day(94 * 400, 100, 110, 100, 110, 7 * 10**15), "it says since when"
+    gap = candles_of(trades[:40] + trades[60:], has_history=False).day(now)
+    assert gap.since_ms == 61 * 400
+
+
 def test_past_beyond_what_is_kept_is_left_out() -> None:
     candles = candles_of([trade(5_001, 5_001_000, 9)])
     past = [PastCandle(n * 1000, n, n, 1, 1, 1, 1, 1, 1) for n in range(1, 5_001)]
@@ -143,6 +158,18 @@ def test_a_new_gateway_knows_the_trades_of_the_old_one(tmp_path: Path) -> None:
             assert sum(candle["trades"] for candle in seconds) == count
             older = second.get(f"/candles?interval=1&before={seconds[-1]['time']}&limit=2")
             assert older["candles"] == seconds[-3:-1]
+            told = second.get("/ticker")
+            assert (told["open"], told["high"], told["low"]) == ("100.00", "106.00", "100.00")
+            assert Decimal(told["volume"]) == count
+            with second.websocket("?channels=ticker") as stream:
+                assert stream.channel("ticker")["volume"] == told["volume"]
+                second.order(**sell("95", "1"))
+                second.order(**buy("95", "2"))
+                fallen = stream.next(lambda m: m["trades"] == count + 1)
+                assert (fallen["low"], fallen["change"]) == ("95.00", "-5.00")
+                assert fallen["change_percent"] == "-5.00"
+            second.ask("DELETE", "/orders?account=alice")
+            count += 1
             second.order(**sell("150", "1"))
             second.order(**buy("150", "1"))
             wait_for(

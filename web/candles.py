@@ -7,12 +7,15 @@ far as it is told of the past. Must never show a candle without a trade. Pure.
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from peer.api import TradeView
 from peer.history import PastCandle
 
 INTERVALS_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
-CANDLES_MAX = 1_000  # kept per interval
+CANDLES_MAX = 1_500  # kept per interval
+MINUTE_SECONDS = 60
+DAY_MS = 86_400_000  # fewer minutes than candles are kept
 
 
 @dataclass
@@ -48,6 +51,17 @@ def of_past(past: PastCandle) -> Candle:
     return Candle(past.time_ms, past.first, *prices, past.volume, past.trades)
 
 
+class Day(NamedTuple):
+    """The trades from `since_ms` on: prices in ticks, volume in lots. Without a trade no prices."""
+
+    since_ms: int
+    open: int = 0
+    high: int = 0
+    low: int = 0
+    close: int = 0
+    volume: int = 0
+
+
 class Candles:
     """With `has_history` what was lost on the way here is started anew and filled from there."""
 
@@ -55,6 +69,7 @@ class Candles:
         self.last = 0  # number of the newest trade in them
         self.missed = 0  # trades that were lost on the way here
         self._has_history = has_history
+        self._whole = (0, 0)  # number and time of the trade since which none is missing
         self._filled: set[int] = set()  # intervals that reach back as far as history does
         self._kept: dict[int, deque[Candle]] = {
             seconds: deque(maxlen=CANDLES_MAX) for seconds in INTERVALS_SECONDS
@@ -65,8 +80,10 @@ class Candles:
         for trade in trades:
             if trade.number <= self.last:
                 continue
-            if self.last and trade.number > self.last + 1:
-                self._note_gap(trade.number - self.last - 1)
+            if trade.number > self.last + 1:
+                self._whole = (trade.number, trade.time_ms)
+                if self.last:
+                    self._note_gap(trade.number - self.last - 1)
             self.last = trade.number
             for seconds, candles in self._kept.items():
                 begins = trade.time_ms - trade.time_ms % (seconds * 1000)
@@ -96,6 +113,8 @@ class Candles:
         if self.wants_past(seconds) != below:
             return
         kept, older = self._kept[seconds], list(past)
+        if seconds == MINUTE_SECONDS and older and older[-1].last == below - 1:
+            self._whole = (older[0].first, older[0].time_ms)
         if older and kept and older[-1].time_ms == kept[0].time_ms:
             kept[0].extend_back(older.pop())
         for candle in older[::-1][: CANDLES_MAX - len(kept)]:
@@ -116,6 +135,23 @@ class Candles:
                 break
             found.append(candle)
         return found[::-1]
+
+    def day(self, now_ms: int) -> Day:
+        """The last 24 hours and the start of their first minute; less if less is known."""
+        begins = (now_ms - DAY_MS) // 60_000 * 60_000
+        number, whole_ms = self._whole
+        since_ms = max(begins, whole_ms) if number > 1 else begins
+        minutes = self.since(MINUTE_SECONDS, since_ms)
+        if not minutes:
+            return Day(since_ms)
+        return Day(
+            since_ms,
+            minutes[0].open,
+            max(minute.high for minute in minutes),
+            min(minute.low for minute in minutes),
+            minutes[-1].close,
+            sum(minute.volume for minute in minutes),
+        )
 
     def check(self) -> None:
         for seconds, candles in self._kept.items():

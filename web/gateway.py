@@ -42,6 +42,7 @@ from web.link import Link
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
 from web.orders import OrderView, Outcome, submitted
+from web.past import Recall
 from web.problems import Problem
 from web.publisher import Publisher
 from web.session import Session
@@ -63,9 +64,12 @@ class Gateway:
         self.desk = Desk(self.link, self._on_queued, self._on_done, self._on_withdrawn)
         self.session = Session(self)
         self.hub = Hub(self.epoch, self.session)
-        self.publisher = Publisher(self.mirrors, self.hub)
+        self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
         self.history = History(Path(config.history)) if config.history else None
+        self.recall = (
+            Recall(self.history, self.mirrors, self.publisher.ticker) if self.history else None
+        )
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._connected = False
         self._heard = 0.0
@@ -76,12 +80,15 @@ class Gateway:
     def start(self) -> None:
         self.hub.start()
         self.link.start()
+        if self.recall is not None:
+            self.recall.start()
 
     def stop(self) -> None:
         self.hub.stop()
         self.hub.join(1)
         self.link.stop()
-        if self.history is not None:
+        if self.recall is not None and self.history is not None:
+            self.recall.stop()
             self.history.close()
         if self.access.keys is not None:
             self.access.keys.close()
@@ -256,7 +263,7 @@ class Gateway:
     # What the desk tells, on the link's thread.
 
     def _on_queued(self, commands: Sequence[Command], ids: list[int]) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = _wall_ms()
         with self.mirrors.lock:
             for command, number in zip(commands, ids, strict=True):
                 account = self.mirrors.accounts.get(command.account)
@@ -286,3 +293,7 @@ class Gateway:
             account = self.mirrors.accounts.get(order.account) if order else None
             if order is not None and account is not None and account.settle(order):
                 self.publisher.orders(account, [order])
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000

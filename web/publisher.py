@@ -6,13 +6,14 @@ are sent. Called on the link's thread, but for `snapshot`, which the hub's threa
     book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
     peers/<market>    snapshot, then delta: of the same levels, what each peer has taken of them
     trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
-    ticker/<market>   best prices and last trade, at most ten times a second
+    ticker/<market>   best prices, last trade and the last 24 hours, at most ten times a second
     candles/<market>/<seconds>  snapshot, then delta with the candles that new trades changed
     orders/<account>  snapshot of open and finished orders, then delta with those that changed
     commit            how far the peers have agreed, at most ten times a second
     mesh              who is there, twice a second and at every change
 """
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -51,9 +52,11 @@ def channel_key(kind: str, market: str, account: str, interval: int) -> str | No
 
 
 class Publisher:
-    def __init__(self, mirrors: Mirrors, sink: Sink) -> None:
+    def __init__(self, mirrors: Mirrors, sink: Sink, wall_ms: Callable[[], int]) -> None:
         self._mirrors = mirrors
         self._sink = sink
+        self._wall_ms = wall_ms
+        self._minute = 0
         self._encode = msgspec.json.Encoder().encode
         self._flushed: dict[str, float] = {}
         self._mesh_seq = 0
@@ -108,6 +111,11 @@ class Publisher:
     def committed(self) -> None:
         self._commit_due = True
 
+    def ticker(self, market: str) -> None:
+        """Something of a market's ticker may have changed beside its book."""
+        if f"ticker/{market}" in self._asked_for:
+            self._ticker_due.add(market)
+
     def orders(self, account: AccountMirror, changed: list[OrderView]) -> None:
         if not changed or not account.ready:
             return
@@ -123,6 +131,10 @@ class Publisher:
 
     def flush(self, now: float) -> None:
         """Send what has gathered, if its time has come."""
+        if self._wall_ms() // 60_000 != self._minute:  # the last 24 hours are others now
+            self._minute = self._wall_ms() // 60_000
+            for market in self._mirrors.books:
+                self.ticker(market)
         for market, book in self._mirrors.books.items():
             if book.has_changes and now - self._flushed.get(market, 0.0) >= FLUSH_SECONDS:
                 self._flushed[market] = now
@@ -150,8 +162,7 @@ class Publisher:
 
     def _flush_book(self, market: str, book: BookMirror) -> None:
         delta = book.take_delta()
-        if f"ticker/{market}" in self._asked_for:
-            self._ticker_due.add(market)
+        self.ticker(market)
         self._sink.publish(
             f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
         )
@@ -174,7 +185,7 @@ class Publisher:
             self._sink.publish(channel, view["seq"], self._encode(view))
 
     def _flush_ticker(self, market: str, book: BookMirror) -> None:
-        ticker = views.ticker_json(book)
+        ticker = views.ticker_json(book, self._wall_ms())
         if ticker != self._tickers.get(market):
             self._tickers[market] = ticker
             self._ticker_seq += 1
@@ -202,7 +213,8 @@ class Publisher:
     def _ticker(self, book: BookMirror | None) -> Json | None:
         if book is None or not book.ready:
             return None
-        return self._view("ticker", "update", self._ticker_seq) | views.ticker_json(book)
+        view = self._view("ticker", "update", self._ticker_seq)
+        return view | views.ticker_json(book, self._wall_ms())
 
     def _candles_snapshot(self, name: str) -> Json | None:
         market, _, seconds = name.rpartition("/")

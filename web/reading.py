@@ -3,6 +3,8 @@
 Owns their paths. Reads mirrors under their lock; must never wait for the node.
 """
 
+import time
+
 from flask import Blueprint, Response
 
 from engine.orders import Market
@@ -81,9 +83,21 @@ def candles() -> Response:
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         kept = ready_book(of).candles
-    found = past.candles(gateway, of, kept, asked)
+    found = past.candles(gateway.history, gateway.mirrors, of, kept, asked)
     view = {"market": of.market.symbol, "interval": asked.interval, "missed": kept.missed}
     return answer(view | {"candles": [views.candle_json(candle, of) for candle in found]})
+
+
+@blueprint.get("/ticker")
+def ticker() -> Response:
+    gateway = the_gateway()
+    of = gateway.units(query(schema.OfMarket).market)
+    with gateway.mirrors.lock:
+        book = ready_book(of)
+    if gateway.history is not None:
+        past.fill(gateway.history, gateway.mirrors, of, book.candles)
+    with gateway.mirrors.lock:
+        return answer(views.ticker_json(book, time.time_ns() // 1_000_000))
 
 
 @blueprint.get("/markets")

@@ -137,6 +137,30 @@ Share = Annotated[
 ]
 
 
+Signed = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?$", description="As text; may be negative.")]
+
+
+class Ticker(Reply, frozen=True):
+    """Best prices, the last trade, and all since `since`: 24 hours, or less if less is known."""
+
+    market: str
+    bid: Amount | None
+    bid_quantity: Amount | None
+    ask: Amount | None
+    ask_quantity: Amount | None
+    last: Amount | None
+    last_quantity: Amount | None
+    last_time: TimeMs | None
+    trades: int
+    open: Amount | None
+    high: Amount | None
+    low: Amount | None
+    change: Signed | None
+    change_percent: Signed | None
+    volume: Amount
+    since: TimeMs
+
+
 class Book(Reply, frozen=True):
     market: str
     seq: int

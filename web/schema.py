@@ -110,6 +110,10 @@ class TradesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before: Annotated[int, msgspec.Meta(ge=1, le=2**53, description="Lower numbers only.")] = 2**53
 
 
+class OfMarket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+
+
 class CandlesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     market: MarketName = ""
     interval: Interval = 60

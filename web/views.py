@@ -175,8 +175,8 @@ def shares_json(
     ]
 
 
-def ticker_json(mirror: BookMirror) -> Json:
-    """Best prices and the last trade; null where there is none."""
+def ticker_json(mirror: BookMirror, now_ms: int) -> Json:
+    """Best prices, the last trade, and the last 24 hours; null where there is none."""
     price, quantity = mirror.units.price.text, mirror.units.quantity.text
     view: Json = {"market": mirror.units.market.symbol}
     for name, side in (("bid", mirror.bids), ("ask", mirror.asks)):
@@ -184,11 +184,33 @@ def ticker_json(mirror: BookMirror) -> Json:
         view[name] = price(best[0][0]) if best else None
         view[f"{name}_quantity"] = quantity(best[0][1]) if best else None
     last = mirror.trades[0] if mirror.trades else None
-    return view | {
-        "last": price(last.price) if last else None,
-        "last_quantity": quantity(last.quantity) if last else None,
-        "last_time": last.time_ms if last else None,
-        "trades": last.number if last else 0,
+    return (
+        view
+        | {
+            "last": price(last.price) if last else None,
+            "last_quantity": quantity(last.quantity) if last else None,
+            "last_time": last.time_ms if last else None,
+            "trades": last.number if last else 0,
+        }
+        | _day_json(mirror, max(now_ms, mirror.time_ms))
+    )
+
+
+def _day_json(mirror: BookMirror, now_ms: int) -> Json:
+    day = mirror.candles.day(now_ms)
+    price, traded = mirror.units.price.text, day.open > 0
+    change = day.close - day.open
+    sign = "-" if change < 0 else ""
+    # In hundredths of a percent, half away from zero.
+    share = (20_000 * abs(change) + day.open) // (2 * day.open) if traded else 0
+    return {
+        "open": price(day.open) if traded else None,
+        "high": price(day.high) if traded else None,
+        "low": price(day.low) if traded else None,
+        "change": sign + price(abs(change)) if traded else None,
+        "change_percent": f"{sign}{share // 100}.{share % 100:02}" if traded else None,
+        "volume": mirror.units.quantity.text(day.volume),
+        "since": day.since_ms,
     }
 
 

@@ -142,14 +142,14 @@ export class Shares {
     else side.delete(units);
   }
 
-  // Of several levels of one side together, the largest first.
+  // Of several levels of one side together, in the order of the members.
   of(side, prices) {
     const merged = new Map();
     for (const share of prices.flatMap((units) => side.get(units) ?? [])) {
       const known = merged.get(share.member) ?? { member: share.member, size: 0, orders: 0 };
       merged.set(share.member, { ...known, size: known.size + share.size, orders: known.orders + share.orders });
     }
-    return [...merged.values()].sort((a, b) => b.size - a.size || a.member - b.member);
+    return [...merged.values()].sort((a, b) => a.member - b.member);
   }
 }
 

@@ -1,5 +1,5 @@
 // The line at the top: market, last price, how far the peers have agreed, and how fresh this page is.
-import { grouped, trimmed } from "./decimal.js";
+import { grouped, short, trimmed } from "./decimal.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
 import {
@@ -14,8 +14,10 @@ import {
   markets,
   mesh,
   resyncs,
+  ticker,
   trades,
 } from "./store.js";
+import { clock } from "./tape.js";
 import { theme, toggleTheme } from "./theme.js";
 
 const HEALTH = {
@@ -47,6 +49,25 @@ function LastPrice() {
   </span>`;
 }
 
+// The last 24 hours, or less where this peer knows less: then the labels say since when.
+function Day() {
+  const day = ticker.value;
+  if (!day || day.open === null) return null;
+  const partial = day.since > Date.now() - 86_400_000 + 60_000;
+  const span = partial ? `since ${clock(day.since)}` : "24 h";
+  const sign = Number(day.change) > 0 ? "+" : "";
+  const way = Number(day.change) < 0 ? "down" : "up";
+  return html`<dl class="facts day" aria-label="Last 24 hours">
+    <div class="fact ${way}">
+      <dt>${partial ? "Change" : "24 h"}</dt>
+      <dd title="${sign}${grouped(day.change)} ${span}">${sign}${day.change_percent} %</dd>
+    </div>
+    <${Fact} label="High" value=${grouped(trimmed(day.high, 2))} title="Highest price, ${span}" />
+    <${Fact} label="Low" value=${grouped(trimmed(day.low, 2))} title="Lowest price, ${span}" />
+    <${Fact} label="Volume" value=${grouped(short(day.volume))} title="${trimmed(day.volume)} traded, ${span}" />
+  </dl>`;
+}
+
 const Fact = ({ label, value, title, mono }) => html`<div class="fact" title=${title}>
   <dt>${label}</dt>
   <dd class=${mono ? "mono" : ""}>${value}</dd>
@@ -76,6 +97,7 @@ export const Header = () => html`<header class="top">
     </select>
   </label>
   <${LastPrice} />
+  <${Day} />
   <${Facts} />
   <div class="top-end">
     <label class="account" title=${isAdmin.value ? "Orders belong to this name; this session may use any" : "Orders belong to this name"}>

@@ -1,4 +1,4 @@
-// Peers as small marks: the same letter and colour everywhere on the page.
+// Peers as small marks: the same sign and colour everywhere on the page.
 import { html } from "./html.js";
 import { mesh } from "./store.js";
 
@@ -6,8 +6,15 @@ const HUES = 8;
 
 export const peerIndex = (id) => parseInt(id, 10) - 1;
 
+// The first letter of its name, or its number where another peer has the same letter.
+function letterOf(index, name) {
+  const first = (text) => text.slice(0, 1).toUpperCase();
+  const alone = mesh.value.peers.every((peer, at) => at === index || first(peer.name) !== first(name));
+  return alone ? first(name) : String(index + 1);
+}
+
 export function PeerMark({ index, name }) {
-  const letter = (name ?? String(index + 1)).slice(0, 1).toUpperCase();
+  const letter = letterOf(index, name ?? String(index + 1));
   return html`<span class="peer-mark hue${index % HUES}" aria-hidden="true">${letter}</span>`;
 }
 

@@ -23,6 +23,7 @@ export const latency = signal(null);
 export const mesh = signal(STARTING);
 export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
 export const trades = signal([]); // newest first
+export const ticker = signal(null); // of the market: best prices, the last 24 hours
 export const orders = signal(new Map()); // id -> order, newest first
 export const bookVersion = signal(0); // counts the frames in which the book changed
 export const draft = signal({}); // what a click into the book puts into the form
@@ -62,6 +63,7 @@ const takers = {
   book: takeBook,
   peers: takeShares,
   trades: takeTrades,
+  ticker: takeTicker,
   orders: takeOrders,
   mesh: takeMesh,
   commit: (message) => later(() => (commit.value = message)),
@@ -131,6 +133,10 @@ function takeTrades(message) {
   later(() => (trades.value = [...added, ...(fresh ? [] : trades.value)].slice(0, TRADES_KEPT)));
 }
 
+function takeTicker(message) {
+  if (message.market === marketName.value) later(() => (ticker.value = message));
+}
+
 function takeOrders(message) {
   if (message.account !== account.value) return;
   later(() => (orders.value = mergeOrders(orders.value, message)));
@@ -160,7 +166,7 @@ async function loadMarkets() {
   chooseAccount(account.value);
 }
 
-const MARKET_CHANNELS = ["book", "peers", "trades"];
+const MARKET_CHANNELS = ["book", "peers", "trades", "ticker"];
 
 export function chooseMarket(name) {
   for (const channel of MARKET_CHANNELS) {
@@ -170,6 +176,7 @@ export function chooseMarket(name) {
     if (name !== marketName.value) group.value = 1;
     marketName.value = name;
     trades.value = [];
+    ticker.value = null;
     book = new Book(name, places.value);
     shares = new Shares(name, places.value);
     bookVersion.value++;
