@@ -167,7 +167,9 @@ class Gateway:
             if self._connected:
                 self._ask_what_is_missing(now)
                 self._audit(now)
-            return self.publisher.seconds_to_flush(now)
+            soon = self.publisher.seconds_to_flush(now)
+        self.hub.wake()
+        return soon
 
     def _watch_node(self, now: float) -> None:
         fresh = self._connected and now - self._heard < STALE_SECONDS

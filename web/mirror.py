@@ -208,6 +208,14 @@ class BookMirror:
     def is_short(self) -> bool:
         return self.bids.is_short or self.asks.is_short
 
+    @property
+    def told_trades(self) -> tuple[int, list[TradeView]]:
+        """The trades that deltas have told of, newest first, and the number of the newest."""
+        told = list(islice(self.trades, len(self._new_trades), None))
+        if self._new_trades:
+            return self._new_trades[0].number - 1, told
+        return (told[0].number if told else 0), told
+
     def take_delta(self) -> Delta:
         self.number += 1
         trades, self._new_trades = self._new_trades, []

@@ -48,12 +48,11 @@ class Session:
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
         return self._gateway.publisher.snapshot(channel)
 
-    def on_audience(self, channel: str, listeners: int) -> None:
+    def on_wanted(self, channel: str) -> None:
         kind, _, name = channel.partition("/")
-        if kind in ACCOUNT_CHANNELS and listeners:
+        if kind in ACCOUNT_CHANNELS:
             self._gateway.watch_account(name)
-        if listeners:
-            self._gateway.publisher.wanted(channel)
+        self._gateway.publisher.wanted(channel)
 
     def on_message(self, client: Client, text: str) -> None:
         name = None
