@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.orders import Market, OrderType, SelfTrade, Side, Submit, TimeInForce
+from peer.units import AmountError, Step, parse_amount, units_of
 from web import schema
 from web.problems import Problem
-from web.units import AmountError, Step, parse_amount, units_of
 
 UNITS = units_of(Market("BTC-USD", "0.25", "0.001", quantity_min=5, quantity_max=10_000))
 STEPS = st.sampled_from(["0.01", "0.25", "1", "10", "0.00000001", "0.5", "25", "1e2"])

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 ORDER_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 256 * 1024
-TEXT_MAX = 64  # characters of an account, a client id, a market
 BATCH_MAX = 100  # orders of one request
 TRADES_MAX = 1_000  # trades of one answer
 THREADS = 32

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 from engine.orders import Command, Submit
 from peer.api import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
+from peer.orders import Outcome, outcome_of
 from web.link import Link
-from web.orders import Outcome, outcome_of
 
 KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.orders import Command, Market, Submit
+from peer.accounts import AccountMirror
 from peer.api import (
     AccountUpdate,
     Committed,
@@ -32,8 +33,9 @@ from peer.api import (
 )
 from peer.history import History
 from peer.keys import Keys
+from peer.orders import OrderView, Outcome, submitted
+from peer.units import Units, units_of
 from web.access import Access
-from web.accounts import AccountMirror
 from web.candles import Candles
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
 from web.desk import Desk
@@ -41,12 +43,10 @@ from web.hub import Hub
 from web.link import Link
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
-from web.orders import OrderView, Outcome, submitted
 from web.past import Recall
 from web.problems import Problem
 from web.publisher import Publisher
 from web.session import Session
-from web.units import Units, units_of
 
 STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
 RETRY_SECONDS = 1.0  # an unanswered question is asked again

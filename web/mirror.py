@@ -17,8 +17,8 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from peer.api import TRADES_KEPT, Level, MarketUpdate, Share, State, TradeView
+from peer.units import Units
 from web.candles import Candles
-from web.units import Units
 
 DEPTH_MAX = 1_000  # levels a side that a State is asked for
 LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from peer.accounts import AccountMirror
+from peer.orders import OrderView
 from web import views
-from web.accounts import AccountMirror
 from web.candles import INTERVALS_SECONDS, Candle
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
-from web.orders import OrderView
 
 FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
 COMMIT_SECONDS = 0.1
