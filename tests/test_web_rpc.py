@@ -103,7 +103,7 @@ def test_what_is_sent_to_all_peers_is_done_by_each(node_client: NodeClient) -> N
         ({"op": "submit"}, "ERR_INVALID"),
         ({"op": "cancel", "order": "1-999999"}, "ERR_UNKNOWN_ORDER"),
         ({"op": "book", "market": "X"}, "ERR_UNKNOWN_MARKET"),
-        ({"op": "book", "depth": 1001}, "ERR_INVALID"),
+        ({"op": "book", "depth": 1001}, "ERR_INVALID_DEPTH"),
         ({"op": "explode"}, "ERR_INVALID_OP"),
     ],
 )
