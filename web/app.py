@@ -44,6 +44,7 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.register_error_handler(Exception, _failure)
     policy = content_policy((STATIC / "index.html").read_text())
     app.after_request(lambda response: _secure(response, policy))
+    app.after_request(lambda response: _count(response, served))
     return app
 
 
@@ -101,6 +102,11 @@ def _secure(response: Response, policy: str) -> Response:
     headers["Permissions-Policy"] = "camera=(), geolocation=(), microphone=()"
     if response.mimetype != "text/event-stream" and "Cache-Control" not in headers:
         headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _count(response: Response, served: Gateway) -> Response:
+    served.metrics.answered(response.status_code)
     return response
 
 

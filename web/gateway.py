@@ -17,6 +17,7 @@ from peer.accounts import AccountMirror
 from peer.api import (
     AccountUpdate,
     Committed,
+    Done,
     FeedMessage,
     GetMarkets,
     GetOrders,
@@ -41,6 +42,7 @@ from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
 from web.desk import Desk
 from web.hub import Hub
 from web.link import Link
+from web.metrics import Metrics
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
 from web.past import Recall
@@ -65,6 +67,7 @@ class Gateway:
         self.session = Session(self)
         self.hub = Hub(self.epoch, self.session)
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
+        self.metrics = Metrics(self)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
         self.history = History(Path(config.history)) if config.history else None
         self.recall = (
@@ -273,12 +276,14 @@ class Gateway:
                     new = account.add_pending([submitted(command, number, now_ms)])
                     self.publisher.orders(account, new)
 
-    def _on_done(self, commit: int, time_ms: int, outcomes: list[Outcome]) -> None:
+    def _on_done(self, done: Done, outcomes: list[Outcome], seconds: float) -> None:
+        for outcome in outcomes:
+            self.metrics.ordered(outcome, seconds)
         with self.mirrors.lock:
             for outcome in outcomes:
                 if outcome.order is not None and outcome.order.id == outcome.id:
-                    outcome.order.time_ms = time_ms
-                    self._settling.append((commit, outcome))
+                    outcome.order.time_ms = done.time_ms
+                    self._settling.append((done.commit, outcome))
             self._settle()
 
     def _on_withdrawn(self, name: str, number: int) -> None:
