@@ -21,6 +21,7 @@ from web.access import address
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
 from web.problems import Problem
+from web.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -42,6 +43,8 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
+    if config.proxies:
+        app.wsgi_app = BehindProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
     policy = content_policy((STATIC / "index.html").read_text())
     app.after_request(lambda response: _secure(response, policy))
     app.after_request(lambda response: _count(response, served))

@@ -25,6 +25,7 @@ class Config:
     # Names this gateway answers to beside the loopback ones and the address it is bound to; "*" for
     # any. A page on another site must not reach it under a name of its own choice.
     hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()  # addresses of reverse proxies, whose X-Forwarded-For counts
     threads: int = THREADS
     log_level: str = "info"
     exit_with_parent: bool = False
