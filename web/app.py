@@ -128,6 +128,10 @@ def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
     if status == 413:
         detail = f"A request has at most {BODY_BYTES_MAX} bytes."
+    elif status == 404:
+        detail = f"There is nothing at {request.path:.80}; /docs says what there is."
+    elif status == 405:
+        detail = f"{request.path:.80} does not take {request.method}."
     else:
         detail = error.description or error.name
     response = _problem(Problem(status, detail, error.name.lower().replace(" ", "_")))

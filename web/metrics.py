@@ -14,6 +14,7 @@ from prometheus_client import (
     Counter,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from web.gateway import Gateway
 
 Family = CounterMetricFamily | GaugeMetricFamily
+disable_created_metrics()  # type: ignore[no-untyped-call]
 FINALITY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
 
 
