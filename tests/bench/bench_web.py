@@ -134,13 +134,16 @@ class Run(NamedTuple):
     worst_ms: float
     memory_mib: int
     beside: float  # cores that other programs used meanwhile
+    stopped_s: float = 0.0  # from SIGTERM to the end of the process
+    goodbyes: int = 0  # clients that were told of it
 
     def line(self, name: str) -> str:
         return (
             f"{name:<10} {self.share:6.2f} %  p50 {self.p50_ms:5.1f}  p99 {self.p99_ms:6.1f}  "
             f"worst {self.worst_ms:6.1f} ms  {self.cost_us:5.2f} us a message, "
             f"{self.processor:3.0f} % of a core, {self.memory_mib} MiB; "
-            f"beside: {self.beside:.1f} cores"
+            f"beside: {self.beside:.1f} cores; "
+            f"said goodbye to {self.goodbyes:.0f} and ended in {self.stopped_s:.1f} s"
         )
 
 
@@ -158,8 +161,11 @@ def measure(where: Endpoints, publisher: Publisher, source: Path, wish: Wish) ->
         readers.start()
         ours.recv()
         run = _under_load(gateway, publisher, ours, wish)
+        stopped_s = gateway.stop()
+        ours.send(None)
+        goodbyes: int = ours.recv()
         readers.join()
-    return run
+    return run._replace(stopped_s=stopped_s, goodbyes=goodbyes)
 
 
 def _under_load(gateway: Gateway, publisher: Publisher, readers: Pipe, wish: Wish) -> Run:

@@ -18,6 +18,7 @@ import msgspec
 EVERY = 10
 DRAIN_SECONDS = 0.1
 BUFFER_BYTES = 1 << 18
+GOING_AWAY = (1001).to_bytes(2, "big") + b"this peer"
 DELTA = b'"type":"delta"'
 SO_TIMESTAMPNS = 35  # Linux; `socket` has no name for it
 _TIMESPEC = struct.Struct("@ll")
@@ -90,13 +91,30 @@ class Readers:
             self.messages += 1
             self.ages_ms.append(arrived_ms - int(part[start : start + 13]))
 
+    def goodbyes(self) -> int:
+        """How many of the clients have been told that the server goes away."""
+        return sum(_last_bytes(sock).find(GOING_AWAY) >= 0 for sock in self.socks)
+
     def close(self) -> None:
         for sock in (*self.socks, *self.stalled):
             sock.close()
 
 
+def _last_bytes(sock: socket.socket) -> bytes:
+    last = b""
+    while True:
+        try:
+            data = sock.recv(BUFFER_BYTES)
+        except OSError:
+            return last
+        if not data:
+            return last
+        last = data[-200:]
+
+
 def serve(pipe: Connection, port: int, clients: int, stalled: int) -> None:
-    """A process's work: connect, say so, read for the seconds it is told, say what came."""
+    """A process's work: connect, say so, read for the seconds it is told, say what came; and when
+    it is told that the server has ended, how many were told goodbye."""
     readers = Readers(port, clients, stalled)
     readers.read(time.monotonic() + 0.5)
     readers.messages = 0
@@ -106,4 +124,6 @@ def serve(pipe: Connection, port: int, clients: int, stalled: int) -> None:
     before = time.process_time()
     readers.read(time.monotonic() + seconds)
     pipe.send(Counted(readers.messages, readers.ages_ms, time.process_time() - before))
+    pipe.recv()
+    pipe.send(readers.goodbyes())
     readers.close()
