@@ -67,7 +67,8 @@ class Step:
         return f"{whole}.{part:0{self.places}}" if self.places else str(whole)
 
     def amount(self, count: int) -> Decimal:
-        return Decimal(self.text(count))
+        """As `text`; none at all is a plain 0, which would print as 0E-8 otherwise."""
+        return Decimal(self.text(count) if count else 0)
 
 
 class Units(msgspec.Struct, frozen=True):

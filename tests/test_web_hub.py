@@ -181,6 +181,22 @@ def test_who_hears_several_channels_gets_what_waits_in_order(fix: Fixture) -> No
     assert fix.hub.frames_sent == 7
 
 
+def test_what_is_too_much_for_the_hub_becomes_a_snapshot(
+    fix: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "INBOX_MAX", 5)
+    reader = fix.connect("book")
+    with fix.busy_hub():
+        for _ in range(9):
+            fix.publish()
+    assert _wait(reader, lambda s: 9 in s) == [0, 1, 2, 3, 4, 5, 9]
+    fix.publish()
+    assert _wait(reader, lambda s: 10 in s)[-1] == 10
+    events = fix.connect("book", kind=Kind.EVENTS, resume=3)
+    wait_for("the reset", lambda: (events.pull(), b"event: reset" in events.data)[1])
+    fix.settle()
+
+
 def test_a_stream_leaves_nothing_behind(fix: Fixture) -> None:
     for _ in range(3):
         fix.connect("book", "orders/alice").sock.close()

@@ -97,7 +97,7 @@ class Client:
         self.ahead.pop(frame.channel, None)
         data = self.encoded(frame)
         if self._backlog_bytes + len(data) > BACKLOG_BYTES_MAX:
-            self._drop_backlog()
+            self.drop_backlog()
             return False
         self._write(data, droppable=True)
         return True
@@ -156,7 +156,7 @@ class Client:
             raise Closed(str(error)) from None
         return True
 
-    def _drop_backlog(self) -> None:
+    def drop_backlog(self) -> None:
         """Too slow: keep what has been begun and the answers, and start again from snapshots."""
         self.lagging = True
         kept = deque(

@@ -31,6 +31,7 @@ CLIENTS_MAX = 2_000
 CHANNELS_MAX = 32  # one client's subscriptions
 RING_FRAMES_MAX = 4_096
 RING_BYTES_MAX = 8 * 1024 * 1024
+INBOX_MAX = 10_000  # messages published and not taken yet
 JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
 TICK_SECONDS = 0.5
@@ -72,6 +73,7 @@ class Hub:
         self._ring_bytes = 0
         self._number = 0
         self._inbox: deque[Frame | Callable[[], None]] = deque()
+        self._overflowed = False
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -106,7 +108,10 @@ class Hub:
     def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None:
         """Have a message for the channel's audience, to be sent at the next `wake`. One that
         `resets` is a snapshot for all."""
-        self._inbox.append(Frame(channel, seq, payload, resets=resets))
+        if len(self._inbox) < INBOX_MAX:
+            self._inbox.append(Frame(channel, seq, payload, resets=resets))
+        else:
+            self._overflowed = True
 
     def wake(self) -> None:
         """Send what has been published."""
@@ -157,10 +162,21 @@ class Hub:
             if not isinstance(step, Frame):
                 self._do(step)
         self._do(partial(self._deliver, frames))
+        if self._overflowed:
+            self._start_again()
         # Whatever a snapshot covers had been published before it, so that has passed by now.
         for client in self._just_begun:
             client.ahead.clear()
         self._just_begun.clear()
+
+    def _start_again(self) -> None:
+        """Frames were lost here: everyone gets snapshots, and nobody can resume before this."""
+        self._overflowed = False
+        self._number += 1
+        self._ring.clear()
+        self._ring_bytes = 0
+        self.dropped_to_snapshot += len(self._clients)
+        self._each(Client.drop_backlog)
 
     def _do(self, step: Callable[[], None]) -> None:
         try:
