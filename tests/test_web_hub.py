@@ -23,7 +23,7 @@ class Source:
     def __init__(self) -> None:
         self.seq = 0
         self.heard: list[str] = []
-        self.wanted: list[str] = []
+        self.audience: dict[str, int] = {}
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
         view = {"channel": channel, "type": "snapshot", "seq": self.seq, "pad": "x" * 1000}
@@ -33,8 +33,8 @@ class Source:
         self.heard.append(text)
         client.send_reply(b'{"heard":true}')
 
-    def on_wanted(self, channel: str) -> None:
-        self.wanted.append(channel)
+    def on_audience(self, channel: str, listeners: int) -> None:
+        self.audience[channel] = listeners
 
 
 class Reader:
@@ -147,7 +147,7 @@ def test_everyone_gets_a_snapshot_and_then_every_delta_of_his_channels(fix: Fixt
     fix.publish("mesh")
     assert _wait(first, lambda s: 2 in s) == [0, 1, 2]
     assert _wait(second, lambda s: 3 in s) == [1, 1, 2, 3]
-    assert fix.source.wanted == ["book", "book", "mesh"]
+    assert fix.source.audience == {"book": 2, "mesh": 1}
 
 
 def test_what_a_snapshot_covers_is_not_sent_again(fix: Fixture) -> None:
@@ -204,6 +204,7 @@ def test_a_stream_leaves_nothing_behind(fix: Fixture) -> None:
     fix.settle()
     assert not fix.hub._audience
     assert not fix.hub._groups
+    assert fix.source.audience == {"book": 0, "orders/alice": 0}
 
 
 def test_who_does_not_read_harms_nobody_and_gets_a_snapshot_when_he_reads(fix: Fixture) -> None:
@@ -233,6 +234,7 @@ def test_who_never_reads_is_cut(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -
         fix.publish(pad=20_000)
     wait_for("the cut", lambda: fix.hub.client_count == 0)
     fix.settle()
+    assert fix.source.audience["book"] == 0
 
 
 def test_beyond_the_limit_a_stream_is_turned_away(

@@ -46,9 +46,7 @@ class Source(Protocol):
         ...
 
     def on_message(self, client: Client, text: str) -> None: ...
-    def on_wanted(self, channel: str) -> None:
-        """Somebody subscribes."""
-        ...
+    def on_audience(self, channel: str, listeners: int) -> None: ...
 
 
 class Group:
@@ -255,7 +253,7 @@ class Hub:
             self._leave(client)
             client.channels.append(channel)
             self._join(client)
-        self._source.on_wanted(channel)
+        self._tell_audience(channel)
         if snapshot:
             self._send_snapshot(client, channel)
         return True
@@ -266,6 +264,11 @@ class Hub:
             client.channels.remove(channel)
             client.ahead.pop(channel, None)
             self._join(client)
+            self._tell_audience(channel)
+
+    def _tell_audience(self, channel: str) -> None:
+        groups = self._audience.get(channel, ())
+        self._source.on_audience(channel, sum(len(group.clients) for group in groups))
 
     def _join(self, client: Client) -> None:
         key = (client.kind, frozenset(client.channels))
@@ -357,6 +360,8 @@ class Hub:
         if self._clients.pop(fd, None) is None:
             return
         self._leave(client)
+        for channel in client.channels:
+            self._tell_audience(channel)
         self._selector.unregister(client.sock)
         client.sock.close()
 

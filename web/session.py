@@ -48,11 +48,12 @@ class Session:
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
         return self._gateway.publisher.snapshot(channel)
 
-    def on_wanted(self, channel: str) -> None:
+    def on_audience(self, channel: str, listeners: int) -> None:
         kind, _, name = channel.partition("/")
-        if kind in ACCOUNT_CHANNELS:
+        if kind in ACCOUNT_CHANNELS and listeners:
             self._gateway.watch_account(name)
-        self._gateway.publisher.wanted(channel)
+        if listeners:
+            self._gateway.publisher.wanted(channel)
 
     def on_message(self, client: Client, text: str) -> None:
         name = None
