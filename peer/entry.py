@@ -4,7 +4,7 @@ Owns the fields of an order, their limits, and the words when one is wrong: the 
 beside the node and for whoever comes over HTTP. Amounts never pass through a float. Pure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -48,6 +48,12 @@ class InvalidInput(ValueError):
         self.words = words
 
 
+class UnknownField(InvalidInput):
+    def __init__(self, field: str, known: Sequence[str]) -> None:
+        super().__init__(field, "")
+        self.args = (f"There is no {field:.40}; there is {', '.join(known)}.",)
+
+
 class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An order as a person writes it."""
 
@@ -86,9 +92,12 @@ _CHOICES: dict[str, Any] = {
 
 def read(kind: type[T], fields: Mapping[str, object]) -> T:
     """`fields`, of which those that are None are left out, as a `kind`. InvalidInput names the
-    first one that is wrong."""
-    plain = {key: _plain(key, value) for key, value in fields.items() if value is not None}
+    first one that is wrong; UnknownField."""
     known = {field.name: field.required for field in msgspec.structs.fields(kind)}
+    for key in fields:
+        if key not in known:
+            raise UnknownField(key, list(known))
+    plain = {key: _plain(key, value) for key, value in fields.items() if value is not None}
     for name, required in known.items():
         if required and name not in plain:
             raise InvalidInput(name, "is needed")

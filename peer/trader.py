@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
+from typing import TypedDict, Unpack
 
 from engine.orders import Cancel, CancelAll, Command, Market, Reason, Side, Submit
 from peer import api, entry
@@ -24,6 +25,19 @@ from peer.values import Book, Order, Trade, book_of, order_of, trade_of
 Amount = int | str | Decimal
 TIMEOUT_S = 10.0
 DEPTH = 10
+
+
+class Terms(TypedDict, total=False):
+    """What may be said of an order beside its market, side, quantity and price."""
+
+    stop_price: Amount
+    tif: str  # gtc, the default; ioc: what does not trade at once expires; fok: all of it, or none
+    expire: int | str  # good till then: milliseconds, or text such as 2030-01-01T00:00:00Z
+    post_only: bool  # rejected if it would trade at once
+    display: Amount  # shown at a time
+    self_trade: str  # none, cancel_resting, cancel_incoming, cancel_both or decrement
+    client_id: str  # taken only once under this name, however often it is sent
+    account: str  # instead of the client's
 
 
 class ChangeRejected(ClientError):
@@ -70,16 +84,24 @@ class Client:
     # Orders
 
     def buy(
-        self, market: str, quantity: Amount, price: Amount | None = None, **more: object
+        self,
+        market: str,
+        quantity: Amount,
+        price: Amount | None = None,
+        **terms: Unpack[Terms],
     ) -> Order:
         """`submit` of a buy."""
-        return self._submit(market, "buy", quantity, price, more)
+        return self.submit(market, "buy", quantity, price, **terms)
 
     def sell(
-        self, market: str, quantity: Amount, price: Amount | None = None, **more: object
+        self,
+        market: str,
+        quantity: Amount,
+        price: Amount | None = None,
+        **terms: Unpack[Terms],
     ) -> Order:
         """`submit` of a sell."""
-        return self._submit(market, "sell", quantity, price, more)
+        return self.submit(market, "sell", quantity, price, **terms)
 
     def submit(
         self,
@@ -87,52 +109,25 @@ class Client:
         side: str,
         quantity: Amount,
         price: Amount | None = None,
-        *,
-        stop_price: Amount | None = None,
-        tif: str | None = None,
-        expire: int | str | None = None,
-        post_only: bool = False,
-        display: Amount | None = None,
-        self_trade: str = "none",
-        client_id: str = "",
-        account: str = "",
+        **terms: Unpack[Terms],
     ) -> Order:
         """Place an order and return what became of it, which is final: the peers have ordered it.
 
         `side` is buy or sell. Without `price` it is a market order; with `stop_price` it waits
-        until the market trades there. `tif` is gtc (the default), ioc or fok; an order with
-        `expire` (milliseconds or RFC 3339 text) is good till then. `display` shows only so much at
-        a time. An order with a `client_id` is taken only once, however often it is sent.
+        until the market trades there. The other `terms` are those of `Terms`.
 
         A refusal of the market is an order whose status is `rejected`. If there is no quorum the
         status is `pending` once `timeout_s` is over: it will be ordered when there is one."""
-        more: dict[str, object] = {
-            "stop_price": stop_price,
-            "tif": tif,
-            "expire": expire,
-            "post_only": post_only,
-            "display": display,
-            "self_trade": self_trade,
-            "client_id": client_id,
-            "account": account,
+        limit, stop = price is not None, terms.get("stop_price") is not None
+        fields: dict[str, object] = {
+            "side": side,
+            "quantity": quantity,
+            "price": price,
+            "market": market,
+            "type": _TYPES[limit, stop],
+            "tif": "gtd" if terms.get("expire") is not None else None,
         }
-        return self._submit(market, side, quantity, price, more)
-
-    def _submit(
-        self,
-        market: str,
-        side: str,
-        quantity: Amount,
-        price: Amount | None,
-        more: dict[str, object],
-    ) -> Order:
-        fields = {"side": side, "quantity": quantity, "price": price, "market": market} | more
-        stop = fields.get("stop_price") is not None
-        limit = price is not None
-        fields["type"] = ("stop_limit" if limit else "stop") if stop else _PLAIN[limit]
-        if fields.get("expire") is not None and fields.get("tif") is None:
-            fields["tif"] = "gtd"
-        order = entry.read(NewOrder, fields)
+        order = entry.read(NewOrder, fields | terms)
         command = entry.submit_of(order, self._units(market), self._account(order.account))
         number, outcome = self._run(command)
         view = outcome.order if outcome else submitted(command, number)
@@ -294,7 +289,12 @@ class Client:
         return order_of(view, self._units(view.market))
 
 
-_PLAIN = {True: "limit", False: "market"}
+_TYPES = {  # by: has a price, has a stop price
+    (True, False): "limit",
+    (False, False): "market",
+    (True, True): "stop_limit",
+    (False, True): "stop",
+}
 
 
 def _ordered(outcome: Outcome | None) -> Outcome:

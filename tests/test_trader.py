@@ -101,6 +101,10 @@ def test_what_can_not_be_meant_is_never_sent(client: Client) -> None:
         client.stream("books")
     with pytest.raises(InvalidInput, match="Display must be at most"):
         client.buy(BTC, 1, 1, display=2)
+    with pytest.raises(InvalidInput, match="Post only is wrong: expected `bool`, got `int`"):
+        client.buy(BTC, 1, 1, post_only=7)  # type: ignore[typeddict-item]
+    with pytest.raises(InvalidInput, match="There is no colour"):
+        client.buy(BTC, 1, 1, colour="red")  # type: ignore[call-arg]
     assert client.orders() == []
 
 

@@ -105,11 +105,6 @@ def parse(kind: type[T], data: object) -> T:
     """`data` as a `kind`; Problem names the field and what it must be."""
     if not isinstance(data, dict):
         raise Problem(400, 'A JSON object such as {"side": "buy", …} was expected.', "not_object")
-    fields = [field.name for field in msgspec.structs.fields(kind)]
-    for key in data:
-        if key not in fields:
-            text = f"There is no {key:.40}; there is {', '.join(fields)}."
-            raise Problem(400, text, "unknown_field", key)
     with _as_problem():
         return entry.read(kind, data)
 
@@ -118,6 +113,8 @@ def parse(kind: type[T], data: object) -> T:
 def _as_problem() -> Iterator[None]:
     try:
         yield
+    except entry.UnknownField as error:
+        raise Problem(400, str(error), "unknown_field", error.field) from None
     except entry.InvalidInput as error:
         raise _wrong(error.field, error.words) from None
 
