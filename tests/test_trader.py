@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -142,8 +143,32 @@ def test_messages_that_were_lost_are_made_up_for(tmp_path: Path) -> None:
             node.faults.lost_updates = lost
             for _ in range(max(lost, 1)):
                 client.buy(BTC, 1, 100, account="bob")
-        numbers = [item.number for item, _ in zip(stream, range(4), strict=False)]  # type: ignore[union-attr]
+        numbers = [item.number for item in islice(stream, 4)]  # type: ignore[union-attr]
         assert numbers == [1, 2, 3, 4]
+
+
+def test_a_stream_outlives_the_node(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
+        for price in (1, 2, 3):
+            client.buy(BTC, 1, price)
+        stream = client.stream("book", "orders", market=BTC, timeout_s=20)
+        for item in islice(stream, 4):
+            assert isinstance(item, Book | Order)
+        for price in (4, 5, 6):
+            client.buy(BTC, 1, price)
+        sixth = next(i for i in stream if isinstance(i, Order) and i.price == 6)
+        node.restart()
+        beat = next(client.stream("mesh"))  # by now others have found it again, too
+        assert beat is not None
+        seventh = client.buy(BTC, 1, 7)
+        news: list[str] = []
+        while not {"book", seventh.id} <= set(news):
+            match next(stream):
+                case Book(bids=bids) if bids[0].price == 7:
+                    news.append("book")
+                case Order(id=number):
+                    news.append(number)
+        assert sixth.id in news, "all are told again"
 
 
 def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Path) -> None:
