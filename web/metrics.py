@@ -94,6 +94,8 @@ class Metrics(Collector):
             yield _gauge("halted", "1: this peer has stopped for good.", bool(mesh.halted))
             yield _gauge("catching_up", "1: it fetches what it missed.", bool(mesh.catching_up))
             yield _counter("rounds", "Newest round.", mesh.round)
+            text = "Median of this peer's recent commands, whoever sent them; 0: none yet."
+            yield _gauge("finality_median_seconds", text, mesh.finality_ms / 1000)
             yield _gauge("pending_commands", "Taken here, not ordered yet.", mesh.pending)
             yield _gauge("alarms", "Alarms of this peer.", len(mesh.alarms))
 
