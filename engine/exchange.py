@@ -4,7 +4,7 @@ Owns the markets, the ordered clock and what is asked of the book from outside. 
 read a clock: time comes in through `advance`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import finalize
 
@@ -135,6 +135,10 @@ class Exchange:
     def open_orders(self, account: str, market: str = "") -> list[OpenOrder]:
         """The account's open orders, stops included, by ascending id; empty market: of all."""
         return [view(order) for order in self._orders_of(account, market)]
+
+    def orders_open(self) -> Iterator[OpenOrder]:
+        """Every open order, stops included, in no order to rely on."""
+        return map(view, self.ledger.orders.values())
 
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.

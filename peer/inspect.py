@@ -20,7 +20,8 @@ from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus
 from peer.identity import Verifier
-from peer.journal import SCHEMA_VERSION, JournalError, StoredEvidence
+from peer import schema
+from peer.journal import JournalError, StoredEvidence
 from peer.ledger import evidence_of
 from peer.replica import Replica, decode_batch
 
@@ -53,10 +54,10 @@ class Inspection:
             raise JournalError(f"{path} can't be read: {error}") from None
 
     def _read(self, path: Path, db: sqlite3.Connection) -> None:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        version = schema.version_of(db)
+        if version != schema.VERSION:
             raise JournalError(
-                f"{path} has version {version}, expected {SCHEMA_VERSION}: start its peer once"
+                f"{path} has version {version}, expected {schema.VERSION}: start its peer once"
             )
         meta = dict(db.execute("SELECT name, value FROM meta"))
         if meta.get("mesh", self.config.id) != self.config.id:

@@ -9,15 +9,17 @@ from typing import NamedTuple
 
 from engine import Exchange
 from peer import snapshot as snapshots
+from peer.archive import Keep
 from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
 from peer.catchup import Fetched, Manifest
 from peer.committee import Committee
-from peer.committer import Commit
+from peer.committer import Boundary, Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus, Ready, Timing
 from peer.dag import Evidence
 from peer.identity import Verifier
 from peer.journal import Journal, JournalError, StoredEvidence
+from peer.record import encode
 from peer.replica import Applied, Batch, Replica, decode_batch
 
 SNAPSHOT_EVERY = 1_024  # commits, a multiple of BOUNDARY_EVERY
@@ -58,6 +60,7 @@ class Ledger:
         journal: Journal,
         timing: Timing | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
+        keep: Keep | None = None,
     ) -> None:
         self.me = me
         self.committee = config.committee
@@ -68,6 +71,7 @@ class Ledger:
         self._sign = sign
         self._timing = timing
         self._snapshot_every = snapshot_every
+        self._keep = keep or Keep()
         self._verifiers = [Verifier(member.public) for member in config.members]
         self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
@@ -139,7 +143,13 @@ class Ledger:
             raise JournalError(f"the journal is damaged: {error}") from None
         if snapshots.digest_of(snapshot, exchange) != digest:
             raise JournalError("the journal is damaged: its snapshot has another digest")
+        if self.journal.is_gap(snapshot.boundary.commit):  # it began with an earlier version
+            self._keep_open(snapshot.boundary, exchange)
         self._go_on_from(snapshot, exchange)
+
+    def _keep_open(self, boundary: Boundary, exchange: Exchange) -> None:
+        """How every open order stands: of what happened to them before, the journal has not all."""
+        self.journal.add_open(boundary.commit, boundary.time_ms, exchange.orders_open())
 
     def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
         boundary = snapshot.boundary
@@ -160,6 +170,8 @@ class Ledger:
         applied = self.replica.apply(commit)
         for symbol, trades in applied.trades.items():
             self.journal.add_trades(symbol, trades)
+        if applied.record is not None:
+            self.journal.add_record(commit.number, applied.record, encode(applied.record))
         self._since_snapshot += len(applied.ids)
         if commit.boundary is not None and self._is_time(commit.number):
             self._since_snapshot = 0
@@ -170,6 +182,11 @@ class Ledger:
             self._uncertified = (commit.number, digest)
             self._certificate.clear()
         return applied
+
+    def tidy(self) -> None:
+        """Write what was collected of the past, and prune some of it that is too old."""
+        self.journal.flush()
+        self.journal.prune(self._keep, self.replica.trades)
 
     def _is_time(self, commit: int) -> bool:
         return commit % self._snapshot_every == 0 or self._since_snapshot >= SNAPSHOT_COMMANDS
@@ -205,6 +222,8 @@ class Ledger:
         number, floors = fetched.manifest.commit, snapshot.boundary.floors(self.committee.mode)
         for symbol, trades in snapshot.trades.items():
             self.journal.add_trades(symbol, trades)
+        self.journal.note_gap(self.replica.commit + 1, number)
+        self._keep_open(snapshot.boundary, exchange)
         self.journal.add_snapshot(number, digest, floors, fetched.data)
         self.journal.certify(number, fetched.certificate)
         self.journal.sync()

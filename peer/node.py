@@ -321,6 +321,7 @@ class Node:
             self.submissions.resend()
         if ready.commits:
             self.publisher.flush(self.ledger.consensus.dag.quorum_round)
+            self.ledger.tidy()
         self._note_problems(ready)
 
     def _persist(self, ready: Ready) -> None:
@@ -370,6 +371,7 @@ class Node:
             self._next_beat_ms = now_ms + HEARTBEAT_MS
             self._watch()
             if not self.ledger.journal.failed:
+                self.ledger.tidy()
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from engine.orders import Command, Event, Side, Trade
 from peer import api
 from peer.local import Local
-from peer.replica import MEMBERS_SPACE, Applied, Replica
+from peer.record import MEMBERS_SPACE
+from peer.replica import Applied, Replica
 
 DEPTH_MAX = 1_000
 ASKED_FOR_MAX = 1_000

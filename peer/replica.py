@@ -19,11 +19,11 @@ from engine.orders import Command, Event, Market, Trade
 from peer.api import TRADES_KEPT, TradeView
 from peer.block import NO_AUDIT, Audit, Block
 from peer.committer import BOUNDARY_EVERY, Boundary, Commit
+from peer.record import MEMBERS_SPACE, Record, record_of
 from peer.snapshot import Snapshot, digest_of
 
 AUDITS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
-MEMBERS_SPACE = 256  # ids are seq * MEMBERS_SPACE + member
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -72,6 +72,7 @@ class Applied(NamedTuple):
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
     trades: dict[str, list[TradeView]]  # by market, oldest first
+    record: Record | None  # None: nothing happened
 
 
 class Replica:
@@ -125,7 +126,9 @@ class Replica:
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.boundary is not None:
             self._note_audit(commit.boundary)
-        return Applied(commit, [command.id for command in commands], results, timed, trades)
+        record = record_of(commit.time_ms, timed, commands, results)
+        ids = [command.id for command in commands]
+        return Applied(commit, ids, results, timed, trades, record)
 
     def _next_of(self, block: Block) -> list[Command]:
         """The commands of a block that its author has not had applied yet."""

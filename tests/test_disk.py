@@ -97,10 +97,10 @@ def start(folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def flip_in_a_block(journal: Path) -> None:
+def flip_in_blocks(journal: Path) -> None:
     data = journal.read_bytes()
     assert b"flipme" in data
-    journal.write_bytes(data.replace(b"flipme", b"flipMe", 1))
+    journal.write_bytes(data.replace(b"flipme", b"flipMe"))
 
 
 def wipe_a_page(journal: Path) -> None:
@@ -142,7 +142,7 @@ def remove(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (flip_in_a_block, "the journal is damaged"),
+        (flip_in_blocks, "the journal is damaged"),
         (wipe_a_page, "has failed: database disk image is malformed"),
         (cut_short, "can't be opened: database disk image is malformed"),
         (fill_with_noise, "file is not a database"),

@@ -1,0 +1,110 @@
+"""The tables of a journal, and how those of earlier versions are brought up to date.
+
+Owns the schema. A version once released is never changed: what comes later is a script of its own.
+"""
+
+import sqlite3
+
+_BLOCKS_AND_PENDING = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+-- In the order they were accepted: parents before children.
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY,
+    author INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    frame BLOB NOT NULL
+);
+CREATE INDEX blocks_by_author ON blocks (author, round);
+-- Commands accepted here that are in no own block yet.
+CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
+"""
+_SNAPSHOTS_AND_TRADES = """
+-- The state after a commit. `certificate` holds frames of a quorum that say its digest, once there.
+CREATE TABLE snapshots (
+    number INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    certificate BLOB,
+    floors BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE trades (
+    market TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    price INTEGER NOT NULL,
+    quantity INTEGER NOT NULL,
+    side INTEGER NOT NULL,
+    maker INTEGER NOT NULL,
+    taker INTEGER NOT NULL,
+    PRIMARY KEY (market, number)
+) WITHOUT ROWID;
+"""
+_CLIENT_IDS = """
+-- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT.
+CREATE TABLE client_ids (
+    account TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    PRIMARY KEY (account, client_id)
+) WITHOUT ROWID;
+CREATE INDEX client_ids_by_seq ON client_ids (seq);
+"""
+_EVIDENCE = """
+-- Two blocks of one author that exclude each other. The first may be known by its digest alone.
+CREATE TABLE evidence (
+    author INTEGER PRIMARY KEY,
+    first_round INTEGER NOT NULL,
+    first_digest BLOB NOT NULL,
+    first_frame BLOB,
+    second_frame BLOB NOT NULL
+);
+"""
+_RECORDS = """
+-- What each commit did to orders, as peer.record encodes it; `total` counts events up to here.
+CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
+-- The first order of a member that a commit brought; those up to the member's next row came with it.
+CREATE TABLE brought (
+    member INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+-- Later commits that did something to an order. `piece` says what, where no record does.
+CREATE TABLE touched (
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    piece BLOB,
+    PRIMARY KEY (id, number)
+) WITHOUT ROWID;
+-- Commits that ended orders of an account.
+CREATE TABLE ended (
+    account TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (account, number)
+) WITHOUT ROWID;
+-- Commits whose records this peer never had, since it went on from a snapshot after the last.
+CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
+INSERT INTO gaps SELECT number, 1 FROM snapshots ORDER BY number DESC LIMIT 1;
+"""
+_MIGRATIONS = (
+    _BLOCKS_AND_PENDING,
+    _SNAPSHOTS_AND_TRADES,
+    _CLIENT_IDS,
+    _EVIDENCE,
+    _RECORDS,
+)  # the n-th makes version n of what was before
+VERSION = len(_MIGRATIONS)
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """0 for a file without tables."""
+    number: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def migrate(db: sqlite3.Connection, to: int = VERSION) -> None:
+    """Bring a journal up to a version, each step whole or not at all."""
+    version = version_of(db)
+    for number, script in enumerate(_MIGRATIONS[version:to], version + 1):
+        db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")
