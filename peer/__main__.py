@@ -9,6 +9,7 @@ import click
 from engine.orders import Market
 from peer import config as mesh_file
 from peer import demo, runner
+from peer.archive import KEEP_MIN, Keep
 from peer.committee import Mode
 from peer.committer import BOUNDARY_EVERY
 from peer.config import ConfigError, Member, MeshConfig
@@ -117,6 +118,18 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     callback=_multiple,
     help=f"Commits between two snapshots, a multiple of {BOUNDARY_EVERY}.",
 )
+@click.option(
+    "--keep-trades",
+    default=Keep().trades,
+    type=click.IntRange(KEEP_MIN),
+    help="How many trades of each market the journal keeps; older ones go.",
+)
+@click.option(
+    "--keep-events",
+    default=Keep().events,
+    type=click.IntRange(KEEP_MIN),
+    help="Likewise of what happened to orders: taken, traded, changed, ended.",
+)
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def run(
     data: Path,
@@ -130,6 +143,8 @@ def run(
     tls_cert: str,
     tls_key: str,
     snapshot_every: int,
+    keep_trades: int,
+    keep_events: int,
     exit_with_parent: bool,
 ) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
@@ -146,6 +161,7 @@ def run(
             (tls_cert, tls_key),
             exit_with_parent,
             snapshot_every,
+            Keep(keep_trades, keep_events),
         )
     )
 

@@ -18,6 +18,7 @@ from peer.record import Piece, Record
 from peer.store import JournalError, Store, guarded
 
 ROWS_MAX = 20_000  # that are collected before they are written
+KEEP_MIN = 1_000
 PRUNED_MAX = 500  # rows that one step of pruning looks at, beside twice those that came
 
 
@@ -25,11 +26,12 @@ class Keep(NamedTuple):
     """How much of the past is kept."""
 
     trades: int = 10_000_000  # of each market
-    events: int = 20_000_000  # of orders, all markets together
+    events: int = 20_000_000  # what happened to orders, all markets together
 
 
 class _Leaving(NamedTuple):
-    """A record that is being pruned, and its orders that are still to be looked at."""
+    """A record that is being pruned, and those of its orders that are still to be looked at: not
+    those that other commits did nothing to."""
 
     number: int
     brought: dict[int, int]
@@ -181,8 +183,9 @@ class Archive(Store):
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._fail(error) from None
         brought, _, ended = records.index_of(record)
-        pieces = records.pieces_of(record)
-        self._leaving = _Leaving(row[0], brought, list(pieces.items()))
+        pieces = records.pieces_of(record).items()
+        open_ = [(id_, piece) for id_, piece in pieces if not records.is_whole(piece, id_)]
+        self._leaving = _Leaving(row[0], brought, open_)
         self._begin()
         rows = [(account, row[0]) for account in ended]
         self._db.executemany("DELETE FROM ended WHERE account = ? AND number = ?", rows)

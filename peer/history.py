@@ -1,19 +1,27 @@
-"""The trades of a peer's past, read from its journal by another process.
+"""The trades and orders of a peer's past, read from its journal by another process.
 
 Owns one read-only connection. Must never write, nor be used on the node's loop: a question about a
-long time reads many rows. What was traded in the last moments is not here yet; the feed has that.
+long time reads many rows. What happened in the last moments is not here yet; the feed has that.
 """
 
 import logging
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
+
+from peer import record as records
 from peer.api import TradeView
+from peer.record import MEMBERS_SPACE, Piece, Record
 
 ROWS_MAX = 1_000_000  # trades that one question about candles may read
+PIECES_MAX = 10_000  # commits that did something to one order
+RECORDS_MAX = 256  # that one question keeps at hand
 _LOW = 0xFFFFFFFF
+_NOTHING = Record(0, [], [])
 _log = logging.getLogger(__name__)
 
 _TRADES = """
@@ -39,6 +47,21 @@ FROM (
     GROUP BY begins ORDER BY begins DESC LIMIT :limit
 )
 """
+_ENDED = "SELECT number FROM ended WHERE account = ? AND number <= ? ORDER BY number DESC LIMIT ?"
+_RECORD = "SELECT data FROM records WHERE number = ?"
+_BROUGHT = """
+SELECT number FROM brought WHERE member = ? AND id <= ? ORDER BY id DESC LIMIT 1
+"""
+_TOUCHED = "SELECT number, piece FROM touched WHERE id = ? ORDER BY number DESC LIMIT ?"
+_OLDEST = "SELECT number, total, data FROM records WHERE number > ? ORDER BY number LIMIT 1"
+_LAST_GAP = "SELECT max(last) FROM gaps"
+
+
+class PastOrder(NamedTuple):
+    """An order, and what each commit did to it, oldest first."""
+
+    id: int
+    pieces: list[Piece]
 
 
 class PastCandle(NamedTuple):
@@ -53,6 +76,25 @@ class PastCandle(NamedTuple):
     close: int
     volume: int
     trades: int
+
+
+class _Opened(NamedTuple):
+    record: Record
+    pieces: dict[int, Piece]
+
+
+class _Records(dict[int, _Opened]):
+    """The records that one question has read, by commit: the last RECORDS_MAX."""
+
+    def __init__(self, read: Callable[[int], Record]) -> None:
+        self._read = read
+
+    def __missing__(self, number: int) -> _Opened:
+        record = self._read(number)
+        if len(self) >= RECORDS_MAX:
+            del self[next(iter(self))]
+        opened = self[number] = _Opened(record, records.pieces_of(record))
+        return opened
 
 
 class History:
@@ -94,14 +136,80 @@ class History:
             found.pop()
         return found[::-1]
 
+    def order(self, id_: int) -> PastOrder | None:
+        """What is known of an order that was ordered by the mesh; None if nothing."""
+        return self._order(id_, _Records(self._record))
+
+    def orders_ended(self, account: str, below: int | None, limit: int) -> list[PastOrder] | None:
+        """Up to `limit` of the account's orders that ended, the last one first; with `below` those
+        that ended before the order of this id did, and None if it is not known to have ended."""
+        kept = _Records(self._record)
+        last = 2**62 if below is None else self._ended_at(below, kept)
+        if not last:
+            return None
+        found: list[int] = []
+        for (number,) in self._ask(_ENDED, (account, last, limit + 1)):
+            ids = records.ended_in(kept[number].record, account)
+            if number == last and below in ids:
+                ids = ids[: ids.index(below)]
+            found += reversed(ids)
+            if len(found) >= limit:
+                break
+        orders = (self._order(id_, kept) for id_ in found[:limit])
+        return [order for order in orders if order is not None]
+
+    def orders_since(self) -> int:
+        """From this time on, in milliseconds, what became of orders is known without gaps; 0: from
+        the beginning."""
+        gap = self._ask(_LAST_GAP, ())
+        last = (gap[0][0] if gap else 0) or 0
+        for _, total, data in self._ask(_OLDEST, (last,)):
+            record = _decoded(data)
+            is_first = not last and total == sum(map(len, record.events))
+            return 0 if is_first else record.time_ms
+        return 0
+
+    def _ended_at(self, id_: int, kept: "_Records") -> int:
+        """The commit in which the order ended; 0 if none is known."""
+        numbers = [number for number, _ in self._ask(_TOUCHED, (id_, 1))]
+        for number in numbers or self._brought_by(id_):
+            piece = kept[number].pieces.get(id_)
+            if piece and records.ends(piece.events[-1], id_):
+                return number
+        return 0
+
+    def _brought_by(self, id_: int) -> list[int]:
+        """The commit that may have brought the order."""
+        return [number for (number,) in self._ask(_BROUGHT, (id_ % MEMBERS_SPACE, id_))]
+
+    def _order(self, id_: int, kept: "_Records") -> PastOrder | None:
+        touched = dict(self._ask(_TOUCHED, (id_, PIECES_MAX)))
+        for number in self._brought_by(id_):
+            touched.setdefault(number, None)
+        pieces: list[Piece] = []
+        for number in sorted(touched):
+            data = touched[number]
+            piece = records.decode_piece(data) if data else kept[number].pieces.get(id_)
+            if piece and piece.open:
+                pieces.clear()
+            if piece:
+                pieces.append(piece)
+        return PastOrder(id_, pieces) if pieces else None
+
+    def _record(self, number: int) -> Record:
+        """The record of a commit; without events if it is not there."""
+        for (data,) in self._ask(_RECORD, (number,)):
+            return _decoded(data)
+        return _NOTHING
+
     def close(self) -> None:
         with self._lock:
             if self._db is not None:
                 self._db.close()
                 self._db = None
 
-    def _ask(self, query: str, values: object) -> list[tuple[int, ...]]:
-        """No rows if the journal is not there, of a version without trades, or damaged."""
+    def _ask(self, query: str, values: object) -> list[tuple[Any, ...]]:
+        """No rows if the journal is not there, of a version without these tables, or damaged."""
         with self._lock:
             try:
                 if self._db is None:
@@ -113,5 +221,14 @@ class History:
                     )
                 return self._db.execute(query, values).fetchall()  # type: ignore[arg-type]
             except sqlite3.Error as error:
-                _log.warning("the journal's trades can't be read: %s", error)
+                _log.warning("the journal can't be read: %s", error)
                 return []
+
+
+def _decoded(data: bytes) -> Record:
+    """No events if the record is damaged."""
+    try:
+        return records.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.warning("the journal has a record that can't be read: %s", error)
+        return _NOTHING

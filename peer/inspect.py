@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from peer import schema
 from peer import snapshot as snapshots
 from peer.api import TradeView
 from peer.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, decode
@@ -20,7 +21,6 @@ from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Consensus
 from peer.identity import Verifier
-from peer import schema
 from peer.journal import JournalError, StoredEvidence
 from peer.ledger import evidence_of
 from peer.replica import Replica, decode_batch

@@ -77,6 +77,11 @@ class OrderView:
     time_ms: int = 0  # of the last change
     fills: list[Fill] = field(default_factory=list)
 
+    @property
+    def is_told(self) -> bool:
+        """Whether all that traded of it is known fill by fill."""
+        return self.filled == sum(fill.quantity for fill in self.fills)
+
     def apply(self, event: Event) -> bool:
         """Take what `event` says about this order; False if it is about others only."""
         match event:

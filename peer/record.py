@@ -25,6 +25,12 @@ from engine.orders import (
 
 MEMBERS_SPACE = 256  # ids are seq * MEMBERS_SPACE + member
 
+# Tuples, since `A | B` is made anew each time.
+_FIRST = (Accepted, Rejected)
+_LEFT = (Cancelled, Expired)
+_FINAL = (Cancelled, Expired, Rejected)
+_OTHERS = (Accepted, Trade, Rejected, MarketState)
+
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """One commit: what the clock did before its first command, then the events of each command, and
@@ -90,34 +96,28 @@ def decode_piece(data: bytes) -> Piece:
 
 
 def index_of(record: Record) -> Index:
-    brought: dict[int, int] = {}
-    new: set[int] = set()
+    new = [submit.id for submit in record.rejected]
     touched: set[int] = set()
-    ended: set[str] = set()
-    for submit in record.rejected:
-        brought.setdefault(submit.id % MEMBERS_SPACE, submit.id)
-        ended.add(submit.account)
+    ended = {submit.account for submit in record.rejected}
     for events in record.events:
         for event in events:
-            kind = type(event)
-            if kind is Accepted:
-                new.add(event.id)
-            elif kind is Trade:
+            if type(event) is Accepted:
+                new.append(event.id)
+            elif type(event) is Trade:
                 touched.add(event.maker)
                 touched.add(event.taker)
                 if not event.maker_remaining:
                     ended.add(event.maker_account)
                 if not event.taker_remaining:
                     ended.add(event.taker_account)
-            elif kind is not Rejected and kind is not MarketState:
+            elif not isinstance(event, _OTHERS):
                 touched.add(event.id)
-                if kind is Cancelled or kind is Expired:
+                if isinstance(event, _LEFT):
                     ended.add(event.account)
-    touched -= new
-    for id_ in new:
-        member = id_ % MEMBERS_SPACE
-        if id_ < brought.get(member, id_ + 1):
-            brought[member] = id_
+    touched.difference_update(new)
+    brought: dict[int, int] = {}
+    for id_ in sorted(new, reverse=True):
+        brought[id_ % MEMBERS_SPACE] = id_
     return Index(brought, touched, ended)
 
 
@@ -132,7 +132,7 @@ def ends(event: Event, id_: int) -> bool:
     """Whether nothing more can happen to the order `id_`, which `event` is about."""
     if isinstance(event, Trade):
         return not (event.maker_remaining if id_ == event.maker else event.taker_remaining)
-    return isinstance(event, Cancelled | Expired | Rejected)
+    return isinstance(event, _FINAL)
 
 
 def ended_in(record: Record, account: str) -> list[int]:
@@ -158,19 +158,17 @@ def _all(record: Record) -> Iterator[Event]:
     return (event for events in record.events for event in events)
 
 
-def piece_of(record: Record, id_: int) -> Piece | None:
-    """What a commit did to the order; None if nothing."""
-    events = [event for event in _all(record) if id_ in orders_of(event)]
-    rejected = next((submit for submit in record.rejected if submit.id == id_), None)
-    is_order = rejected or any(not isinstance(event, Rejected) for event in events)
-    return Piece(record.time_ms, events, rejected) if is_order else None
-
-
 def pieces_of(record: Record) -> dict[int, Piece]:
-    """What a commit did to each order, but for those rejected."""
+    """What a commit did to each order."""
+    rejected = {submit.id: submit for submit in record.rejected}
     events: dict[int, list[Event]] = {}
     for event in _all(record):
-        if not isinstance(event, Rejected):
+        if not isinstance(event, Rejected) or event.id in rejected:
             for id_ in orders_of(event):
                 events.setdefault(id_, []).append(event)
-    return {id_: Piece(record.time_ms, each) for id_, each in events.items()}
+    return {id_: Piece(record.time_ms, each, rejected.get(id_)) for id_, each in events.items()}
+
+
+def is_whole(piece: Piece, id_: int) -> bool:
+    """Whether the order began and ended in it."""
+    return isinstance(piece.events[0], _FIRST) and ends(piece.events[-1], id_)

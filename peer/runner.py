@@ -22,6 +22,7 @@ from discovery.roster import Event as DiscoveryEvent
 from discovery.roster import Joined
 from discovery.service import Discovery
 from peer import config as mesh_file
+from peer.archive import Keep
 from peer.config import MeshConfig
 from peer.identity import Identity
 from peer.journal import Journal
@@ -55,6 +56,7 @@ class Options:
     tls: tuple[str, str] = ("", "")  # PEM files of certificate and key for the page; empty: HTTP
     exit_with_parent: bool = False
     snapshot_every: int = SNAPSHOT_EVERY  # commits
+    keep: Keep = Keep()  # of the past
 
 
 def keygen(data: Path) -> Identity:
@@ -77,7 +79,8 @@ def run(options: Options) -> None:
     wires = Wires(poller, mesh, Local(context, where, poller))
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
     me = config.number_of(identity.public)
-    ledger = Ledger(config, me, identity.sign, journal, snapshot_every=options.snapshot_every)
+    every = options.snapshot_every
+    ledger = Ledger(config, me, identity.sign, journal, snapshot_every=every, keep=options.keep)
     node = Node(config, ledger, wires, found)
     extra = ["--history", str(options.data / JOURNAL_FILE)]
     extra += ["--keys", str(options.data / KEYS_FILE)]

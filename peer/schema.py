@@ -63,7 +63,7 @@ CREATE TABLE evidence (
 _RECORDS = """
 -- What each commit did to orders, as peer.record encodes it; `total` counts events up to here.
 CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
--- The first order of a member that a commit brought; those up to the member's next row came with it.
+-- The first of the orders of a member that a commit brought: with it came those up to the next row.
 CREATE TABLE brought (
     member INTEGER NOT NULL,
     id INTEGER NOT NULL,

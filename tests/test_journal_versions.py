@@ -14,7 +14,7 @@ KEY, MESH = b"k" * 32, b"m" * 16
 # What a peer of each version may have stored in the tables that this version brought.
 CONTENT = {
     1: "INSERT INTO blocks VALUES (1, 0, 1, x'01', x'f1'); INSERT INTO pending VALUES (9, x'c9');",
-    2: "INSERT INTO snapshots VALUES (64, x'64', NULL, x'9100', x'5a'), (128, x'80', NULL, x'9100', "
+    2: "INSERT INTO snapshots VALUES (64, x'64', NULL, x'91', x'5a'), (128, x'80', NULL, x'91', "
     "x'5b'); INSERT INTO trades VALUES ('M', 1, 5, 100, 2, 0, 256, 512);",
     3: "INSERT INTO client_ids VALUES ('a', 'old', 3);",
     4: "INSERT INTO evidence VALUES (1, 7, x'07', NULL, x'f7');",

@@ -62,11 +62,12 @@ def test_orders_are_listed_and_found(web: Gateway) -> None:
     assert web.get(f"/orders/{number}")["filled"] == "0.50000000"
     assert web.get(f"/orders/{other}")["status"] == "filled"
     web.ask("DELETE", f"/order/{number}?account=alice")
-    assert web.get("/orders?account=alice")["finished"][-1]["status"] == "cancelled"
+    assert web.get("/orders?account=alice")["finished"][0]["status"] == "cancelled"
     assert web.get("/orders?account=nobody") == {
         "account": "nobody",
         "orders": [],
         "finished": [],
+        "since": None,
     }
     assert web.ask("GET", "/orders/1-99999").status == 404
 

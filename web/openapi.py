@@ -92,10 +92,10 @@ OPERATIONS = (
     Operation(
         "get",
         "/orders",
-        "An account's open and recent orders",
+        "An account's open orders, and its finished ones, the last first",
         {200: replies.Orders},
         (*EVERYWHERE, 403, 503),
-        query=schema.OfAccount,
+        query=schema.OrdersQuery,
     ),
     Operation("get", "/orders/{id}", "One order", {200: replies.Order}, (*EVERYWHERE, 403, 404)),
     Operation(

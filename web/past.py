@@ -1,4 +1,5 @@
-"""Trades and candles as far back as they are known: from the mirror, and before it the journal.
+"""Trades, candles and orders as far back as they are known: from the mirror, and before it the
+journal.
 
 Owns where the two meet, and the thread that looks up a market's last day as soon as it is known.
 Reads the journal outside the mirrors' lock: must never hold that while it waits for a disk.
@@ -7,9 +8,12 @@ Reads the journal outside the mirrors' lock: must never hold that while it waits
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import takewhile
 
 from peer.api import TradeView
-from peer.history import History, PastCandle
+from peer.history import History, PastCandle, PastOrder
+from peer.orders import OrderView, resting, submitted
 from peer.units import Units
 from web.candles import CANDLES_MAX, MINUTE_SECONDS, Candle, Candles, of_past
 from web.mirrors import Mirrors
@@ -28,6 +32,69 @@ def trades(
     if history is not None and len(found) < limit and below > 1:
         found += history.trades(of.market.symbol, below, limit - len(found))
     return found
+
+
+def missed(found: Sequence[TradeView], before: int, limit: int, newest: int) -> int:
+    """How many trades are between those of a page, and beyond it if it is not full, that are not
+    known here: pruned long ago, or before a snapshot that this peer went on from."""
+    top = min(before - 1, newest)
+    bottom = found[-1].number if len(found) >= limit else 1
+    return top - bottom + 1 - len(found)
+
+
+def finished(
+    history: History | None,
+    account: str,
+    recent: Sequence[OrderView],
+    before: int | None,
+    limit: int,
+) -> list[OrderView]:
+    """An account's orders that ended, with `before` those that did before that one; the last one
+    first. `recent` are the mirror's, in the same order."""
+    ids = [order.id for order in recent]
+    place = 0 if before is None else ids.index(before) + 1 if before in ids else len(ids)
+    if history is None:
+        return list(recent[place : place + limit])
+    older = history.orders_ended(account, before, limit)
+    if older is None and before in ids:  # the journal does not have it yet
+        older = history.orders_ended(account, None, limit + place)
+    shown = set(ids[:place])
+    views = [view_of(order) for order in older or () if order.id not in shown]
+    known = {order.id for order in views}
+    newer = takewhile(lambda order: order.id not in known, recent[place : place + limit])
+    return [*(completed(history, order) for order in newer), *views][:limit]
+
+
+def completed(history: History, order: OrderView) -> OrderView:
+    """The order with those of its fills, too, that the mirror was too young to see."""
+    then = None if order.is_told else find_order(history, order.id)
+    if then is None:
+        return order
+    fills = then.fills if then.filled == order.filled else [*then.fills, *order.fills]
+    told = replace(order, fills=fills, time_ms=max(order.time_ms, then.time_ms))
+    return told if told.is_told else order
+
+
+def find_order(history: History, number: int) -> OrderView | None:
+    """An order that the mesh has ordered, as the journal has it."""
+    found = history.order(number)
+    return view_of(found) if found else None
+
+
+def view_of(past: PastOrder) -> OrderView:
+    """An order from what happened to it."""
+    first = past.pieces[0]
+    if first.open is not None:
+        view = resting(first.open)
+    elif first.rejected is not None:
+        view = submitted(first.rejected, past.id)
+    else:
+        view = OrderView(past.id)
+    for piece in past.pieces:
+        for event in piece.events:
+            view.apply(event)
+        view.time_ms = piece.time_ms
+    return view
 
 
 def candles(

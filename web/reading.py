@@ -75,7 +75,12 @@ def trades_of(asked: schema.TradesQuery) -> Json:
     with gateway.mirrors.lock:
         recent = list(ready_book(of).trades)
     found = past.trades(gateway.history, of, recent, asked.before, asked.limit)
-    return {"market": of.market.symbol, "trades": views.trades_json(found, of)}
+    missed = past.missed(found, asked.before, asked.limit, recent[0].number if recent else 0)
+    return {
+        "market": of.market.symbol,
+        "trades": views.trades_json(found, of),
+        "missed": missed,
+    }
 
 
 @blueprint.get("/candles")

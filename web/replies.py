@@ -67,9 +67,12 @@ class Session(Reply, frozen=True):
 
 
 class Orders(Reply, frozen=True):
+    """`finished` is complete from `since` on; null: not even that is known."""
+
     account: str
     orders: list[Order]
     finished: list[Order]
+    since: TimeMs | None
 
 
 class Batch(Reply, frozen=True):
@@ -112,6 +115,7 @@ class Trade(Reply, frozen=True):
 class Trades(Reply, frozen=True):
     market: str
     trades: list[Trade]
+    missed: int
 
 
 class Candle(Reply, frozen=True):

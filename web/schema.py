@@ -19,6 +19,7 @@ from peer.entry import Change as Change
 from peer.entry import NewOrder as NewOrder
 from peer.orders import OrderView
 from peer.units import Units
+from web.accounts import FINISHED_MAX
 from web.candles import CANDLES_MAX
 from web.config import BATCH_MAX, TRADES_MAX
 from web.mirror import DEPTH_MAX
@@ -81,6 +82,13 @@ class CandlesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class OfAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: Account = ""
+
+
+class OrdersQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
+    """A page of finished orders."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=FINISHED_MAX)] = 100
+    before: Annotated[Text, msgspec.Meta(description="Only those that ended before this one.")] = ""
 
 
 class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,17 +6,19 @@ Owns their paths and the wait for a final result. Must never answer in the node'
 import queue
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
 from engine.orders import Cancel, Command, Submit
+from peer.history import History
 from peer.keys import Scope
-from peer.orders import OrderView, submitted
-from web import schema, views
+from peer.orders import FINAL, OrderView, submitted
+from web import past, schema, views
 from web.access import address
 from web.desk import Submission
-from web.http import Json, account, answer, body, the_gateway
+from web.http import Json, account, answer, body, query, the_gateway
 from web.problems import Problem, refused, rejected
 from web.results import answer_json, withdrawn_json
 
@@ -66,29 +68,51 @@ def place_many() -> Response:
 
 @blueprint.get("/orders")
 def orders() -> Response:
+    """Open orders, and a page of those that ended; of a later page these alone."""
     gateway, name = the_gateway(), account(Scope.READ)
+    asked = query(schema.OrdersQuery)
+    before = schema.order_id(asked.before) if asked.before else None
     gateway.watch_account(name)
     with gateway.mirrors.lock:
         mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
         if mirror is None:
             raise Problem(503, "This peer's node did not list the orders in time.", "starting")
-        view = {
+        open_ = [] if before else [_order_json(order) for order in mirror.open.values()]
+        recent = [replace(order) for order in reversed(mirror.finished.values())]
+    ended = past.finished(gateway.history, name, recent, before, asked.limit)
+    return answer(
+        {
             "account": name,
-            "orders": [_order_json(order) for order in mirror.open.values()],
-            "finished": [_order_json(order) for order in mirror.finished.values()],
+            "orders": open_,
+            "finished": [_order_json(order) for order in ended],
+            "since": gateway.history.orders_since() if gateway.history else None,
         }
-    return answer(view)
+    )
 
 
 @blueprint.get("/orders/<text>")
 def order(text: str) -> Response:
-    """One order, as far as this gateway remembers: open ones and the most recent others."""
+    """One order, open or not."""
     wanted = schema.order_id(text)
     found = the_gateway().mirrors.find_order(wanted) or _recent(wanted)
+    history = the_gateway().history
+    if found is None and history is not None:
+        found = _from_past(history, wanted)
     if found is None:
-        raise Problem(404, f"No order {text} is open or recent here.", "unknown_order", "id")
+        raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
     account(Scope.READ, found.account)
-    return answer(_order_json(found))
+    return answer(_order_json(past.completed(history, found) if history else found))
+
+
+def _from_past(history: History, wanted: int) -> OrderView | None:
+    """An order as the journal has it; one that did not end there, as the node has it now."""
+    found = past.find_order(history, wanted)
+    if found is None or found.status in FINAL:
+        return found
+    account(Scope.READ, found.account)
+    the_gateway().watch_account(found.account)
+    the_gateway().mirrors.await_orders(found.account, ORDERS_SECONDS)
+    return the_gateway().mirrors.find_order(wanted)
 
 
 def _recent(wanted: int) -> OrderView | None:
