@@ -9,7 +9,7 @@ import click
 from engine.orders import Market
 from peer import config as mesh_file
 from peer import demo, runner
-from peer.archive import KEEP_MIN, Keep
+from peer.archive import KEEP, KEEP_MIN, Keep
 from peer.committee import Mode
 from peer.committer import BOUNDARY_EVERY
 from peer.config import ConfigError, Member, MeshConfig
@@ -120,13 +120,13 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 )
 @click.option(
     "--keep-trades",
-    default=Keep().trades,
+    default=KEEP.trades,
     type=click.IntRange(KEEP_MIN),
     help="How many trades of each market the journal keeps; older ones go.",
 )
 @click.option(
     "--keep-events",
-    default=Keep().events,
+    default=KEEP.events,
     type=click.IntRange(KEEP_MIN),
     help="Likewise of what happened to orders: taken, traded, changed, ended.",
 )

@@ -29,6 +29,9 @@ class Keep(NamedTuple):
     events: int = 20_000_000  # what happened to orders, all markets together
 
 
+KEEP = Keep()
+
+
 class _Leaving(NamedTuple):
     """A record that is being pruned, and those of its orders that are still to be looked at: not
     those that other commits did nothing to."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from engine import Exchange
 from peer import snapshot as snapshots
-from peer.archive import Keep
+from peer.archive import KEEP, Keep
 from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
 from peer.catchup import Fetched, Manifest
 from peer.committee import Committee
@@ -60,7 +60,7 @@ class Ledger:
         journal: Journal,
         timing: Timing | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
-        keep: Keep | None = None,
+        keep: Keep = KEEP,
     ) -> None:
         self.me = me
         self.committee = config.committee
@@ -71,7 +71,7 @@ class Ledger:
         self._sign = sign
         self._timing = timing
         self._snapshot_every = snapshot_every
-        self._keep = keep or Keep()
+        self._keep = keep
         self._verifiers = [Verifier(member.public) for member in config.members]
         self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest

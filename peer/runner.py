@@ -22,7 +22,7 @@ from discovery.roster import Event as DiscoveryEvent
 from discovery.roster import Joined
 from discovery.service import Discovery
 from peer import config as mesh_file
-from peer.archive import Keep
+from peer.archive import KEEP, Keep
 from peer.config import MeshConfig
 from peer.identity import Identity
 from peer.journal import Journal
@@ -56,7 +56,7 @@ class Options:
     tls: tuple[str, str] = ("", "")  # PEM files of certificate and key for the page; empty: HTTP
     exit_with_parent: bool = False
     snapshot_every: int = SNAPSHOT_EVERY  # commits
-    keep: Keep = Keep()  # of the past
+    keep: Keep = KEEP  # of the past
 
 
 def keygen(data: Path) -> Identity:

@@ -12,6 +12,7 @@ import zmq
 
 from engine.orders import Command
 from peer.api import Execute, Reply
+from peer.archive import KEEP, Keep
 from peer.block import Block
 from peer.client import NodeClient
 from peer.committee import Mode
@@ -56,6 +57,7 @@ class Alone:
         folder: Path,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
         snapshot_every: int = 64,
+        keep: Keep = KEEP,
     ) -> None:
         self.config = alone(folder)
         identity = Identity.load(folder / KEY_FILE)
@@ -64,7 +66,8 @@ class Alone:
         poller = zmq.Poller()
         self.mesh = RecordedMesh(self.context, self.config, identity, poller)
         wires = Wires(poller, self.mesh, Local(self.context, endpoints(folder), poller))
-        ledger = Ledger(self.config, 0, identity.sign, self.journal, snapshot_every=snapshot_every)
+        sign = identity.sign
+        ledger = Ledger(self.config, 0, sign, self.journal, None, snapshot_every, keep)
         self.node = Node(self.config, ledger, wires, queue.Queue())
         self.client = NodeClient(endpoints(folder))
         try:
