@@ -115,9 +115,10 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `unknown`,
-    or `result_lost`: after Queued it was ordered, but the result is not known here any more; before
-    Queued the disk failed, and whether it was taken shows when the peer is started again."""
+    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `stopping`,
+    `unknown`, or `result_lost`: after Queued it was ordered, but the result is not known here any
+    more, or the peer stops first, and it will be ordered after its next start; before Queued the
+    disk failed, and whether it was taken shows when the peer is started again."""
 
     code: str
     reason: str

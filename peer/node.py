@@ -48,6 +48,7 @@ from peer.submissions import Submissions, client_id_of
 
 TURN_MS_MAX = 100
 MESH_VIEW_MS = 500
+STOP_MS = 2_000  # that commands are given to be ordered before a peer stops
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class Node:
         self._watch: Callable[[], None] = lambda: None
 
     def stop(self) -> None:
-        """End the loop after the current turn; safe to call from a signal handler."""
+        """End the loop, once what waits is ordered or after STOP_MS; safe to call from a signal
+        handler."""
         self._stopping = True
 
     def recover(self) -> None:
@@ -116,8 +118,29 @@ class Node:
         self._watch = watch
         while not self._stopping:
             self._turn()
+        deadline_ms = _monotonic_ms() + STOP_MS
+        while self._may_finish() and _monotonic_ms() < deadline_ms:
+            self._turn()
+        self._tell_what_stays()
         if not self.ledger.journal.failed:
             self.ledger.journal.sync()
+
+    def _may_finish(self) -> bool:
+        """Whether there are commands that may still be ordered."""
+        can_order = self.overview.quorum and not self.halted
+        return bool(self.submissions.outstanding) and can_order
+
+    def _tell_what_stays(self) -> None:
+        """The loop ends: whoever waits for a command learns that it is kept."""
+        for caller, request in self.local.receive():
+            self._serve(caller, request, _monotonic_ms())
+        if not self.submissions.outstanding:
+            return
+        count = self.submissions.outstanding
+        _log.warning("%d commands are not ordered yet: kept, and sent after the next start", count)
+        text = "this peer stops: the command is on its disk and is ordered after its next start"
+        for caller in self.submissions.callers():
+            self.local.reply(caller, api.Refused("result_lost", text))
 
     def _turn(self) -> None:
         self._poller.poll(self._wait_ms())
@@ -296,6 +319,8 @@ class Node:
             return api.Refused("not_member", text)
         if self.halted:
             return api.Refused("halted", f"this peer has stopped: {self.halted}")
+        if self._stopping:
+            return api.Refused("stopping", "this peer is stopping: send it to another")
         return None
 
     def _propose(self, now_ms: int) -> None:

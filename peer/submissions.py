@@ -231,6 +231,10 @@ class Submissions:
         self._queue = deque(seq for seq in self._queue if seq >= expected)
         return list(dict.fromkeys(callers))
 
+    def callers(self) -> list[Caller]:
+        """Who waits for commands that are not ordered yet."""
+        return list(dict.fromkeys(who for each in self._taken.values() for who in each.callers))
+
     def withdraw(self, account: str, ids: Iterable[int]) -> dict[int, bytes]:
         """Take back those of the commands that are in no block: their seqs, and what goes into
         their places. A number once given is used, so that the ones behind keep theirs: a

@@ -32,8 +32,9 @@ REFUSALS = {
     "invalid": 400,
     "not_member": 503,
     "halted": 503,
+    "stopping": 503,
     "unknown": 404,
-    "result_lost": 504,  # it was taken and ordered; only the result is not known
+    "result_lost": 504,  # it was taken; only the result is not known
 }
 
 # A rejection of a change to an order, where the request itself has failed. (A rejected new order is
