@@ -7,15 +7,21 @@ import random
 import signal
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from discovery.grapes import running_grapes
-from engine.orders import Side
+from engine.orders import CancelAll, Side
+from peer.api import TradeView
 from peer.catchup import PART_BYTES, PART_TIMEOUT_MS, SHUNNED_MS, CatchUp, Fetched, Manifest
-from peer.runner import keygen
-from tests.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
+from peer.history import History
+from peer.runner import JOURNAL_FILE, keygen
+from tests.real_mesh import MARKETS, RealMesh, RealPeer, order, random_orders, wait_for
+from web.orders import OrderView
+from web.past import finished, missed, trades
+from web.units import units_of
 
 
 @pytest.fixture
@@ -71,6 +77,44 @@ def test_one_that_was_away_takes_over_a_snapshot_and_trades_on(mesh: RealMesh) -
     away.start()
     after = mesh.agreed()
     assert (2, 8, 1) in after.bids
+    check_past(busy[0], away)
+
+
+def check_past(whole: RealPeer, gap: RealPeer) -> None:
+    """What a peer has missed by a snapshot, it says; orders that were open then are told."""
+    whole.client.execute([CancelAll(0, "away"), CancelAll(0, "busy")])
+    newest = whole.state().trades[0].number
+    units = units_of(MARKETS[0])
+    histories = [History(peer.folder / JOURNAL_FILE) for peer in (whole, gap)]
+
+    def told() -> list[list[OrderView]] | None:
+        """By each, what was cancelled just now."""
+        ended = [
+            [order for order in finished(history, name, [], None, 200) if order.remaining]
+            for history in histories
+            for name in ("away", "busy")
+        ]
+        return ended if ended[0] and all(map(len, ended)) else None
+
+    away, busy, away_there, busy_there = wait_for("the journals", told)
+    assert [order.quantity for order in away] == [8, 7]
+    assert away == away_there
+    assert len(busy_there) >= 10
+    for order_, there in zip(busy, busy_there, strict=False):
+        without_fills = replace(order_, fills=there.fills)
+        assert without_fills == there, "but for fills before the snapshot"
+    assert [history.orders_since() > 0 for history in histories] == [False, True]
+    counts = []
+    for history in histories:
+        found: list[TradeView] = []
+        while page := trades(history, units, [], found[-1].number if found else 2**53, 1_000):
+            found += page
+        counts.append((len(found), missed(found, 2**53, len(found) + 1, newest)))
+    assert counts[0] == (newest, 0)
+    assert counts[1][1] > 0
+    assert sum(counts[1]) == newest
+    for history in histories:
+        history.close()
 
 
 def test_a_restart_goes_on_from_the_snapshot_with_all_trades_there(mesh: RealMesh) -> None:
