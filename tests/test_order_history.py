@@ -155,6 +155,8 @@ def check_pruned(watched: Watched, history: History) -> None:
     [oldest] = db.execute("SELECT total FROM records ORDER BY number LIMIT 1").fetchone()
     [newest] = db.execute("SELECT max(total) FROM records").fetchone()
     assert newest - oldest < KEPT
+    kept = [records.decode(data) for (data,) in db.execute("SELECT data FROM records")]
+    assert sum(len(events) for record in kept for events in record.events) >= KEPT
     told: set[int] = set()
     for account, ids in watched.ended.items():
         orders = [order for page in paged(history, account, 7) for order in page]
