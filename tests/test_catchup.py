@@ -73,11 +73,12 @@ def test_one_that_was_away_takes_over_a_snapshot_and_trades_on(mesh: RealMesh) -
     away.client.execute([order("away", Side.BUY, 2, 8)])
     mesh.agreed()
 
+    check_past(busy[0], away)
+
     away.kill()
     away.start()
-    after = mesh.agreed()
-    assert (2, 8, 1) in after.bids
-    check_past(busy[0], away)
+    away.client.execute([order("away", Side.BUY, 3, 9)])
+    assert (3, 9, 1) in mesh.agreed().bids
 
 
 def check_past(whole: RealPeer, gap: RealPeer) -> None:
