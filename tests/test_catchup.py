@@ -16,11 +16,11 @@ from engine.orders import CancelAll, Side
 from peer.api import TradeView
 from peer.catchup import PART_BYTES, PART_TIMEOUT_MS, SHUNNED_MS, CatchUp, Fetched, Manifest
 from peer.history import History
+from peer.orders import OrderView
 from peer.runner import JOURNAL_FILE, keygen
+from peer.units import units_of
 from tests.real_mesh import MARKETS, RealMesh, RealPeer, order, random_orders, wait_for
-from web.orders import OrderView
 from web.past import finished, missed, trades
-from web.units import units_of
 
 
 @pytest.fixture

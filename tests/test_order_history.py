@@ -13,9 +13,9 @@ from peer import record as records
 from peer.archive import Keep
 from peer.history import History
 from peer.journal import Journal
+from peer.orders import FINAL, OrderView, submitted
 from peer.record import MEMBERS_SPACE
 from tests.engine_flow import MARKETS, Flow
-from peer.orders import FINAL, OrderView, submitted
 from web.past import finished, view_of
 
 KEY, MESH = b"k" * 32, b"m" * 16

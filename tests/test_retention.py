@@ -13,10 +13,10 @@ from peer.archive import KEEP, PRUNED_MAX, ROWS_MAX, Keep
 from peer.history import History
 from peer.journal import Journal
 from peer.runner import JOURNAL_FILE
+from peer.units import units_of
 from tests.alone import Alone
 from tests.real_mesh import MARKET, MARKETS, OTHER_MARKET, order, random_orders
 from web.past import finished, missed, trades
-from web.units import units_of
 
 KEY, MESH = b"k" * 32, b"m" * 16
 PART = 500  # commands

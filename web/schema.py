@@ -13,13 +13,13 @@ import msgspec
 
 from engine.orders import Cancel, CancelAll, Command, Side, Submit
 from peer import entry
+from peer.accounts import FINISHED_MAX
 from peer.api import parse_id
 from peer.entry import ACCOUNT_WORDS, Account, SideName, Text
 from peer.entry import Change as Change
 from peer.entry import NewOrder as NewOrder
 from peer.orders import OrderView
 from peer.units import Units
-from web.accounts import FINISHED_MAX
 from web.candles import CANDLES_MAX
 from web.config import BATCH_MAX, TRADES_MAX
 from web.mirror import DEPTH_MAX
