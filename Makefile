@@ -19,7 +19,8 @@ REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
 
 # What mypyc may compile: the engine's inner parts; its messages are msgspec's, and compiled by that.
-COMPILED := engine/ladder.py engine/rules.py engine/gate.py engine/book.py engine/lane.py engine/invariants.py
+COMPILED := $(addprefix engine/, queue.py keys.py ladder.py rules.py gate.py book.py matching.py \
+    lane.py invariants.py)
 
 # All targets share one virtual environment, and `make grapes peers` means this order.
 .NOTPARALLEL:

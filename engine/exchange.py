@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import finalize
 
-from engine import invariants, lane, rules, state
+from engine import invariants, lane, matching, rules, state
 from engine.book import Book, Ledger
-from engine.ladder import Order
 from engine.lane import rejected
 from engine.order import view
 from engine.orders import (
@@ -26,6 +25,7 @@ from engine.orders import (
     Resume,
     Side,
 )
+from engine.queue import Order
 
 
 class Exchange:
@@ -68,7 +68,7 @@ class Exchange:
             ledger.time_ms = time_ms
             while ledger.expiries and ledger.expiries[0][0] <= time_ms:
                 order = ledger.orders[ledger.expiries[0][1]]
-                events.append(self.books[order.market].expire(order))
+                events.append(self.books[order.owner.market].expire(order))
         return events
 
     def apply(self, command: Command) -> list[Event]:
@@ -85,7 +85,7 @@ class Exchange:
         if command.side is not None and type(command.side) is not Side:
             return rejected(command, Reason.INVALID_SIDE)
         return [
-            self.books[order.market].cancel(order)
+            self.books[order.owner.market].cancel(order)
             for order in self._orders_of(command.account, command.market)
             if command.side is None or order.side is command.side
         ]
@@ -96,9 +96,9 @@ class Exchange:
         order = self.ledger.orders.get(command.order)
         if order is None:
             return rejected(command, Reason.UNKNOWN_ORDER)
-        if order.account != command.account:
+        if order.owner.name != command.account:
             return rejected(command, Reason.NOT_OWNER)
-        return [self.books[order.market].reduce(command, order)]
+        return [self.books[order.owner.market].reduce(command, order)]
 
     def _replace(self, command: Replace) -> list[Event]:
         if command.quantity < 0:
@@ -108,7 +108,7 @@ class Exchange:
         order = self.ledger.orders.get(command.order)
         if order is None:
             return rejected(command, Reason.UNKNOWN_ORDER)
-        return self.books[order.market].replace(command, order)
+        return matching.replace(self.books[order.owner.market], command, order)
 
     def _halt(self, command: Halt) -> list[Event]:
         return self._set_halted(command, True)

@@ -8,8 +8,8 @@ What a command says by itself is checked by `rules`. Each function states its ch
 from typing import TYPE_CHECKING
 
 from engine import rules
-from engine.ladder import Order
 from engine.orders import OrderType, Reason, Replace, Side, Submit
+from engine.queue import Order
 
 if TYPE_CHECKING:
     from engine.book import Book
@@ -30,7 +30,7 @@ def refuses(book: "Book", terms: Submit) -> Reason | None:
     if not _in_band(book, terms.type, terms.price, terms.stop_price):
         return Reason.OUTSIDE_PRICE_BAND
     if rules.may_stay(terms):
-        if len(book.orders_of(terms.account)) >= book.orders_per_account_max:
+        if book.owner(terms.account).open >= book.orders_per_account_max:
             return Reason.TOO_MANY_ORDERS
         if book.open >= book.orders_max:
             return Reason.BOOK_FULL
@@ -56,7 +56,7 @@ def refuses_replace(
         return Reason.INVALID_PRICE
     if not rules.few_slices(quantity, asked.display, book.market):
         return Reason.INVALID_DISPLAY
-    if order.account != command.account:
+    if order.owner.name != command.account:
         return Reason.NOT_OWNER
     if book.halted:
         return Reason.MARKET_HALTED

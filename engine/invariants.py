@@ -7,8 +7,9 @@ the commands were.
 from collections.abc import Mapping
 
 from engine.book import Book, Ledger
-from engine.ladder import NO_KEY, Ladder, Level, Link, Order
+from engine.ladder import NO_KEY, Ladder
 from engine.orders import OrderType, TimeInForce
+from engine.queue import Level, Order
 
 
 def check(books: Mapping[str, Book], ledger: Ledger) -> None:
@@ -49,7 +50,7 @@ def _check_book(book: Book) -> list[Order]:
 
 
 def _check_order(book: Book, order: Order, side: int, price: int) -> None:
-    assert order.market == book.symbol
+    assert order.owner.market == book.symbol
     assert order.side == side
     assert order.level.price == price
     assert 0 < order.remaining <= order.quantity
@@ -62,27 +63,32 @@ def _check_order(book: Book, order: Order, side: int, price: int) -> None:
 
 def _check_accounts(book: Book, found: list[Order]) -> None:
     assert book.open == len(found) <= book.market.orders_max
-    assert sum(len(mine) for _, mine in book.accounts.values()) == len(found)
-    for name, (account, mine) in book.accounts.items():
-        assert name == account
-        assert 0 < len(mine) <= book.market.orders_per_account_max
-    for order in found:
-        assert book.accounts[order.account][1] is order.mine
-        assert order.mine[order.id] is order
+    assert {order.owner.name for order in found} == book.accounts.keys()
+    for name, owner in book.accounts.items():
+        assert (name, book.symbol) == (owner.name, owner.market)
+        mine = list(owner)
+        assert 0 < len(mine) == owner.open <= book.market.orders_per_account_max
+        newer: Order | None = None
+        for order in mine:
+            assert order.owner is owner
+            assert order.newer is newer
+            assert book.orders[order.id] is order
+            newer = order
+    assert sum(owner.open for owner in book.accounts.values()) == len(found)
 
 
 def _check_ladder(ladder: Ladder) -> list[Order]:
     """The ladder's orders in the order they are served, its levels and cached best in order."""
-    assert list(ladder.keys) == sorted(ladder.levels)
+    assert list(ladder.keys) == sorted(price * ladder.sign for price in ladder.levels)
     if ladder.levels:
-        assert ladder.best_key == ladder.keys[0]
-        assert ladder.best is ladder.levels[ladder.best_key]
+        assert ladder.best_key == ladder.keys.best()
+        assert ladder.best is ladder.levels[ladder.best_key * ladder.sign]
     else:
         assert ladder.best_key == NO_KEY
         assert ladder.best is None
     found: list[Order] = []
-    for key, level in ladder.levels.items():
-        assert level.key == key == level.price * ladder.sign
+    for price, level in ladder.levels.items():
+        assert level.price == price == level.key * ladder.sign
         assert level.ladder is ladder
         found += _check_level(level)
     return found
@@ -91,16 +97,16 @@ def _check_ladder(ladder: Ladder) -> list[Order]:
 def _check_level(level: Level) -> list[Order]:
     """The level's orders, linked both ways and adding up to its totals."""
     queue: list[Order] = []
-    previous: Link = level
+    previous: Order | None = None
     for order in level:
         assert order.level is level
         assert order.previous is previous
         queue.append(order)
         previous = order
     assert queue
-    assert level.previous is previous
+    assert level.last is previous
     if level.totals is None:
-        assert level.key in level.ladder.touched
+        assert level.price in level.ladder.touched
     else:
         hidden = sum(order.hidden for order in queue)
         shown = sum(order.remaining for order in queue) - hidden

@@ -1,7 +1,7 @@
 """What an order asks for, and what is said about one.
 
 Owns the conditions of orders and the two views of an open order: as shown to its owner, and as kept
-in a snapshot. Must never hold an order's place: that is `ladder`.
+in a snapshot. Must never hold an order's place: that is `queue`.
 """
 
 from operator import attrgetter
@@ -12,7 +12,7 @@ import msgspec
 from engine.orders import OpenOrder, OrderType, SelfTrade, TimeInForce
 
 if TYPE_CHECKING:
-    from engine.ladder import Order
+    from engine.queue import Order
 
 
 class Conditions(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -38,8 +38,8 @@ def shared(asked: Conditions) -> Conditions:
 # The fields of an order that are state, in the order of `state.Kept`; the others are its place.
 state_of: Final = attrgetter(
     "id",
-    "account",
-    "market",
+    "owner.name",
+    "owner.market",
     "side",
     "price",
     "quantity",
@@ -55,8 +55,8 @@ def view(order: "Order") -> OpenOrder:
     asked = order.conditions
     return OpenOrder(
         order.id,
-        order.account,
-        order.market,
+        order.owner.name,
+        order.owner.market,
         order.side,
         order.price,
         order.remaining,

@@ -2,7 +2,7 @@
 
 Owns the types, enumerations and field meanings that every part of the project speaks, on every
 wire.
-Must never hold behaviour: what a command does is in `book` and `exchange`.
+Must never hold behaviour: what a command does is in `matching`, `book` and `exchange`.
 
 Units: price in ticks, quantity in lots, time in milliseconds since the Unix epoch, all integers.
 An id is a positive integer below 2**53, given by whoever feeds the engine, never used twice. The

@@ -16,9 +16,10 @@ import msgspec
 
 from engine import rules
 from engine.book import Book, Ledger
-from engine.ladder import NOWHERE, Ladder, Level, Order
+from engine.ladder import NOWHERE, Ladder
 from engine.order import Conditions, shared, state_of
 from engine.orders import Market, Side, Submit
+from engine.queue import Level, Order
 
 SNAPSHOT_VERSION = 1
 _MAGIC = b"p2p-orderbook engine\0"
@@ -76,12 +77,13 @@ class LevelDigests:
     def update(self) -> bytearray:
         ladder = self.ladder
         keys, digests = self.keys, self.digests
-        for key in ladder.take_stale():
+        for price in ladder.take_stale():
+            key = price * ladder.sign
             at = bisect_left(keys, key)
             here = at < len(keys) and keys[at] == key
             start = at * _DIGEST_SIZE
             end = start + _DIGEST_SIZE if here else start
-            level = ladder.levels.get(key)
+            level = ladder.levels.get(price)
             if level is None:
                 del digests[start:end]
                 del keys[at : at + here]
@@ -166,7 +168,7 @@ def fill(state: State, books: Mapping[str, Book], ledger: Ledger) -> None:
                 wrong = _wrong(kept, ladder, book)
                 if wrong:
                     raise SnapshotError(f"{book.symbol}: order {kept.id}: {wrong}")
-                order = _order(kept)
+                order = _order(kept, book)
                 book.put(ladder, order, order.conditions.stop_price or order.price)
             ladder.take_changed()
         last = book.last
@@ -176,11 +178,10 @@ def fill(state: State, books: Mapping[str, Book], ledger: Ledger) -> None:
             raise SnapshotError(f"{book.symbol}: expected bids below asks, got them crossed")
 
 
-def _order(kept: Kept) -> Order:
+def _order(kept: Kept, book: Book) -> Order:
     return Order(
         kept.id,
-        kept.account,
-        kept.market,
+        book.owner(kept.account),
         kept.side,
         kept.price,
         kept.quantity,
@@ -188,10 +189,9 @@ def _order(kept: Kept) -> Order:
         kept.hidden,
         kept.client_id,
         shared(kept.conditions),
-        {},
         NOWHERE,
-        NOWHERE,
-        NOWHERE,
+        None,
+        None,
     )
 
 

@@ -102,7 +102,7 @@ class Flow:
             post_only=hides and not stop and choose((False,) * 6 + (True,)),
             stop_price=choose(PRICES) if stop else 0,
             display=choose((0,) * 5 + (1, 2, 3, 4, 6)) if hides else 0,
-            self_trade=choose((SelfTrade.NONE, *SelfTrade)),
+            self_trade=choose((*(SelfTrade.NONE,) * 5, *SelfTrade)),
             expire_ms=self.time_ms + choose((1, 2, 3, 8)) if tif is TimeInForce.GTD else 0,
         )
 

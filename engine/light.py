@@ -1,0 +1,40 @@
+"""Small objects that plain CPython makes and changes fast.
+
+Owns the one trick the engine plays on the interpreter; compiled code needs none. Must never change
+what a class does.
+"""
+
+import inspect
+from types import FunctionType
+from typing import Any
+
+import msgspec
+
+
+def light(cls: type) -> type:
+    """A msgspec struct with the fields and methods of `cls`, made three times as fast.
+
+    It does without the garbage collector: whoever links such objects in a circle has to unlink
+    them. msgspec's own way of setting a field would only tell the collector, so objects have the
+    ordinary one, which CPython knows how to do in one step.
+    """
+    fields: list[Any] = [
+        (each.name, Any) if each.default is each.empty else (each.name, Any, each.default)
+        for each in inspect.signature(cls).parameters.values()
+    ]
+    methods = {
+        name: value
+        for name, value in vars(cls).items()
+        if isinstance(value, FunctionType) and name != "__init__"
+    }
+    made = msgspec.defstruct(
+        cls.__name__,
+        fields,
+        namespace={**methods, "__doc__": cls.__doc__},
+        module=cls.__module__,
+        gc=False,
+        eq=False,
+    )
+    made.__setattr__ = object.__setattr__  # type: ignore[method-assign]
+    made.__delattr__ = object.__delattr__  # type: ignore[method-assign]
+    return made
