@@ -7,7 +7,7 @@ clock, use floats or depend on hash order; how orders meet is for `matching`.
 
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 from sortedcontainers import SortedList
 
@@ -59,10 +59,10 @@ class Book:
         self.open = 0
         self.last = 0  # trade price; 0: no trade yet
         self.halted = False
-        self.price_low: Any = 1
-        self.price_high: Any = market.price_max
-        self.quantity_min: Any = market.quantity_min
-        self.quantity_max: Any = market.quantity_max
+        self.price_low = 1
+        self.price_high = market.price_max
+        self.quantity_min = market.quantity_min
+        self.quantity_max = market.quantity_max
         self.orders_max = market.orders_max
         self.orders_per_account_max = market.orders_per_account_max
         self.lane = (
@@ -106,6 +106,7 @@ class Book:
         """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
         shown = order.remaining - order.hidden
         order.remaining = remaining
+        order.row = b""
         order.hidden = max(0, remaining - shown)
         order.level.ladder.touch(order.level)
         return Reduced(order.id, order.owner.name, self.symbol, order.side, order.price, remaining)
@@ -143,6 +144,7 @@ class Book:
             level = ladder.open(price)
         elif level.totals is not None:
             ladder.touch(level)
+        order.row = b""
         order.level = level
         order.next = None
         order.previous = back = level.last

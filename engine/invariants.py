@@ -6,8 +6,11 @@ the commands were.
 
 from collections.abc import Mapping
 
+from msgspec.msgpack import encode
+
 from engine.book import Book, Ledger
 from engine.ladder import NO_KEY, Ladder
+from engine.order import state_of
 from engine.orders import OrderType, TimeInForce
 from engine.queue import Level, Order
 
@@ -54,6 +57,7 @@ def _check_order(book: Book, order: Order, side: int, price: int) -> None:
     assert order.side == side
     assert order.level.price == price
     assert 0 < order.remaining <= order.quantity
+    assert order.row in (b"", encode(state_of(order)))
     display = order.conditions.display
     if order.hidden:
         assert 0 < order.remaining - order.hidden <= display

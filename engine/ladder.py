@@ -32,7 +32,7 @@ class Ladder:
         self.levels: dict[int, Level] = {}  # by price
         self.keys = Keys()
         self.best: Level | None = None
-        self.best_key: Any = NO_KEY
+        self.best_key: int = NO_KEY
         self.touched: set[int] = set()  # prices of levels that changed and are not counted yet
         self.changed: set[int] = set()  # for those who show the book
         self.stale: set[int] = set()  # for the digest
@@ -48,6 +48,7 @@ class Ladder:
         the next one, at the back of the queue."""
         left = order.remaining - quantity
         order.remaining = left
+        order.row = b""
         hidden = order.hidden
         if left == hidden:
             order.hidden = max(0, hidden - order.conditions.display)
@@ -96,7 +97,7 @@ class Ladder:
             level.first = level.last = None
 
     def open(self, price: Any) -> Level:
-        key = price * self.sign
+        key: int = price * self.sign
         level = self.levels[price] = Level(self, key, price)
         self.keys.add(key)
         self.touched.add(price)

@@ -5,10 +5,19 @@ what a class does.
 """
 
 import inspect
+from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+if TYPE_CHECKING:
+    from mypy_extensions import mypyc_attr as mypyc_attr
+else:
+
+    def mypyc_attr(**_: object) -> Callable[[type], type]:
+        """Only the compiler reads these, so the package that has them is not needed to run."""
+        return lambda cls: cls
 
 
 def light(cls: type) -> type:

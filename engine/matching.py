@@ -33,7 +33,7 @@ from engine.orders import (
     Trade,
     Triggered,
 )
-from engine.queue import Level, Order, Owner
+from engine.queue import Level, Order
 
 # Bound here because compiled code looks an imported name up in a dictionary each time it is used.
 _trade: Final = Trade
@@ -65,11 +65,12 @@ def submit(book: Book, terms: Submit) -> list[Event]:
         terms.self_trade,
         terms.expire_ms,
     )
-    return enter(book, terms, book.owner(terms.account), shared(asked))
+    return _enter(book, terms, shared(asked))
 
 
-def enter(book: Book, terms: Submit, owner: Owner, asked: Conditions) -> list[Event]:
+def _enter(book: Book, terms: Submit, asked: Conditions) -> list[Event]:
     """Take in an order that nothing is wrong with."""
+    owner = book.owner(terms.account)
     order = Order(
         terms.id,
         owner,
@@ -127,6 +128,15 @@ def replace(book: Book, command: Replace, order: Order) -> list[Event]:
         _execute(book, order, events)
         _trigger(book, events)
     return events
+
+
+def take(book: Book, order: Order, events: list[Event]) -> None:
+    """Execute a plain limit order: as any other, without looking for wishes it does not have."""
+    price = order.price
+    _match(book, order, -price if order.side else price, events)
+    if order.remaining:
+        book.rest(order)
+    _trigger(book, events)
 
 
 def _execute(book: Book, order: Order, events: list[Event]) -> None:

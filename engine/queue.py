@@ -10,7 +10,7 @@ Must never decide what an order may do: that is `matching`.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
-from engine.light import light
+from engine.light import light, mypyc_attr
 from engine.order import Conditions, state_of
 from engine.orders import Side
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from engine.ladder import Ladder
 
 
+@mypyc_attr(acyclic=True)
 class Order:
     """One order, on its way in or in a queue.
 
@@ -39,6 +40,7 @@ class Order:
         "price",
         "quantity",
         "remaining",
+        "row",
         "side",
     )
 
@@ -49,8 +51,8 @@ class Order:
         side: Side,
         price: Any,
         quantity: Any,
-        remaining: Any,
-        hidden: Any,
+        remaining: int,
+        hidden: int,
         client_id: str,
         conditions: Conditions,
         level: "Level",
@@ -58,6 +60,7 @@ class Order:
         older: Optional["Order"],
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,
+        row: bytes = b"",
     ) -> None:
         self.id = id
         self.owner = owner
@@ -73,11 +76,13 @@ class Order:
         self.next = next
         self.older = older  # of the same owner
         self.newer = newer
+        self.row = row  # its state encoded, kept by `state`; empty: it changed since
 
     def __repr__(self) -> str:  # the default would follow the links
         return f"Order{state_of(self)}"
 
 
+@mypyc_attr(acyclic=True)
 class Owner:
     """An account in one market: its name, as all its orders refer to it, and its open orders."""
 
@@ -96,6 +101,7 @@ class Owner:
             order = order.older
 
 
+@mypyc_attr(acyclic=True)
 class Level:
     """The orders at one price, oldest first.
 
@@ -143,10 +149,12 @@ class Level:
         totals = self.totals
         if totals is None:
             orders = remaining = hidden = 0
-            for order in self:
+            order = self.first
+            while order is not None:
                 orders += 1
                 remaining += order.remaining
                 hidden += order.hidden
+                order = order.next
             totals = self.totals = (orders, remaining - hidden, hidden)
         return totals
 

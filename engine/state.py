@@ -4,7 +4,8 @@ Owns both encodings. Must never change a book, but for `fill`, which fills an em
 
 The digest is SHA-256 over a header (markets, clock, last prices, halts) and, for each ladder, the
 digests of its levels in key order. A level's digest covers its orders in queue order, and is made
-anew only when the level was touched since the last call.
+anew only when the level was touched since the last call, from rows of which only those of changed
+orders are encoded anew.
 """
 
 from bisect import bisect_left
@@ -61,9 +62,27 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(State)
 
 
-def _kept(level: Level) -> list[Any]:
-    """The level's orders, oldest first, as tuples that read back as Kept."""
-    return [state_of(order) for order in level]
+def _encoded(level: Level) -> bytes:
+    """The level's orders, oldest first, as msgpack that reads back as list[Kept]."""
+    rows = [b""]
+    order = level.first
+    while order is not None:
+        row = order.row
+        if not row:
+            row = order.row = _encoder.encode(state_of(order))
+        rows.append(row)
+        order = order.next
+    rows[0] = _array_header(len(rows) - 1)
+    return b"".join(rows)
+
+
+def _array_header(length: int) -> bytes:
+    """What begins a msgpack array of that length."""
+    if length < 16:
+        return bytes((0x90 | length,))
+    if length < 1 << 16:
+        return b"\xdc" + length.to_bytes(2, "big")
+    return b"\xdd" + length.to_bytes(4, "big")
 
 
 class LevelDigests:
@@ -88,7 +107,7 @@ class LevelDigests:
                 del digests[start:end]
                 del keys[at : at + here]
             else:
-                digests[start:end] = sha256(_encoder.encode(_kept(level))).digest()
+                digests[start:end] = sha256(_encoded(level)).digest()
                 if not here:
                     keys.insert(at, key)
         return digests
@@ -131,9 +150,11 @@ def dump(books: Mapping[str, Book], ledger: Ledger) -> bytes:
 
 def _book_state(book: Book) -> BookState:
     bids, asks, buys, sells = (
-        [kept for level in ladder for kept in _kept(level)] for ladder in (*book.sides, *book.stops)
+        [state_of(order) for level in ladder for order in level]
+        for ladder in (*book.sides, *book.stops)
     )
-    return BookState(book.halted, book.last, (bids, asks, buys, sells))
+    ladders: Any = (bids, asks, buys, sells)  # of tuples that read back as Kept
+    return BookState(book.halted, book.last, ladders)
 
 
 def load(data: bytes) -> State:

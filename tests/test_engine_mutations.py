@@ -183,8 +183,8 @@ BUGS = {
     ),
     "an order at the best price does not trade, fast lane": (
         "lane",
-        "crosses = asks.best_key <= price",
-        "crosses = asks.best_key < price",
+        "crosses = asks.best_key <= ticks",
+        "crosses = asks.best_key < ticks",
     ),
     "an iceberg's next slice keeps its place": (
         "ladder",
@@ -259,8 +259,8 @@ BUGS = {
     ),
     "no band in the fast lane": (
         "lane",
-        "or price > book.price_high",
-        "or price > 140",
+        "or ticks > book.price_high",
+        "or ticks > 140",
     ),
     "no halt in the fast lane": ("lane", "                or book.halted\n", ""),
     "no limit of the account in the fast lane": (
@@ -280,8 +280,8 @@ BUGS = {
     ),
     "no minimum in the fast lane": (
         "lane",
-        "or quantity < quantity_min",
-        "or quantity < 1",
+        "or lots < quantity_min",
+        "or lots < 1",
     ),
     "an id may be open twice": ("lane", "                or id in orders\n", ""),
     "a halted market replaces": (
@@ -296,8 +296,8 @@ BUGS = {
     ),
     "anybody may cancel": (
         "lane",
-        "            if account.name != command.account:",
-        "            if not account.name:",
+        "            if owner.name != command.account:",
+        "            if not owner.name:",
     ),
     "expiry a millisecond late": (
         "exchange",
@@ -359,8 +359,23 @@ BUGS = {
     "the digest knows no clock": ("state", "(self.ledger.time_ms, heads, sizes)", "(heads, sizes)"),
     "the digest knows no queue": (
         "state",
-        "[state_of(order) for order in level]",
-        "sorted((state_of(order) for order in level), key=lambda row: row[0])",
+        '    return b"".join(rows)',
+        '    return b"".join(sorted(rows))',
+    ),
+    "the digest knows a filled order as it was": (
+        "ladder",
+        '        order.row = b""\n',
+        "",
+    ),
+    "the digest knows a reduced order as it was": (
+        "book",
+        '        order.remaining = remaining\n        order.row = b""\n',
+        "        order.remaining = remaining\n",
+    ),
+    "the digest knows a replaced order as it was": (
+        "book",
+        '        order.row = b""\n        order.level = level\n',
+        "        order.level = level\n",
     ),
     "a snapshot forgets the halt": (
         "state",
