@@ -86,7 +86,7 @@ sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=20
 mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator must notice
 	@$(PY) -m tests.mutations $(ARGS)
 
-chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers under load | ARGS="--seed 7"
+chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="--mode byzantine --peers 4"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
 
 ##@ Measure
