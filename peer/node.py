@@ -376,9 +376,14 @@ class Node:
         if self.overview.look(now_ms, not self.halted) or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS
             seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
-            progress = self._catch_up.progress
-            view = self.overview.view(seq, now_ms, pending, self.halted, progress)
+            view = self.overview.view(seq, now_ms, pending, self.halted, self._progress(now_ms))
             self.local.publish(view, "mesh")
+
+    def _progress(self, now_ms: int) -> str:
+        """How far this peer is in catching up, for people; empty when it is not."""
+        ahead = self.ledger.consensus.far_ahead(now_ms)
+        blocks = f"fetching blocks: at round {self.ledger.consensus.dag.quorum_round} of {ahead}"
+        return self._catch_up.progress or (blocks if ahead else "")
 
     def _heartbeat(self, me: int) -> Heartbeat:
         return Heartbeat(
