@@ -11,6 +11,7 @@ in, so it must come back under a new key.
 import contextlib
 import fcntl
 import functools
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -89,6 +90,8 @@ SCHEMA_VERSION = len(_MIGRATIONS)
 
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+PRUNED_BLOCKS_MAX = 500  # of each author at a time
+PRUNED_BYTES = 2 * 1024 * 1024  # the same; at least a frame
 
 
 class StoredEvidence(NamedTuple):
@@ -146,6 +149,7 @@ class Journal:
                 "lost its journal must rejoin under a new key, or it could contradict itself"
             )
         self.failed = ""
+        self._floors: dict[int, int] | None = None  # at and below them blocks can go, by author
         self._path = path
         self._lock = _lock(path)
         try:
@@ -317,8 +321,8 @@ class Journal:
 
     @_guarded
     def certify(self, number: int, certificate: list[bytes]) -> None:
-        """A quorum said the digest of a snapshot: what only older ones need is pruned, but for
-        each author's newest block, since nobody may forget where it stands itself."""
+        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks go
+        bit by bit, see `prune_blocks`."""
         self._begin()
         (floors,) = self._db.execute(
             "SELECT floors FROM snapshots WHERE number = ?", (number,)
@@ -332,12 +336,29 @@ class Journal:
             "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
             (CLIENT_IDS_KEPT,),
         )
-        for author, floor in enumerate(msgspec.msgpack.decode(floors)):
-            self._db.execute(
-                "DELETE FROM blocks WHERE author = ? AND round <= ? AND round < "
-                "(SELECT max(round) FROM blocks WHERE author = ?)",
-                (author, floor, author),
-            )
+        self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
+
+    @_guarded
+    def prune_blocks(self) -> None:
+        """Forget some of the blocks that only snapshots before the certified one need, but never an
+        author's newest block: nobody may forget where it stands itself. All of them at once would
+        hold up the loop."""
+        if self._floors is None:
+            certified = self.certified()
+            self._floors = dict(enumerate(certified[1])) if certified else {}
+        for author, floor in list(self._floors.items()):
+            rows = self._db.execute(
+                "SELECT number, length(frame) FROM blocks WHERE author = ? AND round <= ? AND "
+                "round < (SELECT max(round) FROM blocks WHERE author = ?) ORDER BY round LIMIT ?",
+                (author, floor, author, PRUNED_BLOCKS_MAX),
+            ).fetchall()
+            sizes = itertools.accumulate(size for _, size in rows)
+            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size < PRUNED_BYTES]
+            if some:
+                self._begin()
+                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
+            else:
+                del self._floors[author]
 
     @_guarded
     def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
@@ -395,6 +416,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA secure_delete = OFF")  # some systems' default: write zeros where blocks were
     return db
 
 

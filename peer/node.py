@@ -99,8 +99,7 @@ class Node:
         if self.ledger.me is not None:
             expected = self.ledger.replica.expected[self.ledger.me]
             self.submissions.restore(recovered.own, self.ledger.journal.pending(), expected)
-        if recovered.ready.lost:
-            self.submissions.resend()
+            self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self.mesh.publish(recovered.ready.publish)
         self._note_problems(recovered.ready)
@@ -260,6 +259,7 @@ class Node:
             text = "ordered while this peer was away; ask for the order's state"
             for caller in self.submissions.skip(self.ledger.replica.expected[self.ledger.me]):
                 self.local.reply(caller, api.Refused("result_lost", text))
+            self.submissions.requeue(self.ledger.next_to_send())
 
     def _serve(self, caller: Caller, request: api.Request, now_ms: int) -> None:
         match request:
@@ -318,7 +318,7 @@ class Node:
         for commit in ready.commits:
             self._apply(commit, now_ms)
         if ready.lost:
-            self.submissions.resend()
+            self.submissions.requeue(self.ledger.next_to_send())
         if ready.commits:
             self.publisher.flush(self.ledger.consensus.dag.quorum_round)
         self._note_problems(ready)
@@ -370,6 +370,7 @@ class Node:
             self._next_beat_ms = now_ms + HEARTBEAT_MS
             self._watch()
             if not self.ledger.journal.failed:
+                self.ledger.journal.prune_blocks()
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))

@@ -1,9 +1,9 @@
-"""Power cuts in the lives of three real nodes, and what must be true after each.
+"""Power cuts in the lives of real nodes, and what must be true after each.
 
     python -m tests.disk.powercut --seeds 100
 
 Owns one campaign: a life is recorded call by call (`shim.py`), at many moments of it the disks are
-what a power failure may leave (`image.py`), and three nodes (`world.py`) go on from there. They
+what a power failure may leave (`image.py`), and the nodes (`world.py`) go on from there. They
 must start, have all that was acknowledged and every block that was sent, never contradict what
 was told, and agree, though one of them may never come back. One of the disks so left is where the
 next life begins, itself recorded.
@@ -17,6 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from peer.committee import Mode
 from peer.identity import IdentityError
 from peer.journal import JournalError
 from tests.disk.image import MARKS, Disk, Op, read
@@ -34,6 +35,8 @@ class Campaign:
     """Works in `folder`, where what went wrong can be looked at."""
 
     def __init__(self, folder: Path, shim: Shim, seed: int, cuts: int) -> None:
+        self._mode = (Mode.CRASH, Mode.BYZANTINE)[seed % 2]
+        self._names = NAMES[self._mode]
         self._folder = folder
         self._shim = shim
         self._rng = random.Random(seed)
@@ -63,7 +66,7 @@ class Campaign:
         if self.told:
             before.write_bytes(b"".join(line + b"\n" for line in self.told))
         self._start = Disk.of(root, self.told)
-        command = [sys.executable, "-m", "tests.disk.world", str(root), str(before)]
+        command = [sys.executable, "-m", "tests.disk.world", self._mode, str(root), str(before)]
         command += [str(self._rng.randrange(2**32)), str(TURNS)]
         env = self._shim.environment(root, trace)
         ended = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
@@ -92,7 +95,7 @@ class Campaign:
 
     def _dark(self) -> list[str]:
         """Whose disks lose power; the other nodes are killed at the same moment."""
-        return self._rng.sample(NAMES, self._rng.choice((1, 2, 3, 3)))
+        return self._rng.sample(self._names, self._rng.randint(1, len(self._names)))
 
     def _cut(self, disk: Disk, root: Path, name: str) -> tuple[list[str], Path]:
         """What is wrong after a cut at this moment, and the folder with what it left."""
@@ -103,8 +106,8 @@ class Campaign:
         for line in disk.marks:
             told.add(line.decode())
         try:
-            gone = self._rng.choice((None, *range(len(NAMES))))
-            with World(folder, told, self._rng.randrange(2**32), gone) as world:
+            gone = self._rng.choice((None, *range(len(self._names))))
+            with World(self._mode, folder, told, self._rng.randrange(2**32), gone) as world:
                 return _go_on(world, self._rng), folder
         except (IdentityError, JournalError) as error:
             return [str(error)], folder
@@ -120,7 +123,7 @@ def _go_on(world: World, rng: random.Random) -> list[str]:
     for me in world.present:
         own, sent = world.nodes[me].ledger.consensus.own_newest, world.told.newest(me)
         if own is None or own.round < sent:
-            return [f"{NAMES[me]} sent a block of round {sent} and forgot it: has {own}"]
+            return [f"{world.names[me]} sent a block of round {sent} and forgot it: has {own}"]
     if rng.random() < 0.5:
         world.put_about()
     for me in world.present:

@@ -1,9 +1,10 @@
-"""Three real nodes with real journals in one process, and all they ever told anybody.
+"""Three or four real nodes with real journals in one process, and all they ever told anybody.
 
-    python -m tests.disk.world FOLDER TOLD SEED TURNS
+    python -m tests.disk.world MODE FOLDER TOLD SEED TURNS
 
-Owns time and the messages between them, of which some are lost; a seed decides both, and which
-orders come. Must never touch what a node does with its journal.
+Owns time and the messages between them; some get lost, and now and then a node is cut off for so
+long that the others go on without its blocks. A seed decides all that, and which orders come.
+Must never touch what a node does with its journal.
 """
 
 import os
@@ -49,9 +50,10 @@ from tests.disk.image import MARKS
 from tests.real_mesh import MARKET, MARKETS, OTHER_MARKET, order, random_orders
 
 CREATED_MS = 1_700_000_000_000
-NAMES = ("ann", "bob", "cid")
+NAMES = {Mode.CRASH: ("ann", "bob", "cid"), Mode.BYZANTINE: ("ann", "bob", "cid", "dan")}
 TURN_MS = 20
 LOST = 0.03  # of the messages between nodes
+CUT_TURNS = 120
 CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints
 SNAPSHOT_EVERY = 64
 RESTS, CROSSES = b"rests", b"crosses"  # orders that stay in the book for ever, and others
@@ -90,7 +92,7 @@ class Told:
 
     def _block(self, author: int, round_: int, frame: bytes) -> None:
         if self.frames.setdefault((author, round_), frame) != frame:
-            self.faults.append(f"{NAMES[author]} signed two blocks for round {round_}")
+            self.faults.append(f"member {author} signed two blocks for round {round_}")
 
     def _state(self, commit: int, digest: str) -> None:
         if self.states.setdefault(commit, digest) != digest:
@@ -116,7 +118,7 @@ class Wire(Mesh):
         yield from inbox
 
     def _to(self, member: int, *messages: Message) -> None:
-        if self.world.rng.random() >= LOST:
+        if self.world.cut not in (member, self.me) and self.world.rng.random() >= LOST:
             self.world.wires[member].inbox += messages
 
     def publish(self, blocks: Iterable[Block]) -> None:
@@ -184,21 +186,27 @@ class World:
     """Use as a context. Constructing recovers all nodes; JournalError if one can't. One that is
     `gone` takes no part."""
 
-    def __init__(self, folder: Path, told: Told, seed: int, gone: int | None = None) -> None:
+    def __init__(
+        self, mode: Mode, folder: Path, told: Told, seed: int, gone: int | None = None
+    ) -> None:
         self.told = told
-        self.present = [me for me in range(len(NAMES)) if me != gone]
+        self.names = NAMES[mode]
+        self.present = [me for me in range(len(self.names)) if me != gone]
+        self.cut: int | None = None  # whom no message reaches or leaves now
         self.rng = random.Random(seed)
         self.now_ms = 0  # of the clock that all turns see
         self.nodes: list[Node] = []
         self.wires: list[Wire] = []
         self.desks: list[Desk] = []
         self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = []
-        identities = [Identity.load(folder / name / KEY_FILE) for name in NAMES]
-        members = [Member(n, one.public.hex()) for n, one in zip(NAMES, identities, strict=True)]
-        self.config = MeshConfig("trio", Mode.CRASH, CREATED_MS, members, MARKETS, [])
+        identities = [Identity.load(folder / name / KEY_FILE) for name in self.names]
+        members = [
+            Member(n, one.public.hex()) for n, one in zip(self.names, identities, strict=True)
+        ]
+        self.config = MeshConfig("test", mode, CREATED_MS, members, MARKETS, [])
         try:
             for me, identity in enumerate(identities):
-                self._build(me, folder / NAMES[me], identity)
+                self._build(me, folder / self.names[me], identity)
             for me in self.present:
                 self.nodes[me].recover()
         except BaseException:
@@ -244,17 +252,19 @@ class World:
         if self.rng.random() < 0.5:
             caller = RESTS
             prices = [self.rng.randint(1, 1_000) for _ in range(count)]
-            commands = [order(NAMES[me], Side.BUY, price, 1, MARKET) for price in prices]
+            commands = [order(self.names[me], Side.BUY, price, 1, MARKET) for price in prices]
         else:
             caller = CROSSES
             commands = [
                 msgspec.structs.replace(one, market=OTHER_MARKET)
-                for one in random_orders(self.rng, NAMES[me], count)
+                for one in random_orders(self.rng, self.names[me], count)
             ]
         self.desks[me].requests.append((Caller(_CALLER, caller), api.Execute(commands)))
 
     def trade(self, turns: int) -> None:
-        for _ in range(turns):
+        for turn in range(turns):
+            if turn % CUT_TURNS == 0:
+                self.cut = self.rng.choice((None, *self.present))
             if self.rng.random() < 0.3:
                 self.submit(self.rng.randrange(len(self.nodes)), self.rng.choice((1, 1, 3, 30)))
             self.turn()
@@ -281,7 +291,7 @@ class World:
         for id_ in self.told.taken:
             seq, member = seq_and_member(id_)
             if member in self.present and seq >= replica.expected[member]:
-                return f"{NAMES[member]}'s command {seq} was acknowledged and is not ordered"
+                return f"{self.names[member]}'s command {seq} was acknowledged and is not ordered"
         return ""
 
     def check(self) -> list[str]:
@@ -292,7 +302,7 @@ class World:
             exchange = self.nodes[me].ledger.replica.exchange
             exchange.check()
             self.nodes[me].ledger.consensus.check()
-            open_ = {one.id for name in NAMES for one in exchange.open_orders(name)}
+            open_ = {one.id for name in self.names for one in exchange.open_orders(name)}
             if lost := resting - open_:
                 wrong.append(f"acknowledged and not in the book: {sorted(lost)[:10]}")
         return wrong
@@ -300,18 +310,18 @@ class World:
 
 def main() -> None:
     """A life of so many turns, which ends as by kill -9. TOLD is what was told in those before."""
-    folder, before = Path(sys.argv[1]), Path(sys.argv[2])
-    seed, turns = int(sys.argv[3]), int(sys.argv[4])
+    mode, folder, before = Mode(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    seed, turns = int(sys.argv[4]), int(sys.argv[5])
     marks = os.open(folder / MARKS, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     told = Told(lambda line: _write(marks, f"{line}\n".encode()))
     if before.exists():
         for line in before.read_text().splitlines():
             told.add(line)
     else:
-        for name in NAMES:
+        for name in NAMES[mode]:
             keygen(folder / name)
         told.say("made")
-    world = World(folder, told, seed)
+    world = World(mode, folder, told, seed)
     world.trade(turns)
     if wrong := [node.halted for node in world.nodes if node.halted] + told.faults:
         sys.exit("\n".join(wrong))
