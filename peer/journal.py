@@ -353,7 +353,7 @@ class Journal:
                 (author, floor, author, PRUNED_BLOCKS_MAX),
             ).fetchall()
             sizes = itertools.accumulate(size for _, size in rows)
-            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size < PRUNED_BYTES]
+            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
             if some:
                 self._begin()
                 self._db.executemany("DELETE FROM blocks WHERE number = ?", some)

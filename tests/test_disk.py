@@ -100,7 +100,7 @@ def start(folder: Path) -> tuple[int, str]:
 def flip_in_a_block(journal: Path) -> None:
     data = journal.read_bytes()
     assert b"flipme" in data
-    journal.write_bytes(data.replace(b"flipme", b"flipMe", 1))
+    journal.write_bytes(data.replace(b"flipme", b"flipMe"))
 
 
 def wipe_a_page(journal: Path) -> None:
