@@ -136,6 +136,8 @@ class Journal:
     Every method may raise JournalError.
     """
 
+    _floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+
     def __init__(
         self,
         path: Path,
@@ -149,7 +151,6 @@ class Journal:
                 "lost its journal must rejoin under a new key, or it could contradict itself"
             )
         self.failed = ""
-        self._floors: dict[int, int] | None = None  # at and below them blocks can go, by author
         self._path = path
         self._lock = _lock(path)
         try:
