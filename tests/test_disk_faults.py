@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from discovery.grapes import running_grapes
 from engine.orders import Side
 from peer import config as mesh_file
 from peer.client import NodeRefused
 from tests.alone import alone
 from tests.disk.shim import NoShimError, Shim, break_disk
-from tests.real_mesh import RealPeer, order, wait_for
+from tests.real_mesh import RealMesh, RealPeer, order, wait_for
 
 SKIPPED = 40  # operations that still succeed, so that the failure hits in mid-work
 ORDERS = 2_000
@@ -127,3 +128,19 @@ def test_a_journal_that_cannot_be_opened_is_a_clear_error(broken: Broken) -> Non
     assert broken.peer.process.wait(20) == 1
     assert "unable to open database file" in broken.peer.log()
     assert "Traceback" not in broken.peer.log()
+
+
+def test_a_journal_without_its_log_is_an_old_copy_and_its_peer_halts(tmp_path: Path) -> None:
+    """What was stored last is in `journal.db-wal`. Nobody may speak on without knowing it."""
+    with running_grapes() as grapes, RealMesh(tmp_path, [g.spec.url for g in grapes]) as mesh:
+        mesh.start()
+        *others, forgetful = mesh.peers
+        for _ in range(3):
+            forgetful.client.execute([order("a", Side.BUY, 1, 1)])
+        mesh.agreed()
+        forgetful.kill()
+        (forgetful.folder / "journal.db-wal").unlink()
+        forgetful.start()
+        wait_for("the halt", lambda: "halted: there is a block of round" in forgetful.log())
+        others[0].client.execute([order("b", Side.BUY, 1, 1)])
+        assert mesh.agreed(others).bids == [(1, 4, 4)]
