@@ -16,7 +16,7 @@ from discovery.grapes import running_grapes
 from engine.orders import Side
 from peer.block import NO_AUDIT
 from peer.catchup import PART_BYTES, SNAPSHOT_BYTES_MAX, Manifest
-from peer.client import Client, NoAnswer
+from peer.client import NoAnswer, NodeClient
 from peer.committee import Mode
 from peer.identity import Identity
 from peer.mesh import Asked, Heartbeat, Mesh, Message, PartAsked, Pulled
@@ -143,7 +143,7 @@ class Traffic:
 
     def _run(self) -> None:
         rng = random.Random(1)
-        clients = [Client(peer.where) for peer in self._mesh.peers[:LIAR]]
+        clients = [NodeClient(peer.where) for peer in self._mesh.peers[:LIAR]]
         try:
             while not self._stop.is_set():
                 for client in clients:
