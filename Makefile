@@ -70,7 +70,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations chaos
+.PHONY: test check sim mutations chaos powercut
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest $(ARGS)
@@ -87,8 +87,11 @@ sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=20
 mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator must notice
 	@$(PY) -m tests.mutations $(ARGS)
 
-chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers under load | ARGS="--seed 7"
+chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="--mode byzantine --peers 4"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
+
+powercut: $(DEV) ## power failures at recorded moments, on disks as they can be left | ARGS="--seeds 20"
+	@$(PY) -m tests.disk.powercut $(ARGS)
 
 ##@ Measure
 .PHONY: bench bench-engine bench-web fast slow

@@ -2,7 +2,8 @@
 
 Owns which helper is asked for what and when it is given up for another. Must never trust a helper:
 it is given an offer only with a certificate that the node has verified, and what came in the end is
-checked against it.
+checked against it. The certificate does not cover the size, so of two sizes the smaller one is
+tried first: too small a one is found out soon, too large a one could keep us busy for ever.
 """
 
 from dataclasses import dataclass, field
@@ -64,7 +65,10 @@ class CatchUp:
     def offer(self, member: int, manifest: Manifest, certificate: list[bytes], now_ms: int) -> None:
         """A member has a snapshot we need; `certificate` has been verified."""
         shunned = now_ms < self._shunned.get(member, now_ms)
-        if self._download is None and not shunned and 0 < manifest.size <= SNAPSHOT_BYTES_MAX:
+        if shunned or not 0 < manifest.size <= SNAPSHOT_BYTES_MAX:
+            return
+        current = self._download
+        if current is None or manifest.size < current.manifest.size:
             self._download = _Download(member, manifest, certificate)
 
     def request(self, now_ms: int) -> PartWanted | None:
@@ -83,7 +87,12 @@ class CatchUp:
         download = self._download
         if download is None or (member, commit) != (download.member, download.manifest.commit):
             return None
-        if offset != len(download.parts) or not 0 < len(data) <= PART_BYTES:
+        if not data:  # it has a newer one by now, or says so: others first, then that
+            self._shunned[member] = download.asked_ms + PART_TIMEOUT_MS
+            self._download = None
+            return None
+        left = download.manifest.size - len(download.parts)
+        if offset != len(download.parts) or len(data) != min(left, PART_BYTES):
             return None
         download.parts += data
         download.asked_ms = -PART_TIMEOUT_MS

@@ -158,7 +158,7 @@ class Consensus:
     def proposal(self, now_ms: int, commands_wait: bool) -> int | None:
         """The round this peer should propose a block for now, if any."""
         own = self.own_newest
-        if own is None or self.halted or self._far_behind(now_ms):
+        if own is None or self.halted or self.far_ahead(now_ms):
             return None
         top = self.dag.quorum_round
         round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
@@ -193,11 +193,11 @@ class Consensus:
         grown: int = self.timing.leader_timeout_ms << min(max(tail // 8, 0), 10)
         return min(grown, self.timing.leader_timeout_max_ms)
 
-    def _far_behind(self, now_ms: int) -> bool:
-        """Whether at least one honest member is known to be so far ahead that proposing now would
-        only add old rounds: then catch up first."""
-        ahead = self._fetch.ahead_of(self.dag.quorum_round + CATCH_UP_ROUNDS, now_ms)
-        return ahead > self.committee.faults
+    def far_ahead(self, now_ms: int) -> int | None:
+        """The round of an honest member that is so far ahead that proposing now would only add old
+        rounds: then catch up first."""
+        reached = self._fetch.reached(now_ms)
+        return reached if reached > self.dag.quorum_round + CATCH_UP_ROUNDS else None
 
     def propose(
         self,

@@ -112,11 +112,12 @@ class Fetch:
             self._shun(member, now_ms)
         return self._ask_above(member, now_ms)
 
-    def ahead_of(self, round_: int, now_ms: int) -> int:
-        """How many members lately claimed to have made a block above a round."""
-        claims = self._claims.items()
-        fresh = [c.rounds[m] for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS]
-        return sum(theirs > round_ for theirs in fresh)
+    def reached(self, now_ms: int) -> int:
+        """The highest round in which more members than can be faulty lately claimed to have made a
+        block; 0 if fewer claim anything."""
+        claims, faults = self._claims.items(), self._dag.committee.faults
+        fresh = sorted(c.rounds[m] for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS)
+        return fresh[-1 - faults] if len(fresh) > faults else 0
 
     # Single blocks
 

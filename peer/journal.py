@@ -8,6 +8,7 @@ and never again: a peer that lost its journal could sign a second block for a ro
 in, so it must come back under a new key.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,8 @@ from peer.store import JournalError, guarded
 __all__ = ["Journal", "JournalError", "StoredEvidence"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+PRUNED_BLOCKS_MAX = 500  # of each author at a time
+PRUNED_BYTES = 2 * 1024 * 1024  # the same; at least a frame
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -39,6 +42,8 @@ class StoredEvidence(NamedTuple):
 class Journal(Archive):
     """The open journal: blocks, pending commands, snapshots and, from Archive, what is kept for
     people. Every method may raise JournalError."""
+
+    _floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
 
     @guarded
     def add_blocks(self, blocks: Iterable[Block]) -> None:
@@ -151,8 +156,8 @@ class Journal(Archive):
 
     @guarded
     def certify(self, number: int, certificate: list[bytes]) -> None:
-        """A quorum said the digest of a snapshot: what only older ones need is pruned, but for
-        each author's newest block, since nobody may forget where it stands itself."""
+        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks go
+        bit by bit, see `prune_blocks`."""
         self._begin()
         (floors,) = self._db.execute(
             "SELECT floors FROM snapshots WHERE number = ?", (number,)
@@ -166,12 +171,29 @@ class Journal(Archive):
             "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
             (CLIENT_IDS_KEPT,),
         )
-        for author, floor in enumerate(msgspec.msgpack.decode(floors)):
-            self._db.execute(
-                "DELETE FROM blocks WHERE author = ? AND round <= ? AND round < "
-                "(SELECT max(round) FROM blocks WHERE author = ?)",
-                (author, floor, author),
-            )
+        self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
+
+    @guarded
+    def prune_blocks(self) -> None:
+        """Forget some of the blocks that only snapshots before the certified one need, but never an
+        author's newest block: nobody may forget where it stands itself. All of them at once would
+        hold up the loop."""
+        if self._floors is None:
+            certified = self.certified()
+            self._floors = dict(enumerate(certified[1])) if certified else {}
+        for author, floor in list(self._floors.items()):
+            rows = self._db.execute(
+                "SELECT number, length(frame) FROM blocks WHERE author = ? AND round <= ? AND "
+                "round < (SELECT max(round) FROM blocks WHERE author = ?) ORDER BY round LIMIT ?",
+                (author, floor, author, PRUNED_BLOCKS_MAX),
+            ).fetchall()
+            sizes = itertools.accumulate(size for _, size in rows)
+            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
+            if some:
+                self._begin()
+                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
+            else:
+                del self._floors[author]
 
     @guarded
     def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:

@@ -156,6 +156,17 @@ class Ledger:
         self.replica = Replica.restore(self._markets, snapshot, exchange)
         self.consensus = Consensus(self.committee, self.me, self._sign, self._timing, boundary)
 
+    def next_to_send(self) -> int:
+        """The seq of this member's first command that is in no block which can still be ordered."""
+        assert self.me is not None
+        seq = self.replica.expected[self.me]
+        blocks = self.consensus.committer.uncommitted_payloads.values()
+        for block in sorted((b for b in blocks if b.author == self.me), key=lambda b: b.round):
+            batch = decode_batch(block)
+            if batch.first <= seq:  # else it comes too early, and none of it is applied
+                seq = max(seq, batch.first + len(batch.commands))
+        return seq
+
     def persist(self, ready: Ready) -> None:
         """Add the accepted blocks to the journal; durable after its next `sync`."""
         if ready.persist:

@@ -101,8 +101,7 @@ class Node:
         if self.ledger.me is not None:
             expected = self.ledger.replica.expected[self.ledger.me]
             self.submissions.restore(recovered.own, self.ledger.journal.pending(), expected)
-        if recovered.ready.lost:
-            self.submissions.resend()
+            self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self.mesh.publish(recovered.ready.publish)
         self._note_problems(recovered.ready)
@@ -283,6 +282,7 @@ class Node:
             text = "ordered while this peer was away; ask for the order's state"
             for caller in self.submissions.skip(self.ledger.replica.expected[self.ledger.me]):
                 self.local.reply(caller, api.Refused("result_lost", text))
+            self.submissions.requeue(self.ledger.next_to_send())
 
     def _serve(self, caller: Caller, request: api.Request, now_ms: int) -> None:
         match request:
@@ -343,7 +343,7 @@ class Node:
         for commit in ready.commits:
             self._apply(commit, now_ms)
         if ready.lost:
-            self.submissions.resend()
+            self.submissions.requeue(self.ledger.next_to_send())
         if ready.commits:
             self.publisher.flush(self.ledger.consensus.dag.quorum_round)
             self.ledger.tidy()
@@ -397,15 +397,21 @@ class Node:
             self._watch()
             if not self.ledger.journal.failed:
                 self.ledger.tidy()
+                self.ledger.journal.prune_blocks()
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))
         if self.overview.look(now_ms, not self.halted) or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS
             seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
-            progress = self._catch_up.progress
-            view = self.overview.view(seq, now_ms, pending, self.halted, progress)
+            view = self.overview.view(seq, now_ms, pending, self.halted, self._progress(now_ms))
             self.local.publish(view, "mesh")
+
+    def _progress(self, now_ms: int) -> str:
+        """How far this peer is in catching up, for people; empty when it is not."""
+        ahead = self.ledger.consensus.far_ahead(now_ms)
+        blocks = f"fetching blocks: at round {self.ledger.consensus.dag.quorum_round} of {ahead}"
+        return self._catch_up.progress or (blocks if ahead else "")
 
     def _heartbeat(self, me: int) -> Heartbeat:
         return Heartbeat(

@@ -78,7 +78,8 @@ class Submissions:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
             self._taken[seq] = _Taken(command, data, (), 0)
             self._queue.append(seq)
-            self._next_seq = seq + 1
+            self._next_seq = max(self._next_seq, seq + 1)
+        self._taken = dict(sorted(self._taken.items()))
         self._saved_seq = self._next_seq - 1
 
     @property
@@ -217,10 +218,12 @@ class Submissions:
         if len(self._results) > RESULTS_KEPT:
             del self._results[next(iter(self._results))]
 
-    def resend(self) -> None:
-        """Own blocks were lost (byzantine mode): queue again all that has not been ordered. What
-        turns out to be ordered after all is skipped by its seq."""
-        self._queue = deque(self._taken)
+    def requeue(self, seq: int) -> None:
+        """Commands from `seq` on are in no block that can still be ordered, whatever was said of
+        them before (own blocks get lost in byzantine mode): they wait for one again, and are stored
+        on their own meanwhile. What is ordered after all is skipped by its seq."""
+        self._queue = deque(taken for taken in self._taken if taken >= seq)
+        self._saved_seq = min(self._saved_seq, seq - 1)
 
     def skip(self, expected: int) -> list[Caller]:
         """Commands below `expected` were ordered while this peer was away, and it took over a

@@ -1,11 +1,13 @@
-"""Three real peers under load that are killed, paused and cut off, and what must be true after it.
+"""Real peers under load that are killed, paused and cut off, and what must be true after it.
 
     python -m tests.chaos --minutes 10 --seed 7
+    python -m tests.chaos --minutes 10 --seed 8 --mode byzantine --peers 4
 
 Owns the plan, which a seed decides, and carrying it out. In the first half of the time the peers
 find each other through real Grapes, in the second half through a network that can be cut. The
 moments at which things happen inside the processes are not decided by the seed. Not covered: power
-failure (kill -9 leaves what the kernel has) and broken disks, see tests/test_disk.py.
+failure (kill -9 leaves what the kernel has) and broken disks, see tests/disk and
+tests/test_disk.py.
 """
 
 import argparse
@@ -23,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import free_ports, running_grapes
+from peer.committee import Mode
 from tests.cuttable import CuttableNetwork, cuttable_network
 from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
 from tests.traders import Record, Trader
@@ -50,7 +53,7 @@ class Act:
 KINDS = ("kill", "pause", "cut", "kill_all", "kill", "pause_and_kill", "cut")
 
 
-def plan(seed: int, seconds: float, network: bool) -> list[Act]:
+def plan(seed: int, seconds: float, network: bool, peers: int = PEERS) -> list[Act]:
     """Acts that fill `seconds`, all kinds equally often as listed; the same for the same seed."""
     rng = random.Random(seed)
     acts: list[Act] = []
@@ -62,7 +65,7 @@ def plan(seed: int, seconds: float, network: bool) -> list[Act]:
             rng.shuffle(deck)
         lasts_s = round(rng.choice((0.1, 0.5, 1.0, 2.5)) * rng.uniform(0.5, 1.5), 2)
         act = Act(
-            deck.pop(), rng.randrange(PEERS), lasts_s, rng.choice((0.3, 1.5)), rng.random() < 0.5
+            deck.pop(), rng.randrange(peers), lasts_s, rng.choice((0.3, 1.5)), rng.random() < 0.5
         )
         acts.append(act)
         left_s -= act.lasts_s + act.gap_s
@@ -77,8 +80,8 @@ class Chaos:
         self.network = network
         self.faults: list[str] = []
         self.traders = [
-            Trader(f"t{n}", mesh.peers[n % PEERS].where, seed * 1_000 + n)
-            for n in range(PEERS * TRADERS_PER_PEER)
+            Trader(f"t{n}", mesh.peers[n % len(mesh.peers)].where, seed * 1_000 + n)
+            for n in range(len(mesh.peers) * TRADERS_PER_PEER)
         ]
 
     @property
@@ -201,19 +204,26 @@ def _trades(journal: Path) -> list[Row]:
 
 
 @contextlib.contextmanager
-def found_by_grapes(folder: Path, seed: int) -> Iterator[Chaos]:
+def found_by_grapes(
+    folder: Path, seed: int, peers: int = PEERS, mode: Mode = Mode.CRASH
+) -> Iterator[Chaos]:
     """Peers that find each other through real Grapes."""
     with running_grapes() as grapes:
         urls = [grape.spec.url for grape in grapes]
-        with RealMesh(folder, urls, PEERS, options=OPTIONS) as mesh:
+        with RealMesh(folder, urls, peers, mode, options=OPTIONS) as mesh:
             yield Chaos(mesh, seed)
 
 
 @contextlib.contextmanager
-def on_a_cuttable_network(folder: Path, seed: int) -> Iterator[Chaos]:
+def on_a_cuttable_network(
+    folder: Path, seed: int, peers: int = PEERS, mode: Mode = Mode.CRASH
+) -> Iterator[Chaos]:
     """Peers that reach each other only through proxies."""
-    ports = list(zip(*free_ports(PEERS), strict=True))
-    with cuttable_network(ports) as network, RealMesh(folder, [], PEERS, options=OPTIONS) as mesh:
+    ports = list(zip(*free_ports(peers), strict=True))
+    with (
+        cuttable_network(ports) as network,
+        RealMesh(folder, [], peers, mode, options=OPTIONS) as mesh,
+    ):
         for number, (peer, (port, fetch_port)) in enumerate(zip(mesh.peers, ports, strict=True)):
             options = [f"--port={port}", f"--fetch-port={fetch_port}"]
             for other, member in enumerate(mesh.config.members):
@@ -229,13 +239,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Chaos with real processes.")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--peers", type=int, default=PEERS)
+    parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.CRASH)
     options = parser.parse_args()
     for setting in (found_by_grapes, on_a_cuttable_network):
-        print(f"{setting.__name__}, seed {options.seed}", flush=True)
+        what = f"{options.peers} peers in {options.mode} mode, seed {options.seed}"
+        print(f"{setting.__name__}: {what}", flush=True)
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         print(f"journals and logs, kept if anything is wrong: {folder}", flush=True)
-        with setting(folder, options.seed) as chaos:
-            acts = plan(options.seed, options.minutes * 30, chaos.network is not None)
+        with setting(folder, options.seed, options.peers, options.mode) as chaos:
+            network = chaos.network is not None
+            acts = plan(options.seed, options.minutes * 30, network, options.peers)
             chaos.run(acts, _timed_print(time.monotonic()))
             print(chaos.report(), flush=True)
         if chaos.faults:

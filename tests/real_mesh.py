@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -45,8 +45,10 @@ class RealPeer:
         ui: bool = False,
         options: Sequence[str] = (),
         log: Path | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         self.folder = folder
+        self._env = env  # None: this process's
         self._log = log or folder / "log"
         self._command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
         self._command += ["--data", str(folder), "--mesh", str(mesh)]
@@ -65,7 +67,8 @@ class RealPeer:
 
     def start(self, *options: str) -> None:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+            command = [*self._command, *options]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
 
     def kill(self) -> None:
         """kill -9, and its gateway ends with it or by `stop`."""

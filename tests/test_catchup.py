@@ -180,6 +180,39 @@ def test_parts_come_one_after_another() -> None:
     assert catch_up.progress == ""
 
 
+def test_a_helper_cannot_take_its_time_by_short_parts() -> None:
+    catch_up = CatchUp()
+    catch_up.offer(1, MANIFEST, [], 0)
+    assert catch_up.request(0) == (1, 64, 0)
+    for size in (1, PART_BYTES - 1, PART_BYTES + 1):
+        assert catch_up.part(1, 64, 0, b"x" * size) is None
+    assert "0 %" in catch_up.progress
+    assert catch_up.request(PART_TIMEOUT_MS) is None
+    assert catch_up.progress == ""
+
+
+def test_a_helper_cannot_keep_us_busy_with_a_size_that_is_too_large() -> None:
+    catch_up = CatchUp()
+    catch_up.offer(1, MANIFEST._replace(size=100 * PART_BYTES), [], 0)
+    assert catch_up.request(0) == (1, 64, 0)
+    catch_up.offer(2, MANIFEST, [], 1)
+    assert catch_up.request(1) == (2, 64, 0)
+    catch_up.offer(1, MANIFEST._replace(size=2 * PART_BYTES), [], 2)
+    assert catch_up.part(1, 64, 0, b"x" * PART_BYTES) is None
+    assert "0 %" in catch_up.progress
+
+
+def test_a_snapshot_that_is_gone_is_asked_of_others_first_and_then_offered_anew() -> None:
+    catch_up = CatchUp()
+    catch_up.offer(1, MANIFEST, [], 0)
+    assert catch_up.request(0) == (1, 64, 0)
+    assert catch_up.part(1, 64, 0, b"") is None
+    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS - 1)
+    assert catch_up.progress == "", "others have a turn"
+    catch_up.offer(1, MANIFEST._replace(commit=128), [], PART_TIMEOUT_MS)
+    assert catch_up.request(PART_TIMEOUT_MS) == (1, 128, 0)
+
+
 def test_a_helper_that_does_not_answer_is_given_up_for_another() -> None:
     catch_up = CatchUp()
     catch_up.offer(1, MANIFEST, [], 0)

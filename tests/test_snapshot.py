@@ -9,7 +9,9 @@ import pytest
 import zmq
 
 from peer import snapshot as snapshots
-from peer.block import Audit, genesis, make
+from peer.api import FeedMessage
+from peer.api import Mesh as MeshView
+from peer.block import NO_AUDIT, Audit, genesis, make
 from peer.catchup import PART_BYTES, Fetched, Manifest, PartWanted
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
@@ -18,8 +20,8 @@ from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import SNAPSHOT_COMMANDS, Ledger
 from peer.local import Local, endpoints
-from peer.mesh import Offered, PartIn
-from peer.node import Node, Wires
+from peer.mesh import Heard, Heartbeat, Offered, PartIn
+from peer.node import MESH_VIEW_MS, Node, Wires
 from peer.replica import Replica
 from peer.runner import JOURNAL_FILE, keygen
 from tests.alone import RecordedMesh
@@ -136,6 +138,16 @@ class AskingMesh(RecordedMesh):
         self.asked = [*getattr(self, "asked", []), *requests]
 
 
+class KeptLocal(Local):
+    """Keeps how the mesh was last seen."""
+
+    view: MeshView
+
+    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
+        if isinstance(message, MeshView):
+            self.view = message
+
+
 class Follower:
     """A node that follows, its wires, and what it asks for."""
 
@@ -143,7 +155,7 @@ class Follower:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()
         self.mesh = AskingMesh(self.context, CONFIG, Identity.ephemeral(), poller)
-        self.local = Local(self.context, endpoints(folder), poller)
+        self.local = KeptLocal(self.context, endpoints(folder), poller)
         self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())
 
     def close(self) -> None:
@@ -174,6 +186,32 @@ def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched
     assert [*node.overview.alarms] == [
         "m1 sent a bad snapshot: the snapshot is not the one a quorum has signed"
     ]
+
+
+def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
+    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_AUDIT, NO_AUDIT, 0)
+    return Heard(member, beat)
+
+
+def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
+    follower: Follower, fetched: Fetched
+) -> None:
+    node, local = follower.node, follower.local
+    node._take(heartbeat(0, (500, 0, 0, 0)), 0)
+    node._beat(0)
+    assert local.view.catching_up == ""
+    node._take(heartbeat(1, (0, 400, 0, 0)), 1)
+    node._beat(MESH_VIEW_MS)
+    assert local.view.catching_up == "fetching blocks: at round 0 of 400"
+    node._take(Offered(1, fetched.manifest, fetched.certificate), MESH_VIEW_MS)
+    node._beat(2 * MESH_VIEW_MS)
+    commit = fetched.manifest.commit
+    assert local.view.catching_up == f"fetching the state after commit {commit}: 0 %"
+    node._take(PartIn(1, commit, 0, fetched.data), 2 * MESH_VIEW_MS)
+    node._beat(3 * MESH_VIEW_MS)
+    node._take(heartbeat(1, (0, 0, 0, 0)), 3 * MESH_VIEW_MS)
+    node._beat(4 * MESH_VIEW_MS)
+    assert local.view.catching_up == ""
 
 
 def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(

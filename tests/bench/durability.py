@@ -1,14 +1,17 @@
 """How long a restart takes, and how much memory a peer needs, as history grows.
 
-    python -m tests.bench.durability --commands 1000000
+    python -m tests.bench.durability --commands 10000000 --step 510000
     python -m tests.bench.durability --commands 300000 --snapshot-every 1024000
 
 Owns three real peers under synthetic flow: limit and market orders that cross often, so that the
-book stays about the same size. Prints a line for every step: commands so far, resident memory of
-each peer, size of the first one's journal, and how long that one took to recover after kill -9.
+book stays about the same size. Prints a line for every step: commands so far; of this step the
+rate, the processor time of a peer that is never restarted (other work on the machine changes the
+rate, but hardly that) and the machine's load; resident memory of each peer; size of the first
+one's journal, and how long that one took to recover after kill -9.
 """
 
 import argparse
+import os
 import random
 import re
 import tempfile
@@ -30,6 +33,13 @@ def resident_mb(peer: RealPeer) -> int:
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) // 1024
+
+
+def processor_s(peer: RealPeer) -> float:
+    """Processor time a peer has used so far, in user and kernel mode."""
+    assert peer.process is not None
+    fields = Path(f"/proc/{peer.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def flow(rng: random.Random) -> list[Command]:
@@ -60,22 +70,24 @@ def run(commands: int, step: int, snapshot_every: int, folder: Path) -> None:
         with RealMesh(folder, urls, options=options) as mesh:
             mesh.start()
             done = 0
-            busy_s = 0.0
             while done < commands:
+                before, used_s, busy_s = done, processor_s(mesh.peers[-1]), 0.0
                 for _ in range(max(step // (3 * PART), 1)):
                     flows = [(p.client, flow(rng)) for p in mesh.peers]
                     started_s = time.monotonic()
                     submit_at_once(flows, PER_REQUEST)
                     busy_s += time.monotonic() - started_s
                     done += 3 * PART
+                used_us = (processor_s(mesh.peers[-1]) - used_s) * 1e6 / (done - before)
                 open_ = sum(count for *_, count in (lambda s: s.bids + s.asks)(mesh.agreed()))
                 memory = " ".join(str(resident_mb(peer)) for peer in mesh.peers)
                 size = journal_mb(mesh.peers[0])
                 commit, blocks, seconds = restart(mesh.peers[0], mesh)
                 print(
-                    f"{done:>9} commands {done / busy_s:>7.0f}/s  {open_:>6} open  RSS {memory} MiB"
-                    f"  journal {size} MiB  restart at commit {commit}: {blocks} blocks,"
-                    f" {seconds} s",
+                    f"{done:>9} commands {(done - before) / busy_s:>7.0f}/s, {used_us:.1f} us of a"
+                    f" processor each, load {os.getloadavg()[0]:.1f}  {open_} open"
+                    f"  RSS {memory} MiB  journal {size} MiB"
+                    f"  restart at commit {commit}: {blocks} blocks, {seconds} s",
                     flush=True,
                 )
 
