@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import free_ports, running_grapes
+from peer.identity import Identity
+from peer.signer import Signer
 from tests.cuttable import CuttableNetwork, cuttable_network
 from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
 from tests.traders import Record, Trader
@@ -76,10 +78,15 @@ class Chaos:
         self.mesh = mesh
         self.network = network
         self.faults: list[str] = []
-        self.traders = [
-            Trader(f"t{n}", mesh.peers[n % PEERS].where, seed * 1_000 + n)
-            for n in range(PEERS * TRADERS_PER_PEER)
-        ]
+        self.traders = [self._trader(n, seed * 1_000 + n) for n in range(PEERS * TRADERS_PER_PEER)]
+
+    def _trader(self, n: int, seed: int) -> Trader:
+        """The first at each peer signs what it sends."""
+        where = self.mesh.peers[n % PEERS].where
+        if n >= PEERS:
+            return Trader(f"t{n}", where, seed)
+        signer = Signer(Identity.ephemeral(), self.mesh.config.id.hex())
+        return Trader(signer.account, where, seed, signer)
 
     @property
     def records(self) -> list[Record]:
