@@ -75,6 +75,13 @@ class Reason(IntEnum):
     BOOK_FULL = 21
     NOT_SMALLER = 22  # a reduce to what is open already, or more
     WOULD_CROSS = 23  # post-only
+    # Of accounts named after a key. These are not the engine's: peers refuse such a command before
+    # it comes to a market, so they win over all above; among them the first wins.
+    NOT_SIGNED = 24
+    SIGNATURE_EXPIRED = 25  # or good for too long
+    NONCE_USED = 26  # not above that of the account's last command
+    TOO_MANY_KEYS = 27  # accounts that signed within a day
+    BAD_SIGNATURE = 28
 
 
 class _Message(

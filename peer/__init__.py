@@ -2,6 +2,7 @@
 
 from peer.client import ClientError, NoAnswer, NodeClient, NodeRefused
 from peer.entry import InvalidInput
+from peer.signer import Signer
 from peer.trader import ChangeRejected, Client
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "NoAnswer",
     "NodeClient",
     "NodeRefused",
+    "Signer",
 ]

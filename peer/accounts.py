@@ -22,6 +22,7 @@ class AccountMirror:
         self.seq = -1
         self.number = 0  # of the frames for the browsers
         self.ready = False
+        self.listeners = 0
         self.stale = True  # updates may have been lost: Orders is needed
         self._staged: deque[AccountUpdate] = deque(maxlen=STAGED_MAX)
 

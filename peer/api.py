@@ -32,6 +32,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine.orders import Command, Event, Market, OpenOrder
+from peer.signed import Entry
 
 Level = tuple[int, int, int]  # price in ticks, shown quantity in lots (0: level gone), orders
 # What one peer has taken of a level: its place in the mesh file from 0, shown quantity, orders.
@@ -66,10 +67,11 @@ class Execute(msgspec.Struct, frozen=True, tag="execute"):
     whoever got no answer can send it again, to the same node. Withdrawing frees the name.
 
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, whose
-    id nobody knows yet: -1 is the request's first command, -2 its second, and so on.
+    id nobody knows yet: -1 is the request's first command, -2 its second, and so on. A signed
+    command names orders by their ids.
     """
 
-    commands: list[Command]
+    commands: list[Entry]
 
 
 class GetState(msgspec.Struct, frozen=True, tag="get_state"):
@@ -116,9 +118,10 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `stopping`,
-    `unknown`, or `result_lost`: after Queued it was ordered, but the result is not known here any
-    more, or the peer stops first, and it will be ordered after its next start; before Queued the
-    disk failed, and whether it was taken shows when the peer is started again."""
+    `unknown`; the name of a Reason, if no peer would apply a command for want of a good signature;
+    or `result_lost`: after Queued it was ordered, but the result is not known here any more, or the
+    peer stops first, and it will be ordered after its next start; before Queued the disk failed,
+    and whether it was taken shows when the peer is started again."""
 
     code: str
     reason: str

@@ -13,9 +13,9 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from engine.orders import Command
 from peer import api
 from peer.local import Endpoints
+from peer.signed import Entry
 
 TIMEOUT_S = 10.0
 
@@ -100,11 +100,11 @@ class NodeClient:
                 return answer[1]
         raise NoAnswer(f"the node did not answer within {self._timeout_s} s")
 
-    def submit(self, commands: Sequence[Command]) -> list[int]:
+    def submit(self, commands: Sequence[Entry]) -> list[int]:
         """Hand commands (with id 0) in; their ids, once they are durable. They will be ordered."""
         return self._ask(api.Execute(list(commands)), api.Queued).ids
 
-    def execute(self, commands: Sequence[Command]) -> list[api.Result]:
+    def execute(self, commands: Sequence[Entry]) -> list[api.Result]:
         """Hand commands (with id 0) in and wait until all are ordered: their final results."""
         number = self.send(api.Execute(list(commands)))
         deadline_s = time.monotonic() + self._timeout_s

@@ -85,11 +85,11 @@ class Inspection:
     def commits(self) -> Iterator[tuple[Commit, Replica]]:
         """The commits that follow from the snapshot and the blocks, each with the state after it.
         SnapshotError or InvalidBlock where the journal is damaged."""
-        replica = Replica(self.config.markets, len(self.config.members))
+        replica = Replica(self.config.markets, len(self.config.members), self.config.id)
         consensus = Consensus(self.config.committee, None, _sign_nothing)
         if self.snapshots:
             snapshot, exchange = snapshots.decode(self.snapshots[0][3])
-            replica = Replica.restore(self.config.markets, snapshot, exchange)
+            replica = Replica.restore(self.config.markets, self.config.id, snapshot, exchange)
             consensus = Consensus(
                 self.config.committee, None, _sign_nothing, boundary=snapshot.boundary
             )

@@ -25,6 +25,7 @@ SESSIONS_MAX = 1_000  # the oldest make room
 LINKS_MAX = 100
 LINK_SECONDS = 24 * 3600
 SESSION_SECONDS = 30 * 24 * 3600
+READER_SECONDS = 24 * 3600  # less, so that those whom anybody can open never push out the others
 VERIFIED_MAX = 1_000  # keys whose secret need not be hashed again
 TOKEN_CHARACTERS_MAX = 100
 ACCOUNT_CHARACTERS_MAX = 64
@@ -39,6 +40,9 @@ CREATE TABLE IF NOT EXISTS links (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
     digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS readers (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 """
 
@@ -58,10 +62,13 @@ class Who(NamedTuple):
 
     account: str
     scopes: frozenset[Scope]
+    reads: str = ""  # a key account besides, whose owner has shown the key
 
     def may(self, scope: Scope, account: str) -> bool:
         """Whether it may do what takes `scope` for `account`. To trade is to read as well."""
         if Scope.ADMIN in self.scopes:
+            return True
+        if scope is Scope.READ and account and account == self.reads:
             return True
         granted = scope in self.scopes or (scope is Scope.READ and Scope.TRADE in self.scopes)
         return granted and account == self.account
@@ -179,6 +186,23 @@ class Keys:
                 return None
             return self._issue("sessions", row[0], row[1], SESSION_SECONDS, SESSIONS_MAX)
 
+    def open_reader(self, account: str, credential: Credential | None) -> str | None:
+        """Let a browser read the orders of an account whose key it has shown: in the session it
+        has, or in a new one, which is returned."""
+        if self.who(credential) is None or credential is None or credential.table != "sessions":
+            with self._lock:
+                return self._issue("sessions", account, Scope.READ, READER_SECONDS, SESSIONS_MAX)
+        now_ms = _now_ms()
+        row = (credential.name, account, now_ms + 1_000 * READER_SECONDS)
+        with self._lock:
+            self._db.execute(
+                "DELETE FROM readers WHERE until_ms < ? "
+                "OR digest NOT IN (SELECT digest FROM sessions)",
+                (now_ms,),
+            )
+            self._db.execute("INSERT OR REPLACE INTO readers VALUES (?, ?, ?)", row)
+        return None
+
     def of_session(self, token: str) -> Credential:
         return Credential("sessions", _digest(token))
 
@@ -192,13 +216,21 @@ class Keys:
         """Whom a credential still stands for."""
         if credential is None:
             return None
-        query, values = "SELECT account, scopes FROM keys WHERE id = ?", (credential.name,)
-        if credential.table == "sessions":
-            query = "SELECT account, scopes FROM sessions WHERE digest = ? AND until_ms > ?"
-            values = (credential.name, _now_ms())  # type: ignore[assignment]
+        name, now_ms = credential.name, _now_ms()
         with self._lock:
-            row = self._db.execute(query, values).fetchone()
-        return Who(row[0], frozenset(map(Scope, row[1].split()))) if row else None
+            if credential.table == "sessions":
+                row = self._db.execute(
+                    "SELECT s.account, s.scopes, r.account FROM sessions s LEFT JOIN readers r "
+                    "ON r.digest = s.digest AND r.until_ms > ? "
+                    "WHERE s.digest = ? AND s.until_ms > ?",
+                    (now_ms, name, now_ms),
+                ).fetchone()
+            else:
+                query = "SELECT account, scopes, NULL FROM keys WHERE id = ?"
+                row = self._db.execute(query, (name,)).fetchone()
+        if row is None:
+            return None
+        return Who(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
 
     def _issue(self, table: str, account: str, scopes: str, seconds: int, most: int) -> str:
         """A random token of a table, which keeps the newest `most`."""

@@ -66,7 +66,7 @@ class Ledger:
         self.committee = config.committee
         self.journal = journal
         self.consensus = Consensus(self.committee, me, sign, timing)
-        self.replica = Replica(config.markets, len(config.members))
+        self.replica = Replica(config.markets, len(config.members), config.id)
         self._markets = config.markets
         self._sign = sign
         self._timing = timing
@@ -96,6 +96,7 @@ class Ledger:
         here."""
         self._check_own(block.ref)
         self._note_signer(block)
+        self.replica.verify_ahead(block)
         self.consensus.receive(block, now_ms)
 
     def _check_own(self, ref: Ref) -> None:
@@ -153,7 +154,7 @@ class Ledger:
 
     def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
         boundary = snapshot.boundary
-        self.replica = Replica.restore(self._markets, snapshot, exchange)
+        self.replica = Replica.restore(self._markets, self.committee.mesh, snapshot, exchange)
         self.consensus = Consensus(self.committee, self.me, self._sign, self._timing, boundary)
 
     def next_to_send(self) -> int:

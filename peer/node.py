@@ -14,7 +14,6 @@ import zmq
 
 from discovery.roster import Event as DiscoveryEvent
 from discovery.roster import GrapesFound, GrapesLost, Joined, Left
-from engine.orders import Command
 from peer import api
 from peer.block import InvalidBlock
 from peer.catchup import CatchUp
@@ -43,6 +42,7 @@ from peer.mesh import (
 from peer.overview import Overview
 from peer.publisher import Publisher
 from peer.replica import Applied, command_id
+from peer.signed import Entry
 from peer.snapshot import SnapshotError
 from peer.submissions import Submissions, client_id_of
 
@@ -301,9 +301,17 @@ class Node:
                 name, mesh = self.overview.own_name, self.config.id.hex()
                 self.local.reply(caller, api.Markets(name, mesh, self.config.markets))
 
-    def _submit(self, caller: Caller, commands: list[Command], now_ms: int) -> api.Refused | None:
+    def _submit(self, caller: Caller, commands: list[Entry], now_ms: int) -> api.Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
         known = self.ledger.journal.client_ids(names) if names else {}
+        clock_ms = max(self.ledger.replica.time_ms, _wall_ms())
+        found = self.ledger.replica.signers.first_refused(
+            commands, clock_ms, lambda entry: client_id_of(entry) in known
+        )
+        if found is not None:
+            place, reason = found
+            text = f"command {place + 1} would be rejected: {reason.name}"
+            return api.Refused(reason.name.lower(), text)
         return self.submissions.take(caller, commands, now_ms, known)
 
     def _withdraw(self, account: str, ids: list[int]) -> api.Withdrawn:
@@ -366,6 +374,9 @@ class Node:
     def _apply(self, commit: Commit, now_ms: int) -> None:
         applied = self.ledger.apply(commit)
         self.publisher.add(applied)
+        for member in applied.forgers:
+            name = self.overview.name(member)
+            self.overview.alarm(f"{name} forged: it sent a command that its trader had not signed")
         if self.ledger.me is not None:
             self._answer_submitters(applied, now_ms)
 

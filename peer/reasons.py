@@ -26,4 +26,9 @@ WORDS = {
     Reason.BOOK_FULL: "The book is full.",
     Reason.NOT_SMALLER: "A reduction must leave less than what is open now.",
     Reason.WOULD_CROSS: "Post-only: the order would have traded at once.",
+    Reason.NOT_SIGNED: "This account is a key: its orders need a signature by it.",
+    Reason.SIGNATURE_EXPIRED: "The signature is too old, or for over a day, or of a wrong clock.",
+    Reason.NONCE_USED: "This signature was used before, or a later one of this key was.",
+    Reason.TOO_MANY_KEYS: "Too many keys have signed within the last day.",
+    Reason.BAD_SIGNATURE: "The signature is not one of this account's key, for this very command.",
 }

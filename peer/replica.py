@@ -1,29 +1,35 @@
 """The replicated state machine: commits in, the engine's events out.
 
 Owns the engine and everything else that follows from the one order of commands alone, so that it is
-the same on every peer: which command of an author comes next, trade numbers, the last trades.
+the same on every peer: which command of an author comes next, which signed ones are good, trade
+numbers, the last trades.
 Must never know who submitted here, see a clock, or do I/O.
 
 A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
 and so on. A command is applied if and only if it is its author's next one: exactly once, in order.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
 from engine import Exchange
-from engine.orders import Command, Event, Market, Trade
+from engine.orders import Command, Event, Market, Reason, Rejected, Trade
 from peer.api import TRADES_KEPT, TradeView
 from peer.block import NO_AUDIT, Audit, Block
 from peer.committer import BOUNDARY_EVERY, Boundary, Commit
 from peer.record import MEMBERS_SPACE, Record, record_of
+from peer.signed import Entry, Signed, command_of, concerns_keys
+from peer.signers import Signers
 from peer.snapshot import Snapshot, digest_of
 
 AUDITS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
+
+_NO_BATCH = (msgspec.DecodeError, ValueError, RecursionError)  # raised by `decode_batch`
 
 _encoder = msgspec.msgpack.Encoder()
 
@@ -32,7 +38,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """An author's commands, the first of them its `first`-th."""
 
     first: int
-    commands: list[Command]
+    commands: list[Entry]
 
 
 _decoder = msgspec.msgpack.Decoder(Batch)
@@ -73,13 +79,19 @@ class Applied(NamedTuple):
     timed: list[Event]  # what the clock did before the first of them
     trades: dict[str, list[TradeView]]  # by market, oldest first
     record: Record | None  # None: nothing happened
+    forgers: list[int]  # members that put commands in which their accounts' keys had not signed
 
 
 class Replica:
     def __init__(
-        self, markets: Sequence[Market], members: int, exchange: Exchange | None = None
+        self,
+        markets: Sequence[Market],
+        members: int,
+        mesh: bytes,
+        exchange: Exchange | None = None,
     ) -> None:
         self.exchange = exchange or Exchange(markets)
+        self.signers = Signers(mesh)
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
@@ -93,10 +105,11 @@ class Replica:
 
     @classmethod
     def restore(
-        cls, markets: Sequence[Market], snapshot: Snapshot, exchange: Exchange
+        cls, markets: Sequence[Market], mesh: bytes, snapshot: Snapshot, exchange: Exchange
     ) -> "Replica":
         """The state a snapshot holds, with the same future."""
-        replica = cls(markets, len(snapshot.expected), exchange)
+        replica = cls(markets, len(snapshot.expected), mesh, exchange)
+        replica.signers = Signers(mesh, snapshot.nonces)
         replica.expected = list(snapshot.expected)
         replica.commit = snapshot.boundary.commit
         replica.time_ms = snapshot.boundary.time_ms
@@ -113,7 +126,9 @@ class Replica:
 
     def _snapshot(self, boundary: Boundary, exchange: bytes) -> Snapshot:
         trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
-        return Snapshot(boundary, tuple(self.expected), trades, self.trade_numbers, exchange)
+        nonces = self.signers.nonces
+        expected = tuple(self.expected)
+        return Snapshot(boundary, expected, trades, self.trade_numbers, exchange, nonces)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -121,22 +136,53 @@ class Replica:
         self.commit = commit.number
         self.time_ms = commit.time_ms
         timed = self.exchange.advance(commit.time_ms)
-        commands = [command for block in commit.blocks for command in self._next_of(block)]
-        results = self.exchange.apply_batch(commands)
+        entries = [entry for block in commit.blocks for entry in self._next_of(block)]
+        forgers: list[int] = []
+        signed = concerns_keys(block.payload for block in commit.blocks)
+        if signed:
+            results, forgers = self._apply_signed(entries)
+        else:
+            results = self.exchange.apply_batch(cast("list[Command]", entries))
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.boundary is not None:
+            self.signers.forget(self.exchange.time_ms)
             self._note_audit(commit.boundary)
-        record = record_of(commit.time_ms, timed, commands, results)
-        ids = [command.id for command in commands]
-        return Applied(commit, ids, results, timed, trades, record)
+        commands = [command_of(entry) for entry in entries] if signed else entries
+        record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
+        ids = [entry.id for entry in entries]
+        return Applied(commit, ids, results, timed, trades, record, forgers)
 
-    def _next_of(self, block: Block) -> list[Command]:
+    def verify_ahead(self, block: Block) -> None:
+        """Begin to verify the signed commands of a block, before it comes to be applied."""
+        if concerns_keys((block.payload,)):
+            with contextlib.suppress(*_NO_BATCH):
+                batch = decode_batch(block)
+                self.signers.verdicts.ahead(e for e in batch.commands if isinstance(e, Signed))
+
+    def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
+        """As `apply_batch`, but commands that their account's key must sign and did not are
+        refused; and who put these in."""
+        now_ms = self.exchange.time_ms
+        reasons = [self.signers.admit(entry, now_ms) for entry in entries]
+        good = [command_of(e) for e, reason in zip(entries, reasons, strict=True) if reason is None]
+        results = iter(self.exchange.apply_batch(good))
+        all_results, forgers = [], set()
+        for entry, reason in zip(entries, reasons, strict=True):
+            if reason is None:
+                all_results.append(next(results))
+                continue
+            all_results.append([Rejected(entry.id, entry.account, reason)])
+            if reason in (Reason.NOT_SIGNED, Reason.BAD_SIGNATURE):
+                forgers.add(seq_and_member(entry.id)[1])
+        return all_results, sorted(forgers)
+
+    def _next_of(self, block: Block) -> list[Entry]:
         """The commands of a block that its author has not had applied yet."""
         if not block.payload:
             return []
         try:
             batch = decode_batch(block)
-        except (msgspec.DecodeError, ValueError, RecursionError):
+        except _NO_BATCH:
             self.invalid_payloads += 1
             return []
         done = self.expected[block.author] - batch.first

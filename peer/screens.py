@@ -24,6 +24,7 @@ from peer.block import Block
 from peer.config import MeshConfig
 from peer.mesh import Heartbeat
 from peer.replica import decode_batch
+from peer.signed import command_of
 from peer.units import Units, units_of
 
 Message = Block | Heartbeat | str  # the last: why what came was neither
@@ -252,9 +253,10 @@ class Stats:
 
 def commands_of(block: Block) -> list[Command]:
     try:
-        return decode_batch(block).commands if block.payload else []
+        entries = decode_batch(block).commands if block.payload else []
     except (msgspec.DecodeError, ValueError):
         return []
+    return [command_of(entry) for entry in entries]
 
 
 def _price(ticks: int, units: Units | None) -> str:

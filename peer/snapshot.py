@@ -33,13 +33,16 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     trades: dict[str, list[TradeView]]  # the last ones of each market, oldest first
     trade_numbers: dict[str, int]
     exchange: bytes
+    nonces: dict[str, int] = {}  # of the key accounts in use, the last one
 
 
 _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    return _encode(snapshot)
+    """While no key account is in use, as before there were any: old snapshots keep their digest."""
+    fields = msgspec.structs.astuple(snapshot)
+    return _encode(fields if snapshot.nonces else fields[:-1])
 
 
 def decode(data: bytes) -> tuple[Snapshot, Exchange]:
@@ -55,7 +58,7 @@ def digest_of(snapshot: Snapshot, exchange: Exchange) -> bytes:
     """The digest of the state after a commit: of everything that a snapshot holds. The exchange
     keeps its own digest, so `snapshot.exchange` may be left empty."""
     rest = msgspec.structs.replace(snapshot, exchange=exchange.digest())
-    return block.digest_of(_encode(rest))
+    return block.digest_of(encode(rest))
 
 
 def is_certified(

@@ -15,6 +15,7 @@ from peer.block import PAYLOAD_BYTES_MAX
 from peer.journal import JournalError
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id, encode_batch, seq_and_member
+from peer.signed import Entry, command_of, with_id
 
 PENDING_MAX = 20_000
 COMMAND_BYTES_MAX = 1_024
@@ -23,10 +24,11 @@ RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
 _BATCH_BYTES = 32  # around the commands of a payload
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder = msgspec.msgpack.Decoder(Command)
+_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
 
 
-def client_id_of(command: Command) -> ClientId | None:
+def client_id_of(entry: Entry) -> ClientId | None:
+    command = command_of(entry)
     if isinstance(command, Submit) and command.client_id:
         return ClientId(command.account, command.client_id)
     return None
@@ -38,7 +40,7 @@ class _Taken:
     __slots__ = ("callers", "command", "data", "taken_ms")
 
     def __init__(
-        self, command: Command, data: bytes, callers: tuple[Caller, ...], taken_ms: int
+        self, command: Entry, data: bytes, callers: tuple[Caller, ...], taken_ms: int
     ) -> None:
         self.command = command
         self.data = data
@@ -100,7 +102,7 @@ class Submissions:
     def take(
         self,
         caller: Caller,
-        commands: Sequence[Command],
+        commands: Sequence[Entry],
         now_ms: int,
         known: Mapping[ClientId, int] | None = None,
     ) -> Refused | None:
@@ -259,15 +261,15 @@ class Submissions:
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:
         """An account's commands that are not ordered yet, with their ids."""
-        commands = (entry.command for entry in self._taken.values())
+        commands = (command_of(entry.command) for entry in self._taken.values())
         return [(command.id, command) for command in commands if command.account == account]
 
 
-def _named(command: Command, id_: int, before: Sequence[int]) -> Command | None:
+def _named(command: Entry, id_: int, before: Sequence[int]) -> Entry | None:
     """The command with its id, and with the id of the order it refers to by its place in the
     request, of which `before` are the ids so far; None if that is not before it."""
     if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
-        return msgspec.structs.replace(command, id=id_)
+        return with_id(command, id_)
     place = -command.order
     if place > len(before):
         return None

@@ -19,6 +19,7 @@ from peer.follow import KINDS, Follower, Item
 from peer.local import Endpoints, endpoints
 from peer.orders import OrderView, Outcome, Status, outcome_of, resting, submitted
 from peer.reasons import WORDS
+from peer.signer import Signer
 from peer.units import Units, units_of
 from peer.values import Book, Order, Trade, book_of, order_of, trade_of
 
@@ -54,15 +55,21 @@ class Client:
 
     Raised by every method: InvalidInput (a ValueError) for what cannot be meant, before anything is
     sent; NodeRefused if the node took nothing; NoAnswer if it gave none in time, and then what was
-    asked may still happen. All but the first are ClientErrors.
+    asked may still happen. All but the first are ClientErrors. With a `signer`, its account's
+    commands are signed, and it is the account if no other is named.
     """
 
     def __init__(
-        self, data: str | Path | Endpoints, account: str = "", timeout_s: float = TIMEOUT_S
+        self,
+        data: str | Path | Endpoints,
+        account: str = "",
+        timeout_s: float = TIMEOUT_S,
+        signer: Signer | None = None,
     ) -> None:
         where = data if isinstance(data, Endpoints) else endpoints(Path(data))
         self.node = NodeClient(where, timeout_s)  # the same in ticks and lots, and whole batches
-        self.account = account
+        self.account = account or (signer.account if signer else "")
+        self._signer = signer
         self._timeout_s = timeout_s
         self._known: dict[str, Units] = {}
 
@@ -261,7 +268,11 @@ class Client:
     def _run(self, command: Command) -> tuple[int, Outcome | None]:
         """Hand a command in; its id and, if it is ordered in time, what it came to."""
         deadline_s = time.monotonic() + self._timeout_s
-        request = self.node.send(api.Execute([command]))
+        signer = self._signer
+        if signer is not None and command.account == signer.account:
+            request = self.node.send(api.Execute([signer.sign(command)]))
+        else:
+            request = self.node.send(api.Execute([command]))
         (number,) = self.node.answer(request, api.Queued, deadline_s).ids
         try:
             done = self.node.answer(request, api.Done, deadline_s)

@@ -26,6 +26,8 @@ from pathlib import Path
 
 from discovery.grapes import free_ports, running_grapes
 from peer.committee import Mode
+from peer.identity import Identity
+from peer.signer import Signer
 from tests.cuttable import CuttableNetwork, cuttable_network
 from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
 from tests.traders import Record, Trader
@@ -79,10 +81,17 @@ class Chaos:
         self.mesh = mesh
         self.network = network
         self.faults: list[str] = []
-        self.traders = [
-            Trader(f"t{n}", mesh.peers[n % len(mesh.peers)].where, seed * 1_000 + n)
-            for n in range(len(mesh.peers) * TRADERS_PER_PEER)
-        ]
+        amount = len(mesh.peers) * TRADERS_PER_PEER
+        self.traders = [self._trader(n, seed * 1_000 + n) for n in range(amount)]
+
+    def _trader(self, n: int, seed: int) -> Trader:
+        """The first at each peer signs what it sends."""
+        peers = self.mesh.peers
+        where = peers[n % len(peers)].where
+        if n >= len(peers):
+            return Trader(f"t{n}", where, seed)
+        signer = Signer(Identity.ephemeral(), self.mesh.config.id.hex())
+        return Trader(signer.account, where, seed, signer)
 
     @property
     def records(self) -> list[Record]:

@@ -91,6 +91,43 @@ def test_the_oldest_session_makes_room(keys: Keys, monkeypatch: pytest.MonkeyPat
     assert second is not None
 
 
+def test_whoever_shows_a_key_reads_and_pushes_out_nobody_with_a_link(keys: Keys) -> None:
+    session = keys.redeem(keys.link("ann", [Scope.TRADE]))
+    assert session is not None
+    ann = keys.of_session(session)
+    readers = [keys.open_reader(f"ed25519:{n}", None) for n in range(SESSIONS_MAX + 1)]
+    assert keys.who(keys.of_session(str(readers[0]))) is None, "the oldest made room"
+    newest = keys.of_session(str(readers[-1]))
+    assert keys.who(newest) == Who(f"ed25519:{SESSIONS_MAX}", frozenset({Scope.READ}))
+    assert keys.open_reader("ed25519:ann", ann) is None
+    who = keys.who(ann)
+    assert who == Who("ann", frozenset({Scope.TRADE}), "ed25519:ann")
+    assert who.may(Scope.READ, "ed25519:ann")
+    assert not who.may(Scope.TRADE, "ed25519:ann")
+    assert keys.open_reader("ed25519:other", ann) is None
+    assert keys.who(ann) == Who("ann", frozenset({Scope.TRADE}), "ed25519:other")
+
+
+def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = keys.redeem(keys.link("ann", [Scope.TRADE]))
+    ann, stranger = keys.of_session(str(session)), keys.open_reader("ed25519:s", None)
+    keys.open_reader("ed25519:a", ann)
+    now_ms = module._now_ms()
+    monkeypatch.setattr(module, "_now_ms", lambda: now_ms + 1_000 * module.READER_SECONDS + 1)
+    assert keys.who(keys.of_session(str(stranger))) is None
+    assert keys.who(ann) == Who("ann", frozenset({Scope.TRADE}))
+
+
+def test_no_session_no_reader_is_left(tmp_path: Path, keys: Keys) -> None:
+    for account in ("a", "b"):
+        session = keys.of_session(str(keys.open_reader(account, None)))
+        keys.open_reader(f"{account}2", session)
+        with sqlite3.connect(tmp_path / KEYS_FILE) as db:
+            assert db.execute("SELECT account FROM readers").fetchall() == [(f"{account}2",)]
+        db.close()
+        keys.end(session)
+
+
 def test_no_secret_is_in_the_file_and_nobody_else_reads_it(tmp_path: Path, keys: Keys) -> None:
     path = tmp_path / KEYS_FILE
     key, link = keys.create("ann", [Scope.TRADE]), keys.link("ann", [Scope.TRADE])

@@ -47,7 +47,7 @@ def certificate(audit: Audit, signers: Iterable[int]) -> list[bytes]:
 @pytest.fixture(scope="module")
 def fetched() -> Fetched:
     """A true snapshot, certified by a quorum of 3."""
-    replica = Replica(MARKETS, len(MEMBERS))
+    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     for commit in lived(CONFIG.committee, 1)[1]:
         replica.apply(commit)
         if commit.boundary is not None:

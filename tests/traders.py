@@ -13,6 +13,7 @@ from engine.orders import Accepted, Cancel, Cancelled, Event, Side, Submit, Trad
 from peer.api import Done, Execute, Queued, Refused, Reply
 from peer.client import NodeClient
 from peer.local import Endpoints
+from peer.signer import Signer
 from tests.real_mesh import MARKET
 
 WINDOW = 24  # commands sent and not answered
@@ -61,10 +62,14 @@ class Record:
 
 
 class Trader:
-    """Sends limit orders, each with a client id of its own, and cancels of them."""
+    """Sends limit orders, each with a client id of its own, and cancels of them; signs them with
+    the account's own key if it has one."""
 
-    def __init__(self, account: str, where: Endpoints, seed: int) -> None:
+    def __init__(
+        self, account: str, where: Endpoints, seed: int, signer: Signer | None = None
+    ) -> None:
         self.record = Record(account)
+        self._signer = signer
         self._where = where
         self._rng = random.Random(seed)
         self._requests: dict[bytes, int] = {}  # request -> number of the command
@@ -133,7 +138,8 @@ class Trader:
 
     def _hand_in(self, client: NodeClient, number: int, command: Submit | Cancel) -> None:
         self._under_way[number] = time.monotonic()
-        self._requests[client.send(Execute([command]))] = number
+        entry = self._signer.sign(command) if self._signer else command
+        self._requests[client.send(Execute([entry]))] = number
 
     def _note(self, request: bytes, reply: Reply) -> None:
         number = self._requests[request]

@@ -53,6 +53,7 @@ from peer.api import (
 )
 from peer.local import Endpoints
 from peer.publisher import shares_of
+from peer.signed import Entry, command_of, with_id
 
 MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),
@@ -155,17 +156,17 @@ class StandInNode:
             case Withdraw():
                 self._reply(who, name, Withdrawn(self._withdraw(request)))
 
-    def _execute(self, who: bytes, name: bytes, commands: list[Command]) -> None:
+    def _execute(self, who: bytes, name: bytes, entries: list[Entry]) -> None:
         if self.faults.refusal is not None:
             self._reply(who, name, self.faults.refusal)
             return
         ids = []
-        for _ in commands:
+        for _ in entries:
             self.count += 1
             ids.append(self.count * 256)
         given = [
-            msgspec.structs.replace(command, id=number)
-            for command, number in zip(commands, ids, strict=True)
+            command_of(with_id(entry, number))  # as if every signature were good
+            for entry, number in zip(entries, ids, strict=True)
         ]
         self._reply(who, name, Queued(ids))
         if self.faults.holds:

@@ -24,6 +24,7 @@ class Access:
         self.keys = keys
         self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
+        self._signatures = Limiter(config.address_rate, BATCH_MAX)
         self._unproven = Limiter(UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST)
 
     # Credentials
@@ -72,6 +73,14 @@ class Access:
                 raise Problem(403, f"This key may not {scope} for {name}.", "scope")
             raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
         return name
+
+    def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
+        """The account to trade for. A signature is authority enough; `signing` will look at it,
+        which costs something, whoever sent it."""
+        if not is_signed:
+            return self.account(Scope.TRADE, named, credential)
+        _refuse(self._signatures.take(where), "signatures from this address")
+        return named
 
     # Rates
 

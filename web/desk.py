@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from engine.orders import Command, Submit
 from peer.api import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
 from peer.orders import Outcome, outcome_of
+from peer.signed import Entry, command_of
 from web.link import Link
 
 KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
@@ -80,9 +81,10 @@ class Desk:
         self._known: OrderedDict[int, tuple[Command, Outcome | None]] = OrderedDict()
 
     def submit(
-        self, commands: Sequence[Command], on_change: Callable[[Submission], None] | None = None
+        self, entries: Sequence[Entry], on_change: Callable[[Submission], None] | None = None
     ) -> Submission:
-        """Send `commands`, in order. `on_change` is told of every answer of the node."""
+        """Send commands, in order. `on_change` is told of every answer of the node."""
+        commands = [command_of(entry) for entry in entries]
         submission = Submission(commands)
 
         def take(reply: Reply) -> None:
@@ -98,7 +100,7 @@ class Desk:
             if on_change is not None:
                 on_change(submission)
 
-        self._link.request(Execute(list(commands)), take)
+        self._link.request(Execute(list(entries)), take)
         return submission
 
     def withdraw(self, account: str, number: int, on_answer: Callable[[bool], None]) -> None:

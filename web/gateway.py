@@ -49,6 +49,7 @@ from web.past import Recall
 from web.problems import Problem
 from web.publisher import Publisher
 from web.session import Session
+from web.signing import Statements
 
 STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
 RETRY_SECONDS = 1.0  # an unanswered question is asked again
@@ -69,6 +70,7 @@ class Gateway:
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
         self.metrics = Metrics(self)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
+        self.statements = Statements(_wall_ms)
         self.history = History(Path(config.history)) if config.history else None
         self.recall = (
             Recall(self.history, self.mirrors, self.publisher.ticker) if self.history else None
@@ -109,19 +111,36 @@ class Gateway:
             404, f"There is no market {market:.40}; there is {known}.", "unknown_market", "market"
         )
 
+    @property
+    def mesh_id(self) -> str:
+        """In hex; Problem while it is not known."""
+        if not self.mirrors.mesh_id:
+            raise Problem(503, "This peer is starting: its mesh is not known yet.", "starting")
+        return self.mirrors.mesh_id
+
     def watch_account(self, name: str) -> None:
-        """Mirror an account's orders from now on; the one watched longest ago makes room."""
+        """Mirror an account's orders from now on; the one watched longest ago makes room, if there
+        is one that nobody listens to."""
         with self.mirrors.lock:
             accounts = self.mirrors.accounts
             known = accounts.pop(name, None)
             if known is None:
                 if len(accounts) >= ACCOUNTS_MAX:
-                    oldest = next(iter(accounts))
+                    deaf = (name for name, mirror in accounts.items() if not mirror.listeners)
+                    oldest = next(deaf, next(iter(accounts)))
                     del accounts[oldest]
                     self.link.subscribe(topic("account", oldest), on=False)
                 known = AccountMirror(name)
                 self.link.subscribe(topic("account", name))
             accounts[name] = known
+
+    def note_listeners(self, name: str, listeners: int) -> None:
+        """So many streams tell of an account's orders."""
+        with self.mirrors.lock:
+            if listeners:
+                self.watch_account(name)
+            if name in self.mirrors.accounts:
+                self.mirrors.accounts[name].listeners = listeners
 
     def open_order(self, account: str, number: int, seconds: float = 0.0) -> OrderView:
         """An account's open order; its orders are waited for up to `seconds`. Problem if it has
@@ -224,7 +243,7 @@ class Gateway:
                 assert isinstance(reply, Refused), f"{reply} answers a question"
 
     def _take_markets(self, markets: Markets) -> None:
-        self.mirrors.peer = markets.peer
+        self.mirrors.peer, self.mirrors.mesh_id = markets.peer, markets.mesh
         for market in markets.markets:
             book = self.mirrors.books.get(market.symbol)
             if book is None or book.units.market != market:

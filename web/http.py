@@ -8,6 +8,7 @@ from flask import Response, current_app, request
 from peer.keys import Scope
 from peer.units import Units
 from web import schema
+from web.access import address
 from web.gateway import Gateway
 from web.mirror import BookMirror
 from web.problems import Problem
@@ -42,6 +43,13 @@ def account(scope: Scope, named: str | None = None) -> str:
     access = the_gateway().access
     asked = schema.account_of(request.args.get("account"), "")
     return access.account(scope, named or asked, access.of_request())
+
+
+def trader(named: str, signature: schema.Signature | None) -> str:
+    """The account to trade for; Problem if the caller may not."""
+    access = the_gateway().access
+    asked = schema.account_of(request.args.get("account"), "")
+    return access.trader(named or asked, signature is not None, access.of_request(), address())
 
 
 def ready_book(of: Units) -> BookMirror:

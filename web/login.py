@@ -1,4 +1,4 @@
-"""The routes of a browser's session: a one-time link opens it, a cookie keeps it.
+"""The routes of a browser's session: a one-time link or an own key opens it, a cookie keeps it.
 
 Owns the cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, so no other site can
 use it.
@@ -6,8 +6,10 @@ use it.
 
 from flask import Blueprint, Response, current_app, redirect, request
 
-from peer.keys import SESSION_SECONDS, TOKEN_CHARACTERS_MAX, Who
-from web.http import Json, answer, the_gateway
+from peer.keys import READER_SECONDS, SESSION_SECONDS, TOKEN_CHARACTERS_MAX, Scope, Who
+from web import schema
+from web.http import Json, answer, body, the_gateway
+from web.problems import Problem
 
 blueprint = Blueprint("login", __name__)
 
@@ -27,16 +29,22 @@ def _open_session(token: str) -> Response:
     session = keys.redeem(token) if keys else None
     response = redirect("/" if session else "/?link=used", 303)
     assert isinstance(response, Response)
-    if keys is not None and session is not None:
-        response.set_cookie(
-            keys.cookie,
-            session,
-            max_age=SESSION_SECONDS,
-            httponly=True,
-            samesite="Strict",
-            secure=request.is_secure or bool(gateway.config.tls_certificate),
-        )
+    if session is not None:
+        _set_cookie(response, session, SESSION_SECONDS)
     return response
+
+
+def _set_cookie(response: Response, session: str, seconds: int) -> None:
+    gateway = the_gateway()
+    assert gateway.access.keys is not None
+    response.set_cookie(
+        gateway.access.keys.cookie,
+        session,
+        max_age=seconds,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure or bool(gateway.config.tls_certificate),
+    )
 
 
 @blueprint.get("/session")
@@ -44,6 +52,22 @@ def session() -> Response:
     """Whom this browser, or this API key, acts for."""
     access = the_gateway().access
     return answer(_view(access.who(access.of_request())))
+
+
+@blueprint.post("/session")
+def open_with_key() -> Response:
+    """Whoever has an account's own key may read its orders: a statement signed by it says so."""
+    gateway, statement = the_gateway(), schema.parse(schema.Statement, body())
+    if gateway.access.keys is None:
+        raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
+    gateway.statements.take(statement, gateway.mesh_id, gateway.mirrors.peer or "")
+    credential = gateway.access.of_request()
+    session = gateway.access.keys.open_reader(statement.account, credential)
+    if session is None:
+        return answer(_view(gateway.access.who(credential)))
+    response = answer({"account": statement.account, "scopes": [Scope.READ]})
+    _set_cookie(response, session, READER_SECONDS)
+    return response
 
 
 @blueprint.delete("/session")
@@ -60,4 +84,5 @@ def logout() -> Response:
 def _view(who: Who | None) -> Json:
     if who is None:
         return {"account": None, "scopes": []}
-    return {"account": who.account, "scopes": sorted(who.scopes)}
+    view = {"account": who.account, "scopes": sorted(who.scopes)}
+    return view | {"reads": who.reads} if who.reads else view

@@ -20,6 +20,7 @@ class Mirrors:
         self.books: dict[str, BookMirror] = {}
         self.accounts: dict[str, AccountMirror] = {}
         self.peer: str | None = None  # the node's name
+        self.mesh_id = ""  # in hex
         self.mesh: Mesh | None = None
         self.state = "starting"  # then `live`, or `stale` while the node is not heard
         self.commit = 0

@@ -107,14 +107,23 @@ OPERATIONS = (
         schema.OfAccount,
         schema.Change,
     ),
-    Operation("delete", "/order/{id}", "Cancel an order", _CANCEL, WRITES, schema.OfAccount),
+    Operation(
+        "delete",
+        "/order/{id}",
+        "Cancel an order",
+        _CANCEL,
+        WRITES,
+        schema.OfAccount,
+        schema.Authority,
+    ),
     Operation(
         "delete",
         "/orders",
         "Cancel all orders of an account",
         _CANCEL_ALL,
         WRITES,
-        schema.Withdrawal,
+        schema.WithdrawalQuery,
+        schema.Authority,
     ),
     Operation(
         "get",
@@ -170,6 +179,14 @@ OPERATIONS = (
         body=replies.Call,
     ),
     Operation("get", "/session", "Whom this key or browser acts for", {200: replies.Session}),
+    Operation(
+        "post",
+        "/session",
+        "Read an account's orders with its own key",
+        {200: replies.Session},
+        (*EVERYWHERE, 403, 409, 413, 503),
+        body=schema.Statement,
+    ),
     Operation("delete", "/session", "End this browser's session", {200: replies.Session}, SESSION),
     Operation("get", "/", "The page", {200: "text/html"}, (421, 429)),
     Operation("get", "/docs", "This document, for people", {200: "text/html"}, (421, 429)),
@@ -248,7 +265,7 @@ def _operation(operation: Operation, schemas: dict[str, Json]) -> Json:
         content: Json = {JSON: {"schema": schemas[repr(operation.body)]}}
         if operation.id in EXAMPLES:
             content[JSON]["example"] = EXAMPLES[operation.id]
-        view["requestBody"] = {"required": True, "content": content}
+        view["requestBody"] = {"required": operation.method != "delete", "content": content}
     return view
 
 

@@ -45,6 +45,9 @@ REJECTIONS = {
     Reason.NOT_OWNER: 403,
     Reason.INVALID_QUANTITY: 400,
     Reason.INVALID_PRICE: 400,
+    Reason.NOT_SIGNED: 403,
+    Reason.BAD_SIGNATURE: 403,
+    Reason.TOO_MANY_KEYS: 503,
 }
 
 
@@ -76,6 +79,8 @@ class Problem(Exception):
 def refused(reply: Refused, ids: Sequence[int] = ()) -> Problem:
     """`ids` are those of commands that had been taken already."""
     more: dict[str, Any] = {"ids": [format_id(number) for number in ids]} if ids else {}
+    if reason := Reason.__members__.get(reply.code.upper()):
+        return rejected(reason, **more)
     return Problem(REFUSALS.get(reply.code, 503), reply.reason, reply.code, **more)
 
 

@@ -64,6 +64,7 @@ class Order(Reply, frozen=True):
 class Session(Reply, frozen=True):
     account: str | None
     scopes: list[str]
+    reads: str | UnsetType = UNSET
 
 
 class Orders(Reply, frozen=True):

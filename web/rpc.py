@@ -20,11 +20,10 @@ import msgspec
 from flask import Blueprint, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
-from peer.keys import Scope
 from web import schema
 from web.access import address
 from web.config import BODY_BYTES_MAX
-from web.http import Json, account, the_gateway
+from web.http import Json, the_gateway
 from web.problems import Problem
 from web.reading import levels_of, trades_of
 from web.trading import cancel_order, place_order
@@ -98,8 +97,7 @@ def _submit(wish: Json) -> Json:
 
 def _cancel(wish: Json) -> Json:
     asked = schema.parse(schema.CancelCall, wish)
-    name = account(Scope.TRADE, asked.account)
-    return cancel_order(schema.cancel_of(asked.order, name)).view
+    return cancel_order(asked.order, asked.account, asked.signature).view
 
 
 def _book(wish: Json) -> Json:

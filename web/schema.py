@@ -11,13 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
-from engine.orders import Cancel, CancelAll, Command, Side, Submit
+from engine.orders import TIME_MS_MAX, Cancel, CancelAll, Command, Reduce, Replace, Side, Submit
 from peer import entry
 from peer.accounts import FINISHED_MAX
 from peer.api import parse_id
 from peer.entry import ACCOUNT_WORDS, Account, SideName, Text
-from peer.entry import Change as Change
-from peer.entry import NewOrder as NewOrder
 from peer.orders import OrderView
 from peer.units import Units
 from web.candles import CANDLES_MAX
@@ -30,9 +28,32 @@ Depth = Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX, description="Levels a si
 Interval = Annotated[
     Literal[1, 5, 15, 60, 300, 900, 3600, 14400, 86400], msgspec.Meta(description="Seconds.")
 ]
+TimeMs = Annotated[int, msgspec.Meta(ge=1, le=TIME_MS_MAX, description="Milliseconds since 1970.")]
 
 
-class Withdrawal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the account's own key, over the command this request makes: no API key is needed."""
+
+    nonce: TimeMs
+    until: TimeMs
+    signature: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{86}$")]
+
+
+class NewOrder(entry.NewOrder, frozen=True, forbid_unknown_fields=True):
+    """An order as a person writes it."""
+
+    signature: Signature | None = None
+
+
+class Change(entry.Change, frozen=True, forbid_unknown_fields=True):
+    """A new price or open quantity of an order. Less of it alone keeps its place in the queue. A
+    signed change names its order's market, unless that is the first one."""
+
+    market: Text = ""
+    signature: Signature | None = None
+
+
+class WithdrawalQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which orders to cancel: all of an account, or those of one market or one side."""
 
     account: Account = ""
@@ -40,11 +61,29 @@ class Withdrawal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     side: SideName | None = None
 
 
+class Withdrawal(WithdrawalQuery, frozen=True, forbid_unknown_fields=True):
+    signature: Signature | None = None
+
+
+class Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request to cancel may bring along."""
+
+    signature: Signature | None = None
+
+
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whoever holds an account's key signs that this peer may show the account's orders here."""
+
+    account: Account
+    signature: Signature
+
+
 class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One order to cancel, over Grenache."""
 
     order: Text
     account: Account = ""
+    signature: Signature | None = None
 
 
 class StateQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -203,6 +242,22 @@ def cancel_of(text: object, account: str) -> Cancel:
 def cancel_all_of(wish: Withdrawal, account: str) -> CancelAll:
     side = Side[wish.side.upper()] if wish.side else None
     return CancelAll(0, wish.account or account, wish.market, side)
+
+
+def signed_change_of(change: Change, account: str, text: object, units: Units) -> Command:
+    """What was signed can't depend on how the order stands here: without a price a `Reduce`, else a
+    `Replace`."""
+    if change.price is None and change.quantity is None:
+        raise _wrong("quantity", "or price is needed")
+    number = order_id(text)
+    with _as_problem():
+        quantity = 0
+        if change.quantity is not None:
+            quantity = entry.count("quantity", change.quantity, units.quantity)
+        if change.price is None:
+            return Reduce(0, account, number, quantity)
+        price = entry.count("price", change.price, units.price)
+        return Replace(0, account, number, price, quantity)
 
 
 def orders_of(data: object) -> list[object]:

@@ -16,12 +16,14 @@ import msgspec
 
 from engine.orders import Command
 from peer.keys import Scope
+from peer.signed import Entry
 from web import schema
 from web.client import IN_FLIGHT_MAX, Client
 from web.desk import Submission
 from web.problems import Problem, refused
 from web.publisher import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
 from web.results import answer_json, withdrawn_json
+from web.signing import signed
 
 if TYPE_CHECKING:
     from web.gateway import Gateway
@@ -50,8 +52,8 @@ class Session:
 
     def on_audience(self, channel: str, listeners: int) -> None:
         kind, _, name = channel.partition("/")
-        if kind in ACCOUNT_CHANNELS and listeners:
-            self._gateway.watch_account(name)
+        if kind in ACCOUNT_CHANNELS:
+            self._gateway.note_listeners(name, listeners)
         if listeners:
             self._gateway.publisher.wanted(channel)
 
@@ -106,23 +108,32 @@ class Session:
     def _order(self, client: Client, message: Json) -> None:
         order = schema.parse(schema.NewOrder, message.get("order"))
         units = self._gateway.units(order.market)
-        account = self._account(client, Scope.TRADE, order.account)
-        self._submit(client, message, schema.submit_of(order, units, account))
+        account = self._trader(client, order.account, order.signature)
+        command = schema.submit_of(order, units, account)
+        self._submit(client, message, self._signed(command, order.signature))
 
     def _change(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(schema.Change)]
         wish = schema.parse(schema.Change, {key: message.get(key) for key in fields})
+        account = self._trader(client, wish.account, wish.signature)
+        if wish.signature is not None:
+            units = self._gateway.units(wish.market)
+            command = schema.signed_change_of(wish, account, message.get("order"), units)
+            self._submit(client, message, self._signed(command, wish.signature))
+            return
         wanted = schema.order_id(message.get("order"))
-        account = self._account(client, Scope.TRADE, wish.account)
         known = self._gateway.open_order(account, wanted)
         units = self._gateway.units(known.market)
         self._submit(client, message, schema.change_of(wish, known, units))
 
     def _cancel(self, client: Client, message: Json) -> None:
-        account = self._account(client, Scope.TRADE, message.get("account"))
+        wish = {name: message[name] for name in ("signature",) if name in message}
+        signature = schema.parse(schema.Authority, wish).signature
+        account = self._trader(client, schema.account_of(message.get("account"), ""), signature)
         command = schema.cancel_of(message.get("order"), account)
+        entry = self._signed(command, signature)
         if not self._gateway.desk.is_pending(command.order):
-            self._submit(client, message, command)
+            self._submit(client, message, entry)
             return
         self._take_slot(client, account)
 
@@ -132,17 +143,17 @@ class Session:
                 view["result"] = withdrawn_json(command.order)
                 self._gateway.hub.reply(client, self._encode(view))
             else:
-                self._send(client, message, command)
+                self._send(client, message, entry)
 
         self._gateway.desk.withdraw(account, command.order, answer)
 
     def _cancel_all(self, client: Client, message: Json) -> None:
-        wish = schema.parse(
-            schema.Withdrawal,
-            {key: message[key] for key in ("account", "market", "side") if message.get(key)},
-        )
-        account = self._account(client, Scope.TRADE, wish.account)
-        self._submit(client, message, schema.cancel_all_of(wish, account))
+        fields = [field.name for field in msgspec.structs.fields(schema.Withdrawal)]
+        given = {key: message[key] for key in fields if message.get(key)}
+        wish = schema.parse(schema.Withdrawal, given)
+        account = self._trader(client, wish.account, wish.signature)
+        command = schema.cancel_all_of(wish, account)
+        self._submit(client, message, self._signed(command, wish.signature))
 
     def _take_slot(self, client: Client, account: str) -> None:
         self._gateway.access.pace_orders(account, client.address)
@@ -150,11 +161,18 @@ class Session:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
         client.in_flight += 1
 
-    def _submit(self, client: Client, message: Json, command: Command) -> None:
+    def _trader(self, client: Client, named: str, signature: schema.Signature | None) -> str:
+        access = self._gateway.access
+        return access.trader(named, signature is not None, client.credential, client.address)
+
+    def _signed(self, command: Command, signature: schema.Signature | None) -> Entry:
+        return signed(command, signature, self._gateway.mesh_id)
+
+    def _submit(self, client: Client, message: Json, command: Entry) -> None:
         self._take_slot(client, command.account)
         self._send(client, message, command)
 
-    def _send(self, client: Client, message: Json, command: Command) -> None:
+    def _send(self, client: Client, message: Json, command: Entry) -> None:
         name = message.get("id")
 
         def answer(submission: Submission) -> None:

@@ -11,16 +11,18 @@ from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
-from engine.orders import Cancel, Command, Submit
+from engine.orders import Cancel, Submit
 from peer.history import History
 from peer.keys import Scope
 from peer.orders import FINAL, OrderView, submitted
+from peer.signed import KEY_PREFIX, Entry
 from web import past, schema, views
 from web.access import address
 from web.desk import Submission
-from web.http import Json, account, answer, body, query, the_gateway
+from web.http import Json, account, answer, body, query, the_gateway, trader
 from web.problems import Problem, refused, rejected
 from web.results import answer_json, withdrawn_json
+from web.signing import signed
 
 blueprint = Blueprint("trading", __name__)
 CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
@@ -44,10 +46,11 @@ def place_order(data: object) -> Result:
     return Result(_result(submission, 0), submission.is_complete)
 
 
-def _new_order(data: object) -> Submit:
-    order = schema.parse(schema.NewOrder, data)
-    name = account(Scope.TRADE, order.account)
-    return schema.submit_of(order, the_gateway().units(order.market), name)
+def _new_order(data: object) -> Entry:
+    order, gateway = schema.parse(schema.NewOrder, data), the_gateway()
+    name = trader(order.account, order.signature)
+    command = schema.submit_of(order, gateway.units(order.market), name)
+    return signed(command, order.signature, gateway.mesh_id)
 
 
 @blueprint.post("/orders")
@@ -130,29 +133,47 @@ def _order_json(order: OrderView) -> Json:
 def change(text: str) -> Response:
     """A smaller quantity keeps the order's place in the queue; anything else loses it."""
     wish = schema.parse(schema.Change, body())
-    gateway, wanted = the_gateway(), schema.order_id(text)
-    name = account(Scope.TRADE, wish.account)
+    return _answer(_change(_changed(wish, text)))
+
+
+def _changed(wish: schema.Change, text: str) -> Entry:
+    gateway = the_gateway()
+    name = trader(wish.account, wish.signature)
+    if wish.signature is not None:
+        command = schema.signed_change_of(wish, name, text, gateway.units(wish.market))
+        return signed(command, wish.signature, gateway.mesh_id)
+    wanted = schema.order_id(text)
     known = gateway.open_order(name, wanted, ORDERS_SECONDS)
-    command = schema.change_of(wish, known, gateway.units(known.market))
-    return _answer(_change(command))
+    return schema.change_of(wish, known, gateway.units(known.market))
 
 
 @blueprint.delete("/order/<text>")
 def cancel(text: str) -> Response:
-    return _answer(cancel_order(schema.cancel_of(text, account(Scope.TRADE))))
+    return _answer(cancel_order(text, "", _signature()))
 
 
-def cancel_order(command: Cancel) -> Result:
+def cancel_order(text: str, named: str, signature: schema.Signature | None) -> Result:
+    command = schema.cancel_of(text, trader(named, signature))
+    entry = signed(command, signature, the_gateway().mesh_id)
     if the_gateway().desk.is_pending(command.order) and _withdraw(command):
         return Result(withdrawn_json(command.order), True)
-    return _change(command)
+    return _change(entry)
+
+
+def _signature() -> schema.Signature | None:
+    """Of a request whose body, if there is one, has nothing else."""
+    if not request.get_data():
+        return None
+    return schema.parse(schema.Authority, body()).signature
 
 
 @blueprint.delete("/orders")
 def cancel_all() -> Response:
     asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
     wish = schema.parse(schema.Withdrawal, asked)
-    return _answer(_change(schema.cancel_all_of(wish, account(Scope.TRADE, wish.account))))
+    signature = _signature()
+    command = schema.cancel_all_of(wish, trader(wish.account, signature))
+    return _answer(_change(signed(command, signature, the_gateway().mesh_id)))
 
 
 def _withdraw(command: Cancel) -> bool:
@@ -166,7 +187,7 @@ def _withdraw(command: Cancel) -> bool:
         return False
 
 
-def _change(command: Command) -> Result:
+def _change(command: Entry) -> Result:
     """A command about orders that are there: a rejection of it is an error."""
     submission = _submit([command])
     view = _result(submission, 0)
@@ -184,13 +205,14 @@ def _result(submission: Submission, index: int) -> Json:
     return answer_json(submission, index, the_gateway().mirrors)
 
 
-def _submit(commands: Sequence[Command]) -> Submission:
+def _submit(commands: Sequence[Entry]) -> Submission:
     """Send commands and wait for the end of them, but no longer than the timeout; while many wait
     already, only until they are on disk here, so that some threads are always free."""
     gateway = the_gateway()
     for name, count in Counter(command.account for command in commands).items():
         gateway.access.pace_orders(name, address(), count)
-        gateway.watch_account(name)
+        if not name.startswith(KEY_PREFIX):  # anybody can make any number of those
+            gateway.watch_account(name)
     submission = gateway.desk.submit(commands)
     if gateway.waiting.acquire(blocking=False):
         try:

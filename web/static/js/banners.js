@@ -40,7 +40,7 @@ export function Banners() {
     shown.push([
       "note",
       "Read only.",
-      `${used}To trade, open a link from this peer: “python -m peer keys DATA link NAME” prints one.`,
+      `${used}To trade, use a key of your own, or open a link from this peer: “python -m peer keys DATA link NAME” prints one.`,
     ]);
   }
   return html`<div class="banners">

@@ -2,6 +2,7 @@
 import { grouped, short, trimmed } from "./decimal.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
+import { OwnKey } from "./ownkey.js";
 import {
   account,
   chooseAccount,
@@ -16,6 +17,7 @@ import {
   resyncs,
   ticker,
   trades,
+  usesOwnKey,
 } from "./store.js";
 import { clock } from "./tape.js";
 import { theme, toggleTheme } from "./theme.js";
@@ -100,7 +102,8 @@ export const Header = () => html`<header class="top">
   <${Day} />
   <${Facts} />
   <div class="top-end">
-    <label class="account" title=${isAdmin.value ? "Orders belong to this name; this session may use any" : "Orders belong to this name"}>
+    <${OwnKey} />
+    <label class="account" hidden=${usesOwnKey.value} title=${isAdmin.value ? "Orders belong to this name; this session may use any" : "Orders belong to this name"}>
       <span>Account</span>
       <input
         readonly=${!isAdmin.value}

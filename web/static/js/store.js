@@ -3,17 +3,22 @@
 // nothing of the market themselves.
 import { batch, computed, signal } from "@preact/signals";
 import { Book, Shares } from "./book.js";
-import { placesOf } from "./decimal.js";
+import { placesOf, toUnits } from "./decimal.js";
 import { Feed } from "./feed.js";
+import { cancelAllOf, cancelOf, changeOf, openKey, ownAccount, signCommand, signStatement, submitOf } from "./keyring.js";
 import { mergeOrders } from "./lifecycle.js";
 import { remembered } from "./remember.js";
+import { toast } from "./toasts.js";
 
 const TRADES_KEPT = 2000;
 const STARTING = { state: "starting", peers: [], alarms: [], quorum: null };
 
+const newGuest = () => `guest-${Math.random().toString(36).slice(2, 6)}`;
+
 export const markets = signal([]);
 export const marketName = remembered("market", "");
-export const account = remembered("account", `guest-${Math.random().toString(36).slice(2, 6)}`);
+export const account = remembered("account", newGuest());
+export const usesOwnKey = remembered("ownKey", false);
 export const session = signal(null); // whom the peer takes this browser for; null: not asked yet
 export const group = remembered("group", 1); // price units that one row of the ladder stands for
 export const connection = signal("connecting"); // connecting, live, stale, offline
@@ -37,7 +42,8 @@ export const places = computed(() =>
 export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
 export const isAdmin = computed(() => may("admin"));
-export const mayTrade = computed(() => isAdmin.value || may("trade"));
+const isOwn = computed(() => account.value === ownAccount.value);
+export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
 const mayRead = computed(() => mayTrade.value || may("read"));
 export const health = computed(() => {
   if (connection.value !== "live") return connection.value;
@@ -145,7 +151,7 @@ function takeOrders(message) {
 function takeMesh(message) {
   const was = mesh.value.state;
   later(() => (mesh.value = { ...STARTING, ...message }));
-  if (message.state === "live" && (was !== "live" || !markets.value.length)) loadMarkets();
+  if (message.state === "live" && (was !== "live" || !markets.value.length)) later(() => loadMarkets());
 }
 
 async function loadSession() {
@@ -153,6 +159,34 @@ async function loadSession() {
   if (response.ok) session.value = await response.json();
   const own = session.value?.account;
   if (own && (!isAdmin.value || account.value.startsWith("guest-"))) account.value = own;
+  if (usesOwnKey.value) await useOwnKey().catch((error) => toast("bad", "My own key:", error.message));
+}
+
+// Trade as the account of this browser's own key from now on. An Error says why not.
+export async function useOwnKey() {
+  const name = await openKey();
+  usesOwnKey.value = true;
+  await showKey(name).finally(() => chooseAccount(name));
+}
+
+export function leaveOwnKey() {
+  usesOwnKey.value = false;
+  const own = session.value?.account;
+  chooseAccount(own && own !== ownAccount.value ? own : newGuest());
+}
+
+// The peer tells of an account's orders only whom it knows.
+async function showKey(name) {
+  const known = session.value ?? {};
+  if (isAdmin.value || known.account === name || known.reads === name) return;
+  const response = await signStatement(mesh.value.mesh, mesh.value.peer, (signature) =>
+    fetch("/session", { method: "POST", body: JSON.stringify({ account: name, signature }) }),
+  );
+  const answer = await response.json();
+  if (!response.ok) throw new Error(answer.detail);
+  const isNew = !known.account;
+  session.value = answer;
+  if (isNew) feed.socket.close(); // the next connection has the session's cookie
 }
 
 async function loadMarkets() {
@@ -193,17 +227,34 @@ export function chooseAccount(name) {
   if (mayRead.value) feed.subscribe({ channel: "orders", account: name });
 }
 
-export const placeOrder = (order, onPending) =>
-  feed.request(
-    { op: "order", order: { ...order, market: marketName.value, account: account.value } },
-    onPending,
-  );
+// A request with what `build` makes, signed if the account is this browser's own key.
+function ask(build, command, onPending) {
+  if (!isOwn.value) return feed.request(build({}), onPending);
+  return signCommand(mesh.value.mesh, command(), (signature) => feed.request(build({ signature }), onPending));
+}
+
+export function placeOrder(order, onPending) {
+  const wish = { ...order, market: marketName.value, account: account.value };
+  return ask((more) => ({ op: "order", order: { ...wish, ...more } }), () => submitOf(wish, market.value), onPending);
+}
 
 // `change` has a new price, a new open quantity, or both.
-export const changeOrder = (id, change) =>
-  feed.request({ op: "change", order: id, account: account.value, ...change });
+export function changeOrder(id, change) {
+  const order = orders.value.get(id);
+  const size = (text) => toUnits(text, places.value.quantity);
+  const grows = change.price === undefined && order && size(change.quantity) > size(order.remaining);
+  const wish = isOwn.value && grows && order.price ? { ...change, price: order.price } : change;
+  return ask(
+    (more) => ({ op: "change", order: id, account: account.value, market: marketName.value, ...wish, ...more }),
+    () => changeOf(account.value, id, wish, market.value),
+  );
+}
 
-export const cancelOrder = (id) => feed.request({ op: "cancel", order: id, account: account.value });
+export const cancelOrder = (id) =>
+  ask((more) => ({ op: "cancel", order: id, account: account.value, ...more }), () => cancelOf(account.value, id));
 
 export const cancelAll = () =>
-  feed.request({ op: "cancel_all", account: account.value, market: marketName.value });
+  ask(
+    (more) => ({ op: "cancel_all", account: account.value, market: marketName.value, ...more }),
+    () => cancelAllOf(account.value, marketName.value),
+  );

@@ -1,0 +1,66 @@
+// The choice to trade with a key of one's own.
+import { signal } from "@preact/signals";
+import { useEffect, useRef } from "preact/hooks";
+import { html } from "./html.js";
+import { ownAccount, whyNoKey } from "./keyring.js";
+import { leaveOwnKey, useOwnKey, usesOwnKey } from "./store.js";
+
+const isOpen = signal(false);
+const problem = signal("");
+
+async function open() {
+  isOpen.value = true;
+  problem.value = await whyNoKey();
+}
+
+async function use() {
+  try {
+    await useOwnKey();
+    isOpen.value = false;
+  } catch (error) {
+    problem.value = error.message;
+  }
+}
+
+function leave() {
+  leaveOwnKey();
+  isOpen.value = false;
+}
+
+export const shortName = (account) => account.replace(/^ed25519:(.{8}).*/, "key $1…");
+
+const Words = () => html`
+  <p>
+    Orders of this account are signed in this browser with a key that only it has. Every peer checks the signature, so no
+    peer can forge or change them. The page that signs comes from this peer, though: use that of one you trust.
+  </p>
+  <p>
+    <strong>There is no backup.</strong> The key can't be copied out of this browser. Whoever clears this site's data, or
+    comes with another browser or under another address, has another key and another account; open orders of the old one
+    then stay until they trade or expire.
+  </p>
+`;
+
+export function OwnKey() {
+  const dialog = useRef(null);
+  useEffect(() => {
+    if (isOpen.value) dialog.current.showModal();
+    else dialog.current.close();
+  }, [isOpen.value]);
+  const used = usesOwnKey.value && ownAccount.value;
+  return html`<button class="button own-key" onClick=${open} title=${used || "Trade with a key that only this browser has"}>
+      ${used ? shortName(used) : "My own key"}
+    </button>
+    <dialog class="help" ref=${dialog} aria-labelledby="own-key-title" onClose=${() => (isOpen.value = false)}>
+      <h2 id="own-key-title">My own key</h2>
+      ${used ? html`<p class="key-name">${used}</p>` : null}
+      <${Words} />
+      ${problem.value ? html`<p class="error" role="alert">${problem.value}</p>` : null}
+      <form method="dialog">
+        ${used
+          ? html`<button type="button" class="button" onClick=${leave}>Trade without it</button>`
+          : html`<button type="button" class="button" disabled=${Boolean(problem.value)} onClick=${use}>Use my own key</button>`}
+        <button class="button">Close</button>
+      </form>
+    </dialog>`;
+}
