@@ -29,8 +29,9 @@ from peer import config as mesh_file
 from peer.api import format_id
 from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, decode
 from peer.config import MeshConfig
+from peer.frames import BlockIn, Heard, Heartbeat
 from peer.identity import Identity, Verifier
-from peer.mesh import BlockIn, Heard, Heartbeat, Mesh
+from peer.mesh import Mesh
 from peer.replica import decode_batch
 
 EVENTS_MAX = 1_000

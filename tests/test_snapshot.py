@@ -14,11 +14,11 @@ from peer.catchup import PART_BYTES, Fetched, Manifest, PartWanted
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.consensus import Pull, Wanted
+from peer.frames import Offered, PartIn
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import SNAPSHOT_COMMANDS, Ledger
 from peer.local import Local, endpoints
-from peer.mesh import Offered, PartIn
 from peer.node import Node, Wires
 from peer.replica import Replica
 from peer.runner import JOURNAL_FILE, keygen

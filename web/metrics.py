@@ -47,6 +47,10 @@ def _node(gateway: Gateway) -> Iterator[Sample]:
         text = "Median of recent commands, submit to applied."
         yield "finality_milliseconds", "gauge", text, {}, mesh.finality_ms
         yield "alarms", "gauge", "Alarms of this peer.", {}, len(mesh.alarms)
+        text = "Connections without a key of this mesh."
+        yield "connections_refused_total", "counter", text, {}, mesh.refused
+        text = "Requests of other peers that found no room to wait."
+        yield "requests_unanswered_total", "counter", text, {}, mesh.unanswered
 
 
 def _markets(gateway: Gateway) -> Iterator[Sample]:
@@ -69,3 +73,9 @@ def _peers(gateway: Gateway) -> Iterator[Sample]:
     for member in members:
         labels = {"peer": member.name}
         yield "peer_differs", "gauge", "Its digest differs.", labels, member.agrees is False
+    for member in members:
+        text, labels = "Messages that were too many or made no sense.", {"peer": member.name}
+        yield "peer_unread_total", "counter", text, labels, member.unread
+    for member in members:
+        labels = {"peer": member.name}
+        yield "peer_barred", "gauge", "It is not heard, by decision.", labels, member.barred != ""
