@@ -16,6 +16,7 @@ from peer.ledger import Ledger
 from peer.mesh import Mesh
 
 ALARMS_MAX = 20
+ALARM_CHARACTERS_MAX = 500
 FINALITY_SAMPLES = 200
 CLOCK_SKEW_MS_MAX = 2_000
 CLOCK_SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
@@ -62,7 +63,9 @@ class Overview:
         return self._config.members[member].name
 
     def alarm(self, text: str) -> None:
-        """Something is wrong that people must see. The same text is raised once."""
+        """Something is wrong that people must see. The same text is raised once; how long it is may
+        be for somebody else to choose, so it is cut."""
+        text = text[:ALARM_CHARACTERS_MAX]
         if text not in self.alarms:
             self.alarms.append(text)
             _log.error("ALARM %s", text)

@@ -297,7 +297,7 @@ def _expiry(value: str | int | None, tif: TimeInForce) -> int:
         if moment is None or moment.tzinfo is None:
             raise _wrong("expire", "must be a time with its zone, such as 2030-01-01T00:00:00Z")
         return int(moment.timestamp() * 1000)
-    number = int(value or 0)
+    number = int(str(value or 0)[:TEXT_MAX])  # a text of thousands of digits is no number to Python
     if not 0 <= number < 2**53:
         raise _wrong("expire", "must be milliseconds since 1970")
     return number
