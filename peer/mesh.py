@@ -42,12 +42,14 @@ from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
 from peer.pace import Allowance
 
+CURVE_BYTES = 64  # what encryption adds to a frame, at most
 HEARTBEAT_MS = 250
 ALIVE_MS = 1_500
 QUEUE_MESSAGES_MAX = 1_000
 ADDRESSES_MAX = 4  # of one member, tried at the same time
 SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
 ROTATE_MS = 500
+RETRY_MS = 5_000
 DRAIN_MAX = 200  # messages of one socket in one turn
 REQUESTS_PER_TURN_MAX = 64
 REST_MS = 10  # without a look at the requests after so many
@@ -61,9 +63,9 @@ HANDSHAKE_MS = 5_000
 
 _LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
     zmq.PUB: (QUEUE_MESSAGES_MAX, QUEUE_MESSAGES_MAX, REQUEST_BYTES_MAX),
-    zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX),
+    zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
     zmq.ROUTER: (ANSWER_QUEUE_MAX, REQUEST_QUEUE_MAX, REQUEST_BYTES_MAX),
-    zmq.DEALER: (REQUEST_QUEUE_MAX, ANSWER_QUEUE_MAX, FRAME_BYTES_MAX),
+    zmq.DEALER: (REQUEST_QUEUE_MAX, ANSWER_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
 }
 
 _log = logging.getLogger(__name__)
@@ -221,7 +223,10 @@ class Mesh:
         if now_ms < max(link.rotate_ms, link.paused_until_ms):
             return
         link.paused_until_ms = 0
-        if not link.spare or self.alive(link.member, now_ms):
+        if self.alive(link.member, now_ms):
+            return
+        if not link.spare:
+            self._try_again(link, now_ms)
             return
         link.rotate_ms = now_ms + ROTATE_MS
         address = link.spare.pop()
@@ -230,6 +235,15 @@ class Mesh:
             self._close(link.addresses.pop(oldest).socket)
             link.spare.appendleft(oldest)
         self._listen(link, address)
+
+    def _try_again(self, link: _Link, now_ms: int) -> None:
+        """libzmq never goes back to a place where it once met a frame too long, or what does not
+        speak its protocol."""
+        if link.rotate_ms and link.addresses:
+            oldest = next(iter(link.addresses))
+            self._close(link.addresses.pop(oldest).socket)
+            self._listen(link, oldest)
+        link.rotate_ms = now_ms + RETRY_MS
 
     def _pause(self, link: _Link, now_ms: int) -> None:
         """A member floods: do not hear it for a while. It can still be asked."""

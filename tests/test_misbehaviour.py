@@ -1,21 +1,25 @@
 """Members that break the rules on the wire, with their real keys on real sockets."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
 from engine.orders import Side
+from peer import api
 from peer.__main__ import main
 from peer.block import NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
 from peer.client import NodeRefused
-from peer.identity import Identity
-from peer.mesh import Mesh
-from tests.real_mesh import RealMesh, order, wait_for
+from peer.frames import Heartbeat
+from peer.identity import Identity, curve_public
+from peer.mesh import FLOOD_MESSAGES, Mesh
+from tests.real_mesh import RealMesh, RealPeer, order, wait_for
 
 
 class Rogue:
@@ -124,6 +128,102 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
     }
     peer.start()  # and the evidence is not forgotten
     wait_for("the halt", lambda: "halted: member 2 signed" in peer.log())
+
+
+def mesh_view(peer: RealPeer, until: Callable[[api.Mesh], bool]) -> api.Mesh:
+    """What the peer shows of its mesh, once it is as expected."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    feed = context.socket(zmq.SUB)
+    feed.subscribe(api.topic("mesh"))
+    feed.connect(peer.where.feed)
+    feed.rcvtimeo = 5_000
+    try:
+        for _ in range(40):
+            view = msgspec.msgpack.decode(feed.recv_multipart()[1], type=api.FeedMessage)
+            assert isinstance(view, api.Mesh)
+            if until(view):
+                return view
+    finally:
+        feed.close()
+        context.term()
+    raise AssertionError("the view never was as expected")
+
+
+def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
+    """What to send, a thousand at a time."""
+    committee, sign = rogue.config.committee, rogue.identity.sign
+    beat = Heartbeat(committee.mesh, 0, 2, 1, (2**47,) * 3, 2**47, NO_AUDIT, NO_AUDIT, 1)
+
+    def ahead(start: int) -> list[tuple[bytes, ...]]:
+        """Valid blocks of ever higher rounds, on blocks that nobody has."""
+        made = []
+        for round_ in range(start, start + 1_000):
+            parents = tuple(Ref(round_ - 1, author, bytes(32)) for author in (2, 0, 1))
+            block = make(committee, round_, 2, parents, bytes(1_000), 1, NO_AUDIT, sign)
+            made.append((b"B", block.frame))
+        return made
+
+    return {
+        "valid blocks": lambda n: ahead(2 + 1_000 * n),
+        "blocks of far too high a round": lambda n: ahead(2**40 + 1_000 * n),
+        "heartbeats": lambda _: [(b"H", msgspec.msgpack.encode(beat))] * 1_000,
+        "rubbish": lambda _: [(b"R", bytes(1_000))] * 1_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["valid blocks", "blocks of far too high a round", "heartbeats", "rubbish"]
+)
+def test_a_member_that_floods_is_silenced_and_shown_and_the_others_trade_on(
+    mesh: RealMesh, rogue: Rogue, kind: str
+) -> None:
+    others, make_ = mesh.peers[:2], floods(rogue)[kind]
+    rounds = itertools.count()
+
+    def flooded() -> bool:
+        for parts in make_(next(rounds)):
+            rogue.wire._pub.send_multipart(parts)
+        for _ in rogue.wire.receive(0):
+            pass
+        return all("ALARM peer3 floods" in peer.log() for peer in others)
+
+    wait_for("the alarm", flooded)
+    mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
+    flooded()
+    [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
+    assert len(result.events) == 2
+    mesh.agreed(others)
+    shown = mesh_view(mesh.peers[0], lambda view: view.members[2].barred == "floods").members[2]
+    assert shown.unread >= FLOOD_MESSAGES
+
+
+def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
+    """One with no mesh's key, one with the key of another mesh, one without encryption."""
+    peer = mesh.peers[0]
+    view = mesh_view(peer, lambda view: view.members[0].address != "")
+    place = f"tcp://{view.members[0].address}"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    server_key = curve_public(rogue.config.members[0].public)
+    sockets = []
+    for identity in (Identity.ephemeral(), Identity.ephemeral(), None):
+        socket = context.socket(zmq.SUB)
+        socket.linger, socket.rcvtimeo = 0, 1_000
+        socket.subscribe(b"")
+        if identity is not None:
+            socket.curve_secretkey, socket.curve_publickey = (
+                identity.curve_secret,
+                identity.curve_public,
+            )
+            socket.curve_serverkey = server_key
+        socket.connect(place)
+        sockets.append(socket)
+    assert mesh_view(peer, lambda view: view.refused >= 2).refused >= 2
+    for socket in sockets:
+        with pytest.raises(zmq.Again):
+            socket.recv()
+        socket.close()
+    context.term()
+    assert peer.log().count("refused a connection from 127.0.0.1") == 1
 
 
 def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
