@@ -27,6 +27,7 @@ class Config:
     # any. A page on another site must not reach it under a name of its own choice.
     hosts: tuple[str, ...] = ()
     threads: int = THREADS
+    request_timeout: float = 10.0  # seconds until a request, once begun, has arrived whole
     log_level: str = "info"
     exit_with_parent: bool = False
     grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway

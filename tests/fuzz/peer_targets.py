@@ -199,7 +199,7 @@ _heard: list[tuple[HeardNode, int]] = []
 def tell_node(data: bytes) -> None:
     try:
         items = msgspec.msgpack.decode(data, type=list[object])
-    except (msgspec.DecodeError, ValueError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return
     heard, turns = _heard.pop() if _heard else (HeardNode(), 0)
     for item in items[:16]:
