@@ -272,6 +272,8 @@ RUBBISH: list[list[bytes]] = [
     [b"F", b""],
     [b"S", frames.encode((0, -1))],
     [b"Q", b"what"],
+    [b"B", b"a block, where only questions go"],
+    [b"H", frames.encode(beat())],
     [b"F", b"x" * 32, b"and", b"much", b"more"],
     [b"F", bytes(200_000)],
 ]
@@ -294,6 +296,26 @@ def test_rubbish_for_the_router_is_nothing(wires: Wires) -> None:
     wait_for("what makes sense", came)
     time.sleep(0.1)
     assert came(), "and nothing else"
+
+
+def test_who_only_claims_to_be_a_member_is_not_heard(wires: Wires) -> None:
+    """Announced under the member's name; the link is made to the member's key."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    claims = Mesh(context, CONFIG, Identity.ephemeral(), zmq.Poller())
+    try:
+        wires.honest.left(1, wires.place)
+        wires.honest.joined(1, Address("127.0.0.1", claims.port))
+        for _ in range(50):
+            claims.beat(beat())
+            list(claims.receive(wires.now_ms))
+            assert wires.turn(10) == []
+            time.sleep(0.01)
+        wires.honest.joined(1, wires.place)
+        wires.hear_each_other()
+        assert wires.honest.links[1].address == str(wires.place)
+    finally:
+        claims.close()
+        context.destroy(linger=0)
 
 
 def test_who_is_cut_off_is_not_answered_either(wires: Wires) -> None:

@@ -1,5 +1,6 @@
 """Members that break the rules on the wire, with their real keys on real sockets."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +12,15 @@ import zmq
 from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
-from engine.orders import Side
+from engine.orders import Cancel, Reason, Rejected, Side
 from peer import api
 from peer.__main__ import main
-from peer.block import NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
+from peer.block import FRAME_BYTES_MAX, NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
 from peer.client import NodeRefused
 from peer.frames import Heartbeat
 from peer.identity import Identity, curve_public
 from peer.mesh import FLOOD_MESSAGES, Mesh
+from peer.replica import command_id, encode_batch
 from tests.real_mesh import RealMesh, RealPeer, order, wait_for
 
 
@@ -34,11 +36,20 @@ class Rogue:
         self.wire = Mesh(self._context, mesh.config, self.identity, zmq.Poller())
         self.place = f"--at=peer3=127.0.0.1:{self.wire.port}"
 
-    def block(self, round_: int = 1, payload: bytes = b"", time_ms: int = 1) -> Block:
-        parents = genesis(self.config.committee)
-        refs = (parents[2].ref, parents[0].ref, parents[1].ref)
-        make_ = self.config.committee, round_, 2, refs, payload, time_ms, NO_AUDIT
-        return make(*make_, self.identity.sign)
+    def block(
+        self,
+        round_: int = 1,
+        payload: bytes = b"",
+        time_ms: int = 1,
+        author: int = 2,
+        mesh: bytes = b"",
+    ) -> Block:
+        committee = self.config.committee
+        if mesh:
+            committee = dataclasses.replace(committee, mesh=mesh)
+        parents = [block.ref for block in genesis(committee)]
+        refs = (parents.pop(author), *parents)
+        return make(committee, round_, author, refs, payload, time_ms, NO_AUDIT, self.identity.sign)
 
     def say(self, *blocks: Block, until: Callable[[], bool]) -> None:
         """Publish again and again: at first nobody may have subscribed yet."""
@@ -83,22 +94,52 @@ def bad_blocks(rogue: Rogue) -> dict[str, Block]:
     return {
         "is not signed by its author": altered(good, good.frame[:-SIGNATURE_BYTES] + other),
         "not a block": altered(good, b"garbage" * 100),
+        "a frame has at most": altered(good, bytes(FRAME_BYTES_MAX + 1)),
+        "expected mesh": rogue.block(mesh=b"another mesh's  "),
+        "of author 0": rogue.block(author=0),
         "at least 2 parents stand at round 4": rogue.block(round_=5),
     }
 
 
-@pytest.mark.parametrize("reason", ["is not signed by its author", "not a block", "at least 2"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "is not signed by its author",
+        "not a block",
+        "at least 2",
+        "a frame has at most",
+        "expected mesh",
+        "of author 0",
+    ],
+)
 def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
     mesh: RealMesh, rogue: Rogue, reason: str
 ) -> None:
     [block] = [block for why, block in bad_blocks(rogue).items() if why.startswith(reason)]
     others = mesh.peers[:2]
     rogue.say(block, until=lambda: all("ALARM peer3 is cut off" in p.log() for p in others))
-    assert all(reason in peer.log() for peer in others)
+    said = "Block(1, 0, " if reason == "of author 0" else reason
+    assert all(said in peer.log() for peer in others)
     mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
     [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
     assert len(result.events) == 2
     mesh.agreed(mesh.peers[:2])
+
+
+def test_an_order_of_somebody_else_is_not_cancelled_at_any_peer(
+    mesh: RealMesh, rogue: Rogue
+) -> None:
+    """Through an honest peer, and by a member that puts the cancel into a block of its own."""
+    others = mesh.peers[:2]
+    [placed] = mesh.peers[0].client.execute([order("ann", Side.SELL, 100, 1)])
+    [refused] = mesh.peers[1].client.execute([Cancel(0, "bob", placed.id)])
+    assert [type(event) for event in refused.events] == [Rejected]
+    assert refused.events[0].reason is Reason.NOT_OWNER
+    batch = encode_batch(1, [msgspec.msgpack.encode(Cancel(command_id(1, 2), "bob", placed.id))])
+    before = mesh.agreed(others).commit
+    block = rogue.block(payload=batch)
+    rogue.say(block, until=lambda: all(peer.state().commit > before for peer in others))
+    assert mesh.agreed(others, since=before + 1).asks == [(100, 1, 1)]
 
 
 def test_garbage_for_commands_is_ordered_and_does_nothing(mesh: RealMesh, rogue: Rogue) -> None:
