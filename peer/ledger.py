@@ -58,6 +58,7 @@ class Ledger:
         journal: Journal,
         timing: Timing | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
+        verifier: type[Verifier] = Verifier,
     ) -> None:
         self.me = me
         self.committee = config.committee
@@ -68,7 +69,7 @@ class Ledger:
         self._sign = sign
         self._timing = timing
         self._snapshot_every = snapshot_every
-        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._verifiers = [verifier(member.public) for member in config.members]
         self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
         self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest

@@ -1,0 +1,90 @@
+"""What encryption and signatures cost: three peers with both, with one of them, with none.
+
+All four meshes stand side by side and are given the same orders in turn, so that other work on the
+machine meets all of them alike. Figures are medians; take the ratios.
+"""
+
+import contextlib
+import os
+import platform
+import random
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from discovery.grapes import running_grapes
+from tests.bench.bench_mesh import PEERS, lone_latencies_ms
+from tests.bench.plain_peer import WITHOUT
+from tests.real_mesh import RealMesh, random_orders, submit_at_once
+
+VARIANTS = {
+    "encrypted and signed": "",
+    "signed only": "encryption",
+    "encrypted only": "signatures",
+    "neither": "encryption signatures",
+}
+
+
+def throughput(mesh: RealMesh, orders: int, seed: int) -> float:
+    """Orders a second, from the first submitted to the last final."""
+    rng = random.Random(seed)
+    flows = [(peer.client, random_orders(rng, "a", orders // PEERS)) for peer in mesh.peers]
+    started_s = time.monotonic()
+    submit_at_once(flows)
+    return orders / (time.monotonic() - started_s)
+
+
+def started(folder: Path, grapes: list[str], without: str) -> RealMesh:
+    """A mesh of peers that lack what `without` names; of real ones if that is nothing."""
+    folder.mkdir()
+    program = "tests.bench.plain_peer" if without else "peer"
+    mesh = RealMesh(folder, grapes, PEERS, program=program)
+    os.environ[WITHOUT] = without
+    try:
+        mesh.start()
+    finally:
+        del os.environ[WITHOUT]
+    return mesh
+
+
+@click.command()
+@click.option("--orders", default=6_000, show_default=True)
+@click.option("--rounds", default=9, show_default=True, help="Of all four, in turn.")
+@click.option("--lone", default=40, show_default=True, help="Orders a round for the latency.")
+def main(orders: int, rounds: int, lone: int) -> None:
+    """Compare the four on the same orders."""
+    rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    latencies_ms: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+        grapes = [grape.spec.url for grape in stack.enter_context(running_grapes())]
+        meshes = {
+            name: stack.enter_context(started(folder / f"mesh{n}", grapes, without))
+            for n, (name, without) in enumerate(VARIANTS.items())
+        }
+        for seed in range(rounds):
+            for name, mesh in meshes.items():
+                rates[name].append(throughput(mesh, orders, seed))
+                latencies_ms[name] += lone_latencies_ms(mesh, lone)
+    Console().print(table(rates, latencies_ms, f"{orders:,} orders, {rounds} rounds"))
+
+
+def table(rates: dict[str, list[float]], latencies_ms: dict[str, list[float]], what: str) -> Table:
+    cores, python, load = os.cpu_count(), platform.python_version(), os.getloadavg()[0]
+    title = f"{what} ({cores} cores, Python {python}, load {load:.1f})"
+    shown = Table("", "orders a second", "of neither", "lone order p50", "p99", title=title)
+    best = statistics.median(rates["neither"])
+    for name, values in rates.items():
+        rate, each = statistics.median(values), sorted(latencies_ms[name])
+        p50, p99 = each[len(each) // 2], each[len(each) * 99 // 100]
+        shown.add_row(name, f"{rate:,.0f}", f"{rate / best:.2f}", f"{p50:.1f} ms", f"{p99:.1f} ms")
+    return shown
+
+
+if __name__ == "__main__":
+    main()
