@@ -223,7 +223,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     halted: str  # why this peer stopped; empty while it runs
     alarms: list[str]
     catching_up: str = ""  # what is being fetched and how far; empty when nothing is
-    refused: int = 0  # connections without a key of this mesh
+    refused: int = 0  # connections without a key of this mesh, or that brought too much
     unanswered: int = 0  # requests of others that found no room to wait
 
 

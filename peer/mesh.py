@@ -14,7 +14,6 @@ message lost, and those are fetched: the limits can delay an honest member, neve
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ from peer.block import FRAME_BYTES_MAX, Block
 from peer.catchup import Manifest, PartWanted
 from peer.config import MeshConfig
 from peer.consensus import Pull, Wanted
-from peer.dag import WAITING_MAX
 from peer.frames import (
     REQUEST_BYTES_MAX,
     Asked,
@@ -40,19 +38,21 @@ from peer.frames import (
 from peer.frames import Message as Said
 from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
-from peer.pace import Allowance
+from peer.links import QUEUE_MESSAGES_MAX, Link, Voice
+from peer.sentry import Sentry
 
 CURVE_BYTES = 64  # what encryption adds to a frame, at most
 HEARTBEAT_MS = 250
 ALIVE_MS = 1_500
-QUEUE_MESSAGES_MAX = 1_000
 ADDRESSES_MAX = 4  # of one member, tried at the same time
-SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
 ROTATE_MS = 500
 RETRY_MS = 5_000
 DRAIN_MAX = 200  # messages of one socket in one turn
 REQUESTS_PER_TURN_MAX = 64
 REST_MS = 10  # without a look at the requests after so many
+SUBSCRIPTION_QUEUE_MAX = 8  # of one connection
+SUBSCRIPTION_BYTES_MAX = 1_024  # a subscription, or a part of the handshake
+LOOK_MS = 100  # between two looks of the sentry
 SUB_QUEUE_MAX = 256  # messages of one member, not taken in yet
 REQUEST_QUEUE_MAX = 64  # requests of one connection
 ANSWER_QUEUE_MAX = 8  # answers to or from one connection
@@ -62,7 +62,7 @@ FLOOD_PAUSE_MS = 10_000
 HANDSHAKE_MS = 5_000
 
 _LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
-    zmq.PUB: (QUEUE_MESSAGES_MAX, QUEUE_MESSAGES_MAX, REQUEST_BYTES_MAX),
+    zmq.PUB: (QUEUE_MESSAGES_MAX, SUBSCRIPTION_QUEUE_MAX, SUBSCRIPTION_BYTES_MAX),
     zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
     zmq.ROUTER: (ANSWER_QUEUE_MAX, REQUEST_QUEUE_MAX, REQUEST_BYTES_MAX),
     zmq.DEALER: (REQUEST_QUEUE_MAX, ANSWER_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
@@ -78,47 +78,6 @@ class Flooded(NamedTuple):
 
 
 Message = Said | Flooded
-
-
-class _Voice:
-    """What a member says at one address, and how much more that may be."""
-
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
-        self.socket = socket
-        self.blocks = Allowance(WAITING_MAX)  # of more than these none could be accepted
-        self.heartbeats = Allowance(QUEUE_MESSAGES_MAX)  # as many may have waited for us
-
-
-class _Link:
-    """The sockets to one member."""
-
-    def __init__(self, member: int, server_key: bytes) -> None:
-        self.member = member
-        self.server_key = server_key
-        self.addresses: dict[Address, _Voice] = {}
-        self.spare: deque[Address] = deque(maxlen=SPARE_ADDRESSES_MAX)  # the next to try is last
-        self.rotate_ms = 0
-        self.fetch: zmq.Socket[bytes] | None = None
-        self.fetch_endpoint = ""
-        self.move_ms = 0  # not before this to another endpoint: each takes a socket
-        self.heard_ms = -1
-        self.cut = False
-        self.paused_until_ms = 0
-        self.unread = 0  # messages, of all it sent
-        self.flood = 0  # of these, those since it was last paused
-        self.foreign = 0  # heartbeats of another mesh
-        self.owed = 0  # answers it may still give
-        self.heartbeat: Heartbeat | None = None
-        self.address = ""
-
-    @property
-    def barred(self) -> str:
-        """Why nothing of it is heard, as `api.MemberView` says it."""
-        if self.cut:
-            return "cut off"
-        if self.paused_until_ms:
-            return "floods"
-        return "another mesh" if self.foreign and self.heard_ms < 0 else ""
 
 
 class Mesh:
@@ -144,9 +103,11 @@ class Mesh:
         self._router, self.fetch_port = self._serve(zmq.ROUTER, host, fetch_port)
         poller.register(self._router, zmq.POLLIN)
         self._rest_until_ms: int | None = None  # for the router: too much is asked
+        self.sentry = Sentry(self.port, self.fetch_port)
+        self._look_ms = 0
         me = config.number_of(identity.public)
         self.links = {
-            number: _Link(number, curve_public(member.public))
+            number: Link(number, curve_public(member.public))
             for number, member in enumerate(config.members)
             if number != me
         }
@@ -169,7 +130,7 @@ class Mesh:
         socket.sndhwm, socket.rcvhwm, socket.maxmsgsize = _LIMITS[zmq.SocketType(kind)]
         return socket
 
-    def _client(self, kind: int, link: _Link, endpoint: str) -> zmq.Socket[bytes]:
+    def _client(self, kind: int, link: Link, endpoint: str) -> zmq.Socket[bytes]:
         socket = self._socket(kind)
         socket.reconnect_ivl = 100
         socket.reconnect_ivl_max = 2_000
@@ -190,7 +151,7 @@ class Mesh:
         link.spare.clear()
         link.cut = True
 
-    def _hang_up(self, link: _Link) -> None:
+    def _hang_up(self, link: Link) -> None:
         for voice in link.addresses.values():
             self._close(voice.socket)
         if link.fetch is not None:
@@ -206,8 +167,8 @@ class Mesh:
         else:
             link.spare.append(address)
 
-    def _listen(self, link: _Link, address: Address) -> None:
-        link.addresses[address] = _Voice(self._client(zmq.SUB, link, f"tcp://{address}"))
+    def _listen(self, link: Link, address: Address) -> None:
+        link.addresses[address] = Voice(self._client(zmq.SUB, link, f"tcp://{address}"))
 
     def left(self, member: int, address: Address) -> None:
         """The member is no longer announced at `address`."""
@@ -217,7 +178,7 @@ class Mesh:
         elif link is not None and address in link.spare:
             link.spare.remove(address)
 
-    def _rotate(self, link: _Link, now_ms: int) -> None:
+    def _rotate(self, link: Link, now_ms: int) -> None:
         """Anybody can announce wrong addresses of a member, and its own old ones stay announced for
         a while: as long as it is silent, try all of them in turn."""
         if now_ms < max(link.rotate_ms, link.paused_until_ms):
@@ -236,7 +197,7 @@ class Mesh:
             link.spare.appendleft(oldest)
         self._listen(link, address)
 
-    def _try_again(self, link: _Link, now_ms: int) -> None:
+    def _try_again(self, link: Link, now_ms: int) -> None:
         """libzmq never goes back to a place where it once met a frame too long, or what does not
         speak its protocol."""
         if link.rotate_ms and link.addresses:
@@ -245,7 +206,7 @@ class Mesh:
             self._listen(link, oldest)
         link.rotate_ms = now_ms + RETRY_MS
 
-    def _pause(self, link: _Link, now_ms: int) -> None:
+    def _pause(self, link: Link, now_ms: int) -> None:
         """A member floods: do not hear it for a while. It can still be asked."""
         _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
         for voice in link.addresses.values():
@@ -263,6 +224,9 @@ class Mesh:
         """What members said, a bounded part of it; the rest next turn. What makes no sense is
         dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
         self.gate.answer()
+        if now_ms >= self._look_ms:
+            self._look_ms = now_ms + LOOK_MS
+            self.sentry.look()
         for link in self.links.values():
             self._rotate(link, now_ms)
             for address, voice in list(link.addresses.items()):
@@ -286,6 +250,8 @@ class Mesh:
                 who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
+            if parts:
+                self.sentry.heard[int(parts[0].get(zmq.SRCFD))] += 1
             asker = self.gate.asker(parts[0]) if parts else None
             asked = wire.parse_request(
                 who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
@@ -308,10 +274,16 @@ class Mesh:
             except zmq.Again:
                 return
 
+    @property
+    def refused(self) -> int:
+        """Connections that were refused, or ended by the sentry."""
+        return self.gate.refused + self.sentry.ended
+
     def _published(
-        self, link: _Link, address: Address, voice: _Voice, now_ms: int, quorum_round: int
+        self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
     ) -> Iterator[Message]:
         for parts in self._drain(voice.socket):
+            self.sentry.heard[address] += 1
             match parts:
                 case [b"B", body] if voice.blocks.take(quorum_round + now_ms // 1_000):
                     yield BlockIn(link.member, body)
@@ -320,8 +292,9 @@ class Mesh:
                 case _:
                     self._leave_unread(link)
 
-    def _fetched(self, link: _Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+    def _fetched(self, link: Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
         for kind, *parts in self._drain(socket):
+            self.sentry.heard[link.fetch_place] += 1
             if link.owed > 0:
                 link.owed -= 1
                 yield from wire.parse_answer(link.member, kind, parts)
@@ -329,11 +302,11 @@ class Mesh:
                 self._leave_unread(link)
 
     @staticmethod
-    def _leave_unread(link: _Link) -> None:
+    def _leave_unread(link: Link) -> None:
         link.unread += 1
         link.flood += 1
 
-    def _hear(self, link: _Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
+    def _hear(self, link: Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
         heartbeat = wire.parse_heartbeat(body)
         if heartbeat is None:
             self._leave_unread(link)
@@ -351,6 +324,7 @@ class Mesh:
                 self._close(link.fetch)
             link.fetch = self._client(zmq.DEALER, link, endpoint)
             link.fetch_endpoint = endpoint
+            link.fetch_place = address.host, heartbeat.fetch_port
             link.owed = 0
         link.heard_ms = now_ms
         link.heartbeat = heartbeat

@@ -140,7 +140,7 @@ class Overview:
             halted=halted,
             alarms=list(self.alarms),
             catching_up=catching_up,
-            refused=self._mesh.gate.refused,
+            refused=self._mesh.refused,
             unanswered=unanswered,
         )
 

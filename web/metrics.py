@@ -47,7 +47,7 @@ def _node(gateway: Gateway) -> Iterator[Sample]:
         text = "Median of recent commands, submit to applied."
         yield "finality_milliseconds", "gauge", text, {}, mesh.finality_ms
         yield "alarms", "gauge", "Alarms of this peer.", {}, len(mesh.alarms)
-        text = "Connections without a key of this mesh."
+        text = "Connections without a key of this mesh, or that brought too much."
         yield "connections_refused_total", "counter", text, {}, mesh.refused
         text = "Requests of other peers that found no room to wait."
         yield "requests_unanswered_total", "counter", text, {}, mesh.unanswered
