@@ -147,7 +147,7 @@ def load(data: bytes) -> State:
         raise SnapshotError("the snapshot's bytes are not those it was written with")
     try:
         state = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotError(f"expected a snapshot's fields: {error}") from error
     if len(state.books) != len(state.markets):
         raise SnapshotError(

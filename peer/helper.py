@@ -5,11 +5,23 @@ Owns who is helped next. Must never keep this peer from its own work: see `pace.
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from peer.frames import ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX, Asked, PartAsked, Pulled, Request
 from peer.journal import Journal
 from peer.mesh import Mesh
 from peer.pace import MEMBERS_COST, OBSERVERS_COST, Turns
+
+
+class Most(NamedTuple):
+    """Of one answer. The shorter it is, the less of this peer's own work waits for it."""
+
+    blocks: int
+    size: int  # bytes
+
+
+MEMBER_GETS = Most(ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
+OBSERVER_GETS = Most(100, 256 * 1024)
 
 
 class Helper:
@@ -30,9 +42,9 @@ class Helper:
         for asker, asked in self._mesh.requests(now_ms):
             turns = self._members if asker.is_member else self._observers
             turns.put(asker.name, asked)
-        for turns in (self._members, self._observers):
+        for turns, most in ((self._members, MEMBER_GETS), (self._observers, OBSERVER_GETS)):
             while (request := turns.next(self._clock_us())) is not None:
-                self._answer(request)
+                self._answer(request, most)
 
     @property
     def dropped(self) -> int:
@@ -48,21 +60,20 @@ class Helper:
             times.append(self._mesh.due_ms)
         return min(times, default=None)
 
-    def _answer(self, request: Request) -> None:
+    def _answer(self, request: Request, most: Most) -> None:
         match request:
             case Asked(digests=digests):
-                self._mesh.answer(request, self._journal.find(digests, ANSWER_BYTES_MAX))
+                self._mesh.answer(request, self._journal.find(digests, most.size))
             case Pulled():
-                self._answer_pull(request)
+                self._answer_pull(request, most)
             case PartAsked(commit=commit, offset=offset):
                 self._mesh.send_part(request, self._journal.snapshot_part(commit, offset))
 
-    def _answer_pull(self, pulled: Pulled) -> None:
+    def _answer_pull(self, pulled: Pulled, most: Most) -> None:
         certified = self._journal.certified()
         if certified is not None:
             manifest, floors, certificate = certified
             if any(has < floor for has, floor in zip(pulled.rounds, floors, strict=True)):
                 self._mesh.offer(pulled, manifest, certificate)
                 return
-        frames = self._journal.above(pulled.rounds, ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
-        self._mesh.answer(pulled, frames)
+        self._mesh.answer(pulled, self._journal.above(pulled.rounds, most.blocks, most.size))

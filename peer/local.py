@@ -58,7 +58,7 @@ def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
     caller = Caller(frames[0], frames[1])
     try:
         return caller, _requests.decode(frames[2])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return caller, Refused("invalid", f"not a request: {error}")
 
 

@@ -3,9 +3,16 @@
 import random
 import subprocess
 import sys
+from hashlib import sha256
 
+import msgspec
 import pytest
 
+from engine import Exchange
+from engine.state import _MAGIC as MAGIC
+from engine.state import SNAPSHOT_VERSION, SnapshotError
+from peer.api import Refused
+from peer.local import parse
 from tests.fuzz import Target, mutate
 from tests.fuzz.__main__ import SHARES, TARGETS, fuzz
 
@@ -49,3 +56,15 @@ def test_the_command_runs(request: pytest.FixtureRequest) -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=request.config.rootpath)
     assert done.returncode == 0, done.stderr
     assert "block:" in done.stdout
+
+
+def test_values_inside_values_without_end_are_refused() -> None:
+    """Found by fuzzing: fields that are skipped are still read, one inside the other."""
+    encoded = msgspec.msgpack.encode({"type": "get_markets", "more": mutate.DEEP})
+    parsed = parse([b"connection", b"id", encoded])
+    assert parsed is not None
+    assert isinstance(parsed[1], Refused)
+    body = msgspec.msgpack.encode([[], 0, [], mutate.DEEP])
+    mark = MAGIC + bytes([SNAPSHOT_VERSION])
+    with pytest.raises(SnapshotError):
+        Exchange.restore(mark + sha256(body).digest() + body)

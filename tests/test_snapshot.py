@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
@@ -204,3 +205,9 @@ def test_many_commands_bring_a_snapshot_before_many_commits(
     stored = ledger.journal.snapshot()
     assert stored is not None
     assert snapshots.decode(stored[1])[0].boundary.commit == 128
+
+
+def test_values_inside_values_without_end_are_no_snapshot() -> None:
+    deep = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
+    with pytest.raises(snapshots.SnapshotError):
+        snapshots.decode(msgspec.msgpack.encode([deep, [], {}, {}, b""]))

@@ -15,7 +15,7 @@ Value = Any
 NUMBERS = (-(2**63), -(2**31), -1, 0, 1, 2, 127, 255, 256, 2**31, 2**48, 2**53, 2**63, 2**64 - 1)
 TEXTS = ("", "0", "1e999", "-1", "NaN", "9" * 5_000, ".", "\0", "é\u202e", "a" * 300, "None", "[]")
 BLOBS = (b"", b"\0", b"\xff" * 32, b"\xc1", b"\x91" * 2_000, b"\xdd\xff\xff\xff\xff", b"x" * 300)
-DEPTH = 2_000
+DEEP = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
 
 
 def of_bytes(rng: random.Random, data: bytes) -> bytes:
@@ -66,6 +66,7 @@ def _odd(rng: random.Random) -> Value:
             lambda: rng.choice(NUMBERS),
             lambda: rng.choice(TEXTS),
             lambda: rng.choice(BLOBS),
+            lambda: DEEP,
             lambda: rng.choice((None, True, False, 0.5, float("nan"), float("inf"))),
             lambda: rng.choice(([], {}, [[]], [None] * 40, {"a": 1})),
             lambda: rng.randrange(1_000),
@@ -75,7 +76,7 @@ def _odd(rng: random.Random) -> Value:
 
 
 def _odd_json(rng: random.Random) -> Value:
-    while isinstance(odd := _odd(rng), bytes):
+    while isinstance(odd := _odd(rng), bytes | msgspec.Raw):
         pass
     return odd
 

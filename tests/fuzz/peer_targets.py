@@ -20,6 +20,7 @@ from peer.committee import Committee, Mode
 from peer.committer import Boundary, Commit, Schedule
 from peer.config import Member, MeshConfig
 from peer.consensus import Pull, Wanted
+from peer.helper import OBSERVER_GETS
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import Ledger
@@ -171,7 +172,7 @@ class HeardNode:
             self.node._take(message, self.now_ms)
         request = frames.parse_request(b"who", parts, len(MEMBERS))
         if request is not None:
-            self.node._helper._answer(request)
+            self.node._helper._answer(request, OBSERVER_GETS)
         heartbeat = frames.parse_heartbeat(parts[-1])
         if heartbeat is not None and frames.is_of(heartbeat, CONFIG, member):
             self.node._take(frames.Heard(member, heartbeat), self.now_ms)
