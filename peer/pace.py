@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 WAITING_PER_ASKER_MAX = 16  # an honest one has a request of each kind under way, or a few
 ASKERS_MAX = 256
 MEMBERS_COST = 2  # answering members takes up to one in so many parts of the time,
-OBSERVERS_COST = 10  # and answering all observers together one in so many
+OBSERVERS_COST = 20  # and answering all observers together one in so many
 
 T = TypeVar("T")
 

@@ -21,6 +21,7 @@ from peer.frames import Heartbeat
 from peer.identity import Identity, curve_public
 from peer.mesh import FLOOD_MESSAGES, Mesh
 from peer.replica import command_id, encode_batch
+from peer.tap import Listener
 from tests.real_mesh import RealMesh, RealPeer, order, wait_for
 
 
@@ -265,6 +266,20 @@ def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Ro
         socket.close()
     context.term()
     assert peer.log().count("refused a connection from 127.0.0.1") == 1
+
+
+def test_the_tap_is_an_observer_like_any_other(mesh: RealMesh, rogue: Rogue) -> None:
+    """It has a key of its own, so it hears nothing where observers are not allowed."""
+    with Listener(mesh.config, tuple(mesh.grapes)) as tap:
+        heard = tap.messages()
+        refused = "refused a connection from 127.0.0.1"
+
+        def is_refused() -> bool:
+            assert next(heard) is None
+            return all(refused in peer.log() for peer in mesh.peers[:2])
+
+        wait_for("refusals", is_refused)
+        assert [next(heard) for _ in range(10)] == [None] * 10
 
 
 def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
