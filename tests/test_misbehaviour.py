@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,6 +238,23 @@ def test_a_member_that_floods_is_silenced_and_shown_and_the_others_trade_on(
     mesh.agreed(others)
     shown = mesh_view(mesh.peers[0], lambda view: view.members[2].barred == "floods").members[2]
     assert shown.unread >= FLOOD_MESSAGES
+
+
+def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
+    """Not even by one that was paused while they went on, and then finds all of it at once."""
+    mesh.start()
+    paused = mesh.peers[2]
+    assert paused.process is not None
+    paused.process.send_signal(signal.SIGSTOP)
+    before = mesh.peers[0].state().commit
+    for n in range(300):
+        mesh.peers[n % 2].client.execute([order("a", Side.BUY, 1 + n % 50, 1)])
+    paused.process.send_signal(signal.SIGCONT)
+    mesh.agreed(since=before + 100)
+    for peer in mesh.peers:
+        view = mesh_view(peer, lambda view: view.quorum)
+        assert [(member.unread, member.barred) for member in view.members] == [(0, "")] * 3
+        assert (view.refused, view.unanswered, view.alarms) == (0, 0, [])
 
 
 def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
