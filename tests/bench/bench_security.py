@@ -71,7 +71,8 @@ def main(orders: int, rounds: int, lone: int) -> None:
     """Compare the four on the same orders."""
     rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
     latencies_ms: dict[str, list[float]] = {name: [] for name in VARIANTS}
-    busy_s: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    many_us: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    lone_us: dict[str, list[float]] = {name: [] for name in VARIANTS}
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         grapes = [grape.spec.url for grape in stack.enter_context(running_grapes())]
@@ -80,32 +81,36 @@ def main(orders: int, rounds: int, lone: int) -> None:
             for n, (name, without) in enumerate(VARIANTS.items())
         }
         for seed in range(rounds):
-            for name, mesh in meshes.items():
-                before_s = processor_s(mesh)
+            for name, mesh in random.Random(seed).sample(list(meshes.items()), len(meshes)):
+                started_s = processor_s(mesh)
                 rates[name].append(throughput(mesh, orders, seed))
-                busy_s[name].append(processor_s(mesh) - before_s)
+                between_s = processor_s(mesh)
                 latencies_ms[name] += lone_latencies_ms(mesh, lone)
+                many_us[name].append((between_s - started_s) / orders * 1e6)
+                lone_us[name].append((processor_s(mesh) - between_s) / lone * 1e6)
     cores, python, load = os.cpu_count(), platform.python_version(), os.getloadavg()[0]
     title = f"{orders:,} orders, {rounds} rounds ({cores} cores, Python {python}, load {load:.1f})"
-    each_us = {name: [s / orders * 1e6 for s in spent] for name, spent in busy_s.items()}
-    Console().print(table(rates, each_us, latencies_ms, title))
+    Console().print(table(title, rates, many_us, lone_us, latencies_ms))
 
 
 def table(
-    rates: dict[str, list[float]],
-    each_us: dict[str, list[float]],
-    latencies_ms: dict[str, list[float]],
     title: str,
+    rates: dict[str, list[float]],
+    many_us: dict[str, list[float]],
+    lone_us: dict[str, list[float]],
+    latencies_ms: dict[str, list[float]],
 ) -> Table:
-    columns = ("orders a second", "processor an order", "of neither", "lone order p50", "p99")
+    """`many_us` and `lone_us` are the processor time of an order of many, and of one alone."""
+    columns = ("orders/s", "processor, of many", "of a lone one", "ratio", "lone p50", "p99")
     shown = Table("", *columns, title=title)
-    least_us = statistics.median(each_us["neither"])
-    for name, values in rates.items():
-        rate, spent_us = statistics.median(values), statistics.median(each_us[name])
+    least_us = statistics.median(lone_us["neither"])
+    for name in VARIANTS:
+        many, alone = statistics.median(many_us[name]), statistics.median(lone_us[name])
         waits = sorted(latencies_ms[name])
         p50, p99 = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
-        cells = [f"{rate:,.0f}", f"{spent_us:,.0f} µs", f"{spent_us / least_us:.2f}"]
-        shown.add_row(name, *cells, f"{p50:.1f} ms", f"{p99:.1f} ms")
+        rate = f"{statistics.median(rates[name]):,.0f}"
+        spent = [f"{many:,.0f} µs", f"{alone:,.0f} µs", f"{alone / least_us:.2f}"]
+        shown.add_row(name, rate, *spent, f"{p50:.1f} ms", f"{p99:.1f} ms")
     return shown
 
 
