@@ -1,7 +1,7 @@
-"""A program's way to its node: the local protocol of `api`, synchronously.
+"""A program's way to its node: the local protocol of `api`, synchronously, in ticks and lots.
 
-Owns one DEALER and, once asked for, one SUB. Must be used from one thread. What the web gateway can
-do, any local program can do with this.
+Owns one DEALER and a SUB for each feed. Must be used from one thread. What the web gateway can do,
+any local program can do with this; `trader` has the same in decimals.
 """
 
 import itertools
@@ -41,7 +41,7 @@ class NoAnswer(ClientError):
     """No answer in time. What was asked may still happen."""
 
 
-class Client:
+class NodeClient:
     """Talks to the node at `where`, which may start later. `timeout_s` bounds every call."""
 
     def __init__(self, where: Endpoints, timeout_s: float = TIMEOUT_S) -> None:
@@ -51,10 +51,10 @@ class Client:
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.linger = 0
         self._dealer.connect(where.node)
-        self._feed: zmq.Socket[bytes] | None = None
+        self._feeds: list[zmq.Socket[bytes]] = []
         self._numbers = itertools.count(1)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> "NodeClient":
         return self
 
     def __exit__(
@@ -67,8 +67,8 @@ class Client:
 
     def close(self) -> None:
         self._dealer.close()
-        if self._feed is not None:
-            self._feed.close()
+        for feed in self._feeds:
+            feed.close()
         self._context.term()
 
     def send(self, request: api.Request) -> bytes:
@@ -86,9 +86,11 @@ class Client:
 
     def _ask(self, request: api.Request, kind: type[_ReplyT]) -> _ReplyT:
         number = self.send(request)
-        return self._await(number, kind, time.monotonic() + self._timeout_s)
+        return self.answer(number, kind, time.monotonic() + self._timeout_s)
 
-    def _await(self, number: bytes, kind: type[_ReplyT], deadline_s: float) -> _ReplyT:
+    def answer(self, number: bytes, kind: type[_ReplyT], deadline_s: float) -> _ReplyT:
+        """The next answer to request `number`, waited for until a monotonic time. NoAnswer,
+        NodeRefused."""
         while (answer := self.receive(deadline_s - time.monotonic())) is not None:
             if answer[0] != number:
                 continue  # of a call that gave up
@@ -106,10 +108,10 @@ class Client:
         """Hand commands (with id 0) in and wait until all are ordered: their final results."""
         number = self.send(api.Execute(list(commands)))
         deadline_s = time.monotonic() + self._timeout_s
-        self._await(number, api.Queued, deadline_s)
+        self.answer(number, api.Queued, deadline_s)
         results: list[api.Result] = []
         while len(results) < len(commands):
-            results += self._await(number, api.Done, deadline_s).results
+            results += self.answer(number, api.Done, deadline_s).results
         return results
 
     def withdraw(self, account: str, ids: Sequence[int]) -> list[int]:
@@ -126,16 +128,22 @@ class Client:
         return self._ask(api.GetMarkets(), api.Markets)
 
     def feed(self, *topics: bytes, timeout_s: float | None = None) -> Iterator[api.FeedMessage]:
-        """The feed's messages of `topics` (see `api.topic`), until none comes for `timeout_s`."""
-        if self._feed is None:
-            self._feed = self._context.socket(zmq.SUB)
-            self._feed.linger = 0
-            self._feed.connect(self._where.feed)
+        """The feed's messages of `topics` (see `api.topic`) from now on, until none comes for
+        `timeout_s`."""
+        feed = self._context.socket(zmq.SUB)
+        feed.linger = 0
+        feed.connect(self._where.feed)
         for topic in topics:
-            self._feed.subscribe(topic)
-        return self._messages(self._feed, timeout_s)
+            feed.subscribe(topic)
+        self._feeds.append(feed)
+        return self._messages(feed, timeout_s)
 
-    @staticmethod
-    def _messages(feed: "zmq.Socket[bytes]", timeout_s: float | None) -> Iterator[api.FeedMessage]:
-        while feed.poll(None if timeout_s is None else int(timeout_s * 1000)):
-            yield _messages.decode(feed.recv_multipart()[1])
+    def _messages(
+        self, feed: "zmq.Socket[bytes]", timeout_s: float | None
+    ) -> Iterator[api.FeedMessage]:
+        try:
+            while feed.poll(None if timeout_s is None else int(timeout_s * 1000)):
+                yield _messages.decode(feed.recv_multipart()[1])
+        finally:
+            self._feeds.remove(feed)
+            feed.close()

@@ -13,7 +13,7 @@ import zmq
 from engine.orders import Command
 from peer.api import Execute, Reply
 from peer.block import Block
-from peer.client import Client
+from peer.client import NodeClient
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.frames import Heartbeat
@@ -67,7 +67,7 @@ class Alone:
         wires = Wires(poller, self.mesh, Local(self.context, endpoints(folder), poller))
         ledger = Ledger(self.config, 0, identity.sign, self.journal, snapshot_every=snapshot_every)
         self.node = Node(self.config, ledger, wires, queue.Queue())
-        self.client = Client(endpoints(folder))
+        self.client = NodeClient(endpoints(folder))
         try:
             self.node.recover()
         except BaseException:

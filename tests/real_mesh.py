@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from engine.orders import Command, Market, OrderType, Side, Submit, TimeInForce
 from peer import config as mesh_file
 from peer.api import Done, Execute, Queued, Refused, Result, State
-from peer.client import Client
+from peer.client import NodeClient
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.local import endpoints
@@ -57,7 +57,7 @@ class RealPeer:
             self._command += ["--ui", "127.0.0.1:0"]
         self._command += options
         self.where = endpoints(folder)
-        self.client = Client(self.where, timeout_s=10)
+        self.client = NodeClient(self.where, timeout_s=10)
         self.process: subprocess.Popen[bytes] | None = None
 
     def add_options(self, options: Sequence[str]) -> None:
@@ -172,7 +172,9 @@ def random_orders(rng: random.Random, account: str, count: int) -> list[Command]
 
 
 def submit_at_once(
-    flows: Sequence[tuple[Client, Sequence[Command]]], per_request: int = 1, timeout_s: float = 60.0
+    flows: Sequence[tuple[NodeClient, Sequence[Command]]],
+    per_request: int = 1,
+    timeout_s: float = 60.0,
 ) -> list[list[Result]]:
     """Send every flow through its client, all at the same time and without waiting; the results by
     flow once all are final."""

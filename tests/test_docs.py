@@ -11,15 +11,17 @@ from peer.demo import MARKETS
 from tests.web_gateway import lone_peer
 from web.openapi import OPERATIONS
 
-API = Path(__file__).parents[1] / "docs" / "api.md"
+README = Path(__file__).parents[1] / "README.md"
+API = README.parent / "docs" / "api.md"
 
 
+@pytest.mark.parametrize(("document", "least"), [(README, 5), (API, 15)], ids=["README", "api"])
 def test_the_python_example_runs_as_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, document: Path, least: int
 ) -> None:
-    text = API.read_text()
-    example = doctest.DocTestParser().get_doctest(text, {}, "api.md", str(API), 0)
-    assert len(example.examples) > 10
+    text = document.read_text()
+    example = doctest.DocTestParser().get_doctest(text, {}, document.name, str(document), 0)
+    assert len(example.examples) >= least
     said: list[str] = []
     with lone_peer(tmp_path, MARKETS):
         (tmp_path / ".demo").mkdir()

@@ -189,3 +189,28 @@ def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
         with pytest.raises(simple_websocket.ConnectionClosed) as caught:
             stream.next(lambda message: False)
         assert caught.value.reason == 1008
+
+
+def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> None:
+    options = ("--address-rate", "1", "--proxy", "127.0.0.1")
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+
+        def ask(forwarded: str) -> int:
+            return gateway.ask("GET", "/healthz", None, {"X-Forwarded-For": forwarded}).status
+
+        flood = [ask(f"198.51.100.{n}, 203.0.113.7, 127.0.0.1") for n in range(110)]
+        assert (flood[0], flood[-1]) == (200, 429), "what a client claims itself is not believed"
+        assert ask("203.0.113.8") == 200
+        assert ask("2001:db8::7") == 200
+        assert ask("nonsense") == 200
+        path = gateway.link("ann", Scope.TRADE).removeprefix(gateway.url)
+        headers = NOBODY | {"X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https"}
+        assert "Secure" in gateway.ask("GET", path, None, headers).headers["Set-Cookie"]
+
+
+def test_without_a_proxy_nobody_chooses_his_address(tmp_path: Path) -> None:
+    options = ("--address-rate", "1")
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+        chosen = ({"X-Forwarded-For": f"198.51.100.{n}"} for n in range(110))
+        answers = [gateway.ask("GET", "/healthz", None, headers).status for headers in chosen]
+    assert (answers[0], answers[-1]) == (200, 429)

@@ -9,10 +9,10 @@ from engine.exchange import Exchange
 from engine.orders import Cancel, Event, Market, Side, Submit, Trade
 from peer.api import Level, MarketUpdate, Share, State, TradeView
 from peer.publisher import shares_of
+from peer.units import units_of
 from web import mirror as module
 from web.candles import CANDLES_MAX, Candles
 from web.mirror import BookMirror, SideMirror, checksum_of
-from web.units import units_of
 
 MARKET = Market("M", tick="0.5", lot="0.01")
 

@@ -101,4 +101,9 @@ def test_schemathesis_finds_nothing(web: Gateway, tmp_path: Path) -> None:
         timeout=100,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
+    # All but Grenache RPC and the document itself, which it takes from there.
+    assert f"Tested: {len(OPERATIONS) - 2}\n" in done.stdout
+    counts = web.ask("GET", "/metrics").body.decode()
+    assert 'answers_total{status="200"}' in counts
+    assert 'answers_total{status="429"}' not in counts, "some of it was not tried"
     assert "Traceback" not in web.log()

@@ -23,11 +23,16 @@ from engine.orders import (
     TimeInForce,
     Trade,
 )
+from peer.accounts import FINISHED_MAX, AccountMirror
 from peer.api import AccountUpdate, Orders
-from web.accounts import FINISHED_MAX, AccountMirror
-from web.orders import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
+from peer.orders import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
+from peer.reasons import WORDS
 
 MARKET = Market("M", tick="1", lot="1")
+
+
+def test_every_refusal_has_its_words() -> None:
+    assert WORDS.keys() == set(Reason)
 
 
 class Script:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.web_gateway import Gateway, lone_peer, running_gateway, wait_for
 
@@ -119,15 +120,35 @@ def test_markets_mesh_and_health(web: Gateway) -> None:
 
 
 def test_metrics_follow_what_happens(web: Gateway) -> None:
-    def value(name: str) -> float:
+    def values() -> dict[str, float]:
         text = web.ask("GET", "/metrics").body.decode()
-        return float(next(li for li in text.splitlines() if li.startswith(name)).rsplit(" ")[-1])
+        return {
+            sample.name + "".join(f"/{label}" for label in sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
-    before = value('orderbook_trades_total{market="BTC-USD"}')
+    before = values()
     web.order(**order("buy", "70", "1"))
     web.order(**order("sell", "70", "1", "bob"))
-    wait_for("the trade", lambda: value('orderbook_trades_total{market="BTC-USD"}') == before + 1)
-    assert value("orderbook_quorum") == 1
+    web.order(**order("buy", "70", "1"))
+    assert web.order(**order("sell", "70", "1", "bob"), post_only=True)["status"] == "rejected"
+    assert web.ask("GET", "/nothing").status == 404
+    trades = "orderbook_trades_total/BTC-USD"
+    wait_for("the trade", lambda: values()[trades] == before[trades] + 1)
+    after = values()
+
+    def more(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    assert more("orderbook_finality_seconds_count") == 4
+    assert more("orderbook_rejected_total/would_cross") == 1
+    assert more("orderbook_web_answers_total/404") == 1
+    assert more("orderbook_commits_total") >= 4
+    assert after["orderbook_levels/BTC-USD/bids"] == 1
+    assert (after["orderbook_quorum"], after["orderbook_halted"]) == (1, 0)
+    assert (after["orderbook_peer_alive/solo"], after["orderbook_peer_differs/solo"]) == (1, 0)
+    assert after["process_resident_memory_bytes"] > 1_000_000
     with web.websocket() as stream:
         stream.channel("book")
-        assert value("orderbook_web_streams ") == 1
+        assert values()["orderbook_web_streams"] == 1

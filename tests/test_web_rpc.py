@@ -19,6 +19,7 @@ from tests.web_gateway import Gateway, running_gateway, sell, stand_in
 
 STATE = Path(__file__).parents[1] / ".run"
 CLIENT = Path(__file__).parent / "grenache_client"
+API = Path(__file__).parents[1] / "docs" / "api.md"
 
 
 class NodeClient:
@@ -29,10 +30,12 @@ class NodeClient:
         for peer in mesh.peers:
             with closing(Keys(peer.folder / KEYS_FILE)) as keys:
                 self.key = keys.create("operator", [Scope.ADMIN], self.key)
-        modules = npm_ci(CLIENT, STATE / "grenache_client", lambda text: None)
-        script = modules.parent / "call.js"
+        self.folder = npm_ci(CLIENT, STATE / "grenache_client", lambda text: None).parent
+        self.node = find_node(lambda text: None).node
+        self.grape, self.service = grape, service
+        script = self.folder / "call.js"
         script.write_text((CLIENT / "call.js").read_text())
-        self._command = [*find_node(lambda text: None).node, str(script), grape, service]
+        self._command = [*self.node, str(script), grape, service]
 
     def call(self, *calls: dict[str, Any]) -> list[Any]:
         command = [*self._command, *(json.dumps(call) for call in calls)]
@@ -87,6 +90,27 @@ def test_node_programs_trade_with_whichever_peer_they_find(
     assert {trades["trades"][0]["taker"] for trades in newest} == {taken["id"]}
 
 
+def test_the_documented_program_trades(node_client: NodeClient) -> None:
+    program = API.read_text().partition("```js\n")[2].partition("```")[0]
+    assert "http://127.0.0.1:30001" in program
+    script = node_client.folder / "example.js"
+    script.write_text(program.replace("http://127.0.0.1:30001", node_client.grape))
+    mesh = node_client.service.rpartition(":")[2]
+    done = subprocess.run(
+        [*node_client.node, str(script)],
+        env={"KEY": node_client.key or "", "MESH": mesh},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.startswith("null {"), done
+    assert "status: 'open'" in done.stdout
+    for order in node_client.map(op="book")["result"]:
+        assert order["market"] == "BTC-USD"
+    number = done.stdout.partition("id: '")[2].partition("'")[0]
+    assert node_client.request(op="cancel", order=number)["result"]["status"] == "cancelled"
+
+
 def test_what_is_sent_to_all_peers_is_done_by_each(node_client: NodeClient) -> None:
     replies = node_client.map(op="submit", order=sell("150", "1", "mapped"))["result"]
     assert len({reply["id"] for reply in replies}) == 3
@@ -103,7 +127,7 @@ def test_what_is_sent_to_all_peers_is_done_by_each(node_client: NodeClient) -> N
         ({"op": "submit"}, "ERR_INVALID"),
         ({"op": "cancel", "order": "1-999999"}, "ERR_UNKNOWN_ORDER"),
         ({"op": "book", "market": "X"}, "ERR_UNKNOWN_MARKET"),
-        ({"op": "book", "depth": 1001}, "ERR_INVALID"),
+        ({"op": "book", "depth": 1001}, "ERR_INVALID_DEPTH"),
         ({"op": "explode"}, "ERR_INVALID_OP"),
     ],
 )

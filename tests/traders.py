@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from engine.orders import Accepted, Cancel, Cancelled, Event, Side, Submit, Trade
 from peer.api import Done, Execute, Queued, Refused, Reply
-from peer.client import Client
+from peer.client import NodeClient
 from peer.local import Endpoints
 from tests.real_mesh import MARKET
 
@@ -84,7 +84,7 @@ class Trader:
         self._thread.join()
 
     def _run(self) -> None:
-        with Client(self._where) as client:
+        with NodeClient(self._where) as client:
             until_s = float("inf")
             while time.monotonic() < until_s and not (self._stop.is_set() and self._knows_all()):
                 if self._stop.is_set():
@@ -101,7 +101,7 @@ class Trader:
         """Whether every order was acknowledged or refused."""
         return all(one.queued or one.refused for one in self.record.orders)
 
-    def _send_again(self, client: Client) -> None:
+    def _send_again(self, client: NodeClient) -> None:
         """Whoever is not told what became of an order sends it again. A cancel has no name by which
         it would be known again."""
         late_s = time.monotonic() - PATIENCE_S
@@ -112,7 +112,7 @@ class Trader:
                 self._hand_in(client, number, command)
                 self.record.again += 1
 
-    def _send(self, client: Client) -> None:
+    def _send(self, client: NodeClient) -> None:
         number, rng = len(self.record.sent) + 1, self._rng
         command: Submit | Cancel
         if self._open and rng.random() < CANCELS:
@@ -131,7 +131,7 @@ class Trader:
         self.record.sent[number] = Sent(command)
         self._hand_in(client, number, command)
 
-    def _hand_in(self, client: Client, number: int, command: Submit | Cancel) -> None:
+    def _hand_in(self, client: NodeClient, number: int, command: Submit | Cancel) -> None:
         self._under_way[number] = time.monotonic()
         self._requests[client.send(Execute([command]))] = number
 

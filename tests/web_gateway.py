@@ -47,9 +47,12 @@ class Answer:
 
 
 class Gateway:
-    """One `python -m web` process, real gunicorn and all."""
+    """One `python -m web` process, real gunicorn and all; of another checkout, if `source` says
+    so."""
 
-    def __init__(self, where: Endpoints, folder: Path, *options: str) -> None:
+    def __init__(
+        self, where: Endpoints, folder: Path, *options: str, source: Path | None = None
+    ) -> None:
         command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
         if "--bind" not in options:
             command += ["--bind", "127.0.0.1:0"]
@@ -58,7 +61,8 @@ class Gateway:
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
+            command += options
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
         found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
@@ -145,8 +149,10 @@ class Stream:
 
 
 @contextmanager
-def running_gateway(where: Endpoints, folder: Path, *options: str) -> Iterator[Gateway]:
-    gateway = Gateway(where, folder, *options)
+def running_gateway(
+    where: Endpoints, folder: Path, *options: str, source: Path | None = None
+) -> Iterator[Gateway]:
+    gateway = Gateway(where, folder, *options, source=source)
     try:
         yield gateway
     finally:

@@ -30,6 +30,12 @@ from web.tls import context_of
     help="A further host name this gateway answers to; '*' for any. May be repeated.",
 )
 @click.option(
+    "--proxy",
+    "proxies",
+    multiple=True,
+    help="Address of a reverse proxy, whose X-Forwarded-For is believed. May be repeated.",
+)
+@click.option(
     "--grape",
     "grapes",
     multiple=True,
@@ -57,6 +63,7 @@ def main(
     account_rate: float,
     address_rate: float,
     hosts: tuple[str, ...],
+    proxies: tuple[str, ...],
     grapes: tuple[str, ...],
     announce: str,
     history: str,
@@ -92,6 +99,7 @@ def main(
             account_rate=account_rate,
             address_rate=address_rate,
             hosts=hosts,
+            proxies=proxies,
             grapes=grapes,
             announce=announce,
             history=history,

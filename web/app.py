@@ -21,6 +21,7 @@ from web.access import address
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
 from web.problems import Problem
+from web.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -42,8 +43,11 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
+    if config.proxies:
+        app.wsgi_app = BehindProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
     policy = content_policy((STATIC / "index.html").read_text())
     app.after_request(lambda response: _secure(response, policy))
+    app.after_request(lambda response: _count(response, served))
     return app
 
 
@@ -104,6 +108,11 @@ def _secure(response: Response, policy: str) -> Response:
     return response
 
 
+def _count(response: Response, served: Gateway) -> Response:
+    served.metrics.answered(response.status_code)
+    return response
+
+
 def _problem(problem: Problem) -> Response:
     body = msgspec.json.encode(problem.json())
     response = Response(body, problem.status, content_type="application/problem+json")
@@ -119,6 +128,10 @@ def _http_problem(error: HTTPException) -> Response:
     status = error.code or 500
     if status == 413:
         detail = f"A request has at most {BODY_BYTES_MAX} bytes."
+    elif status == 404:
+        detail = f"There is nothing at {request.path:.80}; /docs says what there is."
+    elif status == 405:
+        detail = f"{request.path:.80} does not take {request.method}."
     else:
         detail = error.description or error.name
     response = _problem(Problem(status, detail, error.name.lower().replace(" ", "_")))

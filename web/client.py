@@ -58,7 +58,9 @@ class Client:
         self.address = address
         self.wanted = channels  # subscribed to as soon as the hub has it
         self.resume = resume  # the last event this client has seen, if it came back
-        self.positions: dict[str, int] = {}  # channel -> seq delivered
+        self.channels: list[str] = []
+        # Channels whose last snapshot was ahead of the frames on their way, and the seq it has.
+        self.ahead: dict[str, int] = {}
         self.lagging = False
         self.in_flight = 0
         self.heard = self.moved = time.monotonic()
@@ -83,21 +85,34 @@ class Client:
         """It sends requests without reading the answers: no more are taken."""
         return self._backlog_bytes > BACKLOG_BYTES_MAX
 
-    def send_frame(self, frame: Frame) -> None:
-        """Deliver `frame` unless it is covered already, or the client does not keep up."""
-        if self.lagging or (frame.seq <= self.positions[frame.channel] and not frame.resets):
-            return
-        data = frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
+    @property
+    def is_steady(self) -> bool:
+        """It gets whatever its channels bring, as it comes."""
+        return not (self._backlog or self.lagging or self.ahead)
+
+    def send(self, data: bytes) -> bool:
+        """Deliver encoded frames; False if the socket did not take all of it."""
+        return self._write(data, droppable=True)
+
+    def send_frame(self, frame: Frame) -> bool:
+        """Deliver `frame`; False if it is covered already, or the client does not keep up."""
+        if self.lagging or (frame.seq <= self.ahead.get(frame.channel, -1) and not frame.resets):
+            return False
+        self.ahead.pop(frame.channel, None)
+        data = self.encoded(frame)
         if self._backlog_bytes + len(data) > BACKLOG_BYTES_MAX:
-            self._drop_backlog()
-            return
-        self.positions[frame.channel] = frame.seq
+            self.drop_backlog()
+            return False
         self._write(data, droppable=True)
+        return True
 
     def send_snapshot(self, frame: Frame) -> None:
-        self.positions[frame.channel] = frame.seq
-        data = frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
-        self._write(data, droppable=True)
+        """Begin a channel, or begin it again."""
+        self.ahead[frame.channel] = frame.seq
+        self._write(self.encoded(frame), droppable=True)
+
+    def encoded(self, frame: Frame) -> bytes:
+        return frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
 
     def send_reply(self, payload: bytes) -> None:
         """An answer to this client alone; kept whatever happens to the queue."""
@@ -109,7 +124,7 @@ class Client:
     def ping(self) -> None:
         self._write(ping_frame() if self.kind is Kind.WEBSOCKET else b": \n\n", droppable=False)
 
-    def _write(self, data: bytes, droppable: bool) -> None:
+    def _write(self, data: bytes, droppable: bool) -> bool:
         sent = 0
         if not self._backlog:
             try:
@@ -119,11 +134,12 @@ class Client:
             except OSError as error:
                 raise Closed(str(error)) from None
             if sent == len(data):
-                return
+                return True
             self._offset = sent
             self.moved = time.monotonic()
         self._backlog.append((data, droppable and not sent))
         self._backlog_bytes += len(data) - sent
+        return False
 
     def flush(self) -> bool:
         """Write what the socket takes now; True if nothing is left."""
@@ -144,7 +160,7 @@ class Client:
             raise Closed(str(error)) from None
         return True
 
-    def _drop_backlog(self) -> None:
+    def drop_backlog(self) -> None:
         """Too slow: keep what has been begun and the answers, and start again from snapshots."""
         self.lagging = True
         kept = deque(

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 ORDER_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 256 * 1024
-TEXT_MAX = 64  # characters of an account, a client id, a market
 BATCH_MAX = 100  # orders of one request
 TRADES_MAX = 1_000  # trades of one answer
 THREADS = 32
@@ -26,6 +25,7 @@ class Config:
     # Names this gateway answers to beside the loopback ones and the address it is bound to; "*" for
     # any. A page on another site must not reach it under a name of its own choice.
     hosts: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()  # addresses of reverse proxies, whose X-Forwarded-For counts
     threads: int = THREADS
     request_timeout: float = 10.0  # seconds until a request, once begun, has arrived whole
     log_level: str = "info"

@@ -5,19 +5,20 @@ Owns the wait for a final answer. Must never answer in the node's place: what is
 """
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from engine.orders import Command, Submit
 from peer.api import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
+from peer.orders import Outcome, outcome_of
 from web.link import Link
-from web.orders import Outcome, outcome_of
 
 KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
 
 OnQueued = Callable[[Sequence[Command], list[int]], None]
 OnWithdrawn = Callable[[str, int], None]
-OnDone = Callable[[int, int, list[Outcome]], None]
+OnDone = Callable[[Done, list[Outcome], float], None]  # with seconds since they were sent
 
 
 class Submission:
@@ -25,6 +26,7 @@ class Submission:
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
+        self.began = time.monotonic()
         self.ids: list[int] = []
         self.outcomes: dict[int, Outcome] = {}
         self.refused: Refused | None = None
@@ -92,7 +94,7 @@ class Desk:
             elif isinstance(reply, Done):
                 by_id = dict(zip(submission.ids, commands, strict=True))
                 self._remember([(o.id, by_id[o.id], o) for o in outcomes])
-                self._on_done(reply.commit, reply.time_ms, outcomes)
+                self._on_done(reply, outcomes, time.monotonic() - submission.began)
             if on_change is not None:
                 on_change(submission)
 

@@ -12,7 +12,8 @@ CLOSE_TRY_LATER = 1013
 
 
 class Frame:
-    """A message of a channel; one that `resets` is a snapshot and goes to everyone."""
+    """A message of a channel; one that `resets` is a snapshot and goes to everyone. `event_id` is
+    what a client that comes back names as the last one it saw."""
 
     def __init__(
         self, channel: str, seq: int, payload: bytes, event_id: str = "", resets: bool = False
@@ -21,7 +22,7 @@ class Frame:
         self.seq = seq
         self.payload = payload
         self.resets = resets
-        self._event_id = event_id
+        self.event_id = event_id
 
     @cached_property
     def websocket(self) -> bytes:
@@ -30,7 +31,7 @@ class Frame:
     @cached_property
     def event(self) -> bytes:
         kind = self.channel.partition("/")[0]
-        name = f"id: {self._event_id}\n" if self._event_id else ""
+        name = f"id: {self.event_id}\n" if self.event_id else ""
         return f"{name}event: {kind}\ndata: ".encode() + self.payload + b"\n\n"
 
 

@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.orders import Command, Market, Submit
+from peer.accounts import AccountMirror
 from peer.api import (
     AccountUpdate,
     Committed,
+    Done,
     FeedMessage,
     GetMarkets,
     GetOrders,
@@ -32,21 +34,21 @@ from peer.api import (
 )
 from peer.history import History
 from peer.keys import Keys
+from peer.orders import OrderView, Outcome, submitted
+from peer.units import Units, units_of
 from web.access import Access
-from web.accounts import AccountMirror
 from web.candles import Candles
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
 from web.desk import Desk
 from web.hub import Hub
 from web.link import Link
+from web.metrics import Metrics
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
-from web.orders import OrderView, Outcome, submitted
 from web.past import Recall
 from web.problems import Problem
 from web.publisher import Publisher
 from web.session import Session
-from web.units import Units, units_of
 
 STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
 RETRY_SECONDS = 1.0  # an unanswered question is asked again
@@ -65,6 +67,7 @@ class Gateway:
         self.session = Session(self)
         self.hub = Hub(self.epoch, self.session)
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
+        self.metrics = Metrics(self)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
         self.history = History(Path(config.history)) if config.history else None
         self.recall = (
@@ -167,7 +170,9 @@ class Gateway:
             if self._connected:
                 self._ask_what_is_missing(now)
                 self._audit(now)
-            return self.publisher.seconds_to_flush(now)
+            soon = self.publisher.seconds_to_flush(now)
+        self.hub.wake()
+        return soon
 
     def _watch_node(self, now: float) -> None:
         fresh = self._connected and now - self._heard < STALE_SECONDS
@@ -271,12 +276,14 @@ class Gateway:
                     new = account.add_pending([submitted(command, number, now_ms)])
                     self.publisher.orders(account, new)
 
-    def _on_done(self, commit: int, time_ms: int, outcomes: list[Outcome]) -> None:
+    def _on_done(self, done: Done, outcomes: list[Outcome], seconds: float) -> None:
+        for outcome in outcomes:
+            self.metrics.ordered(outcome, seconds)
         with self.mirrors.lock:
             for outcome in outcomes:
                 if outcome.order is not None and outcome.order.id == outcome.id:
-                    outcome.order.time_ms = time_ms
-                    self._settling.append((commit, outcome))
+                    outcome.order.time_ms = done.time_ms
+                    self._settling.append((done.commit, outcome))
             self._settle()
 
     def _on_withdrawn(self, name: str, number: int) -> None:

@@ -6,11 +6,11 @@ import msgspec
 from flask import Response, current_app, request
 
 from peer.keys import Scope
+from peer.units import Units
 from web import schema
 from web.gateway import Gateway
 from web.mirror import BookMirror
 from web.problems import Problem
-from web.units import Units
 
 Json = dict[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)

@@ -4,6 +4,11 @@ Owns the clients' sockets from the moment the web server hands them over, who su
 and the ring of recent events. A frame is encoded once, however many read it, and no client can
 delay another. Must never block, and must never look into a book: frames and snapshots come from a
 `Source`.
+
+Nearly all of the hub's time goes into the kernel, for one `send` a client. So clients with the same
+channels are a group, for which all that waits is joined once and sent in one piece: the further the
+hub is behind, the less a frame costs. Only a client that does not keep up, or has just been given a
+snapshot, is looked at frame by frame.
 """
 
 import contextlib
@@ -13,10 +18,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Protocol
 
-from web.client import Client, Closed
+from web.client import BACKLOG_BYTES_MAX, Client, Closed, Kind
 from web.frames import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Frame
 
 log = logging.getLogger(__name__)
@@ -25,6 +31,8 @@ CLIENTS_MAX = 2_000
 CHANNELS_MAX = 32  # one client's subscriptions
 RING_FRAMES_MAX = 4_096
 RING_BYTES_MAX = 8 * 1024 * 1024
+INBOX_MAX = 10_000  # messages published and not taken yet
+JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
 TICK_SECONDS = 0.5
 
@@ -33,11 +41,20 @@ class Source(Protocol):
     """Where frames come from; called on the hub's thread, must not block."""
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
-        """The channel's state and the seq it covers; None while there is none."""
+        """The channel's state and the seq it covers; None while there is none. Frames it covers
+        have been published before it is given."""
         ...
 
     def on_message(self, client: Client, text: str) -> None: ...
     def on_audience(self, channel: str, listeners: int) -> None: ...
+
+
+class Group:
+    """Clients that get the same bytes: one kind of stream, the same channels."""
+
+    def __init__(self, channels: Iterable[str]) -> None:
+        self.channels = frozenset(channels)
+        self.clients: dict[int, Client] = {}  # by file descriptor
 
 
 class Hub:
@@ -47,11 +64,14 @@ class Hub:
         self._epoch = epoch
         self._source = source
         self._clients: dict[int, Client] = {}
-        self._audience: dict[str, dict[int, Client]] = {}
+        self._groups: dict[tuple[Kind, frozenset[str]], Group] = {}
+        self._audience: dict[str, set[Group]] = {}
+        self._just_begun: set[Client] = set()  # their snapshots may be ahead of the inbox
         self._ring: deque[tuple[int, Frame]] = deque()
         self._ring_bytes = 0
         self._number = 0
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[Frame | Callable[[], None]] = deque()
+        self._overflowed = False
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -84,8 +104,18 @@ class Hub:
         self._post(lambda: self._adopt(client))
 
     def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None:
-        """Send a message to the channel's audience. One that `resets` is a snapshot for all."""
-        self._post(lambda: self._publish(channel, seq, payload, resets))
+        """Have a message for the channel's audience, to be sent at the next `wake`. One that
+        `resets` is a snapshot for all."""
+        if len(self._inbox) < INBOX_MAX:
+            self._inbox.append(Frame(channel, seq, payload, resets=resets))
+        else:
+            self._overflowed = True
+
+    def wake(self) -> None:
+        """Send what has been published."""
+        if self._inbox:
+            with contextlib.suppress(OSError):  # woken already, or ended
+                self._writer.send(b"\0")
 
     def reply(self, client: Client, payload: bytes, done: bool = True) -> None:
         """Answer one client; `done` ends one of its requests in flight."""
@@ -93,8 +123,7 @@ class Hub:
 
     def _post(self, step: Callable[[], None]) -> None:
         self._inbox.append(step)
-        with contextlib.suppress(OSError):  # woken already, or ended
-            self._writer.send(b"\0")
+        self.wake()
 
     def _run(self) -> None:
         ticked = pinged = time.monotonic()
@@ -117,12 +146,41 @@ class Hub:
 
     def _take_inbox(self) -> None:
         self._reader.recv(65536)
+        frames: list[Frame] = []
+        size = 0
         while self._inbox:
             step = self._inbox.popleft()
-            try:
-                step()
-            except Exception:
-                log.exception("a step of the hub failed")
+            if isinstance(step, Frame):
+                frames.append(step)
+                size += len(step.payload)
+                if size < JOINED_BYTES_MAX:
+                    continue
+            self._do(partial(self._deliver, frames))
+            frames, size = [], 0
+            if not isinstance(step, Frame):
+                self._do(step)
+        self._do(partial(self._deliver, frames))
+        if self._overflowed:
+            self._start_again()
+        # Whatever a snapshot covers had been published before it, so that has passed by now.
+        for client in self._just_begun:
+            client.ahead.clear()
+        self._just_begun.clear()
+
+    def _start_again(self) -> None:
+        """Frames were lost here: everyone gets snapshots, and nobody can resume before this."""
+        self._overflowed = False
+        self._number += 1
+        self._ring.clear()
+        self._ring_bytes = 0
+        self.dropped_to_snapshot += len(self._clients)
+        self._each(Client.drop_backlog)
+
+    def _do(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:
+            log.exception("a step of the hub failed")
 
     def _serve(self, client: Client, mask: int) -> None:
         if client.sock.fileno() not in self._clients:
@@ -143,7 +201,7 @@ class Hub:
     def _caught_up(self, client: Client) -> None:
         if client.lagging:
             client.lagging = False
-            for channel in list(client.positions):
+            for channel in client.channels:
                 self._send_snapshot(client, channel)
 
     def _watch(self, client: Client) -> None:
@@ -168,63 +226,106 @@ class Hub:
             for channel in client.wanted:
                 self.subscribe(client, channel, snapshot=missed is None)
             for frame in missed or ():
-                if frame.channel in client.positions:
-                    client.send_snapshot(frame)
+                client.send(client.encoded(frame))
             client.flush()
             self._watch(client)
         except Closed:
             self._let_go(client)
 
     def _missed(self, client: Client) -> list[Frame] | None:
-        """The frames since the last one the client saw; None if that is not known any more."""
+        """The frames since the last one the client saw; None if that is not known any more, or if
+        they are more than a client may wait for."""
         if client.resume is None or client.resume > self._number:
             return None
         oldest = self._ring[0][0] if self._ring else self._number + 1
         if client.resume < oldest - 1:
             return None
-        return [frame for number, frame in self._ring if number > client.resume]
+        wanted = frozenset(client.wanted)
+        found = [f for number, f in self._ring if number > client.resume and f.channel in wanted]
+        too_many = sum(len(frame.payload) for frame in found) > BACKLOG_BYTES_MAX
+        return None if too_many else found
 
     def subscribe(self, client: Client, channel: str, snapshot: bool = True) -> bool:
         """On the hub's thread only: start `channel` for `client`, from a snapshot."""
-        if channel not in client.positions and len(client.positions) >= CHANNELS_MAX:
-            return False
-        audience = self._audience.setdefault(channel, {})
-        audience[client.sock.fileno()] = client
-        self._source.on_audience(channel, len(audience))
-        client.positions[channel] = -1
+        if channel not in client.channels:
+            if len(client.channels) >= CHANNELS_MAX:
+                return False
+            self._leave(client)
+            client.channels.append(channel)
+            self._join(client)
+        self._tell_audience(channel)
         if snapshot:
             self._send_snapshot(client, channel)
         return True
 
     def unsubscribe(self, client: Client, channel: str) -> None:
-        if client.positions.pop(channel, None) is not None:
-            audience = self._audience[channel]
-            del audience[client.sock.fileno()]
-            self._source.on_audience(channel, len(audience))
+        if channel in client.channels:
+            self._leave(client)
+            client.channels.remove(channel)
+            client.ahead.pop(channel, None)
+            self._join(client)
+            self._tell_audience(channel)
+
+    def _tell_audience(self, channel: str) -> None:
+        groups = self._audience.get(channel, ())
+        self._source.on_audience(channel, sum(len(group.clients) for group in groups))
+
+    def _join(self, client: Client) -> None:
+        key = (client.kind, frozenset(client.channels))
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = Group(client.channels)
+            for channel in client.channels:
+                self._audience.setdefault(channel, set()).add(group)
+        group.clients[client.sock.fileno()] = client
+
+    def _leave(self, client: Client) -> None:
+        key = (client.kind, frozenset(client.channels))
+        group = self._groups.get(key)
+        if group is None or group.clients.pop(client.sock.fileno(), None) is None or group.clients:
+            return
+        del self._groups[key]
+        for channel in group.channels:
+            self._audience[channel].discard(group)
+            if not self._audience[channel]:
+                del self._audience[channel]
 
     def _send_snapshot(self, client: Client, channel: str) -> None:
         found = self._source.snapshot(channel)
         if found is not None:
             seq, payload = found
             client.send_snapshot(Frame(channel, seq, payload, f"{self._epoch}-{self._number}"))
+            self._just_begun.add(client)
 
-    def _publish(self, channel: str, seq: int, payload: bytes, resets: bool) -> None:
-        self._number += 1
-        frame = Frame(channel, seq, payload, f"{self._epoch}-{self._number}", resets)
-        self._remember(frame)
-        for client in list(self._audience.get(channel, {}).values()):
-            self._send(client, frame)
+    def _deliver(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self._number += 1
+            frame.event_id = f"{self._epoch}-{self._number}"
+            self._remember(frame)
+        audiences = [self._audience.get(frame.channel, ()) for frame in frames]
+        for group in set().union(*audiences):
+            wanted = [frame for frame in frames if frame.channel in group.channels]
+            self._deliver_to(list(group.clients.values()), wanted)
 
-    def _send(self, client: Client, frame: Frame) -> None:
-        try:
-            was_lagging, was_waiting = client.lagging, client.is_waiting
-            client.send_frame(frame)
-            self.frames_sent += 1
-            self.dropped_to_snapshot += client.lagging and not was_lagging
-            if client.is_waiting != was_waiting:
-                self._watch(client)
-        except Closed:
-            self._let_go(client)
+    def _deliver_to(self, clients: list[Client], frames: list[Frame]) -> None:
+        """All `frames` to all `clients`, which are of one kind."""
+        data = b"".join([clients[0].encoded(frame) for frame in frames])
+        self.frames_sent += len(frames) * len(clients)
+        for client in clients:
+            try:
+                if not client.is_steady:
+                    self._deliver_singly(client, frames)
+                elif not client.send(data):
+                    self._watch(client)
+            except Closed:
+                self._let_go(client)
+
+    def _deliver_singly(self, client: Client, frames: list[Frame]) -> None:
+        was_lagging = client.lagging
+        for frame in frames:
+            self.frames_sent -= not client.send_frame(frame)
+        self.dropped_to_snapshot += client.lagging and not was_lagging
+        self._watch(client)
 
     def _remember(self, frame: Frame) -> None:
         self._ring.append((self._number, frame))
@@ -258,10 +359,9 @@ class Hub:
         fd = client.sock.fileno()
         if self._clients.pop(fd, None) is None:
             return
-        for channel in list(client.positions):
-            audience = self._audience[channel]
-            del audience[fd]
-            self._source.on_audience(channel, len(audience))
+        self._leave(client)
+        for channel in client.channels:
+            self._tell_audience(channel)
         self._selector.unregister(client.sock)
         client.sock.close()
 
@@ -274,8 +374,16 @@ class Hub:
     def check(self) -> None:
         for fd, client in self._clients.items():
             assert client.sock.fileno() == fd
-            assert all(self._audience[channel][fd] is client for channel in client.positions)
+            if client.channels:
+                group = self._groups[client.kind, frozenset(client.channels)]
+                assert group.clients[fd] is client
+            assert not client.ahead or client in self._just_begun
             client.check()
-        for audience in self._audience.values():
-            assert all(self._clients[fd] is client for fd, client in audience.items())
+        for group in self._groups.values():
+            assert all(self._clients[fd] is client for fd, client in group.clients.items())
+            assert group.clients
+            assert all(group in self._audience[channel] for channel in group.channels)
+        assert sum(map(len, self._audience.values())) == sum(
+            len(group.channels) for group in self._groups.values()
+        )
         assert self._ring_bytes == sum(len(frame.payload) for _, frame in self._ring)

@@ -101,6 +101,11 @@ class Link:
         self._wake()
         self._thread.join(2)
 
+    @property
+    def owed(self) -> int:
+        """Requests without their final answer."""
+        return len(self._calls)
+
     def request(self, request: Request, on_reply: OnReply) -> None:
         """Send `request`; `on_reply` gets every answer to it, on the link's thread (or at once,
         when it is refused here)."""

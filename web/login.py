@@ -34,7 +34,7 @@ def _open_session(token: str) -> Response:
             max_age=SESSION_SECONDS,
             httponly=True,
             samesite="Strict",
-            secure=bool(gateway.config.tls_certificate),
+            secure=request.is_secure or bool(gateway.config.tls_certificate),
         )
     return response
 

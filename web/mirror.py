@@ -17,8 +17,8 @@ import msgspec
 from sortedcontainers import SortedDict
 
 from peer.api import TRADES_KEPT, Level, MarketUpdate, Share, State, TradeView
+from peer.units import Units
 from web.candles import Candles
-from web.units import Units
 
 DEPTH_MAX = 1_000  # levels a side that a State is asked for
 LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept
@@ -207,6 +207,14 @@ class BookMirror:
     @property
     def is_short(self) -> bool:
         return self.bids.is_short or self.asks.is_short
+
+    @property
+    def told_trades(self) -> tuple[int, list[TradeView]]:
+        """The trades that deltas have told of, newest first, and the number of the newest."""
+        told = list(islice(self.trades, len(self._new_trades), None))
+        if self._new_trades:
+            return self._new_trades[0].number - 1, told
+        return (told[0].number if told else 0), told
 
     def take_delta(self) -> Delta:
         self.number += 1

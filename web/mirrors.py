@@ -6,11 +6,11 @@ all of them under `lock`.
 
 import threading
 
+from peer.accounts import AccountMirror
 from peer.api import Mesh
-from web.accounts import AccountMirror
+from peer.orders import OrderView
+from peer.units import Units
 from web.mirror import BookMirror
-from web.orders import OrderView
-from web.units import Units
 
 
 class Mirrors:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 from flask import Blueprint, Response, current_app
 
+from peer.units import AMOUNT_PATTERN
 from web import replies, schema
-from web.units import AMOUNT_PATTERN
 
 Json = dict[str, Any]
 blueprint = Blueprint("openapi", __name__)

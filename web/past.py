@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 from peer.api import TradeView
 from peer.history import History, PastCandle
+from peer.units import Units
 from web.candles import CANDLES_MAX, MINUTE_SECONDS, Candle, Candles, of_past
 from web.mirrors import Mirrors
 from web.schema import CandlesQuery
-from web.units import Units
 
 JOURNAL_SECONDS = 0.5  # the node's journal has a trade no later than this
 LOOK_SECONDS = 0.25  # how soon a market that became known is noticed

@@ -18,12 +18,12 @@ from typing import Any, Protocol
 
 import msgspec
 
+from peer.accounts import AccountMirror
+from peer.orders import OrderView
 from web import views
-from web.accounts import AccountMirror
 from web.candles import INTERVALS_SECONDS, Candle
 from web.mirror import DEPTH_MAX, BookMirror
 from web.mirrors import Mirrors
-from web.orders import OrderView
 
 FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
 COMMIT_SECONDS = 0.1
@@ -76,7 +76,8 @@ class Publisher:
         self._asked_for.add(channel)
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
-        """A channel's whole state and the seq it covers; None while it is not known."""
+        """A channel's whole state and the seq it covers, which has been published; None while it is
+        not known."""
         kind, _, name = channel.partition("/")
         with self._mirrors.lock:
             if kind == "candles":
@@ -181,7 +182,7 @@ class Publisher:
         channel = f"candles/{market}/{seconds}"
         if channel in self._asked_for:
             changed = book.candles.since(seconds, since_ms)
-            view = self._candles_view(book, seconds, "delta", changed)
+            view = self._candles_view(book, seconds, "delta", book.candles.last, changed)
             self._sink.publish(channel, view["seq"], self._encode(view))
 
     def _flush_ticker(self, market: str, book: BookMirror) -> None:
@@ -205,8 +206,8 @@ class Publisher:
         if kind == "peers":
             levels = (side.levels(DEPTH_MAX) for side in (book.bids, book.asks))
             return views.peers_json(book, "snapshot", *levels)
-        seq = book.trades[0].number if book.trades else 0
-        trades = views.trades_json(reversed(book.trades), book.units)
+        seq, told = book.told_trades
+        trades = views.trades_json(reversed(told), book.units)
         market = book.units.market.symbol
         return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
 
@@ -222,12 +223,13 @@ class Publisher:
         if book is None or not book.ready:
             return None
         newest = book.candles.newest(int(seconds), CANDLES_SENT)
-        return self._candles_view(book, int(seconds), "snapshot", newest)
+        seq, _ = book.told_trades  # the candles of trades beyond it will be sent again, whole
+        return self._candles_view(book, int(seconds), "snapshot", seq, newest)
 
     def _candles_view(
-        self, book: BookMirror, seconds: int, kind: str, candles: list[Candle]
+        self, book: BookMirror, seconds: int, kind: str, seq: int, candles: list[Candle]
     ) -> Json:
-        return self._view("candles", kind, book.candles.last) | {
+        return self._view("candles", kind, seq) | {
             "market": book.units.market.symbol,
             "interval": seconds,
             "candles": [views.candle_json(candle, book.units) for candle in candles],

@@ -6,9 +6,10 @@ Owns their paths. Reads mirrors under their lock; must never wait for the node.
 import time
 
 from flask import Blueprint, Response
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from engine.orders import Market
-from web import metrics, past, schema, views
+from web import past, schema, views
 from web.http import Json, answer, query, ready_book, the_gateway
 from web.mirrors import Mirrors
 from web.problems import Problem
@@ -140,6 +141,5 @@ def readyz() -> Response:
 
 
 @blueprint.get("/metrics")
-def metrics_() -> Response:
-    text = metrics.text(the_gateway())
-    return Response(text, content_type="text/plain; version=0.0.4; charset=utf-8")
+def metrics() -> Response:
+    return Response(the_gateway().metrics.text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from web.schema import SideName, TifName, TypeName
+from peer.entry import SideName, TifName, TypeName
 
 Amount = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$", description="A decimal number as text.")]
 # A tuple would say more, but schemathesis does not understand its schema.

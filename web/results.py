@@ -7,10 +7,10 @@ from typing import Any
 
 from engine.orders import Command, Submit
 from peer.api import format_id
+from peer.orders import Outcome, Status, submitted
 from web import views
 from web.desk import Submission
 from web.mirrors import Mirrors
-from web.orders import Outcome, Status, submitted
 
 Json = dict[str, Any]
 

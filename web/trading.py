@@ -12,11 +12,11 @@ from flask import Blueprint, Response, request
 
 from engine.orders import Cancel, Command, Submit
 from peer.keys import Scope
+from peer.orders import OrderView, submitted
 from web import schema, views
 from web.access import address
 from web.desk import Submission
 from web.http import Json, account, answer, body, the_gateway
-from web.orders import OrderView, submitted
 from web.problems import Problem, refused, rejected
 from web.results import answer_json, withdrawn_json
 

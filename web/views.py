@@ -10,10 +10,11 @@ from typing import Any
 
 from engine.orders import Market, OrderType, Reason, Side, TimeInForce
 from peer.api import Level, Mesh, Share, TradeView, format_id
+from peer.orders import OrderView
+from peer.reasons import WORDS
+from peer.units import Units
 from web.candles import Candle
 from web.mirror import BookMirror, Delta, SideMirror, format_levels
-from web.orders import OrderView
-from web.units import Units
 
 Json = dict[str, Any]
 
@@ -21,32 +22,9 @@ SIDES = {Side.BUY: "buy", Side.SELL: "sell"}
 TYPES = {kind: kind.name.lower() for kind in OrderType}
 TIFS = {tif: tif.name.lower() for tif in TimeInForce}
 
-REASONS = {
-    Reason.UNKNOWN_MARKET: "This market does not exist.",
-    Reason.INVALID_SIDE: "The side must be buy or sell.",
-    Reason.INVALID_TYPE: "This order type can't be combined with its other settings.",
-    Reason.INVALID_QUANTITY: "The quantity is not one this market takes.",
-    Reason.INVALID_PRICE: "The price is not one this market takes.",
-    Reason.INVALID_STOP_PRICE: "The stop price is not one this market takes.",
-    Reason.INVALID_DISPLAY: "The displayed quantity must be above zero and at most the quantity.",
-    Reason.INVALID_EXPIRY: "The expiry is missing, past, or does not fit the time in force.",
-    Reason.DUPLICATE_ID: "This id has been used before.",
-    Reason.UNKNOWN_ORDER: "There is no such open order: it may be filled, cancelled or expired.",
-    Reason.NOT_OWNER: "The order belongs to another account.",
-    Reason.MARKET_HALTED: "Trading in this market is halted.",
-    Reason.MARKET_NOT_HALTED: "The market is not halted.",
-    Reason.QUANTITY_TOO_SMALL: "The quantity is below this market's minimum.",
-    Reason.QUANTITY_TOO_LARGE: "The quantity is above this market's maximum.",
-    Reason.OUTSIDE_PRICE_BAND: "The price is too far from the last trade.",
-    Reason.TOO_MANY_ORDERS: "This account has as many open orders as the market allows.",
-    Reason.BOOK_FULL: "The book is full.",
-    Reason.NOT_SMALLER: "A reduction must leave less than what is open now.",
-    Reason.WOULD_CROSS: "Post-only: the order would have traded at once.",
-}
-
 
 def explain(reason: Reason) -> Json:
-    return {"reason": reason.name.lower(), "detail": REASONS[reason]}
+    return {"reason": reason.name.lower(), "detail": WORDS[reason]}
 
 
 def market_json(market: Market) -> Json:

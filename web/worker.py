@@ -54,8 +54,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self._look(conn)
 
     def _is_crowded(self, address: str) -> bool:
-        """Whether an address has connections enough. Behind TLS, `tls.Front` asks that."""
-        if self._config.tls_certificate:
+        """Whether an address has connections enough. Behind TLS, `tls.Front` asks that; a reverse
+        proxy has its own limits."""
+        if self._config.tls_certificate or address in self._config.proxies:
             return False
         open_ = (*self.pending_conns, *self.keepalived_conns, *self._served)
         return len([1 for conn in open_ if conn.client[0] == address]) >= ADDRESS_CONNECTIONS_MAX

@@ -3,19 +3,24 @@
     python -m tests.bench.bench_web --clients 1000 --rate 50 --seconds 10
 
 A stand-in publishes a book change `--rate` times a second; every client must get every one. Prints
-how many arrived, how late (from the node's publishing to the client's reading), the gateway's
-processor time and its memory, with `--stalled` further clients that never read.
+how many arrived, how late (from the node's publishing until the client's kernel has it), what that
+cost the gateway, its memory, and what else the machine was doing, with `--stalled` further clients
+that never read. Changes of the same 16 ms are one message, so a busy machine has less than 100 %.
+
+`--against DIR --rounds 5` measures the gateway of another checkout (`git worktree add DIR COMMIT`)
+in turns with this one: on a shared machine only such ratios say anything.
 """
 
-import base64
+import multiprocessing
 import os
 import resource
-import selectors
-import socket
+import statistics
 import tempfile
 import threading
 import time
+from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 import msgspec
@@ -34,10 +39,18 @@ from peer.api import (
     topic,
 )
 from peer.local import Endpoints
+from tests.bench.stream_readers import Counted, serve
 from tests.web_gateway import Gateway, running_gateway
 
+HERE = Path(__file__).parents[2]
 MARKET = Market("BTC-USD", "0.01", "0.00000001")
 encode = msgspec.msgpack.encode
+
+
+class Wish(NamedTuple):
+    clients: int
+    seconds: float
+    stalled: int
 
 
 class Publisher(threading.Thread):
@@ -89,49 +102,6 @@ class Publisher(threading.Thread):
         return Mesh(0, "bench", "00", "crash", [member], 1, True, 0, self.sent, b"", 0, 0.0, "", [])
 
 
-def connect(port: int) -> socket.socket:
-    """A WebSocket client that hears the book and nothing else."""
-    sock = socket.create_connection(("127.0.0.1", port))
-    key = base64.b64encode(os.urandom(16)).decode()
-    sock.sendall(
-        f"GET /ws?channels=book HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: Upgrade\r\n"
-        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: {key}\r\n\r\n".encode()
-    )
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += sock.recv(1)
-    assert b" 101 " in head, head
-    sock.setblocking(False)
-    return sock
-
-
-class Readers:
-    """Reads all clients and notes how old every change is when it arrives."""
-
-    def __init__(self, socks: list[socket.socket]) -> None:
-        self.selector = selectors.DefaultSelector()
-        self.ages: list[int] = []
-        for sock in socks:
-            self.selector.register(sock, selectors.EVENT_READ)
-
-    def read(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
-            for key, _ in self.selector.select(0.1):
-                sock = key.fileobj
-                assert isinstance(sock, socket.socket)
-                data = sock.recv(1 << 20)
-                now = time.time_ns() // 1_000_000
-                if not data:
-                    self.selector.unregister(sock)
-                    continue
-                parts = data.split(b'"type":"delta"')[1:]
-                for part in parts:
-                    start = part.index(b'"time":') + 7
-                    self.ages.append(now - int(part[start : start + 13]))
-
-
 def usage(pid: int) -> tuple[float, int]:
     """Processor seconds and resident MiB of a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
@@ -145,57 +115,130 @@ def worker_of(gateway: Gateway) -> int:
     return int(Path(children).read_text().split()[0])
 
 
+def busy_seconds() -> float:
+    """Processor seconds of everything on this machine since it started, all cores together."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+    idle = fields[3] + fields[4]
+    return (sum(fields[:8]) - idle) / os.sysconf("SC_CLK_TCK")
+
+
+class Run(NamedTuple):
+    """One measurement. `share`: of the messages that were due one by one, in percent."""
+
+    share: float
+    messages: int
+    cost_us: float  # processor time of the gateway for a message delivered
+    processor: float  # of a core, in percent
+    p50_ms: float
+    p99_ms: float
+    worst_ms: float
+    memory_mib: int
+    beside: float  # cores that other programs used meanwhile
+    stopped_s: float = 0.0  # from SIGTERM to the end of the process
+    goodbyes: int = 0  # clients that were told of it
+
+    def line(self, name: str) -> str:
+        return (
+            f"{name:<10} {self.share:6.2f} %  p50 {self.p50_ms:5.1f}  p99 {self.p99_ms:6.1f}  "
+            f"worst {self.worst_ms:6.1f} ms  {self.cost_us:5.2f} us a message, "
+            f"{self.processor:3.0f} % of a core, {self.memory_mib} MiB; "
+            f"beside: {self.beside:.1f} cores; "
+            f"said goodbye to {self.goodbyes:.0f} and ended in {self.stopped_s:.1f} s"
+        )
+
+
+def measure(where: Endpoints, publisher: Publisher, source: Path, wish: Wish) -> Run:
+    """Start the gateway of a checkout and put the load on it."""
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_gateway(where, Path(name), source=source) as gateway,
+    ):
+        gateway.wait_ready()
+        ours, theirs = multiprocessing.Pipe()
+        readers = multiprocessing.get_context("spawn").Process(
+            target=serve, args=(theirs, gateway.port, wish.clients, wish.stalled), daemon=True
+        )
+        readers.start()
+        ours.recv()
+        run = _under_load(gateway, publisher, ours, wish)
+        stopped_s = gateway.stop()
+        ours.send(None)
+        goodbyes: int = ours.recv()
+        readers.join()
+    return run._replace(stopped_s=stopped_s, goodbyes=goodbyes)
+
+
+def _under_load(gateway: Gateway, publisher: Publisher, readers: Pipe, wish: Wish) -> Run:
+    worker, sent = worker_of(gateway), publisher.sent
+    cpu, _ = usage(worker)
+    busy, own, began = busy_seconds(), time.process_time(), time.monotonic()
+    readers.send(wish.seconds + 1)
+    publisher.go.set()
+    time.sleep(wish.seconds)
+    publisher.go.clear()
+    counted: Counted = readers.recv()
+    cpu_after, memory = usage(worker)
+    passed = time.monotonic() - began
+    cpu, busy = cpu_after - cpu, busy_seconds() - busy
+    beside = busy - cpu - counted.processor_s - (time.process_time() - own)
+    ages, due = sorted(counted.ages_ms), (publisher.sent - sent) * wish.clients
+    return Run(
+        share=100 * counted.messages / max(1, due),
+        messages=counted.messages,
+        cost_us=1e6 * cpu / max(1, counted.messages),
+        processor=100 * cpu / wish.seconds,
+        p50_ms=ages[len(ages) // 2],
+        p99_ms=ages[len(ages) * 99 // 100],
+        worst_ms=ages[-1],
+        memory_mib=memory,
+        beside=beside / passed,
+    )
+
+
 @click.command()
 @click.option("--clients", default=1000, show_default=True)
 @click.option("--rate", default=50.0, show_default=True, help="Book changes a second.")
-@click.option("--seconds", default=10.0, show_default=True)
+@click.option("--seconds", default=10.0, show_default=True, help="Of each run.")
+@click.option("--rounds", default=1, show_default=True)
 @click.option("--stalled", default=5, show_default=True, help="Further clients that never read.")
-def main(clients: int, rate: float, seconds: float, stalled: int) -> None:
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Another checkout, whose gateway is measured in turns with this one.",
+)
+def main(
+    clients: int, rate: float, seconds: float, rounds: int, stalled: int, against: Path | None
+) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    sources = {"this": HERE} | ({"other": against.resolve()} if against else {})
+    runs: dict[str, list[Run]] = {name: [] for name in sources}
+    wish = Wish(clients, seconds, stalled)
+    with tempfile.TemporaryDirectory() as folder:
         where = Endpoints(f"ipc://{folder}/node", f"ipc://{folder}/feed")
         publisher = Publisher(where, rate)
         publisher.start()
-        with running_gateway(where, folder) as gateway:
-            gateway.wait_ready()
-            measure(gateway, publisher, clients, seconds, stalled)
+        for _ in range(rounds):
+            for name, source in sources.items():
+                runs[name].append(measure(where, publisher, source, wish))
+                click.echo(runs[name][-1].line(name))
         publisher.done.set()
         publisher.join()
+    report(runs)
 
 
-def measure(
-    gateway: Gateway, publisher: Publisher, clients: int, seconds: float, stalled: int
-) -> None:
-    began = time.monotonic()
-    idle = [connect(gateway.port) for _ in range(stalled)]
-    socks = [connect(gateway.port) for _ in range(clients)]
-    click.echo(f"{clients} clients connected in {time.monotonic() - began:.1f} s")
-    readers = Readers(socks)
-    readers.read(0.5)
-    worker = worker_of(gateway)
-    cpu, memory = usage(worker)
-    publisher.go.set()
-    readers.read(seconds)
-    publisher.go.clear()
-    readers.read(1)
-    cpu_after, memory_after = usage(worker)
-    report(readers.ages, publisher.sent, clients)
-    share = 100 * (cpu_after - cpu) / seconds
-    click.echo(f"gateway: {share:.0f} % of a core, {memory} MiB before, {memory_after} MiB after")
-    for sock in (*socks, *idle):
-        sock.close()
-
-
-def report(ages: list[int], sent: int, clients: int) -> None:
-    ages.sort()
-    got = len(ages)
-    share = 100 * got / max(1, sent * clients)
-    click.echo(f"{sent} changes to {clients} clients: {got} arrived, {share:.2f} % one by one")
-    if ages:
-        p50, p99 = ages[got // 2], ages[got * 99 // 100]
-        click.echo(f"age on arrival: p50 {p50} ms, p99 {p99} ms, worst {ages[-1]} ms")
+def report(runs: dict[str, list[Run]]) -> None:
+    """The medians, and how this compares with the other."""
+    middle = {
+        name: Run(*(statistics.median(values) for values in zip(*each, strict=True)))
+        for name, each in runs.items()
+    }
+    for name, run in middle.items():
+        click.echo(f"median of {len(runs[name])}: {run.line(name)}")
+    if "other" in middle:
+        this, other = middle["this"], middle["other"]
+        cost, p99 = this.cost_us / other.cost_us, this.p99_ms / other.p99_ms
+        click.echo(f"this to other: processor time a message {cost:.2f}, p99 {p99:.2f}")
 
 
 if __name__ == "__main__":

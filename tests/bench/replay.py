@@ -29,7 +29,7 @@ from rich.table import Table
 from discovery.grapes import running_grapes
 from engine.orders import Accepted, Cancel, Command, Event, Reduce, Rejected, Side, Submit, Trade
 from peer.api import Done, Execute, Queued, Refused
-from peer.client import Client
+from peer.client import NodeClient
 from tests.real_mesh import MARKET, MARKETS, RealMesh
 
 TICK, LOT = (Decimal(text) for text in (MARKETS[0].tick, MARKETS[0].lot))
@@ -65,7 +65,7 @@ def rows(limit: int) -> Iterator[Row]:
 class Lane:
     """The way of the flow through one peer."""
 
-    def __init__(self, client: Client, account: str) -> None:
+    def __init__(self, client: NodeClient, account: str) -> None:
         self.client = client
         self.account = account
         self.sent = 0

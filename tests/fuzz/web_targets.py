@@ -22,6 +22,8 @@ from wsproto.events import Ping, TextMessage
 
 from peer.api import Markets
 from peer.keys import KEYS_FILE, Scope
+from peer.orders import OrderView
+from peer.units import AmountError, parse_amount, units_of
 from tests.fuzz import Target, mutate
 from tests.web_gateway import wait_for
 from tests.web_standin import MARKETS, StandInNode
@@ -30,9 +32,7 @@ from web.app import create_app
 from web.client import Client, Closed, Kind
 from web.config import Config
 from web.gateway import Gateway
-from web.orders import OrderView
 from web.problems import Problem
-from web.units import AmountError, parse_amount, units_of
 
 UNITS = units_of(MARKETS[0])
 KNOWN = OrderView(256, "a", MARKETS[0].symbol, price=10_000, quantity=5, remaining=5)
@@ -253,7 +253,7 @@ def read_stream(data: bytes) -> None:
     except Closed:
         pass
     finally:
-        for channel in list(client.positions):
+        for channel in list(client.channels):
             app.gateway.hub.unsubscribe(client, channel)
         ours.close()
         theirs.close()

@@ -8,7 +8,7 @@ from collections import OrderedDict, deque
 
 from engine.orders import Accepted, Event, MarketState, Submit, Trade
 from peer.api import AccountUpdate, Orders
-from web.orders import FINAL, OrderView, Status, resting, submitted
+from peer.orders import FINAL, OrderView, Status, resting, submitted
 
 FINISHED_MAX = 200  # finished orders kept per account
 STAGED_MAX = 1_000  # updates kept while the orders are asked for

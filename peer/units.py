@@ -24,6 +24,8 @@ class AmountError(ValueError):
 
 def parse_amount(value: object) -> Decimal:
     """The amount `value` means, zero or more: an int, a Decimal or text such as "100.50"."""
+    if isinstance(value, float):
+        raise AmountError(f"must be exact: an int, a Decimal or text, not the float {value!r}")
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
         raise AmountError("must be a number or its text, such as 100.5")
     if isinstance(value, str):
@@ -63,6 +65,10 @@ class Step:
         """The amount of `count` steps, always with the same number of decimal places."""
         whole, part = divmod(count * self._units, self._scale)
         return f"{whole}.{part:0{self.places}}" if self.places else str(whole)
+
+    def amount(self, count: int) -> Decimal:
+        """As `text`; none at all is a plain 0, which would print as 0E-8 otherwise."""
+        return Decimal(self.text(count) if count else 0)
 
 
 class Units(msgspec.Struct, frozen=True):
