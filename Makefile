@@ -70,7 +70,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations chaos powercut
+.PHONY: test check sim mutations chaos powercut fuzz
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest $(ARGS)
@@ -92,6 +92,10 @@ chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="-
 
 powercut: $(DEV) ## power failures at recorded moments, on disks as they can be left | ARGS="--seeds 20"
 	@$(PY) -m tests.disk.powercut $(ARGS)
+
+fuzz: $(DEV) ## ten million hostile inputs to all that reads what others wrote | ARGS="--inputs 100000"
+	@$(PIP) --only-binary :all: 'atheris ==3.0.0' 2>/dev/null || $(SAY) 'no wheel of atheris for this Python'
+	@$(PY) -m tests.fuzz $(ARGS)
 
 ##@ Measure
 .PHONY: bench bench-engine bench-web fast slow

@@ -170,7 +170,7 @@ def load(data: bytes) -> State:
         raise SnapshotError("the snapshot's bytes are not those it was written with")
     try:
         state = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotError(f"expected a snapshot's fields: {error}") from error
     if len(state.books) != len(state.markets):
         raise SnapshotError(
@@ -240,14 +240,16 @@ def _wrong(kept: Kept, ladder: Ladder, book: Book) -> str:
         return reason.name
     ladders = book.stops if asked.stop_price else book.sides
     shown = kept.remaining - kept.hidden
+    waits = asked.stop_price != 0  # and shows nothing yet
+    iceberg = kept.hidden != 0 or asked.display != 0
     for wrong, text in (
         (kept.market != book.symbol, f"expected its market, got {kept.market!r}"),
         (ladders[kept.side] is not ladder, "on the wrong side, or a stop among resting orders"),
         (not rules.may_stay(terms), "of a type that is never left open"),
         (kept.id in book.orders, "a second order of that id"),
         (not 0 < kept.remaining <= kept.quantity <= book.quantity_max, "open quantity impossible"),
-        (kept.hidden < 0 or shown <= 0, "hidden quantity impossible"),
-        (kept.hidden and shown > asked.display, "shows more than its display quantity"),
+        (kept.hidden < 0 or shown <= 0 or (waits and kept.hidden), "hidden quantity impossible"),
+        (iceberg and not waits and shown > asked.display, "shows more than its display quantity"),
         (book.open >= book.orders_max, "more orders than the market takes"),
     ):
         if wrong:

@@ -207,6 +207,8 @@ class MemberView(msgspec.Struct, frozen=True):
     commit: int  # it said it has applied
     age_ms: int  # since it was last heard; -1: never
     agrees: bool | None  # its audit digest equals ours for the same commit; None: not comparable
+    unread: int = 0  # messages of it that were more than a member can need, or made no sense
+    barred: str = ""  # why it is not heard: "cut off", "floods", "another mesh"; empty: it may be
 
 
 class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
@@ -225,6 +227,8 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     halted: str  # why this peer stopped; empty while it runs
     alarms: list[str]
     catching_up: str = ""  # what is being fetched and how far; empty when nothing is
+    refused: int = 0  # connections without a key of this mesh, or that brought too much
+    unanswered: int = 0  # requests of others that found no room to wait
 
 
 FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh

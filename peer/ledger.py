@@ -61,6 +61,7 @@ class Ledger:
         timing: Timing | None = None,
         snapshot_every: int = SNAPSHOT_EVERY,
         keep: Keep = KEEP,
+        verifier: type[Verifier] = Verifier,
     ) -> None:
         self.me = me
         self.committee = config.committee
@@ -72,7 +73,7 @@ class Ledger:
         self._timing = timing
         self._snapshot_every = snapshot_every
         self._keep = keep
-        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._verifiers = [verifier(member.public) for member in config.members]
         self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
         self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest

@@ -17,6 +17,7 @@ import zmq
 from peer.api import FeedMessage, Refused, Reply, Request, topic
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
+REQUEST_ID_BYTES_MAX = 16
 REQUESTS_PER_TURN_MAX = 100
 QUEUE_MESSAGES_MAX = 10_000
 
@@ -50,6 +51,17 @@ def endpoints(data: Path) -> Endpoints:
     return Endpoints(f"ipc://{folder}/{name}.node", f"ipc://{folder}/{name}.feed")
 
 
+def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
+    """Who asks what, or the words to refuse it with; None where nobody could be answered."""
+    if len(frames) != 3 or len(frames[1]) > REQUEST_ID_BYTES_MAX:
+        return None
+    caller = Caller(frames[0], frames[1])
+    try:
+        return caller, _requests.decode(frames[2])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return caller, Refused("invalid", f"not a request: {error}")
+
+
 class Local:
     """Constructing binds both endpoints."""
 
@@ -80,13 +92,12 @@ class Local:
                 frames = self._router.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if len(frames) != 3 or len(frames[1]) > 16:
+            parsed = parse(frames)
+            if parsed is None:
                 continue
-            caller = Caller(frames[0], frames[1])
-            try:
-                request = _requests.decode(frames[2])
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                self.reply(caller, Refused("invalid", f"not a request: {error}"))
+            caller, request = parsed
+            if isinstance(request, Refused):
+                self.reply(caller, request)
             else:
                 yield caller, request
 

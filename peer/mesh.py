@@ -5,140 +5,79 @@ member a SUB and a DEALER. Must never interpret a block: it hands frames on, wit
 came from.
 
 Every socket is CURVE-encrypted. A member's public key in the mesh file gives its CURVE key, so a
-link is to that member or to nobody, wherever the address came from. Frames:
+link is to that member or to nobody, wherever the address came from.
 
-    PUB     [b"B", block frame] or [b"H", Heartbeat]
-    DEALER  [b"F", concatenated digests], [b"P", round by author] or [b"S", (commit, offset)]
-    ROUTER  [b"F" or b"P", block frame, ...], as many as fit
-            [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
-            [b"S", (commit, offset), part of the snapshot]
+Whatever others send, a turn takes in a bounded part of it. A member publishes at most a block for
+every round that a quorum has made, and a heartbeat each HEARTBEAT_MS: what is more than that is not
+read, and who goes on like this is not heard for FLOOD_PAUSE_MS. A message that was not read is a
+message lost, and those are fetched: the limits can delay an honest member, never harm it.
 """
 
 import logging
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
 import zmq
 
 from discovery.grape import Address
-from peer.block import DIGEST_BYTES, FRAME_BYTES_MAX, Audit, Block
-from peer.catchup import SNAPSHOT_BYTES_MAX, Manifest, PartWanted
-from peer.committee import MEMBERS_MAX
+from peer import frames as wire
+from peer.block import FRAME_BYTES_MAX, Block
+from peer.catchup import Manifest, PartWanted
 from peer.config import MeshConfig
-from peer.consensus import REFS_PER_REQUEST_MAX, Pull, Wanted
+from peer.consensus import Pull, Wanted
+from peer.frames import (
+    REQUEST_BYTES_MAX,
+    Asked,
+    BlockIn,
+    Heard,
+    Heartbeat,
+    PartAsked,
+    Pulled,
+    Request,
+)
+from peer.frames import Message as Said
+from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
+from peer.links import QUEUE_MESSAGES_MAX, Link, Voice
+from peer.sentry import Sentry
 
+CURVE_BYTES = 64  # what encryption adds to a frame, at most
 HEARTBEAT_MS = 250
 ALIVE_MS = 1_500
-ANSWER_BYTES_MAX = 2 * 1024 * 1024
-ANSWER_BLOCKS_MAX = 1_000
-QUEUE_MESSAGES_MAX = 1_000
 ADDRESSES_MAX = 4  # of one member, tried at the same time
-SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
 ROTATE_MS = 500
+RETRY_MS = 5_000
 DRAIN_MAX = 200  # messages of one socket in one turn
-REQUEST_BYTES_MAX = 16 * 1024
+REQUESTS_PER_TURN_MAX = 16
+REST_MS = 20  # without a look at the requests after so many
+SUBSCRIPTION_QUEUE_MAX = 8  # of one connection
+SUBSCRIPTION_BYTES_MAX = 1_024  # a subscription, or a part of the handshake
+LOOK_MS = 100  # between two looks of the sentry
+SUB_QUEUE_MAX = 256  # messages of one member, not taken in yet
+REQUEST_QUEUE_MAX = 64  # requests of one connection
+ANSWER_QUEUE_MAX = 8  # answers to or from one connection
+OWED_MAX = 64  # answers one member may still give
+FLOOD_MESSAGES = 2_000  # so many unread ones make a flood
+FLOOD_PAUSE_MS = 10_000
+HANDSHAKE_MS = 5_000
+
+_LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
+    zmq.PUB: (QUEUE_MESSAGES_MAX, SUBSCRIPTION_QUEUE_MAX, SUBSCRIPTION_BYTES_MAX),
+    zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
+    zmq.ROUTER: (ANSWER_QUEUE_MAX, REQUEST_QUEUE_MAX, REQUEST_BYTES_MAX),
+    zmq.DEALER: (REQUEST_QUEUE_MAX, ANSWER_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
+}
 
 _log = logging.getLogger(__name__)
 
 
-class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Sent to all every HEARTBEAT_MS: what this peer has, so that others see what they miss."""
-
-    mesh: bytes
-    epoch: int
-    member: int
-    fetch_port: int
-    rounds: tuple[int, ...]
-    commit: int
-    audit: Audit
-    latest: Audit
-    time_ms: int
-
-
-class BlockIn(NamedTuple):
-    """A frame that a member published or answered with."""
-
-    member: int
-    frame: bytes
-
-
-class Heard(NamedTuple):
-    member: int
-    heartbeat: Heartbeat
-
-
-class Answered(NamedTuple):
-    """The end of an answer to a Pull; its blocks came before."""
+class Flooded(NamedTuple):
+    """A member sends more than it can need, and is not heard for FLOOD_PAUSE_MS."""
 
     member: int
 
 
-class Offered(NamedTuple):
-    """A member has no blocks so old, but a snapshot; the frames certify it."""
-
-    member: int
-    manifest: Manifest
-    certificate: list[bytes]
-
-
-class PartIn(NamedTuple):
-    """A part of a member's snapshot."""
-
-    member: int
-    commit: int
-    offset: int
-    data: bytes
-
-
-class Asked(NamedTuple):
-    """Somebody wants these blocks."""
-
-    who: bytes
-    digests: tuple[bytes, ...]
-
-
-class Pulled(NamedTuple):
-    """Somebody wants all blocks above these rounds."""
-
-    who: bytes
-    rounds: tuple[int, ...]
-
-
-class PartAsked(NamedTuple):
-    """Somebody wants a part of a snapshot."""
-
-    who: bytes
-    commit: int
-    offset: int
-
-
-Message = BlockIn | Heard | Answered | Offered | PartIn | Asked | Pulled | PartAsked
-
-_heartbeats = msgspec.msgpack.Decoder(Heartbeat)
-_manifests = msgspec.msgpack.Decoder(Manifest)
-_places = msgspec.msgpack.Decoder(tuple[int, int])
-_vectors = msgspec.msgpack.Decoder(tuple[int, ...])
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class _Link:
-    """The sockets to one member."""
-
-    def __init__(self, member: int, server_key: bytes) -> None:
-        self.member = member
-        self.server_key = server_key
-        self.addresses: dict[Address, zmq.Socket[bytes]] = {}  # each with its SUB
-        self.spare: deque[Address] = deque(maxlen=SPARE_ADDRESSES_MAX)  # the next to try is last
-        self.rotate_ms = 0
-        self.fetch: zmq.Socket[bytes] | None = None
-        self.fetch_endpoint = ""
-        self.heard_ms = -1
-        self.cut = False
-        self.heartbeat: Heartbeat | None = None
-        self.address = ""
+Message = Said | Flooded
 
 
 class Mesh:
@@ -153,35 +92,30 @@ class Mesh:
         host: str = "127.0.0.1",
         port: int = 0,
         fetch_port: int = 0,
+        gate: Gate | None = None,
     ) -> None:
         self.config = config
         self.host = host
+        self.gate = gate or Gate(context, config, identity, poller)
         self._context = context
-        self._identity = identity
         self._poller = poller
-        self._allowed = {curve_public(member.public) for member in config.members}
-        if config.observers != "any":
-            self._allowed |= {curve_public(bytes.fromhex(key)) for key in config.observers}
-        self._denied: set[bytes] = set()
-        self._refused: set[str] = set()
-        self._zap = context.socket(zmq.REP)
-        self._zap.linger = 0
-        self._zap.bind("inproc://zeromq.zap.01")
-        poller.register(self._zap, zmq.POLLIN)
         self._pub, self.port = self._serve(zmq.PUB, host, port)
         self._router, self.fetch_port = self._serve(zmq.ROUTER, host, fetch_port)
         poller.register(self._router, zmq.POLLIN)
+        self._rest_until_ms: int | None = None  # for the router: too much is asked
+        self.sentry = Sentry(self.port, self.fetch_port)
+        self._look_ms = 0
         me = config.number_of(identity.public)
         self.links = {
-            number: _Link(number, curve_public(member.public))
+            number: Link(number, curve_public(member.public))
             for number, member in enumerate(config.members)
             if number != me
         }
 
     def _serve(self, kind: int, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
         socket = self._socket(kind)
-        socket.curve_server = True
-        socket.zap_domain = b"mesh"
+        socket.handshake_ivl = HANDSHAKE_MS
+        self.gate.serve(socket)
         try:
             socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -193,18 +127,15 @@ class Mesh:
     def _socket(self, kind: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.linger = 0
-        socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES_MAX
-        socket.maxmsgsize = REQUEST_BYTES_MAX if kind == zmq.ROUTER else FRAME_BYTES_MAX
-        socket.curve_secretkey = self._identity.curve_secret
-        socket.curve_publickey = self._identity.curve_public
+        socket.sndhwm, socket.rcvhwm, socket.maxmsgsize = _LIMITS[zmq.SocketType(kind)]
         return socket
 
-    def _client(self, kind: int, link: _Link, endpoint: str) -> zmq.Socket[bytes]:
+    def _client(self, kind: int, link: Link, endpoint: str) -> zmq.Socket[bytes]:
         socket = self._socket(kind)
-        socket.curve_serverkey = link.server_key
         socket.reconnect_ivl = 100
         socket.reconnect_ivl_max = 2_000
-        socket.handshake_ivl = 5_000
+        socket.handshake_ivl = HANDSHAKE_MS
+        self.gate.join(socket, link.server_key)
         if kind == zmq.SUB:
             socket.subscribe(b"")
         socket.connect(endpoint)
@@ -214,104 +145,187 @@ class Mesh:
     def cut(self, member: int) -> None:
         """A member misbehaves: hear it no more, and let it connect no more."""
         link = self.links[member]
-        self._allowed.discard(link.server_key)
-        self._denied.add(link.server_key)
-        for socket in (*link.addresses.values(), *([link.fetch] if link.fetch else [])):
-            self._close(socket)
+        self.gate.deny(link.server_key)
+        self._hang_up(link)
         link.addresses, link.fetch, link.heard_ms = {}, None, -1
         link.spare.clear()
         link.cut = True
+
+    def _hang_up(self, link: Link) -> None:
+        for voice in link.addresses.values():
+            self._close(voice.socket)
+        if link.fetch is not None:
+            self._close(link.fetch)
 
     def joined(self, member: int, address: Address) -> None:
         """A member may be at `address`: subscribe there, as soon as there is room."""
         link = self.links.get(member)
         if link is None or link.cut or address in link.addresses or address in link.spare:
             return
-        if len(link.addresses) < ADDRESSES_MAX:
-            link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
+        if len(link.addresses) < ADDRESSES_MAX and not link.paused_until_ms:
+            self._listen(link, address)
         else:
             link.spare.append(address)
+
+    def _listen(self, link: Link, address: Address) -> None:
+        link.addresses[address] = Voice(self._client(zmq.SUB, link, f"tcp://{address}"))
 
     def left(self, member: int, address: Address) -> None:
         """The member is no longer announced at `address`."""
         link = self.links.get(member)
-        if link is not None and (socket := link.addresses.pop(address, None)) is not None:
-            self._close(socket)
+        if link is not None and (voice := link.addresses.pop(address, None)) is not None:
+            self._close(voice.socket)
         elif link is not None and address in link.spare:
             link.spare.remove(address)
 
-    def _rotate(self, link: _Link, now_ms: int) -> None:
+    def _rotate(self, link: Link, now_ms: int) -> None:
         """Anybody can announce wrong addresses of a member, and its own old ones stay announced for
         a while: as long as it is silent, try all of them in turn."""
-        if not link.spare or now_ms < link.rotate_ms or self.alive(link.member, now_ms):
+        if now_ms < max(link.rotate_ms, link.paused_until_ms):
+            return
+        link.paused_until_ms = 0
+        if self.alive(link.member, now_ms):
+            return
+        if not link.spare:
+            self._try_again(link, now_ms)
             return
         link.rotate_ms = now_ms + ROTATE_MS
         address = link.spare.pop()
         if len(link.addresses) >= ADDRESSES_MAX:
             oldest = next(iter(link.addresses))
-            self._close(link.addresses.pop(oldest))
+            self._close(link.addresses.pop(oldest).socket)
             link.spare.appendleft(oldest)
-        link.addresses[address] = self._client(zmq.SUB, link, f"tcp://{address}")
+        self._listen(link, address)
+
+    def _try_again(self, link: Link, now_ms: int) -> None:
+        """libzmq never goes back to a place where it once met a frame too long, or what does not
+        speak its protocol."""
+        if link.rotate_ms and link.addresses:
+            oldest = next(iter(link.addresses))
+            self._close(link.addresses.pop(oldest).socket)
+            self._listen(link, oldest)
+        link.rotate_ms = now_ms + RETRY_MS
+
+    def _pause(self, link: Link, now_ms: int) -> None:
+        """A member floods: do not hear it for a while. It can still be asked."""
+        _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
+        for voice in link.addresses.values():
+            self._close(voice.socket)
+        link.spare.extend(link.addresses)
+        link.addresses = {}
+        link.heard_ms, link.flood = -1, 0
+        link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:
         self._poller.unregister(socket)
         socket.close()
 
-    def receive(self, now_ms: int) -> Iterator[Message]:
-        """What came in, a bounded part of it; the rest next turn. Malformed input is dropped."""
-        self._authenticate()
-        for who, frames in self._drain(self._router):
-            if (asked := _parse_request(who, frames, len(self.config.members))) is not None:
-                yield asked
+    def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
+        """What members said, a bounded part of it; the rest next turn. What makes no sense is
+        dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
+        self.gate.answer()
+        if now_ms >= self._look_ms:
+            self._look_ms = now_ms + LOOK_MS
+            self.sentry.look()
         for link in self.links.values():
             self._rotate(link, now_ms)
-            for address, socket in list(link.addresses.items()):
-                yield from self._published(link, address, socket, now_ms)
+            for address, voice in list(link.addresses.items()):
+                yield from self._published(link, address, voice, now_ms, quorum_round)
             if link.fetch is not None:
                 yield from self._fetched(link, link.fetch)
+            if link.flood >= FLOOD_MESSAGES:
+                self._pause(link, now_ms)
+                yield Flooded(link.member)
 
-    @staticmethod
-    def _drain(socket: zmq.Socket[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
-        for _ in range(DRAIN_MAX):
+    def requests(self, now_ms: int) -> Iterator[tuple[Asker, Request]]:
+        """What others ask for, a bounded part of it. When that much came there may be more, and it
+        is left where it is for a while: then whoever asks too much has to wait."""
+        if self._rest_until_ms is not None:
+            if now_ms < self._rest_until_ms:
+                return
+            self._rest_until_ms = None
+            self._poller.register(self._router, zmq.POLLIN)
+        for _ in range(REQUESTS_PER_TURN_MAX):
             try:
-                first, *rest = socket.recv_multipart(zmq.NOBLOCK)
+                who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if rest or socket.type == zmq.DEALER:
-                yield first, rest
+            if parts:
+                self.sentry.heard[int(parts[0].get(zmq.SRCFD))] += 1
+            asker = self.gate.asker(parts[0]) if parts else None
+            asked = wire.parse_request(
+                who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
+            )
+            if asker is not None and asked is not None:
+                yield asker, asked
+        self._rest_until_ms = now_ms + REST_MS
+        self._poller.unregister(self._router)
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `requests` should be called though nothing wakes the poller."""
+        return self._rest_until_ms
+
+    @staticmethod
+    def _drain(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+        for _ in range(DRAIN_MAX):
+            try:
+                yield socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+
+    @property
+    def refused(self) -> int:
+        """Connections that were refused, or ended by the sentry."""
+        return self.gate.refused + self.sentry.ended
 
     def _published(
-        self, link: _Link, address: Address, socket: zmq.Socket[bytes], now_ms: int
+        self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
     ) -> Iterator[Message]:
-        for kind, (body, *_) in self._drain(socket):
-            if kind == b"B":
-                yield BlockIn(link.member, body)
-            elif kind == b"H":
-                yield from self._hear(link, address, body, now_ms)
+        for parts in self._drain(voice.socket):
+            self.sentry.heard[address] += 1
+            match parts:
+                case [b"B", body] if voice.blocks.take(quorum_round + now_ms // 1_000):
+                    yield BlockIn(link.member, body)
+                case [b"H", body] if voice.heartbeats.take(now_ms // HEARTBEAT_MS):
+                    yield from self._hear(link, address, body, now_ms)
+                case _:
+                    self._leave_unread(link)
 
-    def _fetched(self, link: _Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
-        for kind, frames in self._drain(socket):
-            if kind in (b"F", b"P"):
-                yield from (BlockIn(link.member, frame) for frame in frames)
-                if kind == b"P":
-                    yield Answered(link.member)
-            elif (message := _parse_snapshot(link.member, kind, frames)) is not None:
-                yield message
+    def _fetched(self, link: Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+        for kind, *parts in self._drain(socket):
+            self.sentry.heard[link.fetch_place] += 1
+            if link.owed > 0:
+                link.owed -= 1
+                yield from wire.parse_answer(link.member, kind, parts)
+            else:
+                self._leave_unread(link)
 
-    def _hear(self, link: _Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
-        try:
-            heartbeat = _heartbeats.decode(body)
-        except msgspec.DecodeError:
+    @staticmethod
+    def _leave_unread(link: Link) -> None:
+        link.unread += 1
+        link.flood += 1
+
+    def _hear(self, link: Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
+        heartbeat = wire.parse_heartbeat(body)
+        if heartbeat is None:
+            self._leave_unread(link)
             return
-        right = (heartbeat.mesh, heartbeat.epoch, heartbeat.member, len(heartbeat.rounds))
-        if right != (self.config.id, 0, link.member, len(self.config.members)):
+        if not wire.is_of(heartbeat, self.config, link.member):
+            if not link.foreign:
+                _log.warning("at %s is member %d of another mesh", address, link.member)
+            link.foreign += 1
+            link.unread += 1
             return
         endpoint = f"tcp://{address.host}:{heartbeat.fetch_port}"
-        if endpoint != link.fetch_endpoint and 0 < heartbeat.fetch_port < 2**16:
+        if endpoint != link.fetch_endpoint and now_ms >= link.move_ms:
+            link.move_ms = now_ms + ALIVE_MS
             if link.fetch is not None:
                 self._close(link.fetch)
             link.fetch = self._client(zmq.DEALER, link, endpoint)
             link.fetch_endpoint = endpoint
+            link.fetch_place = address.host, heartbeat.fetch_port
+            link.owed = 0
         link.heard_ms = now_ms
         link.heartbeat = heartbeat
         link.address = str(address)
@@ -326,7 +340,7 @@ class Mesh:
             self._pub.send_multipart((b"B", block.frame))
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        self._pub.send_multipart((b"H", _encode(heartbeat)))
+        self._pub.send_multipart((b"H", wire.encode(heartbeat)))
 
     def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
         """Send requests; one that can't go out now is dropped, consensus asks again."""
@@ -334,84 +348,29 @@ class Mesh:
             link = self.links.get(request.member)
             if link is None or link.fetch is None:
                 continue
-            match request:
-                case Wanted(refs=refs):
-                    frames = (b"F", b"".join(ref.digest for ref in refs))
-                case Pull(above=above):
-                    frames = (b"P", _encode(above))
-                case PartWanted(commit=commit, offset=offset):
-                    frames = (b"S", _encode((commit, offset)))
             try:
-                link.fetch.send_multipart(frames, zmq.NOBLOCK)
+                link.fetch.send_multipart(wire.request(request), zmq.NOBLOCK)
             except zmq.Again:
                 _log.debug("the queue to member %d is full", request.member)
+            else:
+                link.owed = min(link.owed + 1, OWED_MAX)
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         kind = b"F" if isinstance(asked, Asked) else b"P"
         self._router.send_multipart((asked.who, kind, *frames))  # a full or gone peer: dropped
 
     def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
-        self._router.send_multipart((pulled.who, b"M", _encode(manifest), *certificate))
+        self._router.send_multipart((pulled.who, b"M", wire.encode(manifest), *certificate))
 
     def send_part(self, asked: PartAsked, data: bytes) -> None:
-        place = _encode((asked.commit, asked.offset))
+        place = wire.encode((asked.commit, asked.offset))
         self._router.send_multipart((asked.who, b"S", place, data))
-
-    def _authenticate(self) -> None:
-        """Answer libzmq's question whether a key may connect (ZAP, RFC 27)."""
-        for version, frames in self._drain(self._zap):
-            request, _domain, address, _identity, mechanism, *credentials = frames
-            key = credentials[0] if mechanism == b"CURVE" and credentials else b""
-            known = key in self._allowed or self.config.observers == "any"
-            allowed = known and key not in (b"", *self._denied)
-            if not allowed and (place := address.decode(errors="replace")) not in self._refused:
-                if len(self._refused) < QUEUE_MESSAGES_MAX:
-                    self._refused.add(place)
-                _log.warning("refused a connection from %s: not a key of this mesh", place)
-            status = (b"200", b"OK") if allowed else (b"400", b"not a member or observer")
-            self._zap.send_multipart((version, request, *status, key.hex().encode(), b""))
 
     def close(self) -> None:
         for link in self.links.values():
-            sockets = [*link.addresses.values(), *([link.fetch] if link.fetch else [])]
-            for socket in sockets:
-                self._close(socket)
-        for socket in (self._router, self._zap):
-            self._close(socket)
+            self._hang_up(link)
+        if self._rest_until_ms is None:
+            self._poller.unregister(self._router)
+        self._router.close()
         self._pub.close()
-
-
-def _parse_request(
-    who: bytes, frames: list[bytes], members: int
-) -> Asked | Pulled | PartAsked | None:
-    """What somebody asks for; None where that is nothing we know."""
-    if len(frames) != 2:
-        return None
-    kind, body = frames
-    try:
-        if kind == b"F" and 0 < len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
-            cuts = range(0, len(body), DIGEST_BYTES)
-            return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts))
-        if kind == b"P":
-            rounds = _vectors.decode(body)
-            if len(rounds) == members and all(-1 <= round_ < 2**48 for round_ in rounds):
-                return Pulled(who, rounds)
-        if kind == b"S":
-            commit, offset = _places.decode(body)
-            if 0 < commit < 2**48 and 0 <= offset < SNAPSHOT_BYTES_MAX:
-                return PartAsked(who, commit, offset)
-    except msgspec.DecodeError:
-        pass
-    return None
-
-
-def _parse_snapshot(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartIn | None:
-    """What a member says of its snapshot; None where it makes no sense."""
-    try:
-        if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
-            return Offered(member, _manifests.decode(frames[0]), frames[1:])
-        if kind == b"S" and len(frames) == 2:
-            return PartIn(member, *_places.decode(frames[0]), frames[1])
-    except msgspec.DecodeError:
-        pass
-    return None
+        self.gate.close()

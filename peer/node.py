@@ -20,25 +20,19 @@ from peer.catchup import CatchUp
 from peer.committer import Commit
 from peer.config import MeshConfig
 from peer.consensus import Ready
-from peer.journal import JournalError
-from peer.ledger import KeyElsewhereError, Ledger
-from peer.local import Caller, Local
-from peer.mesh import (
-    ANSWER_BLOCKS_MAX,
-    ANSWER_BYTES_MAX,
-    HEARTBEAT_MS,
+from peer.frames import (
     Answered,
-    Asked,
     BlockIn,
     Heard,
     Heartbeat,
-    Mesh,
-    Message,
     Offered,
-    PartAsked,
     PartIn,
-    Pulled,
 )
+from peer.helper import Helper
+from peer.journal import JournalError
+from peer.ledger import KeyElsewhereError, Ledger
+from peer.local import Caller, Local
+from peer.mesh import FLOOD_PAUSE_MS, HEARTBEAT_MS, Flooded, Mesh, Message
 from peer.overview import Overview
 from peer.publisher import Publisher
 from peer.replica import Applied, command_id
@@ -84,6 +78,7 @@ class Node:
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._misbehaved: set[int] = set()
+        self._helper = Helper(self.mesh, ledger.journal)
         self._next_beat_ms = 0
         self._next_view_ms = 0
         self._stopping = False
@@ -154,12 +149,12 @@ class Node:
 
     def _hand_out(self, now_ms: int) -> None:
         """A turn without a disk: nothing is taken in or said, only what is stored handed out."""
-        for message in self.mesh.receive(now_ms):
-            if isinstance(message, Asked | Pulled | PartAsked):
-                self._take(message, now_ms)
+        for _ in self.mesh.receive(now_ms):
+            pass
         for caller, request in self.local.receive():
             self._serve(caller, request, now_ms)
         self.publisher.greet()
+        self._helper.help(now_ms)
         self._beat(now_ms)
 
     def _lose_journal(self, why: str) -> None:
@@ -171,7 +166,7 @@ class Node:
 
     def _take_part_in(self, now_ms: int) -> None:
         self._find()
-        for message in self.mesh.receive(now_ms):
+        for message in self.mesh.receive(now_ms, self.ledger.consensus.dag.quorum_round):
             self._take(message, now_ms)
         while self._misbehaved:
             self.mesh.cut(self._misbehaved.pop())
@@ -181,11 +176,14 @@ class Node:
         self.ledger.consensus.tick(now_ms)
         self._propose(now_ms)
         self._execute(self.ledger.consensus.ready(), now_ms)
+        self._helper.help(now_ms)
         self._beat(now_ms)
 
     def _wait_ms(self) -> int:
         now_ms = _monotonic_ms()
         due = [self._next_beat_ms, now_ms + TURN_MS_MAX]
+        if (help_ms := self._helper.due_ms) is not None:
+            due.append(help_ms)
         if self.ledger.journal.failed:
             return max(min(due) - now_ms, 0)
         if (tick_ms := self.ledger.consensus.next_tick_ms(now_ms)) is not None:
@@ -212,7 +210,6 @@ class Node:
                     _log.debug("%s", event)
 
     def _take(self, message: Message, now_ms: int) -> None:
-        journal = self.ledger.journal
         match message:
             case BlockIn(member, frame):
                 self._receive(member, frame, now_ms)
@@ -221,10 +218,6 @@ class Node:
                 self.overview.hear(member, heartbeat, _wall_ms())
             case Answered(member):
                 self.ledger.consensus.answered(member, now_ms)
-            case Asked(digests=digests):
-                self.mesh.answer(message, journal.find(digests, ANSWER_BYTES_MAX))
-            case Pulled():
-                self._answer_pull(message)
             case Offered(member, manifest, certificate):
                 if manifest.commit > self.ledger.replica.commit and self.ledger.is_certified(
                     manifest, certificate
@@ -232,8 +225,9 @@ class Node:
                     self._catch_up.offer(member, manifest, certificate, now_ms)
             case PartIn():
                 self._take_part(message, now_ms)
-            case PartAsked(commit=commit, offset=offset):
-                self.mesh.send_part(message, journal.snapshot_part(commit, offset))
+            case Flooded(member):
+                name, pause_s = self.overview.name(member), FLOOD_PAUSE_MS // 1_000
+                self.overview.alarm(f"{name} floods: it is not heard for {pause_s} s at a time")
 
     def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
         try:
@@ -248,16 +242,6 @@ class Node:
             self._misbehaved.add(member)
         except KeyElsewhereError as error:
             self._halt(str(error))
-
-    def _answer_pull(self, pulled: Pulled) -> None:
-        certified = self.ledger.journal.certified()
-        if certified is not None:
-            manifest, floors, certificate = certified
-            if any(has < floor for has, floor in zip(pulled.rounds, floors, strict=True)):
-                self.mesh.offer(pulled, manifest, certificate)
-                return
-        frames = self.ledger.journal.above(pulled.rounds, ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
-        self.mesh.answer(pulled, frames)
 
     def _take_part(self, part: PartIn, now_ms: int) -> None:
         fetched = self._catch_up.part(*part)
@@ -415,7 +399,8 @@ class Node:
         if self.overview.look(now_ms, not self.halted) or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS
             seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
-            view = self.overview.view(seq, now_ms, pending, self.halted, self._progress(now_ms))
+            progress, unanswered = self._progress(now_ms), self._helper.dropped
+            view = self.overview.view(seq, now_ms, pending, self.halted, progress, unanswered)
             self.local.publish(view, "mesh")
 
     def _progress(self, now_ms: int) -> str:

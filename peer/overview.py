@@ -11,10 +11,12 @@ from collections import deque
 from peer import api
 from peer.block import Audit
 from peer.config import MeshConfig
+from peer.frames import Heartbeat
 from peer.ledger import Ledger
-from peer.mesh import Heartbeat, Mesh
+from peer.mesh import Mesh
 
 ALARMS_MAX = 20
+ALARM_CHARACTERS_MAX = 500
 FINALITY_SAMPLES = 200
 CLOCK_SKEW_MS_MAX = 2_000
 CLOCK_SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
@@ -50,6 +52,7 @@ class Overview:
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit somebody has another state after
         self._others: dict[int, bytes] = {}  # and which, by member
+        self._told: dict[int, int] = {}  # by member, the last commit an alarm told of its state
 
     @property
     def own_name(self) -> str:
@@ -60,7 +63,9 @@ class Overview:
         return self._config.members[member].name
 
     def alarm(self, text: str) -> None:
-        """Something is wrong that people must see. The same text is raised once."""
+        """Something is wrong that people must see. The same text is raised once; how long it is may
+        be for somebody else to choose, so it is cut."""
+        text = text[:ALARM_CHARACTERS_MAX]
         if text not in self.alarms:
             self.alarms.append(text)
             _log.error("ALARM %s", text)
@@ -77,7 +82,10 @@ class Overview:
         if agrees is not False:
             return
         commit, digest = audit
-        self.alarm(f"{self.name(member)} has another state after commit {commit}: {digest.hex()}")
+        if commit > self._told.get(member, 0):
+            self._told[member] = commit
+            text = f"{self.name(member)} has another state after commit {commit}: {digest.hex()}"
+            self.alarm(text)
         if commit != self._contested:
             self._contested, self._others = commit, {}
         self._others[member] = digest
@@ -106,7 +114,15 @@ class Overview:
             _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
         return self.quorum != before
 
-    def view(self, seq: int, now_ms: int, pending: int, halted: str, catching_up: str) -> api.Mesh:
+    def view(
+        self,
+        seq: int,
+        now_ms: int,
+        pending: int,
+        halted: str,
+        catching_up: str,
+        unanswered: int = 0,
+    ) -> api.Mesh:
         replica = self._ledger.replica
         return api.Mesh(
             seq=seq,
@@ -124,6 +140,8 @@ class Overview:
             halted=halted,
             alarms=list(self.alarms),
             catching_up=catching_up,
+            refused=self._mesh.refused,
+            unanswered=unanswered,
         )
 
     def _member(self, number: int, now_ms: int) -> api.MemberView:
@@ -144,4 +162,6 @@ class Overview:
             heartbeat.commit if heartbeat else 0,
             now_ms - link.heard_ms if heartbeat else -1,
             self._agrees.get(number),
+            link.unread,
+            link.barred,
         )

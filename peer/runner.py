@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import zmq
 
@@ -24,7 +25,8 @@ from discovery.service import Discovery
 from peer import config as mesh_file
 from peer.archive import KEEP, Keep
 from peer.config import MeshConfig
-from peer.identity import Identity
+from peer.gate import Gate
+from peer.identity import Identity, Verifier
 from peer.journal import Journal
 from peer.keys import KEYS_FILE
 from peer.ledger import SNAPSHOT_EVERY, Ledger
@@ -67,28 +69,21 @@ def keygen(data: Path) -> Identity:
     return identity
 
 
-def run(options: Options) -> None:
+class Security(NamedTuple):
+    """The parts that keep a peer safe. Only a benchmark of their cost has others."""
+
+    identity: type[Identity] = Identity
+    gate: type[Gate] = Gate
+    verifier: type[Verifier] = Verifier
+
+
+def run(options: Options, security: Security | None = None) -> None:
     """Run a peer until SIGTERM or SIGINT."""
     config = mesh_file.load(options.mesh)
-    identity = Identity.load(options.data / KEY_FILE)
-    journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    poller = zmq.Poller()
-    where = endpoints(options.data)
-    mesh = Mesh(context, config, identity, poller, options.host, options.port, options.fetch_port)
-    wires = Wires(poller, mesh, Local(context, where, poller))
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
-    me = config.number_of(identity.public)
-    every = options.snapshot_every
-    ledger = Ledger(config, me, identity.sign, journal, snapshot_every=every, keep=options.keep)
-    node = Node(config, ledger, wires, found)
-    extra = ["--history", str(options.data / JOURNAL_FILE)]
-    extra += ["--keys", str(options.data / KEYS_FILE)]
-    if all(options.tls):
-        extra += ["--tls-cert", options.tls[0], "--tls-key", options.tls[1]]
-    elif me is not None:
-        extra += _service(options.grapes, config)
-    gateway = Gateway(options.ui, where, extra) if options.ui else None
+    node = _assemble(options, config, context, found, security or Security())
+    gateway = _gateway(options, config, node.ledger.me is not None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
     node.recover()
@@ -103,9 +98,48 @@ def run(options: Options) -> None:
             gateway.stop()
         if discovery is not None:
             discovery.stop()
-        journal.close()
+        node.ledger.journal.close()
         context.destroy()
     _log.info("stopped")
+
+
+def _assemble(
+    options: Options,
+    config: MeshConfig,
+    context: zmq.Context[zmq.Socket[bytes]],
+    found: "queue.Queue[DiscoveryEvent]",
+    safe: Security,
+) -> Node:
+    identity = safe.identity.load(options.data / KEY_FILE)
+    journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
+    poller = zmq.Poller()
+    where = options.host, options.port, options.fetch_port
+    gate = safe.gate(context, config, identity, poller)
+    mesh = Mesh(context, config, identity, poller, *where, gate)
+    wires = Wires(poller, mesh, Local(context, endpoints(options.data), poller))
+    me, every = config.number_of(identity.public), options.snapshot_every
+    ledger = Ledger(
+        config,
+        me,
+        identity.sign,
+        journal,
+        snapshot_every=every,
+        keep=options.keep,
+        verifier=safe.verifier,
+    )
+    return Node(config, ledger, wires, found)
+
+
+def _gateway(options: Options, config: MeshConfig, is_member: bool) -> "Gateway | None":
+    if not options.ui:
+        return None
+    extra = ["--history", str(options.data / JOURNAL_FILE)]
+    extra += ["--keys", str(options.data / KEYS_FILE)]
+    if all(options.tls):
+        extra += ["--tls-cert", options.tls[0], "--tls-key", options.tls[1]]
+    elif is_member:
+        extra += _service(options.grapes, config)
+    return Gateway(options.ui, endpoints(options.data), extra)
 
 
 def _service(grapes: tuple[str, ...], config: MeshConfig) -> list[str]:

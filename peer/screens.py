@@ -22,7 +22,7 @@ from engine.orders import Cancel, CancelAll, Command, Reduce, Replace, Submit
 from peer.api import format_id
 from peer.block import Block
 from peer.config import MeshConfig
-from peer.mesh import Heartbeat
+from peer.frames import Heartbeat
 from peer.replica import decode_batch
 from peer.signed import command_of
 from peer.units import Units, units_of

@@ -26,8 +26,8 @@ from discovery.service import Discovery
 from peer import config as mesh_file
 from peer.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlock, decode
 from peer.config import MeshConfig
+from peer.frames import Heartbeat
 from peer.identity import Identity, Verifier, curve_public
-from peer.mesh import Heartbeat
 from peer.screens import KINDS, Filter, Json, Lines, Message, Screen, Stats
 
 EVENTS_MAX = 1_000

@@ -17,11 +17,12 @@ from peer.block import Block
 from peer.client import NodeClient
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
+from peer.frames import Heartbeat
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import Ledger
 from peer.local import Local, endpoints
-from peer.mesh import Heartbeat, Mesh
+from peer.mesh import Mesh
 from peer.node import Node, Wires
 from peer.runner import JOURNAL_FILE, KEY_FILE, keygen
 from tests.real_mesh import MARKETS

@@ -46,11 +46,12 @@ class RealPeer:
         options: Sequence[str] = (),
         log: Path | None = None,
         env: Mapping[str, str] | None = None,
+        program: str = "peer",
     ) -> None:
         self.folder = folder
         self._env = env  # None: this process's
         self._log = log or folder / "log"
-        self._command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
+        self._command = [sys.executable, "-m", program, "run", "--exit-with-parent"]
         self._command += ["--data", str(folder), "--mesh", str(mesh)]
         for grape in grapes:
             self._command += ["--grape", grape]
@@ -107,6 +108,7 @@ class RealMesh:
         ui: bool = False,
         options: Sequence[str] = (),
         observers: list[str] | Literal["any"] | None = None,
+        program: str = "peer",
     ) -> None:
         self.grapes = grapes
         names = [f"peer{number}" for number in range(1, size + 1)]
@@ -115,7 +117,10 @@ class RealMesh:
         self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
         self.file = folder / "mesh.toml"
         mesh_file.write(self.config, self.file)
-        self.peers = [RealPeer(folder / name, self.file, grapes, ui, options) for name in names]
+        self.peers = [
+            RealPeer(folder / name, self.file, grapes, ui, options, program=program)
+            for name in names
+        ]
 
     def __enter__(self) -> "RealMesh":
         return self

@@ -10,8 +10,9 @@ from discovery.grape import Address
 from peer.block import NO_AUDIT
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
+from peer.frames import Heartbeat
 from peer.identity import Identity
-from peer.mesh import ADDRESSES_MAX, Heartbeat, Mesh
+from peer.mesh import ADDRESSES_MAX, Mesh
 from tests.real_mesh import MARKETS
 
 

@@ -18,8 +18,9 @@ from peer.block import NO_AUDIT
 from peer.catchup import PART_BYTES, SNAPSHOT_BYTES_MAX, Manifest
 from peer.client import NoAnswer, NodeClient
 from peer.committee import Mode
+from peer.frames import Asked, Heartbeat, PartAsked, Pulled, Request
 from peer.identity import Identity
-from peer.mesh import Asked, Heartbeat, Mesh, Message, PartAsked, Pulled
+from peer.mesh import Mesh
 from peer.runner import keygen
 from tests.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
@@ -34,7 +35,7 @@ class Helper:
 
     def __init__(self, mesh: RealMesh, lie: "Lie") -> None:
         self.mesh = mesh
-        self.asked: list[Message] = []
+        self.asked: list[Request] = []
         self._lie = lie
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -59,9 +60,11 @@ class Helper:
             rounds = (FAR,) * len(self.mesh.peers)
             port, name = self.wire.fetch_port, self.mesh.config.id
             self.wire.beat(Heartbeat(name, 0, LIAR, port, rounds, FAR, NO_AUDIT, NO_AUDIT, time_ms))
-            for message in self.wire.receive(0):
-                self.asked.append(message)
-                self._lie(self, message)
+            for _ in self.wire.receive(0):
+                pass
+            for _, request in self.wire.requests(0):
+                self.asked.append(request)
+                self._lie(self, request)
             time.sleep(BEAT_S)
 
     def certified(self) -> tuple[Manifest, list[bytes]]:
@@ -75,39 +78,39 @@ class Helper:
         return Manifest(number, digest, size), msgspec.msgpack.decode(certificate)
 
 
-Lie = Callable[[Helper, Message], None]
+Lie = Callable[[Helper, Request], None]
 
 
-def silent(_: Helper, __: Message) -> None:
+def silent(_: Helper, __: Request) -> None:
     """Answers nothing."""
 
 
-def empty(helper: Helper, message: Message) -> None:
+def empty(helper: Helper, message: Request) -> None:
     """Answers with nothing in it."""
     if isinstance(message, Asked | Pulled):
         helper.wire.answer(message, [])
 
 
-def garbage(helper: Helper, message: Message) -> None:
+def garbage(helper: Helper, message: Request) -> None:
     """Answers with what are no blocks."""
     if isinstance(message, Asked | Pulled):
         helper.wire.answer(message, [b"garbage" * 100])
 
 
-def uncertified(helper: Helper, message: Message) -> None:
+def uncertified(helper: Helper, message: Request) -> None:
     """Offers a state that nobody else has signed."""
     if isinstance(message, Pulled):
         manifest, frames = helper.certified()
         helper.wire.offer(message, manifest._replace(commit=FAR * 64), frames)
 
 
-def withheld(helper: Helper, message: Message) -> None:
+def withheld(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out none of it."""
     if isinstance(message, Pulled):
         helper.wire.offer(message, *helper.certified())
 
 
-def wrong(helper: Helper, message: Message) -> None:
+def wrong(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out another."""
     withheld(helper, message)
     if isinstance(message, PartAsked):
@@ -115,7 +118,7 @@ def wrong(helper: Helper, message: Message) -> None:
         helper.wire.send_part(message, b"x" * min(rest, PART_BYTES))
 
 
-def dripping(helper: Helper, message: Message) -> None:
+def dripping(helper: Helper, message: Request) -> None:
     """Hands out a true state byte by byte."""
     withheld(helper, message)
     if isinstance(message, PartAsked):
@@ -123,7 +126,7 @@ def dripping(helper: Helper, message: Message) -> None:
         helper.wire.send_part(message, b"x")
 
 
-def endless(helper: Helper, message: Message) -> None:
+def endless(helper: Helper, message: Request) -> None:
     """Says of a true state that it is huge, and hands out noise."""
     if isinstance(message, Pulled):
         manifest, frames = helper.certified()
@@ -204,7 +207,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_who_is_helped_badly_turns_to_others_and_comes_to_the_same_state(
-    mesh: RealMesh, tmp_path: Path, lie: Lie, kind: type[Message], said: str
+    mesh: RealMesh, tmp_path: Path, lie: Lie, kind: type[Request], said: str
 ) -> None:
     keygen(tmp_path / "late")
     with Helper(mesh, lie) as helper, Traffic(mesh) as traffic:

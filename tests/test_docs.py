@@ -1,6 +1,8 @@
 """What the documents show is what happens."""
 
+import ast
 import doctest
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +35,20 @@ def test_every_operation_of_the_api_is_in_its_document() -> None:
     text = API.read_text()
     named = {f"{each.method.upper()} {each.path}" for each in OPERATIONS} - {"GET /", "POST /"}
     assert {name for name in named if name not in text} == set()
+
+
+def test_every_row_of_the_threat_table_names_tests_that_exist() -> None:
+    text = (API.parent / "security.md").read_text()
+    rows = [line for line in text.partition("\n\n## ")[0].splitlines() if line.startswith("| ")]
+    assert len(rows) > 15
+    for row in rows[1:]:  # below the head
+        _, _, _, stops, _, tests, _ = (cell.strip() for cell in row.split("|"))
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", tests)
+        assert named or stops == "nothing", row
+        for file, test in named:
+            assert test in functions_of(file), f"{file} has no {test}"
+
+
+def functions_of(module: str) -> set[str]:
+    tree = ast.parse((Path(__file__).parent / f"{module}.py").read_text())
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -185,6 +185,7 @@ def setting(field: int, value: object) -> Callable[[list[list[list[object]]]], o
         ("hidden quantity", setting(HIDDEN, -1)),
         ("hidden quantity", setting(HIDDEN, 10)),
         ("shows more", setting(HIDDEN, 5)),
+        ("shows more", setting(CONDITIONS, [0, 0, False, 0, 1, 0, 0])),
         ("second order", lambda ladders: ladders[0].append(ladders[0][0])),
         ("expected a snapshot's fields", setting(SIDE, 2)),
         ("expected a snapshot's fields", setting(PRICE, "100")),
@@ -205,6 +206,15 @@ def test_a_crossed_book_is_refused() -> None:
 
     with pytest.raises(SnapshotError, match="crossed"):
         Exchange.restore(forged(cross, LIMIT, but(OTHER, side=Side.SELL, price=101)))
+
+
+def test_a_waiting_stop_hides_nothing_yet() -> None:
+    def hide(ladders: list[list[list[object]]]) -> None:
+        ladders[2][0][HIDDEN] = 1
+
+    iceberg = but(LIMIT, type=OrderType.STOP_LIMIT, stop_price=110, display=9)
+    with pytest.raises(SnapshotError, match="hidden quantity impossible"):
+        Exchange.restore(forged(hide, iceberg))
 
 
 def test_a_stop_that_should_be_released_is_refused() -> None:

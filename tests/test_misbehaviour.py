@@ -1,21 +1,29 @@
 """Members that break the rules on the wire, with their real keys on real sockets."""
 
+import dataclasses
+import itertools
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
-from engine.orders import Side
+from engine.orders import Cancel, Reason, Rejected, Side
+from peer import api
 from peer.__main__ import main
-from peer.block import NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
+from peer.block import FRAME_BYTES_MAX, NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
 from peer.client import NodeRefused
-from peer.identity import Identity
-from peer.mesh import Mesh
-from tests.real_mesh import RealMesh, order, wait_for
+from peer.frames import Heartbeat
+from peer.identity import Identity, curve_public
+from peer.mesh import FLOOD_MESSAGES, Mesh
+from peer.replica import command_id, encode_batch
+from peer.tap import Listener
+from tests.real_mesh import RealMesh, RealPeer, order, wait_for
 
 
 class Rogue:
@@ -30,11 +38,20 @@ class Rogue:
         self.wire = Mesh(self._context, mesh.config, self.identity, zmq.Poller())
         self.place = f"--at=peer3=127.0.0.1:{self.wire.port}"
 
-    def block(self, round_: int = 1, payload: bytes = b"", time_ms: int = 1) -> Block:
-        parents = genesis(self.config.committee)
-        refs = (parents[2].ref, parents[0].ref, parents[1].ref)
-        make_ = self.config.committee, round_, 2, refs, payload, time_ms, NO_AUDIT
-        return make(*make_, self.identity.sign)
+    def block(
+        self,
+        round_: int = 1,
+        payload: bytes = b"",
+        time_ms: int = 1,
+        author: int = 2,
+        mesh: bytes = b"",
+    ) -> Block:
+        committee = self.config.committee
+        if mesh:
+            committee = dataclasses.replace(committee, mesh=mesh)
+        parents = [block.ref for block in genesis(committee)]
+        refs = (parents.pop(author), *parents)
+        return make(committee, round_, author, refs, payload, time_ms, NO_AUDIT, self.identity.sign)
 
     def say(self, *blocks: Block, until: Callable[[], bool]) -> None:
         """Publish again and again: at first nobody may have subscribed yet."""
@@ -79,22 +96,52 @@ def bad_blocks(rogue: Rogue) -> dict[str, Block]:
     return {
         "is not signed by its author": altered(good, good.frame[:-SIGNATURE_BYTES] + other),
         "not a block": altered(good, b"garbage" * 100),
+        "a frame has at most": altered(good, bytes(FRAME_BYTES_MAX + 1)),
+        "expected mesh": rogue.block(mesh=b"another mesh's  "),
+        "of author 0": rogue.block(author=0),
         "at least 2 parents stand at round 4": rogue.block(round_=5),
     }
 
 
-@pytest.mark.parametrize("reason", ["is not signed by its author", "not a block", "at least 2"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "is not signed by its author",
+        "not a block",
+        "at least 2",
+        "a frame has at most",
+        "expected mesh",
+        "of author 0",
+    ],
+)
 def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
     mesh: RealMesh, rogue: Rogue, reason: str
 ) -> None:
     [block] = [block for why, block in bad_blocks(rogue).items() if why.startswith(reason)]
     others = mesh.peers[:2]
     rogue.say(block, until=lambda: all("ALARM peer3 is cut off" in p.log() for p in others))
-    assert all(reason in peer.log() for peer in others)
+    said = "Block(1, 0, " if reason == "of author 0" else reason
+    assert all(said in peer.log() for peer in others)
     mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
     [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
     assert len(result.events) == 2
     mesh.agreed(mesh.peers[:2])
+
+
+def test_an_order_of_somebody_else_is_not_cancelled_at_any_peer(
+    mesh: RealMesh, rogue: Rogue
+) -> None:
+    """Through an honest peer, and by a member that puts the cancel into a block of its own."""
+    others = mesh.peers[:2]
+    [placed] = mesh.peers[0].client.execute([order("ann", Side.SELL, 100, 1)])
+    [refused] = mesh.peers[1].client.execute([Cancel(0, "bob", placed.id)])
+    assert [type(event) for event in refused.events] == [Rejected]
+    assert refused.events[0].reason is Reason.NOT_OWNER
+    batch = encode_batch(1, [msgspec.msgpack.encode(Cancel(command_id(1, 2), "bob", placed.id))])
+    before = mesh.agreed(others).commit
+    block = rogue.block(payload=batch)
+    rogue.say(block, until=lambda: all(peer.state().commit > before for peer in others))
+    assert mesh.agreed(others, since=before + 1).asks == [(100, 1, 1)]
 
 
 def test_garbage_for_commands_is_ordered_and_does_nothing(mesh: RealMesh, rogue: Rogue) -> None:
@@ -124,6 +171,133 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
     }
     peer.start()  # and the evidence is not forgotten
     wait_for("the halt", lambda: "halted: member 2 signed" in peer.log())
+
+
+def mesh_view(peer: RealPeer, until: Callable[[api.Mesh], bool]) -> api.Mesh:
+    """What the peer shows of its mesh, once it is as expected."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    feed = context.socket(zmq.SUB)
+    feed.subscribe(api.topic("mesh"))
+    feed.connect(peer.where.feed)
+    feed.rcvtimeo = 5_000
+    try:
+        for _ in range(40):
+            view = msgspec.msgpack.decode(feed.recv_multipart()[1], type=api.FeedMessage)
+            assert isinstance(view, api.Mesh)
+            if until(view):
+                return view
+    finally:
+        feed.close()
+        context.term()
+    raise AssertionError("the view never was as expected")
+
+
+def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
+    """What to send, a thousand at a time."""
+    committee, sign = rogue.config.committee, rogue.identity.sign
+    beat = Heartbeat(committee.mesh, 0, 2, 1, (2**47,) * 3, 2**47, NO_AUDIT, NO_AUDIT, 1)
+
+    def ahead(start: int) -> list[tuple[bytes, ...]]:
+        """Valid blocks of ever higher rounds, on blocks that nobody has."""
+        made = []
+        for round_ in range(start, start + 1_000):
+            parents = tuple(Ref(round_ - 1, author, bytes(32)) for author in (2, 0, 1))
+            block = make(committee, round_, 2, parents, bytes(1_000), 1, NO_AUDIT, sign)
+            made.append((b"B", block.frame))
+        return made
+
+    return {
+        "valid blocks": lambda n: ahead(2 + 1_000 * n),
+        "blocks of far too high a round": lambda n: ahead(2**40 + 1_000 * n),
+        "heartbeats": lambda _: [(b"H", msgspec.msgpack.encode(beat))] * 1_000,
+        "rubbish": lambda _: [(b"R", bytes(1_000))] * 1_000,
+    }
+
+
+@pytest.mark.parametrize(
+    "kind", ["valid blocks", "blocks of far too high a round", "heartbeats", "rubbish"]
+)
+def test_a_member_that_floods_is_silenced_and_shown_and_the_others_trade_on(
+    mesh: RealMesh, rogue: Rogue, kind: str
+) -> None:
+    others, make_ = mesh.peers[:2], floods(rogue)[kind]
+    rounds = itertools.count()
+
+    def flooded() -> bool:
+        for parts in make_(next(rounds)):
+            rogue.wire._pub.send_multipart(parts)
+        for _ in rogue.wire.receive(0):
+            pass
+        return all("ALARM peer3 floods" in peer.log() for peer in others)
+
+    wait_for("the alarm", flooded)
+    mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
+    flooded()
+    [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
+    assert len(result.events) == 2
+    mesh.agreed(others)
+    shown = mesh_view(mesh.peers[0], lambda view: view.members[2].barred == "floods").members[2]
+    assert shown.unread >= FLOOD_MESSAGES
+
+
+def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
+    """Not even by one that was paused while they went on, and then finds all of it at once."""
+    mesh.start()
+    paused = mesh.peers[2]
+    assert paused.process is not None
+    paused.process.send_signal(signal.SIGSTOP)
+    before = mesh.peers[0].state().commit
+    for n in range(300):
+        mesh.peers[n % 2].client.execute([order("a", Side.BUY, 1 + n % 50, 1)])
+    paused.process.send_signal(signal.SIGCONT)
+    mesh.agreed(since=before + 100)
+    for peer in mesh.peers:
+        view = mesh_view(peer, lambda view: view.quorum)
+        assert [(member.unread, member.barred) for member in view.members] == [(0, "")] * 3
+        assert (view.refused, view.unanswered, view.alarms) == (0, 0, [])
+
+
+def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
+    """One with no mesh's key, one with the key of another mesh, one without encryption."""
+    peer = mesh.peers[0]
+    view = mesh_view(peer, lambda view: view.members[0].address != "")
+    place = f"tcp://{view.members[0].address}"
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    server_key = curve_public(rogue.config.members[0].public)
+    sockets = []
+    for identity in (Identity.ephemeral(), Identity.ephemeral(), None):
+        socket = context.socket(zmq.SUB)
+        socket.linger, socket.rcvtimeo = 0, 1_000
+        socket.subscribe(b"")
+        if identity is not None:
+            socket.curve_secretkey, socket.curve_publickey = (
+                identity.curve_secret,
+                identity.curve_public,
+            )
+            socket.curve_serverkey = server_key
+        socket.connect(place)
+        sockets.append(socket)
+    assert mesh_view(peer, lambda view: view.refused >= 2).refused >= 2
+    for socket in sockets:
+        with pytest.raises(zmq.Again):
+            socket.recv()
+        socket.close()
+    context.term()
+    assert peer.log().count("refused a connection from 127.0.0.1") == 1
+
+
+def test_the_tap_is_an_observer_like_any_other(mesh: RealMesh, rogue: Rogue) -> None:
+    """It has a key of its own, so it hears nothing where observers are not allowed."""
+    with Listener(mesh.config, tuple(mesh.grapes)) as tap:
+        heard = tap.messages()
+        refused = "refused a connection from 127.0.0.1"
+
+        def is_refused() -> bool:
+            assert next(heard) is None
+            return all(refused in peer.log() for peer in mesh.peers[:2])
+
+        wait_for("refusals", is_refused)
+        assert [next(heard) for _ in range(10)] == [None] * 10
 
 
 def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(

@@ -10,10 +10,11 @@ from engine.orders import Market
 from peer.block import NO_AUDIT, Audit
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
+from peer.frames import Heartbeat
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import Ledger
-from peer.mesh import Heartbeat, Mesh
+from peer.mesh import Mesh
 from peer.overview import CLOCK_SKEW_MS_MAX, CLOCK_SKEW_SEEN_MS, Overview
 from peer.runner import JOURNAL_FILE, keygen
 

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import zmq
 
@@ -16,11 +17,11 @@ from peer.catchup import PART_BYTES, Fetched, Manifest, PartWanted
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.consensus import Pull, Wanted
+from peer.frames import Heard, Heartbeat, Offered, PartIn
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import SNAPSHOT_COMMANDS, Ledger
 from peer.local import Local, endpoints
-from peer.mesh import Heard, Heartbeat, Offered, PartIn
 from peer.node import MESH_VIEW_MS, Node, Wires
 from peer.replica import Replica
 from peer.runner import JOURNAL_FILE, keygen
@@ -242,3 +243,9 @@ def test_many_commands_bring_a_snapshot_before_many_commits(
     stored = ledger.journal.snapshot()
     assert stored is not None
     assert snapshots.decode(stored[1])[0].boundary.commit == 128
+
+
+def test_values_inside_values_without_end_are_no_snapshot() -> None:
+    deep = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
+    with pytest.raises(snapshots.SnapshotError):
+        snapshots.decode(msgspec.msgpack.encode([deep, [], {}, {}, b""]))

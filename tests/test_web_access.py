@@ -1,11 +1,13 @@
 """Who may do what through a real gateway: keys, scopes, sessions, rates."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import simple_websocket
 
 from peer.keys import Scope
 from tests.web_gateway import Answer, Gateway, buy, running_gateway, stand_in
@@ -172,6 +174,21 @@ def test_requests_are_paced_by_address(tmp_path: Path) -> None:
     assert answers[0].status == 200
     assert refusal(answers[-1]) == (429, "rate")
     assert int(answers[-1].headers["Retry-After"]) >= 1
+
+
+def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
+    options = ("--address-rate", "1")
+    with (
+        stand_in(tmp_path) as node,
+        running_gateway(node.where, tmp_path, *options) as gateway,
+        gateway.websocket("?channels=mesh") as stream,
+    ):
+        for n in range(200):
+            with contextlib.suppress(simple_websocket.ConnectionClosed):
+                stream.send(op="ping", id=n)
+        with pytest.raises(simple_websocket.ConnectionClosed) as caught:
+            stream.next(lambda message: False)
+        assert caught.value.reason == 1008
 
 
 def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> None:

@@ -187,7 +187,16 @@ def test_the_page_runs_only_what_this_peer_serves(web: Gateway) -> None:
     assert "script-src 'self' 'sha256-" in policy
     assert "unsafe-eval" not in policy
     assert "script-src 'self' 'unsafe-inline'" not in policy
-    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"):
+        assert part in policy
+    for path in ("/", "/state", "/nothing", "/static/js/app.js"):
+        headers = web.ask("GET", path).headers
+        assert headers["Content-Security-Policy"] == policy
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["X-Frame-Options"] == "DENY"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
+        assert headers["Access-Control-Allow-Origin"] is None
 
 
 # Streams

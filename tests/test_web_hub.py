@@ -288,6 +288,7 @@ def test_messages_in_pieces_pings_and_a_close(fix: Fixture) -> None:
         (b"\xc1\x80\0\0\0\0", 1002),  # compressed, which was never agreed to
         (b"\x82\x81\0\0\0\0x", 1003),  # binary
         (b"\x81\xff" + (1 << 40).to_bytes(8, "big") + b"\0\0\0\0" + b"x" * 70_000, 1009),
+        (b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 2_000, 1009),  # nothing, in pieces
     ],
 )
 def test_what_breaks_the_protocol_is_refused(fix: Fixture, data: bytes, code: int) -> None:
@@ -296,6 +297,15 @@ def test_what_breaks_the_protocol_is_refused(fix: Fixture, data: bytes, code: in
     wait_for("the end", lambda: fix.hub.client_count == 0)
     reader.pull()
     assert code.to_bytes(2, "big") in reader.data[:4]
+
+
+def test_pings_without_end_are_not_answered_without_end(fix: Fixture) -> None:
+    reader = fix.connect("empty")
+    reader.sock.sendall(b"\x89\x80\0\0\0\0" * 100)
+    wait_for("the end", lambda: fix.hub.client_count == 0)
+    reader.pull()
+    assert b"\x03\xf0at most 20 pings" in reader.data
+    assert reader.data.count(b"\x8a\x00") == 20
 
 
 def test_a_request_without_reading_the_answers_is_not_served_for_ever(

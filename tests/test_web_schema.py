@@ -103,6 +103,7 @@ def test_every_field_reaches_the_engine() -> None:
         ({"price": "1", "expire": 5}, "expire", "goes with the time in force gtd"),
         ({"price": "1", "tif": "gtd", "expire": "soon"}, "expire", "must be a time"),
         ({"price": "1", "tif": "gtd", "expire": "2030-01-01"}, "expire", "with its zone"),
+        ({"price": "1", "tif": "gtd", "expire": "9" * 5_000}, "expire", "must be a time"),
         ({"price": "1", "tif": "ioc", "post_only": True}, "post_only", "may rest"),
         ({"price": "1", "post_only": "yes"}, "post_only", "bool"),
         ({"price": "1", "account": "no spaces"}, "account", "letters"),

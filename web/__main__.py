@@ -44,6 +44,12 @@ from web.tls import context_of
 @click.option("--announce", default="", help="Name of the Grenache service, told to the Grapes.")
 @click.option("--history", default="", help="The node's journal: trades and candles of the past.")
 @click.option("--threads", default=THREADS, show_default=True, help="Threads for requests.")
+@click.option(
+    "--request-timeout",
+    default=Config.request_timeout,
+    show_default=True,
+    help="Seconds within which a request must arrive.",
+)
 @click.option("--tls-cert", default="", help="PEM file of the certificate chain: serve by TLS.")
 @click.option("--tls-key", default="", help="PEM file of its private key.")
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
@@ -62,6 +68,7 @@ def main(
     announce: str,
     history: str,
     threads: int,
+    request_timeout: float,
     tls_cert: str,
     tls_key: str,
     exit_with_parent: bool,
@@ -97,6 +104,7 @@ def main(
             announce=announce,
             history=history,
             threads=threads,
+            request_timeout=request_timeout,
             log_level=log_level,
             tls_certificate=tls_cert,
             tls_key=tls_key,

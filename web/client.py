@@ -9,6 +9,7 @@ import socket
 import time
 from collections import deque
 from enum import Enum
+from typing import NoReturn
 
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong, TextMessage
@@ -20,6 +21,8 @@ from web.frames import Frame, close_frame, ping_frame, text_frame
 BACKLOG_BYTES_MAX = 512 * 1024  # unsent, per client; beyond it the queue is dropped
 SEND_BUFFER_BYTES = 128 * 1024  # the kernel's part
 MESSAGE_BYTES_MAX = 64 * 1024  # from a client
+FRAGMENTS_MAX = 1_000  # of one message
+PINGS_MAX = 20  # in what is read at a time
 READ_BYTES = 64 * 1024
 STALL_SECONDS_MAX = 15.0  # without a byte taken while something waits
 SILENCE_SECONDS_MAX = 60.0  # without anything from a WebSocket client, pongs included
@@ -64,6 +67,7 @@ class Client:
         self._codec = None if kind is Kind.EVENTS else Connection(ConnectionType.SERVER)
         self._partial: list[str] = []
         self._partial_size = 0
+        self._pings = 0  # in what was read last
         self._backlog: deque[tuple[bytes, bool]] = deque()  # bytes, may be dropped
         self._backlog_bytes = 0
         self._offset = 0  # of the first one, already written
@@ -180,18 +184,21 @@ class Client:
         self.heard = time.monotonic()
         if self._codec is None:
             return []
+        self._pings = 0
         try:
             self._codec.receive_data(data)
             return [text for event in self._codec.events() if (text := self._take(event))]
         except RemoteProtocolError as error:
-            self._refuse(1002, str(error))
-        return []
+            self.refuse(1002, str(error))
 
     def _take(self, event: object) -> str | None:
         assert self._codec is not None
         if isinstance(event, TextMessage):
             return self._take_text(event)
         if isinstance(event, Ping | CloseConnection):
+            self._pings += 1
+            if self._pings > PINGS_MAX:
+                self.refuse(1008, f"at most {PINGS_MAX} pings at a time")
             try:
                 self._write(self._codec.send(event.response()), droppable=False)
             except LocalProtocolError:
@@ -199,13 +206,15 @@ class Client:
             if isinstance(event, CloseConnection):
                 raise Closed("closed by the client")
         elif not isinstance(event, Pong):
-            self._refuse(1003, "text messages only")
+            self.refuse(1003, "text messages only")
         return None
 
     def _take_text(self, event: TextMessage) -> str | None:
         self._partial_size += len(event.data)
         if self._partial_size > MESSAGE_BYTES_MAX:
-            self._refuse(1009, f"messages have at most {MESSAGE_BYTES_MAX} bytes")
+            self.refuse(1009, f"messages have at most {MESSAGE_BYTES_MAX} bytes")
+        if len(self._partial) >= FRAGMENTS_MAX:
+            self.refuse(1009, f"messages have at most {FRAGMENTS_MAX} fragments")
         self._partial.append(event.data)
         if not event.message_finished:
             return None
@@ -214,7 +223,8 @@ class Client:
         self._partial_size = 0
         return text
 
-    def _refuse(self, code: int, reason: str) -> None:
+    def refuse(self, code: int, reason: str) -> NoReturn:
+        """Say goodbye and be finished."""
         self.say_goodbye(code, reason)
         raise Closed(reason)
 

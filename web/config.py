@@ -27,6 +27,7 @@ class Config:
     hosts: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()  # addresses of reverse proxies, whose X-Forwarded-For counts
     threads: int = THREADS
+    request_timeout: float = 10.0  # seconds until a request, once begun, has arrived whole
     log_level: str = "info"
     exit_with_parent: bool = False
     grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway

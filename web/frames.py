@@ -7,6 +7,7 @@ server-sent events. Pure.
 from functools import cached_property
 
 CLOSE_GOING_AWAY = 1001
+CLOSE_POLICY = 1008
 CLOSE_TRY_LATER = 1013
 
 

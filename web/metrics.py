@@ -98,6 +98,10 @@ class Metrics(Collector):
             yield _gauge("finality_median_seconds", text, mesh.finality_ms / 1000)
             yield _gauge("pending_commands", "Taken here, not ordered yet.", mesh.pending)
             yield _gauge("alarms", "Alarms of this peer.", len(mesh.alarms))
+            text = "Connections without a key of this mesh, or that brought too much."
+            yield _counter("connections_refused", text, mesh.refused)
+            text = "Requests of other peers that found no room to wait."
+            yield _counter("requests_unanswered", text, mesh.unanswered)
 
     def _markets(self) -> Iterator[Family]:
         trades = CounterMetricFamily("orderbook_trades", "Trades of a market.", labels=["market"])
@@ -118,6 +122,8 @@ class Metrics(Collector):
             ("peer_alive", "1: a member is heard.", [m.alive for m in mesh.members]),
             ("peer_round", "Round of its newest block here.", [m.round for m in mesh.members]),
             ("peer_commit", "What it said it has applied.", [m.commit for m in mesh.members]),
+            ("peer_unread", "Messages too many or senseless.", [m.unread for m in mesh.members]),
+            ("peer_barred", "1: it is not heard.", [m.barred != "" for m in mesh.members]),
             ("peer_differs", "1: its book is another.", [m.agrees is False for m in mesh.members]),
             (
                 "peer_age_seconds",

@@ -206,6 +206,8 @@ class Peer(Reply, frozen=True):
     commit: int
     age_ms: int
     agrees: bool | None
+    unread: int
+    barred: str
 
 
 class Mesh(Reply, frozen=True):
@@ -223,6 +225,8 @@ class Mesh(Reply, frozen=True):
     halted: str
     alarms: list[str]
     catching_up: str
+    refused: int
+    unanswered: int
     peers: list[Peer]
 
 
@@ -245,6 +249,8 @@ class State(Book, frozen=True):
     halted: str | UnsetType = UNSET
     alarms: list[str] | UnsetType = UNSET
     catching_up: str | UnsetType = UNSET
+    refused: int | UnsetType = UNSET
+    unanswered: int | UnsetType = UNSET
 
 
 class Health(Reply, frozen=True):

@@ -1,7 +1,8 @@
 """gunicorn with one worker of threads, set up for one peer.
 
 Owns the life of the serving process: the gateway starts after the fork (ZeroMQ does not survive
-one), and every stream is told goodbye the moment the process is asked to stop.
+one), and every stream is told goodbye the moment the process is asked to stop. How connections wait
+for their threads is the `worker`'s.
 """
 
 import os
@@ -12,25 +13,14 @@ import click
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
-from gunicorn.workers.gthread import ThreadWorker
 
 from web.announcer import Announcer
 from web.app import create_app
 from web.config import Config
-from web.gateway import Gateway
 from web.tls import Front, context_of
+from web.worker import STOP_SECONDS, Worker, gateway_of
 
-STOP_SECONDS = 2  # the arbiter's patience; the worker takes half of it
 CONNECTIONS_MAX = 1_000  # short requests and kept-alive connections; streams are the hub's
-
-
-class Worker(ThreadWorker):  # type: ignore[misc]
-    """A worker that ends the streams when it is told to stop, not when it has drained."""
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        self.cfg.set("graceful_timeout", STOP_SECONDS // 2)
-        _gateway_of(self).hub.stop()
-        super().handle_exit(sig, frame)
 
 
 class Parent(Arbiter):  # type: ignore[misc]
@@ -49,9 +39,9 @@ class Parent(Arbiter):  # type: ignore[misc]
             raise StopIteration
 
 
-def _start(worker: ThreadWorker) -> None:
+def _start(worker: Worker) -> None:
     """After the fork."""
-    gateway = _gateway_of(worker)
+    gateway = gateway_of(worker)
     gateway.start()
     port = worker.sockets[0].getsockname()[1]
     if gateway.config.tls_certificate:
@@ -68,20 +58,14 @@ def _secure(config: Config, inside: int) -> Front:
     return front
 
 
-def _stop(worker: ThreadWorker) -> None:
+def _stop(worker: Worker) -> None:
     announcer = getattr(worker, "announcer", None)  # none if the start failed
     if announcer is not None:
         announcer.stop()
-    _gateway_of(worker).stop()
+    gateway_of(worker).stop()
     front = getattr(worker, "front", None)
     if front is not None:
         front.stop()
-
-
-def _gateway_of(worker: ThreadWorker) -> Gateway:
-    gateway = worker.app.callable.extensions["gateway"]
-    assert isinstance(gateway, Gateway)
-    return gateway
 
 
 def _say_where(arbiter: Any) -> None:
@@ -117,7 +101,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "post_worker_init": _start,
             "worker_int": _stop,
             "worker_exit": lambda server, worker: _stop(worker),
-            # gunicorn's own remote control; older releases have none to switch off.
+            # gunicorn's own remote control.
             "control_socket_disable": True,
         }
         for name, value in settings.items():

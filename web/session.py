@@ -20,6 +20,7 @@ from peer.signed import Entry
 from web import schema
 from web.client import IN_FLIGHT_MAX, Client
 from web.desk import Submission
+from web.frames import CLOSE_POLICY
 from web.problems import Problem, refused
 from web.publisher import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
 from web.results import answer_json, withdrawn_json
@@ -59,6 +60,10 @@ class Session:
 
     def on_message(self, client: Client, text: str) -> None:
         name = None
+        try:
+            self._gateway.access.pace(client.address)
+        except Problem as problem:
+            client.refuse(CLOSE_POLICY, problem.detail)
         try:
             message = schema.parse_json(text)
             if not isinstance(message, dict):

@@ -11,8 +11,10 @@ import contextlib
 import ssl
 import threading
 from asyncio import StreamReader, StreamWriter
+from collections import Counter
 
 CONNECTIONS_MAX = 3_000
+ADDRESS_CONNECTIONS_MAX = 300
 CHUNK_BYTES = 64 * 1024
 HANDSHAKE_SECONDS = 10.0
 START_SECONDS = 5.0
@@ -36,6 +38,7 @@ class Front:
         self._context = context
         self._inside = inside
         self._open: set[asyncio.Task[None]] = set()
+        self._addresses: Counter[str] = Counter()
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
@@ -86,16 +89,22 @@ class Front:
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        if len(self._open) >= CONNECTIONS_MAX:
+        address = writer.get_extra_info("peername")[0]
+        crowded = self._addresses[address] >= ADDRESS_CONNECTIONS_MAX
+        if crowded or len(self._open) >= CONNECTIONS_MAX:
             writer.close()
             return
         self._open.add(task)
+        self._addresses[address] += 1
         try:
             await self._pass_on(reader, writer)
         except OSError:
             pass  # one side is gone
         finally:
             self._open.discard(task)
+            self._addresses[address] -= 1
+            if not self._addresses[address]:
+                del self._addresses[address]
             writer.close()
 
     async def _pass_on(self, reader: StreamReader, writer: StreamWriter) -> None:

@@ -254,6 +254,8 @@ def mesh_json(mesh: Mesh) -> Json:
         "halted": mesh.halted,
         "alarms": mesh.alarms,
         "catching_up": mesh.catching_up,
+        "refused": mesh.refused,
+        "unanswered": mesh.unanswered,
         "peers": [
             {
                 "name": member.name,
@@ -265,6 +267,8 @@ def mesh_json(mesh: Mesh) -> Json:
                 "commit": member.commit,
                 "age_ms": member.age_ms,
                 "agrees": member.agrees,
+                "unread": member.unread,
+                "barred": member.barred,
             }
             for member in mesh.members
         ],

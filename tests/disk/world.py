@@ -26,23 +26,25 @@ from peer.catchup import Manifest, PartWanted
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.consensus import Pull, Wanted
-from peer.identity import Identity
-from peer.journal import Journal
-from peer.ledger import Ledger
-from peer.local import Caller, Endpoints, Local
-from peer.mesh import (
+from peer.frames import (
     Answered,
     Asked,
     BlockIn,
     Heard,
     Heartbeat,
-    Mesh,
     Message,
     Offered,
     PartAsked,
     PartIn,
     Pulled,
 )
+from peer.frames import Request as Question
+from peer.gate import Asker
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.ledger import Ledger
+from peer.local import Caller, Endpoints, Local
+from peer.mesh import Mesh
 from peer.node import Node, Wires
 from peer.replica import seq_and_member
 from peer.runner import JOURNAL_FILE, KEY_FILE, keygen
@@ -111,15 +113,28 @@ class Wire(Mesh):
     def join(self, me: int, world: "World") -> "Wire":
         self.me, self.world = me, world
         self.inbox: list[Message] = []
+        self.questions: list[Question] = []
         return self
 
-    def receive(self, now_ms: int) -> Iterator[Message]:
+    def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
         inbox, self.inbox = self.inbox, []
         yield from inbox
 
+    def requests(self, now_ms: int) -> Iterator[tuple[Asker, Question]]:
+        questions, self.questions = self.questions, []
+        for question in questions:
+            yield Asker(True, str(question.who[0])), question
+
     def _to(self, member: int, *messages: Message) -> None:
-        if self.world.cut not in (member, self.me) and self.world.rng.random() >= LOST:
+        if self._reaches(member):
             self.world.wires[member].inbox += messages
+
+    def _put(self, member: int, question: Question) -> None:
+        if self._reaches(member):
+            self.world.wires[member].questions.append(question)
+
+    def _reaches(self, member: int) -> bool:
+        return self.world.cut not in (member, self.me) and self.world.rng.random() >= LOST
 
     def publish(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
@@ -139,11 +154,11 @@ class Wire(Mesh):
         for request in requests:
             match request:
                 case Wanted(member, refs):
-                    self._to(member, Asked(who, tuple(ref.digest for ref in refs)))
+                    self._put(member, Asked(who, tuple(ref.digest for ref in refs)))
                 case Pull(member, above):
-                    self._to(member, Pulled(who, above))
+                    self._put(member, Pulled(who, above))
                 case PartWanted(member, commit, offset):
-                    self._to(member, PartAsked(who, commit, offset))
+                    self._put(member, PartAsked(who, commit, offset))
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         messages: list[Message] = [BlockIn(self.me, frame) for frame in frames]

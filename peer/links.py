@@ -1,0 +1,58 @@
+"""What a peer knows of one other member: where it may be, what it last said, how far it may go.
+
+Owns the counts of what was left unread. Must never use the sockets it holds: `mesh` does.
+"""
+
+from collections import deque
+
+import zmq
+
+from discovery.grape import Address
+from peer.dag import WAITING_MAX
+from peer.frames import Heartbeat
+from peer.pace import Allowance
+
+QUEUE_MESSAGES_MAX = 1_000
+SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
+
+
+class Voice:
+    """What a member says at one address, and how much more that may be."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self.blocks = Allowance(WAITING_MAX)  # of more than these none could be accepted
+        self.heartbeats = Allowance(QUEUE_MESSAGES_MAX)  # as many may have waited for us
+
+
+class Link:
+    """The sockets to one member."""
+
+    def __init__(self, member: int, server_key: bytes) -> None:
+        self.member = member
+        self.server_key = server_key
+        self.addresses: dict[Address, Voice] = {}
+        self.spare: deque[Address] = deque(maxlen=SPARE_ADDRESSES_MAX)  # the next to try is last
+        self.rotate_ms = 0
+        self.fetch: zmq.Socket[bytes] | None = None
+        self.fetch_endpoint = ""
+        self.fetch_place = "", 0
+        self.move_ms = 0  # not before this to another endpoint: each takes a socket
+        self.heard_ms = -1
+        self.cut = False
+        self.paused_until_ms = 0
+        self.unread = 0  # messages, of all it sent
+        self.flood = 0  # of these, those since it was last paused
+        self.foreign = 0  # heartbeats of another mesh
+        self.owed = 0  # answers it may still give
+        self.heartbeat: Heartbeat | None = None
+        self.address = ""
+
+    @property
+    def barred(self) -> str:
+        """Why nothing of it is heard, as `api.MemberView` says it."""
+        if self.cut:
+            return "cut off"
+        if self.paused_until_ms:
+            return "floods"
+        return "another mesh" if self.foreign and self.heard_ms < 0 else ""

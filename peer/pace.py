@@ -1,0 +1,77 @@
+"""How much others may take of this peer.
+
+Owns the limits that no honest member reaches and the turns in which requests are answered. Must
+never read a clock or touch a socket: steps and times are arguments.
+"""
+
+from collections import OrderedDict, deque
+from typing import Generic, TypeVar
+
+WAITING_PER_ASKER_MAX = 16  # an honest one has a request of each kind under way, or a few
+ASKERS_MAX = 256
+MEMBERS_COST = 2  # answering members takes up to one in so many parts of the time,
+OBSERVERS_COST = 20  # and answering all observers together one in so many
+
+T = TypeVar("T")
+
+
+class Allowance:
+    """One for every step of a count that grows by itself, and up to `burst` at once."""
+
+    def __init__(self, burst: int) -> None:
+        self._burst = self._left = burst
+        self._count: int | None = None
+
+    def take(self, count: int) -> bool:
+        """Whether one more is allowed now that the count stands here."""
+        grown = count - self._count if self._count is not None else 0
+        if grown > 0:
+            self._left = min(self._left + grown, self._burst)
+        if grown >= 0:
+            self._count = count
+        if self._left == 0:
+            return False
+        self._left -= 1
+        return True
+
+
+class Turns(Generic[T]):
+    """Requests that wait, one queue an asker, answered in turn: one that asks more waits longer and
+    delays nobody else. After an answer that took a time t nothing more is answered for `cost` - 1
+    times t, so that this peer's own work goes on, however much is asked."""
+
+    def __init__(self, cost: int) -> None:
+        self.dropped = 0
+        self._cost = cost
+        self._waiting: OrderedDict[str, deque[T]] = OrderedDict()
+        self._began_us: int | None = None  # the answer under way
+        self._free_us = 0
+
+    def put(self, asker: str, request: T) -> None:
+        """Let a request wait, if there is room: whoever gets no answer asks again."""
+        queue = self._waiting.get(asker)
+        if queue is None and len(self._waiting) < ASKERS_MAX:
+            queue = self._waiting[asker] = deque()
+        if queue is None or len(queue) >= WAITING_PER_ASKER_MAX:
+            self.dropped += 1
+        else:
+            queue.append(request)
+
+    def next(self, now_us: int) -> T | None:
+        """What to answer now. Call it again once that is answered, it measures how long it took."""
+        if self._began_us is not None:
+            self._free_us = now_us + (now_us - self._began_us) * (self._cost - 1)
+            self._began_us = None
+        if not self._waiting or now_us < self._free_us:
+            return None
+        asker, queue = self._waiting.popitem(last=False)
+        request = queue.popleft()
+        if queue:
+            self._waiting[asker] = queue  # behind all others
+        self._began_us = now_us
+        return request
+
+    @property
+    def due_us(self) -> int | None:
+        """When `next` will have something; None: not before something comes."""
+        return self._free_us if self._waiting else None

@@ -1,0 +1,319 @@
+"""Where a peer reads what members, observers and local programs send."""
+
+import queue
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import zmq
+
+from engine import Exchange
+from engine.orders import Cancel, Command, Reduce, Replace, Side, Submit
+from engine.state import _MAGIC as MAGIC
+from engine.state import SNAPSHOT_VERSION
+from peer import api, frames
+from peer import snapshot as snapshots
+from peer.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, Ref, decode, genesis, make
+from peer.catchup import Manifest, PartWanted
+from peer.committee import Committee, Mode
+from peer.committer import Boundary, Commit, Schedule
+from peer.config import Member, MeshConfig
+from peer.consensus import Pull, Wanted
+from peer.helper import OBSERVER_GETS
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.ledger import Ledger
+from peer.local import Local, endpoints, parse
+from peer.mesh import Mesh
+from peer.node import Node, Wires
+from peer.replica import Replica, command_id, encode_batch
+from peer.runner import JOURNAL_FILE, keygen
+from tests.alone import Alone
+from tests.fuzz import Target, mutate
+from tests.real_mesh import MARKETS, order
+
+IDENTITIES = [Identity(bytes([n]) * 32) for n in range(1, 5)]
+MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)]
+CONFIG = MeshConfig("fuzz", Mode.BYZANTINE, 1_700_000_000_000, MEMBERS, MARKETS, "any")
+COMMITTEE = CONFIG.committee
+TURNS_PER_NODE = 2_000  # then a fresh one
+
+encode = msgspec.msgpack.encode
+
+
+def first_blocks(committee: Committee = COMMITTEE) -> list[Block]:
+    """Two rounds of every member's blocks."""
+    blocks, before = [], list(genesis(committee))
+    for round_ in (1, 2):
+        made = []
+        for n in range(committee.size):
+            parents = (before[n].ref, *(b.ref for b in before if b.author != n))
+            payload = encode_batch(round_, [encode(one) for one in orders(round_, n)])
+            audit = Audit(64, b"d" * 32)
+            one = make(committee, round_, n, parents, payload, 9, audit, IDENTITIES[n].sign)
+            made.append(one)
+        blocks += made
+        before = made
+    return blocks
+
+
+def orders(seq: int, member: int) -> list[Command]:
+    id_ = command_id(seq, member)
+    return [Submit(id_, f"a{member}", MARKETS[0].symbol, Side(member % 2), 5, 100 + member)]
+
+
+def all_commands(member: int = 0) -> list[Command]:
+    new = [Submit(0, "a", "BTC-USD", Side.BUY, 5, 10 + n, client_id=str(n)) for n in range(3)]
+    at = command_id(1, member)
+    others: list[Command] = [Cancel(0, "a", at), Reduce(0, "a", at, 1), Replace(0, "a", at, 9, 2)]
+    return [
+        msgspec.structs.replace(command, id=command_id(seq, member))
+        for seq, command in enumerate([*new, *others], 1)
+    ]
+
+
+# A block's bytes
+
+
+def of_frame(rng: mutate.random.Random, frame: bytes) -> bytes:
+    body, signature = frame[:-SIGNATURE_BYTES], frame[-SIGNATURE_BYTES:]
+    return mutate.of_msgpack(rng, body) + signature
+
+
+def read_block(frame: bytes) -> None:
+    try:
+        block = decode(frame, COMMITTEE)
+    except InvalidBlock:
+        return
+    assert decode(block.frame, COMMITTEE).ref == block.ref
+
+
+# What comes over the wire
+
+
+def read_frames(data: bytes) -> None:
+    """Requests, answers and heartbeats are parsed, or are nothing; never an error."""
+    parts = _parts(data)
+    frames.parse_request(b"who", parts, len(MEMBERS))
+    list(frames.parse_answer(1, parts[0], parts[1:]))
+    heartbeat = frames.parse_heartbeat(parts[-1])
+    if heartbeat is not None and frames.is_of(heartbeat, CONFIG, 1):
+        assert frames.parse_heartbeat(frames.encode(heartbeat)) == heartbeat
+
+
+def _parts(data: bytes) -> list[bytes]:
+    try:
+        return msgspec.msgpack.decode(data, type=list[bytes]) or [data]
+    except msgspec.DecodeError:
+        return [data]
+
+
+def wire_seeds() -> list[bytes]:
+    blocks = first_blocks()
+    rounds, audit = (2, 2, 2, 2), Audit(64, b"d" * 32)
+    beat = frames.Heartbeat(CONFIG.id, 0, 1, 3_101, rounds, 64, audit, audit, 1_700_000_000_000)
+    manifest = Manifest(64, b"d" * 32, 5_000)
+    asked = (
+        Wanted(1, tuple(block.ref for block in blocks)),
+        Pull(1, rounds),
+        PartWanted(1, 64, 0),
+    )
+    answers: list[list[bytes]] = [
+        [b"F", *(block.frame for block in blocks)],
+        [b"P", *(block.frame for block in blocks[:2])],
+        [b"M", encode(manifest), *(block.frame for block in blocks[:3])],
+        [b"S", encode((64, 0)), b"part" * 50],
+        [b"H", encode(beat)],
+    ]
+    return [encode(each) for each in (*map(frames.request, asked), *answers)]
+
+
+# A whole node, told by members that hold their keys
+
+
+class HeardNode:
+    """A node that follows a mesh, and is handed what its mesh would have heard."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
+        folder = Path(self._folder.name) / "follower"
+        identity = keygen(folder)
+        self._journal = Journal(folder / JOURNAL_FILE, identity.public, CONFIG.id)
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        poller = zmq.Poller()
+        mesh = Mesh(self._context, CONFIG, identity, poller)
+        wires = Wires(poller, mesh, Local(self._context, endpoints(folder), poller))
+        ledger = Ledger(CONFIG, None, identity.sign, self._journal)
+        self.node = Node(CONFIG, ledger, wires, queue.Queue())
+        self.now_ms = 0
+
+    def close(self) -> None:
+        self._journal.close()
+        self._context.destroy()
+        self._folder.cleanup()
+
+    def hear(self, item: object) -> None:
+        """[member, [body of a block, ...]] or [member, frames]: what a member's sockets gave."""
+        if not isinstance(item, list) or len(item) != 2 or item[0] not in range(len(MEMBERS)):
+            return
+        member, parts = item
+        if not isinstance(parts, list):
+            return
+        bytes_only = [part for part in parts if isinstance(part, bytes)]
+        for body in parts:
+            if isinstance(body, list):
+                self.node._take(frames.BlockIn(member, signed(body)), self.now_ms)
+        if bytes_only:
+            self._hear_frames(member, bytes_only)
+
+    def _hear_frames(self, member: int, parts: list[bytes]) -> None:
+        for message in frames.parse_answer(member, parts[0], parts[1:]):
+            self.node._take(message, self.now_ms)
+        request = frames.parse_request(b"who", parts, len(MEMBERS))
+        if request is not None:
+            self.node._helper._answer(request, OBSERVER_GETS)
+        heartbeat = frames.parse_heartbeat(parts[-1])
+        if heartbeat is not None and frames.is_of(heartbeat, CONFIG, member):
+            self.node._take(frames.Heard(member, heartbeat), self.now_ms)
+
+    def turn(self) -> None:
+        self.now_ms += 10
+        consensus = self.node.ledger.consensus
+        consensus.tick(self.now_ms)
+        self.node._execute(consensus.ready(), self.now_ms)
+        self.node._beat(self.now_ms)
+        self.node._misbehaved.clear()
+
+
+def signed(body: list[object]) -> bytes:
+    """A frame with a true signature of the author it names, so that only its content is wrong."""
+    raw = encode(body)
+    author = body[3] if len(body) > 3 else 0
+    signer = IDENTITIES[author if author in range(len(MEMBERS)) else 0]
+    return raw + signer.sign(raw)
+
+
+_heard: list[tuple[HeardNode, int]] = []
+
+
+def tell_node(data: bytes) -> None:
+    try:
+        items = msgspec.msgpack.decode(data, type=list[object])
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return
+    heard, turns = _heard.pop() if _heard else (HeardNode(), 0)
+    for item in items[:16]:
+        heard.hear(item)
+    heard.turn()
+    if heard.node.halted or turns > TURNS_PER_NODE:
+        heard.close()
+    else:
+        _heard.append((heard, turns + 1))
+
+
+def told_seeds() -> list[bytes]:
+    bodies = [msgspec.msgpack.decode(block.frame[:-SIGNATURE_BYTES]) for block in first_blocks()]
+    said = [[n % 4, [body]] for n, body in enumerate(bodies)]
+    wire = [[1, msgspec.msgpack.decode(seed)] for seed in wire_seeds()]
+    return [encode(said), *(encode([said[0], each]) for each in wire)]
+
+
+# Payloads
+
+
+def apply_batch(data: bytes) -> None:
+    """What an author put into its block is applied or ignored; the engine refuses by an event."""
+    replica = Replica(MARKETS, len(MEMBERS))
+    ref = Ref(1, 0, b"r" * 32)
+    blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
+    replica.apply(Commit(1, ref, 5, blocks, None))
+    replica.exchange.check()
+    again = Exchange.restore(replica.exchange.snapshot())
+    assert again.digest() == replica.exchange.digest()
+
+
+def batch_seeds() -> list[bytes]:
+    one = encode_batch(1, [encode(command) for command in all_commands()])
+    two = encode_batch(7, [encode(order("b", Side.SELL, 10, 9))])
+    return [encode([one]), encode([one, two])]
+
+
+# Snapshots
+
+
+def read_snapshot(data: bytes) -> None:
+    """The parts of a snapshot, put together with right checksums; or any bytes."""
+    try:
+        parts = msgspec.msgpack.decode(data)
+        body = encode(parts[4])
+        mark = MAGIC + bytes([SNAPSHOT_VERSION])
+        data = encode([*parts[:4], mark + sha256(body).digest() + body])
+    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError):
+        pass
+    try:
+        snapshot, exchange = snapshots.decode(data)
+    except snapshots.SnapshotError:
+        return
+    snapshots.digest_of(snapshot, exchange)
+    exchange.check()
+
+
+def snapshot_seeds() -> list[bytes]:
+    replica = Replica(MARKETS, len(MEMBERS))
+    ref = Ref(1, 0, b"r" * 32)
+    heads = tuple(block.ref for block in genesis(COMMITTEE))
+    boundary = Boundary(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, ())
+    payload = msgspec.msgpack.decode(batch_seeds()[0])[0]
+    replica.apply(Commit(1, ref, 5, (Block(ref, (), payload, 5),), boundary))
+    snapshot = replica.snapshot(boundary)
+    fields = msgspec.msgpack.decode(snapshots.encode(snapshot))
+    start = len(MAGIC) + 1 + 32
+    return [encode([*fields[:4], msgspec.msgpack.decode(snapshot.exchange[start:])])]
+
+
+# The local API
+
+_local: list[tuple[tempfile.TemporaryDirectory[str], Alone, int]] = []
+
+
+def serve_local(data: bytes) -> None:
+    folder, alone, served = _local.pop() if _local else (*_alone(), 0)
+    parsed = parse([b"conn", b"id", data])
+    if parsed is not None and not isinstance(parsed[1], api.Refused):
+        alone.node._serve(*parsed, now_ms=served)
+    if served % 100 == 0:
+        alone.node._turn()
+    if served > TURNS_PER_NODE or alone.node.halted:
+        alone.close()
+        folder.cleanup()
+    else:
+        _local.append((folder, alone, served + 1))
+
+
+def _alone() -> tuple[tempfile.TemporaryDirectory[str], Alone]:
+    folder = tempfile.TemporaryDirectory(prefix="fuzz-")
+    return folder, Alone(Path(folder.name) / "me")
+
+
+def local_seeds() -> list[bytes]:
+    commands = [msgspec.structs.replace(command, id=0) for command in all_commands()]
+    requests: list[api.Request] = [
+        api.Execute(commands),
+        api.Execute([Cancel(0, "a", -1), Replace(0, "a", -2, 5, 5)]),
+        api.Withdraw("a", [256, 512]),
+        api.GetState("BTC-USD", 5),
+        api.GetOrders("a"),
+        api.GetMarkets(),
+    ]
+    return [encode(request) for request in requests]
+
+
+TARGETS = {
+    "block": lambda: Target([b.frame for b in first_blocks()], of_frame, read_block),
+    "wire": lambda: Target(wire_seeds(), mutate.of_msgpack, read_frames),
+    "node": lambda: Target(told_seeds(), mutate.of_msgpack, tell_node),
+    "batch": lambda: Target(batch_seeds(), mutate.of_msgpack, apply_batch),
+    "snapshot": lambda: Target(snapshot_seeds(), mutate.of_msgpack, read_snapshot),
+    "local": lambda: Target(local_seeds(), mutate.of_msgpack, serve_local),
+}

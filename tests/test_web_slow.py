@@ -1,0 +1,141 @@
+"""Clients that take their time, or more connections than anybody needs."""
+
+import contextlib
+import http.client
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.web_gateway import Gateway, buy, running_gateway, stand_in, wait_for
+from web.arrival import CHUNKED_BYTES_MAX, HEAD_BYTES_MAX, TooMuchError, needed
+from web.config import BODY_BYTES_MAX, THREADS
+from web.worker import ADDRESS_CONNECTIONS_MAX
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+SLOW = 2 * THREADS
+
+
+@pytest.mark.parametrize(
+    ("data", "more"),
+    [
+        (b"", 1),
+        (GET[:-1], 1),
+        (GET, 0),
+        (GET + b"GET /next", -9),
+        (POST % 10, 10),
+        (POST % 10 + b"012345678", 1),
+        (POST % 10 + b"0123456789", 0),
+        (POST % (BODY_BYTES_MAX + 1), 0),
+        (CHUNKED, 1),
+        (CHUNKED + b"2\r\nhi\r\n", 1),
+        (CHUNKED + b"2\r\nhi\r\n0\r\n\r\n", 0),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 443\r\n" + GET[:-2], 1),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 443\r\n" + GET, 0),
+    ],
+)
+def test_how_much_of_a_request_is_missing(data: bytes, more: int) -> None:
+    assert needed(data) == len(data) + more
+
+
+@pytest.mark.parametrize("data", [b"x" * HEAD_BYTES_MAX, CHUNKED + b"x" * CHUNKED_BYTES_MAX])
+def test_what_never_ends_is_not_waited_for(data: bytes) -> None:
+    with pytest.raises(TooMuchError):
+        needed(data)
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Gateway]:
+    options = ("--request-timeout", "4", "--address-rate", "100000")
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+        yield gateway.wait_ready()
+
+
+@contextlib.contextmanager
+def connections(web: Gateway, count: int) -> Iterator[list[socket.socket]]:
+    opened = [socket.create_connection(("127.0.0.1", web.port), 10) for _ in range(count)]
+    try:
+        yield opened
+    finally:
+        for one in opened:
+            one.close()
+
+
+def is_closed(one: socket.socket) -> bool:
+    try:
+        return one.recv(100_000) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "slow",
+    [
+        b"",
+        GET[:20],
+        POST % 1_000 + b"{",
+        CHUNKED + b"2\r\nhi\r\n",
+        GET + GET[:20],  # the rest of the second comes never
+    ],
+)
+def test_slow_clients_hold_no_thread_and_not_for_ever(web: Gateway, slow: bytes) -> None:
+    """Twice as many of them as there are threads, each sending a byte now and then."""
+    with connections(web, SLOW) as slowly:
+        for one in slowly:
+            one.sendall(slow)
+        assert web.order(**buy("1", "1"))["status"] == "open", "others are served"
+
+        def all_closed() -> bool:
+            for one in slowly:
+                with contextlib.suppress(OSError):
+                    one.sendall(b"T" if slow else b"")
+                one.settimeout(0.001)
+            assert web.ask("GET", "/healthz").status == 200
+            return all(is_closed(one) for one in slowly)
+
+        wait_for("their end", all_closed, 60)
+
+
+def test_clients_that_do_not_read_hold_no_thread(web: Gateway) -> None:
+    asked = b"GET /static/vendor/lightweight-charts.mjs HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with connections(web, SLOW) as slowly:
+        for one in slowly:
+            one.sendall(asked)
+        for _ in range(10):
+            assert web.order(**buy("1", "1"))["status"] == "open"
+
+
+def test_a_request_in_small_pieces_is_served(web: Gateway) -> None:
+    body = b'{"side":"buy","price":"1","quantity":"1","account":"a"}' + b" " * (BODY_BYTES_MAX - 55)
+    head = (POST % len(body))[:-2] + b"Authorization: " + web.bearer.encode() + b"\r\n\r\n"
+    with connections(web, 1) as (one,):
+        for at in range(0, len(head), 9):
+            one.sendall((head)[at : at + 9])
+        for at in range(0, len(body), 50_000):
+            one.sendall(body[at : at + 50_000])
+        response = http.client.HTTPResponse(one)
+        response.begin()
+        assert response.status == 200, response.read()
+
+
+def test_a_body_in_chunks_is_served(web: Gateway) -> None:
+    with connections(web, 1) as (one,):
+        call = b'["rid","s",{"op":"book"}]'
+        one.sendall(CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(call), call))
+        response = http.client.HTTPResponse(one)
+        response.begin()
+        assert b'"bids"' in response.read()
+
+
+def test_one_address_has_connections_enough(web: Gateway) -> None:
+    with connections(web, ADDRESS_CONNECTIONS_MAX + 5) as many:
+        for one in many:
+            one.settimeout(2)
+        assert [is_closed(one) for one in many[-5:]] == [True] * 5
+        many[0].sendall(GET)
+        assert many[0].recv(12) == b"HTTP/1.1 200"
