@@ -23,8 +23,8 @@ from peer.store import JournalError, guarded
 __all__ = ["Journal", "JournalError", "StoredEvidence"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
-PRUNED_BLOCKS_MAX = 500  # of each author at a time
-PRUNED_BYTES = 2 * 1024 * 1024  # the same; at least a frame
+PRUNED_BLOCKS_MAX = 200  # of each author at a time
+PRUNED_BYTES = 512 * 1024  # the same; at least a frame
 
 _encode = msgspec.msgpack.Encoder().encode
 

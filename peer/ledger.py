@@ -200,6 +200,7 @@ class Ledger:
         """Write what was collected of the past, and prune some of it that is too old."""
         self.journal.flush()
         self.journal.prune(self._keep, self.replica.trades)
+        self.journal.prune_blocks()
 
     def _is_time(self, commit: int) -> bool:
         return commit % self._snapshot_every == 0 or self._since_snapshot >= SNAPSHOT_COMMANDS

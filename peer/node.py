@@ -392,7 +392,6 @@ class Node:
             self._watch()
             if not self.ledger.journal.failed:
                 self.ledger.tidy()
-                self.ledger.journal.prune_blocks()
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))
