@@ -3,7 +3,6 @@
 Owns who is helped next. Must never keep this peer from its own work: see `pace.Turns`.
 """
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -25,12 +24,7 @@ OBSERVER_GETS = Most(100, 256 * 1024)
 
 
 class Helper:
-    def __init__(
-        self,
-        mesh: Mesh,
-        journal: Journal,
-        clock_us: Callable[[], int] = lambda: time.monotonic_ns() // 1_000,
-    ) -> None:
+    def __init__(self, mesh: Mesh, journal: Journal, clock_us: Callable[[], int]) -> None:
         self._mesh = mesh
         self._journal = journal
         self._clock_us = clock_us

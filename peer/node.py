@@ -47,6 +47,25 @@ STOP_MS = 2_000  # that commands are given to be ordered before a peer stops
 _log = logging.getLogger(__name__)
 
 
+def _now_us() -> int:
+    return time.monotonic_ns() // 1_000
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Clock(NamedTuple):
+    """Where a node reads the time: one clock that never jumps and drives all timers, and the time
+    of day."""
+
+    now_us: Callable[[], int] = _now_us
+    wall_ms: Callable[[], int] = _wall_ms
+
+    def now_ms(self) -> int:
+        return self.now_us() // 1_000
+
+
 class Wires(NamedTuple):
     """A node's sockets, and what it waits on."""
 
@@ -64,6 +83,7 @@ class Node:
         ledger: Ledger,
         wires: Wires,
         discovered: "queue.Queue[DiscoveryEvent]",
+        clock: Clock | None = None,
     ) -> None:
         self.config = config
         self.ledger = ledger
@@ -73,12 +93,13 @@ class Node:
         self.publisher = Publisher(self.local, ledger.replica)
         self.overview = Overview(config, self.mesh, ledger)
         self.halted = ""
+        self._clock = clock or Clock()
         self._catch_up = CatchUp()
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._misbehaved: set[int] = set()
-        self._helper = Helper(self.mesh, ledger.journal)
+        self._helper = Helper(self.mesh, ledger.journal, self._clock.now_us)
         self._next_beat_ms = 0
         self._next_view_ms = 0
         self._stopping = False
@@ -91,8 +112,8 @@ class Node:
 
     def recover(self) -> None:
         """Take back what the journal holds. Call once, before `run`."""
-        started = time.monotonic()
-        recovered = self.ledger.recover(_monotonic_ms())
+        started_ms = self._clock.now_ms()
+        recovered = self.ledger.recover(self._clock.now_ms())
         if self.ledger.me is not None:
             expected = self.ledger.replica.expected[self.ledger.me]
             self.submissions.restore(recovered.own, self.ledger.journal.pending(), expected)
@@ -104,7 +125,7 @@ class Node:
             "recovered up to commit %d, with %d blocks, in %.1f s",
             self.ledger.replica.commit,
             recovered.blocks,
-            time.monotonic() - started,
+            (self._clock.now_ms() - started_ms) / 1_000,
         )
 
     def run(self, watch: Callable[[], None] = lambda: None) -> None:
@@ -112,8 +133,8 @@ class Node:
         self._watch = watch
         while not self._stopping:
             self._turn()
-        deadline_ms = _monotonic_ms() + STOP_MS
-        while self._may_finish() and _monotonic_ms() < deadline_ms:
+        deadline_ms = self._clock.now_ms() + STOP_MS
+        while self._may_finish() and self._clock.now_ms() < deadline_ms:
             self._turn()
         self._tell_what_stays()
         if not self.ledger.journal.failed:
@@ -127,7 +148,7 @@ class Node:
     def _tell_what_stays(self) -> None:
         """The loop ends: whoever waits for a command learns that it is kept."""
         for caller, request in self.local.receive():
-            self._serve(caller, request, _monotonic_ms())
+            self._serve(caller, request, self._clock.now_ms())
         if not self.submissions.outstanding:
             return
         count = self.submissions.outstanding
@@ -138,7 +159,7 @@ class Node:
 
     def _turn(self) -> None:
         self._poller.poll(self._wait_ms())
-        now_ms = _monotonic_ms()
+        now_ms = self._clock.now_ms()
         try:
             if self.ledger.journal.failed:
                 self._hand_out(now_ms)
@@ -180,7 +201,7 @@ class Node:
         self._beat(now_ms)
 
     def _wait_ms(self) -> int:
-        now_ms = _monotonic_ms()
+        now_ms = self._clock.now_ms()
         due = [self._next_beat_ms, now_ms + TURN_MS_MAX]
         if (help_ms := self._helper.due_ms) is not None:
             due.append(help_ms)
@@ -215,7 +236,7 @@ class Node:
                 self._receive(member, frame, now_ms)
             case Heard(member, heartbeat):
                 self.ledger.consensus.hear(member, heartbeat.rounds, now_ms)
-                self.overview.hear(member, heartbeat, _wall_ms())
+                self.overview.hear(member, heartbeat, self._clock.wall_ms())
             case Answered(member):
                 self.ledger.consensus.answered(member, now_ms)
             case Offered(member, manifest, certificate):
@@ -288,7 +309,7 @@ class Node:
     def _submit(self, caller: Caller, commands: list[Entry], now_ms: int) -> api.Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
         known = self.ledger.journal.client_ids(names) if names else {}
-        clock_ms = max(self.ledger.replica.time_ms, _wall_ms())
+        clock_ms = max(self.ledger.replica.time_ms, self._clock.wall_ms())
         found = self.ledger.replica.signers.first_refused(
             commands, clock_ms, lambda entry: client_id_of(entry) in known
         )
@@ -321,7 +342,7 @@ class Node:
         consensus, audit = self.ledger.consensus, self.ledger.replica.audit()
         while (round_ := consensus.proposal(now_ms, self.submissions.waiting)) is not None:
             payload = self.submissions.next_payload()
-            consensus.propose(round_, payload, now_ms, audit, _wall_ms())
+            consensus.propose(round_, payload, now_ms, audit, self._clock.wall_ms())
 
     def _execute(self, ready: Ready, now_ms: int) -> None:
         """Carry out what consensus decided, in safety order."""
@@ -418,13 +439,5 @@ class Node:
             self.ledger.replica.commit,
             self.ledger.replica.audit(),
             self.ledger.replica.latest(),
-            _wall_ms(),
+            self._clock.wall_ms(),
         )
-
-
-def _monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-def _wall_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.mutations import Mutation, mutated
+from tests.mutations.__main__ import MUTATIONS
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -43,6 +46,18 @@ def test_a_seed_gives_the_same_run_whatever_the_hash_seed() -> None:
     digests = [run.stdout.partition("digest of 10 runs: ")[2].split()[0] for run in runs]
     assert digests[0] == digests[1]
     assert len(digests[0]) == 32
+
+
+@pytest.mark.parametrize("mode", ["crash", "byzantine"])
+def test_whole_nodes_keep_what_they_promised(mode: str) -> None:
+    """With the real ledger, journal and engine: snapshots, restarts from them, failing disks."""
+    done = simulate("--nodes", "--seeds", "10", "--mode", mode, "--n", "1,3,4,3,5", "--first")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_every_broken_rule_is_a_change_of_the_code_as_it_is(mutation: Mutation) -> None:
+    assert mutated(mutation) or "--habit" in mutation.trial
 
 
 def test_a_broken_rule_is_noticed() -> None:

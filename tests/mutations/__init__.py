@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COPIED = ("peer", "engine", "tests/simulator")
+COPIED = ("peer", "engine", "discovery", "tests/simulator")
 SECONDS_MAX = 600
 _VERDICT = re.compile(r"^(?:graph )?\w+-\d+-\d+ (?:Diverged|NoProgress)[^\n]*", re.M)
 
@@ -57,18 +57,27 @@ CRASH_GRAPHS = "--mode crash --n 3,4,5,6,7"
 BYZANTINE_GRAPHS = "--mode byzantine --n 4,4,5,7"
 
 
+def mutated(mutation: Mutation) -> dict[str, str]:
+    """The files it changes, with the change in them. ValueError if it does not fit the code."""
+    texts: dict[str, str] = {}
+    for change in mutation.edits:
+        text = texts.get(change.file) or (ROOT / change.file).read_text()
+        found = text.count(change.old)
+        if found != 1:
+            raise ValueError(f"{mutation.name}: {change.file} has {found} times {change.old!r}")
+        texts[change.file] = text.replace(change.old, change.new)
+    return texts
+
+
 def apply(mutation: Mutation, folder: Path) -> None:
     """A copy of what the simulator needs, with the mutation in it."""
     for name in COPIED:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules")
+        )
     (folder / "tests/__init__.py").touch()
-    for change in mutation.edits:
-        path = folder / change.file
-        text = path.read_text()
-        if text.count(change.old) != 1:
-            found = text.count(change.old)
-            raise ValueError(f"{mutation.name}: {change.file} has {found} times {change.old!r}")
-        path.write_text(text.replace(change.old, change.new))
+    for file, text in mutated(mutation).items():
+        (folder / file).write_text(text)
 
 
 def hunt(mutation: Mutation) -> Outcome:

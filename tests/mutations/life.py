@@ -96,9 +96,8 @@ LIFE = (
         (
             edit(
                 "dag",
-                "        if self._held[block.author] >= WAITING_MAX and",
-                "        self.missing.pop(block.ref.digest, None)\n"
-                "        if self._held[block.author] >= WAITING_MAX and",
+                "        if payer is None:\n",
+                "        if payer is None:\n            self.missing.pop(block.ref.digest, None)\n",
             ),
         ),
     ),

@@ -1,6 +1,7 @@
 """Many peers in one process, on a simulated clock, network and disk, all drawn from one seed.
 
-The consensus modules are the real ones; everything around them is here and is passed in:
+The consensus modules are the real ones, with `--nodes` everything but sockets, clock and disk;
+what is around them is here and is passed in:
 
     plan      what will go wrong in a run, drawn from its seed
     world     the clock and the queue of what happens when
@@ -10,6 +11,8 @@ The consensus modules are the real ones; everything around them is here and is p
     liars     byzantine members
     referee   what must hold: one order, every command once, silence when idle
     run       one run from plan to verdict
+    node      one whole node: real ledger, journal, engine and loop
+    noderun   one run of whole nodes, with clients
     campaign  many runs, the table and the figures
 
 `python -m tests.simulator --help` lists the switches.

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from peer.committee import Mode
-from tests.simulator import book, dags, delays
+from tests.simulator import book, dags, delays, noderun
 from tests.simulator.liars import KINDS
 from tests.simulator.peer import Habits
-from tests.simulator.plan import committee, draw
+from tests.simulator.plan import committee, draw, draw_long
 from tests.simulator.run import Ending, Options, Run, Verdict
 
 HABITS = {
@@ -31,6 +31,7 @@ class Row:
     commands: int = 0
     blocks: int = 0
     checks: int = 0
+    takeovers: int = 0
     heal_rounds: list[int] = field(default_factory=list)
 
     def add(self, verdict: Verdict) -> None:
@@ -40,12 +41,13 @@ class Row:
         self.commands += verdict.promised
         self.blocks += verdict.blocks
         self.checks += verdict.checks
+        self.takeovers += verdict.takeovers
         self.heal_rounds.append(verdict.heal_rounds)
 
 
 HEADER = (
     f"{'mode':>9} {'n':>2} {'Pass':>6} {'NoProgress':>10} {'Diverged':>8} {'rounds':>8}"
-    f" {'blocks':>9} {'commits':>8} {'commands':>8} {'checks':>8}"
+    f" {'blocks':>9} {'commits':>8} {'commands':>8} {'checks':>8} {'takeovers':>9}"
     "  rounds from healing to done: p50 / p99 / max"
 )
 
@@ -56,6 +58,7 @@ def show(mode: Mode, size: int, row: Row) -> str:
     return (
         f"{mode:>9} {size:>2} {passed:>6} {stuck:>10} {diverged:>8} {row.rounds:>8}"
         f" {row.blocks:>9} {row.commits:>8} {row.commands:>8} {row.checks:>8}"
+        f" {row.takeovers:>9}"
         f"  {done[len(done) // 2]:>4} / {done[len(done) * 99 // 100]} / {done[-1]}"
     )
 
@@ -69,6 +72,8 @@ def cases(sizes: Sequence[int], modes: Sequence[Mode]) -> list[Case]:
 
 def verdict(seed: int, case: Case, options: Options) -> Verdict:
     size, mode = case
+    if options.nodes:
+        return noderun.verdict(draw_long(seed, size, mode), options)
     return Run(draw(seed, size, mode, KINDS if mode is Mode.BYZANTINE else ()), options).verdict()
 
 
@@ -93,6 +98,7 @@ def runs(seeds: range, among: Sequence[Case], options: Options, first: bool) -> 
             print(
                 f"  replay: python -m tests.simulator --trace {plan.seed} "
                 f"--n {plan.committee.size} --mode {plan.committee.mode}"
+                f"{' --nodes' * options.nodes}"
             )
             if first:
                 return False
@@ -133,6 +139,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--mode", default="both", choices=("crash", "byzantine", "both"))
     parser.add_argument("--trace", type=int, metavar="SEED", help="replay one run and tell all")
     parser.add_argument("--engine", action="store_true", help="run the real engine on top")
+    parser.add_argument("--nodes", action="store_true", help="run whole nodes, for longer")
     parser.add_argument("--graphs", type=int, default=0, help="random graphs instead of runs")
     parser.add_argument("--delays", action="store_true", help="only measure message delays")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
@@ -151,6 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         habits=HABITS.get(given.habit, Habits()),
         machine=book.Market if given.engine else book.Tally,
         command=book.order if given.engine else book.count,
+        nodes=given.nodes,
         check_every=1 if given.trace is not None else given.check_every,
         trace=print if given.trace is not None else None,
     )
@@ -163,6 +171,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         passed = graphs(range(given.start, given.start + given.graphs), among, given.first)
     else:
         passed = given.delays or runs(seeds, among, options, given.first)
-        if not given.first:
+        if not (given.first or given.nodes):
             print(delays.table())
     return not passed

@@ -13,7 +13,6 @@ class Disk:
     def __init__(self) -> None:
         self.blocks: list[Block] = []  # parents before children; those of the open batch included
         self.commands: list[bytes] = []  # the command with sequence number i + 1 at i
-        self.lost = False  # the disk itself is gone: its peer must never speak again
         self._index: dict[bytes, Block] = {}
         self._durable = (0, 0)  # how many blocks and commands of them survive a crash
 

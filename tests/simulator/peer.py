@@ -119,6 +119,7 @@ class Peer:
         self.fsync_us = fsync_us
         self.skew_ms = skew_ms
         self.up = False
+        self.lost = False  # its disk is gone: it must never speak again
         self.lives = 0
         self.doom: Stage | None = None
         self.on_death: Callable[[], None] = lambda: None
@@ -135,12 +136,16 @@ class Peer:
         """What the peer takes for the time of day."""
         return EPOCH_MS + self.around.world.now_us // MS + self.skew_ms
 
+    @property
+    def progress(self) -> str:
+        return f"expects {self.book.expected}, sent {self.sent} of {len(self.commands)}"
+
     # Life and death
 
     def start(self) -> None:
         """Come up with what the disk holds."""
         assert not self.up
-        assert not (self.disk.lost and self.member is not None)
+        assert not self.lost
         self.up = True
         self.lives += 1
         self.busy = False

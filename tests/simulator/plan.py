@@ -56,6 +56,7 @@ class Plan:
     cuts: tuple[Cut, ...] = ()
     jumps: tuple[Jump, ...] = ()
     dead: tuple[tuple[int, int], ...] = ()  # when, which member loses its disk for good
+    broken: tuple[tuple[int, int], ...] = ()  # when, whose disk refuses to write from then on
     liars: tuple[tuple[int, str], ...] = ()  # member, kind
     follower: bool = False
 
@@ -97,6 +98,36 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
         dead=dead,
         liars=liars,
         follower=random.random() < 0.1,
+    )
+
+
+def draw_long(seed: int, size: int, mode: Mode) -> Plan:
+    """For whole nodes: enough commits that snapshots are taken, signed by a quorum and handed to
+    those who were away longer than blocks are kept; and now and then a disk that fails."""
+    random = Random(f"long plan {seed} {size} {mode}")
+    who = committee(size, mode)
+    heal_us = random.choice((1_000, 2_000, 3_000)) * MS
+    faulty = random.sample(range(size), random.randint(0, who.faults))
+    crashes = list(_crashes(random, size, heal_us))
+    if faulty and random.random() < 0.7:  # away for most of the time
+        crashes.append(Crash(random.randrange(100 * MS), faulty[0], Stage.NOW, heal_us))
+    amount = random.choice((60, 150, 300))
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple(
+            sorted((random.randrange(heal_us), random.randrange(size)) for _ in range(amount))
+        ),
+        weather=CALM if random.random() < 0.5 else _weather(random),
+        fsync_us=tuple(random.choice((0, 0, 200, 1_000, 8_000)) for _ in range(size)),
+        skew_ms=tuple(random.choice((0, 0, -40)) for _ in range(size)),
+        slow=_slow(random, size),
+        crashes=tuple(crashes),
+        cuts=_cuts(random, size, heal_us) if random.random() < 0.5 else (),
+        dead=tuple((random.randrange(heal_us), m) for m in faulty[1:] if random.random() < 0.5),
+        broken=tuple((random.randrange(heal_us), m) for m in faulty if random.random() < 0.3),
+        follower=random.random() < 0.2,
     )
 
 

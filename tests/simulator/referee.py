@@ -42,6 +42,7 @@ class Referee(Observer):
         self.blocks = 0
         self.highest_round = 0
         self.checks = 0
+        self.takeovers = 0  # the consensus alone hands over no snapshots
         self.steps = 0
         self._final = book.Book(committee.size, machine())
         self._applied: list[list[tuple[int, list[int]]]] = []

@@ -49,6 +49,7 @@ class Verdict:
     heal_us: int
     checks: int
     delays_us: tuple[int, ...]  # submit to applied at the submitter
+    takeovers: int = 0  # of another peer's snapshot
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,14 @@ class Options:
     timing: Timing = field(default_factory=Timing)
     machine: Callable[[], book.Machine] = book.Tally
     command: Callable[[Random, int, int], bytes] = book.count
+    nodes: bool = False
     check_every: int = CHECK_EVERY
     trace: Callable[[str], None] | None = None
 
 
 class Run:
+    patience_rounds = PATIENCE_ROUNDS
+
     def __init__(self, plan: Plan, options: Options) -> None:
         self.plan = plan
         self.options = options
@@ -75,9 +79,7 @@ class Run:
         self._commands = Random(f"commands {plan.name}")
         size = plan.committee.size
         honest = frozenset(range(size)) - {member for member, _ in plan.liars}
-        self.referee = Referee(
-            self.world, plan.committee, options.machine, honest, options.check_every
-        )
+        self.referee = self._referee(honest)
         self.frames = Frames(plan.committee)
         self.peers = [self._peer(m, m) for m in sorted(honest)]
         if plan.follower:
@@ -85,6 +87,12 @@ class Run:
         self._at: dict[int, Peer] = {peer.address: peer for peer in self.peers}
         self.liars = {member: self._liar(member, kind) for member, kind in plan.liars}
         self._submitted = [0] * size
+
+    def _referee(self, honest: frozenset[int]) -> Referee:
+        options = self.options
+        return Referee(
+            self.world, self.plan.committee, options.machine, honest, options.check_every
+        )
 
     def _liar(self, member: int, kind: str) -> Twins | Forger:
         random = Random(f"liar {member} {self.plan.name}")
@@ -150,12 +158,12 @@ class Run:
             peer.crash(crash.stage)
 
     def _restart(self, peer: Peer) -> None:
-        if not peer.up and not peer.disk.lost:
+        if not peer.up and not peer.lost:
             peer.start()
 
     def _lose(self, member: int) -> None:
         if (peer := self._at.get(member)) is not None:
-            peer.disk.lost = True
+            peer.lost = True
             peer.crash(Stage.NOW)
 
     def _cut(self, cut: Cut) -> None:
@@ -198,6 +206,7 @@ class Run:
             heal_us=self._done_us - self.plan.heal_us,
             checks=referee.checks,
             delays_us=tuple(referee.delays_us),
+            takeovers=referee.takeovers,
         )
 
     _heal_round = _done_round = _done_us = 0
@@ -220,16 +229,19 @@ class Run:
     def _finish(self, promised: int) -> bool:
         """Whether all that was promised, at least so many commands, is applied everywhere before
         patience ends."""
-        referee, last = self.referee, self.referee.highest_round + PATIENCE_ROUNDS
+        referee, last = self.referee, self.referee.highest_round + self.patience_rounds
 
         def done() -> bool:
-            return len(referee.promised) >= promised and referee.settled(self._alive)
+            return len(referee.promised) >= promised and self._settled()
 
         def over() -> bool:
             return referee.highest_round > last or done()
 
         self.world.run(self.world.now_us + PATIENCE_US, over)
         return done()
+
+    def _settled(self) -> bool:
+        return self.referee.settled(self._alive)
 
     def _wake(self) -> tuple[Ending, str] | None:
         """One command at each member, one after the other: nobody used up its round for good."""
@@ -281,8 +293,7 @@ class Run:
 
     def _stuck(self) -> str:
         lines = [
-            f"peer {p.address}: {p.commits} commits, expects {p.book.expected}, sent {p.sent} of "
-            f"{len(p.commands)}, has {p.consensus.heartbeat()}, "
+            f"peer {p.address}: {p.commits} commits, {p.progress}, has {p.consensus.heartbeat()}, "
             f"misses {len(p.consensus.dag.missing)}"
             for p in self._alive
         ]

@@ -1,0 +1,78 @@
+"""What a peer must keep, and when: broken in whole nodes."""
+
+from tests.mutations import Mutation, edit
+
+CRASH_NODES = "--nodes --mode crash --n 3,4,5"
+BYZANTINE_NODES = "--nodes --mode byzantine --n 4,5"
+
+DISK = (
+    Mutation(
+        "the node stores after it has sent",
+        "a crash forgets a block that others have, so the peer signs the round again",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "node",
+                "        self._persist(ready)\n        self.mesh.publish(ready.publish)\n",
+                "        self.mesh.publish(ready.publish)\n        self._persist(ready)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "commands are acknowledged before they are stored",
+        "a crash loses one that its submitter was told is safe",
+        40,
+        CRASH_NODES,
+        (edit("node", "if ready.publish or unsaved or ready.evidence:", "if ready.publish:"),),
+    ),
+    Mutation(
+        "names of orders are not stored",
+        "after a restart an order that is sent again is taken again",
+        40,
+        CRASH_NODES,
+        (edit("node", "if self.submissions.new_client_ids:", "if False:"),),
+    ),
+    Mutation(
+        "a snapshot forgets who may lead",
+        "who goes on from it decides by other leaders",
+        60,
+        CRASH_NODES,
+        (edit("committer", "        self.schedule = boundary.schedule\n", ""),),
+    ),
+    Mutation(
+        "a snapshot forgets who was present",
+        "who goes on from it makes another schedule",
+        60,
+        CRASH_NODES,
+        (edit("committer", "        self._presence = list(boundary.presence)\n", ""),),
+    ),
+    Mutation(
+        "a snapshot forgets which command is next",
+        "commands are applied twice, or never",
+        60,
+        CRASH_NODES,
+        (edit("replica", "        replica.expected = list(snapshot.expected)\n", ""),),
+    ),
+    Mutation(
+        "a snapshot forgets what is committed above its line",
+        "blocks are committed twice",
+        60,
+        BYZANTINE_NODES,
+        (edit("committer", "        self._committed = set(boundary.committed)\n", ""),),
+    ),
+    Mutation(
+        "what fell out is not sent again after a restart",
+        "byzantine mode loses acknowledged commands",
+        200,
+        BYZANTINE_NODES,
+        (
+            edit(
+                "node",
+                "            self.submissions.requeue(self.ledger.next_to_send())\n"
+                "        self.publisher.reset",
+                "        self.publisher.reset",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,437 @@
+"""One simulated node: the real Node with its real ledger, journal and engine.
+
+Owns what is not real around it: its clock, its wires, its disk, and the points of a turn at which
+it can die. Must never be kinder than a machine: what was not committed is gone after a crash, and a
+restart knows nothing but the disk.
+"""
+
+import queue
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.orders import Market
+from peer.api import FeedMessage, Reply, Request
+from peer.block import Block
+from peer.catchup import Fetched, Manifest, PartWanted
+from peer.committer import Commit
+from peer.config import Member, MeshConfig
+from peer.consensus import Consensus, Pull, Ready, Wanted
+from peer.frames import (
+    Answered,
+    Asked,
+    BlockIn,
+    Heard,
+    Heartbeat,
+    Message,
+    Offered,
+    PartAsked,
+    PartIn,
+    Pulled,
+)
+from peer.frames import Request as Question
+from peer.gate import Asker
+from peer.identity import Identity
+from peer.journal import Journal
+from peer.ledger import Ledger, Recovered
+from peer.local import Caller, Local
+from peer.mesh import ALIVE_MS
+from peer.node import Clock, Node, Wires
+from peer.replica import Applied, Replica
+from tests.simulator.peer import DOOM_US, Stage
+from tests.simulator.plan import Plan
+from tests.simulator.world import EPOCH_MS, MS, World
+
+MARKETS = [Market("SIM", "1", "1")]
+SNAPSHOT_EVERY = 64  # commits: the shortest there is
+
+
+class Died(Exception):
+    """The process ends here, in the middle of whatever it did."""
+
+
+def identity_of(member: int) -> Identity:
+    return Identity(bytes([member + 1]) * 32)
+
+
+def config_of(plan: Plan) -> MeshConfig:
+    size, mode = plan.committee.size, plan.committee.mode
+    members = [Member(f"m{n}", identity_of(n).public.hex()) for n in range(size)]
+    return MeshConfig("simulated", mode, plan.committee.created_ms, members, MARKETS, "any")
+
+
+class Witness:
+    """What a node reports; the referee listens."""
+
+    def published(self, peer: "NodePeer", block: Block) -> None: ...
+
+    def applied(self, peer: "NodePeer", applied: Applied, replica: Replica) -> None: ...
+
+    def stands(self, peer: "NodePeer", replica: Replica) -> None: ...
+
+    def took_over(self, peer: "NodePeer") -> None: ...
+
+    def turned(self, peer: "NodePeer") -> None: ...
+
+
+class Disk(sqlite3.Connection):
+    """A journal's database in memory. `at_commit` is called with the commit itself, and decides
+    when it happens, or that it does not."""
+
+    at_commit: Callable[[Callable[[], None]], None]
+
+    def commit(self) -> None:
+        self.at_commit(super().commit)
+
+    def close(self) -> None:
+        """The process is gone; the disk stays."""
+        self.rollback()
+
+
+class _Link(NamedTuple):
+    heard_ms: int = -1
+    heartbeat: Heartbeat | None = None
+    address: str = ""
+    unread: int = 0
+    barred: str = ""
+
+
+class _Mesh:
+    """The wires to the other members: what `peer.mesh.Mesh` is to a node."""
+
+    host = "simulated"
+    port = fetch_port = 1
+    refused = 0
+    due_ms = None
+
+    def __init__(self, peer: "NodePeer", size: int) -> None:
+        self.links = {n: _Link() for n in range(size) if n != peer.member}
+        self._peer = peer
+        self._cut: set[int] = set()
+        self._inbox: list[Message] = []
+        self._questions: list[Question] = []
+
+    def deliver(self, sender: int, message: Any) -> None:
+        """Something of `sender` arrives."""
+        if sender in self._cut:
+            return
+        match message:
+            case Block():
+                self._inbox.append(BlockIn(sender, message.frame))
+            case Heartbeat():
+                self._inbox.append(Heard(sender, message))
+            case Wanted(refs=refs):
+                self._questions.append(Asked(bytes([sender]), tuple(ref.digest for ref in refs)))
+            case Pull(above=above):
+                self._questions.append(Pulled(bytes([sender]), above))
+            case PartWanted(commit=commit, offset=offset):
+                self._questions.append(PartAsked(bytes([sender]), commit, offset))
+            case [*messages]:
+                self._inbox += messages
+
+    def requests(self, now_ms: int) -> Iterator[tuple[Asker, Question]]:
+        del now_ms
+        questions, self._questions = self._questions, []
+        for question in questions:
+            yield Asker(True, str(question.who[0])), question
+
+    def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
+        del quorum_round
+        inbox, self._inbox = self._inbox, []
+        for message in inbox:
+            if isinstance(message, Heard) and message.member in self.links:
+                self.links[message.member] = _Link(now_ms, message.heartbeat, "simulated:1")
+            yield message
+
+    def alive(self, member: int, now_ms: int) -> bool:
+        heard_ms = self.links[member].heard_ms
+        return heard_ms >= 0 and now_ms - heard_ms < ALIVE_MS
+
+    def cut(self, member: int) -> None:
+        self._cut.add(member)
+
+    def publish(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._peer.publish(block)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self._peer.send_all(heartbeat)
+
+    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+        for request in requests:
+            self._peer.send(request.member, request)
+
+    def answer(self, asked: Asked | Pulled, frames: Sequence[bytes]) -> None:
+        answer: list[Message] = [BlockIn(self._me, frame) for frame in frames]
+        if isinstance(asked, Pulled):
+            answer.append(Answered(self._me))
+        self._peer.send(asked.who[0], answer)
+
+    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
+        self._peer.send(pulled.who[0], [Offered(self._me, manifest, certificate)])
+
+    def send_part(self, asked: PartAsked, data: bytes) -> None:
+        self._peer.send(asked.who[0], [PartIn(self._me, asked.commit, asked.offset, data)])
+
+    @property
+    def _me(self) -> int:
+        return self._peer.address
+
+
+class _Local(Local):
+    """The wires to the programs on the machine, without sockets."""
+
+    def __init__(self, replied: Callable[[Caller, Reply], None]) -> None:
+        self.subscribed = set()
+        self.new_listeners = []
+        self._seqs = {}
+        self._inbox: list[tuple[Caller, Request]] = []
+        self._replied = replied
+
+    def deliver(self, caller: Caller, request: Request) -> None:
+        self._inbox.append((caller, request))
+
+    def receive(self) -> Iterator[tuple[Caller, Request]]:
+        inbox, self._inbox = self._inbox, []
+        yield from inbox
+
+    def reply(self, caller: Caller, reply: Reply) -> None:
+        self._replied(caller, reply)
+
+    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
+        """Nobody listens."""
+
+
+class _Poller:
+    """Waiting is the simulation's business."""
+
+    def poll(self, timeout_ms: int) -> list[Any]:
+        del timeout_ms
+        return []
+
+
+class WatchedLedger(Ledger):
+    """Reports every state it comes to."""
+
+    peer: "NodePeer"
+
+    def apply(self, commit: Commit) -> Applied:
+        self.peer.fall(Stage.UNAPPLIED)
+        applied = super().apply(commit)
+        self.peer.witness.applied(self.peer, applied, self.replica)
+        return applied
+
+    def recover(self, now_ms: int) -> Recovered:
+        recovered = super().recover(now_ms)
+        self.peer.witness.stands(self.peer, self.replica)
+        return recovered
+
+    def install(self, fetched: Fetched, now_ms: int) -> Ready:
+        ready = super().install(fetched, now_ms)
+        self.peer.witness.stands(self.peer, self.replica)
+        self.peer.witness.took_over(self.peer)
+        return ready
+
+
+class NodePeer:
+    """`folder` takes the lock files of its lives, one each. `send(from, to, message)` speaks of
+    addresses: a member's number, and for followers the numbers after those; `audience` is how many
+    there are. `replied` gets what the node answers to its clients."""
+
+    def __init__(
+        self,
+        world: World,
+        config: MeshConfig,
+        address: int,
+        member: int | None,
+        folder: Path,
+        send: Callable[[int, int, Any], None],
+        audience: int,
+        witness: Witness,
+        chance: Callable[[], float],
+        replied: Callable[["NodePeer", Caller, Reply], None],
+        fsync_us: int = 0,
+        skew_ms: int = 0,
+    ) -> None:
+        self.world = world
+        self.config = config
+        self.address = address
+        self.member = member
+        self.witness = witness
+        self.fsync_us = fsync_us
+        self.skew_ms = skew_ms
+        self.up = False
+        self.lost = False  # its disk is gone: it must never speak again
+        self.broken = False  # its disk refuses to write
+        self.lives = 0
+        self.doom: Stage | None = None
+        self.on_death: Callable[[], None] = lambda: None
+        self._folder = folder
+        self._send = send
+        self._audience = audience
+        self._chance = chance
+        self._replied = replied
+        self._identity = identity_of(address)
+        self._disk = self._new_disk()
+        self._lag_us = 0  # how long this turn's flushes took
+        self._free_us = 0  # when the loop comes to its next turn at the earliest
+        self._turn_us: int | None = None
+
+    def _new_disk(self) -> Disk:
+        """With the empty journal of a new key."""
+        path = self._folder / f"{self.address}.new"
+        Journal.create(path, self._identity.public)
+        disk = sqlite3.connect(":memory:", isolation_level=None, factory=Disk)
+        sqlite3.connect(path).backup(disk)
+        disk.at_commit = self._commit
+        return disk
+
+    @property
+    def progress(self) -> str:
+        node = self.node
+        waiting = node.submissions.outstanding
+        return f"{waiting} commands under way, expects {node.ledger.replica.expected}"
+
+    @property
+    def commits(self) -> int:
+        return self.node.ledger.replica.commit
+
+    @property
+    def consensus(self) -> Consensus:
+        return self.node.ledger.consensus
+
+    # Life and death
+
+    def start(self) -> None:
+        """Come up with what the disk holds."""
+        assert not self.up
+        assert not self.lost
+        self.up, self.doom, self.broken = True, None, False
+        self.lives += 1
+        self._turn_us, self._free_us, self._lag_us = None, self.world.now_us, 0
+        path = self._folder / f"{self.address}-{self.lives}"
+        path.touch()
+        journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
+        ledger = WatchedLedger(
+            self.config, self.member, self._identity.sign, journal, snapshot_every=SNAPSHOT_EVERY
+        )
+        ledger.peer = self
+        self.mesh = _Mesh(self, len(self.config.members))
+        self.local = _Local(lambda caller, reply: self._replied(self, caller, reply))
+        wires: Any = (_Poller(), self.mesh, self.local)
+        self.node = Node(self.config, ledger, Wires(*wires), queue.Queue(), self._clock())
+        self._note("starts")
+        self._guarded(self.node.recover)
+        self._plan_turn()
+
+    def _clock(self) -> Clock:
+        """The one that never jumps starts anywhere."""
+        return Clock(
+            lambda: self.world.now_us + 1_000_000 * self.address,
+            lambda: EPOCH_MS + self.world.now_us // MS + self.skew_ms,
+        )
+
+    def crash(self, stage: Stage) -> None:
+        """Die at once, or when a turn comes to `stage`."""
+        if not self.up:
+            return
+        if stage is Stage.NOW:
+            self._die()
+        else:
+            self.doom = stage
+            self.world.after(DOOM_US, self._overdue, self.lives)
+
+    def _overdue(self, life: int) -> None:
+        if self.up and self.lives == life:
+            self._die()
+
+    def _die(self) -> None:
+        self._note(f"dies: {self.doom.value if self.doom else Stage.NOW.value}")
+        self._disk.rollback()
+        self.up = False
+        self.on_death()
+
+    def fall(self, stage: Stage) -> None:
+        """Die here, if this is the stage."""
+        if self.doom is stage:
+            raise Died
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except Died:
+            self._die()
+
+    # One turn of the loop
+
+    def _plan_turn(self) -> None:
+        if self.up:
+            self._turn_at(self._free_us + self.node._wait_ms() * MS)
+
+    def _turn_at(self, at_us: int) -> None:
+        at_us = max(at_us, self._free_us, self.world.now_us)
+        if self._turn_us is None or at_us < self._turn_us:
+            self._turn_us = at_us
+            self.world.after(at_us - self.world.now_us, self._turn, self.lives, at_us)
+
+    def _turn(self, life: int, at_us: int) -> None:
+        if not self.up or life != self.lives or at_us != self._turn_us:
+            return
+        self._turn_us, self._lag_us = None, 0
+        self._guarded(self.node._turn)
+        self._free_us = self.world.now_us + self._lag_us
+        if self.up:
+            self.witness.turned(self)
+        self._plan_turn()
+
+    def _commit(self, commit: Callable[[], None]) -> None:
+        """The disk is asked to make all that was written durable."""
+        self.fall(Stage.UNWRITTEN)
+        if self.doom is Stage.TORN:
+            if self._chance() < 0.5:
+                commit()
+            raise Died
+        if self.broken:
+            raise sqlite3.OperationalError("disk I/O error")
+        commit()
+        self._lag_us += int(self.fsync_us * 2 * self._chance())
+
+    # Wires
+
+    def deliver(self, sender: int, message: Any) -> None:
+        if self.up:
+            self.mesh.deliver(sender, message)
+            self._turn_at(self.world.now_us)
+
+    def ask(self, caller: Caller, request: Request) -> None:
+        """A client of this node asks for something."""
+        if self.up:
+            self.local.deliver(caller, request)
+            self._turn_at(self.world.now_us)
+
+    def publish(self, block: Block) -> None:
+        self.fall(Stage.UNSENT)
+        self.witness.published(self, block)
+        for to in self._others():
+            if self.doom is not Stage.HALF_SENT or self._chance() < 0.5:
+                self.send(to, block)
+        self.fall(Stage.HALF_SENT)
+
+    def send_all(self, message: Any) -> None:
+        for to in self._others():
+            self.send(to, message)
+
+    def send(self, to: int, message: Any) -> None:
+        """Now, or after the flush this turn waits for."""
+        if self._lag_us:
+            self.world.after(self._lag_us, self._send, self.address, to, message)
+        else:
+            self._send(self.address, to, message)
+
+    def _others(self) -> list[int]:
+        return [address for address in range(self._audience) if address != self.address]
+
+    def _note(self, text: str) -> None:
+        if self.world.tracing:
+            self.world.note(self.address, text)

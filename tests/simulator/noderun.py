@@ -1,0 +1,296 @@
+"""One run of whole nodes: a plan carried out, with clients, and a verdict.
+
+Owns the nodes' referee and their clients. The phases of a run are those of `run`. Must never look
+into a node where its peers, its clients and its disk can tell as much.
+"""
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+from engine.orders import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
+from peer.api import Done, Execute, Queued, Refused, Reply
+from peer.block import Block, Ref
+from peer.config import MeshConfig
+from peer.local import Caller
+from peer.replica import Applied, Replica
+from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
+from tests.simulator.peer import Stage
+from tests.simulator.plan import Plan
+from tests.simulator.referee import Diverged
+from tests.simulator.run import Ending, Options, Run, Verdict
+from tests.simulator.world import MS, World
+
+RETRY_US = 400 * MS  # a client that got no answer asks again
+SYMBOL = MARKETS[0].symbol
+
+
+class Mark(NamedTuple):
+    """One commit, told by what every node must have of it."""
+
+    leader: Ref
+    time_ms: int
+    blocks: tuple[Ref, ...]
+    ids: tuple[int, ...]
+    state: bytes
+
+
+def state_of(replica: Replica) -> bytes:
+    """All that follows from the commits so far."""
+    counts = repr((replica.expected, replica.trade_numbers, replica.time_ms))
+    return replica.exchange.digest() + counts.encode()
+
+
+class NodeReferee(Witness):
+    """`highest_round`, `blocks`, `promised` and the like are what `Run` reports."""
+
+    def __init__(self, world: World, check_every: int) -> None:
+        self.world = world
+        self.order: list[Mark] = []
+        self.results: dict[int, list[Event]] = {}
+        self.names: dict[str, int] = {}  # client id -> the command that was accepted under it
+        self.promised: dict[int, tuple[int, str, int]] = {}  # order -> member, client id, id told
+        self.delays_us: list[int] = []
+        self.blocks = 0
+        self.highest_round = 0
+        self.checks = 0
+        self.takeovers = 0
+        self._turns = 0
+        self._check_every = check_every
+        self._signed: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def digests(self) -> list[bytes]:
+        return [mark.state for mark in self.order]
+
+    def published(self, peer: NodePeer, block: Block) -> None:
+        """Nobody signs two blocks for one round, in all its lives; a broken disk is silent."""
+        self.blocks += 1
+        self.highest_round = max(self.highest_round, block.round)
+        before = self._signed.setdefault((block.author, block.round), block.ref.digest)
+        must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
+        must(not peer.node.ledger.journal.failed, f"peer {peer.address} speaks without a disk")
+
+    def applied(self, peer: NodePeer, applied: Applied, replica: Replica) -> None:
+        commit = applied.commit
+        refs = tuple(block.ref for block in commit.blocks)
+        ids = tuple(applied.ids)
+        mark = Mark(commit.leader, commit.time_ms, refs, ids, state_of(replica))
+        if commit.number == len(self.order) + 1:
+            self._extend(mark, applied)
+        must(
+            commit.number <= len(self.order) and self.order[commit.number - 1] == mark,
+            f"peer {peer.address} has another commit {commit.number}: {mark}",
+        )
+
+    def _extend(self, mark: Mark, applied: Applied) -> None:
+        self.order.append(mark)
+        for id_, events in zip(applied.ids, applied.results, strict=True):
+            must(id_ not in self.results, f"command {id_} is applied twice")
+            self.results[id_] = events
+            for event in events:
+                if isinstance(event, Accepted):
+                    other = self.names.setdefault(event.client_id, id_)
+                    must(other == id_, f"{event.client_id} was taken as {other} and as {id_}")
+
+    def stands(self, peer: NodePeer, replica: Replica) -> None:
+        """A node came back, or took over a snapshot."""
+        if replica.commit:
+            mark = self.order[replica.commit - 1]
+            what = f"peer {peer.address} came to another state after commit {replica.commit}"
+            must(mark.state == state_of(replica), what)
+
+    def took_over(self, peer: NodePeer) -> None:
+        self.takeovers += 1
+        self.world.note(peer.address, f"took over the state after commit {peer.commits}")
+
+    def turned(self, peer: NodePeer) -> None:
+        self._turns += 1
+        must(not peer.node.halted or peer.broken, f"peer {peer.address}: {peer.node.halted}")
+        if self._turns % self._check_every == 0:
+            self.checks += 1
+            peer.consensus.check()
+            peer.node.ledger.replica.exchange.check()
+
+    def told(self, order: "Order", reply: Queued | Done) -> None:
+        """A client was told something: it must be so, and stay so."""
+        if isinstance(reply, Queued):
+            promise = (order.member, order.name, reply.ids[0])
+            before = self.promised.setdefault(order.number, promise)
+            must(before == promise, f"{order.command} is {before[2]}, and then {promise[2]}")
+            return
+        for result in reply.results:
+            must(result.events == self.results[result.id], f"a wrong result of {result.id}")
+            self.delays_us.append(self.world.now_us - order.born_us)
+
+    def settled(self, peers: Sequence[NodePeer]) -> bool:
+        """Whether all peers applied all that was promised, and as much as each other."""
+        if any(peer.commits < len(self.order) for peer in peers):
+            return False
+        alive = {peer.member for peer in peers}
+        return all(
+            id_ in self.results and self.names.get(name, id_) == id_
+            for member, name, id_ in self.promised.values()
+            if member in alive
+        )
+
+
+def must(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise Diverged(otherwise)
+
+
+class Order:
+    """What a client wants, until it knows that it will happen."""
+
+    def __init__(self, number: int, member: int, command: Command, born_us: int) -> None:
+        self.number = number
+        self.member = member
+        self.command = command
+        self.born_us = born_us
+        self.queued = False
+
+    @property
+    def name(self) -> str:
+        """Empty for a cancel, which is sent only once."""
+        return self.command.client_id if isinstance(self.command, Submit) else ""
+
+
+class Clients:
+    """Those of all members. Each asks its own member, again and again until it is told that its
+    order is safe, always under the same name."""
+
+    def __init__(self, run: "NodeRun", random: Random) -> None:
+        self._run = run
+        self._random = random
+        self._orders: list[Order] = []
+        self._safe: list[list[tuple[int, str]]] = [[] for _ in run.peers]  # ids and accounts
+
+    def submit(self, member: int) -> None:
+        order = Order(len(self._orders), member, self._command(member), self._run.world.now_us)
+        self._orders.append(order)
+        self._ask(order)
+
+    def _command(self, member: int) -> Command:
+        random = self._random
+        if self._safe[member] and random.random() < 0.2:
+            target, account = random.choice(self._safe[member])
+            return Cancel(0, account, target)
+        tif = random.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC))
+        return Submit(
+            0,
+            f"account-{random.randrange(4)}",
+            SYMBOL,
+            Side(random.randrange(2)),
+            quantity=random.randint(1, 20),
+            price=random.randint(95, 105),
+            tif=tif,
+            client_id=f"{member}-{len(self._orders)}",
+        )
+
+    def _ask(self, order: Order) -> None:
+        peer = self._run.peers[order.member]
+        if order.queued or peer.lost:
+            return
+        caller = Caller(b"client", order.number.to_bytes(8, "big"))
+        peer.ask(caller, Execute([order.command]))
+        if order.name:
+            self._run.world.after(RETRY_US, self._ask, order)
+
+    def replied(self, peer: NodePeer, caller: Caller, reply: Reply) -> None:
+        order = self._orders[int.from_bytes(caller.request, "big")]
+        if isinstance(reply, Queued):
+            order.queued = True
+            if order.name:
+                self._safe[peer.address].append((reply.ids[0], order.command.account))
+        if isinstance(reply, Queued | Done):
+            self._run.referee.told(order, reply)
+        elif isinstance(reply, Refused):
+            must(
+                reply.code in ("result_lost", "halted", "busy"),
+                f"{order.command} is refused: {reply}",
+            )
+
+    def waiting(self) -> list[Order]:
+        """Of living members, those nobody has promised anything about."""
+        peers = self._run.peers
+        return [o for o in self._orders if o.name and not o.queued and peers[o.member].up]
+
+
+class NodeRun(Run):
+    """Real nodes in place of the consensus alone. All members are honest."""
+
+    patience_rounds = 2_000  # clients bring what they still wait to be told of once faults stop
+
+    def __init__(self, plan: Plan, options: Options, folder: Path) -> None:
+        self._folder = folder
+        super().__init__(plan, options)
+        self._clients = Clients(self, Random(f"clients {plan.name}"))
+
+    @cached_property
+    def _config(self) -> MeshConfig:
+        return config_of(self.plan)
+
+    def _referee(self, honest: frozenset[int]) -> NodeReferee:
+        del honest
+        return NodeReferee(self.world, self.options.check_every)
+
+    def _peer(self, address: int, member: int | None) -> NodePeer:
+        plan = self.plan
+        return NodePeer(
+            self.world,
+            self._config,
+            address,
+            member,
+            self._folder,
+            self.network.send,
+            plan.committee.size + plan.follower,
+            self.referee,
+            self._chance,
+            lambda peer, caller, reply: self._clients.replied(peer, caller, reply),
+            plan.fsync_us[address] if address < len(plan.fsync_us) else 0,
+            plan.skew_ms[address] if address < len(plan.skew_ms) else 0,
+        )
+
+    def _schedule(self) -> None:
+        super()._schedule()
+        for at_us, member in self.plan.broken:
+            self.world.after(at_us, self._break, self.peers[member])
+
+    def _break(self, peer: NodePeer) -> None:
+        self.world.note(peer.address, "its disk refuses to write from now on")
+        peer.broken = True
+
+    def _heal(self) -> None:
+        for peer in self.peers:
+            if peer.broken and peer.up:
+                peer.crash(Stage.NOW)
+        super()._heal()
+
+    def _submit(self, member: int) -> None:
+        self._clients.submit(member)
+
+    def _settled(self) -> bool:
+        return not self._clients.waiting() and super()._settled()
+
+    def _phases(self) -> tuple[Ending, str]:
+        """In the end all of them restart, and are where they were."""
+        ending, reason = super()._phases()
+        if ending is Ending.PASS:
+            for peer in self._alive:
+                peer.crash(Stage.NOW)
+                peer.start()
+            if not self._settled():
+                return Ending.DIVERGED, f"a restart lost something\n  {self._stuck()}"
+        return ending, reason
+
+
+def verdict(plan: Plan, options: Options) -> Verdict:
+    """Carry the plan out with whole nodes. They log their alarms, of which a broken disk is one."""
+    logging.getLogger("peer").setLevel(logging.CRITICAL)
+    with tempfile.TemporaryDirectory() as folder:
+        return NodeRun(plan, options, Path(folder)).verdict()
