@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { fromUnits, grouped, short, trimmed } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerMark, peerName } from "./peers.js";
-import { book, bookVersion, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
+import { book, bookVersion, columnPlaces, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
 
 const ROW_PX = 21;
 const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
@@ -86,10 +86,10 @@ function Level({ level, side, most, deepest, first }) {
       </button>
     </td>
     <td class="amount" onClick=${() => fill({ price: level.price, quantity: trimmed(level.quantity) })}>
-      ${short(level.quantity)}
+      ${short(level.quantity, columnPlaces())}
     </td>
     <td class="amount total" onClick=${() => fill({ price: level.price, quantity: trimmed(level.total), side: other })}>
-      ${short(level.total)}
+      ${short(level.total, columnPlaces())}
     </td>
     <${Peers} peers=${level.peers} orders=${level.orders} />
   </tr>`;

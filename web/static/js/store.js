@@ -39,12 +39,14 @@ export const places = computed(() =>
     ? { price: placesOf(market.value.tick), quantity: placesOf(market.value.lot) }
     : { price: 2, quantity: 8 },
 );
+// Of quantities below each other: as many as people write, the finer ones only where they are used.
+export const columnPlaces = () => Math.min(3, places.value.quantity);
 export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
 export const isAdmin = computed(() => may("admin"));
 const isOwn = computed(() => account.value === ownAccount.value);
 export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
-const mayRead = computed(() => mayTrade.value || may("read"));
+export const mayRead = computed(() => mayTrade.value || may("read"));
 export const health = computed(() => {
   if (connection.value !== "live") return connection.value;
   if (mesh.value.state !== "live") return mesh.value.state;
