@@ -5,7 +5,7 @@ import { loadOlder, loading, olderThan, past } from "./history.js";
 import { html } from "./html.js";
 import { ENDED, fillsOf, STATES } from "./lifecycle.js";
 import { PeerBadge } from "./peers.js";
-import { account, cancelAll, cancelOrder, changeOrder, marketName, mayRead, openOrders, orders, places } from "./store.js";
+import { account, cancelAll, cancelOrder, changeOrder, columnPlaces, marketName, mayRead, openOrders, orders, places } from "./store.js";
 import { clock } from "./tape.js";
 import { toast } from "./toasts.js";
 
@@ -172,7 +172,7 @@ const FillRow = ({ fill }) => html`<tr>
   <td class="id"><${PeerBadge} id=${fill.order.id} /> <span>${fill.order.id}</span></td>
   <td><span class="side ${fill.order.side}">${fill.order.side === "buy" ? "Buy" : "Sell"}</span></td>
   <td class="amount">${grouped(fill.price)}</td>
-  <td class="amount">${trimmed(fill.quantity)}</td>
+  <td class="amount">${trimmed(fill.quantity, columnPlaces())}</td>
   <td>${fill.maker ? "maker" : "taker"}</td>
 </tr>`;
 
