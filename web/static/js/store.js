@@ -81,17 +81,24 @@ function take(message) {
   takers[message.channel]?.(message);
 }
 
-// Everything that changes between two frames of the screen is drawn once.
+// What changes is drawn at once, in the next frame, but not again before DRAW_MS: a busy book is drawn
+// twenty times a second, which leaves the frames between to pointer and keyboard.
+const DRAW_MS = 50;
+const HIDDEN_MS = 250; // a hidden page draws no frames
 const steps = [];
+let drawn = -DRAW_MS;
 function later(step) {
   if (steps.push(step) > 1) return;
   const run = () => {
-    clearTimeout(timer);
-    cancelAnimationFrame(frame);
+    if (!steps.length) return;
+    clearTimeout(fallback);
+    drawn = performance.now();
     batch(() => steps.splice(0).forEach((each) => each()));
   };
-  const frame = requestAnimationFrame(run);
-  const timer = setTimeout(run, 250); // a hidden page draws no frames
+  const wait = drawn + DRAW_MS - performance.now();
+  if (wait > 0) setTimeout(() => requestAnimationFrame(run), wait);
+  else requestAnimationFrame(run);
+  const fallback = setTimeout(run, HIDDEN_MS);
 }
 
 let bookDue = false;
