@@ -8,8 +8,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from discovery.grapes import running_grapes
+from tests.browser import ARGUMENTS, CHROMIUM
 from tests.real_mesh import RealMesh
-from tests.test_web_browser import ARGUMENTS, CHROMIUM, place
+from tests.test_web_browser import place
 from tests.web_gateway import running_gateway
 from web import vendor
 

@@ -10,6 +10,7 @@ its main thread was busy with, and how many messages and levels reached it.
 import random
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,11 @@ def measure(page: Page, gateway: Gateway, book: BusyBook, seconds: float) -> Non
 
 def report(seen: Any, busy: dict[str, float], seconds: float) -> None:
     frames = seen["frames"]
-    gaps = sorted(b - a for a, b in zip(frames, frames[1:], strict=False))
+    gaps = sorted(b - a for a, b in pairwise(frames))
     late = sum(gap > LATE_MS for gap in gaps) / len(gaps)
     click.echo(
-        f"{seen['levels'] / seconds:.0f} level changes and {seen['messages'] / seconds:.0f} messages "
-        f"a second; {len(gaps) / seconds:.0f} frames a second"
+        f"a second: {seen['levels'] / seconds:.0f} level changes, "
+        f"{seen['messages'] / seconds:.0f} messages, {len(gaps) / seconds:.0f} frames"
     )
     p50, p99 = gaps[len(gaps) // 2], gaps[len(gaps) * 99 // 100]
     click.echo(f"frame time p50 {p50:.1f} ms, p99 {p99:.1f} ms; {late:.1%} over {LATE_MS} ms")
