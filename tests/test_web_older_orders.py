@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
 from peer.runner import JOURNAL_FILE
-from tests.test_web_browser import ARGUMENTS, CHROMIUM
+from tests.browser import ARGUMENTS, CHROMIUM
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway
 from web import vendor
 
