@@ -1,9 +1,11 @@
 // What everyone must know at once, in plain words.
 import { html } from "./html.js";
+import { openOwnKey } from "./ownkey.js";
 import { health, mayTrade, mesh, session } from "./store.js";
 
-const Banner = ({ kind, title, text }) => html`<div class="banner ${kind}" role="alert">
+const Banner = ({ kind, title, text, action }) => html`<div class="banner ${kind}" role="alert">
   <strong>${title}</strong><span>${text}</span>
+  ${action ? html`<button class="button small" onClick=${action[1]}>${action[0]}</button>` : null}
 </div>`;
 
 export function Banners() {
@@ -41,9 +43,10 @@ export function Banners() {
       "note",
       "Read only.",
       `${used}To trade, use a key of your own, or open a link from this peer: “python -m peer keys DATA link NAME” prints one.`,
+      ["Use this browser's key", openOwnKey],
     ]);
   }
   return html`<div class="banners">
-    ${shown.map(([kind, title, text]) => html`<${Banner} key=${title + text} ...${{ kind, title, text }} />`)}
+    ${shown.map(([kind, title, text, action]) => html`<${Banner} key=${title + text} ...${{ kind, title, text, action }} />`)}
   </div>`;
 }
