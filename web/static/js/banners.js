@@ -1,7 +1,10 @@
 // What everyone must know at once, in plain words.
 import { html } from "./html.js";
+import { alarmKinds } from "./mesh.js";
 import { openOwnKey } from "./ownkey.js";
 import { health, mayTrade, mesh, session } from "./store.js";
+
+const ALARMS_SHOWN = 2;
 
 const Banner = ({ kind, title, text, action }) => html`<div class="banner ${kind}" role="alert">
   <strong>${title}</strong><span>${text}</span>
@@ -17,7 +20,9 @@ export function Banners() {
   if (odd.length) {
     shown.push(["bad", "The peers disagree.", `The book of ${odd.join(", ")} differs from this one: trust no price.`]);
   }
-  for (const alarm of alarms) shown.push(["bad", "Alarm.", alarm]);
+  const news = alarmKinds(halted ? alarms.filter((alarm) => !alarm.startsWith("halted: ")) : alarms);
+  for (const { text } of news.slice(0, ALARMS_SHOWN)) shown.push(["bad", "Alarm.", text]);
+  if (news.length > ALARMS_SHOWN) shown.push(["bad", "More alarms.", `${news.length - ALARMS_SHOWN} others are in the mesh panel.`]);
   if (missing) shown.push(["note", "Catching up with the other peers.", missing]);
   if (quorum === false && state === "live") {
     const waiting = pending ? ` ${pending} waiting.` : "";

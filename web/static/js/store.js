@@ -50,6 +50,7 @@ export const mayRead = computed(() => mayTrade.value || may("read"));
 export const health = computed(() => {
   if (connection.value !== "live") return connection.value;
   if (mesh.value.state !== "live") return mesh.value.state;
+  if (mesh.value.halted) return "halted";
   return resyncing.value ? "resyncing" : "live";
 });
 
