@@ -93,7 +93,7 @@ function Level({ level, side, most, deepest, first }) {
   const other = side === "ask" ? "buy" : "sell";
   return html`<tr class="level ${side} ${level.changed ? "changed" : ""}">
     <td class="price">
-      <${Bar} kind="sum" share=${level.sum / deepest} /><${Bar} kind="own" share=${level.size / most} />
+      <${Bar} kind="sum" share=${level.sum / deepest} /><${Bar} kind="alone" share=${level.size / most} />
       <button
         class="cell"
         tabindex=${first ? 0 : -1}
