@@ -70,7 +70,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations chaos powercut fuzz
+.PHONY: test check sim mutations chaos powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest $(ARGS)
@@ -97,9 +97,12 @@ fuzz: $(DEV) ## ten million hostile inputs to all that reads what others wrote |
 	@$(PIP) --only-binary :all: 'atheris ==3.0.0' 2>/dev/null || $(SAY) 'no wheel of atheris for this Python'
 	@$(PY) -m tests.fuzz $(ARGS)
 
+screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real mesh that trades | ARGS="--only alarm"
+	@$(PY) -m tests.screenshots $(ARGS)
+
 ##@ Measure
 .PHONY: bench bench-engine bench-web fast slow
-bench: $(DEV) ## all of tests/bench/bench_*.py
+bench: $(DEV) $(WEB) ## all of tests/bench/bench_*.py
 	@for name in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
 	    $(SAY) "tests/bench/$$name.py"; \
 	    $(PY) -m "tests.bench.$$name" || exit 1; \

@@ -109,9 +109,10 @@ class RealMesh:
         options: Sequence[str] = (),
         observers: list[str] | Literal["any"] | None = None,
         program: str = "peer",
+        names: Sequence[str] = (),
     ) -> None:
         self.grapes = grapes
-        names = [f"peer{number}" for number in range(1, size + 1)]
+        names = names or [f"peer{number}" for number in range(1, size + 1)]
         members = [Member(name, keygen(folder / name).public.hex()) for name in names]
         now_ms = time.time_ns() // 1_000_000
         self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,12 @@ from playwright.sync_api import (
 )
 
 from discovery.grapes.nodejs import npm_ci
+from tests.browser import ARGUMENTS, CHROMIUM
 from tests.web_gateway import Gateway, lone_peer, running_gateway, stand_in, wait_for
 from tests.web_standin import StandInNode
 from web import vendor
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 AXE = vendor.PARTS / "node_modules" / "axe-core" / "axe.min.js"
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),

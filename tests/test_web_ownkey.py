@@ -10,8 +10,9 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from discovery.grapes.nodejs import npm_ci
 from peer.keys import Scope
 from peer.signed import key_of_account, text_of
+from tests.browser import ARGUMENTS, CHROMIUM
 from tests.test_signed import HOSTILE, KINDS
-from tests.test_web_browser import ARGUMENTS, AXE, CHROMIUM, place
+from tests.test_web_browser import AXE, place
 from tests.web_gateway import Gateway, lone_peer, running_gateway
 from web import vendor
 from web.vendor import HERE, PARTS

@@ -1,9 +1,14 @@
 // What everyone must know at once, in plain words.
 import { html } from "./html.js";
+import { alarmKinds } from "./mesh.js";
+import { openOwnKey } from "./ownkey.js";
 import { health, mayTrade, mesh, session } from "./store.js";
 
-const Banner = ({ kind, title, text }) => html`<div class="banner ${kind}" role="alert">
+const ALARMS_SHOWN = 2;
+
+const Banner = ({ kind, title, text, action }) => html`<div class="banner ${kind}" role="alert">
   <strong>${title}</strong><span>${text}</span>
+  ${action ? html`<button class="button small" onClick=${action[1]}>${action[0]}</button>` : null}
 </div>`;
 
 export function Banners() {
@@ -15,7 +20,9 @@ export function Banners() {
   if (odd.length) {
     shown.push(["bad", "The peers disagree.", `The book of ${odd.join(", ")} differs from this one: trust no price.`]);
   }
-  for (const alarm of alarms) shown.push(["bad", "Alarm.", alarm]);
+  const news = alarmKinds(halted ? alarms.filter((alarm) => !alarm.startsWith("halted: ")) : alarms);
+  for (const { text } of news.slice(0, ALARMS_SHOWN)) shown.push(["bad", "Alarm.", text]);
+  if (news.length > ALARMS_SHOWN) shown.push(["bad", "More alarms.", `${news.length - ALARMS_SHOWN} others are in the mesh panel.`]);
   if (missing) shown.push(["note", "Catching up with the other peers.", missing]);
   if (quorum === false && state === "live") {
     const waiting = pending ? ` ${pending} waiting.` : "";
@@ -41,9 +48,10 @@ export function Banners() {
       "note",
       "Read only.",
       `${used}To trade, use a key of your own, or open a link from this peer: “python -m peer keys DATA link NAME” prints one.`,
+      ["Use this browser's key", openOwnKey],
     ]);
   }
   return html`<div class="banners">
-    ${shown.map(([kind, title, text]) => html`<${Banner} key=${title + text} ...${{ kind, title, text }} />`)}
+    ${shown.map(([kind, title, text, action]) => html`<${Banner} key=${title + text} ...${{ kind, title, text, action }} />`)}
   </div>`;
 }

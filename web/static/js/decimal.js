@@ -40,9 +40,10 @@ export function product(a, aPlaces, b, bPlaces) {
   return trimmed(fromUnits(BigInt(a) * BigInt(b), aPlaces + bPlaces), 2);
 }
 
-// A quantity in few characters for tight places: exact when it is short, else rounded down.
-export function short(text, most = 9) {
-  const plain = trimmed(text);
+// A quantity in few characters for tight places: exact when it is short, else rounded down. In a column,
+// `least` places put the points below each other.
+export function short(text, least = 0, most = 9) {
+  const plain = trimmed(text, least);
   if (plain.length <= most) return plain;
   const [whole, fraction = ""] = plain.split(".");
   return trimmed(`${whole}.${fraction.slice(0, Math.max(0, most - whole.length - 1))}`);

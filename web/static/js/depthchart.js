@@ -53,8 +53,8 @@ function options(width, height) {
     ],
     series: [
       { label: "Price", value: (_, value) => (value === null ? "—" : money(value)) },
-      side("Bids to here", "bid", "bid-soft", -1),
-      side("Asks to here", "ask", "ask-soft", 1),
+      side("Bids", "bid", "bid-soft", -1),
+      side("Asks", "ask", "ask-soft", 1),
     ],
     cursor: { y: false },
   };

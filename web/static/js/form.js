@@ -82,6 +82,7 @@ const isMissing = computed(() => {
 
 // Why the order can't be sent now; empty when it can.
 export const hindrance = computed(() => {
+  if (health.value === "halted") return "This peer has stopped";
   if (health.value !== "live" && health.value !== "resyncing") return "Not connected to the peer's node";
   if (!mayTrade.value) return "This page is read-only: the peer does not know who you are";
   if (Object.keys(mistakes.value).length) return "Something above needs another look";

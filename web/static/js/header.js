@@ -28,6 +28,7 @@ const HEALTH = {
   starting: ["◌", "Peer starting", "This peer's node is not answering yet."],
   stale: ["▲", "Stale", "This peer's node is silent: what you see may be old."],
   resyncing: ["⟳", "Resyncing", "Something was lost on the way: fetching the whole book again."],
+  halted: ["■", "Stopped", "This peer has stopped by itself: what you see is how it was then."],
   offline: ["✕", "Offline", "No connection to this peer: trying again."],
 };
 
@@ -58,11 +59,12 @@ function Day() {
   const partial = day.since > Date.now() - 86_400_000 + 60_000;
   const span = partial ? `since ${clock(day.since)}` : "24 h";
   const sign = Number(day.change) > 0 ? "+" : "";
-  const way = Number(day.change) < 0 ? "down" : "up";
+  const way = Number(day.change) ? (sign ? "up" : "down") : "";
+  const percent = day.change_percent.replace(/^-(?=[0.]+$)/, "");
   return html`<dl class="facts day" aria-label="Last 24 hours">
     <div class="fact ${way}">
       <dt>${partial ? "Change" : "24 h"}</dt>
-      <dd title="${sign}${grouped(day.change)} ${span}">${sign}${day.change_percent} %</dd>
+      <dd title="${sign}${grouped(day.change)} ${span}">${sign}${percent} %</dd>
     </div>
     <${Fact} label="High" value=${grouped(trimmed(day.high, 2))} title="Highest price, ${span}" />
     <${Fact} label="Low" value=${grouped(trimmed(day.low, 2))} title="Lowest price, ${span}" />
@@ -75,15 +77,14 @@ const Fact = ({ label, value, title, mono }) => html`<div class="fact" title=${t
   <dd class=${mono ? "mono" : ""}>${value}</dd>
 </div>`;
 
+// Commit, finality and every peer are in the mesh panel.
 function Facts() {
-  const { peers, finality_ms: finality } = mesh.value;
+  const { peers } = mesh.value;
   const alive = peers.filter((peer) => peer.alive).length;
   const digest = commit.value.digest;
   return html`<dl class="facts">
-    <${Fact} label="Commit" value=${grouped(commit.value.commit)} title="Steps of the one order of all commands" />
-    <${Fact} label="State digest" value=${digest ? digest.slice(0, 8) : "—"} mono title=${digest} />
     <${Fact} label="Peers" value="${alive}/${peers.length}" title="Members of the mesh that are alive" />
-    <${Fact} label="Finality" value=${finality ? `${finality.toFixed(1)} ms` : "—"} title="Median from submitting an order here to its final result" />
+    <${Fact} label="State digest" value=${digest ? digest.slice(0, 8) : "—"} mono title="Of the whole market after commit ${commit.value.commit}: ${digest}" />
   </dl>`;
 }
 

@@ -4,11 +4,13 @@ import { useEffect, useRef } from "preact/hooks";
 import { fromUnits, grouped, short, trimmed } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerMark, peerName } from "./peers.js";
-import { book, bookVersion, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
+import { book, bookVersion, columnPlaces, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
 
 const ROW_PX = 21;
 const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
 const MARKS_MAX = 3; // peers marked in a level; its title names them all
+const FLASH_MS = 300;
+const SEEN_MAX = 1000; // levels whose changes are followed
 const rows = signal(14); // a side, as many as fit
 
 // Quantities of my open orders by side and price.
@@ -57,21 +59,41 @@ function Peers({ peers, orders }) {
   </td>`;
 }
 
-function Level({ level, side, most, deepest, first }) {
-  const before = useRef(level.size);
-  const turn = useRef(0);
-  if (before.current !== level.size) {
-    before.current = level.size;
-    turn.current = turn.current === 1 ? 2 : 1; // another name starts the animation again
+// Which levels have just changed: marked for FLASH_MS, by being drawn, which costs less than an animation.
+let seen = new Map(); // side and price -> size, and when that changed
+let seenOf = "";
+let settling = 0;
+const settled = signal(0); // counts the times that marks were due to go
+
+function markChanges(levels, side) {
+  const now = performance.now();
+  for (const level of levels) {
+    const key = side + level.price;
+    const known = seen.get(key);
+    const at = known && known.size !== level.size ? now : (known?.at ?? -FLASH_MS);
+    level.changed = now - at < FLASH_MS;
+    seen.set(key, { size: level.size, at });
   }
-  const style = {
-    "--own": `${(100 * level.size) / most}%`,
-    "--sum": `${(100 * level.sum) / deepest}%`,
-  };
+}
+
+function watchChanges(asks, bids) {
+  const of = `${book.market}/${group.value}/${book.seq < 0}`;
+  if (of !== seenOf || seen.size > SEEN_MAX) seen = new Map();
+  seenOf = of;
+  markChanges(asks, "ask");
+  markChanges(bids, "bid");
+  clearTimeout(settling);
+  if ([...asks, ...bids].some((level) => level.changed)) settling = setTimeout(() => settled.value++, FLASH_MS);
+}
+
+const Bar = ({ kind, share }) => html`<i class="bar ${kind}" style=${{ transform: `scaleX(${share.toFixed(3)})` }}></i>`;
+
+function Level({ level, side, most, deepest, first }) {
   const fill = (part) => (draft.value = { ...part, at: performance.now() });
   const other = side === "ask" ? "buy" : "sell";
-  return html`<tr class="level ${side} turn${turn.current}" style=${style}>
+  return html`<tr class="level ${side} ${level.changed ? "changed" : ""}">
     <td class="price">
+      <${Bar} kind="sum" share=${level.sum / deepest} /><${Bar} kind="alone" share=${level.size / most} />
       <button
         class="cell"
         tabindex=${first ? 0 : -1}
@@ -86,10 +108,10 @@ function Level({ level, side, most, deepest, first }) {
       </button>
     </td>
     <td class="amount" onClick=${() => fill({ price: level.price, quantity: trimmed(level.quantity) })}>
-      ${short(level.quantity)}
+      ${short(level.quantity, columnPlaces())}
     </td>
     <td class="amount total" onClick=${() => fill({ price: level.price, quantity: trimmed(level.total), side: other })}>
-      ${short(level.total)}
+      ${short(level.total, columnPlaces())}
     </td>
     <${Peers} peers=${level.peers} orders=${level.orders} />
   </tr>`;
@@ -161,14 +183,16 @@ export function Ladder() {
     return () => watch.disconnect();
   }, []);
   bookVersion.value; // drawn again whenever the book has changed
+  settled.value;
   const own = ownLevels();
   const scale = group.value * tickUnits();
   const asks = levelsOf(book.asks, own.sell, shares.asks, rows.value, scale);
   const bids = levelsOf(book.bids, own.buy, shares.bids, rows.value, scale);
+  watchChanges(asks, bids);
   const most = Math.max(1, ...asks.map((l) => l.size), ...bids.map((l) => l.size));
   const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
   const row = (side) => (level, index) =>
-    html`<${Level} key=${level.price} ...${{ level, side, most, deepest, first: index === 0 }} />`;
+    html`<${Level} key=${index} ...${{ level, side, most, deepest, first: index === 0 }} />`;
   const dim = health.value !== "live" ? "dim" : "";
   return html`<section class="panel ladder ${dim}" data-panel="book" aria-label="Order book">
     <header class="panel-head">

@@ -9,7 +9,7 @@ export const STATES = {
   partly_filled: ["◐", "Partly filled", "Part has traded, the rest is in the book."],
   filled: ["●", "Filled", "All of it has traded."],
   cancelled: ["⊘", "Cancelled", "Taken out of the book."],
-  expired: ["⌛", "Expired", "What did not trade has expired."],
+  expired: ["◷", "Expired", "What did not trade has expired."],
   rejected: ["✕", "Rejected", "The market did not take it."],
 };
 

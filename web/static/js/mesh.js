@@ -2,7 +2,8 @@
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerMark } from "./peers.js";
-import { mesh } from "./store.js";
+import { Pulse } from "./pulse.js";
+import { commit, mesh } from "./store.js";
 
 const AGREES = {
   true: ["=", "same", "Its book has the same digest as this one"],
@@ -16,81 +17,119 @@ function age(ms) {
   return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
 }
 
+// Alarms that differ by their numbers alone are one, said once in its last form.
+export function alarmKinds(alarms) {
+  const kinds = new Map();
+  for (const text of alarms) {
+    const kind = text.replace(/\d+/g, "#");
+    kinds.set(kind, { text, count: (kinds.get(kind)?.count ?? 0) + 1 });
+  }
+  return [...kinds.values()].reverse();
+}
+
+function Alive({ peer }) {
+  const [kind, sign, word] = peer.self && mesh.value.halted ? ["no", "■", "stopped"] : peer.alive ? ["yes", "●", "alive"] : ["no", "○", "silent"];
+  const heard = peer.self ? "" : `, heard ${age(peer.age_ms)}`;
+  return html`<span class="alive-state ${kind}" title="${word}${heard}"
+    ><span aria-hidden="true">${sign}</span> <span class="state-word">${word}</span></span
+  >`;
+}
+
 function Peer({ peer, index, newest }) {
   const lag = Math.max(0, newest - peer.commit);
-  const [sign, word, title] = AGREES[peer.self ? true : peer.agrees];
+  const said = peer.self ? true : peer.alive ? peer.agrees : peer.agrees === false ? false : null;
+  const [sign, word, title] = AGREES[said];
   return html`<tr class=${peer.alive ? "alive" : "silent"}>
-    <th scope="row">
+    <th scope="row" title=${`${peer.address || "never found"}\nkey ${peer.key}`}>
       <${PeerMark} index=${index} name=${peer.name} />
-      <span class="peer-name" title=${`${peer.address || "never found"}\nkey ${peer.key}`}
-        >${peer.name}${peer.self ? html`<small> · here</small>` : null}</span
-      >
+      <span class="peer-name">${peer.name}${peer.self ? html`<small> · here</small>` : null}</span>
     </th>
-    <td>
-      <span class="alive-state ${peer.alive ? "yes" : "no"}" title=${peer.self ? "" : age(peer.age_ms)}
-        ><span aria-hidden="true">${peer.alive ? "●" : "○"}</span> ${peer.alive ? "alive" : "silent"}</span
-      >
-    </td>
-    <td class="amount" title="Round ${peer.round}">${grouped(peer.commit)}</td>
+    <td><${Alive} peer=${peer} /></td>
+    <td class="lane"><${Pulse} name=${peer.name} index=${index} /></td>
+    <td class="amount round">${grouped(peer.round)}</td>
+    <td class="amount">${grouped(peer.commit)}</td>
     <td class="amount">${peer.alive ? (lag ? `−${grouped(lag)}` : "0") : "—"}</td>
-    <td class="agree ${peer.self ? true : peer.agrees}" title=${title}>
-      <span aria-hidden="true">${sign}</span> ${peer.self ? "self" : word}
-    </td>
+    <td class="agree ${said}" title=${title}><span aria-hidden="true">${sign}</span> ${peer.self ? "self" : word}</td>
   </tr>`;
 }
 
-function Quorum() {
-  const { peers, quorum, quorum_size: needed } = mesh.value;
-  const alive = peers.filter((peer) => peer.alive).length;
-  return html`<div class="quorum ${quorum ? "yes" : "no"}">
-    <div class="quorum-dots" aria-hidden="true">
-      ${peers.map((peer) => html`<i key=${peer.name} class=${peer.alive ? "on" : ""}></i>`)}
-    </div>
-    <p>
-      <strong>${quorum ? "Quorum" : "No quorum"}</strong>
-      <span class="quiet">${alive} of ${peers.length} alive, ${needed ?? "?"} needed</span>
-    </p>
+// The one sentence that matters: do all peers hold the same book, and is there a quorum?
+function Verdict() {
+  const { peers, quorum, quorum_size: needed, halted } = mesh.value;
+  const alive = peers.filter((peer) => peer.alive);
+  const odd = peers.filter((peer) => peer.agrees === false).map((peer) => peer.name);
+  const same = alive.filter((peer) => peer.self || peer.agrees === true);
+  const [kind, sign, text] = halted
+    ? ["bad", "■", "This peer has stopped"]
+    : odd.length
+      ? ["bad", "≠", `${odd.join(", ")} ${odd.length > 1 ? "hold other books" : "holds another book"}`]
+      : !quorum
+        ? ["warn", "○", "No quorum: nothing is ordered"]
+        : ["good", "=", `${same.length === peers.length ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
+  return html`<div class="verdict ${kind}">
+    <span class="verdict-sign" aria-hidden="true">${sign}</span>
+    <strong>${text}</strong>
+    <span class="verdict-quorum">
+      <span class="quorum-dots" aria-hidden="true">${peers.map((peer) => html`<i key=${peer.name} class=${peer.alive ? "on" : ""}></i>`)}</span>
+      ${alive.length} of ${peers.length} alive, ${needed ?? "?"} needed
+    </span>
   </div>`;
 }
 
-function Agreement() {
-  const { peers, digest } = mesh.value;
-  const odd = peers.filter((peer) => peer.agrees === false);
-  const same = peers.filter((peer) => peer.agrees === true && !peer.self).length + 1;
-  return html`<p class="agreement ${odd.length ? "no" : "yes"}" title=${digest}>
-    <span class="quiet">Book digest</span> <code>${digest ? `${digest.slice(0, 12)}…` : "—"}</code>
-    <span class="verdict">${odd.length ? `≠ ${odd.map((peer) => peer.name).join(", ")}` : `= on ${same} of ${peers.length}`}</span>
+const HEADS = [
+  ["Peer"],
+  ["State"],
+  ["Blocks", "lane"],
+  ["Round", "amount round"],
+  ["Commit", "amount"],
+  ["Lag", "amount"],
+  ["Book", "amount"],
+];
+
+function Peers() {
+  const { peers } = mesh.value;
+  const newest = Math.max(0, ...peers.map((peer) => peer.commit));
+  return html`<table>
+    <caption class="hidden">The members of the mesh as this peer sees them</caption>
+    <thead>
+      <tr>${HEADS.map(([head, kind]) => html`<th key=${head} scope="col" class=${kind}>${head}</th>`)}</tr>
+    </thead>
+    <tbody>
+      ${peers.map((peer, index) => html`<${Peer} key=${peer.name} ...${{ peer, index, newest }} />`)}
+    </tbody>
+  </table>`;
+}
+
+const Alarms = () => html`<ul class="alarms" aria-label="Alarms">
+  ${alarmKinds(mesh.value.alarms).map(
+    ({ text, count }) => html`<li key=${text}><span aria-hidden="true">▲</span> ${text}${count > 1 ? html` <b>× ${count}</b>` : null}</li>`,
+  )}
+</ul>`;
+
+function Digest() {
+  const { digest, commit: number } = commit.value;
+  const { finality_ms: finality, pending } = mesh.value;
+  return html`<p class="digest" title=${digest}>
+    <span>Commit <b>${grouped(number)}</b></span>
+    <span>Digest <code>${digest ? digest.slice(0, 16) : "—"}</code></span>
+    <span class="digest-end">${pending ? `${pending} pending` : finality ? `Final in ${finality.toFixed(1)} ms` : ""}</span>
   </p>`;
 }
 
 export function MeshPanel() {
-  const { peers, mode, round, pending } = mesh.value;
-  const newest = Math.max(0, ...peers.map((peer) => peer.commit));
+  const { peers, mode, round, alarms } = mesh.value;
   return html`<section class="panel mesh" data-panel="mesh" aria-label="Mesh">
     <header class="panel-head">
       <h2>Mesh</h2>
-      <span class="quiet">${mode ? `${mode} faults · round ${grouped(round)}` : ""}${pending ? ` · ${pending} pending` : ""}</span>
+      <span class="quiet">${mode ? `${mode} faults · round ${grouped(round)}` : ""}</span>
     </header>
     ${peers.length
-      ? html`<${Quorum} />
+      ? html`<${Verdict} />
           <div class="scroll" tabindex="0" role="group" aria-label="Peers">
-            <table>
-              <caption class="hidden">The members of the mesh as this peer sees them</caption>
-              <thead>
-                <tr>
-                  <th scope="col">Peer</th>
-                  <th scope="col">State</th>
-                  <th scope="col" class="amount">Commit</th>
-                  <th scope="col" class="amount">Lag</th>
-                  <th scope="col">Book</th>
-                </tr>
-              </thead>
-              <tbody>
-                ${peers.map((peer, index) => html`<${Peer} key=${peer.name} ...${{ peer, index, newest }} />`)}
-              </tbody>
-            </table>
+            <${Peers} />
+            ${alarms.length ? html`<${Alarms} />` : null}
           </div>
-          <${Agreement} />`
+          <${Digest} />`
       : html`<p class="nothing">This peer's node has not spoken yet.</p>`}
   </section>`;
 }

@@ -1,14 +1,17 @@
 // My orders: the open ones with their cancel buttons, what became of the others, and my fills.
 import { signal } from "@preact/signals";
 import { grouped, short, toUnits, trimmed } from "./decimal.js";
+import { loadOlder, loading, olderThan, past } from "./history.js";
 import { html } from "./html.js";
 import { ENDED, fillsOf, STATES } from "./lifecycle.js";
 import { PeerBadge } from "./peers.js";
-import { account, cancelAll, cancelOrder, changeOrder, marketName, openOrders, orders, places } from "./store.js";
+import { account, cancelAll, cancelOrder, changeOrder, columnPlaces, marketName, mayRead, openOrders, orders, places } from "./store.js";
 import { clock } from "./tape.js";
 import { toast } from "./toasts.js";
 
-const ROWS_MAX = 100;
+const ROWS = 100; // to begin with, and more each time they are asked for
+const rowsShown = signal(ROWS);
+const OPEN_MAX = 100;
 const tab = signal("open");
 const leaving = signal(new Set()); // ids with a cancel on its way
 const asking = signal(false); // cancel all, really?
@@ -169,7 +172,7 @@ const FillRow = ({ fill }) => html`<tr>
   <td class="id"><${PeerBadge} id=${fill.order.id} /> <span>${fill.order.id}</span></td>
   <td><span class="side ${fill.order.side}">${fill.order.side === "buy" ? "Buy" : "Sell"}</span></td>
   <td class="amount">${grouped(fill.price)}</td>
-  <td class="amount">${trimmed(fill.quantity)}</td>
+  <td class="amount">${trimmed(fill.quantity, columnPlaces())}</td>
   <td>${fill.maker ? "maker" : "taker"}</td>
 </tr>`;
 
@@ -181,7 +184,8 @@ const HEADS = {
 const RIGHT = new Set(["Price", "Filled", "Quantity"]);
 
 function rowsOf(name) {
-  const all = [...orders.value.values()].filter((order) => order.market === marketName.value);
+  const known = [...orders.value.values(), ...(name === "open" ? [] : olderThan(orders.value))];
+  const all = known.filter((order) => order.market === marketName.value);
   if (name === "fills") {
     return fillsOf(all).map((fill) => html`<${FillRow} key="${fill.order.id}/${fill.index}" fill=${fill} />`);
   }
@@ -195,12 +199,34 @@ function rowsOf(name) {
 
 const NOTHING = { open: "No open orders.", history: "No order has ended yet.", fills: "Nothing has traded yet." };
 
+function choose(name) {
+  rowsShown.value = ROWS;
+  tab.value = name;
+}
+
+async function showOlder(count) {
+  if (count <= rowsShown.value) await loadOlder();
+  rowsShown.value += ROWS;
+}
+
+// Below what ended: the way to what ended before, or where what this peer knows ends.
+function Older({ count }) {
+  const { whole, since, failed } = past.value;
+  const all = whole && count <= rowsShown.value;
+  if (all && since === 0) return null;
+  if (all) return html`<p class="nothing">${since ? `What ended before ${new Date(since).toLocaleString()} is not known to this peer.` : "Earlier ones are not known here."}</p>`;
+  return html`<p class="nothing older">
+    <button class="button small" disabled=${loading.value} onClick=${() => showOlder(count)}>${loading.value ? "Loading…" : "Older"}</button>
+    ${failed ? html`<span class="error" role="alert">${failed}</span>` : null}
+  </p>`;
+}
+
 const Tab = ({ name, label }) => html`<button
   role="tab"
   id="orders-tab-${name}"
   aria-selected=${tab.value === name ? "true" : "false"}
   aria-controls="orders-table"
-  onClick=${() => (tab.value = name)}
+  onClick=${() => choose(name)}
 >
   ${label}
 </button>`;
@@ -237,10 +263,11 @@ export function OrdersPanel() {
           </tr>
         </thead>
         <tbody>
-          ${rows.slice(0, ROWS_MAX)}
+          ${rows.slice(0, tab.value === "open" ? OPEN_MAX : rowsShown.value)}
         </tbody>
       </table>
       ${rows.length ? null : html`<p class="nothing">${NOTHING[tab.value]}</p>`}
+      ${tab.value === "open" || !mayRead.value ? null : html`<${Older} count=${rows.length} />`}
     </div>
   </section>`;
 }

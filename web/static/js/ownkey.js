@@ -8,7 +8,7 @@ import { leaveOwnKey, useOwnKey, usesOwnKey } from "./store.js";
 const isOpen = signal(false);
 const problem = signal("");
 
-async function open() {
+export async function openOwnKey() {
   isOpen.value = true;
   problem.value = await whyNoKey();
 }
@@ -48,7 +48,7 @@ export function OwnKey() {
     else dialog.current.close();
   }, [isOpen.value]);
   const used = usesOwnKey.value && ownAccount.value;
-  return html`<button class="button own-key" onClick=${open} title=${used || "Trade with a key that only this browser has"}>
+  return html`<button class="button own-key" onClick=${openOwnKey} title=${used || "Trade with a key that only this browser has"}>
       ${used ? shortName(used) : "My own key"}
     </button>
     <dialog class="help" ref=${dialog} aria-labelledby="own-key-title" onClose=${() => (isOpen.value = false)}>

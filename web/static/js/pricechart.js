@@ -10,6 +10,7 @@ import { market, marketName, places, trades } from "./store.js";
 import { theme } from "./theme.js";
 
 const HISTORY_MAX = 500;
+const RIGHT_BARS = 4; // room beside the newest candle
 
 const hover = signal(null); // the candle under the pointer
 
@@ -34,14 +35,22 @@ function paint(chart, price, volume) {
 function build(element, seconds) {
   const chart = createChart(element, {
     autoSize: true,
-    timeScale: { timeVisible: true, secondsVisible: seconds < 60, rightOffset: 4, barSpacing: 11 },
+    timeScale: { timeVisible: true, secondsVisible: seconds < 60, rightOffset: RIGHT_BARS, barSpacing: 11 },
     crosshair: { mode: 0 },
-    localization: { timeFormatter: (time) => new Date(time * 1000).toLocaleString() },
+    localization: {
+      timeFormatter: (time) => new Date(time * 1000).toLocaleString(),
+      priceFormatter: (value) => grouped(value.toFixed(places.peek().price)),
+    },
   });
   const price = chart.addSeries(CandlestickSeries);
   const volume = chart.addSeries(HistogramSeries, { priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false });
   price.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.24 } });
   volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
+  let shown = false; // on a narrow screen the chart is made while another tab is open
+  chart.timeScale().subscribeSizeChange((width) => {
+    if (width && !shown) chart.timeScale().scrollToPosition(RIGHT_BARS, false);
+    shown = width > 0;
+  });
   chart.subscribeCrosshairMove((event) => {
     const bar = event.seriesData.get(price);
     hover.value = bar ? { ...bar, volume: event.seriesData.get(volume)?.value } : null;

@@ -39,15 +39,18 @@ export const places = computed(() =>
     ? { price: placesOf(market.value.tick), quantity: placesOf(market.value.lot) }
     : { price: 2, quantity: 8 },
 );
+// Of quantities below each other: as many as people write, the finer ones only where they are used.
+export const columnPlaces = () => Math.min(3, places.value.quantity);
 export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
 export const isAdmin = computed(() => may("admin"));
 const isOwn = computed(() => account.value === ownAccount.value);
 export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
-const mayRead = computed(() => mayTrade.value || may("read"));
+export const mayRead = computed(() => mayTrade.value || may("read"));
 export const health = computed(() => {
   if (connection.value !== "live") return connection.value;
   if (mesh.value.state !== "live") return mesh.value.state;
+  if (mesh.value.halted) return "halted";
   return resyncing.value ? "resyncing" : "live";
 });
 
@@ -79,17 +82,24 @@ function take(message) {
   takers[message.channel]?.(message);
 }
 
-// Everything that changes between two frames of the screen is drawn once.
+// What changes is drawn at once, in the next frame, but not again before DRAW_MS: a busy book is drawn
+// twenty times a second, which leaves the frames between to pointer and keyboard.
+const DRAW_MS = 50;
+const HIDDEN_MS = 250; // a hidden page draws no frames
 const steps = [];
+let drawn = -DRAW_MS;
 function later(step) {
   if (steps.push(step) > 1) return;
   const run = () => {
-    clearTimeout(timer);
-    cancelAnimationFrame(frame);
+    if (!steps.length) return;
+    clearTimeout(fallback);
+    drawn = performance.now();
     batch(() => steps.splice(0).forEach((each) => each()));
   };
-  const frame = requestAnimationFrame(run);
-  const timer = setTimeout(run, 250); // a hidden page draws no frames
+  const wait = drawn + DRAW_MS - performance.now();
+  if (wait > 0) setTimeout(() => requestAnimationFrame(run), wait);
+  else requestAnimationFrame(run);
+  const fallback = setTimeout(run, HIDDEN_MS);
 }
 
 let bookDue = false;

@@ -2,12 +2,13 @@
 import { grouped, short } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerBadge } from "./peers.js";
-import { trades } from "./store.js";
+import { columnPlaces, trades } from "./store.js";
 
 const SHOWN = 60;
 
+// Of an order that was open before the gateway began to watch, the time is not known: 0.
 export const clock = (ms) =>
-  new Date(ms).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
+  !ms ? "—" : new Date(ms).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
   <td class="time">${clock(trade.time)}</td>
@@ -16,7 +17,7 @@ const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
     <span class="hidden">${trade.side === "buy" ? "bought" : "sold"} at</span>
     ${grouped(trade.price)}
   </td>
-  <td class="amount">${short(trade.quantity)}</td>
+  <td class="amount">${short(trade.quantity, columnPlaces())}</td>
   <td class="who" title="Resting order ${trade.maker}, taken by ${trade.taker}">
     <${PeerBadge} id=${trade.maker} /><span class="quiet" aria-hidden="true">‹</span
     ><span class="hidden"> taken by </span><${PeerBadge} id=${trade.taker} />

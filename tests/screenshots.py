@@ -1,0 +1,180 @@
+"""The pictures in docs/: `make screenshots` takes them again.
+
+Three real peers found through a real Grape, a minute of trading through all of them, and a real
+browser. `no-quorum` is what alice's page shows after bob and carol were killed. `alarm` is carol's
+page after her journal was put back from an older copy, which her peer notices, and stops.
+"""
+
+import base64
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from discovery.grapes import running_grapes
+from peer.runner import JOURNAL_FILE
+from tests.browser import ARGUMENTS, CHROMIUM
+from tests.market_maker import MIDDLE, MarketMaker
+from tests.real_mesh import RealMesh, RealPeer
+from tests.web_gateway import Gateway, running_gateway
+
+STATE = Path(__file__).parents[1] / ".run"
+QUALITY = 0.6
+# Chromium's own PNG of a wide page is three times as large.
+TO_WEBP = """async ([png, quality]) => {
+  const image = new Image();
+  image.src = `data:image/png;base64,${png}`;
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [image.width, image.height];
+  canvas.getContext("2d").drawImage(image, 0, 0);
+  return canvas.toDataURL("image/webp", quality).split(",")[1];
+}"""
+NAMES = ("alice", "bob", "carol")
+WIDE, MIDDLING, NARROW = (1440, 900), (1024, 768), (390, 844)
+
+
+class Studio:
+    """The mesh, a gateway of every peer, and a browser."""
+
+    def __init__(self, browser: Browser, mesh: RealMesh, gateways: list[Gateway], to: Path) -> None:
+        self.browser, self.mesh, self.gateways, self.to = browser, mesh, gateways, to
+        self.maker = MarketMaker([peer.client for peer in mesh.peers])
+
+    @contextmanager
+    def page(
+        self, peer: int = 0, size: tuple[int, int] = WIDE, scheme: Any = "dark", **kept: object
+    ) -> Iterator[Page]:
+        """A page of one peer; `kept` is what the browser remembers. A reader's has no session."""
+        reads = kept.pop("reader", False)
+        context = self.browser.new_context(
+            viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
+        )
+        page = context.new_page()
+        kept = {"interval": 1} | kept
+        for name, value in kept.items():
+            entry = json.dumps([f"orderbook.{name}", json.dumps(value)])
+            page.add_init_script(f"localStorage.setItem(...{entry})")
+        gateway = self.gateways[peer]
+        page.goto(gateway.url if reads else gateway.link(NAMES[peer]))
+        page.wait_for_timeout(1_500)
+        yield page
+        context.close()
+
+    def shoot(self, page: Page, name: str) -> None:
+        page.wait_for_timeout(400)
+        picture = base64.b64encode(page.screenshot(animations="disabled")).decode()
+        encoder = self.browser.new_page()
+        small = encoder.evaluate(TO_WEBP, [picture, QUALITY])
+        encoder.close()
+        path = self.to / f"{name}.webp"
+        path.write_bytes(base64.b64decode(small))
+        click.echo(f"{path}: {path.stat().st_size // 1024} KiB")
+
+    def own_orders(self) -> None:
+        """Some of alice's, at her own peer and through another."""
+        for number, (side, away, size) in enumerate(
+            [
+                ("buy", -400, "0.5"),
+                ("sell", 350, "0.75"),
+                ("buy", -900, "1.2"),
+                ("sell", 1200, "0.4"),
+            ]
+        ):
+            price = f"{(MIDDLE + away) / 100:.2f}"
+            order = {"side": side, "price": price, "quantity": size, "account": "alice"}
+            self.gateways[number % 2].order(**order)
+        self.gateways[0].order(side="buy", type="market", quantity="0.125", account="alice")
+
+
+@contextmanager
+def studio(to: Path) -> Iterator[Studio]:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        grapes = stack.enter_context(running_grapes(1, STATE))
+        urls = [grape.spec.url for grape in grapes]
+        mesh = stack.enter_context(RealMesh(folder, urls, names=NAMES))
+        mesh.start()
+        gateways = []
+        for peer in mesh.peers:
+            history = ("--history", str(peer.folder / JOURNAL_FILE))
+            gateway = stack.enter_context(running_gateway(peer.where, peer.folder, *history))
+            gateways.append(gateway.wait_ready())
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        stack.callback(browser.close)
+        yield Studio(browser, mesh, gateways, to)
+
+
+def take_busy(studio: Studio) -> None:
+    for scheme in ("dark", "light"):
+        with studio.page(scheme=scheme) as page:
+            studio.maker.run(3)
+            studio.shoot(page, f"page-{scheme}")
+    with studio.page(size=NARROW, scheme="light") as page:
+        studio.maker.run(1)
+        studio.shoot(page, "page-mobile")
+        page.get_by_role("navigation").get_by_role("button", name="Mesh").click()
+        studio.maker.run(2)
+        studio.shoot(page, "page-mobile-mesh")
+
+
+def take_no_quorum(studio: Studio) -> None:
+    for peer in studio.mesh.peers[1:]:
+        peer.kill()
+    with studio.page() as page:
+        page.get_by_text("No quorum").first.wait_for()
+        studio.shoot(page, "page-no-quorum")
+    for peer in studio.mesh.peers[1:]:
+        peer.start()
+    studio.mesh.wait_quorum(studio.mesh.peers[1:])
+
+
+def take_alarm(studio: Studio) -> None:
+    carol = studio.mesh.peers[2]
+    carol.stop()
+    copy = carol.folder / "copy.db"
+    shutil.copy(carol.folder / JOURNAL_FILE, copy)
+    carol.start()
+    studio.mesh.wait_quorum([carol])
+    studio.maker.run(2)
+    carol.stop()
+    put_back(carol, copy)
+    carol.start()
+    with studio.page(2) as page:
+        page.get_by_text("This peer has stopped").first.wait_for(timeout=20_000)
+        studio.shoot(page, "page-alarm")
+
+
+def put_back(peer: RealPeer, copy: Path) -> None:
+    """What nobody must ever do to a journal."""
+    for suffix in ("", "-wal", "-shm"):
+        (peer.folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
+    shutil.copy(copy, peer.folder / JOURNAL_FILE)
+
+
+TAKES = {"busy": take_busy, "no-quorum": take_no_quorum, "alarm": take_alarm}
+
+
+@click.command()
+@click.option("--to", type=click.Path(path_type=Path), default=Path("docs"), show_default=True)
+@click.option("--seconds", default=75.0, show_default=True, help="Of trading before the first.")
+@click.option("--only", type=click.Choice(list(TAKES)), multiple=True)
+def main(to: Path, seconds: float, only: tuple[str, ...]) -> None:
+    with studio(to) as here:
+        here.maker.fill()
+        here.own_orders()
+        here.maker.run(seconds)
+        for name, take in TAKES.items():
+            if not only or name in only:
+                take(here)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The page's history reaches back beyond what its connection tells, page by page."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from peer.runner import JOURNAL_FILE
+from tests.browser import ARGUMENTS, CHROMIUM
+from tests.web_gateway import Gateway, buy, lone_peer, running_gateway
+from web import vendor
+
+COUNT = 330  # more than a connection tells (200) and the page keeps of it (300)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
+]
+
+
+@pytest.fixture
+def browser() -> Iterator[Browser]:
+    vendor.prepare(print)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Gateway]:
+    history = ("--history", str(tmp_path / "solo" / JOURNAL_FILE))
+    with lone_peer(tmp_path) as where, running_gateway(where, tmp_path, *history) as gateway:
+        yield gateway.wait_ready()
+
+
+def place_unfillable(web: Gateway) -> list[str]:
+    """So many orders of alice that ended at once; their ids, newest first."""
+    ids: list[str] = []
+    for start in range(0, COUNT, 100):
+        orders = [buy("50", str(n + 1), tif="fok") for n in range(start, min(start + 100, COUNT))]
+        answer = web.ask("POST", "/orders", {"orders": orders})
+        assert answer.status == 200, answer.body
+        ids += [order["id"] for order in answer.json["results"]]
+    return ids[::-1]
+
+
+def test_every_order_that_ended_can_be_reached(web: Gateway, browser: Browser) -> None:
+    ids = place_unfillable(web)
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")
+    page.goto(web.link())
+    page.get_by_role("tab", name="History").click()
+    rows = page.locator("#orders-table tbody tr")
+    older = page.get_by_role("button", name="Older")
+    for shown in (100, 200, 300, COUNT):
+        expect(rows).to_have_count(shown)
+        if shown < COUNT:
+            older.click()
+    expect(older).to_have_count(0)
+    seen = rows.locator(".id > span:last-child").all_inner_texts()
+    assert seen == ids

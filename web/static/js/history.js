@@ -1,0 +1,54 @@
+// My orders that ended before those the connection tells of, a page at a time.
+// Owns these pages. Must never overrule the connection: what both know is shown as that tells it.
+import { signal } from "@preact/signals";
+import { account, marketName, orders } from "./store.js";
+
+const PAGE = 100;
+const PAGES_AT_ONCE_MAX = 5; // looked through for one that says something new
+const ORDERS_MAX = 2000;
+const NOTHING = { orders: [], before: "", whole: false, since: 0, failed: "" };
+
+export const past = signal(NOTHING);
+export const loading = signal(false);
+account.subscribe(() => (past.value = NOTHING));
+
+async function ask(before) {
+  const query = new URLSearchParams({ account: account.peek(), limit: PAGE });
+  if (before) query.set("before", before);
+  const response = await fetch(`/orders?${query}`);
+  const body = await response.json();
+  if (!response.ok) throw new Error(body.detail);
+  return body;
+}
+
+// Begins with the newest page: only the peer knows in which order they ended.
+async function nextPage(name) {
+  const { finished, since } = await ask(past.value.before);
+  if (account.peek() !== name) return true; // another one's by now
+  const seen = new Set(past.value.orders.map((order) => order.id));
+  const fresh = finished.filter((order) => !seen.has(order.id) && !orders.value.has(order.id));
+  const all = [...past.value.orders, ...fresh];
+  past.value = {
+    orders: all.slice(0, ORDERS_MAX),
+    before: finished.at(-1)?.id ?? past.value.before,
+    whole: finished.length < PAGE || all.length >= ORDERS_MAX,
+    since,
+    failed: "",
+  };
+  return past.value.whole || fresh.some((order) => order.market === marketName.peek());
+}
+
+export async function loadOlder() {
+  if (loading.value || past.value.whole) return;
+  loading.value = true;
+  try {
+    for (let page = 0; page < PAGES_AT_ONCE_MAX; page++) if (await nextPage(account.peek())) break;
+  } catch (error) {
+    past.value = { ...past.value, failed: error.message };
+  } finally {
+    loading.value = false;
+  }
+}
+
+// What was known of `orders` when they were loaded gives way to what the connection says now.
+export const olderThan = (known) => past.value.orders.filter((order) => !known.has(order.id));
