@@ -253,7 +253,8 @@ def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
     mesh.agreed(since=before + 100)
     for peer in mesh.peers:
         view = mesh_view(peer, lambda view: view.quorum)
-        assert [(member.unread, member.barred) for member in view.members] == [(0, "")] * 3
+        assert [member.barred for member in view.members] == [""] * 3
+        assert max(member.unread for member in view.members) < FLOOD_MESSAGES // 10
         assert (view.refused, view.unanswered, view.alarms) == (0, 0, [])
 
 

@@ -11,6 +11,8 @@ from tests.mutations import Mutation, mutated
 from tests.mutations.__main__ import MUTATIONS
 
 ROOT = Path(__file__).parent.parent
+HANGS_S = 560  # such a run takes half a minute, on a busy machine minutes
+pytestmark = pytest.mark.timeout(600)
 
 
 def simulate(*arguments: str, hash_seed: str = "0") -> "subprocess.CompletedProcess[str]":
@@ -20,7 +22,7 @@ def simulate(*arguments: str, hash_seed: str = "0") -> "subprocess.CompletedProc
         env=os.environ | {"PYTHONHASHSEED": hash_seed},
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=HANGS_S,
         check=False,
     )
 
@@ -63,6 +65,6 @@ def test_every_broken_rule_is_a_change_of_the_code_as_it_is(mutation: Mutation) 
 def test_a_broken_rule_is_noticed() -> None:
     command = [sys.executable, "-m", "tests.mutations", "send before fsync"]
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False
+        command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False
     )
     assert done.stdout.splitlines()[-1] == "1 of 1 mutations caught"

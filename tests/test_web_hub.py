@@ -65,10 +65,6 @@ class Reader:
         return self.got
 
 
-def _ignore(value: object) -> None:
-    pass
-
-
 class Fixture:
     def __init__(self) -> None:
         self.source = Source()
@@ -96,8 +92,14 @@ class Fixture:
     @contextlib.contextmanager
     def busy_hub(self) -> Iterator[None]:
         """What is asked of the hub meanwhile waits."""
-        free = threading.Event()
-        self.hub._post(lambda: _ignore(free.wait(10)))
+        held, free = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            held.set()
+            free.wait(10)
+
+        self.hub._post(hold)
+        assert held.wait(10)
         yield
         free.set()
 

@@ -15,7 +15,8 @@ from peer.identity import Identity
 from peer.keys import Scope
 from peer.signer import signature_of
 from tests.web_gateway import Gateway, lone_peer, running_gateway, stand_in
-from web.config import BATCH_MAX
+from web.access import Access
+from web.config import BATCH_MAX, Config
 from web.problems import Problem
 from web.schema import Statement
 from web.signing import STATEMENT_MS_MAX, Statements
@@ -204,17 +205,14 @@ def test_a_named_order_is_taken_once_however_often_it_is_sent(web: Web) -> None:
     assert (status, code(answer)) == (403, "bad_signature")
 
 
-def test_signatures_are_paced_before_they_are_verified(tmp_path: Path) -> None:
-    options = ("--address-rate", "1")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
-        web = Web(gateway.wait_ready(), "00" * 16)
-        order = web.request() | {"price": "1"}
-        with gateway.websocket(bearer="") as stream:
-            for n in range(BATCH_MAX + 1):
-                stream.send(op="order", id=n, order=order)
-            errors = [stream.reply(n)["error"] for n in range(BATCH_MAX + 1)]
-    assert {error["status"] for error in errors[:BATCH_MAX]} == {403}
-    assert errors[-1]["status"] == 429
+def test_signatures_are_paced_before_they_are_verified() -> None:
+    access = Access(Config(address_rate=0.001), None)
+    for _ in range(BATCH_MAX):
+        assert access.trader("ed25519:a", True, None, "here") == "ed25519:a"
+    with pytest.raises(Problem, match="signatures from this address") as refused:
+        access.trader("ed25519:b", True, None, "here")
+    assert refused.value.status == 429
+    assert access.trader("ed25519:b", True, None, "elsewhere")
 
 
 # Reading

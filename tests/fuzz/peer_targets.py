@@ -29,6 +29,7 @@ from peer.mesh import Mesh
 from peer.node import Node, Wires
 from peer.replica import Replica, command_id, encode_batch
 from peer.runner import JOURNAL_FILE, keygen
+from peer.signed import Signed, account_of_key
 from tests.alone import Alone
 from tests.fuzz import Target, mutate
 from tests.real_mesh import MARKETS, order
@@ -224,7 +225,7 @@ def told_seeds() -> list[bytes]:
 
 def apply_batch(data: bytes) -> None:
     """What an author put into its block is applied or ignored; the engine refuses by an event."""
-    replica = Replica(MARKETS, len(MEMBERS))
+    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     ref = Ref(1, 0, b"r" * 32)
     blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
     replica.apply(Commit(1, ref, 5, blocks, None))
@@ -236,7 +237,15 @@ def apply_batch(data: bytes) -> None:
 def batch_seeds() -> list[bytes]:
     one = encode_batch(1, [encode(command) for command in all_commands()])
     two = encode_batch(7, [encode(order("b", Side.SELL, 10, 9))])
-    return [encode([one]), encode([one, two])]
+    three = encode_batch(1, [encode(signed_order())])
+    return [encode([one]), encode([one, two]), encode([three])]
+
+
+def signed_order() -> Signed:
+    """As far as its form goes: a mutation can't make a good signature."""
+    name = account_of_key(IDENTITIES[0].public)
+    terms = msgspec.structs.replace(order(name, Side.BUY, 9, 1), id=command_id(1, 0))
+    return Signed(terms, 5, 6, bytes(SIGNATURE_BYTES))
 
 
 # Snapshots
@@ -260,7 +269,7 @@ def read_snapshot(data: bytes) -> None:
 
 
 def snapshot_seeds() -> list[bytes]:
-    replica = Replica(MARKETS, len(MEMBERS))
+    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     ref = Ref(1, 0, b"r" * 32)
     heads = tuple(block.ref for block in genesis(COMMITTEE))
     boundary = Boundary(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, ())
