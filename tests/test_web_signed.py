@@ -206,7 +206,7 @@ def test_a_named_order_is_taken_once_however_often_it_is_sent(web: Web) -> None:
 
 
 def test_signatures_are_paced_before_they_are_verified() -> None:
-    access = Access(Config(address_rate=0.001), None)
+    access = Access(Config("", "", address_rate=0.001), None)
     for _ in range(BATCH_MAX):
         assert access.trader("ed25519:a", True, None, "here") == "ed25519:a"
     with pytest.raises(Problem, match="signatures from this address") as refused:
