@@ -61,18 +61,4 @@ DISK = (
         BYZANTINE_NODES,
         (edit("committer", "        self._committed = set(boundary.committed)\n", ""),),
     ),
-    Mutation(
-        "what fell out is not sent again after a restart",
-        "byzantine mode loses acknowledged commands",
-        200,
-        BYZANTINE_NODES,
-        (
-            edit(
-                "node",
-                "            self.submissions.requeue(self.ledger.next_to_send())\n"
-                "        self.publisher.reset",
-                "        self.publisher.reset",
-            ),
-        ),
-    ),
 )
