@@ -1,45 +1,81 @@
-// Trades gathered into candles. Pure; prices and volumes are for drawing only, so floats will do here.
+// One market's candles of one interval, as the gateway makes them, with numbers for drawing.
+// Owns which are known and that none is missing between them; asks for older ones page by page. Must
+// never make a candle of its own.
 
 export const INTERVALS = [
+  ["1s", 1],
   ["5s", 5],
   ["15s", 15],
   ["1m", 60],
   ["5m", 300],
   ["15m", 900],
   ["1h", 3600],
+  ["1d", 86400],
 ];
+const PAGE = 500;
+const KEPT_MAX = 20_000;
 
-// The candles of `interval` seconds after `trades` (oldest first) are added to `candles`, which stay
-// as they are; times in seconds. An interval without a trade has no candle.
-export function addTrades(candles, trades, interval) {
-  const next = candles.slice();
-  for (const trade of trades) {
-    const time = Math.floor(trade.time / 1000 / interval) * interval;
-    const price = Number(trade.price);
-    const volume = Number(trade.quantity);
-    const last = next[next.length - 1];
-    if (last && time <= last.time) {
-      next[next.length - 1] = {
-        ...last,
-        high: Math.max(last.high, price),
-        low: Math.min(last.low, price),
-        close: price,
-        volume: last.volume + volume,
-      };
-    } else {
-      next.push({ time, open: price, high: price, low: price, close: price, volume });
+const drawn = ({ time, open, high, low, close, volume }) => ({
+  time: time / 1000,
+  open: Number(open),
+  high: Number(high),
+  low: Number(low),
+  close: Number(close),
+  volume: Number(volume),
+});
+
+export class Candles {
+  constructor(market, interval) {
+    this.market = market;
+    this.interval = interval;
+    this.all = []; // oldest first
+    this.whole = false; // there are none before them
+    this.loading = false;
+  }
+
+  // The candles that changed, oldest first; null if all have to be drawn anew.
+  take({ type, candles }) {
+    const fresh = candles.map(drawn);
+    if (type === "snapshot") {
+      this.begin(fresh);
+      return null;
+    }
+    const last = this.all.at(-1);
+    if (last && fresh.length && fresh[0].time < last.time) {
+      const known = new Map([...this.all, ...fresh].map((candle) => [candle.time, candle]));
+      this.all = [...known.values()].sort((a, b) => a.time - b.time);
+      return null;
+    }
+    if (last && fresh[0]?.time === last.time) this.all.pop();
+    this.all.push(...fresh);
+    return fresh;
+  }
+
+  // Older ones stay if these go on where they end, so that there is no hole between them.
+  begin(fresh) {
+    const first = fresh[0]?.time ?? Infinity;
+    const meets = (this.all.at(-1)?.time ?? -Infinity) >= first;
+    this.whole &&= meets;
+    this.all = [...(meets ? this.all.filter((candle) => candle.time < first) : []), ...fresh];
+  }
+
+  // True if there are more now.
+  async loadOlder() {
+    if (this.loading || this.whole || !this.all.length) return false;
+    this.loading = true;
+    try {
+      const before = this.all[0].time * 1000;
+      const query = new URLSearchParams({ market: this.market, interval: this.interval, limit: PAGE, before });
+      const response = await fetch(`/candles?${query}`);
+      const older = response.ok ? (await response.json()).candles.map(drawn) : [];
+      if (before !== this.all[0].time * 1000) return false; // begun anew meanwhile
+      this.whole = (response.ok && !older.length) || this.all.length > KEPT_MAX;
+      this.all = [...older, ...this.all];
+      return older.length > 0;
+    } catch {
+      return false; // the connection is away: the next move asks again
+    } finally {
+      this.loading = false;
     }
   }
-  return next;
-}
-
-// Older candles of the gateway and newer ones made here: where both know an interval, the one with
-// more volume has seen more of it.
-export function mergeCandles(older, newer) {
-  const merged = new Map(older.map((candle) => [candle.time, candle]));
-  for (const candle of newer) {
-    const known = merged.get(candle.time);
-    if (!known || candle.volume >= known.volume) merged.set(candle.time, candle);
-  }
-  return [...merged.values()].sort((a, b) => a.time - b.time);
 }

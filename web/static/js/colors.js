@@ -4,9 +4,15 @@ import { theme } from "./theme.js";
 const probe = document.createElement("span");
 probe.hidden = true;
 
+let known = new Map(); // of one theme
+let of = "";
+
 export function color(name) {
-  theme.value; // whoever draws draws again when it changes
-  if (!probe.isConnected) document.body.append(probe);
-  probe.style.color = `var(--${name})`;
-  return getComputedStyle(probe).color;
+  if (of !== theme.value) [known, of] = [new Map(), theme.value]; // whoever draws draws again when it changes
+  if (!known.has(name)) {
+    if (!probe.isConnected) document.body.append(probe);
+    probe.style.color = `var(--${name})`;
+    known.set(name, getComputedStyle(probe).color);
+  }
+  return known.get(name);
 }

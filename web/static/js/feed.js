@@ -130,4 +130,4 @@ const NOT_SENT = failure("Not connected to the peer: nothing was sent.");
 const TOO_MANY = failure("Too many commands are waiting for the peer: nothing was sent.");
 const LOST = failure("The connection was lost before the answer came. Look at your orders.");
 
-const keyOf = ({ channel, market = "", account = "" }) => `${channel}/${market}/${account}`;
+const keyOf = ({ channel, market = "", account = "", interval = "" }) => `${channel}/${market}/${account}/${interval}`;

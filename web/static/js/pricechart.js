@@ -1,15 +1,15 @@
 // Candles and volume. Owns one lightweight-charts chart from mount to unmount.
-import { effect, signal } from "@preact/signals";
+import { effect, signal, useSignal } from "@preact/signals";
 import { CandlestickSeries, createChart, HistogramSeries } from "lightweight-charts";
 import { useEffect, useRef } from "preact/hooks";
-import { addTrades, mergeCandles } from "./candles.js";
+import { Candles } from "./candles.js";
 import { color } from "./colors.js";
 import { grouped, trimmed } from "./decimal.js";
 import { html } from "./html.js";
-import { market, marketName, places, trades } from "./store.js";
+import { market, marketName, places, watchCandles } from "./store.js";
 import { theme } from "./theme.js";
 
-const HISTORY_MAX = 500;
+const LOOK_BACK_BARS = 30; // so close to the oldest candle older ones are asked for
 const RIGHT_BARS = 4; // room beside the newest candle
 
 const hover = signal(null); // the candle under the pointer
@@ -58,21 +58,6 @@ function build(element, seconds) {
   return { chart, price, volume };
 }
 
-async function loadHistory(seconds) {
-  const query = new URLSearchParams({ market: marketName.peek(), interval: seconds, limit: HISTORY_MAX });
-  const response = await fetch(`/candles?${query}`);
-  if (!response.ok) return [];
-  const { candles } = await response.json();
-  return candles.map(({ time, open, high, low, close, volume }) => ({
-    time: time / 1000,
-    open: Number(open),
-    high: Number(high),
-    low: Number(low),
-    close: Number(close),
-    volume: Number(volume),
-  }));
-}
-
 const bar = ({ volume, time, open, close }) => ({
   time,
   value: volume,
@@ -81,57 +66,50 @@ const bar = ({ volume, time, open, close }) => ({
 
 export function PriceChart({ seconds }) {
   const element = useRef(null);
+  const count = useSignal(0);
   useEffect(() => {
     const { chart, price, volume } = build(element.current, seconds);
-    const history = signal([]);
-    let candles = [];
-    let seen = 0;
-    const show = (all) => {
-      candles = all;
-      price.setData(candles);
-      volume.setData(candles.map(bar));
+    const candles = new Candles(marketName.peek(), seconds);
+    const drawAll = () => {
+      price.setData(candles.all);
+      volume.setData(candles.all.map(bar));
+      count.value = candles.all.length;
     };
-    loadHistory(seconds).then((found) => (history.value = found)).catch(() => {});
+    const draw = (message) => {
+      const changed = candles.take(message);
+      if (!changed) return drawAll();
+      for (const candle of changed) {
+        price.update(candle);
+        volume.update(bar(candle));
+      }
+      count.value = candles.all.length;
+    };
+    const lookBack = async (range) => {
+      if (range && range.from < LOOK_BACK_BARS && (await candles.loadOlder()) && element.current) drawAll();
+    };
+    chart.timeScale().subscribeVisibleLogicalRangeChange(lookBack);
     const stops = [
+      watchCandles(candles.market, seconds, draw),
       effect(() => {
         theme.value;
         paint(chart, price, volume);
-        volume.setData(candles.map(bar));
+        volume.setData(candles.all.map(bar));
       }),
       effect(() => {
         const format = { type: "price", precision: places.value.price, minMove: Number(market.value?.tick ?? 0.01) };
         price.applyOptions({ priceFormat: format });
       }),
-      effect(() => {
-        if (history.value.length) show(mergeCandles(history.value, candles));
-      }),
-      effect(() => {
-        const fresh = trades.value.filter((trade) => trade.number > seen).reverse();
-        if (!fresh.length) return;
-        const whole = !seen;
-        seen = trades.value[0].number;
-        const before = candles.length;
-        const next = addTrades(candles, fresh, seconds);
-        if (whole) {
-          show(mergeCandles(history.peek(), addTrades([], fresh, seconds)));
-          return;
-        }
-        candles = next;
-        for (const candle of candles.slice(Math.max(0, before - 1))) {
-          price.update(candle);
-          volume.update(bar(candle));
-        }
-      }),
     ];
     return () => {
       stops.forEach((stop) => stop());
+      chart.timeScale().unsubscribeVisibleLogicalRangeChange(lookBack);
       hover.value = null;
       chart.remove();
     };
   }, []);
-  return html`<div class="chart" ref=${element} role="group" aria-label="Candles of ${marketName.value}, ${seconds} seconds each"></div>
+  return html`<div class="chart" ref=${element} role="group" aria-label="${count.value} candles of ${marketName.value}, ${seconds} seconds each"></div>
     <${Legend} />
-    ${trades.value.length ? null : html`<p class="nothing chart-nothing">Candles appear with the first trade.</p>`}`;
+    ${count.value ? null : html`<p class="nothing chart-nothing">Candles appear with the first trade.</p>`}`;
 }
 
 function Legend() {

@@ -73,6 +73,7 @@ const takers = {
   peers: takeShares,
   trades: takeTrades,
   ticker: takeTicker,
+  candles: takeCandles,
   orders: takeOrders,
   mesh: takeMesh,
   commit: (message) => later(() => (commit.value = message)),
@@ -151,6 +152,24 @@ function takeTrades(message) {
 
 function takeTicker(message) {
   if (message.market === marketName.value) later(() => (ticker.value = message));
+}
+
+let candlesTo = null; // { market, interval, draw } of the chart that is open
+function takeCandles(message) {
+  const to = candlesTo;
+  if (to?.market !== message.market || to.interval !== message.interval) return;
+  later(() => to === candlesTo && to.draw(message));
+}
+
+// Have `draw` called with every message of candles, until what this returns is called.
+export function watchCandles(name, interval, draw) {
+  const subscription = { channel: "candles", market: name, interval };
+  const to = (candlesTo = { market: name, interval, draw });
+  if (name) feed.subscribe(subscription);
+  return () => {
+    feed.unsubscribe(subscription);
+    if (candlesTo === to) candlesTo = null;
+  };
 }
 
 function takeOrders(message) {

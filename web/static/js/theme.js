@@ -9,7 +9,8 @@ system.addEventListener("change", () => (systemLight.value = system.matches));
 export const theme = computed(() => chosen.value ?? (systemLight.value ? "light" : "dark"));
 
 export function toggleTheme() {
-  chosen.value = theme.value === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = chosen.value;
-  localStorage.setItem("theme", chosen.value);
+  const next = theme.value === "dark" ? "light" : "dark";
+  document.documentElement.dataset.theme = next; // first: who draws looks at the page's colours
+  localStorage.setItem("theme", next);
+  chosen.value = next;
 }

@@ -1,0 +1,60 @@
+"""Candles on the page: live from the stream, and older ones as one looks back."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.browser import ARGUMENTS, CHROMIUM
+from tests.web_gateway import Gateway, buy, running_gateway, sell, stand_in
+from web import vendor
+
+STREAMED = 500  # candles that the stream begins with
+OLDER = 30
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
+]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    """Before a stand-in, whose clock goes on a minute with every trade."""
+    vendor.prepare(print)
+    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+        gateway.wait_ready().order(**sell("100", "1000"))
+        for _ in range(STREAMED + OLDER):
+            node.time_ms += 60_000
+            gateway.order(**buy("100", "1"))
+        yield gateway
+
+
+@pytest.fixture
+def page(gateway: Gateway) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page.add_init_script("localStorage.setItem('orderbook.interval', '60')")
+        page.goto(gateway.link())
+        yield page
+        browser.close()
+
+
+def test_older_candles_come_as_one_looks_back(gateway: Gateway, page: Page) -> None:
+    chart = page.locator(".chart")
+
+    def expect_candles(count: int) -> None:
+        expect(chart).to_have_attribute("aria-label", re.compile(f"^{count} candles"))
+
+    expect_candles(STREAMED)
+    gateway.order(**buy("100", "1"))
+    expect_candles(STREAMED)
+    chart.hover()
+    for _ in range(80):
+        page.mouse.wheel(0, 400)  # away from it
+    expect_candles(STREAMED + OLDER)
+    page.get_by_role("radio", name="5m", exact=True).click()
+    expect_candles((STREAMED + OLDER) // 5 + 1)
