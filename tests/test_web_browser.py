@@ -223,6 +223,25 @@ def test_an_order_by_keyboard_alone(clear: Gateway, open_page: Open) -> None:
     expect(page.locator(".toast")).to_contain_text("Filled")
 
 
+def test_one_click_sends_and_keeps_the_quantity(clear: Gateway, open_page: Open) -> None:
+    for price in ("100", "101"):
+        clear.order(side="sell", price=price, quantity="1", account="bob")
+    page = open_page(clear)
+    best = page.locator(".level.ask .cell").last
+    page.get_by_label("One click").check()
+    best.click()
+    expect(page.locator(".toast")).to_contain_text("fill it in first")
+    page.get_by_role("textbox", name="Quantity").fill("0.4")
+    best.click()
+    expect(page.locator(".trade")).to_have_count(1)
+    expect(page.get_by_role("textbox", name="Quantity")).to_have_value("0.4")
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("One click")).not_to_be_checked()
+    best.click()
+    expect(page.get_by_role("textbox", name="Price")).to_have_value("100.00")
+    expect(page.locator(".level.ask").last).to_contain_text("0.6")
+
+
 def test_what_is_wrong_is_said_beside_the_field(clear: Gateway, open_page: Open) -> None:
     clear.order(side="sell", price="100", quantity="1", account="bob")
     page = open_page(clear)

@@ -22,7 +22,7 @@ export function Banners() {
   }
   const news = alarmKinds(halted ? alarms.filter((alarm) => !alarm.startsWith("halted: ")) : alarms);
   for (const { text } of news.slice(0, ALARMS_SHOWN)) shown.push(["bad", "Alarm.", text]);
-  if (news.length > ALARMS_SHOWN) shown.push(["bad", "More alarms.", `${news.length - ALARMS_SHOWN} others are in the mesh panel.`]);
+  if (news.length > ALARMS_SHOWN) shown.push(["bad", "More alarms.", `${news.length - ALARMS_SHOWN} more in the mesh panel.`]);
   if (missing) shown.push(["note", "Catching up with the other peers.", missing]);
   if (quorum === false && state === "live") {
     const waiting = pending ? ` ${pending} waiting.` : "";

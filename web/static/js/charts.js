@@ -7,7 +7,7 @@ import { remembered } from "./remember.js";
 import { marketName } from "./store.js";
 
 const shown = remembered("chart", "price");
-export const interval = remembered("interval", 15);
+export const interval = remembered("interval", 5);
 
 const Tab = ({ name, label }) => html`<button
   role="tab"

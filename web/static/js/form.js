@@ -17,6 +17,7 @@ export const selfTrade = signal("none");
 export const fields = signal(EMPTY);
 export const refusals = signal({}); // field -> what the peer said
 export const sending = signal(0);
+export const oneClick = signal(false); // a click on a price in the book sends
 
 export const isPriced = computed(() => type.value === "limit" || type.value === "stop_limit");
 export const isStop = computed(() => type.value.startsWith("stop"));
@@ -31,6 +32,7 @@ export function write(name, value) {
 }
 
 export function clear() {
+  oneClick.value = false;
   fields.value = EMPTY;
   refusals.value = {};
 }
@@ -140,7 +142,20 @@ function order() {
   };
 }
 
-export async function send() {
+// A click on a price with one-click trading on.
+export function sendAt(price, wanted) {
+  batch(() => {
+    side.value = wanted;
+    type.value = "limit";
+    write("price", price);
+  });
+  if (!fields.value.quantity) toast("warn", "Not sent.", "One click sends the quantity in the form: fill it in first.");
+  else if (hindrance.value) toast("warn", "Not sent.", `${hindrance.value}.`);
+  else send({ again: true });
+}
+
+// `again`: the quantity stays, for the next one.
+export async function send({ again = false } = {}) {
   if (hindrance.value) return;
   const sent = order();
   const what = `${sent.side === "buy" ? "Buy" : "Sell"} ${sent.quantity}${sent.price ? ` at ${sent.price}` : ""}`;
@@ -152,10 +167,10 @@ export async function send() {
   const reply = await placeOrder(sent);
   clearTimeout(slow);
   sending.value--;
-  report(reply, what);
+  report(reply, what, again);
 }
 
-function report(reply, what) {
+function report(reply, what, again) {
   if (!reply.ok) {
     const { field, detail } = reply.error;
     refusals.value = { [field || "form"]: detail };
@@ -169,7 +184,7 @@ function report(reply, what) {
   const [, word] = STATES[status];
   const part = status === "partly_filled" || (status === "expired" && Number(filled)) ? ` ${trimmed(filled)} traded, ${trimmed(remaining)} ${status === "expired" ? "expired" : "open"}.` : "";
   toast(status === "expired" && !Number(filled) ? "warn" : "good", word, `${what}.${part}`);
-  write("quantity", "");
+  if (!again) write("quantity", "");
 }
 
 const FIELD_OF = {

@@ -32,7 +32,7 @@ export function Help() {
     </dl>
     <p class="quiet">
       A click on a price puts it into the form, one on a quantity its price and quantity, one on a total all that
-      rests up to there.
+      rests up to there. With “One click” a click on a price sends an order of the form's quantity; Esc ends that.
     </p>
     <form method="dialog"><button class="button">Close</button></form>
   </dialog>`;

@@ -2,6 +2,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { fromUnits, grouped, short, trimmed } from "./decimal.js";
+import { oneClick, sendAt } from "./form.js";
 import { html } from "./html.js";
 import { PeerMark, peerName } from "./peers.js";
 import { book, bookVersion, columnPlaces, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
@@ -98,8 +99,8 @@ function Level({ level, side, most, deepest, first }) {
         class="cell"
         tabindex=${first ? 0 : -1}
         data-ladder
-        onClick=${() => fill({ price: level.price })}
-        aria-label="Use the price ${level.price}"
+        onClick=${() => (oneClick.value ? sendAt(level.price, other) : fill({ price: level.price }))}
+        aria-label=${oneClick.value ? `${other} at ${level.price} at once` : `Use the price ${level.price}`}
       >
         ${level.mine
           ? html`<span class="own" title="You have an order here">▸</span
@@ -134,9 +135,12 @@ function Middle({ bid, ask }) {
               ><span class="hidden">${rose ? "risen" : "fallen"}</span></strong
             >`
           : html`<strong class="quiet">no trade yet</strong>`}
-        <span class="spread">
-          ${spread === null ? "one-sided" : html`Spread ${trimmed(fromUnits(spread, unit), unit)} · ${share}%`}
-        </span>
+        ${spread === null
+          ? html`<span class="spread">${bid || ask ? "one-sided" : "empty"}</span>`
+          : html`<span class="spread"
+              ><span>Mid ${grouped(fromUnits(Math.round(middle * 10), unit + 1))}</span>
+              <span>Spread ${trimmed(fromUnits(spread, unit), unit)} · ${share}%</span></span
+            >`}
       </div>
     </td>
   </tr>`;
@@ -147,6 +151,15 @@ function Empty({ count, label }) {
     <td colspan="4" style=${{ height: `${count * ROW_PX}px` }}>${label}</td>
   </tr>`;
 }
+
+// Never remembered: a page that was just opened sends nothing by one click.
+const OneClick = () => html`<label
+  class="check one-click ${oneClick.value ? "on" : ""}"
+  title="A click on a price sends a limit order at it, of the form's quantity: a buy at an ask, a sell at a bid"
+>
+  <input type="checkbox" checked=${oneClick.value} onChange=${(event) => (oneClick.value = event.target.checked)} />
+  One click
+</label>`;
 
 function Grouping() {
   const tick = places.value.price;
@@ -197,7 +210,7 @@ export function Ladder() {
   return html`<section class="panel ladder ${dim}" data-panel="book" aria-label="Order book">
     <header class="panel-head">
       <h2>Order book</h2>
-      <${Grouping} />
+      <div class="panel-end"><${OneClick} /><${Grouping} /></div>
     </header>
     <div class="ladder-frame" ref=${frame}>
       <table class="book" onKeyDown=${onKey}>
@@ -209,7 +222,7 @@ export function Ladder() {
             <th scope="col">Price</th>
             <th scope="col">Quantity</th>
             <th scope="col">Total</th>
-            <th scope="col"><abbr title="Orders, and the peers that took them">№</abbr></th>
+            <th scope="col"><abbr title="The peers that took the orders of a level, and how many there are">Peers</abbr></th>
           </tr>
         </thead>
         <tbody class="asks" style=${{ height: `${rows.value * ROW_PX}px` }}>

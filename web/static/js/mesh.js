@@ -17,11 +17,11 @@ function age(ms) {
   return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
 }
 
-// Alarms that differ by their numbers alone are one, said once in its last form.
+// Alarms that differ by their numbers and digests alone are one, said once in its last form.
 export function alarmKinds(alarms) {
   const kinds = new Map();
   for (const text of alarms) {
-    const kind = text.replace(/\d+/g, "#");
+    const kind = text.replace(/[0-9a-f]{16,}|\d+/g, "#");
     kinds.set(kind, { text, count: (kinds.get(kind)?.count ?? 0) + 1 });
   }
   return [...kinds.values()].reverse();
@@ -65,7 +65,9 @@ function Verdict() {
       ? ["bad", "≠", `${odd.join(", ")} ${odd.length > 1 ? "hold other books" : "holds another book"}`]
       : !quorum
         ? ["warn", "○", "No quorum: nothing is ordered"]
-        : ["good", "=", `${same.length === peers.length ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
+        : same.length === 1 && peers.length > 1
+          ? ["", "·", "Nothing to compare yet"]
+          : ["good", "=", `${same.length === peers.length ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
   return html`<div class="verdict ${kind}">
     <span class="verdict-sign" aria-hidden="true">${sign}</span>
     <strong>${text}</strong>
