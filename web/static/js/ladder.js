@@ -125,7 +125,8 @@ function Middle({ bid, ask }) {
   const unit = places.value.price;
   const spread = bid && ask ? ask.units - bid.units : null;
   const middle = spread === null ? null : (ask.units + bid.units) / 2;
-  const share = middle ? ((100 * spread) / middle).toFixed(spread / middle < 0.001 ? 3 : 2) : null;
+  const percent = (100 * spread) / middle;
+  const share = percent < 0.001 ? "< 0.001" : percent.toFixed(percent < 0.1 ? 3 : 2);
   return html`<tr class="middle">
     <td colspan="4">
       <div class="middle-line">
@@ -138,7 +139,7 @@ function Middle({ bid, ask }) {
         ${spread === null
           ? html`<span class="spread">${bid || ask ? "one-sided" : "empty"}</span>`
           : html`<span class="spread"
-              ><span>Mid ${grouped(fromUnits(Math.round(middle * 10), unit + 1))}</span>
+              ><span>Mid ${grouped(trimmed(fromUnits(Math.round(middle * 10), unit + 1), unit))}</span>
               <span>Spread ${trimmed(fromUnits(spread, unit), unit)} · ${share}%</span></span
             >`}
       </div>
