@@ -47,7 +47,9 @@ def test_older_candles_come_as_one_looks_back(gateway: Gateway, page: Page) -> N
     chart = page.locator(".chart")
 
     def expect_candles(count: int) -> None:
-        expect(chart).to_have_attribute("aria-label", re.compile(f"^{count} candles"))
+        expect(chart).to_have_attribute(
+            "aria-label", re.compile(f"^{count} candles"), timeout=20_000
+        )
 
     expect_candles(STREAMED)
     gateway.order(**buy("100", "1"))
