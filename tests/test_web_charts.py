@@ -56,7 +56,8 @@ def test_older_candles_come_as_one_looks_back(gateway: Gateway, page: Page) -> N
     expect_candles(STREAMED)
     chart.hover()
     for _ in range(80):
-        page.mouse.wheel(0, 400)  # away from it
+        page.mouse.wheel(0, 400)  # away from it, as a hand does it: each turn is seen
+        page.wait_for_timeout(50)
     expect_candles(STREAMED + OLDER)
     page.get_by_role("radio", name="5m", exact=True).click()
     expect_candles((STREAMED + OLDER) // 5 + 1)
