@@ -26,6 +26,7 @@ from tests.web_gateway import Gateway, running_gateway
 
 STATE = Path(__file__).parents[1] / ".run"
 QUALITY = 0.6
+LANE_S = 25.0  # fills most of the peers' lanes on a page
 # Chromium's own PNG of a wide page is three times as large.
 TO_WEBP = """async ([png, quality]) => {
   const image = new Image();
@@ -115,21 +116,24 @@ def studio(to: Path) -> Iterator[Studio]:
 def take_busy(studio: Studio) -> None:
     for scheme in ("dark", "light"):
         with studio.page(scheme=scheme) as page:
-            studio.maker.run(3)
+            studio.maker.run(LANE_S)
             studio.shoot(page, f"page-{scheme}")
     with studio.page(size=NARROW, scheme="light") as page:
         studio.maker.run(1)
         studio.shoot(page, "page-mobile")
         page.get_by_role("navigation").get_by_role("button", name="Mesh").click()
-        studio.maker.run(2)
+        studio.maker.run(LANE_S)
         studio.shoot(page, "page-mobile-mesh")
 
 
 def take_no_quorum(studio: Studio) -> None:
-    for peer in studio.mesh.peers[1:]:
-        peer.kill()
     with studio.page() as page:
+        studio.maker.run(LANE_S * 2 / 3)
+        for peer in studio.mesh.peers[1:]:
+            peer.kill()
         page.get_by_text("No quorum").first.wait_for()
+        waiting = {"side": "buy", "price": "67249.50", "quantity": "0.3", "account": "alice"}
+        assert studio.gateways[0].ask("POST", "/order", waiting).status == 202
         studio.shoot(page, "page-no-quorum")
     for peer in studio.mesh.peers[1:]:
         peer.start()
