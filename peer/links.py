@@ -13,6 +13,7 @@ from peer.frames import Heartbeat
 from peer.pace import Allowance
 
 QUEUE_MESSAGES_MAX = 1_000
+FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
 SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
 
 
@@ -42,7 +43,8 @@ class Link:
         self.cut = False
         self.paused_until_ms = 0
         self.unread = 0  # messages, of all it sent
-        self.flood = 0  # of these, those since it was last paused
+        self.excess = Allowance(FLOOD_MESSAGES)  # how many more may be left unread
+        self.floods = False
         self.foreign = 0  # heartbeats of another mesh
         self.owed = 0  # answers it may still give
         self.heartbeat: Heartbeat | None = None

@@ -38,7 +38,8 @@ from peer.frames import (
 from peer.frames import Message as Said
 from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
-from peer.links import QUEUE_MESSAGES_MAX, Link, Voice
+from peer.links import FLOOD_MESSAGES, QUEUE_MESSAGES_MAX, Link, Voice
+from peer.pace import Allowance
 from peer.sentry import Sentry
 
 CURVE_BYTES = 64  # what encryption adds to a frame, at most
@@ -57,7 +58,7 @@ SUB_QUEUE_MAX = 256  # messages of one member, not taken in yet
 REQUEST_QUEUE_MAX = 64  # requests of one connection
 ANSWER_QUEUE_MAX = 8  # answers to or from one connection
 OWED_MAX = 64  # answers one member may still give
-FLOOD_MESSAGES = 2_000  # so many unread ones make a flood
+UNREAD_MS = 10  # between two messages that may be left unread, in the long run
 FLOOD_PAUSE_MS = 10_000
 HANDSHAKE_MS = 5_000
 
@@ -213,7 +214,8 @@ class Mesh:
             self._close(voice.socket)
         link.spare.extend(link.addresses)
         link.addresses = {}
-        link.heard_ms, link.flood = -1, 0
+        link.heard_ms, link.floods = -1, False
+        link.excess = Allowance(FLOOD_MESSAGES)
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:
@@ -232,8 +234,8 @@ class Mesh:
             for address, voice in list(link.addresses.items()):
                 yield from self._published(link, address, voice, now_ms, quorum_round)
             if link.fetch is not None:
-                yield from self._fetched(link, link.fetch)
-            if link.flood >= FLOOD_MESSAGES:
+                yield from self._fetched(link, link.fetch, now_ms)
+            if link.floods:
                 self._pause(link, now_ms)
                 yield Flooded(link.member)
 
@@ -290,26 +292,26 @@ class Mesh:
                 case [b"H", body] if voice.heartbeats.take(now_ms // HEARTBEAT_MS):
                     yield from self._hear(link, address, body, now_ms)
                 case _:
-                    self._leave_unread(link)
+                    self._leave_unread(link, now_ms)
 
-    def _fetched(self, link: Link, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+    def _fetched(self, link: Link, socket: zmq.Socket[bytes], now_ms: int) -> Iterator[Message]:
         for kind, *parts in self._drain(socket):
             self.sentry.heard[link.fetch_place] += 1
             if link.owed > 0:
                 link.owed -= 1
                 yield from wire.parse_answer(link.member, kind, parts)
             else:
-                self._leave_unread(link)
+                self._leave_unread(link, now_ms)
 
     @staticmethod
-    def _leave_unread(link: Link) -> None:
+    def _leave_unread(link: Link, now_ms: int) -> None:
         link.unread += 1
-        link.flood += 1
+        link.floods |= not link.excess.take(now_ms // UNREAD_MS)
 
     def _hear(self, link: Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
         heartbeat = wire.parse_heartbeat(body)
         if heartbeat is None:
-            self._leave_unread(link)
+            self._leave_unread(link, now_ms)
             return
         if not wire.is_of(heartbeat, self.config, link.member):
             if not link.foreign:

@@ -400,8 +400,9 @@ class Node:
             self._halt(why)
 
     def _halt(self, why: str) -> None:
-        self.halted = self.halted or why
-        self.overview.alarm(f"halted: {why}")
+        if not self.halted:
+            self.halted = why
+            self.overview.alarm(f"halted: {why}")
 
     def _beat(self, now_ms: int) -> None:
         """What happens at its time rather than when something comes."""
