@@ -94,7 +94,9 @@ class Dag:
         return []
 
     def _hold(self, block: Block, absent: list[Ref]) -> None:
-        """Let a block wait. What finds no room is dropped, to be fetched again if it is needed."""
+        """Let a block wait. One that finds no room is dropped: nothing here waits for it, since
+        whoever is charged with what does would give that up for it; to be fetched if it is needed.
+        """
         payer = self._payer(block)
         if payer is None:
             return

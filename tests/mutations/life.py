@@ -79,25 +79,12 @@ LIFE = (
         "a helper that does not help is asked again and again",
         "one liar keeps a peer from catching up",
         400,
-        BYZANTINE_RUNS,
+        f"{BYZANTINE_RUNS} --lies claims",
         (
             edit(
                 "fetch",
                 "self._shunned_ms[member] = now_ms + self._pull_timeout_ms",
                 "pass",
-            ),
-        ),
-    ),
-    Mutation(
-        "what finds no room to wait is forgotten",
-        "a block that others wait for is never asked for again",
-        400,
-        CRASH_RUNS,
-        (
-            edit(
-                "dag",
-                "        if payer is None:\n",
-                "        if payer is None:\n            self.missing.pop(block.ref.digest, None)\n",
             ),
         ),
     ),
@@ -125,7 +112,7 @@ LIFE = (
         "a name need not fit its block",
         "a liar stands where no quorum stood before it",
         400,
-        BYZANTINE_RUNS,
+        f"{BYZANTINE_RUNS} --lies garbage",
         (edit("dag", "if block is not None and block.ref == ref:", "if block is not None:"),),
     ),
     Mutation(

@@ -74,7 +74,8 @@ def verdict(seed: int, case: Case, options: Options) -> Verdict:
     size, mode = case
     if options.nodes:
         return noderun.verdict(draw_long(seed, size, mode), options)
-    return Run(draw(seed, size, mode, KINDS if mode is Mode.BYZANTINE else ()), options).verdict()
+    lies = options.lies if mode is Mode.BYZANTINE else ()
+    return Run(draw(seed, size, mode, lies), options).verdict()
 
 
 def verdicts(seeds: range, among: Sequence[Case], options: Options) -> Iterator[Verdict]:
@@ -99,6 +100,7 @@ def runs(seeds: range, among: Sequence[Case], options: Options, first: bool) -> 
                 f"  replay: python -m tests.simulator --trace {plan.seed} "
                 f"--n {plan.committee.size} --mode {plan.committee.mode}"
                 f"{' --nodes' * options.nodes}"
+                f"{' --lies ' + ','.join(options.lies) if options.lies != KINDS else ''}"
             )
             if first:
                 return False
@@ -124,6 +126,14 @@ def graphs(seeds: range, among: Sequence[Case], first: bool) -> bool:
     return not failed
 
 
+def kinds(text: str) -> tuple[str, ...]:
+    """Kinds of lies, as the command line names them."""
+    chosen = tuple(text.split(","))
+    if unknown := set(chosen).difference(KINDS):
+        raise argparse.ArgumentTypeError(f"no such lie: {', '.join(sorted(unknown))}")
+    return chosen
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulator",
@@ -137,6 +147,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--n", default="1,3,4,5,7", help="mesh sizes, in turn (default %(default)s)"
     )
     parser.add_argument("--mode", default="both", choices=("crash", "byzantine", "both"))
+    parser.add_argument(
+        "--lies", type=kinds, default=KINDS, metavar="KIND,...", help=f"among {', '.join(KINDS)}"
+    )
     parser.add_argument("--trace", type=int, metavar="SEED", help="replay one run and tell all")
     parser.add_argument("--engine", action="store_true", help="run the real engine on top")
     parser.add_argument("--nodes", action="store_true", help="run whole nodes, for longer")
@@ -159,6 +172,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine=book.Market if given.engine else book.Tally,
         command=book.order if given.engine else book.count,
         nodes=given.nodes,
+        lies=given.lies,
         check_every=1 if given.trace is not None else given.check_every,
         trace=print if given.trace is not None else None,
     )

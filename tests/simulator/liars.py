@@ -125,13 +125,13 @@ class Forger:
             self._seen.append(frame)
 
     def _answer(self, sender: int, refs: tuple[Ref, ...]) -> None:
-        """Most of the time with what was asked for, or never."""
+        """Most of the time with what was asked for, or never: as it is with all it is asked."""
         made = (self._made[ref] for ref in refs if ref in self._made)
         found = [frame for frame in made if self._random.random() < self._helpful]
         self._tell(sender, Answer(tuple(found), False))
 
     def _answer_above(self, sender: int) -> None:
-        match self._random.randrange(4):
+        match self._random.randrange(4) if self._helpful else 0:
             case 0:
                 self._tell(sender, Answer((), True))
             case 1:
@@ -198,10 +198,10 @@ class Forger:
             self._tell_all(Published(block.frame))
 
     def _claims(self) -> None:
-        """Says it has what nobody has."""
+        """Says it has what nobody has, and perhaps does nothing else."""
         high = self._view.dag.highest_round + self._random.choice((0, 30, 10_000))
         self._tell_all(Heartbeat((high,) * self.around.committee.size))
-        if block := self._forge():
+        if self._helpful and (block := self._forge()):
             self._tell_all(Published(block.frame))
 
     def _others(self) -> list[int]:
@@ -271,11 +271,15 @@ class Forger:
         return (own.ref, *(refs[m] for m in sorted(refs)))
 
     def _spoil(self, parents: tuple[Ref, ...]) -> tuple[Ref, ...]:
-        """One parent becomes a block that never was, at its round or a lower one."""
+        """One parent becomes a block that never was, or was elsewhere, at its round or a lower
+        one."""
         index = self._random.randrange(len(parents))
         ref = parents[index]
         round_ = ref.round
         if self._random.random() < 0.5 and len(parents) > self.around.committee.quorum:
             round_ = max(0, round_ - self._random.choice((1, 5, 70, 150)))
-        fake = Ref(round_, ref.author, self._random.randbytes(32))
+        digest = self._random.randbytes(32)
+        if self._random.random() < 0.3:
+            digest = self._random.choice(list(self._view.dag.blocks))
+        fake = Ref(round_, ref.author, digest)
         return (*parents[:index], fake, *parents[index + 1 :])

@@ -15,7 +15,7 @@ from peer.committer import GARBAGE_ROUNDS
 from peer.consensus import Timing
 from tests.simulator import book
 from tests.simulator.frames import Frames, signer
-from tests.simulator.liars import Forger, Twins
+from tests.simulator.liars import KINDS, Forger, Twins
 from tests.simulator.network import CALM, Network
 from tests.simulator.peer import Habits, Peer, Stage, Surroundings
 from tests.simulator.plan import Crash, Cut, Jump, Plan
@@ -61,6 +61,7 @@ class Options:
     machine: Callable[[], book.Machine] = book.Tally
     command: Callable[[Random, int, int], bytes] = book.count
     nodes: bool = False
+    lies: tuple[str, ...] = KINDS  # that byzantine members may tell
     check_every: int = CHECK_EVERY
     trace: Callable[[str], None] | None = None
 
