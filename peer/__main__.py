@@ -130,6 +130,11 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     type=click.IntRange(KEEP_MIN),
     help="Likewise of what happened to orders: taken, traded, changed, ended.",
 )
+@click.option(
+    "--strangers/--no-strangers",
+    default=True,
+    help="Whether anybody who reaches the page may trade with a key of their own.",
+)
 @click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
 def run(
     data: Path,
@@ -145,6 +150,7 @@ def run(
     snapshot_every: int,
     keep_trades: int,
     keep_events: int,
+    strangers: bool,
     exit_with_parent: bool,
 ) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
@@ -162,6 +168,7 @@ def run(
             exit_with_parent,
             snapshot_every,
             Keep(keep_trades, keep_events),
+            strangers,
         )
     )
 

@@ -59,6 +59,7 @@ class Options:
     exit_with_parent: bool = False
     snapshot_every: int = SNAPSHOT_EVERY  # commits
     keep: Keep = KEEP  # of the past
+    strangers: bool = True  # may trade at the page, if they sign with a key of their own
 
 
 def keygen(data: Path) -> Identity:
@@ -135,6 +136,8 @@ def _gateway(options: Options, config: MeshConfig, is_member: bool) -> "Gateway 
         return None
     extra = ["--history", str(options.data / JOURNAL_FILE)]
     extra += ["--keys", str(options.data / KEYS_FILE)]
+    if not options.strangers:
+        extra += ["--no-strangers"]
     if all(options.tls):
         extra += ["--tls-cert", options.tls[0], "--tls-key", options.tls[1]]
     elif is_member:

@@ -165,6 +165,23 @@ def test_a_session_stays_and_the_key_can_be_left(
     assert order["price"] == "51.00"
 
 
+def test_on_a_phone_the_key_can_be_left_too(
+    web: Gateway, context: BrowserContext, wrong: list[str]
+) -> None:
+    page = opened(context, web.url, wrong)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.get_by_role("navigation").get_by_role("button", name="Trade").click()
+    expect(page.locator(".own-key")).not_to_be_visible()
+    page.get_by_role("button", name="Use this browser's key").click()
+    page.get_by_role("button", name="Use my own key").click()
+    expect(page.locator(".own-key")).to_be_visible()
+    is_cut = "header => header.scrollWidth > header.clientWidth"
+    assert not page.locator(".top").evaluate(is_cut)
+    page.locator(".own-key").click()
+    page.get_by_role("button", name="Trade without it").click()
+    expect(page.locator(".own-key")).not_to_be_visible()
+
+
 def test_the_key_is_not_to_be_had(web: Gateway, context: BrowserContext, wrong: list[str]) -> None:
     page = opened(context, web.url, wrong)
     use_own_key(page)

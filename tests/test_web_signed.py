@@ -215,6 +215,26 @@ def test_signatures_are_paced_before_they_are_verified() -> None:
     assert access.trader("ed25519:b", True, None, "elsewhere")
 
 
+def test_a_peer_can_do_without_strangers(tmp_path: Path) -> None:
+    with (
+        lone_peer(tmp_path) as where,
+        running_gateway(where, tmp_path, "--no-strangers") as gateway,
+        closing(NodeClient(where)) as client,
+    ):
+        web = Web(gateway.wait_ready(), client.markets().mesh)
+        for method, path, body in (
+            ("POST", "/order", web.request()),
+            ("POST", "/session", web.statement()),
+        ):
+            status, answer = web.ask(method, path, body)
+            assert (status, code(answer)) == (403, "strangers")
+        reader = {"Authorization": f"Bearer {gateway.keys.create('ann', [Scope.READ])}"}
+        assert code(web.ask("POST", "/order", web.request(), reader)[1]) == "strangers"
+        trader = {"Authorization": f"Bearer {gateway.keys.create('ann', [Scope.TRADE])}"}
+        status, order = web.ask("POST", "/order", web.request(), trader)
+        assert (status, order["account"]) == (200, web.account)
+
+
 # Reading
 
 

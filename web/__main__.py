@@ -24,6 +24,12 @@ from web.tls import context_of
     "--address-rate", default=Config.address_rate, help="Requests a second of an address."
 )
 @click.option(
+    "--strangers/--no-strangers",
+    default=Config.strangers,
+    show_default=True,
+    help="Whether anybody may trade who signs orders with a key of their own.",
+)
+@click.option(
     "--host",
     "hosts",
     multiple=True,
@@ -62,6 +68,7 @@ def main(
     keys: str,
     account_rate: float,
     address_rate: float,
+    strangers: bool,
     hosts: tuple[str, ...],
     proxies: tuple[str, ...],
     grapes: tuple[str, ...],
@@ -98,6 +105,7 @@ def main(
             keys=keys,
             account_rate=account_rate,
             address_rate=address_rate,
+            strangers=strangers,
             hosts=hosts,
             proxies=proxies,
             grapes=grapes,

@@ -22,6 +22,7 @@ class Access:
 
     def __init__(self, config: Config, keys: Keys | None) -> None:
         self.keys = keys
+        self._strangers = config.strangers
         self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
         self._signatures = Limiter(config.address_rate, BATCH_MAX)
@@ -75,12 +76,20 @@ class Access:
         return name
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
-        """The account to trade for. A signature is authority enough; `signing` will look at it,
-        which costs something, whoever sent it."""
+        """The account to trade for. A signature is authority enough where strangers are welcome;
+        `signing` will look at it, which costs something, whoever sent it."""
         if not is_signed:
             return self.account(Scope.TRADE, named, credential)
+        self.welcome(credential)
         _refuse(self._signatures.take(where), "signatures from this address")
         return named
+
+    def welcome(self, credential: Credential | None) -> None:
+        """Problem if who comes with a key of their own has to be known here as well, and is not."""
+        who = self.who(credential)
+        if not self._strangers and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
+            text = "This peer takes signed orders only from those with an API key or a link of it."
+            raise Problem(403, text, "strangers")
 
     # Rates
 

@@ -19,6 +19,7 @@ class Config:
     order_timeout: float = ORDER_TIMEOUT_SECONDS
     keys: str = ""  # the peer's API keys and sessions; empty: nobody can trade
     account_rate: float = 100.0  # commands a second of one account; ten times as many at once
+    strangers: bool = True  # whether a signature by a key of one's own is enough to trade
     address_rate: float = 500.0  # requests and commands a second of one address; likewise
     tls_certificate: str = ""  # PEM files; empty: plain HTTP
     tls_key: str = ""

@@ -60,8 +60,9 @@ def open_with_key() -> Response:
     gateway, statement = the_gateway(), schema.parse(schema.Statement, body())
     if gateway.access.keys is None:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
-    gateway.statements.take(statement, gateway.mesh_id, gateway.mirrors.peer or "")
     credential = gateway.access.of_request()
+    gateway.access.welcome(credential)
+    gateway.statements.take(statement, gateway.mesh_id, gateway.mirrors.peer or "")
     session = gateway.access.keys.open_reader(statement.account, credential)
     if session is None:
         return answer(_view(gateway.access.who(credential)))

@@ -27,8 +27,6 @@ function leave() {
   isOpen.value = false;
 }
 
-export const shortName = (account) => account.replace(/^ed25519:(.{8}).*/, "key $1…");
-
 const Words = () => html`
   <p>
     Orders of this account are signed in this browser with a key that only it has. Every peer checks the signature, so no
@@ -48,8 +46,8 @@ export function OwnKey() {
     else dialog.current.close();
   }, [isOpen.value]);
   const used = usesOwnKey.value && ownAccount.value;
-  return html`<button class="button own-key" onClick=${openOwnKey} title=${used || "Trade with a key that only this browser has"}>
-      ${used ? shortName(used) : "My own key"}
+  return html`<button class="button own-key ${used ? "used" : ""}" onClick=${openOwnKey} title=${used || "Trade with a key that only this browser has"}>
+      ${used ? html`key<span class="key-tail"> ${used.slice("ed25519:".length, "ed25519:".length + 8)}…</span>` : "My own key"}
     </button>
     <dialog class="help" ref=${dialog} aria-labelledby="own-key-title" onClose=${() => (isOpen.value = false)}>
       <h2 id="own-key-title">My own key</h2>
