@@ -1,9 +1,21 @@
-"""Which browser the page is tried in, and how it is started."""
+"""The browser the page is tried in, and what every test of the page does with it."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from web import vendor
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
+WIDE = {"width": 1440, "height": 900}
+MARKS = [  # of a module that needs it
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
+]
+_ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -12,3 +24,29 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_AXE = vendor.PARTS / "node_modules" / "axe-core" / "axe.min.js"
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+def expect_accessible(page: Page) -> None:
+    """axe finds nothing against what the page shows now."""
+    page.evaluate(_AXE.read_text())
+    found = page.evaluate("axe.run()")["violations"]
+    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+
+
+def place(page: Page, side: str, price: str, quantity: str) -> None:
+    """An order, by the form."""
+    page.get_by_role("radio", name=side.capitalize(), exact=True).click()
+    page.get_by_role("textbox", name="Price").fill(price)
+    page.get_by_role("textbox", name="Quantity").fill(quantity)
+    page.locator(".send").click()

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import click
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from discovery.grapes import running_grapes
 from peer.runner import JOURNAL_FILE
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import running_chromium
 from tests.market_maker import MIDDLE, MarketMaker
 from tests.real_mesh import RealMesh, RealPeer
 from tests.web_gateway import Gateway, running_gateway
@@ -107,9 +107,7 @@ def studio(to: Path) -> Iterator[Studio]:
             history = ("--history", str(peer.folder / JOURNAL_FILE))
             gateway = stack.enter_context(running_gateway(peer.where, peer.folder, *history))
             gateways.append(gateway.wait_ready())
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        stack.callback(browser.close)
+        browser = stack.enter_context(running_chromium())
         yield Studio(browser, mesh, gateways, to)
 
 

@@ -8,47 +8,17 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import (
-    Browser,
     BrowserContext,
     Page,
     WebSocketRoute,
     expect,
-    sync_playwright,
 )
 
-from discovery.grapes.nodejs import npm_ci
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import MARKS, expect_accessible, place
 from tests.web_gateway import Gateway, lone_peer, running_gateway, stand_in, wait_for
 from tests.web_standin import StandInNode
-from web import vendor
 
-AXE = vendor.PARTS / "node_modules" / "axe-core" / "axe.min.js"
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(8_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def libraries() -> None:
-    vendor.prepare(print)
-    npm_ci(vendor.HERE, vendor.PARTS, print)  # axe is not served, only used here
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
@@ -106,13 +76,6 @@ def open_page(context: BrowserContext) -> Iterator[Open]:
 
 def _is_foreign(url: str, gateway: Gateway) -> bool:
     return not re.match(rf"(http|ws)://127\.0\.0\.1:{gateway.port}/|data:|blob:", url)
-
-
-def place(page: Page, side: str, price: str, quantity: str) -> None:
-    page.get_by_role("radio", name=side.capitalize(), exact=True).click()
-    page.get_by_role("textbox", name="Price").fill(price)
-    page.get_by_role("textbox", name="Quantity").fill(quantity)
-    page.locator(".send").click()
 
 
 def test_the_page_shows_the_book(clear: Gateway, open_page: Open) -> None:
@@ -358,12 +321,10 @@ def test_axe_finds_no_violation(clear: Gateway, open_page: Open, scheme: Any, wi
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})
     expect(page.locator(".ladder")).to_contain_text("101")
-    page.evaluate(AXE.read_text())
     for tab in ("Trade", "Orders", "Mesh") if width < 700 else ("",):
         if tab:
             page.get_by_role("navigation").get_by_role("button", name=tab).click()
-        found = page.evaluate("axe.run()")["violations"]
-        assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+        expect_accessible(page)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -379,9 +340,7 @@ def test_the_interface_is_readable_offline(
     page.get_by_role("link", name="NewOrder").first.click()
     expect(page.get_by_role("heading", name="NewOrder", exact=True)).to_be_in_viewport()
     expect(page.locator("section", has=page.locator("#schema-NewOrder"))).to_contain_text('"gtc"')
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    expect_accessible(page)
     assert wrong == []
 
 

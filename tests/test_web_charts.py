@@ -5,25 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import MARKS
 from tests.web_gateway import Gateway, buy, running_gateway, sell, stand_in
-from web import vendor
 
 STREAMED = 500  # candles that the stream begins with
 OLDER = 30
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
-def gateway(tmp_path: Path) -> Iterator[Gateway]:
+def gateway(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
     """Before a stand-in, whose clock goes on a minute with every trade."""
-    vendor.prepare(print)
     with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
         gateway.wait_ready().order(**sell("100", "1000"))
         for _ in range(STREAMED + OLDER):
@@ -33,14 +28,11 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 
 
 @pytest.fixture
-def page(gateway: Gateway) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.add_init_script("localStorage.setItem('orderbook.interval', '60')")
-        page.goto(gateway.link())
-        yield page
-        browser.close()
+def page(gateway: Gateway, context: BrowserContext) -> Page:
+    page = context.new_page()
+    page.add_init_script("localStorage.setItem('orderbook.interval', '60')")
+    page.goto(gateway.link())
+    return page
 
 
 def test_older_candles_come_as_one_looks_back(gateway: Gateway, page: Page) -> None:

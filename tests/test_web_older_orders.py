@@ -4,32 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import BrowserContext, expect
 
 from peer.runner import JOURNAL_FILE
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import MARKS
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway
-from web import vendor
 
 COUNT = 330  # more than a connection tells (200) and the page keeps of it (300)
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
-def browser() -> Iterator[Browser]:
-    vendor.prepare(print)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[Gateway]:
+def web(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
     history = ("--history", str(tmp_path / "solo" / JOURNAL_FILE))
     with lone_peer(tmp_path) as where, running_gateway(where, tmp_path, *history) as gateway:
         yield gateway.wait_ready()
@@ -46,9 +33,9 @@ def place_unfillable(web: Gateway) -> list[str]:
     return ids[::-1]
 
 
-def test_every_order_that_ended_can_be_reached(web: Gateway, browser: Browser) -> None:
+def test_every_order_that_ended_can_be_reached(web: Gateway, context: BrowserContext) -> None:
     ids = place_unfillable(web)
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
     page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")
     page.goto(web.link())
     page.get_by_role("tab", name="History").click()

@@ -5,44 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, expect
 
-from discovery.grapes.nodejs import npm_ci
 from peer.keys import Scope
 from peer.signed import key_of_account, text_of
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import MARKS, expect_accessible, place
 from tests.test_signed import HOSTILE, KINDS
-from tests.test_web_browser import AXE, place
 from tests.web_gateway import Gateway, lone_peer, running_gateway
-from web import vendor
-from web.vendor import HERE, PARTS
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport={"width": 1440, "height": 900})
-    context.set_default_timeout(8_000)
-    yield context
-    context.close()
-
-
-@pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    vendor.prepare(print)
-    npm_ci(HERE, PARTS, print)
+def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("real")
     with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
         yield gateway.wait_ready()
@@ -230,6 +205,4 @@ def test_axe_finds_no_violation(
     use_own_key(page)
     page.locator(".own-key").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    expect_accessible(page)

@@ -6,33 +6,19 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from discovery.grapes.nodejs import npm_ci
-from tests.browser import ARGUMENTS, CHROMIUM
-from tests.test_web_browser import AXE
+from tests.browser import MARKS, WIDE, expect_accessible
 from tests.web_gateway import Gateway, buy, running_gateway, sell, stand_in
 from tests.web_standin import StandInNode
-from web import vendor
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    vendor.prepare(print)
-    npm_ci(vendor.HERE, vendor.PARTS, print)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, StandInNode]]:
+def market(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None
+) -> Iterator[tuple[Gateway, StandInNode]]:
     folder = tmp_path_factory.mktemp("standin")
     with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
         gateway.wait_ready().order(**sell("100", "3"))
@@ -43,19 +29,11 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, 
 
 @pytest.fixture(params=["light", "dark"])
 def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    context = chromium.new_context(
-        viewport={"width": 1440, "height": 900}, color_scheme=request.param
-    )
+    context = chromium.new_context(viewport=WIDE, color_scheme=request.param)
     page = context.new_page()
     page.emulate_media(color_scheme=request.param, reduced_motion="reduce")
     yield page
     context.close()
-
-
-def expect_readable(page: Page) -> None:
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run()")["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
 
 
 def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
@@ -64,7 +42,7 @@ def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
     expect(page.locator(".banner")).to_contain_text("Read only.")
     expect(page.locator(".level.bid")).to_contain_text("99.00")
     expect(page.locator(".send")).to_be_disabled()
-    expect_readable(page)
+    expect_accessible(page)
 
 
 def test_no_quorum_is_readable(market: Any, page: Page) -> None:
@@ -73,7 +51,7 @@ def test_no_quorum_is_readable(market: Any, page: Page) -> None:
     page.goto(gateway.link())
     expect(page.locator(".verdict")).to_contain_text("No quorum")
     expect(page.locator(".verdict")).to_contain_text("1 of 3 alive, 2 needed")
-    expect_readable(page)
+    expect_accessible(page)
     node.faults.clear()
 
 
@@ -93,5 +71,5 @@ def test_many_alarms_of_one_kind_leave_room_for_the_book(market: Any, page: Page
     expect(page.locator(".alarms li")).to_have_count(3)
     expect(page.locator(".alarms li b")).to_have_text([re.compile("3$"), re.compile("9$")])
     expect(page.locator(".level.bid")).to_be_in_viewport()
-    expect_readable(page)
+    expect_accessible(page)
     node.faults.clear()

@@ -6,39 +6,30 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from discovery.grapes import running_grapes
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import MARKS, WIDE, place
 from tests.real_mesh import RealMesh
-from tests.test_web_browser import place
 from tests.web_gateway import running_gateway
-from web import vendor
 
 STATE = Path(__file__).parents[1] / ".run"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture
-def pages(tmp_path: Path) -> Iterator[list[Page]]:
+def pages(tmp_path: Path, chromium: Browser) -> Iterator[list[Page]]:
     """Of the first two of three peers, each with a browser session of its own: ann and ben."""
-    vendor.prepare(print)
     with ExitStack() as stack:
         grapes = stack.enter_context(running_grapes(1, STATE))
         urls = [grape.spec.url for grape in grapes]
         mesh = stack.enter_context(RealMesh(tmp_path, urls))
         mesh.start()
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        stack.callback(browser.close)
         opened = []
         for peer, account in zip(mesh.peers, ("ann", "ben"), strict=False):
             gateway = stack.enter_context(running_gateway(peer.where, peer.folder)).wait_ready()
-            context = browser.new_context(viewport={"width": 1440, "height": 900})
+            context = chromium.new_context(viewport=WIDE)
             context.set_default_timeout(15_000)
             page = context.new_page()
             page.goto(gateway.link(account))

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from playwright.sync_api import CDPSession, Page, sync_playwright
+from playwright.sync_api import CDPSession, Page
 
 from peer.api import Committed, MarketUpdate, TradeView, topic
 from peer.local import Endpoints
 from tests.bench.bench_web import Publisher, encode
-from tests.browser import ARGUMENTS, CHROMIUM
+from tests.browser import WIDE, running_chromium
 from tests.web_gateway import Gateway, running_gateway
 
 MIDDLE = 6_725_000
@@ -123,17 +123,15 @@ def report(seen: Any, busy: dict[str, float], seconds: float) -> None:
 @click.option("--rate", default=1000.0, show_default=True, help="Level changes a second.")
 @click.option("--seconds", default=10.0, show_default=True)
 def main(rate: float, seconds: float) -> None:
-    with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
         folder = Path(name)
         where = Endpoints(f"ipc://{folder}/node", f"ipc://{folder}/feed")
         book = BusyBook(where, rate / (2 * PER_UPDATE))
         book.start()
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
+        page = browser.new_page(viewport=WIDE)
         page.add_init_script(WATCH)
         with running_gateway(where, folder) as gateway:
             measure(page, gateway.wait_ready(), book, seconds)
-        browser.close()
         book.done.set()
         book.join()
 
