@@ -98,8 +98,8 @@ LIFE = (
     Mutation(
         "lost blocks are not reported",
         "their commands are never sent again",
-        1000,
-        BYZANTINE_RUNS,
+        400,
+        "--mode byzantine --n 4",
         (
             edit(
                 "consensus",
@@ -118,8 +118,8 @@ LIFE = (
     Mutation(
         "settled at another round on every peer",
         "what one accepts unseen another waits for for ever",
-        1000,
-        BYZANTINE_RUNS,
+        400,
+        "--mode byzantine --n 4",
         (
             edit(
                 "committer",

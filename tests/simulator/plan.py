@@ -82,6 +82,8 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
     dead = tuple((random.randrange(heal_us), m) for m in spare if random.random() < 0.5)
     if mode is Mode.CRASH and who.faults and random.random() < 0.1:
         return _relay(seed, who, random)
+    if who.faults and random.random() < 0.02:
+        return _stranded(seed, who, random)
     return Plan(
         seed=seed,
         committee=who,
@@ -151,9 +153,30 @@ def _relay(seed: int, who: Committee, random: Random) -> Plan:
     )
 
 
+def _stranded(seed: int, who: Committee, random: Random) -> Plan:
+    """One member is cut off, with commands in a block that nobody got, until the others are so many
+    rounds further that in byzantine mode the block is garbage."""
+    heal_us = 600 * MS
+    alone = random.randrange(who.size)
+    others = [m for m in range(who.size) if m != alone]
+    cut_us = random.randrange(20, 100) * MS
+    busy = [(at, random.choice(others)) for at in range(0, heal_us, 3 * MS)]
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple(sorted([*busy, *((cut_us + n, alone) for n in range(1, 4))])),
+        cuts=(Cut(cut_us, heal_us - cut_us, tuple(int(m == alone) for m in range(who.size))),),
+        crashes=tuple(
+            Crash(cut_us + random.randrange(heal_us - cut_us), alone, random.choice(list(Stage)), 0)
+            for _ in range(random.randint(0, 2))
+        ),
+    )
+
+
 def _commands(random: Random, size: int, heal_us: int) -> tuple[tuple[int, int], ...]:
     """Spread over the faulty time, or in bursts, or by one busy member."""
-    amount = random.choice((1, 10, 40, 120))
+    amount = random.choice((1, 10, 40, 120)) if random.random() < 0.97 else 500
     busy = random.randrange(size) if random.random() < 0.2 else None
     bursts = [random.randrange(heal_us) for _ in range(random.randint(1, 4))]
     spread = random.random() < 0.6

@@ -50,6 +50,7 @@ class Referee(Observer):
         self._signed: dict[tuple[int, int], bytes] = {}
         self._times_ms: dict[bytes, int] = {}  # what committed honest blocks say
         self._timed: set[tuple[int, int]] = set()
+        self._floors: dict[int, tuple[int, ...]] = {}
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
 
     def started(self, peer: Peer) -> None:
@@ -98,6 +99,19 @@ class Referee(Observer):
             peer.book.machine.digest() == self.digests[peer.commits - 1],
             f"peer {peer.address} has another state after commit {peer.commits}",
         )
+        self._check_floor(peer)
+
+    def _check_floor(self, peer: Peer) -> None:
+        """In byzantine mode, what is accepted unseen must be the same for all that committed as
+        much: else one waits for ever for what another built on."""
+        if self.mode is Mode.BYZANTINE:
+            floor = tuple(peer.consensus.dag.floor)
+            before = self._floors.setdefault(peer.commits, floor)
+            self._must(
+                before == floor,
+                f"peer {peer.address} has settled all up to {floor} after commit {peer.commits}, "
+                f"another up to {before}",
+            )
 
     def _extend(self, commit: Commit) -> None:
         self._check_time(commit)
