@@ -116,20 +116,15 @@ LIFE = (
         (edit("dag", "if block is not None and block.ref == ref:", "if block is not None:"),),
     ),
     Mutation(
-        "settled at another round on every peer",
+        "settled by what is here, not by what is committed",
         "what one accepts unseen another waits for for ever",
         400,
         "--mode byzantine --n 4",
         (
             edit(
                 "committer",
-                "(next_round - 1 - KEPT_ROUNDS) // SETTLE_ROUNDS * SETTLE_ROUNDS",
-                "next_round - 1 - KEPT_ROUNDS",
-            ),
-            edit(
-                "committer",
-                "        if line <= max(self.dag.floor):",
-                "        if line < max(self.dag.floor) + SETTLE_ROUNDS:",
+                "        self._line = _line(self.next_round)",
+                "        self._line = _line(self.dag.highest_round)",
             ),
         ),
     ),
