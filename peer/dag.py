@@ -245,11 +245,22 @@ class Dag:
     def _settle_waiting(self) -> list[Block]:
         for block in [b for b in self.waiting.values() if self.has(b.ref)]:
             self._drop(block)
-        children = []
-        for digest in [d for d, ref in self.missing.items() if self.has(ref)]:
-            del self.missing[digest]
-            children += self._children.pop(digest)
-        return [b for ripe in self._ripe(children) for b in self._accept(ripe, restored=False)]
+        ripe = [b for b in self.waiting.values() if all(map(self.has, b.parents))]
+        for block in ripe:
+            self._release(block)
+        self._link()
+        return [b for block in ripe for b in self._accept(block, restored=False)]
+
+    def _link(self) -> None:
+        """Note anew who waits for what. Going by digest alone would not do after the floor has
+        risen: of two refs with one digest, one of them wrong, one can be settled and one not."""
+        self._children, self.missing = {}, {}
+        for block in self.waiting.values():
+            for ref in block.parents:
+                if not self.has(ref):
+                    self._children.setdefault(ref.digest, []).append(block)
+                    if ref.digest not in self.waiting:
+                        self._miss(ref)
 
     def check(self) -> None:
         """Assert every invariant."""
