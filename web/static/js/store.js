@@ -194,8 +194,10 @@ async function loadSession() {
 // Trade as the account of this browser's own key from now on. An Error says why not.
 export async function useOwnKey() {
   const name = await openKey();
-  usesOwnKey.value = true;
-  await showKey(name).finally(() => chooseAccount(name));
+  await showKey(name).finally(() => {
+    usesOwnKey.value = true; // not before: the connection may be a new one, and what is under way is lost
+    chooseAccount(name);
+  });
 }
 
 export function leaveOwnKey() {
