@@ -104,10 +104,7 @@ class Dag:
         self._charged[block.ref.digest] = payer
         self.waiting[block.ref.digest] = block
         self.missing.pop(block.ref.digest, None)
-        for ref in absent:
-            self._children.setdefault(ref.digest, []).append(block)
-            if ref.digest not in self.waiting:
-                self._miss(ref)
+        self._await(block, absent)
 
     def _payer(self, block: Block) -> int | None:
         """Who is charged with a block: its author, or who is charged with a block that waits for
@@ -118,6 +115,12 @@ class Dag:
             if self._held[payer] < WAITING_MAX:
                 return payer
         return next((payer for payer in payers if self._make_room(block, payer)), None)
+
+    def _await(self, block: Block, absent: list[Ref]) -> None:
+        for ref in absent:
+            self._children.setdefault(ref.digest, []).append(block)
+            if ref.digest not in self.waiting:
+                self._miss(ref)
 
     def _miss(self, ref: Ref) -> None:
         if ref.digest not in self.missing:
@@ -256,11 +259,7 @@ class Dag:
         risen: of two refs with one digest, one of them wrong, one can be settled and one not."""
         self._children, self.missing = {}, {}
         for block in self.waiting.values():
-            for ref in block.parents:
-                if not self.has(ref):
-                    self._children.setdefault(ref.digest, []).append(block)
-                    if ref.digest not in self.waiting:
-                        self._miss(ref)
+            self._await(block, [ref for ref in block.parents if not self.has(ref)])
 
     def check(self) -> None:
         """Assert every invariant."""

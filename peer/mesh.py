@@ -38,8 +38,7 @@ from peer.frames import (
 from peer.frames import Message as Said
 from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
-from peer.links import FLOOD_MESSAGES, QUEUE_MESSAGES_MAX, Link, Voice
-from peer.pace import Allowance
+from peer.links import QUEUE_MESSAGES_MAX, Link, Voice
 from peer.sentry import Sentry
 
 CURVE_BYTES = 64  # what encryption adds to a frame, at most
@@ -215,7 +214,6 @@ class Mesh:
         link.spare.extend(link.addresses)
         link.addresses = {}
         link.heard_ms, link.floods = -1, False
-        link.excess = Allowance(FLOOD_MESSAGES)
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
     def _close(self, socket: zmq.Socket[bytes]) -> None:

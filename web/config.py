@@ -19,8 +19,8 @@ class Config:
     order_timeout: float = ORDER_TIMEOUT_SECONDS
     keys: str = ""  # the peer's API keys and sessions; empty: nobody can trade
     account_rate: float = 100.0  # commands a second of one account; ten times as many at once
-    strangers: bool = True  # whether a signature by a key of one's own is enough to trade
     address_rate: float = 500.0  # requests and commands a second of one address; likewise
+    strangers: bool = True  # whether a signature by a key of one's own is enough to trade
     tls_certificate: str = ""  # PEM files; empty: plain HTTP
     tls_key: str = ""
     # Names this gateway answers to beside the loopback ones and the address it is bound to; "*" for
