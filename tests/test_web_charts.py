@@ -12,6 +12,7 @@ from tests.web_gateway import Gateway, buy, running_gateway, sell, stand_in
 
 STREAMED = 500  # candles that the stream begins with
 OLDER = 30
+HOUR_MS = 3_600_000
 
 pytestmark = MARKS
 
@@ -21,6 +22,7 @@ def gateway(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
     """Before a stand-in, whose clock goes on a minute with every trade."""
     with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
         gateway.wait_ready().order(**sell("100", "1000"))
+        node.time_ms += HOUR_MS - node.time_ms % HOUR_MS  # longer candles begin where it says
         for _ in range(STREAMED + OLDER):
             node.time_ms += 60_000
             gateway.order(**buy("100", "1"))
