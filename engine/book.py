@@ -30,6 +30,8 @@ from engine.queue import Order, Owner
 # Bound here because compiled code looks an imported name up in a dictionary each time it is used.
 _cancelled: Final = Cancelled
 _PLAIN: Final = PLAIN
+# CPython compares integers below this in one step. The lane leaves larger ones to the book.
+SMALL_END: Final = 2**30
 
 
 class Ledger:
@@ -61,6 +63,7 @@ class Book:
         self.halted = False
         self.price_low = 1
         self.price_high = market.price_max
+        self._guide()
         self.quantity_min = market.quantity_min
         self.quantity_max = market.quantity_max
         self.orders_max = market.orders_max
@@ -71,7 +74,7 @@ class Book:
             self.asks,
             self.accounts,
             self.quantity_min,
-            self.quantity_max,
+            min(self.quantity_max, SMALL_END - 1),
             self.orders_max,
             self.orders_per_account_max,
         )
@@ -113,6 +116,7 @@ class Book:
 
     def set_halted(self, halted: bool) -> Event:
         self.halted = halted
+        self._guide()
         return MarketState(self.symbol, halted)
 
     def traded(self, price: int) -> None:
@@ -120,6 +124,12 @@ class Book:
         self.last = price
         if self.market.price_band_percent:
             self.price_low, self.price_high = rules.band(price, self.market)
+            self._guide()
+
+    def _guide(self) -> None:
+        """Say at which prices the lane may take orders in: at none while the market is halted."""
+        self.lane_low = self.price_low
+        self.lane_high = 0 if self.halted else min(self.price_high, SMALL_END - 1)
 
     # Where orders are kept
 
@@ -233,3 +243,4 @@ class Book:
         self.halted = halted
         self.last = last
         self.price_low, self.price_high = rules.band(last, self.market)
+        self._guide()

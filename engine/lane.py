@@ -90,19 +90,22 @@ def run(  # noqa: C901 one loop, written out: see above
             ticks: int = price
             lots: int = quantity
             number: int = id
-            owner = accounts.get(account)
+            try:
+                owner = accounts[account]
+            except KeyError:
+                results.append(matching.submit(book, command))
+                continue
             # A zero is a good till cancelled limit order without further wishes.
             if (
-                owner is None
-                or type_
+                type_
                 or tif
                 or post_only
                 or stop_price
                 or display
                 or self_trade
                 or expire_ms
-                or ticks < book.price_low
-                or ticks > book.price_high
+                or ticks < book.lane_low
+                or ticks > book.lane_high
                 or lots < quantity_min
                 or lots > quantity_max
                 or number < 1
@@ -111,7 +114,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 or owner.open >= account_max
                 or book.open >= orders_max
                 or (client_id and len(client_id) > CLIENT_ID_LENGTH_MAX)
-                or book.halted
             ):
                 results.append(matching.submit(book, command))
                 continue
@@ -181,8 +183,9 @@ def run(  # noqa: C901 one loop, written out: see above
             book.open += 1
         elif type(command) is cancels:
             id = command.order
-            found = orders.get(id)
-            if found is None:
+            try:
+                found = orders[id]
+            except KeyError:
                 results.append(rejected(command, Reason.UNKNOWN_ORDER))
                 continue
             owner = found.owner

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine import Exchange
-from engine.orders import Command, Event, Side
+from engine.orders import Cancel, Command, Event, Market, Side, Submit
 from tests.engine_flow import ACCOUNTS, MARKETS, Flow
 from tests.event_reader import EventReader
 from tests.naive_book import NaiveExchange
@@ -89,6 +89,27 @@ def test_the_engine_and_the_naive_book_agree_on_what_hypothesis_finds(data: st.D
     for _ in range(data.draw(st.integers(1, 30))):
         trio.step(flow.step())
         trio.compare()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_numbers_around_the_largest_that_take_one_step_are_like_all_others(seed: int) -> None:
+    draw = random.Random(seed)
+    market = Market("X", "1", "1")
+    exchange, naive = Exchange([market]), NaiveExchange([market])
+
+    def number() -> int:
+        return 2**30 + draw.randrange(-3, 3)
+
+    for id in range(2**30 - 30, 2**30 + 30):
+        side = draw.choice(tuple(Side))
+        for command in (
+            Submit(id, "ann", "X", side, number(), number()),
+            Submit(-id, "ann", "X", side, number(), number()),
+            Cancel(id, "ann", id - draw.randrange(5)),
+        ):
+            assert exchange.apply(command) == naive.apply(command)
+    for side in Side:
+        assert exchange.depth("X", side, 10) == naive.depth("X", side)
 
 
 @pytest.mark.parametrize("seed", range(12))

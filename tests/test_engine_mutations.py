@@ -259,10 +259,25 @@ BUGS = {
     ),
     "no band in the fast lane": (
         "lane",
-        "or ticks > book.price_high",
+        "or ticks > book.lane_high",
         "or ticks > 140",
     ),
-    "no halt in the fast lane": ("lane", "                or book.halted\n", ""),
+    "no halt in the fast lane": ("book", "0 if self.halted else min", "min"),
+    "the fast lane is not told of a halt": (
+        "book",
+        "        self.halted = halted\n        self._guide()\n",
+        "        self.halted = halted\n",
+    ),
+    "the fast lane is not told of a new band": (
+        "book",
+        "rules.band(price, self.market)\n            self._guide()\n",
+        "rules.band(price, self.market)\n",
+    ),
+    "the fast lane is not told what is restored": (
+        "book",
+        "rules.band(last, self.market)\n        self._guide()\n",
+        "rules.band(last, self.market)\n",
+    ),
     "no limit of the account in the fast lane": (
         "lane",
         "                or owner.open >= account_max\n",
@@ -438,6 +453,9 @@ def hunt(exchange_class: type[Exchange]) -> None:
             trio.compare()
             if step % 8 == 0:
                 hunt_state(trio.exchange, exchange_class, shown)
+        trio.exchange = exchange_class.restore(trio.exchange.snapshot())
+        for _ in range(STEPS // 4):
+            trio.step(flow.step())
 
 
 def hunt_state(
