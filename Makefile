@@ -71,9 +71,9 @@ stop: ## end the peers and the Grapes
 
 ##@ Verify
 .PHONY: test check sim mutations chaos powercut fuzz screenshots
-test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser | ARGS="-k book"
+test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: $(DEV) ## lint, format, types, and which package may import which
 	@$(VENV)/bin/ruff check .
