@@ -30,8 +30,8 @@ from engine.queue import Order, Owner
 # Bound here because compiled code looks an imported name up in a dictionary each time it is used.
 _cancelled: Final = Cancelled
 _PLAIN: Final = PLAIN
-# CPython compares integers below this in one step. The lane leaves larger ones to the book.
-SMALL_END: Final = 2**30
+# CPython compares integers up to this in one step. The lane leaves larger ones to the book.
+SMALL_MAX: Final = 2**30 - 1
 
 
 class Ledger:
@@ -74,7 +74,7 @@ class Book:
             self.asks,
             self.accounts,
             self.quantity_min,
-            min(self.quantity_max, SMALL_END - 1),
+            min(self.quantity_max, SMALL_MAX),
             self.orders_max,
             self.orders_per_account_max,
         )
@@ -129,7 +129,7 @@ class Book:
     def _guide(self) -> None:
         """Say at which prices the lane may take orders in: at none while the market is halted."""
         self.lane_low = self.price_low
-        self.lane_high = 0 if self.halted else min(self.price_high, SMALL_END - 1)
+        self.lane_high = 0 if self.halted else min(self.price_high, SMALL_MAX)
 
     # Where orders are kept
 
@@ -240,7 +240,5 @@ class Book:
     # Restoring
 
     def restore(self, halted: bool, last: int) -> None:
-        self.halted = halted
-        self.last = last
-        self.price_low, self.price_high = rules.band(last, self.market)
-        self._guide()
+        self.traded(last)
+        self.set_halted(halted)

@@ -275,8 +275,8 @@ BUGS = {
     ),
     "the fast lane is not told what is restored": (
         "book",
-        "rules.band(last, self.market)\n        self._guide()\n",
-        "rules.band(last, self.market)\n",
+        "        self.set_halted(halted)\n",
+        "        self.halted = halted\n",
     ),
     "no limit of the account in the fast lane": (
         "lane",
