@@ -70,7 +70,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations chaos powercut fuzz screenshots
+.PHONY: test check sim mutations chaos attack powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
@@ -89,6 +89,9 @@ mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator m
 
 chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="--mode byzantine --peers 4"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
+
+attack: $(DEV) $(WEB) ## strangers, wrong clocks, dead links, old journals against real peers | ARGS=--short
+	@$(PY) -m tests.attack $(ARGS)
 
 powercut: $(DEV) ## power failures at recorded moments, on disks as they can be left | ARGS="--seeds 20"
 	@$(PY) -m tests.disk.powercut $(ARGS)
