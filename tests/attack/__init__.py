@@ -1,4 +1,4 @@
-"""Attacks and bad luck against real processes: what a stranger, a wrong clock or a dead link can do.
+"""Attacks and bad luck against real processes: strangers, wrong clocks, dead links, old journals.
 
 Every module here but this one and `__main__` is one attack. It opens by saying who does what, and
 has one function
