@@ -32,7 +32,7 @@ from peer.helper import Helper
 from peer.journal import JournalError
 from peer.ledger import KeyElsewhereError, Ledger
 from peer.local import Caller, Local
-from peer.mesh import FLOOD_PAUSE_MS, HEARTBEAT_MS, Flooded, Mesh, Message
+from peer.mesh import HEARTBEAT_MS, Flooded, Mesh, Message
 from peer.overview import Overview
 from peer.publisher import Publisher
 from peer.replica import Applied, command_id
@@ -247,8 +247,7 @@ class Node:
             case PartIn():
                 self._take_part(message, now_ms)
             case Flooded(member):
-                name, pause_s = self.overview.name(member), FLOOD_PAUSE_MS // 1_000
-                self.overview.alarm(f"{name} floods: it is not heard for {pause_s} s at a time")
+                self.overview.flooded(member, now_ms)
 
     def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
         try:
@@ -259,7 +258,8 @@ class Node:
                 self.ledger.receive(block, now_ms)
         except InvalidBlock as error:
             # Its links carry only what it sent on purpose: CURVE lets nothing be altered.
-            self.overview.alarm(f"{self.overview.name(member)} is cut off: a bad block: {error}")
+            text = f"{self.overview.name(member)} is cut off: a bad block: {error}"
+            self.overview.alarms.raise_alarm(f"cut {member}", text)
             self._misbehaved.add(member)
         except KeyElsewhereError as error:
             self._halt(str(error))
@@ -271,7 +271,8 @@ class Node:
         try:
             ready = self.ledger.install(fetched, now_ms)
         except SnapshotError as error:
-            self.overview.alarm(f"{self.overview.name(part.member)} sent a bad snapshot: {error}")
+            text = f"{self.overview.name(part.member)} sent a bad snapshot: {error}"
+            self.overview.alarms.raise_alarm(f"snapshot {part.member}", text)
             self._catch_up.shun(part.member, now_ms)
         except KeyElsewhereError as error:
             self._halt(str(error))
@@ -381,7 +382,8 @@ class Node:
         self.publisher.add(applied)
         for member in applied.forgers:
             name = self.overview.name(member)
-            self.overview.alarm(f"{name} forged: it sent a command that its trader had not signed")
+            text = f"{name} forged: it sent a command that its trader had not signed"
+            self.overview.alarms.raise_alarm(f"forgery {member}", text)
         if self.ledger.me is not None:
             self._answer_submitters(applied, now_ms)
 
@@ -394,15 +396,15 @@ class Node:
 
     def _note_problems(self, ready: Ready) -> None:
         for first, second in ready.evidence:
-            name = self.overview.name(first.author)
-            self.overview.alarm(f"{name} signed both {first!r} and {second!r}")
+            text = f"{self.overview.name(first.author)} signed both {first!r} and {second!r}"
+            self.overview.alarms.raise_alarm(f"evidence {first.author}", text)
         if why := self.ledger.consensus.halted or self.overview.outvoted:
             self._halt(why)
 
     def _halt(self, why: str) -> None:
         if not self.halted:
             self.halted = why
-            self.overview.alarm(f"halted: {why}")
+            self.overview.alarms.raise_alarm("halted", f"halted: {why}")
 
     def _beat(self, now_ms: int) -> None:
         """What happens at its time rather than when something comes."""

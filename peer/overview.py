@@ -1,7 +1,7 @@
 """How a peer sees its mesh: who is alive, who agrees, what is wrong.
 
-Owns the alarms, the comparison of states and the mesh view that people look at. Must never decide
-what is done about any of it.
+Owns the comparison of states and the mesh view that people look at. Must never decide what is done
+about any of it.
 """
 
 import logging
@@ -9,16 +9,16 @@ import statistics
 from collections import deque
 
 from peer import api
+from peer.alarms import Alarms
 from peer.block import Audit
 from peer.config import MeshConfig
 from peer.frames import Heartbeat
 from peer.ledger import Ledger
-from peer.mesh import Mesh
+from peer.mesh import FLOOD_PAUSE_MS, Mesh
 
-ALARMS_MAX = 20
-ALARM_CHARACTERS_MAX = 500
 FINALITY_SAMPLES = 200
 CLOCK_SKEW_MS_MAX = 2_000
+FLOOD_OVER_MS = 60_000  # a member that floods no more is heard for so long before it is forgiven
 CLOCK_SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
 
 _log = logging.getLogger(__name__)
@@ -46,9 +46,10 @@ class Overview:
         self._ledger = ledger
         self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
-        self.alarms: deque[str] = deque(maxlen=ALARMS_MAX)
+        self.alarms = Alarms()
         self.quorum = False
         self._clocks = Clocks()
+        self._flooded_ms: dict[int, int] = {}  # members that flooded: when last
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit somebody has another state after
         self._others: dict[int, bytes] = {}  # and which, by member
@@ -61,14 +62,6 @@ class Overview:
 
     def name(self, member: int) -> str:
         return self._config.members[member].name
-
-    def alarm(self, text: str) -> None:
-        """Something is wrong that people must see. The same text is raised once; how long it is may
-        be for somebody else to choose, so it is cut."""
-        text = text[:ALARM_CHARACTERS_MAX]
-        if text not in self.alarms:
-            self.alarms.append(text)
-            _log.error("ALARM %s", text)
 
     def took(self, finality_ms: float) -> None:
         """An own command was ordered so long after it came."""
@@ -85,7 +78,7 @@ class Overview:
         if commit > self._told.get(member, 0):
             self._told[member] = commit
             text = f"{self.name(member)} has another state after commit {commit}: {digest.hex()}"
-            self.alarm(text)
+            self.alarms.raise_alarm(f"state {member}", text)
         if commit != self._contested:
             self._contested, self._others = commit, {}
         self._others[member] = digest
@@ -101,11 +94,32 @@ class Overview:
         audit, latest = heartbeat.audit, heartbeat.latest
         self.compare(member, audit, replica.agrees(audit))
         self.compare(member, latest, replica.agrees_latest(latest))
-        if self._clocks.is_off(member, heartbeat.time_ms, wall_ms):
-            self.alarm(f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms")
+        self._compare_clock(member, heartbeat.time_ms, wall_ms)
+
+    def _compare_clock(self, member: int, time_ms: int, wall_ms: int) -> None:
+        key = f"clock {member}"
+        if self._clocks.is_off(member, time_ms, wall_ms):
+            text = f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms"
+            self.alarms.raise_alarm(key, text)
+        else:
+            self.alarms.clear(key)
+
+    def flooded(self, member: int, now_ms: int) -> None:
+        """A member sent too much, and is not heard for a while."""
+        self._flooded_ms[member] = now_ms
+        pause_s = FLOOD_PAUSE_MS // 1_000
+        text = f"{self.name(member)} floods: it is not heard for {pause_s} s at a time"
+        self.alarms.raise_alarm(f"flood {member}", text)
+
+    def _forgive(self, now_ms: int) -> None:
+        for member, since_ms in list(self._flooded_ms.items()):
+            if now_ms - since_ms >= FLOOD_OVER_MS:
+                del self._flooded_ms[member]
+                self.alarms.clear(f"flood {member}")
 
     def look(self, now_ms: int, running: bool) -> bool:
         """Whether a quorum is alive; whether that has changed since the last look is logged."""
+        self._forgive(now_ms)
         links = self._mesh.links
         alive = sum(self._mesh.alive(member, now_ms) for member in links)
         alive += running and self._ledger.me is not None
@@ -138,7 +152,7 @@ class Overview:
             pending=pending,
             finality_ms=statistics.median(self._finality_ms) if self._finality_ms else 0.0,
             halted=halted,
-            alarms=list(self.alarms),
+            alarms=self.alarms.texts,
             catching_up=catching_up,
             refused=self._mesh.refused,
             unanswered=unanswered,

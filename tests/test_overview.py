@@ -15,7 +15,7 @@ from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import Ledger
 from peer.mesh import Mesh
-from peer.overview import CLOCK_SKEW_MS_MAX, CLOCK_SKEW_SEEN_MS, Overview
+from peer.overview import CLOCK_SKEW_MS_MAX, CLOCK_SKEW_SEEN_MS, FLOOD_OVER_MS, Overview
 from peer.runner import JOURNAL_FILE, keygen
 
 NOW_MS = 1_700_000_000_000
@@ -62,14 +62,14 @@ WRONG, OTHER = Audit(1, b"w" * 32), Audit(1, b"o" * 32)
 def test_the_same_state_is_no_news(seen: Seen) -> None:
     for member in (1, 2, 3):
         seen.hear(member, seen.own)
-    assert list(seen.overview.alarms) == []
+    assert seen.overview.alarms.texts == []
     view = seen.overview.view(1, 0, 0, "", "")
     assert [member.agrees for member in view.members] == [True] * 4
 
 
 def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
     seen.hear(1, Audit(2, b"w" * 32))
-    assert list(seen.overview.alarms) == []
+    assert seen.overview.alarms.texts == []
     assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is None
 
 
@@ -77,7 +77,7 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
     seen.hear(1, WRONG)
     seen.hear(1, WRONG)
     text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
-    assert list(seen.overview.alarms) == [text]
+    assert seen.overview.alarms.texts == [text]
     assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is False
     assert seen.overview.outvoted == "", "it may be the other one that is wrong"
 
@@ -93,8 +93,33 @@ def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None
 
 def test_a_clock_that_stays_wrong_raises_an_alarm(seen: Seen) -> None:
     seen.hear(1, seen.own, NOW_MS + CLOCK_SKEW_MS_MAX)
-    assert list(seen.overview.alarms) == []
+    assert seen.overview.alarms.texts == []
     for later_ms in (0, CLOCK_SKEW_SEEN_MS):
-        assert list(seen.overview.alarms) == []
+        assert seen.overview.alarms.texts == []
         seen.hear(1, seen.own, NOW_MS - CLOCK_SKEW_MS_MAX - 1, NOW_MS + later_ms)
-    assert list(seen.overview.alarms) == ["the clock of m1 differs by over 2000 ms"]
+    assert seen.overview.alarms.texts == ["the clock of m1 differs by over 2000 ms"]
+
+
+def test_an_alarm_ends_with_its_cause(seen: Seen) -> None:
+    for later_ms in (0, CLOCK_SKEW_SEEN_MS):
+        seen.hear(1, seen.own, NOW_MS - CLOCK_SKEW_MS_MAX - 1, NOW_MS + later_ms)
+        seen.hear(2, seen.own, NOW_MS + 2 * CLOCK_SKEW_MS_MAX + later_ms, NOW_MS + later_ms)
+    assert len(seen.overview.alarms.texts) == 2
+    seen.hear(1, seen.own)
+    assert seen.overview.alarms.texts == ["the clock of m2 differs by over 2000 ms"]
+
+
+def test_a_member_that_floods_no_more_is_forgiven_after_a_while(seen: Seen) -> None:
+    text = "m1 floods: it is not heard for 10 s at a time"
+    for flooded_ms in (0, FLOOD_OVER_MS - 1):
+        seen.overview.flooded(1, flooded_ms)
+    seen.overview.look(2 * FLOOD_OVER_MS - 2, True)
+    assert seen.overview.alarms.texts == [text]
+    seen.overview.look(2 * FLOOD_OVER_MS - 1, True)
+    assert seen.overview.alarms.texts == []
+
+
+def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(1, seen.own)
+    assert len(seen.overview.alarms.texts) == 1

@@ -184,7 +184,7 @@ def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched
         if helper == 1:
             assert node.ledger.replica.commit == 0
     assert node.ledger.replica.commit == manifest.commit
-    assert [*node.overview.alarms] == [
+    assert node.overview.alarms.texts == [
         "m1 sent a bad snapshot: the snapshot is not the one a quorum has signed"
     ]
 
