@@ -128,10 +128,6 @@ class Archive(Store):
         self._newest = max(self._newest, last)
 
     @guarded
-    def is_gap(self, last: int) -> bool:
-        return bool(self._db.execute("SELECT 1 FROM gaps WHERE last = ?", (last,)).fetchone())
-
-    @guarded
     def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
         """All open orders after commit `number`, of which this peer may know nothing."""
         self._begin()

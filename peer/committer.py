@@ -56,6 +56,7 @@ class Boundary(NamedTuple):
     schedule: Schedule
     presence: tuple[int, ...]
     heads: tuple[Ref, ...]  # the newest committed block of each author
+    times_ms: tuple[int, ...]  # and the time it says
     committed: tuple[bytes, ...]  # byzantine: digests of the committed blocks above the line
 
     @property
@@ -74,6 +75,13 @@ def _line(next_round: int) -> int:
     """In steps that are the same for all: what one peer accepts because it is settled there, any
     other accepts too once it has committed as much."""
     return max((next_round - 1 - KEPT_ROUNDS) // SETTLE_ROUNDS * SETTLE_ROUNDS, -1)
+
+
+def ordered_time_ms(times_ms: Sequence[int]) -> int:
+    """The ordered clock, of the times that all members last said: their lower median. Of n clocks
+    (n - 1) // 2 may be ahead by any amount and do not move it, nor do as many that stand still or
+    belong to members that are silent."""
+    return sorted(times_ms)[(len(times_ms) - 1) // 2]
 
 
 class Commit(NamedTuple):
@@ -95,6 +103,7 @@ class Committer:
         self.time_ms = committee.created_ms
         self.schedule = Schedule(0, tuple(range(committee.size)))
         self.heads = [block.ref for block in dag.newest]  # newest committed block of each author
+        self.times_ms = [committee.created_ms] * committee.size  # what it says
         self.uncommitted_payloads: dict[bytes, Block] = {}
         self.lost: list[Block] = []  # byzantine: fell below the garbage line uncommitted
         self._committed: set[bytes] = {ref.ref.digest for ref in dag.blocks.values()}
@@ -113,6 +122,7 @@ class Committer:
         self.time_ms = boundary.time_ms
         self.schedule = boundary.schedule
         self.heads = list(boundary.heads)
+        self.times_ms = list(boundary.times_ms)
         self._committed = set(boundary.committed)
         self._presence = list(boundary.presence)
         self._line = boundary.line
@@ -258,7 +268,6 @@ class Committer:
 
     def _commit(self, leader: Block) -> Commit:
         self.commits += 1
-        self.time_ms = max(self.time_ms, self._time(leader))
         blocks = self._linearise(leader)
         for block in blocks:
             if self.committee.mode is Mode.BYZANTINE:
@@ -266,6 +275,8 @@ class Committer:
             self.uncommitted_payloads.pop(block.ref.digest, None)
             if block.round > self.heads[block.author].round:
                 self.heads[block.author] = block.ref
+                self.times_ms[block.author] = block.time_ms
+        self.time_ms = max(self.time_ms, ordered_time_ms(self.times_ms))
         self._count_presence(leader.round)
         self._line = _line(self.next_round)
         boundary = self._boundary() if self.commits % BOUNDARY_EVERY == 0 else None
@@ -286,17 +297,9 @@ class Committer:
             self.schedule,
             tuple(self._presence),
             tuple(self.heads),
+            tuple(self.times_ms),
             tuple(committed),
         )
-
-    def _time(self, leader: Block) -> int:
-        """Byzantine: the lower median of the leader's parents of the round before, so that f liars
-        cannot move it beyond what honest members said."""
-        if self.committee.mode is Mode.CRASH:
-            return leader.time_ms
-        previous = (ref for ref in leader.parents if ref.round == leader.round - 1)
-        times = sorted(self.dag.blocks[ref.digest].time_ms for ref in previous)
-        return times[(len(times) - 1) // 2]
 
     def _linearise(self, leader: Block) -> tuple[Block, ...]:
         """The leader's not yet committed ancestors and itself: by round, and within a round by a

@@ -19,6 +19,7 @@ from peer.committee import MEMBERS_MAX, Committee, Mode
 from peer.identity import IdentityError, curve_public, parse_key
 
 MARKETS_MAX = 64
+PROTOCOL = 2  # of the rules and encodings that members share; with others it is another mesh
 
 
 class ConfigError(Exception):
@@ -46,8 +47,8 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def id(self) -> bytes:
-        """16 bytes that no other mesh has."""
-        agreed = [self.name, self.mode, self.created_ms, self.members, self.markets]
+        """16 bytes that no other mesh has, nor this one under an earlier protocol."""
+        agreed = [PROTOCOL, self.name, self.mode, self.created_ms, self.members, self.markets]
         return blake2b(msgspec.msgpack.encode(agreed), digest_size=16).digest()
 
     @property

@@ -9,18 +9,22 @@ never open a socket, read a clock, draw a random number or look inside a payload
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from peer.block import NO_AUDIT, Audit, Block, Ref, make
 from peer.committee import Committee, Mode
 from peer.committer import Boundary, Commit, Committer
 from peer.dag import Dag, Evidence
+from peer.due import Due
 from peer.fetch import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
 from peer.fetch import Fetch
 from peer.fetch import Pull as Pull
 from peer.fetch import Wanted as Wanted
+from peer.start import Start
 
 CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
 LAGGING_ROUNDS = 3  # nobody waits for a leader this far behind
+FRESH_DOUBLINGS_MAX = 20
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class Timing:
     fetch_delay_ms: int = 15  # a missing parent is usually on its way by another socket
     fetch_retry_ms: int = 200
     pull_timeout_ms: int = 1_000
+    start_wait_ms: int = 3_000  # see `start`
+    fresh_ms: int = 1_000  # a member silent for longer says the time before it sends commands
+
+
+class Proposal(NamedTuple):
+    """The block to make now: of which round, and whether commands may go into it."""
+
+    round: int
+    carries: bool
 
 
 @dataclass
@@ -49,7 +62,7 @@ class Ready:
 class Consensus:
     """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
     the 64-byte signature of the bytes it is given. `boundary` is where to go on from, or None for
-    the beginning."""
+    the beginning. `start` goes on from a consensus of the same life of this peer."""
 
     def __init__(
         self,
@@ -58,6 +71,7 @@ class Consensus:
         sign: Callable[[bytes], bytes],
         timing: Timing | None = None,
         boundary: Boundary | None = None,
+        start: Start | None = None,
     ) -> None:
         self.committee = committee
         self.me = me
@@ -74,6 +88,10 @@ class Consensus:
         self._fetch = Fetch(
             self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
         )
+        self.start = start or Start(committee, timing.start_wait_ms)
+        self._due = Due(committee)
+        self._spoke_ms: int | None = None  # when this peer made its last block
+        self._openers = 0  # the blocks since then that only said the time
         self._evidence_seen = 0
         self._own: Block | None = None  # the newest own block of the journal
 
@@ -145,6 +163,9 @@ class Consensus:
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
         """A heartbeat came: ask for what should be here by now and is not."""
+        own = self.own_newest
+        if own is not None and self.me is not None and len(rounds) == self.committee.size:
+            self.start.hear(member, rounds[self.me], max(own.round, self.dag.highest[self.me]))
         self._ask(self._fetch.hear(member, rounds, now_ms))
 
     def answered(self, member: int, now_ms: int) -> None:
@@ -155,27 +176,41 @@ class Consensus:
         if pull is not None:
             self._ready.requests.append(pull)
 
-    def proposal(self, now_ms: int, commands_wait: bool) -> int | None:
-        """The round this peer should propose a block for now, if any."""
+    def proposal(self, now_ms: int, commands_wait: bool, is_due: bool = False) -> Proposal | None:
+        """The block this peer should make now, if any. `is_due`: by the members' clocks, something
+        is to happen that only the ordered clock can bring about."""
         own = self.own_newest
-        if own is None or self.halted or self.far_ahead(now_ms):
+        if own is None or self.halted or not self.start.is_over(now_ms) or self.far_ahead(now_ms):
             return None
         top = self.dag.quorum_round
         round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
-        if round_ > top + 1 or not self._wanted(round_, commands_wait):
+        if round_ > top + 1 or not self._wanted(round_, now_ms, commands_wait, is_due):
             return None
         if len(self.dag.at(round_ - 1)) < self.committee.quorum or not own.ref.digest:
             return None  # just restored: the blocks to refer to are still to come
-        return round_ if round_ <= top or self._leader_wait_ms(round_ - 1, now_ms) <= 0 else None
+        if round_ > top and self._leader_wait_ms(round_ - 1, now_ms) > 0:
+            return None
+        return Proposal(round_, self._is_fresh(now_ms))
 
-    def _wanted(self, round_: int, commands_wait: bool) -> bool:
-        """An idle mesh is silent: a round is for commands, own or known ones, or to finish what
-        anyone started. Without the last a peer that used up its round could wait for ever."""
+    def _wanted(self, round_: int, now_ms: int, commands_wait: bool, is_due: bool) -> bool:
+        """An idle mesh is silent: a round is for commands, own or known ones, for what is due, or
+        to finish what anyone started. Without the last a peer that used up its round could wait
+        for ever."""
         return (
-            commands_wait
+            self._due.wants(round_, now_ms, is_due)
+            or commands_wait
             or bool(self.committer.uncommitted_payloads)
             or self.dag.highest_round >= round_
         )
+
+    def _is_fresh(self, now_ms: int) -> bool:
+        """Whether the members' newest blocks say about what time it is, so that a commit on top of
+        them has it: they answer an empty block with theirs. Where rounds take longer than that, a
+        block may be the older the more empty ones went before it."""
+        if self._spoke_ms is None:
+            return False
+        doublings = min(self._openers, FRESH_DOUBLINGS_MAX)
+        return now_ms - self._spoke_ms <= self.timing.fresh_ms << doublings
 
     def _leader_wait_ms(self, round_: int, now_ms: int) -> int:
         """How much longer to wait for the leader of a round at which a quorum stands."""
@@ -208,18 +243,22 @@ class Consensus:
         time_ms: int | None = None,
     ) -> Block:
         """Make the own block for a round `proposal` named. `now_ms` drives the timers and may be a
-        monotonic clock; `time_ms` is what the block says, in ms since 1970."""
+        monotonic clock; `time_ms` is what the block says, in ms since 1970. It may be less than the
+        block before said: a clock that was ahead and is right again is no reason to go on lying.
+        """
         own = self.own_newest
         assert own is not None
         assert self.me is not None
         assert round_ > own.round
+        self._openers = 0 if self._is_fresh(now_ms) else self._openers + 1
+        self._spoke_ms = now_ms
         block = make(
             self.committee,
             round_,
             self.me,
             self._parents(own, round_),
             payload,
-            max(now_ms if time_ms is None else time_ms, own.time_ms),
+            now_ms if time_ms is None else time_ms,
             audit,
             self._sign,
         )
@@ -250,6 +289,8 @@ class Consensus:
         """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
         due_ms = self._fetch.next_ms()
         times = [] if due_ms is None else [due_ms]
+        if (start_ms := self.start.due_ms) is not None:
+            times.append(max(start_ms, now_ms))
         own = self.own_newest
         if own is not None and not self.halted and own.round <= self.dag.quorum_round:
             wait = self._leader_wait_ms(self.dag.quorum_round, now_ms)

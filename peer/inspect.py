@@ -57,7 +57,7 @@ class Inspection:
         version = schema.version_of(db)
         if version != schema.VERSION:
             raise JournalError(
-                f"{path} has version {version}, expected {schema.VERSION}: start its peer once"
+                f"{path} has version {version}, expected {schema.VERSION}: start its peer, and see"
             )
         meta = dict(db.execute("SELECT name, value FROM meta"))
         if meta.get("mesh", self.config.id) != self.config.id:

@@ -145,8 +145,6 @@ class Ledger:
             raise JournalError(f"the journal is damaged: {error}") from None
         if snapshots.digest_of(snapshot, exchange) != digest:
             raise JournalError("the journal is damaged: its snapshot has another digest")
-        if self.journal.is_gap(snapshot.boundary.commit):  # it began with an earlier version
-            self._keep_open(snapshot.boundary, exchange)
         self._go_on_from(snapshot, exchange)
 
     def _keep_open(self, boundary: Boundary, exchange: Exchange) -> None:
@@ -156,7 +154,10 @@ class Ledger:
     def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
         boundary = snapshot.boundary
         self.replica = Replica.restore(self._markets, self.committee.mesh, snapshot, exchange)
-        self.consensus = Consensus(self.committee, self.me, self._sign, self._timing, boundary)
+        start = self.consensus.start
+        self.consensus = Consensus(
+            self.committee, self.me, self._sign, self._timing, boundary, start
+        )
 
     def next_to_send(self) -> int:
         """The seq of this member's first command that is in no block which can still be ordered."""

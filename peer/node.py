@@ -236,7 +236,7 @@ class Node:
                 self._receive(member, frame, now_ms)
             case Heard(member, heartbeat):
                 self.ledger.consensus.hear(member, heartbeat.rounds, now_ms)
-                self.overview.hear(member, heartbeat, self._clock.wall_ms())
+                self.overview.hear(member, heartbeat, now_ms)
             case Answered(member):
                 self.ledger.consensus.answered(member, now_ms)
             case Offered(member, manifest, certificate):
@@ -310,7 +310,7 @@ class Node:
     def _submit(self, caller: Caller, commands: list[Entry], now_ms: int) -> api.Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
         known = self.ledger.journal.client_ids(names) if names else {}
-        clock_ms = max(self.ledger.replica.time_ms, self._clock.wall_ms())
+        clock_ms = max(self.ledger.replica.time_ms, self._members_time_ms(now_ms))
         found = self.ledger.replica.signers.first_refused(
             commands, clock_ms, lambda entry: client_id_of(entry) in known
         )
@@ -341,9 +341,21 @@ class Node:
         if self.halted:
             return
         consensus, audit = self.ledger.consensus, self.ledger.replica.audit()
-        while (round_ := consensus.proposal(now_ms, self.submissions.waiting)) is not None:
-            payload = self.submissions.next_payload()
-            consensus.propose(round_, payload, now_ms, audit, self._clock.wall_ms())
+        wall_ms, is_due = self._clock.wall_ms(), self._is_due(now_ms)
+        while place := consensus.proposal(now_ms, self.submissions.waiting, is_due):
+            payload = self.submissions.next_payload() if place.carries else b""
+            consensus.propose(place.round, payload, now_ms, audit, wall_ms)
+
+    def _is_due(self, now_ms: int) -> bool:
+        """Whether an order expires at a time that the members' clocks have passed."""
+        expiry_ms = self.ledger.replica.exchange.next_expiry()
+        if expiry_ms is None:
+            return False
+        return expiry_ms <= self._members_time_ms(now_ms)
+
+    def _members_time_ms(self, now_ms: int) -> int:
+        """What blocks made now would make the ordered clock show, as far as this peer hears."""
+        return self.overview.clocks.ordered_ms(now_ms, self._clock.wall_ms())
 
     def _execute(self, ready: Ready, now_ms: int) -> None:
         """Carry out what consensus decided, in safety order."""
@@ -419,7 +431,10 @@ class Node:
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
                 self.mesh.beat(self._heartbeat(self.ledger.me))
-        if self.overview.look(now_ms, not self.halted) or now_ms >= self._next_view_ms:
+        if (
+            self.overview.look(now_ms, self._clock.wall_ms(), not self.halted)
+            or now_ms >= self._next_view_ms
+        ):
             self._next_view_ms = now_ms + MESH_VIEW_MS
             seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
             progress, unanswered = self._progress(now_ms), self._helper.dropped

@@ -11,31 +11,16 @@ from collections import deque
 from peer import api
 from peer.alarms import Alarms
 from peer.block import Audit
+from peer.clocks import SKEW_MS_MAX, Clocks
 from peer.config import MeshConfig
 from peer.frames import Heartbeat
 from peer.ledger import Ledger
 from peer.mesh import FLOOD_PAUSE_MS, Mesh
 
 FINALITY_SAMPLES = 200
-CLOCK_SKEW_MS_MAX = 2_000
 FLOOD_OVER_MS = 60_000  # a member that floods no more is heard for so long before it is forgiven
-CLOCK_SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
 
 _log = logging.getLogger(__name__)
-
-
-class Clocks:
-    """Whose clock has been wrong, compared with ours, in all it said for CLOCK_SKEW_SEEN_MS."""
-
-    def __init__(self) -> None:
-        self._since_ms: dict[int, int] = {}
-
-    def is_off(self, member: int, time_ms: int, wall_ms: int) -> bool:
-        """A member said its time, and we heard it at `wall_ms`."""
-        if abs(time_ms - wall_ms) <= CLOCK_SKEW_MS_MAX:
-            self._since_ms.pop(member, None)
-            return False
-        return wall_ms - self._since_ms.setdefault(member, wall_ms) >= CLOCK_SKEW_SEEN_MS
 
 
 class Overview:
@@ -48,7 +33,7 @@ class Overview:
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
         self.alarms = Alarms()
         self.quorum = False
-        self._clocks = Clocks()
+        self.clocks = Clocks(self._committee.size, ledger.me)
         self._flooded_ms: dict[int, int] = {}  # members that flooded: when last
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit somebody has another state after
@@ -88,21 +73,26 @@ class Overview:
                 "another: its book is wrong. Keep its data folder for `python -m peer journal`"
             )
 
-    def hear(self, member: int, heartbeat: Heartbeat, wall_ms: int) -> None:
+    def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
         """Look at what a member says of itself."""
         replica = self._ledger.replica
         audit, latest = heartbeat.audit, heartbeat.latest
         self.compare(member, audit, replica.agrees(audit))
         self.compare(member, latest, replica.agrees_latest(latest))
-        self._compare_clock(member, heartbeat.time_ms, wall_ms)
+        self.clocks.hear(member, heartbeat.time_ms, now_ms)
 
-    def _compare_clock(self, member: int, time_ms: int, wall_ms: int) -> None:
-        key = f"clock {member}"
-        if self._clocks.is_off(member, time_ms, wall_ms):
-            text = f"the clock of {self.name(member)} differs by over {CLOCK_SKEW_MS_MAX} ms"
-            self.alarms.raise_alarm(key, text)
-        else:
-            self.alarms.clear(key)
+    def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
+        """Tell whose clock is wrong, this peer's included, while the others still outvote it."""
+        off = self.clocks.off(now_ms, wall_ms)
+        for member in range(self._committee.size):
+            if (by_ms := off.get(member)) is None:
+                self.alarms.clear(f"clock {member}")
+            else:
+                which = "ahead of" if by_ms > 0 else "behind"
+                text = (
+                    f"the clock of {self.name(member)} is over {SKEW_MS_MAX} ms {which} the others"
+                )
+                self.alarms.raise_alarm(f"clock {member}", text)
 
     def flooded(self, member: int, now_ms: int) -> None:
         """A member sent too much, and is not heard for a while."""
@@ -117,9 +107,10 @@ class Overview:
                 del self._flooded_ms[member]
                 self.alarms.clear(f"flood {member}")
 
-    def look(self, now_ms: int, running: bool) -> bool:
+    def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
         """Whether a quorum is alive; whether that has changed since the last look is logged."""
         self._forgive(now_ms)
+        self._compare_clocks(now_ms, wall_ms)
         links = self._mesh.links
         alive = sum(self._mesh.alive(member, now_ms) for member in links)
         alive += running and self._ledger.me is not None

@@ -1,11 +1,13 @@
 """The tables of a journal, and how those of earlier versions are brought up to date.
 
 Owns the schema. A version once released is never changed: what comes later is a script of its own.
+Journals before OLDEST were written under other rules of the protocol: what they hold does not lead
+to the same state under those of today, so they are refused.
 """
 
 import sqlite3
 
-_BLOCKS_AND_PENDING = """
+_TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- In the order they were accepted: parents before children.
 CREATE TABLE blocks (
@@ -18,8 +20,6 @@ CREATE TABLE blocks (
 CREATE INDEX blocks_by_author ON blocks (author, round);
 -- Commands accepted here that are in no own block yet.
 CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
-"""
-_SNAPSHOTS_AND_TRADES = """
 -- The state after a commit. `certificate` holds frames of a quorum that say its digest, once there.
 CREATE TABLE snapshots (
     number INTEGER PRIMARY KEY,
@@ -39,8 +39,6 @@ CREATE TABLE trades (
     taker INTEGER NOT NULL,
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
-"""
-_CLIENT_IDS = """
 -- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT.
 CREATE TABLE client_ids (
     account TEXT NOT NULL,
@@ -49,8 +47,6 @@ CREATE TABLE client_ids (
     PRIMARY KEY (account, client_id)
 ) WITHOUT ROWID;
 CREATE INDEX client_ids_by_seq ON client_ids (seq);
-"""
-_EVIDENCE = """
 -- Two blocks of one author that exclude each other. The first may be known by its digest alone.
 CREATE TABLE evidence (
     author INTEGER PRIMARY KEY,
@@ -59,8 +55,6 @@ CREATE TABLE evidence (
     first_frame BLOB,
     second_frame BLOB NOT NULL
 );
-"""
-_RECORDS = """
 -- What each commit did to orders, as peer.record encodes it; `total` counts events up to here.
 CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
 -- The first of the orders of a member that a commit brought: with it came those up to the next row.
@@ -85,16 +79,10 @@ CREATE TABLE ended (
 ) WITHOUT ROWID;
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
-INSERT INTO gaps SELECT number, 1 FROM snapshots ORDER BY number DESC LIMIT 1;
 """
-_MIGRATIONS = (
-    _BLOCKS_AND_PENDING,
-    _SNAPSHOTS_AND_TRADES,
-    _CLIENT_IDS,
-    _EVIDENCE,
-    _RECORDS,
-)  # the n-th makes version n of what was before
-VERSION = len(_MIGRATIONS)
+OLDEST = 6
+_MIGRATIONS = (_TABLES,)  # the first makes version OLDEST of an empty file, each one more the next
+VERSION = OLDEST + len(_MIGRATIONS) - 1
 
 
 def version_of(db: sqlite3.Connection) -> int:
@@ -103,8 +91,9 @@ def version_of(db: sqlite3.Connection) -> int:
     return number
 
 
-def migrate(db: sqlite3.Connection, to: int = VERSION) -> None:
-    """Bring a journal up to a version, each step whole or not at all."""
-    version = version_of(db)
-    for number, script in enumerate(_MIGRATIONS[version:to], version + 1):
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a journal of OLDEST or later, or an empty file, up to date, each step whole or not at
+    all."""
+    done = max(version_of(db) - OLDEST + 1, 0)
+    for number, script in enumerate(_MIGRATIONS[done:], OLDEST + done):
         db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

@@ -90,9 +90,16 @@ class Store:
     @guarded
     def _check(self, path: Path, key: bytes, mesh: bytes) -> None:
         version = schema.version_of(self._db)
-        if not 1 <= version <= schema.VERSION:
+        if version < schema.OLDEST:
             raise JournalError(
-                f"{path} has version {version}; this program knows 1 to {schema.VERSION}"
+                f"{path} has version {version}, and this program reads {schema.OLDEST} and later: "
+                "it was written under earlier rules of the protocol. Begin a new mesh, with new "
+                "keys and a new mesh file (in the demo: make clean)"
+            )
+        if version > schema.VERSION:
+            raise JournalError(
+                f"{path} has version {version}, and this program reads none after "
+                f"{schema.VERSION}: it was written by a later one"
             )
         meta = dict(self._db.execute("SELECT name, value FROM meta"))
         if meta["key"] != key:

@@ -1,5 +1,6 @@
 """Going on from a commit boundary is the same as having been there all along."""
 
+import itertools
 import random
 
 import pytest
@@ -17,11 +18,19 @@ def sign(_data: bytes) -> bytes:
     return b"s" * 64
 
 
+def members_of(committee: Committee) -> list[Consensus]:
+    """All of them, after each heard all others."""
+    peers = [Consensus(committee, n, sign) for n in range(committee.size)]
+    for hears, says in itertools.permutations(range(committee.size), 2):
+        peers[hears].hear(says, peers[says].heartbeat(), 0)
+    return peers
+
+
 def lived(committee: Committee, seed: int) -> tuple[list[Block], list[Commit]]:
     """What one member accepted and committed over many rounds, in which others came late, rested
     for long, and came back."""
     rng = random.Random(seed)
-    peers = [Consensus(committee, n, sign) for n in range(committee.size)]
+    peers = members_of(committee)
     rests_until = [0] * committee.size
     inboxes: list[list[Block]] = [[] for _ in peers]
     accepted: list[Block] = []
@@ -49,8 +58,9 @@ def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Ra
     for block in inbox:
         peer.receive(block, now_ms)
     inbox.clear()
-    while (round_ := peer.proposal(now_ms, True)) is not None:
-        peer.propose(round_, rng.randbytes(rng.randrange(3)), now_ms)
+    while place := peer.proposal(now_ms, True):
+        payload = rng.randbytes(rng.randrange(3)) if place.carries else b""
+        peer.propose(place.round, payload, now_ms)
     if rng.random() < 0.02:
         peer.check()
     return peer.ready()

@@ -9,7 +9,6 @@ import pytest
 
 from engine.orders import Accepted, Cancel, Cancelled, OpenOrder, OrderType, Side, Submit, Trade
 from engine.orders import TimeInForce as Tif
-from peer.overview import CLOCK_SKEW_MS_MAX, CLOCK_SKEW_SEEN_MS, Clocks
 from tests.chaos import KINDS, Chaos, found_by_grapes, on_a_cuttable_network, plan
 from tests.real_mesh import MARKET
 from tests.traders import Record, Sent
@@ -119,14 +118,3 @@ def test_the_verdict_sees_a_refused_order_that_was_taken() -> None:
     record = true_record()
     record.sent[1].refused = "busy"
     assert "both acknowledged and refused" in faults([record], true_books())[0]
-
-
-def test_a_clock_is_off_only_if_it_stays_so() -> None:
-    clocks = Clocks()
-    late = CLOCK_SKEW_MS_MAX + 1
-    assert not clocks.is_off(1, 0, late)
-    assert not clocks.is_off(1, 0, late + CLOCK_SKEW_SEEN_MS - 1)
-    assert not clocks.is_off(2, 0, late + CLOCK_SKEW_SEEN_MS), "another member"
-    assert clocks.is_off(1, 0, late + CLOCK_SKEW_SEEN_MS)
-    assert not clocks.is_off(1, late * 9, late * 9)
-    assert not clocks.is_off(1, 0, late * 9), "it begins anew"

@@ -55,7 +55,7 @@ MEMBERS = [Member(f"m{n}", Identity.ephemeral().public.hex()) for n in range(4)]
 CONFIG = MeshConfig("signed", Mode.CRASH, NOW_MS, MEMBERS, MARKETS)
 MESH = CONFIG.id
 ENCODE = msgspec.msgpack.Encoder().encode
-BOUNDARY = Boundary(0, 1, NOW_MS, Schedule(0, (0, 1, 2, 3)), (0,) * 4, (), ())
+BOUNDARY = Boundary(0, 1, NOW_MS, Schedule(0, (0, 1, 2, 3)), (0,) * 4, (), (), ())
 
 
 def signer(now_ms: int = NOW_MS, mesh: bytes = MESH, identity: Identity = IDENTITY) -> Signer:

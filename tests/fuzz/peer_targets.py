@@ -272,7 +272,7 @@ def snapshot_seeds() -> list[bytes]:
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     ref = Ref(1, 0, b"r" * 32)
     heads = tuple(block.ref for block in genesis(COMMITTEE))
-    boundary = Boundary(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, ())
+    boundary = Boundary(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
     payload = msgspec.msgpack.decode(batch_seeds()[0])[0]
     replica.apply(Commit(1, ref, 5, (Block(ref, (), payload, 5),), boundary))
     snapshot = replica.snapshot(boundary)

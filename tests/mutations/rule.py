@@ -159,24 +159,4 @@ RULE = (
             ),
         ),
     ),
-    Mutation(
-        "the commit's clock may run backwards",
-        "good-till-date orders would come back to life",
-        100,
-        CRASH_RUNS,
-        (edit("committer", "max(self.time_ms, self._time(leader))", "self._time(leader)"),),
-    ),
-    Mutation(
-        "the leader's clock alone in byzantine mode",
-        "one liar moves the time of all",
-        200,
-        BYZANTINE_RUNS,
-        (
-            edit(
-                "committer",
-                "        if self.committee.mode is Mode.CRASH:\n            return leader.time",
-                "        if True:\n            return leader.time",
-            ),
-        ),
-    ),
 )

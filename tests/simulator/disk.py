@@ -37,6 +37,14 @@ class Disk:
             del self._index[block.ref.digest]
         del self.blocks[blocks:], self.commands[commands:]
 
+    def copy(self) -> "Disk":
+        """A disk with what is durable here."""
+        copied = Disk()
+        blocks, commands = self._durable
+        copied.add(self.blocks[:blocks], self.commands[:commands])
+        copied.sync()
+        return copied
+
     def get(self, digest: bytes) -> Block | None:
         return self._index.get(digest)
 

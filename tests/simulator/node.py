@@ -253,6 +253,7 @@ class NodePeer:
         replied: Callable[["NodePeer", Caller, Reply], None],
         fsync_us: int = 0,
         skew_ms: int = 0,
+        rate: int = 1_000,
     ) -> None:
         self.world = world
         self.config = config
@@ -261,6 +262,7 @@ class NodePeer:
         self.witness = witness
         self.fsync_us = fsync_us
         self.skew_ms = skew_ms
+        self.rate = rate
         self.up = False
         self.lost = False  # its disk is gone: it must never speak again
         self.broken = False  # its disk refuses to write
@@ -329,7 +331,7 @@ class NodePeer:
         """The one that never jumps starts anywhere."""
         return Clock(
             lambda: self.world.now_us + 1_000_000 * self.address,
-            lambda: EPOCH_MS + self.world.now_us // MS + self.skew_ms,
+            lambda: EPOCH_MS + self.world.now_us * self.rate // 1_000 // MS + self.skew_ms,
         )
 
     def crash(self, stage: Stage) -> None:

@@ -20,11 +20,13 @@ from peer.local import Caller
 from peer.replica import Applied, Replica
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage
-from tests.simulator.plan import Plan
+from tests.simulator.plan import RIGHT_RATE, Plan
 from tests.simulator.referee import Diverged
 from tests.simulator.run import Ending, Options, Run, Verdict
-from tests.simulator.world import MS, World
+from tests.simulator.world import EPOCH_MS, MS, World
 
+LIVES_MS = (50, 800, 1_500, 86_400_000)  # of orders good till a date
+DUE_MS_MAX = 1_000  # what is due is done after so long at most, once nothing is in the way
 RETRY_US = 400 * MS  # a client that got no answer asks again
 SYMBOL = MARKETS[0].symbol
 
@@ -48,8 +50,9 @@ def state_of(replica: Replica) -> bytes:
 class NodeReferee(Witness):
     """`highest_round`, `blocks`, `promised` and the like are what `Run` reports."""
 
-    def __init__(self, world: World, check_every: int) -> None:
+    def __init__(self, world: World, plan: Plan, check_every: int) -> None:
         self.world = world
+        self._clocks_outvoted = len(plan.wrong_clocks) <= (plan.committee.size - 1) // 2
         self.order: list[Mark] = []
         self.results: dict[int, list[Event]] = {}
         self.names: dict[str, int] = {}  # client id -> the command that was accepted under it
@@ -88,6 +91,10 @@ class NodeReferee(Witness):
         )
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
+        must(
+            not self._clocks_outvoted or mark.time_ms <= EPOCH_MS + self.world.now_us // MS,
+            f"commit {len(self.order) + 1} is ahead, at {mark.time_ms}",
+        )
         self.order.append(mark)
         for id_, events in zip(applied.ids, applied.results, strict=True):
             must(id_ not in self.results, f"command {id_} is applied twice")
@@ -180,7 +187,9 @@ class Clients:
         if self._safe[member] and random.random() < 0.2:
             target, account = random.choice(self._safe[member])
             return Cancel(0, account, target)
-        tif = random.choice((TimeInForce.GTC, TimeInForce.GTC, TimeInForce.IOC))
+        gtc, ioc, gtd = TimeInForce.GTC, TimeInForce.IOC, TimeInForce.GTD
+        tif = random.choice((gtc, gtc, ioc, gtd))
+        now_ms = EPOCH_MS + self._run.world.now_us // MS
         return Submit(
             0,
             f"account-{random.randrange(4)}",
@@ -189,6 +198,7 @@ class Clients:
             quantity=random.randint(1, 20),
             price=random.randint(95, 105),
             tif=tif,
+            expire_ms=now_ms + random.choice(LIVES_MS) if tif is gtd else 0,
             client_id=f"{member}-{len(self._orders)}",
         )
 
@@ -237,7 +247,7 @@ class NodeRun(Run):
 
     def _referee(self, honest: frozenset[int]) -> NodeReferee:
         del honest
-        return NodeReferee(self.world, self.options.check_every)
+        return NodeReferee(self.world, self.plan, self.options.check_every)
 
     def _peer(self, address: int, member: int | None) -> NodePeer:
         plan = self.plan
@@ -254,6 +264,7 @@ class NodeRun(Run):
             lambda peer, caller, reply: self._clients.replied(peer, caller, reply),
             plan.fsync_us[address] if address < len(plan.fsync_us) else 0,
             plan.skew_ms[address] if address < len(plan.skew_ms) else 0,
+            plan.rates[address] if address < len(plan.rates) else RIGHT_RATE,
         )
 
     def _schedule(self) -> None:
@@ -270,6 +281,24 @@ class NodeRun(Run):
             if peer.broken and peer.up:
                 peer.crash(Stage.NOW)
         super()._heal()
+
+    def _silence(self) -> tuple[Ending, str] | None:
+        """Nothing that is due is left undone, though nobody asks for anything any more."""
+        if found := super()._silence():
+            return found
+        if len(self.plan.wrong_clocks) > (self.plan.committee.size - 1) // 2:
+            return None
+        due_ms = EPOCH_MS + self.world.now_us // MS - DUE_MS_MAX
+        for peer in self._alive:
+            next_ms = peer.node.ledger.replica.exchange.next_expiry()
+            if next_ms is not None and next_ms < due_ms:
+                return Ending.NO_PROGRESS, f"an order of {next_ms} did not expire by {due_ms}"
+        return None
+
+    @property
+    def _rounds_to_silence(self) -> int:
+        """Orders expire meanwhile, each after a few rounds."""
+        return 10 * super()._rounds_to_silence
 
     def _submit(self, member: int) -> None:
         self._clients.submit(member)

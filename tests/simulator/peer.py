@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from peer.block import Audit, Block, Ref
 from peer.committee import Committee
-from peer.consensus import Consensus, Pull, Ready, Timing, Wanted
+from peer.consensus import Consensus, Proposal, Pull, Ready, Timing, Wanted
 from tests.simulator import book
 from tests.simulator.disk import Disk
 from tests.simulator.world import EPOCH_MS, MS, World
@@ -111,6 +111,7 @@ class Peer:
         sign: Callable[[bytes], bytes],
         fsync_us: int = 0,
         skew_ms: int = 0,
+        rate: int = 1_000,
     ) -> None:
         self.around = around
         self.address = address
@@ -118,8 +119,10 @@ class Peer:
         self.disk = Disk()
         self.fsync_us = fsync_us
         self.skew_ms = skew_ms
+        self.rate = rate
         self.up = False
         self.lost = False  # its disk is gone: it must never speak again
+        self.restored = False  # its disk was put back from an old copy
         self.lives = 0
         self.doom: Stage | None = None
         self.on_death: Callable[[], None] = lambda: None
@@ -134,7 +137,7 @@ class Peer:
     @property
     def wall_ms(self) -> int:
         """What the peer takes for the time of day."""
-        return EPOCH_MS + self.around.world.now_us // MS + self.skew_ms
+        return EPOCH_MS + self.around.world.now_us * self.rate // 1_000 // MS + self.skew_ms
 
     @property
     def progress(self) -> str:
@@ -241,8 +244,14 @@ class Peer:
 
     def _receive(self, frame: bytes) -> None:
         block = self.around.decode(frame)
-        if block is not None:
-            self.consensus.receive(block, self.now_ms)
+        if block is None:
+            return
+        own = self.consensus.own_newest
+        if self.restored and block.author == self.member and own and block.round > own.round:
+            self._note("halts: its journal is an old copy")
+            self.lost = True
+            return
+        self.consensus.receive(block, self.now_ms)
 
     # One turn of the loop
 
@@ -251,10 +260,13 @@ class Peer:
         inbox, self.inbox = self.inbox, []
         for sender, message in inbox:
             self._take(sender, message, fresh)
+        if self.lost:
+            self._die(False)
+            return
         self.commands += fresh
         self.consensus.tick(self.now_ms)
-        while (round_ := self.consensus.proposal(self.now_ms, self._waiting)) is not None:
-            self._propose(round_)
+        while place := self.consensus.proposal(self.now_ms, self._waiting):
+            self._propose(place)
         self._persist(self.consensus.ready(), fresh)
 
     def _persist(self, ready: Ready, fresh: list[bytes]) -> None:
@@ -291,12 +303,12 @@ class Peer:
     def _waiting(self) -> bool:
         return self.sent < len(self.commands)
 
-    def _propose(self, round_: int) -> None:
-        items = self.commands[self.sent : self.sent + COMMANDS_PER_BLOCK]
+    def _propose(self, place: Proposal) -> None:
+        items = self.commands[self.sent : self.sent + COMMANDS_PER_BLOCK] if place.carries else []
         payload = book.encode(self.sent + 1, items) if items else b""
         self.sent += len(items)
         audit = Audit(self.commits, self.book.machine.digest()) if self.commits else Audit(0, b"")
-        self.consensus.propose(round_, payload, self.now_ms, audit, self.wall_ms)
+        self.consensus.propose(place.round, payload, self.now_ms, audit, self.wall_ms)
 
     def _synced(self, life: int, ready: Ready, sent: bool) -> None:
         if not self.up or life != self.lives:

@@ -13,6 +13,9 @@ from tests.simulator.peer import Stage
 from tests.simulator.world import MS
 
 MESH = b"simulated mesh.."
+RIGHT_SKEWS_MS = (0, -40)  # of a clock that shows about what time it is, never later
+RIGHT_RATE = 1_000
+HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Jump:
 
 
 @dataclass(frozen=True)
+class Restore:
+    """At `at_us` the member's disk is put back as it was at `copy_us`, and it starts again."""
+
+    copy_us: int
+    at_us: int
+    member: int
+
+
+@dataclass(frozen=True)
 class Plan:
     seed: int
     committee: Committee
@@ -51,14 +63,24 @@ class Plan:
     heartbeat_us: int = 100 * MS
     fsync_us: tuple[int, ...] = ()
     skew_ms: tuple[int, ...] = ()
+    rates: tuple[int, ...] = ()  # how fast each member's clock goes, in thousandths; 0 stands still
     slow: tuple[tuple[int, int], ...] = ()  # member, extra delay of its links in microseconds
     crashes: tuple[Crash, ...] = ()
     cuts: tuple[Cut, ...] = ()
     jumps: tuple[Jump, ...] = ()
+    restored: tuple[Restore, ...] = ()
     dead: tuple[tuple[int, int], ...] = ()  # when, which member loses its disk for good
     broken: tuple[tuple[int, int], ...] = ()  # when, whose disk refuses to write from then on
     liars: tuple[tuple[int, str], ...] = ()  # member, kind
     follower: bool = False
+    prompt: bool = False  # nothing is slow or away, and no clock is behind
+
+    @property
+    def wrong_clocks(self) -> set[int]:
+        """Members that do not always say about what time it is."""
+        off = {m for m, by_ms in enumerate(self.skew_ms) if by_ms not in RIGHT_SKEWS_MS}
+        off |= {m for m, rate in enumerate(self.rates) if rate != RIGHT_RATE}
+        return off | {jump.member for jump in self.jumps} | {member for member, _ in self.liars}
 
     @property
     def name(self) -> str:
@@ -84,6 +106,10 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
         return _relay(seed, who, random)
     if who.faults and random.random() < 0.02:
         return _stranded(seed, who, random)
+    if who.faults and random.random() < 0.03:
+        return _restored(seed, who, random)
+    if random.random() < 0.02:
+        return _asleep(seed, who, random)
     return Plan(
         seed=seed,
         committee=who,
@@ -92,11 +118,12 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
         weather=_weather(random),
         heartbeat_us=random.choice((40, 100, 250)) * MS,
         fsync_us=tuple(random.choice((0, 0, 200, 1_000, 8_000)) for _ in range(size)),
-        skew_ms=tuple(random.choice((0, 0, -40, 3_000, -50_000)) for _ in range(size)),
+        skew_ms=_skews(random, who),
+        rates=_rates(random, who),
         slow=_slow(random, size),
         crashes=_crashes(random, size, heal_us),
         cuts=_cuts(random, size, heal_us),
-        jumps=_jumps(random, size, heal_us),
+        jumps=_jumps(random, who, heal_us),
         dead=dead,
         liars=liars,
         follower=random.random() < 0.1,
@@ -123,7 +150,8 @@ def draw_long(seed: int, size: int, mode: Mode) -> Plan:
         ),
         weather=CALM if random.random() < 0.5 else _weather(random),
         fsync_us=tuple(random.choice((0, 0, 200, 1_000, 8_000)) for _ in range(size)),
-        skew_ms=tuple(random.choice((0, 0, -40)) for _ in range(size)),
+        skew_ms=_skews(random, who),
+        rates=_rates(random, who),
         slow=_slow(random, size),
         crashes=tuple(crashes),
         cuts=_cuts(random, size, heal_us) if random.random() < 0.5 else (),
@@ -171,6 +199,64 @@ def _stranded(seed: int, who: Committee, random: Random) -> Plan:
             Crash(cut_us + random.randrange(heal_us - cut_us), alone, random.choice(list(Stage)), 0)
             for _ in range(random.randint(0, 2))
         ),
+    )
+
+
+def _restored(seed: int, who: Committee, random: Random) -> Plan:
+    """One member's disk is put back from a copy that was taken when the mesh was idle, with a
+    client that goes on at once. All others are there and have heard what the copy does not know."""
+    heal_us = 1_500 * MS
+    member = random.randrange(who.size)
+    copy_us, at_us = random.randrange(200, 400) * MS, random.randrange(700, 1_000) * MS
+    busy = [*range(0, 100 * MS, 20 * MS), *range(copy_us + 10 * MS, heal_us, 5 * MS)]
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple((at, member) for at in busy),
+        restored=(Restore(copy_us, at_us, member),),
+    )
+
+
+def _asleep(seed: int, who: Committee, random: Random) -> Plan:
+    """The mesh is idle for long, between a burst of commands and lone ones. Some clocks are ahead,
+    or gain; all others are right."""
+    wrong = random.sample(range(who.size), random.randint(0, who.faults))
+    skew_ms, rates = [0] * who.size, [RIGHT_RATE] * who.size
+    for member in wrong:
+        skew_ms[member] = random.choice((HOUR_MS, 9_000 * HOUR_MS, 0))
+        rates[member] = random.choice((RIGHT_RATE, 1_100, 3_000))
+    pause_us = random.randrange(5_000, 20_000) * MS
+    times = [random.randrange(200 * MS) for _ in range(20)]
+    times += [pause_us + n * random.randrange(100, 2_500) * MS for n in range(4)]
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=max(times) + 500 * MS,
+        commands=tuple(sorted((at, random.randrange(who.size)) for at in times)),
+        skew_ms=tuple(skew_ms),
+        rates=tuple(rates),
+        prompt=True,
+    )
+
+
+def _skews(random: Random, who: Committee) -> tuple[int, ...]:
+    """Mostly a minority of wrong clocks, which must not matter, sometimes any number."""
+    odd = (3_000, -50_000, -HOUR_MS, HOUR_MS, 9_000 * HOUR_MS)
+    wrong = random.sample(range(who.size), random.randint(0, who.faults))
+    if random.random() < 0.1:
+        wrong = list(range(who.size))
+    return tuple(
+        random.choice(odd) if m in wrong else random.choice(RIGHT_SKEWS_MS) for m in range(who.size)
+    )
+
+
+def _rates(random: Random, who: Committee) -> tuple[int, ...]:
+    if random.random() < 0.7:
+        return ()
+    wrong = random.sample(range(who.size), random.randint(0, who.faults))
+    return tuple(
+        random.choice((0, 500, 1_100, 3_000)) if m in wrong else RIGHT_RATE for m in range(who.size)
     )
 
 
@@ -235,11 +321,16 @@ def _cuts(random: Random, size: int, heal_us: int) -> tuple[Cut, ...]:
     return tuple(cuts)
 
 
-def _jumps(random: Random, size: int, heal_us: int) -> tuple[Jump, ...]:
+def _jumps(random: Random, who: Committee, heal_us: int) -> tuple[Jump, ...]:
+    """Of one member's clock or, where one may be wrong, mostly of that; there and back."""
     if random.random() < 0.6:
         return ()
-    steps = (-3_600_000, -5_000, -50, 50, 5_000, 3_600_000)
-    return tuple(
-        Jump(random.randrange(heal_us), random.randrange(size), random.choice(steps))
-        for _ in range(random.randint(1, 3))
-    )
+    member = random.randrange(who.size)
+    steps = (-HOUR_MS, -5_000, -50, 50, 5_000, HOUR_MS, 9_000 * HOUR_MS)
+    jumps = []
+    for _ in range(random.randint(1, 3)):
+        at, by_ms = random.randrange(heal_us), random.choice(steps)
+        jumps.append(Jump(at, member, by_ms))
+        if random.random() < 0.5:
+            jumps.append(Jump(at + random.choice((20, 200)) * MS, member, -by_ms))
+    return tuple(jumps)

@@ -7,12 +7,15 @@ help a peer: it only listens.
 from collections.abc import Callable
 
 from peer.block import Block
-from peer.committee import Committee, Mode
+from peer.committee import Mode
 from peer.committer import Commit
 from peer.consensus import Ready
 from tests.simulator import book
 from tests.simulator.peer import Observer, Peer
-from tests.simulator.world import World
+from tests.simulator.plan import Plan
+from tests.simulator.world import EPOCH_MS, MS, World
+
+LATE_MS_MAX = 1_200  # a member that spoke within the last second says the time no earlier
 
 
 class Diverged(Exception):
@@ -25,13 +28,14 @@ class Referee(Observer):
     def __init__(
         self,
         world: World,
-        committee: Committee,
+        plan: Plan,
         machine: Callable[[], book.Machine],
         honest: frozenset[int],
         check_every: int,
     ) -> None:
         self.world = world
-        self.mode = committee.mode
+        self.plan = plan
+        self.mode = plan.committee.mode
         self.honest = honest
         self.check_every = check_every
         self.order: list[Commit] = []
@@ -44,11 +48,12 @@ class Referee(Observer):
         self.checks = 0
         self.takeovers = 0  # the consensus alone hands over no snapshots
         self.steps = 0
-        self._final = book.Book(committee.size, machine())
+        self._final = book.Book(plan.committee.size, machine())
         self._applied: list[list[tuple[int, list[int]]]] = []
         self._position: dict[int, int] = {}
         self._signed: dict[tuple[int, int], bytes] = {}
-        self._times_ms: dict[bytes, int] = {}  # what committed honest blocks say
+        # The newest committed block of each member: its round and time.
+        self._said = [(0, plan.committee.created_ms)] * plan.committee.size
         self._timed: set[tuple[int, int]] = set()
         self._floors: dict[int, tuple[int, ...]] = {}
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
@@ -58,7 +63,7 @@ class Referee(Observer):
 
     def accepted(self, peer: Peer, sequence: int, command: bytes) -> None:
         """The submitter was told that its command is safe."""
-        if peer.member in self.honest:
+        if peer.member in self.honest and not peer.restored:
             before = self.promised.setdefault((peer.member, sequence), command)
             self._must(before == command, f"two commands {sequence} of member {peer.member}")
 
@@ -122,6 +127,7 @@ class Referee(Observer):
             if not block.payload:
                 continue
             first, commands = book.decode(block.payload)
+            self._check_prompt(commit, commands)
             sequences = self._final.apply(block.author, block.payload)
             applied.append((block.author, sequences))
             for sequence in sequences:
@@ -135,20 +141,31 @@ class Referee(Observer):
         self.digests.append(self._final.machine.digest())
 
     def _check_time(self, commit: Commit) -> None:
-        """However liars set their clocks, a commit's time is one that honest members could have
-        meant: not after all, and not before all, of those its leader refers to."""
-        leader = commit.blocks[-1]
-        self._times_ms |= {
-            b.ref.digest: b.time_ms for b in commit.blocks if b.author in self.honest
-        }
-        previous = (ref.digest for ref in leader.parents if ref.round == leader.round - 1)
-        honest = [self._times_ms[digest] for digest in previous if digest in self._times_ms]
-        if self.mode is Mode.BYZANTINE and honest:
-            earliest = self.order[-1].time_ms if self.order else 0
+        """The ordered clock is the lower median of what all members last said; so a minority of
+        wrong clocks moves it neither beyond the time it is nor, where nothing else is wrong, into a
+        past before what is ordered was asked for."""
+        for block in commit.blocks:
+            if block.round > self._said[block.author][0]:
+                self._said[block.author] = block.round, block.time_ms
+        times = sorted(time_ms for _, time_ms in self._said)
+        before_ms = self.order[-1].time_ms if self.order else 0
+        self._must(
+            commit.time_ms == max(before_ms, times[(len(times) - 1) // 2]),
+            f"commit {commit.number} is at {commit.time_ms}, of {times} after {before_ms}",
+        )
+        now_ms = EPOCH_MS + self.world.now_us // MS
+        if len(self.plan.wrong_clocks) <= (len(times) - 1) // 2:
             self._must(
-                min(honest) <= commit.time_ms <= max(earliest, *honest),
-                f"a liar moved the time of commit {commit.number} to {commit.time_ms}, "
-                f"honest members said {min(honest)} to {max(honest)}",
+                commit.time_ms <= now_ms, f"commit {commit.number} is ahead, at {commit.time_ms}"
+            )
+
+    def _check_prompt(self, commit: Commit, commands: list[bytes]) -> None:
+        """No command is taken into yesterday."""
+        for command in commands if self.plan.prompt else ():
+            born_ms = EPOCH_MS + self.born_us[command] // MS
+            self._must(
+                commit.time_ms >= born_ms - LATE_MS_MAX,
+                f"commit {commit.number} takes a command of {born_ms} to {commit.time_ms}",
             )
 
     def _compare(self, peer: Peer, ours: Commit, theirs: Commit) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 from peer.committer import GARBAGE_ROUNDS
 from peer.consensus import Timing
 from tests.simulator import book
+from tests.simulator.disk import Disk
 from tests.simulator.frames import Frames, signer
 from tests.simulator.liars import KINDS, Forger, Twins
 from tests.simulator.network import CALM, Network
 from tests.simulator.peer import Habits, Peer, Stage, Surroundings
-from tests.simulator.plan import Crash, Cut, Jump, Plan
+from tests.simulator.plan import RIGHT_RATE, Crash, Cut, Jump, Plan, Restore
 from tests.simulator.referee import Referee
 from tests.simulator.world import MS, World
 
@@ -91,9 +92,7 @@ class Run:
 
     def _referee(self, honest: frozenset[int]) -> Referee:
         options = self.options
-        return Referee(
-            self.world, self.plan.committee, options.machine, honest, options.check_every
-        )
+        return Referee(self.world, self.plan, options.machine, honest, options.check_every)
 
     def _liar(self, member: int, kind: str) -> Twins | Forger:
         random = Random(f"liar {member} {self.plan.name}")
@@ -105,7 +104,8 @@ class Run:
         plan = self.plan
         fsync_us = plan.fsync_us[member] if member is not None and plan.fsync_us else 0
         skew_ms = plan.skew_ms[member] if member is not None and plan.skew_ms else 0
-        return Peer(self._around(), address, member, signer(address), fsync_us, skew_ms)
+        rate = plan.rates[member] if member is not None and plan.rates else RIGHT_RATE
+        return Peer(self._around(), address, member, signer(address), fsync_us, skew_ms, rate)
 
     def _around(self, send: Callable[[int, int, Any], None] | None = None) -> Surroundings:
         plan, options = self.plan, self.options
@@ -142,6 +142,8 @@ class Run:
             after(jump.at_us, self._jump, jump)
         for at, member in plan.dead:
             after(at, self._lose, member)
+        for restore in plan.restored:
+            after(restore.copy_us, self._copy, restore)
         self.network.slowness.update(plan.slow)
 
     def _submit(self, member: int) -> None:
@@ -166,6 +168,21 @@ class Run:
         if (peer := self._at.get(member)) is not None:
             peer.lost = True
             peer.crash(Stage.NOW)
+
+    def _copy(self, restore: Restore) -> None:
+        peer = self._at[restore.member]
+        left_us = restore.at_us - self.world.now_us
+        self.world.after(left_us, self._put_back, peer, peer.disk.copy())
+
+    def _put_back(self, peer: Peer, copy: Disk) -> None:
+        """A copy of a moment ago; where nothing was said since, there is nothing to contradict."""
+        said = max((b.round for b in peer.disk.blocks if b.author == peer.member), default=0)
+        knows = max((b.round for b in copy.blocks if b.author == peer.member), default=0)
+        peer.crash(Stage.NOW)
+        if knows < said:
+            self.world.note(peer.address, f"its disk is put back to round {knows} of {said}")
+            peer.disk, peer.restored = copy, True
+        peer.start()
 
     def _cut(self, cut: Cut) -> None:
         if cut.one_way is not None:
