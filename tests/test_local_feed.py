@@ -40,6 +40,6 @@ def test_two_feeds_of_one_client_do_not_take_each_others_messages(client: NodeCl
         next(feed)  # its greeting: the subscription stands
     for price in (10, 11):
         client.execute([order(name, Side.BUY, price, 1) for name in names])
-    for _ in range(2):
-        heard = [next(feed) for feed in feeds]
-        assert [each.account for each in heard if isinstance(each, AccountUpdate)] == [*names]
+    for name, feed in reversed([*zip(names, feeds, strict=True)]):  # whose came last is read first
+        heard = [next(feed) for _ in range(2)]
+        assert [each.account for each in heard if isinstance(each, AccountUpdate)] == [name] * 2
