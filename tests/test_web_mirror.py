@@ -96,7 +96,7 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
 
 
 def test_a_new_listener_is_told_of_no_trade_twice() -> None:
-    """The snapshot it begins with has the trades that deltas have told of; the next delta, others."""
+    """The snapshot it begins with has what deltas have told of; the next delta has what is new."""
     source, mirror = Source(3), BookMirror(units_of(MARKET))
     mirror.reset(source.state(1000))
     told = 0
