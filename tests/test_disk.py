@@ -135,6 +135,18 @@ def spoil_the_snapshot(journal: Path) -> None:
     db.close()
 
 
+def put_in_another_snapshot(journal: Path) -> None:
+    """A sound one, but of another state than the journal says."""
+    with Alone(journal.parent) as peer:
+        for n in range(40):  # one is due at commit 64
+            peer.execute(order("late", Side.BUY, 100 + n, 1))
+    db = sqlite3.connect(journal)
+    db.execute("UPDATE snapshots SET digest = zeroblob(32)")
+    assert db.execute("SELECT changes()").fetchone()[0]
+    db.commit()
+    db.close()
+
+
 def remove(journal: Path) -> None:
     journal.unlink()
 
@@ -148,6 +160,7 @@ def remove(journal: Path) -> None:
         (fill_with_noise, "file is not a database"),
         (spoil_a_pending_command, "the journal is damaged: pending 31"),
         (spoil_the_snapshot, "the journal is damaged: not a snapshot"),
+        (put_in_another_snapshot, "the journal is damaged: its snapshot has another digest"),
         (remove, "must rejoin under a new key"),
     ],
 )

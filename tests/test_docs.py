@@ -3,11 +3,13 @@
 import ast
 import doctest
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from peer.demo import MARKETS
+from tests.mutations.__main__ import MUTATIONS
 from tests.web_gateway import lone_peer
 from web.openapi import OPERATIONS
 
@@ -47,6 +49,34 @@ def test_every_row_of_the_threat_table_names_tests_that_exist() -> None:
         assert named or stops == "nothing", row
         for file, test in named:
             assert test in functions_of(file), f"{file} has no {test}"
+
+
+def test_every_fault_names_what_reproduces_it_or_says_that_nothing_does() -> None:
+    text = (API.parent / "robustness.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    faults = [row for row in rows if not row.startswith("| what was wrong |")]
+    assert len(faults) > 60
+    targets = set(re.findall(r"^([a-z-]+):", (README.parent / "Makefile").read_text(), re.M))
+    for row in faults:
+        wrong, hit, mended, shown = (cell.strip() for cell in row.strip("|").split(" | "))
+        assert wrong, row
+        assert hit, row
+        assert mended == "*open*" or re.fullmatch(r"`[0-9a-f]{7,}`(, `[0-9a-f]{7,}`)*", mended), row
+        for name in re.findall(r"`([^`]*)`", shown) or [shown]:
+            assert is_there(name, targets), f"{name}: {row}"
+
+
+def is_there(name: str, targets: set[str]) -> bool:
+    """Whether what is to reproduce a fault exists: a test, a target, or a module to run."""
+    if found := re.fullmatch(r"(test_\w+)::(test_\w+)", name):
+        return found[2] in functions_of(found[1])
+    if found := re.fullmatch(r'make ([a-z-]+)(?: ARGS="(.*)")?', name):
+        known = {mutation.name for mutation in MUTATIONS}
+        broken = re.findall("'([^']*)'", found[2] or "") if found[1] == "mutations" else []
+        return found[1] in targets and known.issuperset(broken)
+    if found := re.fullmatch(r"python -m ([\w.]+)", name):
+        return find_spec(found[1]) is not None
+    return name == "*no test*"
 
 
 def functions_of(module: str) -> set[str]:

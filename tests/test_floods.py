@@ -22,6 +22,7 @@ from peer.frames import Answered, BlockIn, Heard, Heartbeat
 from peer.identity import Identity
 from peer.links import FLOOD_MESSAGES
 from peer.mesh import (
+    ALIVE_MS,
     CURVE_BYTES,
     FLOOD_PAUSE_MS,
     HEARTBEAT_MS,
@@ -247,6 +248,25 @@ def test_a_heartbeat_of_impossible_numbers_is_none(
     wires.rogue.beat(beat(**nonsense))
     wait_for("it to be left unread", lambda: wires.turn() or wires.honest.links[1].unread > unread)
     assert wires.honest.links[1].unread == unread + 1
+
+
+def test_a_member_that_moves_with_every_heartbeat_takes_one_socket(wires: Wires) -> None:
+    """A new fetch port costs this peer a new socket, so it is believed once in a while only."""
+    wires.hear_each_other()
+    wires.now_ms += ALIVE_MS
+    link, places = wires.honest.links[1], set[str]()
+    for port in range(4_000, 4_050):
+        wires.rogue.beat(beat(fetch_port=port))
+    heard: list[Message] = []
+
+    def came() -> bool:
+        for said in wires.honest.receive(wires.now_ms):
+            heard.append(said)
+            places.add(link.fetch_endpoint)
+        return len(heard) >= 50
+
+    wait_for("all of them", came)
+    assert len(places) == 1
 
 
 def test_a_member_of_another_mesh_is_refused_and_counted_and_logged_once(

@@ -123,6 +123,8 @@ def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
     rogue.say(block, until=lambda: all("ALARM peer3 is cut off" in p.log() for p in others))
     said = "Block(1, 0, " if reason == "of author 0" else reason
     assert all(said in peer.log() for peer in others)
+    for peer in others:
+        mesh_view(peer, lambda view: view.members[2].barred == "cut off")
     mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
     [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
     assert len(result.events) == 2

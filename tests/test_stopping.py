@@ -112,6 +112,23 @@ def check(answers: Answers, sent: Sequence[bytes], peer: RealPeer) -> None:
     assert (KEPT in peer.log()) == bool(lost)
 
 
+def test_what_can_be_ordered_still_is_before_the_end(tmp_path: Path, grapes: list[str]) -> None:
+    with RealMesh(tmp_path, grapes) as mesh:
+        mesh.start()
+        peer, answers = mesh.peers[0], Answers()
+        sent = [peer.client.send(Execute([order("a", Side.BUY, 1, 1)])) for _ in range(200)]
+        while not answers.queued:
+            answer = peer.client.receive(10)
+            assert answer is not None
+            answers.note(*answer)
+        terminate(peer)
+        while len(answers.done) + len(answers.refused) < len(sent):
+            answer = peer.client.receive(10)
+            assert answer is not None
+            answers.note(*answer)
+        assert set(answers.refused.values()) <= {"stopping"}
+
+
 def test_without_a_quorum_what_waits_is_counted_and_kept(tmp_path: Path, grapes: list[str]) -> None:
     with RealMesh(tmp_path, grapes) as mesh:
         mesh.start()

@@ -147,6 +147,17 @@ def test_messages_that_were_lost_are_made_up_for(tmp_path: Path) -> None:
         assert numbers == [1, 2, 3, 4]
 
 
+def test_a_lost_last_message_is_made_up_for_though_none_follows(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
+        client.sell(BTC, 5, 100)
+        stream = client.stream("trades", timeout_s=20)
+        client.buy(BTC, 1, 100, account="bob")
+        assert next(stream).number == 1  # type: ignore[union-attr]
+        node.faults.lost_updates = 1
+        client.buy(BTC, 1, 100, account="bob")
+        assert next(stream).number == 2  # type: ignore[union-attr]
+
+
 def test_a_stream_outlives_the_node(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
         for price in (1, 2, 3):

@@ -265,6 +265,14 @@ def test_events_resume_from_the_ring(fix: Fixture, monkeypatch: pytest.MonkeyPat
     assert b'"snapshot"' in old.data
 
 
+def test_who_has_missed_more_than_may_wait_begins_anew(fix: Fixture) -> None:
+    for _ in range(client_module.BACKLOG_BYTES_MAX // 20_000 + 2):
+        fix.publish(pad=20_000)
+    fix.settle()
+    late = fix.connect("book", kind=Kind.EVENTS, resume=1)
+    wait_for("the reset", lambda: (late.pull(), b"event: reset" in late.data)[1])
+
+
 def test_messages_in_pieces_pings_and_a_close(fix: Fixture) -> None:
     reader = fix.connect("empty")
     mask = b"\1\2\3\4"

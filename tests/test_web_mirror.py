@@ -95,6 +95,24 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
     assert lost
 
 
+def test_a_new_listener_is_told_of_no_trade_twice() -> None:
+    """The snapshot it begins with has what deltas have told of; the next delta has what is new."""
+    source, mirror = Source(3), BookMirror(units_of(MARKET))
+    mirror.reset(source.state(1000))
+    told = 0
+    for _ in range(200):
+        if (update := source.step(5)) is not None:
+            mirror.stage(update)
+            mirror.complete(update.commit, update.time_ms, b"")
+        seq, trades = mirror.told_trades
+        assert (seq, [trade.number for trade in trades]) == (told, [*range(told, 0, -1)])
+        if source.count % 3 == 0:
+            delta = [trade.number for trade in mirror.take_delta().trades]
+            assert delta == [*range(told + 1, source.trades + 1)]
+            told = source.trades
+    assert told > 20
+
+
 def test_deltas_make_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser that follows the deltas is where the mirror is, though the mirror knows only the
     best levels and forgets the worst."""

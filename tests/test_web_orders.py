@@ -27,6 +27,11 @@ from peer.accounts import FINISHED_MAX, AccountMirror
 from peer.api import AccountUpdate, Orders
 from peer.orders import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
 from peer.reasons import WORDS
+from peer.units import units_of
+from web.desk import Submission
+from web.mirror import BookMirror
+from web.mirrors import Mirrors
+from web.results import answer_json
 
 MARKET = Market("M", tick="1", lot="1")
 
@@ -253,3 +258,21 @@ def test_a_change_that_the_mirror_has_not_heard_of_is_applied_to_what_it_knows()
     after = before.after(moved)
     assert (after.price, after.filled, after.quantity, after.fills) == (101, 7, 9, [fill])
     after.check()
+
+
+@pytest.mark.parametrize("has_heard", [False, True])
+def test_the_answer_to_a_change_tells_all_of_the_order(has_heard: bool) -> None:
+    known = OrderView(
+        7, "alice", "M", price=100, quantity=10, remaining=6, filled=4, status=Status.PARTLY_FILLED
+    )
+    change = OrderView(7, market="M", price=100, quantity=2, remaining=2, status=Status.OPEN)
+    submission = Submission([Reduce(0, "alice", 7, 2)])
+    submission.ids, submission.commit, submission.time_ms = [9], 5, 50  # it is ordered by now
+    submission.outcomes[9] = Outcome(9, change, None, [])
+    mirrors, alice = Mirrors(), AccountMirror("alice")
+    mirrors.books["M"] = BookMirror(units_of(MARKET))
+    mirrors.accounts["alice"] = alice
+    alice.open[7] = known.after(change) if has_heard else known
+    mirrors.commit = 5 if has_heard else 4
+    told = answer_json(submission, 0, mirrors)
+    assert (told["filled"], told["remaining"], told["quantity"]) == ("4", "2", "6")

@@ -23,6 +23,10 @@ def test_a_count_survives_its_text(text: str, count: int) -> None:
     assert step.count(parse_amount(shown)) == count
 
 
+def test_nothing_is_a_plain_zero() -> None:
+    assert str(Step("0.00000001").amount(0)) == "0", "and not 0E-8"
+
+
 @given(st.text(max_size=30) | st.floats().map(repr) | st.decimals().map(str))
 def test_text_is_an_amount_or_an_error(text: str) -> None:
     try:

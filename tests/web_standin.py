@@ -284,7 +284,7 @@ class StandInNode:
         agrees = not self.faults.disagrees
         peers = [
             (self.name, True, 0, True),
-            ("bravo", alive, 40 if alive else 9_000, agrees if alive else None),
+            ("bravo", alive, 40 if alive else 9_000, agrees),  # what it said last
             ("charlie", False, -1, None),
         ]
         commit = self.commit

@@ -1,0 +1,23 @@
+"""Which accounts a gateway mirrors: so many at a time, and those first that somebody listens to."""
+
+from pathlib import Path
+
+from web.config import ACCOUNTS_MAX, Config
+from web.gateway import Gateway
+
+
+def test_an_account_that_is_listened_to_makes_no_room_for_others(tmp_path: Path) -> None:
+    gateway = Gateway(Config(f"ipc://{tmp_path}/node", f"ipc://{tmp_path}/feed"))
+    gateway.start()
+    try:
+        mirrored = gateway.mirrors.accounts
+        gateway.note_listeners("ann", 1)
+        for number in range(ACCOUNTS_MAX):
+            gateway.watch_account(f"guest-{number}")
+        assert len(mirrored) == ACCOUNTS_MAX
+        assert "ann" in mirrored
+        gateway.note_listeners("ann", 0)
+        gateway.watch_account("one more")
+        assert "ann" not in mirrored
+    finally:
+        gateway.stop()
