@@ -70,7 +70,7 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations chaos attack powercut fuzz screenshots
+.PHONY: test check sim mutations exhaustive chaos attack powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
@@ -86,6 +86,9 @@ sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=20
 
 mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator must notice
 	@$(PY) -m tests.mutations $(ARGS)
+
+exhaustive: $(DEV) ## every graph of three and four members up to a depth, and every view of it
+	@$(PY) -m tests.exhaustive $(ARGS)
 
 chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="--mode byzantine --peers 4"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)

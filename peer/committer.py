@@ -95,9 +95,18 @@ class Commit(NamedTuple):
 
 
 class Committer:
-    def __init__(self, committee: Committee, dag: Dag, boundary: Boundary | None = None) -> None:
+    def __init__(
+        self,
+        committee: Committee,
+        dag: Dag,
+        boundary: Boundary | None = None,
+        commits_per_schedule: int = COMMITS_PER_SCHEDULE,
+        punctual_rounds: int = PUNCTUAL_ROUNDS,
+    ) -> None:
         self.committee = committee
         self.dag = dag
+        self._commits_per_schedule = commits_per_schedule
+        self._punctual_rounds = punctual_rounds
         self.next_round = 1  # the first slot not decided yet
         self.commits = 0
         self.time_ms = committee.created_ms
@@ -334,8 +343,8 @@ class Committer:
 
     def _count_presence(self, round_: int) -> None:
         for author, head in enumerate(self.heads):
-            self._presence[author] += round_ - head.round <= PUNCTUAL_ROUNDS
-        if self.commits % COMMITS_PER_SCHEDULE == 0:
+            self._presence[author] += round_ - head.round <= self._punctual_rounds
+        if self.commits % self._commits_per_schedule == 0:
             self.schedule = Schedule(self.schedule.number + 1, self._eligible())
             self._presence = [0] * self.committee.size
             self._leaders.clear()
@@ -345,7 +354,7 @@ class Committer:
         """Those present in half of the schedule's commits, and never fewer than f + 1: then at
         least one of them is not faulty."""
         ranked = sorted(range(self.committee.size), key=lambda a: (-self._presence[a], a))
-        enough = sum(2 * count >= COMMITS_PER_SCHEDULE for count in self._presence)
+        enough = sum(2 * count >= self._commits_per_schedule for count in self._presence)
         return tuple(sorted(ranked[: max(enough, self.committee.faults + 1)]))
 
     def settle(self) -> list[Block]:
