@@ -376,8 +376,9 @@ class Node:
         self._note_problems(ready)
 
     def _persist(self, ready: Ready) -> None:
-        """Own blocks, all they refer to, and commands in no block yet: durable before anyone hears
-        of them. Blocks of others alone can wait for the next own one: their authors have them."""
+        """Own blocks, all they refer to, commands in no block yet, and what commits rest on: durable
+        before anyone hears of them, so that after a crash nothing that was shown is gone. Blocks of
+        others alone can wait for the next of these: their authors have them."""
         journal = self.ledger.journal
         self.ledger.persist(ready)
         if unsaved := self.submissions.unsaved:
@@ -386,7 +387,7 @@ class Node:
             journal.add_client_ids(self.submissions.new_client_ids.items())
         if ready.publish:
             journal.drop_pending_below(self.submissions.first_waiting)
-        if ready.publish or unsaved or ready.evidence:
+        if ready.publish or ready.commits or unsaved or ready.evidence:
             journal.sync()
 
     def _apply(self, commit: Commit, now_ms: int) -> None:

@@ -28,10 +28,13 @@ from discovery.grapes import free_ports, running_grapes
 from peer.committee import Mode
 from peer.identity import Identity
 from peer.signer import Signer
+from tests import shown
 from tests.cuttable import CuttableNetwork, cuttable_network
+from tests.past import united
+from tests.readers import Reader
 from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
 from tests.traders import Record, Trader
-from tests.verdict import Book, Row, faults
+from tests.verdict import Book, Row, faults, out_of_order
 
 PEERS = 3
 TRADERS_PER_PEER = 2
@@ -83,6 +86,8 @@ class Chaos:
         self.faults: list[str] = []
         amount = len(mesh.peers) * TRADERS_PER_PEER
         self.traders = [self._trader(n, seed * 1_000 + n) for n in range(amount)]
+        accounts = [record.account for record in self.records]
+        self.readers = [Reader(peer.folder.name, peer.where, accounts, seed) for peer in mesh.peers]
 
     def _trader(self, n: int, seed: int) -> Trader:
         """The first at each peer signs what it sends."""
@@ -100,8 +105,16 @@ class Chaos:
     def run(self, acts: list[Act], say: Callable[[str], None]) -> None:
         """Carry out the plan under load and judge what is left. Adds to `faults`."""
         self.mesh.start()
-        for trader in self.traders:
-            trader.start()
+        for each in (*self.traders, *self.readers):
+            each.start()
+        try:
+            self._suffer(acts, say)
+        finally:
+            for reader in self.readers:
+                reader.stop()
+        self._judge_what_was_seen()
+
+    def _suffer(self, acts: list[Act], say: Callable[[str], None]) -> None:
         try:
             for act in acts:
                 say(f"{act.kind} {act.peer + 1} for {act.lasts_s} s")
@@ -123,6 +136,21 @@ class Chaos:
         for peer in self.mesh.peers:
             peer.stop()
             self._read_log(peer)
+
+    def _judge_what_was_seen(self) -> None:
+        """All peers have stopped: their journals have all that there is."""
+        names = [peer.folder.name for peer in self.mesh.peers]
+        journals = [_records(peer.folder / "journal.db") for peer in self.mesh.peers]
+        past = united(dict(zip(names, journals, strict=True)))
+        told: dict[str, list[shown.Told]] = {name: [] for name in names}
+        for number, record in enumerate(self.records):
+            told[names[number % len(names)]] += (
+                shown.Told(one.answered_s, one.commit, one.time_ms, one.events)
+                for one in record.sent.values()
+                if one.events is not None
+            )
+        self.faults += shown.faults(past, [reader.seen for reader in self.readers], told)
+        self.faults += out_of_order(self.records, past.commits)
 
     def _act(self, act: Act) -> None:
         peers, peer = self.mesh.peers, self.mesh.peers[act.peer]
@@ -190,6 +218,8 @@ class Chaos:
         counts: Counter[str] = Counter()
         for record in self.records:
             counts.update(record.counts())
+        counts["states seen"] = sum(len(reader.seen.answers) for reader in self.readers)
+        counts["messages seen"] = sum(len(reader.seen.feed) for reader in self.readers)
         return ", ".join(f"{count} {what}" for what, count in counts.items())
 
 
@@ -208,6 +238,15 @@ def _trades(journal: Path) -> list[Row]:
     try:
         query = "SELECT number, price, quantity, side, maker, taker FROM trades WHERE market = ?"
         return [Row(*row) for row in db.execute(f"{query} ORDER BY number", (MARKET,))]
+    finally:
+        db.close()
+
+
+def _records(journal: Path) -> dict[int, bytes]:
+    """What each commit did to orders."""
+    db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+    try:
+        return dict(db.execute("SELECT number, data FROM records"))
     finally:
         db.close()
 

@@ -31,6 +31,10 @@ class Sent:
     queued: int = 0  # its id, once acknowledged
     refused: str = ""
     events: list[Event] | None = None  # its final result
+    sent_s: float = 0.0  # monotonic, not after it left for the first time
+    answered_s: float = 0.0  # monotonic, not before its result was here
+    commit: int = 0  # in which it was ordered, by that result
+    time_ms: int = 0
 
 
 @dataclass
@@ -133,7 +137,7 @@ class Trader:
                 rng.randint(9_970, 10_030),
                 client_id=f"{self.record.account}/{number}",
             )
-        self.record.sent[number] = Sent(command)
+        self.record.sent[number] = Sent(command, sent_s=time.monotonic())
         self._hand_in(client, number, command)
 
     def _hand_in(self, client: NodeClient, number: int, command: Submit | Cancel) -> None:
@@ -149,12 +153,14 @@ class Trader:
                 if sent.queued not in (0, id_):
                     self._fault(number, f"acknowledged as {sent.queued} and as {id_}")
                 sent.queued = id_
-            case Done(results=[result]):
-                if sent.events not in (None, result.events) or result.id != sent.queued:
-                    self._fault(number, f"another or wrong result: {result} after {sent}")
+            case Done(commit, time_ms, [result]):
+                told = (None, 0, 0), (result.events, commit, time_ms)
+                if (sent.events, sent.commit, sent.time_ms) not in told or result.id != sent.queued:
+                    self._fault(number, f"another or wrong result: {reply} after {sent}")
                 if sent.events is None:
                     self._keep_if_open(result.id, result.events)
-                sent.events = result.events
+                    sent.answered_s = time.monotonic()
+                sent.events, sent.commit, sent.time_ms = result.events, commit, time_ms
                 self._under_way.pop(number, None)
             case Refused("result_lost" as code) if not sent.queued:
                 self._fault(number, f"{code} before it was acknowledged")

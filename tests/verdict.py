@@ -7,10 +7,11 @@ exactly once has filled + open + cancelled == its quantity, on every peer.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
-from engine.orders import Cancelled, OpenOrder, Rejected, Side, Submit, Trade
+from engine.orders import Cancel, Cancelled, OpenOrder, Rejected, Side, Submit, Trade
 from tests.traders import Record, Sent
 
 
@@ -53,6 +54,28 @@ def faults(records: Sequence[Record], books: Sequence[Book]) -> list[str]:
         for sent in record.orders:
             found += (f"{record.account}: {what}" for what in _order(sent, cancels, story))
     return found + list(_strangers(records, story))
+
+
+def out_of_order(records: Sequence[Record], commits: Mapping[int, int]) -> Iterator[str]:
+    """Commands that were sent after another one had been answered, to whomever and by whomever, and
+    are not in a later commit. `commits` has those of orders by id.
+
+    Strictly later: whatever the commits up to an answered command hold was made before the answer,
+    and a command is in no block before it is sent.
+    """
+    commands = [one for record in records for one in record.sent.values()]
+    answered = sorted(((one.answered_s, one) for one in commands if one.commit), key=itemgetter(0))
+    ordered = ((one, one.commit or commits.get(one.queued, 0)) for one in commands)
+    sent = sorted(
+        ((one.sent_s, one, commit) for one, commit in ordered if commit), key=itemgetter(0)
+    )
+    newest, next_ = Sent(Cancel(0, "", 0)), 0
+    for sent_s, one, commit in sent:
+        while next_ < len(answered) and answered[next_][0] < sent_s:
+            newest = max(newest, answered[next_][1], key=lambda other: other.commit)
+            next_ += 1
+        if commit <= newest.commit:
+            yield f"commit {commit} has {one}, sent after {newest} was answered"
 
 
 def _differences(books: Sequence[Book]) -> Iterator[str]:

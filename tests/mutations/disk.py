@@ -24,7 +24,20 @@ DISK = (
         "a crash loses one that its submitter was told is safe",
         40,
         CRASH_NODES,
-        (edit("node", "if ready.publish or unsaved or ready.evidence:", "if ready.publish:"),),
+        (
+            edit(
+                "node",
+                "if ready.publish or ready.commits or unsaved or ready.evidence:",
+                "if ready.publish or ready.commits:",
+            ),
+        ),
+    ),
+    Mutation(
+        "commits are shown before what they rest on is stored",
+        "after a crash a peer shows an older market than before it",
+        40,
+        CRASH_NODES,
+        (edit("node", "if ready.publish or ready.commits or", "if ready.publish or"),),
     ),
     Mutation(
         "names of orders are not stored",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.orders import Market
-from peer.api import FeedMessage, Reply, Request
+from peer.api import Done, FeedMessage, Reply, Request
 from peer.block import Block
 from peer.catchup import Fetched, Manifest, PartWanted
 from peer.committer import Commit
@@ -67,6 +67,8 @@ class Witness:
     def published(self, peer: "NodePeer", block: Block) -> None: ...
 
     def applied(self, peer: "NodePeer", applied: Applied, replica: Replica) -> None: ...
+
+    def showed(self, peer: "NodePeer", commit: int) -> None: ...
 
     def stands(self, peer: "NodePeer", replica: Replica) -> None: ...
 
@@ -182,12 +184,15 @@ class _Mesh:
 class _Local(Local):
     """The wires to the programs on the machine, without sockets."""
 
-    def __init__(self, replied: Callable[[Caller, Reply], None]) -> None:
+    def __init__(
+        self, replied: Callable[[Caller, Reply], None], showed: Callable[[int], None]
+    ) -> None:
         self.subscribed = set()
         self.new_listeners = []
         self._seqs = {}
         self._inbox: list[tuple[Caller, Request]] = []
         self._replied = replied
+        self._showed = showed
 
     def deliver(self, caller: Caller, request: Request) -> None:
         self._inbox.append((caller, request))
@@ -197,10 +202,12 @@ class _Local(Local):
         yield from inbox
 
     def reply(self, caller: Caller, reply: Reply) -> None:
+        if isinstance(reply, Done):
+            self._showed(reply.commit)
         self._replied(caller, reply)
 
     def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
-        """Nobody listens."""
+        self._showed(message.commit)
 
 
 class _Poller:
@@ -320,7 +327,10 @@ class NodePeer:
         )
         ledger.peer = self
         self.mesh = _Mesh(self, len(self.config.members))
-        self.local = _Local(lambda caller, reply: self._replied(self, caller, reply))
+        self.local = _Local(
+            lambda caller, reply: self._replied(self, caller, reply),
+            lambda commit: self.witness.showed(self, commit),
+        )
         wires: Any = (_Poller(), self.mesh, self.local)
         self.node = Node(self.config, ledger, Wires(*wires), queue.Queue(), self._clock())
         self._note("starts")

@@ -65,6 +65,7 @@ class NodeReferee(Witness):
         self._turns = 0
         self._check_every = check_every
         self._signed: dict[tuple[int, int], bytes] = {}
+        self._shown: dict[int, int] = {}  # the newest commit, by peer
 
     @property
     def digests(self) -> list[bytes]:
@@ -104,8 +105,15 @@ class NodeReferee(Witness):
                     other = self.names.setdefault(event.client_id, id_)
                     must(other == id_, f"{event.client_id} was taken as {other} and as {id_}")
 
+    def showed(self, peer: NodePeer, commit: int) -> None:
+        """A node has told clients of a commit."""
+        self._shown[peer.address] = max(self._shown.get(peer.address, 0), commit)
+
     def stands(self, peer: NodePeer, replica: Replica) -> None:
         """A node came back, or took over a snapshot."""
+        shown = self._shown.get(peer.address, 0)
+        what = f"peer {peer.address} is at commit {replica.commit}, but it has shown {shown}"
+        must(replica.commit >= shown, what)
         if replica.commit:
             mark = self.order[replica.commit - 1]
             what = f"peer {peer.address} came to another state after commit {replica.commit}"
