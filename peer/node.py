@@ -376,8 +376,8 @@ class Node:
         self._note_problems(ready)
 
     def _persist(self, ready: Ready) -> None:
-        """Own blocks, all they refer to, commands in no block yet, and what commits rest on: durable
-        before anyone hears of them, so that after a crash nothing that was shown is gone. Blocks of
+        """Own blocks, all they refer to, commands in no block yet, and what commits rest on are
+        durable before anyone hears of them: after a crash nothing that was shown is gone. Blocks of
         others alone can wait for the next of these: their authors have them."""
         journal = self.ledger.journal
         self.ledger.persist(ready)
