@@ -32,7 +32,7 @@ from peer.keys import KEYS_FILE
 from peer.ledger import SNAPSHOT_EVERY, Ledger
 from peer.local import Endpoints, Local, endpoints
 from peer.mesh import Mesh
-from peer.node import Node, Wires
+from peer.node import Clock, Node, Wires
 
 KEY_FILE = "key"
 JOURNAL_FILE = "journal.db"
@@ -78,12 +78,12 @@ class Security(NamedTuple):
     verifier: type[Verifier] = Verifier
 
 
-def run(options: Options, security: Security | None = None) -> None:
+def run(options: Options, security: Security | None = None, clock: Clock | None = None) -> None:
     """Run a peer until SIGTERM or SIGINT."""
     config = mesh_file.load(options.mesh)
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
-    node = _assemble(options, config, context, found, security or Security())
+    node = _assemble(options, config, context, found, security or Security(), clock)
     gateway = _gateway(options, config, node.ledger.me is not None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
@@ -110,6 +110,7 @@ def _assemble(
     context: zmq.Context[zmq.Socket[bytes]],
     found: "queue.Queue[DiscoveryEvent]",
     safe: Security,
+    clock: Clock | None,
 ) -> Node:
     identity = safe.identity.load(options.data / KEY_FILE)
     journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
@@ -128,7 +129,7 @@ def _assemble(
         keep=options.keep,
         verifier=safe.verifier,
     )
-    return Node(config, ledger, wires, found)
+    return Node(config, ledger, wires, found, clock)
 
 
 def _gateway(options: Options, config: MeshConfig, is_member: bool) -> "Gateway | None":

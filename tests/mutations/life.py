@@ -34,7 +34,7 @@ LIFE = (
         "an idle mesh makes blocks",
         20,
         CRASH_RUNS,
-        (edit("consensus", "            commands_wait\n", "            True\n"),),
+        (edit("consensus", "            or commands_wait\n", "            or True\n"),),
     ),
     Mutation(
         "rounds for own commands only",
