@@ -40,7 +40,8 @@ class Seen:
 
     def hear(self, member: int, latest: Audit, time_ms: int = NOW_MS, now_ms: int = NOW_MS) -> None:
         rounds = (0,) * 4
-        beat = Heartbeat(self.config.id, 0, member, 1, rounds, 1, NO_AUDIT, latest, time_ms)
+        claims = rounds, 1, NO_AUDIT, latest, time_ms, (True,) * 4
+        beat = Heartbeat(self.config.id, 0, member, 1, *claims)
         self.overview.hear(member, beat, now_ms)
 
     def close(self) -> None:
