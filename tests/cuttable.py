@@ -110,9 +110,13 @@ class CuttableNetwork:
             self._call(_Link.reset, one)
         self._call(lambda link: link.open.set(), one)
 
-    def _call(self, what: Callable[[_Link], None], one: int) -> None:
-        for pair, link in self._links.items():
-            if one in pair:
+    def deafen(self, one: int) -> None:
+        """From now on peer `one` hears nobody, and nobody tells it; the others hear it."""
+        self._call(lambda link: link.open.clear(), one, both_ways=False)
+
+    def _call(self, what: Callable[[_Link], None], one: int, both_ways: bool = True) -> None:
+        for (who, whom), link in self._links.items():
+            if who == one or (both_ways and whom == one):
                 self._loop.call_soon_threadsafe(what, link)
 
     def stop(self) -> None:
