@@ -15,7 +15,7 @@ from discovery.grapes import free_ports, running_grapes
 from engine.orders import Side
 from tests.real_mesh import RealMesh, RealPeer, order, submit_at_once
 
-EXPIRED_S = 300.0  # a dead peer leaves the lookups after 80 to 230 s
+EXPIRED_S = 360.0  # a dead peer leaves the lookups after 80 to 230 s
 
 
 def attack(folder: Path, long: bool) -> str:
