@@ -1,4 +1,4 @@
-"""Finding peers through a Grenache Grape: the client, and the loop that tells who joined and left.
+"""Finding peers through Grenache Grapes: the client, and the loops that tell what was found.
 
 Owns names and addresses. Must never know what a peer says once found, nor whether it is the one it
 claims to be.
@@ -18,10 +18,9 @@ from discovery.roster import (
     Announced,
     AnnounceRefused,
     Event,
-    GrapesFound,
-    GrapesLost,
-    Joined,
-    Left,
+    Found,
+    GrapeFound,
+    GrapeLost,
     Timing,
 )
 from discovery.service import Discovery
@@ -34,12 +33,11 @@ __all__ = [
     "Closed",
     "Discovery",
     "Event",
+    "Found",
     "Grape",
     "GrapeError",
-    "GrapesFound",
-    "GrapesLost",
-    "Joined",
-    "Left",
+    "GrapeFound",
+    "GrapeLost",
     "Malformed",
     "Refused",
     "Timing",

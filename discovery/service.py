@@ -1,11 +1,12 @@
-"""The announce and lookup loop: a thread that tells who joined and who left.
+"""The announce and lookup loops: a thread for each Grape, which tells what was found there.
 
-Owns one daemon thread and, from start() on, the Grape client it was given. Must never touch its
-caller's state: events go out through the callback only, which runs in this thread and has to hand
+Owns these daemon threads and, from start() on, the Grape clients it was given. Must never touch its
+caller's state: events go out through the callback only, which runs in these threads and has to hand
 them on without blocking (a bounded queue, a socket).
 
-A Grape can take seconds to answer, which is why this is a thread of its own. Which rules it follows
-is in `discovery.roster`.
+Every Grape is told our name and asked for the others, whatever the other Grapes say: one that is
+dead, slow or knows nobody delays and hides nothing. A Grape can take seconds to answer, which is
+why these are threads of their own. Which rules they follow is in `discovery.roster`.
 """
 
 import logging
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from discovery.grape import Closed, Grape, GrapeError, Refused
+from discovery.grape import GRAPES_MAX, BadInput, Closed, Grape, GrapeError, Refused
 from discovery.roster import Event, Roster, Timing
 
 _PAUSE_S = 0.01  # the least between two steps, whatever the schedule says
@@ -25,16 +26,17 @@ _log = logging.getLogger(__name__)
 
 
 class Discovery:
-    """Announces one name and watches others, until stopped.
+    """Announces one name and watches others, at every Grape, until stopped.
 
-    `announce` is the name and TCP port to announce, or None to only watch; `watch` holds the names
-    to look up. Every event goes to `on_event`, in this object's thread. `rng` jitters the waits,
-    `clock` is in seconds and monotonic. Raises BadInput.
+    `grapes` are clients of one Grape each. `announce` is the name and TCP port to announce, or None
+    to only watch; `watch` holds the names to look up. Every event goes to `on_event`, in a thread
+    of this object: with several Grapes there are several, so it may be called while it runs. `rng`
+    jitters the waits, `clock` is in seconds and monotonic. Raises BadInput.
     """
 
     def __init__(
         self,
-        grape: Grape,
+        grapes: Sequence[Grape],
         announce: tuple[str, int] | None,
         watch: Sequence[str],
         on_event: Callable[[Event], None],
@@ -43,27 +45,54 @@ class Discovery:
         timing: Timing | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._grape = grape
-        self._own = announce
-        self._on_event = on_event
-        self._clock = clock
-        self._roster = Roster(announce, watch, timing or Timing(), rng, clock())
+        if not 1 <= len(grapes) <= GRAPES_MAX:
+            raise BadInput(f"expected 1 to {GRAPES_MAX} Grapes, got {len(grapes)}")
+        timing = timing or Timing()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
+        self._loops = []
+        for grape in grapes:
+            own_rng = random.Random(rng.getrandbits(64))
+            roster = Roster(", ".join(grape.urls), announce, watch, timing, own_rng, clock())
+            self._loops.append(_Loop(grape, announce, roster, on_event, clock, self._stopping))
 
     def start(self) -> None:
         """Begin; once only (RuntimeError)."""
-        self._thread.start()
+        for loop in self._loops:
+            loop.thread.start()
 
     def stop(self) -> None:
-        """End, also in the midst of a call to a grape; no event comes afterwards. Harmless twice.
+        """End, also in the midst of calls to grapes; no event comes afterwards. Harmless twice.
 
-        Closes the Grape client. Our announcement stays in the grapes until it expires.
+        Closes the Grape clients. Our announcement stays in the grapes until it expires.
         """
         self._stopping.set()
-        self._grape.close()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(_STOP_S)
+        for loop in self._loops:
+            loop.grape.close()
+        deadline_s = time.monotonic() + _STOP_S
+        for loop in self._loops:
+            if loop.thread.is_alive() and loop.thread is not threading.current_thread():
+                loop.thread.join(max(deadline_s - time.monotonic(), 0))
+
+
+class _Loop:
+    """What happens at one Grape."""
+
+    def __init__(
+        self,
+        grape: Grape,
+        announce: tuple[str, int] | None,
+        roster: Roster,
+        on_event: Callable[[Event], None],
+        clock: Callable[[], float],
+        stopping: threading.Event,
+    ) -> None:
+        self.grape = grape
+        self.thread = threading.Thread(target=self._run, name="discovery", daemon=True)
+        self._own = announce
+        self._roster = roster
+        self._on_event = on_event
+        self._clock = clock
+        self._stopping = stopping
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -89,7 +118,7 @@ class Discovery:
     def _announce(self) -> None:
         assert self._own is not None
         try:
-            stored = self._grape.announce(*self._own)
+            stored = self.grape.announce(*self._own)
         except Closed:
             raise
         except Refused as error:
@@ -101,7 +130,7 @@ class Discovery:
 
     def _look_up(self, name: str) -> None:
         try:
-            addresses = self._grape.lookup(name)
+            addresses = self.grape.lookup(name)
         except Closed:
             raise
         except GrapeError as error:

@@ -209,6 +209,7 @@ class MemberView(msgspec.Struct, frozen=True):
     agrees: bool | None  # its audit digest equals ours for the same commit; None: not comparable
     unread: int = 0  # messages of it that were more than a member can need, or made no sense
     barred: str = ""  # why it is not heard: "cut off", "floods", "another mesh"; empty: it may be
+    hears: list[str] = []  # the other members it says it hears; empty while it is not alive
 
 
 class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
@@ -218,7 +219,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     mode: str  # crash or byzantine
     members: list[MemberView]  # in the mesh file's order, this peer included
     quorum_size: int
-    quorum: bool  # enough members alive, this one included
+    quorum: bool  # enough members hear this one and are heard, this one included
     round: int
     commit: int
     digest: bytes

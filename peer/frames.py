@@ -4,10 +4,14 @@ Owns the messages, their limits and their strict reading. Must never touch a soc
 over what somebody else sent: what makes no sense is None.
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
-    DEALER  [b"F", concatenated digests], [b"P", round by author] or [b"S", (commit, offset)]
+    DEALER  [b"F", concatenated digests], [b"P", round by author], [b"S", (commit, offset)]
+            or [b"I", port]: I can be heard at this port, and you say that you do not hear me
     ROUTER  [b"F" or b"P", block frame, ...], as many as fit
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
             [b"S", (commit, offset), part of the snapshot]
+
+There is no number of a version: peers of one mesh understand one another only if they have the same
+messages. `Heartbeat.hears` and `I` are new; a peer without them reads no heartbeat that has them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -38,6 +42,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     audit: Audit
     latest: Audit
     time_ms: int
+    hears: tuple[bool, ...]  # by member: whether it was heard within ALIVE_MS; itself too
 
 
 class BlockIn(NamedTuple):
@@ -97,6 +102,12 @@ class PartAsked(NamedTuple):
     offset: int
 
 
+class Introduced(NamedTuple):
+    """Somebody can be heard at this port of its host."""
+
+    port: int
+
+
 Request = Asked | Pulled | PartAsked
 Answer = BlockIn | Answered | Offered | PartIn
 Message = Heard | Answer
@@ -105,6 +116,7 @@ encode = msgspec.msgpack.Encoder().encode
 _heartbeats = msgspec.msgpack.Decoder(Heartbeat)
 _manifests = msgspec.msgpack.Decoder(Manifest)
 _places = msgspec.msgpack.Decoder(tuple[int, int])
+_ports = msgspec.msgpack.Decoder(int)
 _vectors = msgspec.msgpack.Decoder(tuple[int, ...])
 
 
@@ -119,7 +131,12 @@ def request(wanted: Wanted | Pull | PartWanted) -> tuple[bytes, bytes]:
             return b"S", encode((commit, offset))
 
 
-def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | None:
+def introduction(port: int) -> tuple[bytes, bytes]:
+    """The frames that say where we can be heard."""
+    return b"I", encode(port)
+
+
+def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | Introduced | None:
     """What somebody asks for; None where that is nothing we know."""
     if len(frames) != 2:
         return None
@@ -136,6 +153,8 @@ def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | No
             commit, offset = _places.decode(body)
             if 0 < commit < ROUND_MAX and 0 <= offset < SNAPSHOT_BYTES_MAX:
                 return PartAsked(who, commit, offset)
+        if kind == b"I" and 0 < (port := _ports.decode(body)) < 2**16:
+            return Introduced(port)
     except msgspec.DecodeError:
         pass
     return None
@@ -185,6 +204,8 @@ def _all_within(numbers: Iterable[int], least: int) -> bool:
 
 def is_of(heartbeat: Heartbeat, config: MeshConfig, member: int) -> bool:
     """Whether it is one of this member in this mesh."""
-    expected = (config.id, config.committee.epoch, member, len(config.members))
-    said = (heartbeat.mesh, heartbeat.epoch, heartbeat.member, len(heartbeat.rounds))
-    return said == expected
+    size = len(config.members)
+    if (len(heartbeat.rounds), len(heartbeat.hears)) != (size, size):
+        return False
+    said = heartbeat.mesh, heartbeat.epoch, heartbeat.member
+    return said == (config.id, config.committee.epoch, member)

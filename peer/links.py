@@ -3,18 +3,18 @@
 Owns the counts of what was left unread. Must never use the sockets it holds: `mesh` does.
 """
 
-from collections import deque
+import random
 
 import zmq
 
 from discovery.grape import Address
+from peer.addresses import AddressBook
 from peer.dag import WAITING_MAX
 from peer.frames import Heartbeat
 from peer.pace import Allowance
 
 QUEUE_MESSAGES_MAX = 1_000
 FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
-SPARE_ADDRESSES_MAX = 64  # of one member, tried in turn while it is silent
 
 
 class Voice:
@@ -32,9 +32,8 @@ class Link:
     def __init__(self, member: int, server_key: bytes) -> None:
         self.member = member
         self.server_key = server_key
-        self.addresses: dict[Address, Voice] = {}
-        self.spare: deque[Address] = deque(maxlen=SPARE_ADDRESSES_MAX)  # the next to try is last
-        self.rotate_ms = 0
+        self.book = AddressBook(random.Random())
+        self.addresses: dict[Address, Voice] = {}  # those that `book` has connected
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_endpoint = ""
         self.fetch_place = "", 0

@@ -13,14 +13,17 @@ read, and who goes on like this is not heard for FLOOD_PAUSE_MS. A message that 
 message lost, and those are fetched: the limits can delay an honest member, never harm it.
 """
 
+import contextlib
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import zmq
 
 from discovery.grape import Address
 from peer import frames as wire
+from peer.addresses import ALIVE_MS as ALIVE_MS
+from peer.addresses import read_address
 from peer.block import FRAME_BYTES_MAX, Block
 from peer.catchup import Manifest, PartWanted
 from peer.config import MeshConfig
@@ -31,6 +34,7 @@ from peer.frames import (
     BlockIn,
     Heard,
     Heartbeat,
+    Introduced,
     PartAsked,
     Pulled,
     Request,
@@ -43,10 +47,6 @@ from peer.sentry import Sentry
 
 CURVE_BYTES = 64  # what encryption adds to a frame, at most
 HEARTBEAT_MS = 250
-ALIVE_MS = 1_500
-ADDRESSES_MAX = 4  # of one member, tried at the same time
-ROTATE_MS = 500
-RETRY_MS = 5_000
 DRAIN_MAX = 200  # messages of one socket in one turn
 REQUESTS_PER_TURN_MAX = 16
 REST_MS = 20  # without a look at the requests after so many
@@ -60,6 +60,7 @@ OWED_MAX = 64  # answers one member may still give
 UNREAD_MS = 10  # between two messages that may be left unread, in the long run
 FLOOD_PAUSE_MS = 10_000
 HANDSHAKE_MS = 5_000
+NEVER = -1  # libzmq's word for it
 
 _LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
     zmq.PUB: (QUEUE_MESSAGES_MAX, SUBSCRIPTION_QUEUE_MAX, SUBSCRIPTION_BYTES_MAX),
@@ -130,15 +131,21 @@ class Mesh:
         socket.sndhwm, socket.rcvhwm, socket.maxmsgsize = _LIMITS[zmq.SocketType(kind)]
         return socket
 
-    def _client(self, kind: int, link: Link, endpoint: str) -> zmq.Socket[bytes]:
+    def _client(
+        self, kind: int, link: Link, endpoint: str, reconnects: bool = True
+    ) -> zmq.Socket[bytes]:
         socket = self._socket(kind)
-        socket.reconnect_ivl = 100
-        socket.reconnect_ivl_max = 2_000
+        socket.reconnect_ivl = 100 if reconnects else NEVER
+        socket.reconnect_ivl_max = 2_000 if reconnects else 0
         socket.handshake_ivl = HANDSHAKE_MS
         self.gate.join(socket, link.server_key)
         if kind == zmq.SUB:
             socket.subscribe(b"")
-        socket.connect(endpoint)
+        try:
+            socket.connect(endpoint)
+        except zmq.ZMQError:
+            socket.close()
+            raise
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
@@ -147,72 +154,46 @@ class Mesh:
         link = self.links[member]
         self.gate.deny(link.server_key)
         self._hang_up(link)
-        link.addresses, link.fetch, link.heard_ms = {}, None, -1
-        link.spare.clear()
+        link.fetch, link.heard_ms = None, -1
         link.cut = True
 
     def _hang_up(self, link: Link) -> None:
-        for voice in link.addresses.values():
-            self._close(voice.socket)
+        self._hush(link)
         if link.fetch is not None:
             self._close(link.fetch)
 
-    def joined(self, member: int, address: Address) -> None:
-        """A member may be at `address`: subscribe there, as soon as there is room."""
-        link = self.links.get(member)
-        if link is None or link.cut or address in link.addresses or address in link.spare:
-            return
-        if len(link.addresses) < ADDRESSES_MAX and not link.paused_until_ms:
-            self._listen(link, address)
-        else:
-            link.spare.append(address)
-
-    def _listen(self, link: Link, address: Address) -> None:
-        link.addresses[address] = Voice(self._client(zmq.SUB, link, f"tcp://{address}"))
-
-    def left(self, member: int, address: Address) -> None:
-        """The member is no longer announced at `address`."""
-        link = self.links.get(member)
-        if link is not None and (voice := link.addresses.pop(address, None)) is not None:
+    def _hush(self, link: Link) -> None:
+        for voice in link.addresses.values():
             self._close(voice.socket)
-        elif link is not None and address in link.spare:
-            link.spare.remove(address)
+        link.addresses = {}
+        link.book.close_all()
 
-    def _rotate(self, link: Link, now_ms: int) -> None:
-        """Anybody can announce wrong addresses of a member, and its own old ones stay announced for
-        a while: as long as it is silent, try all of them in turn."""
-        if now_ms < max(link.rotate_ms, link.paused_until_ms):
+    def found(self, member: int, addresses: Sequence[Address]) -> None:
+        """A lookup says that a member may be there."""
+        if (link := self.links.get(member)) is not None:
+            link.book.find(addresses)
+
+    def _follow(self, link: Link, now_ms: int) -> None:
+        """Connect where the member may be, as its address book says."""
+        if link.cut or now_ms < link.paused_until_ms:
             return
         link.paused_until_ms = 0
-        if self.alive(link.member, now_ms):
-            return
-        if not link.spare:
-            self._try_again(link, now_ms)
-            return
-        link.rotate_ms = now_ms + ROTATE_MS
-        address = link.spare.pop()
-        if len(link.addresses) >= ADDRESSES_MAX:
-            oldest = next(iter(link.addresses))
-            self._close(link.addresses.pop(oldest).socket)
-            link.spare.appendleft(oldest)
-        self._listen(link, address)
-
-    def _try_again(self, link: Link, now_ms: int) -> None:
-        """libzmq never goes back to a place where it once met a frame too long, or what does not
-        speak its protocol."""
-        if link.rotate_ms and link.addresses:
-            oldest = next(iter(link.addresses))
-            self._close(link.addresses.pop(oldest).socket)
-            self._listen(link, oldest)
-        link.rotate_ms = now_ms + RETRY_MS
+        turn = link.book.turn(now_ms)
+        for address in turn.close:
+            if (voice := link.addresses.pop(address, None)) is not None:
+                self._close(voice.socket)
+        for address, lasting in turn.connect:
+            try:
+                socket = self._client(zmq.SUB, link, f"tcp://{address}", lasting)
+            except zmq.ZMQError as error:
+                _log.debug("cannot connect to %s now: %s", address, error)
+            else:
+                link.addresses[address] = Voice(socket)
 
     def _pause(self, link: Link, now_ms: int) -> None:
         """A member floods: do not hear it for a while. It can still be asked."""
         _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
-        for voice in link.addresses.values():
-            self._close(voice.socket)
-        link.spare.extend(link.addresses)
-        link.addresses = {}
+        self._hush(link)
         link.heard_ms, link.floods = -1, False
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
@@ -228,7 +209,7 @@ class Mesh:
             self._look_ms = now_ms + LOOK_MS
             self.sentry.look()
         for link in self.links.values():
-            self._rotate(link, now_ms)
+            self._follow(link, now_ms)
             for address, voice in list(link.addresses.items()):
                 yield from self._published(link, address, voice, now_ms, quorum_round)
             if link.fetch is not None:
@@ -256,10 +237,21 @@ class Mesh:
             asked = wire.parse_request(
                 who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
             )
-            if asker is not None and asked is not None:
+            if asker is None or asked is None:
+                continue
+            if isinstance(asked, Introduced):
+                self._meet(asker, str(parts[0].get("Peer-Address")), asked.port)
+            else:
                 yield asker, asked
         self._rest_until_ms = now_ms + REST_MS
         self._poller.unregister(self._router)
+
+    def _meet(self, asker: Asker, host: str, port: int) -> None:
+        """A member says where it can be heard. It can only send us to its own host."""
+        for link in self.links.values():
+            if asker.is_member and asker.name == link.server_key.hex():
+                with contextlib.suppress(ValueError):
+                    link.book.tell(read_address(f"{host}:{port}"))
 
     @property
     def due_ms(self) -> int | None:
@@ -317,8 +309,10 @@ class Mesh:
             link.foreign += 1
             link.unread += 1
             return
+        link.book.hear(address, now_ms)
         endpoint = f"tcp://{address.host}:{heartbeat.fetch_port}"
-        if endpoint != link.fetch_endpoint and now_ms >= link.move_ms:
+        moved = address == link.book.home and endpoint != link.fetch_endpoint
+        if moved and now_ms >= link.move_ms:
             link.move_ms = now_ms + ALIVE_MS
             if link.fetch is not None:
                 self._close(link.fetch)
@@ -328,7 +322,7 @@ class Mesh:
             link.owed = 0
         link.heard_ms = now_ms
         link.heartbeat = heartbeat
-        link.address = str(address)
+        link.address = str(link.book.home)
         yield Heard(link.member, heartbeat)
 
     def alive(self, member: int, now_ms: int) -> bool:
@@ -340,7 +334,14 @@ class Mesh:
             self._pub.send_multipart((b"B", block.frame))
 
     def beat(self, heartbeat: Heartbeat) -> None:
+        """Tell all. Who is heard and says that it does not hear us is told where we are."""
         self._pub.send_multipart((b"H", wire.encode(heartbeat)))
+        for link in self.links.values():
+            if link.fetch is None or link.heartbeat is None:
+                continue
+            if heartbeat.hears[link.member] and not link.heartbeat.hears[heartbeat.member]:
+                with contextlib.suppress(zmq.Again):
+                    link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
 
     def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
         """Send requests; one that can't go out now is dropped, consensus asks again."""

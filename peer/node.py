@@ -13,7 +13,7 @@ from typing import NamedTuple
 import zmq
 
 from discovery.roster import Event as DiscoveryEvent
-from discovery.roster import GrapesFound, GrapesLost, Joined, Left
+from discovery.roster import Found, GrapeFound, GrapeLost
 from peer import api
 from peer.block import InvalidBlock
 from peer.catchup import CatchUp
@@ -219,14 +219,12 @@ class Node:
             except queue.Empty:
                 return
             match event:
-                case Joined(name, address):
-                    self.mesh.joined(self._services[name], address)
-                case Left(name, address):
-                    self.mesh.left(self._services[name], address)
-                case GrapesLost():
-                    _log.warning("no grape answers; known peers are kept: %s", event)
-                case GrapesFound():
-                    _log.info("a grape answers")
+                case Found(name, addresses):
+                    self.mesh.found(self._services[name], addresses)
+                case GrapeLost(_, reason):
+                    _log.warning("a Grape does not answer; all that is known stays: %s", reason)
+                case GrapeFound(grape):
+                    _log.info("the Grape at %s answers", grape)
                 case _:
                     _log.debug("%s", event)
 
@@ -431,11 +429,9 @@ class Node:
                 self.ledger.tidy()
                 self.ledger.journal.sync()
             if self.ledger.me is not None and not self.ledger.journal.failed:
-                self.mesh.beat(self._heartbeat(self.ledger.me))
-        if (
-            self.overview.look(now_ms, self._clock.wall_ms(), not self.halted)
-            or now_ms >= self._next_view_ms
-        ):
+                self.mesh.beat(self._heartbeat(self.ledger.me, now_ms))
+        changed = self.overview.look(now_ms, self._clock.wall_ms(), not self.halted)
+        if changed or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS
             seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
             progress, unanswered = self._progress(now_ms), self._helper.dropped
@@ -448,7 +444,7 @@ class Node:
         blocks = f"fetching blocks: at round {self.ledger.consensus.dag.quorum_round} of {ahead}"
         return self._catch_up.progress or (blocks if ahead else "")
 
-    def _heartbeat(self, me: int) -> Heartbeat:
+    def _heartbeat(self, me: int, now_ms: int) -> Heartbeat:
         return Heartbeat(
             self.config.id,
             self.config.committee.epoch,
@@ -459,4 +455,5 @@ class Node:
             self.ledger.replica.audit(),
             self.ledger.replica.latest(),
             self._clock.wall_ms(),
+            self.overview.heard(now_ms),
         )

@@ -14,10 +14,12 @@ from peer.block import Audit
 from peer.clocks import SKEW_MS_MAX, Clocks
 from peer.config import MeshConfig
 from peer.frames import Heartbeat
+from peer.hearing import Hearing, Hears
 from peer.ledger import Ledger
 from peer.mesh import FLOOD_PAUSE_MS, Mesh
 
 FINALITY_SAMPLES = 200
+JUDGE_MS = 250  # between two looks at who is deaf and whose clock is wrong
 FLOOD_OVER_MS = 60_000  # a member that floods no more is heard for so long before it is forgiven
 
 _log = logging.getLogger(__name__)
@@ -34,6 +36,9 @@ class Overview:
         self.alarms = Alarms()
         self.quorum = False
         self.clocks = Clocks(self._committee.size, ledger.me)
+        self._hearing = Hearing(config.committee, ledger.me)
+        self._deaf: set[int] = set()
+        self._judge_ms = 0
         self._flooded_ms: dict[int, int] = {}  # members that flooded: when last
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit somebody has another state after
@@ -107,17 +112,37 @@ class Overview:
                 del self._flooded_ms[member]
                 self.alarms.clear(f"flood {member}")
 
+    def heard(self, now_ms: int) -> tuple[bool, ...]:
+        """Whom this peer hears, by member; itself too."""
+        me = self._ledger.me
+        return tuple(n == me or self._mesh.alive(n, now_ms) for n in range(self._committee.size))
+
+    def _hears(self, now_ms: int) -> dict[int, Hears]:
+        """Whom the members hear that are heard here."""
+        links = self._mesh.links.items()
+        alive = ((n, link.heartbeat) for n, link in links if self._mesh.alive(n, now_ms))
+        return {number: heartbeat.hears for number, heartbeat in alive if heartbeat is not None}
+
     def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
-        """Whether a quorum is alive; whether that has changed since the last look is logged."""
+        """Whether a quorum is here; whether that has changed since the last look is logged."""
         self._forgive(now_ms)
-        self._compare_clocks(now_ms, wall_ms)
-        links = self._mesh.links
-        alive = sum(self._mesh.alive(member, now_ms) for member in links)
-        alive += running and self._ledger.me is not None
-        before, self.quorum = self.quorum, alive >= self._committee.quorum
+        hears = self._hears(now_ms)
+        if now_ms >= self._judge_ms:
+            self._judge_ms = now_ms + JUDGE_MS
+            self._judge(hears, now_ms)
+            self._compare_clocks(now_ms, wall_ms)
+        before, self.quorum = self.quorum, self._hearing.has_quorum(hears, running)
         if self.quorum != before:
             _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
         return self.quorum != before
+
+    def _judge(self, hears: dict[int, Hears], now_ms: int) -> None:
+        deaf = {one.member: one.why for one in self._hearing.deaf(hears, now_ms)}
+        for member, why in deaf.items():
+            self.alarms.raise_alarm(f"deaf {member}", f"{self.name(member)} {why}")
+        for member in self._deaf - deaf.keys():
+            self.alarms.clear(f"deaf {member}")
+        self._deaf = set(deaf)
 
     def view(
         self,
@@ -155,18 +180,25 @@ class Overview:
         if number == self._ledger.me:
             commit = self._ledger.replica.commit
             address = f"{self._mesh.host}:{self._mesh.port}"
-            return api.MemberView(member.name, member.key, address, True, round_, commit, 0, True)
+            return api.MemberView(
+                *(member.name, member.key, address, True, round_, commit, 0, True),
+                hears=self._names(self.heard(now_ms), number),
+            )
         link = self._mesh.links[number]
-        heartbeat = link.heartbeat
+        heartbeat, alive = link.heartbeat, self._mesh.alive(number, now_ms)
         return api.MemberView(
             member.name,
             member.key,
             link.address,
-            self._mesh.alive(number, now_ms),
+            alive,
             round_,
             heartbeat.commit if heartbeat else 0,
             now_ms - link.heard_ms if heartbeat else -1,
             self._agrees.get(number),
             link.unread,
             link.barred,
+            self._names(heartbeat.hears, number) if alive and heartbeat else [],
         )
+
+    def _names(self, hears: Hears, but: int) -> list[str]:
+        return [self.name(n) for n, is_heard in enumerate(hears) if is_heard and n != but]

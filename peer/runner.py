@@ -3,6 +3,7 @@
 Owns assembling a node from options, its discovery thread, its gateway process and its signals.
 """
 
+import contextlib
 import logging
 import os
 import queue
@@ -20,9 +21,10 @@ import zmq
 
 from discovery.grape import Address, Grape
 from discovery.roster import Event as DiscoveryEvent
-from discovery.roster import Joined
 from discovery.service import Discovery
 from peer import config as mesh_file
+from peer.address_file import AddressFile
+from peer.addresses import read_address
 from peer.archive import KEEP, Keep
 from peer.config import MeshConfig
 from peer.gate import Gate
@@ -36,6 +38,7 @@ from peer.node import Clock, Node, Wires
 
 KEY_FILE = "key"
 JOURNAL_FILE = "journal.db"
+ADDRESSES_FILE = "addresses.json"
 DISCOVERED_MAX = 1_000
 GATEWAY_RESTART_S = 2.0
 GATEWAY_STOP_S = 5.0
@@ -84,17 +87,18 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
     node = _assemble(options, config, context, found, security or Security(), clock)
+    memory = AddressFile(options.data / ADDRESSES_FILE)
+    _say_where(node, options.static, memory)
     gateway = _gateway(options, config, node.ledger.me is not None)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: node.stop())
     node.recover()
-    for event in _static(options.static, config):
-        found.put(event)
     discovery = _discovery(options.grapes, config, node, found)
     parent = os.getppid() if options.exit_with_parent else None
     try:
-        node.run(lambda: _watch(node, gateway, parent))
+        node.run(lambda: _watch(node, gateway, memory, parent))
     finally:
+        memory.close(_where(node))
         if gateway is not None:
             gateway.stop()
         if discovery is not None:
@@ -154,8 +158,9 @@ def _service(grapes: tuple[str, ...], config: MeshConfig) -> list[str]:
     return [*urls, "--announce", f"p2p-orderbook:rpc:{config.id.hex()}"]
 
 
-def _watch(node: Node, gateway: "Gateway | None", parent: int | None) -> None:
+def _watch(node: Node, gateway: "Gateway | None", memory: AddressFile, parent: int | None) -> None:
     """What the process looks after besides its node, now and then."""
+    memory.keep(_where(node), time.monotonic_ns() // 1_000_000)
     if gateway is not None:
         gateway.watch()
     if parent is not None and os.getppid() != parent:
@@ -175,22 +180,40 @@ def _discovery(
     watch = [config.service(number) for number in node.mesh.links]
     if announce is None and not watch:
         return None
-    discovery = Discovery(Grape(grapes), announce, watch, found.put_nowait, rng=random.Random())
+
+    def hand_on(event: DiscoveryEvent) -> None:
+        with contextlib.suppress(queue.Full):  # it will be found again
+            found.put_nowait(event)
+
+    clients = [Grape([url]) for url in grapes]
+    discovery = Discovery(clients, announce, watch, hand_on, rng=random.Random())
     discovery.start()
     return discovery
 
 
-def _static(places: tuple[str, ...], config: MeshConfig) -> list[Joined]:
-    """Members at places that need no grape."""
-    services = {member.name: config.service(n) for n, member in enumerate(config.members)}
-    joined = []
+def _say_where(node: Node, places: tuple[str, ...], memory: AddressFile) -> None:
+    """Tell a node where its members are: what it knew before, and the places given."""
+    remembered = memory.load()
+    for member, link in node.mesh.links.items():
+        link.book.remember(remembered.get(node.config.members[member].key, ()))
+    numbers = {member.name: number for number, member in enumerate(node.config.members)}
     for place in places:
         name, _, address = place.partition("=")
-        host, _, port = address.rpartition(":")
-        if name not in services or not host or not port.isdigit():
+        if name not in numbers:
             raise mesh_file.ConfigError(f"expected NAME=HOST:PORT of a member, got {place!r:.100}")
-        joined.append(Joined(services[name], Address(host, int(port))))
-    return joined
+        try:
+            where = read_address(address)
+            if numbers[name] in node.mesh.links:
+                node.mesh.links[numbers[name]].book.give(where)
+        except ValueError as error:
+            raise mesh_file.ConfigError(f"--at {place!r:.100}: {error}") from None
+
+
+def _where(node: Node) -> dict[str, list[Address]]:
+    """Where its members are, as far as it is worth remembering."""
+    members, links = node.config.members, node.mesh.links.items()
+    found = {members[number].key: link.book.remembered for number, link in links}
+    return {key: addresses for key, addresses in found.items() if addresses}
 
 
 class Gateway:

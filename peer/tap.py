@@ -1,7 +1,7 @@
 """`python -m peer.tap`: the live message stream of the mesh, readable.
 
-Owns its subscriptions, one to each place where a member is announced. It listens like any peer,
-with a key of its own; must never speak, nor open a port.
+Owns its subscriptions: to each member where it can be heard, found as a peer finds it. It listens
+like any peer, with a key of its own; must never speak, nor open a port.
 """
 
 import contextlib
@@ -21,9 +21,10 @@ import zmq
 
 from discovery.grape import Address, Grape
 from discovery.roster import Event as DiscoveryEvent
-from discovery.roster import GrapesFound, GrapesLost, Joined, Left
+from discovery.roster import Found, GrapeFound, GrapeLost
 from discovery.service import Discovery
 from peer import config as mesh_file
+from peer.addresses import AddressBook
 from peer.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlock, decode
 from peer.config import MeshConfig
 from peer.frames import Heartbeat
@@ -31,7 +32,6 @@ from peer.identity import Identity, Verifier, curve_public
 from peer.screens import KINDS, Filter, Json, Lines, Message, Screen, Stats
 
 EVENTS_MAX = 1_000
-PLACES_MAX = 8  # of one member; those heard of first are let go
 DRAIN_MAX = 200  # messages of one place in one turn
 SILENCE_S = 5.0  # then it says that there is nothing
 
@@ -46,12 +46,14 @@ class Listener:
         self._identity = Identity.ephemeral()
         self._poller = zmq.Poller()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._books = [AddressBook(random.Random()) for _ in config.members]
         self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
         self._verifiers = [Verifier(member.public) for member in config.members]
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)
+        clients = [Grape([url]) for url in grapes]
         self._discovery = Discovery(
-            Grape(grapes), None, list(self._services), self._found.put_nowait, rng=random.Random()
+            clients, None, list(self._services), self._hand_on, rng=random.Random()
         )
 
     def __enter__(self) -> "Listener":
@@ -74,45 +76,49 @@ class Listener:
             while not self._found.empty():
                 self._note(self._found.get())
             for member, places in enumerate(self._places):
-                for socket in places.values():
+                self._follow(member)
+                for address, socket in list(places.items()):
                     if socket in ready:
-                        yield from ((member, said) for said in self._said(member, socket))
+                        yield from ((member, said) for said in self._said(member, address, socket))
             yield None
+
+    def _hand_on(self, event: DiscoveryEvent) -> None:
+        with contextlib.suppress(queue.Full):  # it will be found again
+            self._found.put_nowait(event)
 
     def _note(self, event: DiscoveryEvent) -> None:
         match event:
-            case Joined(name, Address() as address):
-                self._subscribe(self._services[name], address)
-            case Left(name, address):
-                self._leave(self._services[name], address)
-            case GrapesLost(reason):
-                click.echo(f"tap: no Grape answers: {reason}", err=True)
-            case GrapesFound():
-                click.echo("tap: a Grape answers", err=True)
+            case Found(name, addresses):
+                self._books[self._services[name]].find(addresses)
+            case GrapeLost(_, reason):
+                click.echo(f"tap: no answer of a Grape: {reason}", err=True)
+            case GrapeFound(grape):
+                click.echo(f"tap: the Grape at {grape} answers", err=True)
 
-    def _subscribe(self, member: int, address: Address) -> None:
-        places = self._places[member]
-        if address in places:
-            return
-        if len(places) >= PLACES_MAX:
-            self._leave(member, next(iter(places)))
-        socket = places[address] = self._context.socket(zmq.SUB)
+    def _follow(self, member: int) -> None:
+        """Connect where the member may be, as its address book says."""
+        turn = self._books[member].turn(_now_ms())
+        for address in turn.close:
+            socket = self._places[member].pop(address)
+            self._poller.unregister(socket)
+            socket.close(linger=0)
+        for address, lasting in turn.connect:
+            self._places[member][address] = self._subscribe(member, address, lasting)
+
+    def _subscribe(self, member: int, address: Address, lasting: bool) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.SUB)
         socket.maxmsgsize = FRAME_BYTES_MAX
         socket.curve_secretkey = self._identity.curve_secret
         socket.curve_publickey = self._identity.curve_public
         socket.curve_serverkey = curve_public(self.config.members[member].public)
-        socket.reconnect_ivl_max = 2_000
+        socket.reconnect_ivl = 100 if lasting else -1
+        socket.reconnect_ivl_max = 2_000 if lasting else 0
         socket.subscribe(b"")
         socket.connect(f"tcp://{address}")
         self._poller.register(socket, zmq.POLLIN)
+        return socket
 
-    def _leave(self, member: int, address: Address) -> None:
-        socket = self._places[member].pop(address, None)
-        if socket is not None:
-            self._poller.unregister(socket)
-            socket.close(linger=0)
-
-    def _said(self, member: int, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+    def _said(self, member: int, address: Address, socket: zmq.Socket[bytes]) -> Iterator[Message]:
         for _ in range(DRAIN_MAX):
             try:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
@@ -122,7 +128,10 @@ class Listener:
                 case [b"B", frame]:
                     yield self._block(frame)
                 case [b"H", body]:
-                    yield self._heartbeat(member, body)
+                    said = self._heartbeat(member, body)
+                    if isinstance(said, Heartbeat):
+                        self._books[member].hear(address, _now_ms())
+                    yield said
                 case _:
                     yield "neither a block nor a heartbeat"
 
@@ -144,6 +153,10 @@ class Listener:
         if right != (self.config.id, member, len(self.config.members)):
             return "a heartbeat of another mesh or member"
         return beat
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -18,9 +18,12 @@ LOCAL = "127.0.0.1"
 
 
 class _Link:
-    """What one peer hears from another: connections to that one's ports, forwarded while open."""
+    """What one peer hears from another: connections to that one's ports, forwarded while open.
+    They come from `home`, where that one finds the first: a peer believes that others are where
+    their connections come from."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: str) -> None:
+        self._home = home
         self.open = asyncio.Event()
         self.open.set()
         self.writers: set[asyncio.StreamWriter] = set()
@@ -33,7 +36,7 @@ class _Link:
         self.writers.add(back)
         try:
             await self.open.wait()
-            outward, forth = await asyncio.open_connection(LOCAL, to)
+            outward, forth = await asyncio.open_connection(LOCAL, to, local_addr=(self._home, 0))
             ends.append(forth)
             self.writers.add(forth)
             await asyncio.gather(self._pump(inward, forth), self._pump(outward, back))
@@ -88,7 +91,7 @@ class CuttableNetwork:
             for whom, ports in enumerate(self._ports):
                 if who == whom:
                     continue
-                link = self._links[who, whom] = _Link()
+                link = self._links[who, whom] = _Link(self.address(whom, who))
                 for port in ports:
                     server = await asyncio.start_server(
                         functools.partial(_Link.serve, link, to=port),
@@ -107,9 +110,13 @@ class CuttableNetwork:
             self._call(_Link.reset, one)
         self._call(lambda link: link.open.set(), one)
 
-    def _call(self, what: Callable[[_Link], None], one: int) -> None:
-        for pair, link in self._links.items():
-            if one in pair:
+    def deafen(self, one: int) -> None:
+        """From now on peer `one` hears nobody, and nobody tells it; the others hear it."""
+        self._call(lambda link: link.open.clear(), one, both_ways=False)
+
+    def _call(self, what: Callable[[_Link], None], one: int, both_ways: bool = True) -> None:
+        for (who, whom), link in self._links.items():
+            if who == one or (both_ways and whom == one):
                 self._loop.call_soon_threadsafe(what, link)
 
     def stop(self) -> None:

@@ -59,7 +59,8 @@ class Helper:
             time_ms = time.time_ns() // 1_000_000
             rounds = (FAR,) * len(self.mesh.peers)
             port, name = self.wire.fetch_port, self.mesh.config.id
-            self.wire.beat(Heartbeat(name, 0, LIAR, port, rounds, FAR, NO_AUDIT, NO_AUDIT, time_ms))
+            claims = FAR, NO_AUDIT, NO_AUDIT, time_ms, (True,) * len(rounds)
+            self.wire.beat(Heartbeat(name, 0, LIAR, port, rounds, *claims))
             for _ in self.wire.receive(0):
                 pass
             for _, request in self.wire.requests(0):

@@ -6,33 +6,34 @@ import pytest
 
 from discovery.grape import Address, BadInput
 from discovery.roster import (
-    ADDRESSES_PER_NAME_MAX,
+    CROWD_MIN,
     NAMES_MAX,
     RETRY_S_MAX,
     Announced,
     AnnounceRefused,
     Event,
-    GrapesFound,
-    GrapesLost,
-    Joined,
-    Left,
+    Found,
+    GrapeFound,
+    GrapeLost,
     Roster,
     Timing,
 )
 
-A, B, C = (Address("10.0.0.1", port) for port in (1, 2, 3))
+GRAPE = "http://grape"
+A, B = (Address("10.0.0.1", port) for port in (1, 2))
+CROWD = [Address("10.9.9.9", port) for port in range(1, 1 + CROWD_MIN)]
 STEADY = Timing(jitter=0.0)
 
 
 def roster(*watch: str, own: tuple[str, int] | None = ("me", 3001), at_s: float = 0.0) -> Roster:
-    return Roster(own, watch, STEADY, random.Random(1), at_s)
+    return Roster(GRAPE, own, watch, STEADY, random.Random(1), at_s)
 
 
 def answering(*watch: str, own: tuple[str, int] | None = ("me", 3001)) -> Roster:
     """One that has announced at 0 s."""
     new = roster(*watch, own=own)
     if own:
-        assert new.announced(2, 0.0) == [GrapesFound(), Announced("me", 2)]
+        assert new.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     return new
 
 
@@ -66,35 +67,23 @@ def test_nothing_to_do() -> None:
 
 def test_announcing_is_repeated_but_told_once() -> None:
     r = roster()
-    assert r.announced(2, 0.0) == [GrapesFound(), Announced("me", 2)]
+    assert r.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     assert r.next_due_s() == 30.0
     assert r.announced(1, 30.0) == []
     assert r.next_due_s() == 60.0
 
 
-def test_joined_once_for_every_address() -> None:
+def test_what_a_lookup_returns_is_handed_on_every_time() -> None:
     r = answering("a")
-    assert r.found("a", [A, B, A], 1.0) == [Joined("a", A), Joined("a", B)]
-    assert r.found("a", [B, C], 2.0) == [Joined("a", C)]
-    assert r.addresses("a") == [A, B, C]
+    assert r.found("a", [A, B], 1.0) == [Found("a", (A, B))]
+    assert r.found("a", [A, B], 2.0) == [Found("a", (A, B))]
 
 
-def test_left_after_long_absence_only() -> None:
+def test_what_a_lookup_lacks_means_nothing() -> None:
     r = answering("a")
     r.found("a", [A, B], 0.0)
-    assert r.found("a", [A], 10.0) == []
-    assert r.found("a", [A], 99.9) == []
-    assert r.found("a", [A], 100.0) == [Left("a", B)]
-    assert r.found("a", [A, B], 101.0) == [Joined("a", B)]
-
-
-def test_an_absence_that_ends_is_forgotten() -> None:
-    r = answering("a")
-    r.found("a", [A], 0.0)
-    r.found("a", [], 10.0)
-    r.found("a", [A], 95.0)
-    assert r.found("a", [], 105.0) == []
-    assert r.found("a", [], 195.0) == [Left("a", A)]
+    assert r.found("a", [A], 1.0) == [Found("a", (A,))]
+    assert r.found("a", [], 1_000.0) == []
 
 
 def test_a_name_without_address_is_looked_up_often() -> None:
@@ -110,11 +99,11 @@ def test_a_name_with_an_address_is_looked_up_ever_more_seldom() -> None:
     assert (first, last) == (0.3, 10.0)
 
 
-def test_a_change_makes_lookups_frequent_again() -> None:
-    r = answering("a", own=None)
-    waits(r, "a", [A], 12)
-    r.found("a", [A, B], 100.0)
-    assert r.next_due_s() == 100.3
+def test_of_a_crowd_a_lookup_shows_a_part_so_it_goes_on() -> None:
+    *_, last = waits(answering("a", own=None), "a", CROWD, 12)
+    assert last == 2.0
+    *_, last = waits(answering("a", own=None), "a", CROWD[1:], 12)
+    assert last == 10.0
 
 
 def test_losing_the_last_address_makes_lookups_frequent_and_announces_at_once() -> None:
@@ -141,30 +130,18 @@ def test_the_most_overdue_name_is_looked_up_first() -> None:
 
 def test_lost_and_found_are_told_once() -> None:
     r = answering("a")
-    assert r.failed("why", 1.0) == [GrapesLost("why")]
+    assert r.failed("why", 1.0) == [GrapeLost(GRAPE, "why")]
     assert r.failed("why else", 2.0) == []
-    assert r.found("a", [A], 3.0) == [GrapesFound(), Joined("a", A)]
+    assert r.found("a", [A], 3.0) == [GrapeFound(GRAPE), Found("a", (A,))]
     assert r.announce_due(3.0), "the grape may be a new one"
-    assert r.announced(1, 3.0) == [Announced("me", 1)]
+    assert r.announced(1, 3.0) == [Announced(GRAPE, "me", 1)]
 
 
 def test_never_found_is_lost_too() -> None:
     r = roster("a")
-    assert r.failed("why", 0.0) == [GrapesLost("why")]
-    assert r.announced(2, 1.0) == [GrapesFound(), Announced("me", 2)]
+    assert r.failed("why", 0.0) == [GrapeLost(GRAPE, "why")]
+    assert r.announced(2, 1.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     assert r.lookup_due(1.0) == "a"
-
-
-def test_nobody_leaves_while_the_grapes_are_lost() -> None:
-    r = answering("a")
-    r.found("a", [A], 0.0)
-    r.found("a", [], 1.0)
-    r.failed("why", 2.0)
-    r.check()
-    assert r.failed("why", 10_000.0) == []
-    assert r.found("a", [], 10_001.0) == [GrapesFound()], "it has had no time to announce again"
-    assert r.found("a", [], 10_090.0) == []
-    assert r.found("a", [], 10_091.0) == [Left("a", A)]
 
 
 def test_failures_are_retried_ever_more_seldom() -> None:
@@ -187,31 +164,22 @@ def test_failures_are_retried_ever_more_seldom() -> None:
 def test_a_refused_announcement_is_repeated_and_lookups_go_on() -> None:
     r = roster("a")
     assert r.refused("No nodes to query", 0.0) == [
-        GrapesFound(),
-        AnnounceRefused("me", "No nodes to query"),
+        GrapeFound(GRAPE),
+        AnnounceRefused(GRAPE, "me", "No nodes to query"),
     ]
-    assert r.found("a", [A], 0.1) == [Joined("a", A)]
+    assert r.found("a", [A], 0.1) == [Found("a", (A,))]
     now_s = 0.3
     for _ in range(12):
         assert r.announce_due(now_s)
         assert r.refused("All queries failed", now_s) == []
         r.check()
         now_s += RETRY_S_MAX
-    assert r.announced(1, now_s) == [Announced("me", 1)]
-    assert r.refused("again", now_s + 30) == [AnnounceRefused("me", "again")]
-
-
-def test_a_name_flooded_with_addresses_keeps_the_present_ones() -> None:
-    r = answering("a")
-    crowd = [Address("10.9.9.9", port) for port in range(1, ADDRESSES_PER_NAME_MAX)]
-    r.found("a", [A, *crowd], 0.0)
-    assert r.found("a", [A, B, *crowd], 1.0) == [], "no room"
-    assert r.found("a", [A, B, *crowd[1:]], 2.0) == [Left("a", crowd[0]), Joined("a", B)]
-    r.check()
+    assert r.announced(1, now_s) == [Announced(GRAPE, "me", 1)]
+    assert r.refused("again", now_s + 30) == [AnnounceRefused(GRAPE, "me", "again")]
 
 
 def test_waits_are_jittered_both_ways() -> None:
-    r = Roster(("me", 1), (), Timing(jitter=0.2), random.Random(1), 0.0)
+    r = Roster(GRAPE, ("me", 1), (), Timing(jitter=0.2), random.Random(1), 0.0)
     seen = []
     for _ in range(200):
         r.announced(1, 0.0)
@@ -223,25 +191,23 @@ def test_waits_are_jittered_both_ways() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_random_life_keeps_the_rules(seed: int) -> None:
     rng = random.Random(seed)
-    names = ["a", "b"]
-    r = Roster(("me", 1), names, Timing(left_after_s=5.0), rng, 0.0)
-    known: set[tuple[str, Address]] = set()
+    r = Roster(GRAPE, ("me", 1), ["a", "b"], Timing(), rng, 0.0)
     now_s = 0.0
+    told: bool | None = None
     for _ in range(2_000):
         now_s += rng.choice([0.0, 0.1, 3.0])
         for event in random_step(r, rng, now_s):
             match event:
-                case Joined(name, address):
-                    assert (name, address) not in known
-                    known.add((name, address))
-                case Left(name, address):
-                    known.remove((name, address))
+                case GrapeFound() | GrapeLost():
+                    assert isinstance(event, GrapeFound) is not told, "each once"
+                    told = isinstance(event, GrapeFound)
+                case Found(_, addresses):
+                    assert addresses
         r.check()
-        assert known == {(name, address) for name in names for address in r.addresses(name)}
+        assert r.next_due_s() <= now_s + 1.2 * 30.0
 
 
 def random_step(r: Roster, rng: random.Random, now_s: float) -> list[Event]:
-    crowd = [Address("10.0.0.1", port) for port in range(1, ADDRESSES_PER_NAME_MAX + 30)]
     match rng.randrange(8):
         case 0:
             return r.failed("why", now_s)
@@ -250,7 +216,7 @@ def random_step(r: Roster, rng: random.Random, now_s: float) -> list[Event]:
         case 2:
             return r.refused("why", now_s)
         case _:
-            return r.found(rng.choice("ab"), rng.sample(crowd, rng.choice([0, 1, 50])), now_s)
+            return r.found(rng.choice("ab"), CROWD[: rng.choice([0, 1, 50, 100])], now_s)
 
 
 @pytest.mark.parametrize(
@@ -260,7 +226,6 @@ def random_step(r: Roster, rng: random.Random, now_s: float) -> list[Event]:
         {"search_s": 3.0},
         {"search_s_max": 11.0},
         {"announce_s": 0.0},
-        {"left_after_s": -1.0},
         {"jitter": 1.0},
         {"jitter": -0.1},
     ],
@@ -280,4 +245,4 @@ def test_names_are_checked() -> None:
     with pytest.raises(BadInput):
         roster(*(f"n{number}" for number in range(NAMES_MAX + 1)))
     with pytest.raises(BadInput):
-        Roster(None, "one name", STEADY, random.Random(1), 0.0)
+        Roster(GRAPE, None, "one name", STEADY, random.Random(1), 0.0)

@@ -9,9 +9,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
-from msgspec.structs import replace
 
 from discovery import (
     Address,
@@ -20,19 +20,18 @@ from discovery import (
     BadInput,
     Discovery,
     Event,
+    Found,
     Grape,
-    GrapesFound,
-    GrapesLost,
-    Joined,
-    Left,
+    GrapeFound,
+    GrapeLost,
     Refused,
     Timing,
+    Unreachable,
 )
-from discovery.grapes import GrapeProcess, GrapeSpec, free_ports, running_grapes
-from discovery.grapes.parts import grape_program
+from discovery.grapes import free_ports, running_grapes
 
 STATE = Path(__file__).parents[1] / ".run"
-BRISK = Timing(announce_s=0.2, search_s=0.05, search_s_max=0.2, watch_s=0.3, left_after_s=1.0)
+BRISK = Timing(announce_s=0.2, search_s=0.05, search_s_max=0.2, watch_s=0.3)
 
 
 class Member:
@@ -43,9 +42,8 @@ class Member:
         self.own = (f"mesh/{number}", 3000 + number)
         watch = [f"mesh/{other}" for other in range(count) if other != number]
         rng = random.Random(number)
-        self.discovery = Discovery(
-            Grape(urls), self.own, watch, self.events.put, rng=rng, timing=timing
-        )
+        grapes = [Grape([url]) for url in urls]
+        self.discovery = Discovery(grapes, self.own, watch, self.events.put, rng=rng, timing=timing)
 
     def until(self, *wanted: Event, timeout_s: float = 10.0) -> list[Event]:
         """All events up to the last of the wanted ones."""
@@ -85,9 +83,9 @@ def running(*members: Member) -> Iterator[None]:
         yield
 
 
-def joined(member: Member) -> Joined:
+def found(member: Member) -> Found:
     name, port = member.own
-    return Joined(name, Address("127.0.0.1", port))
+    return Found(name, (Address("127.0.0.1", port),))
 
 
 @pytest.fixture(autouse=True)
@@ -100,75 +98,50 @@ def no_thread_is_left() -> Iterator[None]:
 def test_three_peers_find_each_other_at_once() -> None:
     with running_grapes(2, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
-        members = [
-            Member(urls, 0, 3, Timing()),
-            Member(urls[::-1], 1, 3, Timing()),
-            Member(urls, 2, 3, Timing()),
-        ]
+        members = [Member(urls, number, 3, Timing()) for number in range(3)]
         began_s = time.monotonic()
         with running(*members):
             for member in members:
-                others = [joined(other) for other in members if other is not member]
-                seen = member.until(*others)
-                assert seen[:2] == [GrapesFound(), Announced(member.own[0], 2)]
-                assert len(seen) == 4, "each is told once"
+                others = [found(other) for other in members if other is not member]
+                told = [GrapeFound(url) for url in urls]
+                told += [Announced(url, member.own[0], 2) for url in urls]
+                seen = member.until(*others, *told)
+                assert all(seen.count(event) == 1 for event in told), "each is told once"
         assert time.monotonic() - began_s < 2
 
 
 def test_grapes_that_restart_are_told_again_who_we_are() -> None:
-    patient = replace(BRISK, left_after_s=4.0)  # one may be slow to tell them
     with running_grapes(2, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
-        a, b = (Member(urls, number, 2, patient) for number in range(2))
+        a, b = (Member(urls, number, 2) for number in range(2))
         with running(a, b):
-            a.until(joined(b))
-            b.until(joined(a))
+            a.until(found(b))
+            b.until(found(a))
             for grape in grapes:
                 grape.kill()
-            assert isinstance(a.until_kind(GrapesLost), GrapesLost)
-            time.sleep(patient.left_after_s)
-            assert a.drain() == [], "told once, and nobody left"
+            lost = [a.until_kind(GrapeLost) for _ in urls]
+            assert {event.grape for event in lost} == set(urls)
+            time.sleep(1)
+            assert a.drain() == [], "told once"
             for grape in grapes:
                 grape.start()
-            a.until(GrapesFound(), Announced(a.own[0], 2))
+            a.until(*(GrapeFound(url) for url in urls), *(Announced(u, a.own[0], 2) for u in urls))
             outsider = Grape(urls)
-            await_true(lambda: outsider.lookup("mesh/0") == [joined(a).address])
-            await_true(lambda: outsider.lookup("mesh/1") == [joined(b).address])
-            assert a.drain() == [], "nobody left and nobody joined again"
+            await_true(lambda: outsider.lookup("mesh/0") == [*found(a).addresses])
+            await_true(lambda: outsider.lookup("mesh/1") == [*found(b).addresses])
 
 
-class Forgetful(GrapeSpec, frozen=True, kw_only=True):
-    """A Grape that forgets within about a second."""
-
-    def options(self) -> list[str]:
-        return [*(o for o in super().options() if not o.startswith("--dpa")), "--dpa=600"]
-
-
-@contextmanager
-def forgetful_grape(directory: Path) -> Iterator[GrapeProcess]:
-    (dht_port,), (http_port,) = free_ports(1)
-    spec = Forgetful(dht_port=dht_port, http_port=http_port)
-    grape = GrapeProcess(spec, grape_program(STATE, print), directory / "log")
-    grape.start()
-    try:
-        grape.await_ready()
-        yield grape
-    finally:
-        grape.kill()
-
-
-def test_who_stops_announcing_leaves_and_may_come_back(tmp_path: Path) -> None:
-    with forgetful_grape(tmp_path) as grape:
-        urls = [grape.spec.url]
-        a, b = Member(urls, 0, 2), Member(urls, 1, 2)
-        with running(a):
-            with running(b):
-                a.until(joined(b))
-            a.until(Left(b.own[0], joined(b).address), timeout_s=20)
-            with running(Member(urls, 1, 2)):
-                a.until(joined(b))
-                time.sleep(2)
-                assert a.drain() == [], "re-announcing keeps it there"
+def test_every_grape_is_told_and_what_they_know_is_united() -> None:
+    """Two that do not know of each other, each with one member that the other has not."""
+    with running_grapes(1, STATE) as [one], running_grapes(1, STATE) as [other]:
+        urls = [one.spec.url, other.spec.url]
+        both = Member(urls, 0, 3)
+        here, there = Member(urls[:1], 1, 3), Member(urls[1:], 2, 3)
+        with running(both, here, there):
+            both.until(found(here), found(there))
+            here.until(found(both))
+            there.until(found(both))
+            assert Grape(urls[:1]).lookup(there.own[0]) == []
 
 
 def test_without_grapes_it_keeps_asking_and_says_so_once() -> None:
@@ -178,15 +151,18 @@ def test_without_grapes_it_keeps_asking_and_says_so_once() -> None:
         time.sleep(1)
         seen = member.drain()
         assert len(seen) == 1
-        assert isinstance(seen[0], GrapesLost)
+        assert isinstance(seen[0], GrapeLost)
         assert str(port) in seen[0].reason
+
+
+FAKE = "http://127.0.0.1:1"
 
 
 class Fake(Grape):
     """A client whose answers are passed in."""
 
     def __init__(self, announce: Callable[[], int], lookup: Callable[[], list[Address]]) -> None:
-        super().__init__(["http://127.0.0.1:1"])
+        super().__init__([FAKE])
         self._announce = announce
         self._lookup = lookup
         self.lookups = 0
@@ -199,15 +175,55 @@ class Fake(Grape):
         return self._lookup()
 
 
-def raising(error: Exception) -> Callable[[], int]:
-    def announce() -> int:
+def raising(error: Exception) -> Callable[[], NoReturn]:
+    def call() -> NoReturn:
         raise error
 
-    return announce
+    return call
 
 
 def watching(grape: Grape, on_event: Callable[[Event], None], timing: Timing = BRISK) -> Discovery:
-    return Discovery(grape, ("me", 1), ["other"], on_event, rng=random.Random(1), timing=timing)
+    return Discovery([grape], ("me", 1), ["other"], on_event, rng=random.Random(1), timing=timing)
+
+
+def test_a_grape_that_hangs_or_knows_nobody_delays_and_hides_nothing() -> None:
+    address = Address("127.0.0.1", 9)
+    released = threading.Event()
+
+    def hang() -> list[Address]:
+        released.wait(30)
+        return []
+
+    told: queue.SimpleQueue[int] = queue.SimpleQueue()
+    dead = Fake(raising(Unreachable("dead")), raising(Unreachable("dead")))
+    hanging = Fake(lambda: len(hang()), hang)
+    ignorant = Fake(lambda: 1, list)
+
+    def announced() -> int:
+        told.put(1)
+        return 1
+
+    knowing = Fake(announced, lambda: [address])
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    discovery = Discovery(
+        [hanging, dead, ignorant, knowing],
+        ("me", 1),
+        ["other"],
+        events.put,
+        rng=random.Random(1),
+        timing=BRISK,
+    )
+    discovery.start()
+    try:
+        seen: list[Event] = []
+        while seen.count(Found("other", (address,))) < 3:
+            seen.append(events.get(timeout=5))
+        for _ in range(3):
+            told.get(timeout=5)
+        assert not released.is_set()
+    finally:
+        released.set()
+        discovery.stop()
 
 
 def test_lookups_go_on_while_announcing_is_refused() -> None:
@@ -216,15 +232,13 @@ def test_lookups_go_on_while_announcing_is_refused() -> None:
     refused = raising(Refused("no", "No nodes to query"))
     discovery = watching(Fake(refused, lambda: [address]), events.put)
     discovery.start()
-    seen = [events.get(timeout=5) for _ in range(3)]
-    time.sleep(0.5)
+    seen = [events.get(timeout=5) for _ in range(5)]
     discovery.stop()
     assert seen == [
-        GrapesFound(),
-        AnnounceRefused("me", "No nodes to query"),
-        Joined("other", address),
+        GrapeFound(FAKE),
+        AnnounceRefused(FAKE, "me", "No nodes to query"),
+        *[Found("other", (address,))] * 3,
     ]
-    assert events.empty(), "told once"
 
 
 def test_a_receiver_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -238,7 +252,7 @@ def test_a_receiver_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture)
     discovery = watching(grape, receive)
     with caplog.at_level(logging.ERROR, "discovery"):
         discovery.start()
-        await_true(lambda: len(seen) == 3)
+        await_true(lambda: len(seen) >= 3)
         discovery.stop()
     assert "receiver" in caplog.text
 
@@ -250,7 +264,7 @@ def test_a_bug_is_logged_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -
     discovery = watching(grape, events.put)
     with caplog.at_level(logging.ERROR, "discovery"):
         discovery.start()
-        assert events.get(timeout=5) == GrapesFound()
+        assert events.get(timeout=5) == GrapeFound(FAKE)
         discovery.stop()
     assert "ZeroDivisionError: bug" in caplog.text
 
@@ -259,7 +273,7 @@ def test_it_never_spins() -> None:
     hasty = Timing(announce_s=1e-9, search_s=1e-9, search_s_max=1e-9, watch_s=1e-9)
     grape = Fake(lambda: 1, list)
     discovery = Discovery(
-        grape, None, ["other"], lambda event: None, rng=random.Random(1), timing=hasty
+        [grape], None, ["other"], lambda event: None, rng=random.Random(1), timing=hasty
     )
     discovery.start()
     time.sleep(0.5)
@@ -295,7 +309,7 @@ def test_stop_is_harmless_at_any_time() -> None:
     await_true(lambda: bool(stopped))
     from_within.stop()
     from_within.stop()
-    assert stopped == [GrapesFound()], "no event after stop"
+    assert stopped == [GrapeFound(FAKE)], "no event after stop"
     with pytest.raises(RuntimeError):
         from_within.start()
 
@@ -313,9 +327,9 @@ def test_a_client_closed_by_another_ends_it_aloud(caplog: pytest.LogCaptureFixtu
 
 def test_its_arguments_are_checked() -> None:
     with pytest.raises(BadInput):
-        Discovery(
-            Grape(["http://127.0.0.1:1"]), ("", 1), [], lambda event: None, rng=random.Random(1)
-        )
+        Discovery([Grape([FAKE])], ("", 1), [], lambda event: None, rng=random.Random(1))
+    with pytest.raises(BadInput):
+        Discovery([], ("me", 1), [], lambda event: None, rng=random.Random(1))
 
 
 def await_true(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:

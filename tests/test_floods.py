@@ -4,6 +4,7 @@ The clock is the test's own; a turn of the mesh is a call of `receive`.
 """
 
 import logging
+import random
 import time
 from collections.abc import Iterator
 
@@ -13,6 +14,7 @@ import zmq
 
 from discovery.grape import Address
 from peer import frames
+from peer.addresses import AddressBook
 from peer.block import FRAME_BYTES_MAX, NO_AUDIT, Audit
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
@@ -29,7 +31,6 @@ from peer.mesh import (
     QUEUE_MESSAGES_MAX,
     REQUESTS_PER_TURN_MAX,
     REST_MS,
-    ROTATE_MS,
     UNREAD_MS,
     Flooded,
     Mesh,
@@ -43,7 +44,8 @@ CONFIG = MeshConfig("floods", Mode.CRASH, 1_700_000_000_000, MEMBERS, MARKETS, "
 
 
 def beat(config: MeshConfig = CONFIG, member: int = 1, **changes: object) -> Heartbeat:
-    fields = (config.id, 0, member, 3_101, (0,) * len(MEMBERS), 0, NO_AUDIT, NO_AUDIT, 5)
+    rounds, hears = (0,) * len(MEMBERS), (True,) * len(MEMBERS)
+    fields = (config.id, 0, member, 3_101, rounds, 0, NO_AUDIT, NO_AUDIT, 5, hears)
     return msgspec.structs.replace(Heartbeat(*fields), **changes)
 
 
@@ -57,7 +59,7 @@ class Wires:
         self._observers: list[zmq.Socket[bytes]] = []
         self.now_ms = 1_000_000
         self.place = Address("127.0.0.1", self.rogue.port)
-        self.honest.joined(1, self.place)
+        self.honest.links[1].book.give(self.place)
 
     def turn(self, passed_ms: int = 0, quorum_round: int = 0) -> list[Message]:
         self.now_ms += passed_ms
@@ -143,12 +145,11 @@ def test_a_member_that_floods_is_not_heard_for_a_while(
     assert link.unread > FLOOD_MESSAGES
     assert link.barred == "floods"
     assert not wires.honest.alive(1, wires.now_ms)
-    wires.honest.joined(1, wires.place)  # announced again
-    wires.honest.joined(1, Address("127.0.0.9", wires.rogue.port))
+    wires.honest.found(1, [wires.place, Address("127.0.0.9", wires.rogue.port)])
     wires.say(*parts)
     assert wires.turn(FLOOD_PAUSE_MS - 1) == []
     assert not link.addresses
-    wires.turn(1 + ROTATE_MS)
+    wires.turn(1)
     wires.hear_each_other()
     assert link.barred == ""
 
@@ -235,6 +236,7 @@ def test_answers_nobody_asked_for_are_not_read(wires: Wires) -> None:
         {"rounds": (2**48, 0, 0)},
         {"rounds": (-2, 0, 0)},
         {"commit": -1},
+        {"hears": (1, 0, 2)},
         {"time_ms": 2**60},
         {"audit": Audit(1, b"d" * 10_000)},
         {"latest": Audit(-5, b"d" * 32)},
@@ -348,16 +350,17 @@ def test_who_only_claims_to_be_a_member_is_not_heard(wires: Wires) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     claims = Mesh(context, CONFIG, Identity.ephemeral(), zmq.Poller())
     try:
-        wires.honest.left(1, wires.place)
-        wires.honest.joined(1, Address("127.0.0.1", claims.port))
+        link = wires.honest.links[1]
+        link.book = AddressBook(random.Random(1))
+        wires.honest.found(1, [Address("127.0.0.1", claims.port)])
         for _ in range(50):
             claims.beat(beat())
             list(claims.receive(wires.now_ms))
             assert wires.turn(10) == []
             time.sleep(0.01)
-        wires.honest.joined(1, wires.place)
+        wires.honest.found(1, [wires.place])
         wires.hear_each_other()
-        assert wires.honest.links[1].address == str(wires.place)
+        assert link.address == str(wires.place)
     finally:
         claims.close()
         context.destroy(linger=0)

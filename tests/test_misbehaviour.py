@@ -198,7 +198,8 @@ def mesh_view(peer: RealPeer, until: Callable[[api.Mesh], bool]) -> api.Mesh:
 def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
     """What to send, a thousand at a time."""
     committee, sign = rogue.config.committee, rogue.identity.sign
-    beat = Heartbeat(committee.mesh, 0, 2, 1, (2**47,) * 3, 2**47, NO_AUDIT, NO_AUDIT, 1)
+    claims = (2**47,) * 3, 2**47, NO_AUDIT, NO_AUDIT, 1, (True,) * 3
+    beat = Heartbeat(committee.mesh, 0, 2, 1, *claims)
 
     def ahead(start: int) -> list[tuple[bytes, ...]]:
         """Valid blocks of ever higher rounds, on blocks that nobody has."""

@@ -12,11 +12,12 @@ from peer.clocks import SKEW_MS_MAX, SKEW_SEEN_MS
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.frames import Heartbeat
+from peer.hearing import DEAF_MS
 from peer.identity import Identity
 from peer.journal import Journal
 from peer.ledger import Ledger
 from peer.mesh import Mesh
-from peer.overview import FLOOD_OVER_MS, Overview
+from peer.overview import FLOOD_OVER_MS, JUDGE_MS, Overview
 from peer.runner import JOURNAL_FILE, keygen
 
 NOW_MS = 1_700_000_000_000
@@ -41,7 +42,8 @@ class Seen:
 
     def hear(self, member: int, latest: Audit, time_ms: int = NOW_MS, now_ms: int = 0) -> None:
         rounds = (0,) * 4
-        beat = Heartbeat(self.config.id, 0, member, 1, rounds, 1, NO_AUDIT, latest, time_ms)
+        claims = rounds, 1, NO_AUDIT, latest, time_ms, (True,) * 4
+        beat = Heartbeat(self.config.id, 0, member, 1, *claims)
         self.overview.hear(member, beat, now_ms)
 
     def look(self, now_ms: int) -> None:
@@ -104,8 +106,9 @@ def test_a_clock_that_stays_wrong_raises_an_alarm_that_ends_with_its_cause(seen:
         seen.hear(2, seen.own, NOW_MS + later_ms, later_ms)
         seen.look(later_ms)
     assert seen.overview.alarms.texts == ["the clock of m1 is over 2000 ms ahead of the others"]
-    seen.hear(1, seen.own, NOW_MS + SKEW_SEEN_MS, SKEW_SEEN_MS)
-    seen.look(SKEW_SEEN_MS)
+    later_ms = SKEW_SEEN_MS + JUDGE_MS
+    seen.hear(1, seen.own, NOW_MS + later_ms, later_ms)
+    seen.look(later_ms)
     assert seen.overview.alarms.texts == []
 
 
@@ -131,3 +134,38 @@ def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
     seen.hear(1, WRONG)
     seen.hear(1, seen.own)
     assert len(seen.overview.alarms.texts) == 1
+
+
+def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
+    """Of four, three are needed. m1 hears all, m2 nobody, m3 all but this peer."""
+    hears = {1: (True,) * 4, 2: (False, False, True, False), 3: (False, True, True, True)}
+    rounds = (0,) * 4, 1, NO_AUDIT, seen.own, NOW_MS
+
+    def look(now_ms: int) -> None:
+        for member, heard in hears.items():
+            link = seen.mesh.links[member]
+            link.heard_ms = now_ms
+            link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *rounds, heard)
+        seen.look(now_ms)
+
+    for now_ms in range(0, DEAF_MS + JUDGE_MS, JUDGE_MS):
+        look(now_ms)
+    assert not seen.overview.quorum
+    assert seen.overview.alarms.texts == [
+        "m2 is deaf: it speaks, but hears too few to take part",
+        "m3 does not hear this peer, which hears it",
+    ]
+    view = seen.overview.view(1, DEAF_MS, 0, "", "")
+    assert [member.alive for member in view.members] == [True] * 4
+    assert [member.hears for member in view.members] == [
+        ["m1", "m2", "m3"],
+        ["m0", "m2", "m3"],
+        [],
+        ["m1", "m2"],
+    ]
+    hears[2] = hears[3] = (True,) * 4
+    look(2 * DEAF_MS)
+    assert seen.overview.quorum
+    assert seen.overview.alarms.texts == []
+    silent = seen.overview.view(2, 3 * DEAF_MS, 0, "", "")
+    assert [member.hears for member in silent.members] == [[]] * 4

@@ -190,7 +190,8 @@ def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched
 
 
 def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
-    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_AUDIT, NO_AUDIT, 0)
+    hears = (True,) * len(rounds)
+    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_AUDIT, NO_AUDIT, 0, hears)
     return Heard(member, beat)
 
 

@@ -1,6 +1,6 @@
 """Tells the Grapes that this gateway answers Grenache RPC.
 
-Owns one discovery thread, or none if no Grape was named. Must never be waited for: without a Grape
+Owns one discovery thread for each Grape that was named. Must never be waited for: without a Grape
 the gateway works, only nobody finds it there.
 """
 
@@ -20,9 +20,8 @@ class Announcer:
         self._discovery: Discovery | None = None
         if config.grapes:
             service = (config.announce, port)
-            self._discovery = Discovery(
-                Grape(config.grapes), service, [], _note, rng=random.Random()
-            )
+            grapes = [Grape([url]) for url in config.grapes]
+            self._discovery = Discovery(grapes, service, [], _note, rng=random.Random())
 
     def start(self) -> None:
         if self._discovery is not None:

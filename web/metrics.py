@@ -124,6 +124,7 @@ class Metrics(Collector):
             ("peer_commit", "What it said it has applied.", [m.commit for m in mesh.members]),
             ("peer_unread", "Messages too many or senseless.", [m.unread for m in mesh.members]),
             ("peer_barred", "1: it is not heard.", [m.barred != "" for m in mesh.members]),
+            ("peer_hears", "Other members it says it hears.", [len(m.hears) for m in mesh.members]),
             ("peer_differs", "1: its book is another.", [m.agrees is False for m in mesh.members]),
             (
                 "peer_age_seconds",

@@ -208,6 +208,7 @@ class Peer(Reply, frozen=True):
     agrees: bool | None
     unread: int
     barred: str
+    hears: list[str]
 
 
 class Mesh(Reply, frozen=True):

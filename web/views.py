@@ -269,6 +269,7 @@ def mesh_json(mesh: Mesh) -> Json:
                 "agrees": member.agrees,
                 "unread": member.unread,
                 "barred": member.barred,
+                "hears": member.hears,
             }
             for member in mesh.members
         ],

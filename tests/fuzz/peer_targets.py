@@ -113,7 +113,8 @@ def _parts(data: bytes) -> list[bytes]:
 def wire_seeds() -> list[bytes]:
     blocks = first_blocks()
     rounds, audit = (2, 2, 2, 2), Audit(64, b"d" * 32)
-    beat = frames.Heartbeat(CONFIG.id, 0, 1, 3_101, rounds, 64, audit, audit, 1_700_000_000_000)
+    claims = rounds, 64, audit, audit, 1_700_000_000_000, (True,) * len(rounds)
+    beat = frames.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
     manifest = Manifest(64, b"d" * 32, 5_000)
     asked = (
         Wanted(1, tuple(block.ref for block in blocks)),

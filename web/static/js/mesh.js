@@ -29,7 +29,8 @@ export function alarmKinds(alarms) {
 
 function Alive({ peer }) {
   const [kind, sign, word] = peer.self && mesh.value.halted ? ["no", "■", "stopped"] : peer.alive ? ["yes", "●", "alive"] : ["no", "○", "silent"];
-  const heard = peer.self ? "" : `, heard ${age(peer.age_ms)}`;
+  const hears = peer.alive ? `, hears ${peer.hears?.join(", ") || "nobody"}` : "";
+  const heard = peer.self ? hears : `, heard ${age(peer.age_ms)}${hears}`;
   return html`<span class="alive-state ${kind}" title="${word}${heard}"
     ><span aria-hidden="true">${sign}</span> <span class="state-word">${word}</span></span
   >`;

@@ -1,0 +1,114 @@
+"""A stranger fills the DHT with made-up addresses of the members, for as long as it likes.
+
+It runs a Grape of its own, joined over UDP as anybody may, and announces thousands of addresses
+under the members' service names. Orders at all peers must be done meanwhile and no peer lose its
+quorum. A member that is killed in the midst of it must come back, at another port. And members that
+have never met must find each other among ninety-nine fakes each.
+"""
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from discovery.grape import Grape, GrapeError
+from discovery.grapes import running_grapes
+from engine.orders import Side
+from tests.real_mesh import RealMesh, RealPeer, order, submit_at_once, wait_for
+
+THREADS = 4
+FAKES = 99  # of one member; with the true one they are all that a lookup shows
+
+
+class Stranger:
+    """`announced` counts what its Grape took."""
+
+    def __init__(self, url: str) -> None:
+        self.announced = 0
+        self._grape = Grape([url])
+        self._stop = threading.Event()
+
+    def announce(self, name: str, port: int) -> None:
+        """Goes to the DHT nodes that the first call for the name has found."""
+        with contextlib.suppress(GrapeError):
+            self._grape.call("announce", [name, port])
+            self.announced += 1
+
+    def _flood(self, names: Sequence[str], first: int) -> None:
+        for number in itertools.count(first, THREADS):
+            if self._stop.is_set():
+                return
+            self.announce(names[number % len(names)], 1024 + number * 7 % 60_000)
+
+    @contextlib.contextmanager
+    def flooding(self, names: Sequence[str]) -> Iterator[None]:
+        threads = [threading.Thread(target=self._flood, args=(names, n)) for n in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in threads:
+                thread.join()
+
+
+def trade(peers: Sequence[RealPeer], seconds: float) -> int:
+    """One order after the other at every peer; how many. Fails if one is not done."""
+    end_s, count = time.monotonic() + seconds, 0
+    while time.monotonic() < end_s:
+        flows = [(peer.client, [order("a", Side.BUY, 100, 1)]) for peer in peers]
+        count += sum(map(len, submit_at_once(flows, timeout_s=20)))
+        time.sleep(0.1)
+    return count
+
+
+def attack(folder: Path, long: bool) -> str:
+    with running_grapes(3) as grapes:
+        *urls, its_own = [grape.spec.url for grape in grapes]
+        stranger = Stranger(its_own)
+        with RealMesh(folder / "running", urls, 3) as mesh:
+            mesh.start()
+            names = [mesh.config.service(number) for number in range(3)]
+            with stranger.flooding(names):
+                seconds = 60.0 if long else 5.0
+                orders = trade(mesh.peers, seconds)
+                back_s = come_back(mesh)
+                orders += trade(mesh.peers, seconds / 5)
+            for peer in mesh.peers[:2]:
+                assert "NO QUORUM" not in peer.log(), peer.log()[-1000:]
+        line = f"{stranger.announced} announcements, all of {orders} orders done; "
+        line += f"a peer was back at another port after {back_s:.1f} s"
+        return line + (f"; {meet(folder / 'fresh', urls, stranger)}" if long else "")
+
+
+def come_back(mesh: RealMesh) -> float:
+    """Kill one, start it at another port; how long until all three hear each other again."""
+    peer = mesh.peers[2]
+    peer.kill()
+    began_s = time.monotonic()
+    peer.start()
+    mesh.wait_quorum([peer])
+    trade([peer], 0.1)
+    for log in (mesh.peers[0].log, mesh.peers[1].log):
+        assert "NO QUORUM" not in log()
+    mesh.agreed()
+    return time.monotonic() - began_s
+
+
+def meet(folder: Path, urls: Sequence[str], stranger: Stranger) -> str:
+    """Members that have never met, found among fakes."""
+    with RealMesh(folder, urls, 3) as mesh:
+        for number in range(3):
+            for fake in range(FAKES):
+                stranger.announce(mesh.config.service(number), 1024 + fake)
+        began_s = time.monotonic()
+        for peer in mesh.peers:
+            peer.start()
+        for peer in mesh.peers:
+            wait_for("quorum", lambda peer=peer: "quorum is here" in peer.log(), 120)
+        trade(mesh.peers, 0.1)
+        met_s = time.monotonic() - began_s
+        return f"three that had never met did among {FAKES} fakes each in {met_s:.1f} s"

@@ -1,0 +1,64 @@
+"""Grapes die: that of one host while the others live, and then all of them.
+
+Every host has a Grape of its own, as the documentation wants. When one dies its host's peer is
+announced no more, and after two to four minutes no lookup has it: its links must stay, its orders
+be done. Then no Grape is left, and members are killed and started again, one of them at another
+port: all must be back from what they remember, or are told by one that remembers.
+"""
+
+import itertools
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from discovery.grapes import free_ports, running_grapes
+from engine.orders import Side
+from tests.real_mesh import RealMesh, RealPeer, order, submit_at_once
+
+EXPIRED_S = 360.0  # a dead peer leaves the lookups after 80 to 230 s
+
+
+def attack(folder: Path, long: bool) -> str:
+    with running_grapes(3) as grapes, RealMesh(folder, [], 3) as mesh:
+        ports = itertools.chain.from_iterable(free_ports(4))
+        for peer, grape in zip(mesh.peers, grapes, strict=True):
+            peer.add_options(["--grape", grape.spec.url, "--port", str(next(ports))])
+        mesh.start()
+        began_s, orders = time.monotonic(), trade(mesh)
+        grapes[0].kill()
+        while long and time.monotonic() - began_s < EXPIRED_S:
+            orders += trade(mesh)
+            time.sleep(5)
+        for grape in grapes[1:]:
+            grape.kill()
+        orders += trade(mesh)
+        for peer in mesh.peers:
+            assert peer.log().count("quorum") == 1, peer.log()[-1000:]
+
+        last = mesh.peers[2]
+        restart(mesh, [last])
+        orders += trade(mesh)
+        restart(mesh, [last], "--port", str(next(ports)))
+        orders += trade(mesh)
+        for peer in mesh.peers[:2]:
+            assert "NO QUORUM" not in peer.log(), peer.log()[-1000:]
+        restart(mesh, mesh.peers)
+        orders += trade(mesh)
+        mesh.agreed()
+    waited = f"{EXPIRED_S:.0f} s after one died, and " if long else ""
+    return f"without Grapes: all of {orders} orders done {waited}after restarts of one and of all"
+
+
+def trade(mesh: RealMesh) -> int:
+    """An order at every peer; how many. Fails if one is not done."""
+    flows = [(peer.client, [order("a", Side.BUY, 100, 1)]) for peer in mesh.peers]
+    return sum(map(len, submit_at_once(flows, timeout_s=30)))
+
+
+def restart(mesh: RealMesh, peers: Sequence[RealPeer], *options: str) -> None:
+    """kill -9, and up again with these options."""
+    for peer in peers:
+        peer.kill()
+    for peer in peers:
+        peer.start(*options)
+    mesh.wait_quorum(peers)
