@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -60,7 +61,7 @@ class Gateway:
         command += ["--keys", str(folder / KEYS_FILE)]
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
         self._log = folder / "gateway.log"
-        with self._log.open("wb") as log:
+        with self._log.open("ab") as log:
             command += options
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
         found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
@@ -73,6 +74,10 @@ class Gateway:
 
     def log(self) -> str:
         return self._log.read_text()
+
+    def forget_log(self) -> None:
+        """What went wrong so far was meant to."""
+        os.truncate(self._log, 0)
 
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None

@@ -88,6 +88,15 @@ class Gateway:
         if self.recall is not None:
             self.recall.start()
 
+    @property
+    def dead_parts(self) -> list[str]:
+        """What of a started gateway has ended by itself. It does not come back: a process that has
+        such a part should end, so that its supervisor starts another one."""
+        alive = {"link": self.link.is_alive, "hub": self.hub.is_alive}
+        if self.recall is not None:
+            alive["recall"] = self.recall.is_alive
+        return [name for name, is_alive in alive.items() if not is_alive]
+
     def stop(self) -> None:
         self.hub.stop()
         self.hub.join(1)

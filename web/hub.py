@@ -93,6 +93,10 @@ class Hub:
         self._thread.join(seconds)
 
     @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
     def client_count(self) -> int:
         return len(self._clients)
 
@@ -181,22 +185,29 @@ class Hub:
             step()
         except Exception:
             log.exception("a step of the hub failed")
+            self._overflowed = True  # what it has delivered nobody knows
 
-    def _serve(self, client: Client, mask: int) -> None:
-        if client.sock.fileno() not in self._clients:
-            return
+    def _with(self, client: Client, action: Callable[[Client], object]) -> None:
+        """Do something for one client; whatever goes wrong over that ends its stream alone."""
         try:
-            if mask & selectors.EVENT_WRITE and client.flush():
-                self._caught_up(client)
-            if mask & selectors.EVENT_READ:
-                for text in client.receive():
-                    self._source.on_message(client, text)
+            action(client)
             self._watch(client)
         except Closed:
             self._let_go(client)
         except Exception:
-            log.exception("serving a stream failed")
+            log.exception("a stream has failed")
             self._let_go(client)
+
+    def _serve(self, client: Client, mask: int) -> None:
+        if client.sock.fileno() in self._clients:
+            self._with(client, partial(self._exchange, mask))
+
+    def _exchange(self, mask: int, client: Client) -> None:
+        if mask & selectors.EVENT_WRITE and client.flush():
+            self._caught_up(client)
+        if mask & selectors.EVENT_READ:
+            for text in client.receive():
+                self._source.on_message(client, text)
 
     def _caught_up(self, client: Client) -> None:
         if client.lagging:
@@ -219,18 +230,17 @@ class Hub:
             return
         self._clients[fd] = client
         self._selector.register(client.sock, selectors.EVENT_READ, client)
-        try:
-            missed = self._missed(client)
-            if client.resume is not None and missed is None:
-                client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
-            for channel in client.wanted:
-                self.subscribe(client, channel, snapshot=missed is None)
-            for frame in missed or ():
-                client.send(client.encoded(frame))
-            client.flush()
-            self._watch(client)
-        except Closed:
-            self._let_go(client)
+        self._with(client, self._begin)
+
+    def _begin(self, client: Client) -> None:
+        missed = self._missed(client)
+        if client.resume is not None and missed is None:
+            client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
+        for channel in client.wanted:
+            self.subscribe(client, channel, snapshot=missed is None)
+        for frame in missed or ():
+            client.send(client.encoded(frame))
+        client.flush()
 
     def _missed(self, client: Client) -> list[Frame] | None:
         """The frames since the last one the client saw; None if that is not known any more, or if
@@ -319,6 +329,9 @@ class Hub:
                     self._watch(client)
             except Closed:
                 self._let_go(client)
+            except Exception:
+                log.exception("a stream has failed")
+                self._let_go(client)
 
     def _deliver_singly(self, client: Client, frames: list[Frame]) -> None:
         was_lagging = client.lagging
@@ -336,19 +349,11 @@ class Hub:
     def _reply(self, client: Client, payload: bytes, done: bool) -> None:
         client.in_flight -= done
         if self._clients.get(client.sock.fileno()) is client:
-            try:
-                client.send_reply(payload)
-                self._watch(client)
-            except Closed:
-                self._let_go(client)
+            self._with(client, lambda one: one.send_reply(payload))
 
-    def _each(self, action: Callable[[Client], None]) -> None:
+    def _each(self, action: Callable[[Client], object]) -> None:
         for client in list(self._clients.values()):
-            try:
-                action(client)
-                self._watch(client)
-            except Closed:
-                self._let_go(client)
+            self._with(client, action)
 
     def _cut_the_dead(self, now: float) -> None:
         for client in list(self._clients.values()):

@@ -152,6 +152,10 @@ class Recall:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
     def stop(self) -> None:
         """Gives up the last question only when it is answered."""
         self._stopping.set()

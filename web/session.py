@@ -9,6 +9,7 @@ through the hub.
     <- {"reply": 7, "ok": true, "pending": false, "result": {…}}     once all peers have ordered it
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from web.gateway import Gateway
 
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -68,9 +70,7 @@ class Session:
             message = schema.parse_json(text)
             if not isinstance(message, dict):
                 raise Problem(400, 'An object such as {"op": "ping"} was expected.', "not_object")
-            name = message.get("id")
-            if not isinstance(name, str | int | None) or len(str(name)) > 64:
-                raise Problem(400, "The id is a number or a short text.", "invalid_id", "id")
+            name = schema.name_of(message.get("id"))
             operation = self._operations.get(str(message.get("op")))
             if operation is None:
                 wanted = ", ".join(self._operations)
@@ -78,6 +78,10 @@ class Session:
             answer = operation(client, message)
         except Problem as problem:
             answer = {"ok": False, "error": problem.json()}
+        except Exception:  # our bug: the client learns that it was ours, as over HTTP
+            log.exception("a message failed")
+            failed = Problem(500, "The gateway failed; its log says why.", "failed")
+            answer = {"ok": False, "error": failed.json()}
         if answer is not None:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 

@@ -108,6 +108,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]
 
     def murder_pending(self) -> None:
         """End what has been arriving or has been served for too long. Called once a second."""
+        if self.alive and (dead := gateway_of(self).dead_parts):
+            self.log.critical("parts of the gateway have ended: %s", ", ".join(dead))
+            raise SystemExit(1)  # the arbiter starts another worker
         now = time.monotonic()
         for conn in list(self.pending_conns):
             if conn.timeout <= now or not self.alive:  # what has not come by now is not awaited
