@@ -5,7 +5,10 @@ requests share.
 """
 
 import contextlib
+import http.client
 import json
+import re
+import socket
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +20,7 @@ from engine.orders import Reduce
 from peer import Client, InvalidInput, Signer
 from peer.identity import Identity
 from peer.orders import OrderView
+from peer.runner import Gateway as Supervised
 from peer.signer import signature_of
 from peer.units import units_of
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway, stand_in, wait_for
@@ -175,19 +179,30 @@ def test_a_python_program_is_told_before_anything_is_sent(tmp_path: Path) -> Non
 
 def test_a_gateway_with_a_dead_part_ends_and_is_started_again(tmp_path: Path) -> None:
     """Its node says what no node says, so its mirrors are not the node's any more."""
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
-        gateway.wait_ready()
-        node.faults.misfits = 1
-        gateway.ask("POST", "/order", buy("1", "1"))
-        wait_for(
-            "the end of it", lambda: "parts of the gateway have ended: link" in gateway.log(), 20
-        )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    with stand_in(tmp_path) as node:
+        supervised = Supervised(f"127.0.0.1:{port}", node.where)
+        try:
+            first = wait_for("a gateway", lambda: _live_process(port), 20)
+            node.faults.misfits = 1
 
-        def trades_again() -> bool:
-            with contextlib.suppress(OSError):
-                return gateway.ask("POST", "/order", buy("1", "1")).status == 200
-            return False
+            def another() -> bool:
+                supervised.watch()
+                return _live_process(port) not in (None, first)
 
-        wait_for("another one", trades_again, 20)
-        gateway.stop()
-        gateway.forget_log()
+            wait_for("another one", another, 30)
+        finally:
+            supervised.stop()
+
+
+def _live_process(port: int) -> float | None:
+    """When the gateway there was started, if it is in touch with its node."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+        if "\norderbook_node_live 1.0" in text:
+            found = re.search(r"^process_start_time_seconds (\S+)", text, re.MULTILINE)
+            return float(found[1]) if found else None
+    return None

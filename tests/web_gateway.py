@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -48,7 +47,7 @@ class Answer:
 
 
 class Gateway:
-    """One `python -m web` process, real gunicorn and all; of another checkout, if `source` says
+    """One `python -m web` process, real server and all; of another checkout, if `source` says
     so."""
 
     def __init__(
@@ -61,7 +60,7 @@ class Gateway:
         command += ["--keys", str(folder / KEYS_FILE)]
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
         self._log = folder / "gateway.log"
-        with self._log.open("ab") as log:
+        with self._log.open("wb") as log:
             command += options
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
         found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
@@ -75,10 +74,6 @@ class Gateway:
     def log(self) -> str:
         return self._log.read_text()
 
-    def forget_log(self) -> None:
-        """What went wrong so far was meant to."""
-        os.truncate(self._log, 0)
-
     def ask(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer:
@@ -91,6 +86,12 @@ class Gateway:
             return Answer(connection.getresponse())
         finally:
             connection.close()
+
+    def open_link(self, link: str, headers: dict[str, str] | None = None) -> Answer:
+        """What the page does with the one-time link it was opened by."""
+        token = link.partition("?token=")[2]
+        headers = {"Authorization": ""} | (headers or {})
+        return self.ask("POST", "/session/link", {"token": token}, headers)
 
     def get(self, path: str) -> Any:
         answer = self.ask("GET", path)

@@ -5,11 +5,11 @@ account's orders are for those who hold a key or a session of it. Must never loo
 """
 
 import math
-from ipaddress import ip_address
 
 from flask import g, request
 
 from peer.keys import Credential, Keys, Scope, Who
+from web.addresses import counted
 from web.config import BATCH_MAX, Config
 from web.limits import Limiter
 from web.problems import Problem
@@ -104,13 +104,8 @@ class Access:
 
 
 def address() -> str:
-    """Where the current request comes from. An IPv6 host has a whole /64 to itself."""
-    text = request.remote_addr or ""
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return text
-    return text if found.version == 4 else str(int(found) >> 64)
+    """Where the current request comes from, as it is counted."""
+    return counted(request.remote_addr or "")
 
 
 def _burst(rate: float) -> int:

@@ -16,6 +16,7 @@ from peer import entry
 from peer.accounts import FINISHED_MAX
 from peer.api import parse_id
 from peer.entry import ACCOUNT_WORDS, Account, SideName, Text
+from peer.keys import TOKEN_CHARACTERS_MAX
 from peer.orders import OrderView
 from peer.units import Units
 from web.candles import CANDLES_MAX
@@ -76,6 +77,12 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     account: Account
     signature: Signature
+
+
+class LinkToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a one-time link: it opens one session."""
+
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)]
 
 
 class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

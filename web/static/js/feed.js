@@ -56,11 +56,11 @@ export class Feed {
   }
 
   retryNow() {
-    if (this.socket.readyState === WebSocket.CLOSED) this.connect();
+    if (this.socket?.readyState === WebSocket.CLOSED) this.connect();
   }
 
   watch() {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
     if (performance.now() - this.heard > SILENCE_MS_MAX) this.change("stale");
   }
 
@@ -94,7 +94,7 @@ export class Feed {
 
   // The final answer to `message`. `onPending` is called if it is taken and not yet ordered.
   request(message, onPending = () => {}) {
-    if (this.socket.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
+    if (this.socket?.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
     if (this.requests.size >= REQUESTS_MAX) return Promise.resolve(TOO_MANY);
     const id = ++this.count;
     return new Promise((resolve) => {
@@ -121,7 +121,7 @@ export class Feed {
   }
 
   send(message) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 }
 

@@ -183,6 +183,18 @@ function takeMesh(message) {
   if (message.state === "live" && (was !== "live" || !markets.value.length)) later(() => loadMarkets());
 }
 
+// A one-time link is spent here and not by whoever only fetched its address: a preview runs no script,
+// and a page drawn ahead of time waits until a person sees it.
+export async function spendLink() {
+  const token = new URLSearchParams(location.search).get("token");
+  if (token === null) return;
+  if (document.prerendering) {
+    await new Promise((seen) => document.addEventListener("prerenderingchange", seen, { once: true }));
+  }
+  const response = await fetch("/session/link", { method: "POST", body: JSON.stringify({ token }) });
+  history.replaceState(null, "", response.ok ? "/" : "/?link=used");
+}
+
 async function loadSession() {
   const response = await fetch("/session");
   if (response.ok) session.value = await response.json();
