@@ -1,17 +1,20 @@
 """Who may do what through a real gateway: keys, scopes, sessions, rates."""
 
+import contextlib
+import http.client
 import json
+import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 import simple_websocket
 from wsproto.events import TextMessage
 
-from peer.keys import Scope
-from tests.web_gateway import Answer, Gateway, buy, running_gateway, stand_in
+from peer.keys import KEYS_FILE, Scope
+from tests.web_gateway import Answer, Gateway, Stream, buy, running_gateway, stand_in
 from web.access import UNPROVEN_KEYS_BURST, UNPROVEN_KEYS_RATE
 
 NOBODY = {"Authorization": ""}
@@ -80,17 +83,76 @@ def test_a_key_to_read_does_not_trade(web: Gateway) -> None:
     assert refusal(web.ask("POST", "/order", buy("1", "1", "ann"), reader)) == (403, "scope")
 
 
-def test_a_revoked_key_ends_at_once_even_on_an_open_socket(web: Gateway) -> None:
+def test_a_revoked_key_ends_what_it_opened(web: Gateway) -> None:
     token = web.keys.create("ann", [Scope.TRADE])
     bearer = {"Authorization": f"Bearer {token}"}
     assert web.ask("GET", "/session", None, bearer).json == {"account": "ann", "scopes": ["trade"]}
-    with web.websocket("?channels=orders", bearer["Authorization"]) as stream:
-        stream.send(op="cancel_all", id=1)
-        assert stream.reply(1)["ok"]
-        web.keys.revoke(token.split("_")[1])
-        stream.send(op="cancel_all", id=2)
-        assert stream.reply(2)["error"]["status"] == 401
+    ends(web, bearer, lambda: web.keys.revoke(token.split("_")[1]))
     assert refusal(web.ask("GET", "/orders", None, bearer)) == (401, "unauthorised")
+
+
+def test_a_logout_ends_what_the_session_opened(web: Gateway) -> None:
+    session = cookie_of(web.open_link(web.link("ann", Scope.TRADE)))
+    ends(web, session, lambda: web.ask("DELETE", "/session", None, session))
+
+
+def test_a_session_that_makes_room_for_others_ends_what_it_opened(web: Gateway) -> None:
+    session = cookie_of(web.open_link(web.link("ann", Scope.TRADE)))
+    everybody = sqlite3.connect(web.folder / KEYS_FILE)
+    with contextlib.closing(everybody):
+        ends(web, session, lambda: everybody.execute("DELETE FROM sessions") and everybody.commit())
+
+
+def ends(web: Gateway, who: dict[str, str], what: Callable[[], object]) -> None:
+    """After `what`, the streams that `who` opened are closed, and hear no order of the account;
+    those of others go on."""
+    anybody = web.websocket("?channels=orders&account=ann")
+    with anybody as others, listening(web, who) as (stream, events):
+        web.order(**buy("1", "1", "ann"))
+        for heard in (stream, others):
+            heard.channel("orders", "delta")
+        what()
+        with pytest.raises(simple_websocket.ConnectionClosed) as closed:
+            stream.next(lambda message: False)
+        assert (closed.value.reason, closed.value.message) == (
+            1008,
+            "this key or session has ended",
+        )
+        while line := events.readline():
+            pass
+        assert line == b""
+        number = web.order(**buy("2", "1", "ann"))["id"]
+        others.next(lambda m: any(o["id"] == number for o in m.get("orders", ())))
+
+
+@contextlib.contextmanager
+def listening(web: Gateway, who: dict[str, str]) -> Iterator[tuple[Stream, BinaryIO]]:
+    """A WebSocket and an event stream of ann's orders."""
+    url = f"ws://127.0.0.1:{web.port}/ws?channels=orders&account=ann"
+    client = simple_websocket.Client.connect(url, headers=who)
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    try:
+        connection.request("GET", "/events?channels=orders&account=ann", headers=who)
+        response = connection.getresponse()
+        assert response.status == 200
+        yield Stream(client), response
+    finally:
+        connection.close()
+        client.thread.join(5)
+        client.sock.close()
+
+
+def test_a_stream_with_the_cookie_of_an_old_session_hears_the_market(web: Gateway) -> None:
+    session = cookie_of(web.open_link(web.link("ann", Scope.TRADE)))
+    web.ask("DELETE", "/session", None, session)
+    url = f"ws://127.0.0.1:{web.port}/ws?channels=mesh"
+    client = simple_websocket.Client.connect(url, headers=session)
+    stream = Stream(client)
+    for _ in range(10):
+        assert stream.channel("mesh")
+    client.close()
+    client.thread.join(5)
+    client.sock.close()
 
 
 def test_a_socket_without_a_key_hears_the_market_only(web: Gateway) -> None:

@@ -59,6 +59,7 @@ class Gateway:
         self.keys = Keys(folder / KEYS_FILE)
         command += ["--keys", str(folder / KEYS_FILE)]
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
+        self.folder = folder
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             command += options

@@ -60,6 +60,10 @@ class Access:
     def who(self, credential: Credential | None) -> Who | None:
         return self.keys.who(credential) if self.keys else None
 
+    def version(self) -> object:
+        """Another one whenever a credential may have come to stand for somebody else."""
+        return self.keys.version() if self.keys else None
+
     # Permissions
 
     def account(self, scope: Scope, named: str, credential: Credential | None) -> str:

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Protocol
 
 from web.client import BACKLOG_BYTES_MAX, Client, Closed, Kind
-from web.frames import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Frame
+from web.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ INBOX_MAX = 10_000  # messages published and not taken yet
 JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
 TICK_SECONDS = 0.5
+PERMITTED_SECONDS = 10.0  # what ends by its age is noticed within
 
 
 class Source(Protocol):
@@ -47,6 +48,13 @@ class Source(Protocol):
 
     def on_message(self, client: Client, text: str) -> None: ...
     def on_audience(self, channel: str, listeners: int) -> None: ...
+    def permissions(self) -> object:
+        """Another value whenever `may_hear` may have another answer."""
+        ...
+
+    def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
+        """Whether a client that came with a credential still has it, and may hear all of these."""
+        ...
 
 
 class Group:
@@ -77,6 +85,8 @@ class Hub:
         self._writer.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reader, selectors.EVENT_READ, None)
+        self._permissions: object = None
+        self._permitted = 0.0  # when that was looked at
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self.dropped_to_snapshot = 0
@@ -141,6 +151,7 @@ class Hub:
             if now - ticked >= TICK_SECONDS:
                 ticked = now
                 self._cut_the_dead(now)
+                self._end_the_forbidden(now)
             if now - pinged >= HEARTBEAT_SECONDS:
                 pinged = now
                 self._each(Client.ping)
@@ -233,6 +244,7 @@ class Hub:
         self._with(client, self._begin)
 
     def _begin(self, client: Client) -> None:
+        self._check_permission(client, client.wanted)  # it may have ended on the way here
         missed = self._missed(client)
         if client.resume is not None and missed is None:
             client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
@@ -359,6 +371,24 @@ class Hub:
         for client in list(self._clients.values()):
             if client.is_dead(now):
                 self._let_go(client)
+
+    def _end_the_forbidden(self, now: float) -> None:
+        """A key was revoked, a session has ended: so have the streams it opened."""
+        try:
+            permissions = self._source.permissions()
+        except Exception:
+            log.exception("it can't be known who may hear what")
+            return
+        if permissions == self._permissions and now - self._permitted < PERMITTED_SECONDS:
+            return
+        self._permissions, self._permitted = permissions, now
+        for client in list(self._clients.values()):
+            if client.credential is not None:
+                self._with(client, lambda one: self._check_permission(one, one.channels))
+
+    def _check_permission(self, client: Client, channels: Iterable[str]) -> None:
+        if client.credential is not None and not self._source.may_hear(client, channels):
+            client.refuse(CLOSE_POLICY, "this key or session has ended")
 
     def _let_go(self, client: Client) -> None:
         fd = client.sock.fileno()

@@ -10,7 +10,7 @@ through the hub.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -59,6 +59,15 @@ class Session:
             self._gateway.note_listeners(name, listeners)
         if listeners:
             self._gateway.publisher.wanted(channel)
+
+    def permissions(self) -> object:
+        return self._gateway.access.version()
+
+    def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
+        who = self._gateway.access.who(client.credential)
+        parts = (channel.partition("/") for channel in channels)
+        private = [name for kind, _, name in parts if kind in ACCOUNT_CHANNELS]
+        return who is not None and all(who.may(Scope.READ, name) for name in private)
 
     def on_message(self, client: Client, text: str) -> None:
         name = None

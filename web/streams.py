@@ -125,10 +125,16 @@ def _take_over() -> socket.socket:
     return mine
 
 
+def _held(gateway: Gateway) -> dict[str, Any]:
+    """Whose a stream is. What stands for nobody, such as the cookie of an old session, is none."""
+    credential = gateway.access.of_request()
+    known = gateway.access.who(credential) is not None
+    return {"credential": credential if known else None, "address": address()}
+
+
 def websocket(ws: Any) -> None:
     gateway = _gateway()
-    holds = {"credential": g.credential, "address": address()}
-    client = Client(_take_over(), Kind.WEBSOCKET, g.channels, **holds)
+    client = Client(_take_over(), Kind.WEBSOCKET, g.channels, **_held(gateway))
     ws.connected = False
     gateway.hub.adopt(client)
 
@@ -141,7 +147,8 @@ def events() -> Response:
         return _event_response()
     _check_alone()
     greeting = _event_headers() + f"retry: {RETRY_MS}\n\n".encode()
-    client = Client(_take_over(), Kind.EVENTS, channels, _resume(gateway), greeting)
+    holds = _held(gateway)
+    client = Client(_take_over(), Kind.EVENTS, channels, _resume(gateway), greeting, **holds)
     gateway.hub.adopt(client)
     return _HandedOver()
 

@@ -62,6 +62,7 @@ export let shares = new Shares("", places.value);
 export const feed = new Feed({
   onMessage: take,
   onLatency: (ms) => (latency.value = ms),
+  onRefused: () => (session.value = null), // asked again as soon as the peer is there
   onState: (state) => {
     connection.value = state;
     if (state === "offline") book.ready = false;
