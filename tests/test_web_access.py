@@ -73,7 +73,10 @@ def test_orders_without_an_account_are_the_keys_own(web: Gateway) -> None:
     assert listed["id"] == placed["id"]
     path = f"/orders/{placed['id']}"
     assert web.ask("GET", path, None, ann).status == 200
-    assert refusal(web.ask("GET", path, None, key(web, "bob", Scope.TRADE))) == (403, "not_owner")
+    stranger = web.ask("GET", path, None, key(web, "bob", Scope.TRADE))
+    none = web.ask("GET", "/orders/1-999999", None, key(web, "bob", Scope.TRADE))
+    assert refusal(stranger) == refusal(none) == (404, "unknown_order")
+    assert refusal(web.ask("GET", path, None, NOBODY)) == (401, "unauthorised")
     assert web.ask("DELETE", f"/order/{placed['id']}", None, ann).json["status"] == "cancelled"
 
 

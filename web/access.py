@@ -4,15 +4,13 @@ Owns the reading of credentials and the refusals. Everything about the market is
 account's orders are for those who hold a key or a session of it. Must never look into an order.
 """
 
-import math
-
 from flask import g, request
 
 from peer.keys import Credential, Keys, Scope, Who
 from web.addresses import counted
 from web.config import BATCH_MAX, Config
 from web.limits import Limiter
-from web.problems import Problem
+from web.problems import Problem, too_many
 
 UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
 
@@ -69,15 +67,24 @@ class Access:
     def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
         """The account to act for: the one named, else the credential's own. Problem if whoever asks
         may not."""
-        who = self.who(credential)
-        if who is None:
-            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+        who = self.known(credential)
         name = named or who.account
         if not who.may(scope, name):
             if name == who.account:
                 raise Problem(403, f"This key may not {scope} for {name}.", "scope")
             raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
         return name
+
+    def known(self, credential: Credential | None) -> Who:
+        """Whom a credential stands for. Problem if for nobody."""
+        who = self.who(credential)
+        if who is None:
+            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+        return who
+
+    def may_read(self, credential: Credential | None, account: str) -> bool:
+        who = self.who(credential)
+        return who is not None and who.may(Scope.READ, account)
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
         """The account to trade for. A signature is authority enough where strangers are welcome;
@@ -122,5 +129,4 @@ def _unauthorised(detail: str) -> Problem:
 
 def _refuse(seconds: float, what: str) -> None:
     if seconds:
-        wait = math.ceil(seconds)
-        raise Problem(429, f"Too many {what}: wait {wait} s.", "rate", retry_after=wait)
+        raise too_many(seconds, what)
