@@ -235,6 +235,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
 FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
 
 COMMANDS_PER_REQUEST_MAX = 1_000
+ID_DIGITS_MAX = 16  # of either half of an id's text
 TRADES_KEPT = 200
 
 
@@ -253,6 +254,7 @@ def parse_id(text: str) -> int:
     member, _, count = text.partition("-")
     if not (member.isascii() and member.isdigit() and count.isascii() and count.isdigit()):
         raise ValueError(f"an id looks like 2-17 (member, count), not {text!r:.40}")
-    if not (1 <= int(member[:4]) <= 256 and 1 <= int(count[:16]) < 2**45):
+    short = len(member) <= ID_DIGITS_MAX and len(count) <= ID_DIGITS_MAX
+    if not (short and 1 <= int(member) <= 256 and 1 <= int(count) < 2**45):
         raise ValueError(f"an id is 1-256 and a count below 2**45, not {text!r:.40}")
     return int(count) * 256 + int(member) - 1

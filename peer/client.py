@@ -72,9 +72,14 @@ class NodeClient:
         self._context.term()
 
     def send(self, request: api.Request) -> bytes:
-        """Send without waiting; the request id that its answers will bear."""
+        """Send without waiting; the request id that its answers will bear. ValueError, and nothing
+        is sent, if a number in it has more than 64 bits."""
         number = next(self._numbers).to_bytes(8, "big")
-        self._dealer.send_multipart((number, _encode(request)))
+        try:
+            body = _encode(request)
+        except OverflowError as error:
+            raise ValueError(f"a number has more than 64 bits: {error}") from None
+        self._dealer.send_multipart((number, body))
         return number
 
     def receive(self, timeout_s: float) -> tuple[bytes, api.Reply] | None:

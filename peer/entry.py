@@ -129,15 +129,26 @@ def amount(field: str, value: object) -> Decimal:
         raise InvalidInput(field, str(error)) from None
 
 
-def count(field: str, value: Decimal, step: Step, least: int = 1) -> int:
-    """How many ticks or lots an amount is, at least `least`."""
+def count(field: str, value: Decimal, step: Step, most: int, least: int = 1) -> int:
+    """How many ticks or lots an amount is, from `least` to `most`: the one way an amount becomes a
+    number, and so where every one of them is bounded."""
     try:
         found = step.count(value)
     except AmountError as error:
         raise InvalidInput(field, str(error)) from None
     if found < least:
         raise InvalidInput(field, f"must be at least {step.text(least)}")
+    if found > most:
+        raise InvalidInput(field, f"must be at most {step.text(most)}")
     return found
+
+
+def price_of(field: str, value: Decimal, units: Units) -> int:
+    return count(field, value, units.price, units.market.price_max)
+
+
+def quantity_of(field: str, value: Decimal, units: Units, least: int = 1) -> int:
+    return count(field, value, units.quantity, units.market.quantity_max, least)
 
 
 def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
@@ -148,11 +159,8 @@ def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
     stopped = kind in (OrderType.STOP, OrderType.STOP_LIMIT)
     price = _price("price", order.price, units, priced, order.type)
     stop_price = _price("stop_price", order.stop_price, units, stopped, order.type)
-    quantity = count("quantity", order.quantity, units.quantity, market.quantity_min)
-    if quantity > market.quantity_max:
-        most = units.quantity.text(market.quantity_max)
-        raise InvalidInput("quantity", f"must be at most {most}")
-    display = 0 if order.display is None else count("display", order.display, units.quantity)
+    quantity = quantity_of("quantity", order.quantity, units, market.quantity_min)
+    display = 0 if order.display is None else quantity_of("display", order.display, units)
     if display > quantity:
         raise InvalidInput("display", "must be at most the quantity")
     tif = TimeInForce[order.tif.upper()] if order.tif else TimeInForce.GTC
@@ -184,10 +192,7 @@ def _price(field: str, value: Decimal | None, units: Units, wanted: bool, kind: 
         return 0
     if value is None:
         raise InvalidInput(field, f"is needed for a {label} order")
-    price = count(field, value, units.price)
-    if price > units.market.price_max:
-        raise InvalidInput(field, f"must be at most {units.price.text(units.market.price_max)}")
-    return price
+    return price_of(field, value, units)
 
 
 def _expiry(value: str | int | None, tif: TimeInForce) -> int:
@@ -213,10 +218,10 @@ def change_of(change: Change, order: OrderView, units: Units) -> Command:
     """A `Reduce` where that is enough, for it keeps its place in the queue; else a `Replace`."""
     if change.price is None and change.quantity is None:
         raise InvalidInput("quantity", "or price is needed")
-    price = 0 if change.price is None else count("price", change.price, units.price)
+    price = 0 if change.price is None else price_of("price", change.price, units)
     quantity = 0
     if change.quantity is not None:
-        quantity = count("quantity", change.quantity, units.quantity)
+        quantity = quantity_of("quantity", change.quantity, units)
     if price in (0, order.price) and 0 < quantity < order.remaining:
         return Reduce(0, order.account, order.id, quantity)
     return Replace(0, order.account, order.id, price, quantity)

@@ -7,6 +7,7 @@ long time reads many rows. What happened in the last moments is not here yet; th
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +18,9 @@ from peer import record as records
 from peer.api import TradeView
 from peer.record import MEMBERS_SPACE, Piece, Record
 
-ROWS_MAX = 1_000_000  # trades that one question about candles may read
+ROWS_MAX = 100_000  # trades that are read at a time, for a question about candles
+ROUNDS_MAX = 20  # times that many, for a single candle of more
+REST_FROM_S = 0.005  # a longer question is followed by a rest as long as it took
 PIECES_MAX = 10_000  # commits that did something to one order
 RECORDS_MAX = 256  # that one question keeps at hand
 _LOW = 0xFFFFFFFF
@@ -44,7 +47,7 @@ FROM (
         SELECT number, time_ms, price, quantity FROM trades
         WHERE market = :market AND number < :below ORDER BY number DESC LIMIT :rows
     )
-    GROUP BY begins ORDER BY begins DESC LIMIT :limit
+    GROUP BY begins ORDER BY begins
 )
 """
 _ENDED = "SELECT number FROM ended WHERE account = ? AND number <= ? ORDER BY number DESC LIMIT ?"
@@ -53,6 +56,7 @@ _BROUGHT = """
 SELECT number FROM brought WHERE member = ? AND id <= ? ORDER BY id DESC LIMIT 1
 """
 _TOUCHED = "SELECT number, piece FROM touched WHERE id = ? ORDER BY number DESC LIMIT ?"
+_FIRST_TOUCHED = "SELECT number, piece FROM touched WHERE id = ? ORDER BY number LIMIT 1"
 _OLDEST = "SELECT number, total, data FROM records WHERE number > ? ORDER BY number LIMIT 1"
 _LAST_GAP = "SELECT max(last) FROM gaps"
 
@@ -76,6 +80,20 @@ class PastCandle(NamedTuple):
     close: int
     volume: int
     trades: int
+
+    def after(self, earlier: "PastCandle") -> "PastCandle":
+        """With the earlier trades of the same interval."""
+        return PastCandle(
+            self.time_ms,
+            earlier.first,
+            self.last,
+            earlier.open,
+            max(self.high, earlier.high),
+            min(self.low, earlier.low),
+            self.close,
+            self.volume + earlier.volume,
+            self.trades + earlier.trades,
+        )
 
 
 class _Opened(NamedTuple):
@@ -125,20 +143,48 @@ class History:
         self, market: str, interval_ms: int, below: int, limit: int, rows_max: int = ROWS_MAX
     ) -> list[PastCandle]:
         """Up to `limit` candles of the newest trades with numbers below `below`, oldest first. Only
-        whole ones: of more than `rows_max` trades the last interval is left out."""
-        values = {"market": market, "interval": interval_ms, "below": below}
-        rows = self._ask(_CANDLES, values | {"limit": limit, "rows": rows_max})
-        found = [
+        whole ones: of more than `rows_max` trades the oldest interval is left out, unless it is the
+        only one."""
+        found = self.parts(market, interval_ms, below, rows_max)
+        count = sum(candle.trades for candle in found)
+        for _ in range(ROUNDS_MAX):
+            if count < rows_max or len(found) != 1:
+                break
+            older = self.parts(market, interval_ms, found[0].first, rows_max)
+            count = sum(candle.trades for candle in older)
+            if older and older[-1].time_ms == found[0].time_ms:
+                found[0] = found[0].after(older.pop())
+            found = older + found
+        if count == rows_max and len(found) > 1:
+            del found[0]
+        return found[-limit:]
+
+    def parts(self, market: str, interval_ms: int, below: int, rows_max: int) -> list[PastCandle]:
+        """The candles of the newest `rows_max` trades with numbers below `below`, oldest first; the
+        oldest one may lack earlier trades."""
+        values = {"market": market, "interval": interval_ms, "below": below, "rows": rows_max}
+        return [
             PastCandle(begins, first, last, opened, high, low, closed, (upper << 32) + lower, count)
-            for begins, first, last, high, low, upper, lower, count, opened, closed in rows
+            for begins, first, last, high, low, upper, lower, count, opened, closed in self._ask(
+                _CANDLES, values
+            )
         ]
-        if sum(candle.trades for candle in found) == rows_max:
-            found.pop()
-        return found[::-1]
 
     def order(self, id_: int) -> PastOrder | None:
         """What is known of an order that was ordered by the mesh; None if nothing."""
         return self._order(id_, _Records(self._record))
+
+    def owner(self, id_: int) -> str:
+        """The account of an order that was ordered by the mesh, without reading all that happened
+        to it; empty if nothing is known of it."""
+        for number in self._brought_by(id_):
+            if piece := records.pieces_of(self._record(number)).get(id_):
+                return records.owner_in(piece)
+        for number, data in self._ask(_FIRST_TOUCHED, (id_,)):
+            piece = records.decode_piece(data) if data else None
+            piece = piece or records.pieces_of(self._record(number)).get(id_)
+            return records.owner_in(piece) if piece else ""
+        return ""
 
     def orders_ended(self, account: str, below: int | None, limit: int) -> list[PastOrder] | None:
         """Up to `limit` of the account's orders that ended, the last one first; with `below` those
@@ -209,20 +255,29 @@ class History:
                 self._db = None
 
     def _ask(self, query: str, values: object) -> list[tuple[Any, ...]]:
-        """No rows if the journal is not there, of a version without these tables, or damaged."""
+        """No rows if the journal is not there, of a version without these tables, or damaged. While
+        it is read, the node's writing can't begin its log anew: so it rests after long reading."""
         with self._lock:
-            try:
-                if self._db is None:
-                    self._db = sqlite3.connect(
-                        f"{self._path.absolute().as_uri()}?mode=ro",
-                        uri=True,
-                        check_same_thread=False,
-                        isolation_level=None,
-                    )
-                return self._db.execute(query, values).fetchall()  # type: ignore[arg-type]
-            except sqlite3.Error as error:
-                _log.warning("the journal can't be read: %s", error)
-                return []
+            began = time.monotonic()
+            found = self._read(query, values)
+            took_s = time.monotonic() - began
+            if took_s > REST_FROM_S:
+                time.sleep(took_s)
+            return found
+
+    def _read(self, query: str, values: object) -> list[tuple[Any, ...]]:
+        try:
+            if self._db is None:
+                self._db = sqlite3.connect(
+                    f"{self._path.absolute().as_uri()}?mode=ro",
+                    uri=True,
+                    check_same_thread=False,
+                    isolation_level=None,
+                )
+            return self._db.execute(query, values).fetchall()  # type: ignore[arg-type]
+        except sqlite3.Error as error:
+            _log.warning("the journal can't be read: %s", error)
+            return []
 
 
 def _decoded(data: bytes) -> Record:

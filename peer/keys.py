@@ -206,6 +206,12 @@ class Keys:
     def of_session(self, token: str) -> Credential:
         return Credential("sessions", _digest(token))
 
+    def version(self) -> tuple[int, int]:
+        """Another one whenever something in the file may have changed, by whatever process."""
+        with self._lock:
+            (others,) = self._db.execute("PRAGMA data_version").fetchone()
+            return others, self._db.total_changes
+
     def end(self, credential: Credential) -> None:
         """A session is over."""
         if credential.table == "sessions":

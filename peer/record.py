@@ -121,6 +121,14 @@ def index_of(record: Record) -> Index:
     return Index(brought, touched, ended)
 
 
+def owner_in(piece: Piece) -> str:
+    """The account of the order that a piece is about, empty if the piece does not say."""
+    if piece.open or piece.rejected:
+        return (piece.open or piece.rejected).account  # type: ignore[union-attr]
+    named = (event.account for event in piece.events if not isinstance(event, Trade | MarketState))
+    return next(named, "")
+
+
 def orders_of(event: Event) -> tuple[int, ...]:
     """The orders that an event is about."""
     if isinstance(event, Trade):

@@ -13,6 +13,8 @@ from typing import IO, Concatenate, ParamSpec, TypeVar
 
 from peer import schema
 
+LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, once it begins anew
+
 
 class JournalError(Exception):
     """A journal that can't be used: missing, another peer's or mesh's, too new, in use, damaged; or
@@ -148,5 +150,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
     db.execute("PRAGMA secure_delete = OFF")  # some systems' default: write zeros where blocks were
     return db

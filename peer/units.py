@@ -34,7 +34,7 @@ def parse_amount(value: object) -> Decimal:
         return Decimal(value.strip())
     amount = Decimal(value)
     if not amount.is_finite() or amount < 0:
-        raise AmountError(f"must be zero or more, not {value!s:.40}")
+        raise AmountError("must be zero or more")
     exponent = amount.as_tuple().exponent
     assert isinstance(exponent, int)
     if exponent < -DIGITS_MAX or amount.adjusted() >= DIGITS_MAX:

@@ -1,4 +1,4 @@
-"""The gateway over HTTP, WebSocket and server-sent events: real gunicorn before a real node."""
+"""The gateway over HTTP, WebSocket and server-sent events: the real server before a real node."""
 
 import http.client
 import json

@@ -10,7 +10,7 @@ from peer.api import TradeView
 from peer.history import History, PastCandle
 from peer.journal import Journal
 from tests.web_gateway import buy, lone_peer, running_gateway, sell, wait_for
-from web.candles import CANDLES_MAX, DAY_MS, Candles, Day, of_past
+from web.candles import CANDLES_KEPT, DAY_MS, INTERVALS_SECONDS, Candles, Day, Wish, of_past
 
 MARKET = "BTC-USD"
 KEY, MESH = b"k" * 32, b"m" * 16
@@ -93,19 +93,38 @@ def test_filling_gives_what_watching_from_the_start_would_have(history: History)
     everything = history.trades(MARKET, 2**53, 100)[::-1]
     watched = candles_of(everything)
     for known in (1, 13, 60):
-        late = candles_of(everything[-known:])
-        below = late.wants_past(5)
-        assert below == 101 - known
-        late.fill(5, below, history.candles(MARKET, 5_000, below, CANDLES_MAX))
-        late.check()
-        assert late.newest(5, CANDLES_MAX) == watched.newest(5, CANDLES_MAX)
-        assert late.wants_past(5) is None
+        for rows in (1, 7, 1_000):
+            late = candles_of(everything[-known:])
+            wish = late.wants_past()
+            assert wish == (1, 101 - known)
+            fill(late, history, rows)
+            for seconds in INTERVALS_SECONDS:
+                assert late.newest(seconds, 999) == watched.newest(seconds, 999)
+                assert not late.needs_past(seconds, [])
+
+
+def fill(candles: Candles, history: History, rows: int = 1_000) -> None:
+    while wish := candles.wants_past():
+        candles.fill(wish, history.parts(MARKET, wish.seconds * 1000, wish.below, rows))
+        candles.check()
+
+
+@pytest.mark.parametrize("rows", [1, 7, 60])
+def test_a_candle_of_more_trades_than_are_read_at_a_time_is_whole(
+    history: History, rows: int
+) -> None:
+    [whole] = history.candles(MARKET, 3_600_000, 2**53, 5, 1_000)
+    assert history.candles(MARKET, 3_600_000, 2**53, 5, 7) == [whole]
+    if rows > 5:
+        found = history.candles(MARKET, 10_000, 2**53, 5, rows)
+        assert found == history.candles(MARKET, 10_000, 2**53, 5)[-len(found) :]
+        assert found
 
 
 def test_what_was_lost_on_the_way_is_asked_of_the_journal() -> None:
     trades = [trade(number, number * 400, 100 + number) for number in range(1, 101)]
     lossy = candles_of(trades[:40] + trades[60:])
-    assert (lossy.missed, lossy.wants_past(5)) == (0, 61)
+    assert (lossy.missed, lossy.wants_past()) == (0, (1, 61))
     assert candles_of(trades[:40] + trades[60:], has_history=False).missed == 20
 
 
@@ -113,9 +132,7 @@ def test_the_last_day_is_of_its_trades_alone(history: History) -> None:
     now = 100 * 400 + DAY_MS
     trades = history.trades(MARKET, 2**53, 100)[::-1]
     for candles in (candles_of(trades), candles_of(trades[-7:])):
-        below = candles.wants_past(60)
-        if below:
-            candles.fill(60, below, history.candles(MARKET, 60_000, below, CANDLES_MAX))
+        fill(candles, history, 9)
         assert candles.day(now) == Day(0, 100, 110, 100, 110, 100 * 10**15)
         assert candles.day(now + 20_000) == Day(60_000), "all of them are older now"
     late = candles_of(trades[-7:]).day(now)
@@ -125,12 +142,17 @@ def test_the_last_day_is_of_its_trades_alone(history: History) -> None:
 
 
 def test_past_beyond_what_is_kept_is_left_out() -> None:
-    candles = candles_of([trade(5_001, 5_001_000, 9)])
-    past = [PastCandle(n * 1000, n, n, 1, 1, 1, 1, 1, 1) for n in range(1, 5_001)]
-    candles.fill(1, 5_001, past)
-    kept = candles.newest(1, CANDLES_MAX)
-    assert len(kept) == CANDLES_MAX
+    last = CANDLES_KEPT + 1_000
+    candles = candles_of([trade(last, last * 1000, 9)])
+    past = [PastCandle(n * 1000, n, n, 1, 1, 1, 1, 1, 1) for n in range(1, last)]
+    candles.fill(Wish(1, last), past)
+    kept = candles.newest(1, 9_999)
+    assert len(kept) == CANDLES_KEPT
     assert kept[-2:-1] == [of_past(past[-1])]
+    assert candles.newest(5, 9_999)[0].first == 1, "of longer intervals there is more room"
+    assert candles.needs_past(1, kept)
+    assert not candles.needs_past(1, kept[1:])
+    assert not candles.needs_past(5, candles.newest(5, 9_999))
     candles.check()
 
 

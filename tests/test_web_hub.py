@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -35,6 +35,12 @@ class Source:
 
     def on_audience(self, channel: str, listeners: int) -> None:
         self.audience[channel] = listeners
+
+    def permissions(self) -> object:
+        return None
+
+    def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
+        return True
 
 
 class Reader:

@@ -11,7 +11,7 @@ from peer.api import Level, MarketUpdate, Share, State, TradeView
 from peer.publisher import shares_of
 from peer.units import units_of
 from web import mirror as module
-from web.candles import CANDLES_MAX, Candles
+from web.candles import CANDLES_KEPT, Candles
 from web.mirror import BookMirror, SideMirror, checksum_of
 
 MARKET = Market("M", tick="0.5", lot="0.01")
@@ -185,17 +185,17 @@ def test_the_checksum_is_over_digits_alone() -> None:
 def test_candles_hold_every_trade_once() -> None:
     rng, candles = random.Random(1), Candles()
     trades = [
-        TradeView(n, n * 700, rng.randint(90, 110), rng.randint(1, 9), 0, 1, 2)
-        for n in range(1, 5000)
+        TradeView(n, n * 1_100, rng.randint(90, 110), rng.randint(1, 9), 0, 1, 2)
+        for n in range(1, 7_000)
     ]
     for start in range(0, len(trades), 50):
         candles.add(trades[start : start + 50])
         candles.add(trades[max(0, start - 20) : start + 10])
     candles.check()
     assert candles.missed == 0
-    hours = candles.newest(86_400, CANDLES_MAX)
+    hours = candles.newest(86_400, 9)
     assert [c.volume for c in hours] == [sum(t.quantity for t in trades)]
     assert (hours[0].open, hours[0].close) == (trades[0].price, trades[-1].price)
-    assert len(candles.newest(1, 5000)) == CANDLES_MAX
-    candles.add([TradeView(5010, 0, 1, 1, 0, 1, 2)])
+    assert len(candles.newest(1, 9_999)) == CANDLES_KEPT
+    candles.add([TradeView(7_010, 0, 1, 1, 0, 1, 2)])
     assert candles.missed == 10

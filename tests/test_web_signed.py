@@ -252,8 +252,8 @@ def test_whoever_has_the_key_reads_the_orders(web: Web) -> None:
 
 
 def test_a_session_is_kept_and_reads_the_key_s_orders_besides(web: Web) -> None:
-    link = web.gateway.link("ann", Scope.TRADE).removeprefix(web.gateway.url)
-    cookie = web.gateway.ask("GET", link, None, NOBODY).headers["Set-Cookie"].partition(";")[0]
+    link = web.gateway.link("ann", Scope.TRADE)
+    cookie = web.gateway.open_link(link).headers["Set-Cookie"].partition(";")[0]
     mine = NOBODY | {"Cookie": cookie}
     path = f"/orders?account={web.account}"
     assert web.ask("GET", path, None, mine)[0] == 403

@@ -9,42 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests.web_gateway import Gateway, buy, running_gateway, stand_in, wait_for
-from web.arrival import CHUNKED_BYTES_MAX, HEAD_BYTES_MAX, TooMuchError, needed
 from web.config import BODY_BYTES_MAX, THREADS
-from web.worker import ADDRESS_CONNECTIONS_MAX
+from web.connections import ADDRESS_CONNECTIONS_MAX, CONNECTIONS_MAX
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
 SLOW = 2 * THREADS
-
-
-@pytest.mark.parametrize(
-    ("data", "more"),
-    [
-        (b"", 1),
-        (GET[:-1], 1),
-        (GET, 0),
-        (GET + b"GET /next", -9),
-        (POST % 10, 10),
-        (POST % 10 + b"012345678", 1),
-        (POST % 10 + b"0123456789", 0),
-        (POST % (BODY_BYTES_MAX + 1), 0),
-        (CHUNKED, 1),
-        (CHUNKED + b"2\r\nhi\r\n", 1),
-        (CHUNKED + b"2\r\nhi\r\n0\r\n\r\n", 0),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 443\r\n" + GET[:-2], 1),
-        (b"PROXY TCP4 192.0.2.1 192.0.2.2 5 443\r\n" + GET, 0),
-    ],
-)
-def test_how_much_of_a_request_is_missing(data: bytes, more: int) -> None:
-    assert needed(data) == len(data) + more
-
-
-@pytest.mark.parametrize("data", [b"x" * HEAD_BYTES_MAX, CHUNKED + b"x" * CHUNKED_BYTES_MAX])
-def test_what_never_ends_is_not_waited_for(data: bytes) -> None:
-    with pytest.raises(TooMuchError):
-        needed(data)
 
 
 @pytest.fixture
@@ -80,6 +51,10 @@ def is_closed(one: socket.socket) -> bool:
         GET[:20],
         POST % 1_000 + b"{",
         CHUNKED + b"2\r\nhi\r\n",
+        CHUNKED + b'1000\r\n{"a":1}0\r\n\r\n',  # ends as a last chunk does
+        CHUNKED + b"0\r\nTrailer: never ends\r\n",
+        POST.replace(b"%d", b"000000000000000000%d") % 1_000,
+        POST.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n") % 1_000,
         GET + GET[:20],  # the rest of the second comes never
     ],
 )
@@ -108,6 +83,41 @@ def test_clients_that_do_not_read_hold_no_thread(web: Gateway) -> None:
             one.sendall(asked)
         for _ in range(10):
             assert web.order(**buy("1", "1"))["status"] == "open"
+
+
+@pytest.mark.parametrize("count", [8, SLOW])
+def test_clients_that_wait_for_the_other_end_to_close_delay_nobody(
+    web: Gateway, count: int
+) -> None:
+    """They are polite: who asked for `Connection: close` reads to the end, and closes then."""
+    with connections(web, count) as polite:
+        for one in polite:
+            one.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        for one in polite:
+            assert one.recv(12) == b"HTTP/1.1 200"
+        for _ in range(20):
+            assert web.order(**buy("1", "1"))["status"] == "open"
+
+
+def test_who_sends_more_than_is_read_still_gets_the_answer(web: Gateway) -> None:
+    with connections(web, 1) as (one,):
+        one.sendall(POST % 10_000_000 + b"x" * 300_000)
+        response = http.client.HTTPResponse(one)
+        response.begin()
+        assert response.status == 413
+        assert b"262144" in response.read()
+
+
+def test_a_full_house_makes_room_for_somebody_else(web: Gateway) -> None:
+    """One network has all the connections there are; a client of another comes in."""
+    with contextlib.ExitStack() as stack:
+        crowd = []
+        for n in range(CONNECTIONS_MAX + 50):
+            source = (f"127.0.1.{n // 200 + 1}", 0)
+            one = socket.create_connection(("127.0.0.1", web.port), 10, source)
+            stack.callback(one.close)
+            crowd.append(one)
+        assert web.ask("GET", "/healthz").status == 200
 
 
 def test_a_request_in_small_pieces_is_served(web: Gateway) -> None:

@@ -47,7 +47,7 @@ class Answer:
 
 
 class Gateway:
-    """One `python -m web` process, real gunicorn and all; of another checkout, if `source` says
+    """One `python -m web` process, real server and all; of another checkout, if `source` says
     so."""
 
     def __init__(
@@ -59,6 +59,7 @@ class Gateway:
         self.keys = Keys(folder / KEYS_FILE)
         command += ["--keys", str(folder / KEYS_FILE)]
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
+        self.folder = folder
         self._log = folder / "gateway.log"
         with self._log.open("wb") as log:
             command += options
@@ -86,6 +87,12 @@ class Gateway:
             return Answer(connection.getresponse())
         finally:
             connection.close()
+
+    def open_link(self, link: str, headers: dict[str, str] | None = None) -> Answer:
+        """What the page does with the one-time link it was opened by."""
+        token = link.partition("?token=")[2]
+        headers = {"Authorization": ""} | (headers or {})
+        return self.ask("POST", "/session/link", {"token": token}, headers)
 
     def get(self, path: str) -> Any:
         answer = self.ask("GET", path)

@@ -70,6 +70,7 @@ class Faults:
     refusal: Refused | None = None
     mute: bool = False  # no reply, no feed
     lost_updates: int = 0  # of markets, from now on
+    misfits: int = 0  # messages of the feed, from now on, of one frame too many
     alarms: list[str] = field(default_factory=list)
     disagrees: bool = False  # another peer's digest differs
     catching_up: str = ""
@@ -79,7 +80,7 @@ class Faults:
     def clear(self) -> None:
         self.holds = self.mute = self.disagrees = self.loses_results = False
         self.catching_up = ""
-        self.refusal, self.lost_updates = None, 0
+        self.refusal, self.lost_updates, self.misfits = None, 0, 0
         self.alarms.clear()
 
 
@@ -229,19 +230,10 @@ class StandInNode:
         if self.faults.lost_updates:
             self.faults.lost_updates -= 1
             return
-        self._publish(
-            name,
-            MarketUpdate(
-                symbol,
-                seq,
-                self.commit,
-                self.time_ms,
-                sides[Side.BUY],
-                sides[Side.SELL],
-                trades,
-                *(self._shares(symbol, side, sides[side]) for side in Side),
-            ),
-        )
+        shares = [self._shares(symbol, side, sides[side]) for side in Side]
+        bids, asks = sides[Side.BUY], sides[Side.SELL]
+        update = MarketUpdate(symbol, seq, self.commit, self.time_ms, bids, asks, trades, *shares)
+        self._publish(name, update)
 
     def _shares(self, symbol: str, side: Side, levels: list[Level]) -> list[list[Share]]:
         return [shares_of(self.exchange.queue(symbol, side, level[0])) for level in levels]
@@ -315,7 +307,11 @@ class StandInNode:
         return self._seqs[name]
 
     def _publish(self, name: bytes, message: FeedMessage) -> None:
-        self._pub.send_multipart([name, msgspec.msgpack.encode(message)])
+        frames = [name, msgspec.msgpack.encode(message)]
+        if self.faults.misfits:
+            self.faults.misfits -= 1
+            frames.append(b"")
+        self._pub.send_multipart(frames)
 
     def _reply(self, who: bytes, name: bytes, reply: Reply) -> None:
         self._router.send_multipart([who, name, msgspec.msgpack.encode(reply)])

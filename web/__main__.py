@@ -1,5 +1,7 @@
 """`python -m web`: serve one peer's book to browsers."""
 
+import sys
+
 import click
 
 from web import vendor
@@ -96,7 +98,7 @@ def main(
     if not vendor.is_ready():
         text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
         click.echo(text, err=True)
-    Server(
+    server = Server(
         Config(
             node=node,
             feed=feed,
@@ -118,7 +120,8 @@ def main(
             tls_key=tls_key,
             exit_with_parent=exit_with_parent,
         )
-    ).run()
+    )
+    sys.exit(server.run())
 
 
 if __name__ == "__main__":

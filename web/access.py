@@ -4,15 +4,13 @@ Owns the reading of credentials and the refusals. Everything about the market is
 account's orders are for those who hold a key or a session of it. Must never look into an order.
 """
 
-import math
-from ipaddress import ip_address
-
 from flask import g, request
 
 from peer.keys import Credential, Keys, Scope, Who
+from web.addresses import counted
 from web.config import BATCH_MAX, Config
 from web.limits import Limiter
-from web.problems import Problem
+from web.problems import Problem, too_many
 
 UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
 
@@ -60,20 +58,33 @@ class Access:
     def who(self, credential: Credential | None) -> Who | None:
         return self.keys.who(credential) if self.keys else None
 
+    def version(self) -> object:
+        """Another one whenever a credential may have come to stand for somebody else."""
+        return self.keys.version() if self.keys else None
+
     # Permissions
 
     def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
         """The account to act for: the one named, else the credential's own. Problem if whoever asks
         may not."""
-        who = self.who(credential)
-        if who is None:
-            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+        who = self.known(credential)
         name = named or who.account
         if not who.may(scope, name):
             if name == who.account:
                 raise Problem(403, f"This key may not {scope} for {name}.", "scope")
             raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
         return name
+
+    def known(self, credential: Credential | None) -> Who:
+        """Whom a credential stands for. Problem if for nobody."""
+        who = self.who(credential)
+        if who is None:
+            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+        return who
+
+    def may_read(self, credential: Credential | None, account: str) -> bool:
+        who = self.who(credential)
+        return who is not None and who.may(Scope.READ, account)
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
         """The account to trade for. A signature is authority enough where strangers are welcome;
@@ -104,13 +115,8 @@ class Access:
 
 
 def address() -> str:
-    """Where the current request comes from. An IPv6 host has a whole /64 to itself."""
-    text = request.remote_addr or ""
-    try:
-        found = ip_address(text)
-    except ValueError:
-        return text
-    return text if found.version == 4 else str(int(found) >> 64)
+    """Where the current request comes from, as it is counted."""
+    return counted(request.remote_addr or "")
 
 
 def _burst(rate: float) -> int:
@@ -123,5 +129,4 @@ def _unauthorised(detail: str) -> Problem:
 
 def _refuse(seconds: float, what: str) -> None:
     if seconds:
-        wait = math.ceil(seconds)
-        raise Problem(429, f"Too many {what}: wait {wait} s.", "rate", retry_after=wait)
+        raise too_many(seconds, what)

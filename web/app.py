@@ -7,16 +7,14 @@ in the process that serves.
 
 import base64
 import hashlib
-import ipaddress
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web import login, openapi, reading, rpc, streams, trading
+from web import login, openapi, origin, reading, rpc, streams, trading
 from web.access import address
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
@@ -24,7 +22,6 @@ from web.problems import Problem
 from web.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
-SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
@@ -32,14 +29,14 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
+    app.before_request(lambda: origin.check(config))
+    app.before_request(lambda: served.access.pace(address()))
     app.register_blueprint(login.blueprint)
     app.register_blueprint(reading.blueprint)
     app.register_blueprint(trading.blueprint)
     app.register_blueprint(rpc.blueprint)
     app.register_blueprint(openapi.blueprint)
     streams.register(app)
-    app.before_request(lambda: _check_origin(config))
-    app.before_request(lambda: served.access.pace(address()))
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
@@ -49,35 +46,6 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.after_request(lambda response: _secure(response, policy))
     app.after_request(lambda response: _count(response, served))
     return app
-
-
-def _check_origin(config: Config) -> None:
-    """A page of another site can reach a loopback port: it must not get a word out of this one. The
-    Host check stops a name that was made to point here, the Origin check a plain request."""
-    if not _answers_to(_host_name(request.host), config):
-        raise Problem(421, f"This peer does not answer to the name {request.host:.80}.", "host")
-    origin = request.headers.get("Origin")
-    if request.method in SAFE_METHODS and "Upgrade" not in request.headers:
-        return
-    if origin is not None and urlsplit(origin).netloc != request.host:
-        raise Problem(403, f"Pages of {origin:.80} may not use this peer.", "origin")
-    if request.headers.get("Sec-Fetch-Site") == "cross-site":
-        raise Problem(403, "Pages of other sites may not use this peer.", "origin")
-
-
-def _answers_to(name: str, config: Config) -> bool:
-    """An address needs no name server, so nobody can have made it point here."""
-    if "*" in config.hosts or name == "localhost" or name in config.hosts:
-        return True
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
-def _host_name(host: str) -> str:
-    return re.sub(r":\d+$", "", host).lower()
 
 
 def content_policy(page: str) -> str:
@@ -120,6 +88,8 @@ def _problem(problem: Problem) -> Response:
         response.headers["Retry-After"] = str(problem.more.get("retry_after", 1))
     if problem.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
+    if problem.code == "websocket":
+        response.headers["Sec-WebSocket-Version"] = "13"
     return response
 
 

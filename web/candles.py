@@ -13,12 +13,13 @@ from peer.api import TradeView
 from peer.history import PastCandle
 
 INTERVALS_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
-CANDLES_MAX = 1_500  # kept per interval
+CANDLES_MAX = 1_500  # of one answer
+CANDLES_KEPT = 5_000  # of each interval
 MINUTE_SECONDS = 60
 DAY_MS = 86_400_000  # fewer minutes than candles are kept
 
 
-@dataclass
+@dataclass(slots=True)
 class Candle:
     """Prices in ticks, volume in lots; `time_ms` is when its interval began."""
 
@@ -62,17 +63,27 @@ class Day(NamedTuple):
     volume: int = 0
 
 
+class Wish(NamedTuple):
+    """What of the past is wanted next: trades with numbers below `below`, by intervals."""
+
+    seconds: int
+    below: int
+
+
 class Candles:
-    """With `has_history` what was lost on the way here is started anew and filled from there."""
+    """With `has_history` what was before the gateway's time is filled from there, backwards and
+    piece by piece; and what was lost on the way here is started anew."""
 
     def __init__(self, has_history: bool = False) -> None:
         self.last = 0  # number of the newest trade in them
         self.missed = 0  # trades that were lost on the way here
         self._has_history = has_history
         self._whole = (0, 0)  # number and time of the trade since which none is missing
-        self._filled: set[int] = set()  # intervals that reach back as far as history does
+        self._first = 0  # number of the oldest trade in them; 0: none yet
+        self._full: set[int] = set()  # intervals of which nothing older is kept
+        self._is_whole = not has_history  # no trade that is older is known anywhere
         self._kept: dict[int, deque[Candle]] = {
-            seconds: deque(maxlen=CANDLES_MAX) for seconds in INTERVALS_SECONDS
+            seconds: deque(maxlen=CANDLES_KEPT) for seconds in INTERVALS_SECONDS
         }
 
     def add(self, trades: Iterable[TradeView]) -> None:
@@ -85,6 +96,7 @@ class Candles:
                 if self.last:
                     self._note_gap(trade.number - self.last - 1)
             self.last = trade.number
+            self._first = self._first or trade.number
             for seconds, candles in self._kept.items():
                 begins = trade.time_ms - trade.time_ms % (seconds * 1000)
                 if not candles or candles[-1].time_ms != begins:
@@ -96,30 +108,48 @@ class Candles:
         if not self._has_history:
             self.missed += count
             return
-        self._filled.clear()
+        self._first, self._is_whole = 0, False
+        self._full.clear()
         for candles in self._kept.values():
             candles.clear()
 
-    def wants_past(self, seconds: int) -> int | None:
-        """The number below which trades are wanted for this interval, if any are."""
-        kept = self._kept[seconds]
-        if not self._has_history or seconds in self._filled or len(kept) == CANDLES_MAX:
+    def wants_past(self) -> Wish | None:
+        """What is to be filled in next, if anything is."""
+        open_ = [seconds for seconds in INTERVALS_SECONDS if seconds not in self._full]
+        if self._is_whole or not open_ or self._first <= 1:
             return None
-        below = kept[0].first if kept else self.last + 1
-        return below if below > 1 else None
+        return Wish(open_[0], self._first)
 
-    def fill(self, seconds: int, below: int, past: Sequence[PastCandle]) -> None:
-        """Put `past`, oldest first, before what is here, if that still begins at `below`."""
-        if self.wants_past(seconds) != below:
+    def fill(self, wish: Wish, past: Sequence[PastCandle]) -> None:
+        """Put the newest that there is of a wish before what is here, if that is still the wish.
+        `past` is oldest first, and its oldest may be a part of a candle; nothing: there is none."""
+        if self.wants_past() != wish:
             return
-        kept, older = self._kept[seconds], list(past)
-        if seconds == MINUTE_SECONDS and older and older[-1].last == below - 1:
-            self._whole = (older[0].first, older[0].time_ms)
-        if older and kept and older[-1].time_ms == kept[0].time_ms:
-            kept[0].extend_back(older.pop())
-        for candle in older[::-1][: CANDLES_MAX - len(kept)]:
-            kept.appendleft(of_past(candle))
-        self._filled.add(seconds)
+        self._is_whole = not past
+        for candle in reversed(past):
+            is_next = candle.last == self._first - 1 == candle.first + candle.trades - 1
+            if is_next and self._whole[0] == self._first:
+                self._whole = (candle.first, candle.time_ms)
+            self._first = candle.first
+            for seconds, kept in self._kept.items():
+                if seconds >= wish.seconds and seconds not in self._full:
+                    self._fill_one(seconds, kept, candle)
+
+    def _fill_one(self, seconds: int, kept: deque[Candle], candle: PastCandle) -> None:
+        begins = candle.time_ms - candle.time_ms % (seconds * 1000)
+        if kept and kept[0].time_ms == begins:
+            kept[0].extend_back(candle)
+        elif len(kept) == CANDLES_KEPT:
+            self._full.add(seconds)
+        else:
+            kept.appendleft(of_past(candle._replace(time_ms=begins)))
+
+    def needs_past(self, seconds: int, found: Sequence[Candle]) -> bool:
+        """Whether the journal may have trades before the newest of these candles, or of them."""
+        kept = self._kept[seconds]
+        if (self._is_whole or self._first <= 1) and len(kept) < CANDLES_KEPT:
+            return False
+        return not found or found[0].time_ms == kept[0].time_ms
 
     def newest(self, seconds: int, limit: int, before_ms: int | None = None) -> list[Candle]:
         """Up to `limit` candles, oldest first, that begin before a time."""

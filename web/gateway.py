@@ -48,6 +48,7 @@ from web.mirrors import Mirrors
 from web.past import Recall
 from web.problems import Problem
 from web.publisher import Publisher
+from web.readers import Asked, Readers
 from web.session import Session
 from web.signing import Statements
 
@@ -75,6 +76,7 @@ class Gateway:
         self.recall = (
             Recall(self.history, self.mirrors, self.publisher.ticker) if self.history else None
         )
+        self._readers = Readers()
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._connected = False
         self._heard = 0.0
@@ -87,6 +89,15 @@ class Gateway:
         self.link.start()
         if self.recall is not None:
             self.recall.start()
+
+    @property
+    def dead_parts(self) -> list[str]:
+        """What of a started gateway has ended by itself. It does not come back: a process that has
+        such a part should end, so that its supervisor starts another one."""
+        alive = {"link": self.link.is_alive, "hub": self.hub.is_alive}
+        if self.recall is not None:
+            alive["recall"] = self.recall.is_alive
+        return [name for name, is_alive in alive.items() if not is_alive]
 
     def stop(self) -> None:
         self.hub.stop()
@@ -117,6 +128,10 @@ class Gateway:
         if not self.mirrors.mesh_id:
             raise Problem(503, "This peer is starting: its mesh is not known yet.", "starting")
         return self.mirrors.mesh_id
+
+    def past(self, where: str) -> Asked | None:
+        """The journal as an address may ask it, if there is one."""
+        return Asked(self.history, self._readers, where) if self.history else None
 
     def watch_account(self, name: str) -> None:
         """Mirror an account's orders from now on; the one watched longest ago makes room, if there

@@ -12,6 +12,7 @@ from web.access import address
 from web.gateway import Gateway
 from web.mirror import BookMirror
 from web.problems import Problem
+from web.readers import Asked
 
 Json = dict[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -21,6 +22,11 @@ def the_gateway() -> Gateway:
     gateway = current_app.extensions["gateway"]
     assert isinstance(gateway, Gateway)
     return gateway
+
+
+def the_past() -> Asked | None:
+    """The journal, as who asks now may ask it."""
+    return the_gateway().past(address())
 
 
 def answer(view: object, status: int = 200) -> Response:

@@ -23,7 +23,7 @@ from functools import partial
 from typing import Protocol
 
 from web.client import BACKLOG_BYTES_MAX, Client, Closed, Kind
-from web.frames import CLOSE_GOING_AWAY, CLOSE_TRY_LATER, Frame
+from web.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ INBOX_MAX = 10_000  # messages published and not taken yet
 JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
 TICK_SECONDS = 0.5
+PERMITTED_SECONDS = 10.0  # what ends by its age is noticed within
 
 
 class Source(Protocol):
@@ -47,6 +48,13 @@ class Source(Protocol):
 
     def on_message(self, client: Client, text: str) -> None: ...
     def on_audience(self, channel: str, listeners: int) -> None: ...
+    def permissions(self) -> object:
+        """Another value whenever `may_hear` may have another answer."""
+        ...
+
+    def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
+        """Whether a client that came with a credential still has it, and may hear all of these."""
+        ...
 
 
 class Group:
@@ -77,6 +85,8 @@ class Hub:
         self._writer.setblocking(False)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._reader, selectors.EVENT_READ, None)
+        self._permissions: object = None
+        self._permitted = 0.0  # when that was looked at
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         self.dropped_to_snapshot = 0
@@ -91,6 +101,10 @@ class Hub:
 
     def join(self, seconds: float) -> None:
         self._thread.join(seconds)
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     @property
     def client_count(self) -> int:
@@ -137,6 +151,7 @@ class Hub:
             if now - ticked >= TICK_SECONDS:
                 ticked = now
                 self._cut_the_dead(now)
+                self._end_the_forbidden(now)
             if now - pinged >= HEARTBEAT_SECONDS:
                 pinged = now
                 self._each(Client.ping)
@@ -181,22 +196,29 @@ class Hub:
             step()
         except Exception:
             log.exception("a step of the hub failed")
+            self._overflowed = True  # what it has delivered nobody knows
 
-    def _serve(self, client: Client, mask: int) -> None:
-        if client.sock.fileno() not in self._clients:
-            return
+    def _with(self, client: Client, action: Callable[[Client], object]) -> None:
+        """Do something for one client; whatever goes wrong over that ends its stream alone."""
         try:
-            if mask & selectors.EVENT_WRITE and client.flush():
-                self._caught_up(client)
-            if mask & selectors.EVENT_READ:
-                for text in client.receive():
-                    self._source.on_message(client, text)
+            action(client)
             self._watch(client)
         except Closed:
             self._let_go(client)
         except Exception:
-            log.exception("serving a stream failed")
+            log.exception("a stream has failed")
             self._let_go(client)
+
+    def _serve(self, client: Client, mask: int) -> None:
+        if client.sock.fileno() in self._clients:
+            self._with(client, partial(self._exchange, mask))
+
+    def _exchange(self, mask: int, client: Client) -> None:
+        if mask & selectors.EVENT_WRITE and client.flush():
+            self._caught_up(client)
+        if mask & selectors.EVENT_READ:
+            for text in client.receive():
+                self._source.on_message(client, text)
 
     def _caught_up(self, client: Client) -> None:
         if client.lagging:
@@ -219,18 +241,18 @@ class Hub:
             return
         self._clients[fd] = client
         self._selector.register(client.sock, selectors.EVENT_READ, client)
-        try:
-            missed = self._missed(client)
-            if client.resume is not None and missed is None:
-                client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
-            for channel in client.wanted:
-                self.subscribe(client, channel, snapshot=missed is None)
-            for frame in missed or ():
-                client.send(client.encoded(frame))
-            client.flush()
-            self._watch(client)
-        except Closed:
-            self._let_go(client)
+        self._with(client, self._begin)
+
+    def _begin(self, client: Client) -> None:
+        self._check_permission(client, client.wanted)  # it may have ended on the way here
+        missed = self._missed(client)
+        if client.resume is not None and missed is None:
+            client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
+        for channel in client.wanted:
+            self.subscribe(client, channel, snapshot=missed is None)
+        for frame in missed or ():
+            client.send(client.encoded(frame))
+        client.flush()
 
     def _missed(self, client: Client) -> list[Frame] | None:
         """The frames since the last one the client saw; None if that is not known any more, or if
@@ -319,6 +341,9 @@ class Hub:
                     self._watch(client)
             except Closed:
                 self._let_go(client)
+            except Exception:
+                log.exception("a stream has failed")
+                self._let_go(client)
 
     def _deliver_singly(self, client: Client, frames: list[Frame]) -> None:
         was_lagging = client.lagging
@@ -336,24 +361,34 @@ class Hub:
     def _reply(self, client: Client, payload: bytes, done: bool) -> None:
         client.in_flight -= done
         if self._clients.get(client.sock.fileno()) is client:
-            try:
-                client.send_reply(payload)
-                self._watch(client)
-            except Closed:
-                self._let_go(client)
+            self._with(client, lambda one: one.send_reply(payload))
 
-    def _each(self, action: Callable[[Client], None]) -> None:
+    def _each(self, action: Callable[[Client], object]) -> None:
         for client in list(self._clients.values()):
-            try:
-                action(client)
-                self._watch(client)
-            except Closed:
-                self._let_go(client)
+            self._with(client, action)
 
     def _cut_the_dead(self, now: float) -> None:
         for client in list(self._clients.values()):
             if client.is_dead(now):
                 self._let_go(client)
+
+    def _end_the_forbidden(self, now: float) -> None:
+        """A key was revoked, a session has ended: so have the streams it opened."""
+        try:
+            permissions = self._source.permissions()
+        except Exception:
+            log.exception("it can't be known who may hear what")
+            return
+        if permissions == self._permissions and now - self._permitted < PERMITTED_SECONDS:
+            return
+        self._permissions, self._permitted = permissions, now
+        for client in list(self._clients.values()):
+            if client.credential is not None:
+                self._with(client, lambda one: self._check_permission(one, one.channels))
+
+    def _check_permission(self, client: Client, channels: Iterable[str]) -> None:
+        if client.credential is not None and not self._source.may_hear(client, channels):
+            client.refuse(CLOSE_POLICY, "this key or session has ended")
 
     def _let_go(self, client: Client) -> None:
         fd = client.sock.fileno()

@@ -25,11 +25,23 @@ class Limiter:
     def take(self, name: str, cost: int = 1) -> float:
         """0 if `name` may do something of this cost now, else the seconds until it may."""
         with self._lock:
-            now = self._clock()
-            tokens, since = self._buckets.pop(name, (float(self.burst), now))
-            tokens = min(tokens + (now - since) * self.rate, float(self.burst))
+            tokens = self._tokens(name)
             short = min(cost, self.burst) - tokens
-            self._buckets[name] = (tokens if short > 0 else tokens - cost, now)
-            if len(self._buckets) > NAMES_MAX:
-                self._buckets.popitem(last=False)
+            self._keep(name, tokens if short > 0 else tokens - cost)
         return short / self.rate if short > 0 else 0.0
+
+    def spend(self, name: str, cost: int) -> None:
+        """`name` has done something that turned out to have this cost. It may owe some of it."""
+        with self._lock:
+            self._keep(name, max(self._tokens(name) - cost, -float(self.burst)))
+
+    def _tokens(self, name: str) -> float:
+        now = self._clock()
+        tokens, since = self._buckets.get(name, (float(self.burst), now))
+        return min(tokens + (now - since) * self.rate, float(self.burst))
+
+    def _keep(self, name: str, tokens: float) -> None:
+        self._buckets[name] = (tokens, self._clock())
+        self._buckets.move_to_end(name)
+        if len(self._buckets) > NAMES_MAX:
+            self._buckets.popitem(last=False)

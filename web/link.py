@@ -4,6 +4,9 @@ Owns the transport: requests out, replies and feed messages in, whether the node
 nothing of books or browsers: what comes in is handed to a `Listener` on the link's thread. Must
 never send a command later than it was asked to: without a connection it is refused at once, so
 "refused" means that nothing was taken.
+
+What goes wrong over one request ends that request alone. What goes wrong over the feed would leave
+mirrors that are not the node's: it ends the thread, and whoever looks at `is_alive` the process.
 """
 
 import logging
@@ -33,6 +36,7 @@ OnReply = Callable[[Reply], None]
 UNREACHABLE = Refused(
     "unreachable", "This peer's node is not answering. Nothing was sent; try again in a moment."
 )
+UNSPEAKABLE = Refused("invalid", "A number in it is beyond what a node understands.")
 OVERLOADED = Refused(
     "busy", "Too many requests are waiting for this peer's node. Nothing was sent."
 )
@@ -102,6 +106,10 @@ class Link:
         self._thread.join(2)
 
     @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
     def owed(self) -> int:
         """Requests without their final answer."""
         return len(self._calls)
@@ -110,7 +118,7 @@ class Link:
         """Send `request`; `on_reply` gets every answer to it, on the link's thread (or at once,
         when it is refused here)."""
         if len(self._calls) + len(self._inbox) >= CALLS_MAX:
-            on_reply(OVERLOADED)
+            _tell(on_reply, OVERLOADED)
             return
         self._inbox.append((_Call(request, on_reply), b"", True))
         self._wake()
@@ -141,6 +149,8 @@ class Link:
             sock.connect(address)
         try:
             self._loop()
+        except Exception:
+            log.critical("the link to the node has failed", exc_info=True)
         finally:
             self._feed.disable_monitor()
             context.destroy(linger=0)
@@ -189,7 +199,10 @@ class Link:
         try:
             self._node.send_multipart([name, self._encode(call.request)], zmq.NOBLOCK)
         except zmq.Again:
-            call.on_reply(UNREACHABLE)
+            _tell(call.on_reply, UNREACHABLE)
+        except (OverflowError, TypeError, ValueError):  # of the encoder
+            log.exception("a request can't be told to the node")
+            _tell(call.on_reply, UNSPEAKABLE)
         else:
             self._calls[name] = call
 
@@ -205,7 +218,7 @@ class Link:
             reply = self._decode_reply(body)
             if call.is_final(reply):
                 del self._calls[name]
-            call.on_reply(reply)
+            _tell(call.on_reply, reply)
 
     def _take_feed(self) -> None:
         for _ in range(BATCH_MAX):
@@ -226,3 +239,11 @@ class Link:
         for name, call in list(self._calls.items()):
             if call.is_late(now):
                 del self._calls[name]
+
+
+def _tell(on_reply: OnReply, reply: Reply) -> None:
+    """What one request does with its answer is no reason for others to go without theirs."""
+    try:
+        on_reply(reply)
+    except Exception:
+        log.exception("an answer of the node came to nothing")

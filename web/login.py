@@ -4,9 +4,9 @@ Owns the cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, 
 use it.
 """
 
-from flask import Blueprint, Response, current_app, redirect, request
+from flask import Blueprint, Response, current_app, request
 
-from peer.keys import READER_SECONDS, SESSION_SECONDS, TOKEN_CHARACTERS_MAX, Scope, Who
+from peer.keys import READER_SECONDS, SESSION_SECONDS, Scope, Who
 from web import schema
 from web.http import Json, answer, body, the_gateway
 from web.problems import Problem
@@ -16,22 +16,9 @@ blueprint = Blueprint("login", __name__)
 
 @blueprint.get("/")
 def page() -> Response:
-    token = request.args.get("token")
-    if token is not None:
-        return _open_session(token[:TOKEN_CHARACTERS_MAX])
+    """Also where a one-time link leads. To look at it spends nothing: previews, prefetches and HEAD
+    do that. The page itself hands its token in, once a person sees it."""
     return current_app.send_static_file("index.html")
-
-
-def _open_session(token: str) -> Response:
-    """The token leaves the address bar; one that is no good leaves the page as it is."""
-    gateway = the_gateway()
-    keys = gateway.access.keys
-    session = keys.redeem(token) if keys else None
-    response = redirect("/" if session else "/?link=used", 303)
-    assert isinstance(response, Response)
-    if session is not None:
-        _set_cookie(response, session, SESSION_SECONDS)
-    return response
 
 
 def _set_cookie(response: Response, session: str, seconds: int) -> None:
@@ -52,6 +39,18 @@ def session() -> Response:
     """Whom this browser, or this API key, acts for."""
     access = the_gateway().access
     return answer(_view(access.who(access.of_request())))
+
+
+@blueprint.post("/session/link")
+def open_with_link() -> Response:
+    """Spend a one-time link."""
+    access, asked = the_gateway().access, schema.parse(schema.LinkToken, body())
+    session = access.keys.redeem(asked.token) if access.keys else None
+    if access.keys is None or session is None:
+        raise Problem(403, "This link was used already, or is too old.", "link_used", "token")
+    response = answer(_view(access.who(access.keys.of_session(session))))
+    _set_cookie(response, session, SESSION_SECONDS)
+    return response
 
 
 @blueprint.post("/session")

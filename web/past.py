@@ -12,19 +12,26 @@ from dataclasses import replace
 from itertools import takewhile
 
 from peer.api import TradeView
-from peer.history import History, PastCandle, PastOrder
+from peer.history import History, PastOrder
 from peer.orders import OrderView, resting, submitted
 from peer.units import Units
-from web.candles import CANDLES_MAX, MINUTE_SECONDS, Candle, Candles, of_past
+from web.candles import Candle, Candles, Wish, of_past
+from web.mirror import BookMirror
 from web.mirrors import Mirrors
+from web.readers import Asked
 from web.schema import CandlesQuery
 
 JOURNAL_SECONDS = 0.5  # the node's journal has a trade no later than this
 LOOK_SECONDS = 0.25  # how soon a market that became known is noticed
+STEP_ROWS = 20_000  # trades that are read at a time
+RESTS = 1  # times as long as it read
+
+
+Past = History | Asked
 
 
 def trades(
-    history: History | None, of: Units, recent: Sequence[TradeView], before: int, limit: int
+    history: Past | None, of: Units, recent: Sequence[TradeView], before: int, limit: int
 ) -> list[TradeView]:
     """Those with numbers below `before`, the newest first; `recent` are the mirror's."""
     found = [trade for trade in recent if trade.number < before][:limit]
@@ -43,7 +50,7 @@ def missed(found: Sequence[TradeView], before: int, limit: int, newest: int) -> 
 
 
 def finished(
-    history: History | None,
+    history: Past | None,
     account: str,
     recent: Sequence[OrderView],
     before: int | None,
@@ -65,7 +72,7 @@ def finished(
     return [*(completed(history, order) for order in newer), *views][:limit]
 
 
-def completed(history: History, order: OrderView) -> OrderView:
+def completed(history: Past, order: OrderView) -> OrderView:
     """The order with those of its fills, too, that the mirror was too young to see."""
     then = None if order.is_told else find_order(history, order.id)
     if then is None:
@@ -75,7 +82,7 @@ def completed(history: History, order: OrderView) -> OrderView:
     return told if told.is_told else order
 
 
-def find_order(history: History, number: int) -> OrderView | None:
+def find_order(history: Past, number: int) -> OrderView | None:
     """An order that the mesh has ordered, as the journal has it."""
     found = history.order(number)
     return view_of(found) if found else None
@@ -98,59 +105,45 @@ def view_of(past: PastOrder) -> OrderView:
 
 
 def candles(
-    history: History | None, mirrors: Mirrors, of: Units, kept: Candles, asked: CandlesQuery
+    history: Past | None, mirrors: Mirrors, of: Units, kept: Candles, asked: CandlesQuery
 ) -> list[Candle]:
     """Those that began before `asked.before`, oldest first."""
     seconds = asked.interval
-    if history is not None:
-        fill(history, mirrors, of, kept, seconds)
     with mirrors.lock:
-        found = kept.newest(seconds, asked.limit, asked.before)
-    wanted = asked.limit - len(found)
-    if history is None or not wanted:
+        found = [replace(candle) for candle in kept.newest(seconds, asked.limit, asked.before)]
+        needs_past = kept.needs_past(seconds, found)
+    if history is None or not needs_past:
         return found
     symbol, interval_ms = of.market.symbol, seconds * 1000
     if found:
         below = found[0].first
     else:
         below = history.number_at(symbol, -(-asked.before // interval_ms) * interval_ms)
-    older = history.candles(symbol, interval_ms, below, wanted)
-    return [of_past(candle) for candle in older] + found
-
-
-def fill(
-    history: History, mirrors: Mirrors, of: Units, kept: Candles, seconds: int = MINUTE_SECONDS
-) -> None:
-    """Once for an interval: what it was before the gateway's time."""
-    with mirrors.lock:
-        below = kept.wants_past(seconds)
-    if below is None:
-        return
-
-    def read() -> list[PastCandle]:
-        return history.candles(of.market.symbol, seconds * 1000, below, CANDLES_MAX)
-
-    past = read()
-    if not past or past[-1].last != below - 1:
-        time.sleep(JOURNAL_SECONDS)
-        past = read()  # what is missing now this peer never had: it came by a snapshot
-    with mirrors.lock:
-        kept.fill(seconds, below, past)
+    older = history.candles(symbol, interval_ms, below, asked.limit - len(found) + 1)
+    if older and found and older[-1].time_ms == found[0].time_ms:
+        found[0].extend_back(older.pop())
+    return ([of_past(candle) for candle in older] + found)[-asked.limit :]
 
 
 class Recall:
-    """Fills the minutes of the last day of every market, after a loss of messages again. `on_day`
-    is told of the market, under the mirrors' lock. `start` after any fork."""
+    """Fills the candles of every market from the journal, after a loss of messages again; a little
+    at a time, so that nobody waits for it and the journal rests between. `on_day` is told of the
+    market, under the mirrors' lock."""
 
     def __init__(self, history: History, mirrors: Mirrors, on_day: Callable[[str], None]) -> None:
         self._history = history
         self._mirrors = mirrors
         self._on_day = on_day
+        self._doubted: dict[str, tuple[Wish, float]] = {}  # what the journal may not have yet
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recall", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Gives up the last question only when it is answered."""
@@ -158,14 +151,33 @@ class Recall:
         self._thread.join(1)
 
     def _run(self) -> None:
-        while not self._stopping.wait(LOOK_SECONDS):
+        rest_s = LOOK_SECONDS
+        while not self._stopping.wait(rest_s):
             with self._mirrors.lock:
-                books = [
-                    book
-                    for book in self._mirrors.books.values()
-                    if book.ready and book.candles.wants_past(MINUTE_SECONDS) is not None
-                ]
-            for book in books:
-                fill(self._history, self._mirrors, book.units, book.candles)
-                with self._mirrors.lock:
-                    self._on_day(book.units.market.symbol)
+                books = [book for book in self._mirrors.books.values() if book.ready]
+                wishes = [(book, book.candles.wants_past()) for book in books]
+            began = time.monotonic()
+            went_on = [self._step(book, wish) for book, wish in wishes if wish is not None]
+            took_s = time.monotonic() - began
+            rest_s = RESTS * took_s if any(went_on) else LOOK_SECONDS
+
+    def _step(self, book: BookMirror, wish: Wish) -> bool:
+        """Whether something of the wish was fulfilled."""
+        symbol, interval_ms = book.units.market.symbol, wish.seconds * 1000
+        past = self._history.parts(symbol, interval_ms, wish.below, STEP_ROWS)
+        if (not past or past[-1].last != wish.below - 1) and self._may_come(symbol, wish):
+            return False
+        with self._mirrors.lock:
+            book.candles.fill(wish, past)
+            self._on_day(symbol)
+        return True
+
+    def _may_come(self, symbol: str, wish: Wish) -> bool:
+        """Whether the journal may still get what is missing. Later it is clear that this peer never
+        had it: it came by a snapshot."""
+        now = time.monotonic()
+        doubted, since = self._doubted.get(symbol, (None, now))
+        if doubted != wish:
+            self._doubted[symbol] = (wish, now)
+            return True
+        return now - since < JOURNAL_SECONDS

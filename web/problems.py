@@ -3,6 +3,7 @@
 Owns the statuses and the words. Every error is a reason that a person understands.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +21,8 @@ TITLES = {
     413: "The request is too large",
     415: "The request must be JSON",
     421: "This peer does not answer to that name",
-    426: "This is for WebSockets",
     429: "Too many requests",
+    431: "The head of the request is too large",
     500: "The gateway failed",
     503: "This peer can't do it now",
     504: "It is not known whether this was done",
@@ -74,6 +75,12 @@ class Problem(Exception):
         if self.field:
             view["field"] = self.field
         return view | self.more
+
+
+def too_many(seconds: float, what: str) -> Problem:
+    """Of `what` there was so much that it takes these seconds until more is possible."""
+    wait = math.ceil(seconds)
+    return Problem(429, f"Too many {what}: wait {wait} s.", "rate", retry_after=wait)
 
 
 def refused(reply: Refused, ids: Sequence[int] = ()) -> Problem:

@@ -5,11 +5,15 @@ but a proxy it was told of: everybody can send them.
 """
 
 from collections.abc import Iterable
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
+
+from web.addresses import plain
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+
+PROXIED = "web.proxied"  # in a request's environment: it came by a proxy that is believed
 
 
 class BehindProxy:
@@ -24,6 +28,7 @@ class BehindProxy:
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
         if environ.get("REMOTE_ADDR") in self._proxies:
+            environ[PROXIED] = True
             environ["REMOTE_ADDR"] = self._client(environ.get("HTTP_X_FORWARDED_FOR", ""))
             proto = environ.get("HTTP_X_FORWARDED_PROTO", "").rpartition(",")[2].strip()
             environ["wsgi.url_scheme"] = "https" if proto == "https" else "http"
@@ -32,7 +37,7 @@ class BehindProxy:
     def _client(self, forwarded: str) -> str:
         for text in reversed(forwarded.split(",")):
             try:
-                found = str(ip_address(text.strip()))
+                found = plain(text)
             except ValueError:
                 break
             if found not in self._proxies:

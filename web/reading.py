@@ -10,7 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from engine.orders import Market
 from web import past, schema, views
-from web.http import Json, answer, query, ready_book, the_gateway
+from web.http import Json, answer, query, ready_book, the_gateway, the_past
 from web.mirrors import Mirrors
 from web.problems import Problem
 
@@ -74,7 +74,7 @@ def trades_of(asked: schema.TradesQuery) -> Json:
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         recent = list(ready_book(of).trades)
-    found = past.trades(gateway.history, of, recent, asked.before, asked.limit)
+    found = past.trades(the_past(), of, recent, asked.before, asked.limit)
     missed = past.missed(found, asked.before, asked.limit, recent[0].number if recent else 0)
     return {
         "market": of.market.symbol,
@@ -89,7 +89,7 @@ def candles() -> Response:
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         kept = ready_book(of).candles
-    found = past.candles(gateway.history, gateway.mirrors, of, kept, asked)
+    found = past.candles(the_past(), gateway.mirrors, of, kept, asked)
     view = {"market": of.market.symbol, "interval": asked.interval, "missed": kept.missed}
     return answer(view | {"candles": [views.candle_json(candle, of) for candle in found]})
 
@@ -100,8 +100,6 @@ def ticker() -> Response:
     of = gateway.units(query(schema.OfMarket).market)
     with gateway.mirrors.lock:
         book = ready_book(of)
-    if gateway.history is not None:
-        past.fill(gateway.history, gateway.mirrors, of, book.candles)
     with gateway.mirrors.lock:
         return answer(views.ticker_json(book, time.time_ns() // 1_000_000))
 

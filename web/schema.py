@@ -5,8 +5,8 @@ or JSON numbers, and never pass through a float. Pure.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from decimal import Decimal
+from contextlib import contextmanager, suppress
+from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -16,6 +16,7 @@ from peer import entry
 from peer.accounts import FINISHED_MAX
 from peer.api import parse_id
 from peer.entry import ACCOUNT_WORDS, Account, SideName, Text
+from peer.keys import TOKEN_CHARACTERS_MAX
 from peer.orders import OrderView
 from peer.units import Units
 from web.candles import CANDLES_MAX
@@ -78,6 +79,12 @@ class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signature: Signature
 
 
+class LinkToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a one-time link: it opens one session."""
+
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)]
+
+
 class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One order to cancel, over Grenache."""
 
@@ -137,7 +144,20 @@ class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 T = TypeVar("T", bound=msgspec.Struct)
-_decode = msgspec.json.Decoder(float_hook=Decimal).decode
+NUMBER_CHARACTERS_MAX = 100  # of one with a point or an exponent
+NAME_CHARACTERS_MAX = 64  # of a client's own name for a request
+NAME_NUMBER_MAX = 2**53  # or if it is a number, below zero too
+
+
+def _exact(text: str) -> Decimal:
+    """A JSON number with a point or an exponent, as it stands there."""
+    if len(text) <= NUMBER_CHARACTERS_MAX:
+        with suppress(InvalidOperation):  # an exponent that not even a Decimal takes
+            return Decimal(text)
+    raise Problem(400, f"A number is too long or too large: {text:.40}", "invalid_number")
+
+
+_decode = msgspec.json.Decoder(float_hook=_exact).decode
 
 
 def parse_json(body: bytes | str) -> Any:
@@ -212,17 +232,18 @@ def group_of(text: str, units: Units) -> int:
     if not text:
         return 1
     with _as_problem():
-        return entry.count("group", entry.amount("group", text), units.price)
+        return entry.price_of("group", entry.amount("group", text), units)
 
 
 def interval_of(value: object) -> int:
     """The seconds of a candle that `value` names; a minute if it is empty."""
-    return query(CandlesQuery, {"interval": str(value)} if value else {}).interval
+    text = value if isinstance(value, str) else f"{value}" if type(value) is int else "?"
+    return query(CandlesQuery, {"interval": text} if value else {}).interval
 
 
 def order_id(text: object) -> int:
     try:
-        return parse_id(str(text))
+        return parse_id(text if isinstance(text, str) else "")
     except ValueError as error:
         raise Problem(400, f"{error}", "invalid_id", "id") from None
 
@@ -233,6 +254,15 @@ def account_of(value: object, default: str) -> str:
         return msgspec.convert(value or "", Account) or default
     except msgspec.ValidationError:
         raise _wrong("account", ACCOUNT_WORDS) from None
+
+
+def name_of(value: object) -> str | int | None:
+    """A client's own name for a request, which comes back with the answers."""
+    if value is None or (isinstance(value, str) and len(value) <= NAME_CHARACTERS_MAX):
+        return value
+    if type(value) is int and abs(value) <= NAME_NUMBER_MAX:
+        return value
+    raise Problem(400, "The id is a whole number below 2**53 or a short text.", "invalid_id", "id")
 
 
 def cancel_of(text: object, account: str) -> Cancel:
@@ -253,10 +283,10 @@ def signed_change_of(change: Change, account: str, text: object, units: Units) -
     with _as_problem():
         quantity = 0
         if change.quantity is not None:
-            quantity = entry.count("quantity", change.quantity, units.quantity)
+            quantity = entry.quantity_of("quantity", change.quantity, units)
         if change.price is None:
             return Reduce(0, account, number, quantity)
-        price = entry.count("price", change.price, units.price)
+        price = entry.price_of("price", change.price, units)
         return Replace(0, account, number, price, quantity)
 
 

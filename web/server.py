@@ -1,112 +1,129 @@
-"""gunicorn with one worker of threads, set up for one peer.
+"""The serving process of one peer: its socket, its signals, its one loop.
 
-Owns the life of the serving process: the gateway starts after the fork (ZeroMQ does not survive
-one), and every stream is told goodbye the moment the process is asked to stop. How connections wait
-for their threads is the `worker`'s.
+Owns the life of the process. Every stream is told goodbye the moment it is asked to stop. A part
+that has ended by itself ends all of it, with status 1: its supervisor starts another one. How
+connections are served is the business of `connections`.
 """
 
+import logging
 import os
 import resource
-from typing import Any
+import signal
+import socket
+import time
+from collections.abc import Callable
 
 import click
-from flask import Flask
-from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
+from waitress import wasyncore
 
 from web.announcer import Announcer
 from web.app import create_app
 from web.config import Config
+from web.connections import Listener
+from web.gateway import Gateway
 from web.tls import Front, context_of
-from web.worker import STOP_SECONDS, Worker, gateway_of
 
-CONNECTIONS_MAX = 1_000  # short requests and kept-alive connections; streams are the hub's
+TURN_SECONDS = 0.5
+LOOK_SECONDS = 1.0
+STOP_SECONDS = 1.0  # that requests on their way have when it is asked to stop
+BACKLOG = 1_024
 
-
-class Parent(Arbiter):  # type: ignore[misc]
-    """The arbiter, which ends with the process that started it, if it is told to."""
-
-    def __init__(self, app: "Server") -> None:
-        super().__init__(app)
-        self._started_by = os.getppid()
-        self._follows = app.config.exit_with_parent
-
-    def murder_workers(self) -> None:
-        """Called at least once a second."""
-        super().murder_workers()
-        if self._follows and os.getppid() != self._started_by:
-            click.echo("web: the process that started this gateway is gone: stopping", err=True)
-            raise StopIteration
+log = logging.getLogger(__name__)
 
 
-def _start(worker: Worker) -> None:
-    """After the fork."""
-    gateway = gateway_of(worker)
-    gateway.start()
-    port = worker.sockets[0].getsockname()[1]
-    if gateway.config.tls_certificate:
-        worker.front = _secure(gateway.config, port)
-    worker.announcer = Announcer(gateway.config, port)
-    worker.announcer.start()
+class Server:
+    """`run` returns the status of the process."""
 
-
-def _secure(config: Config, inside: int) -> Front:
-    front = Front(config.bind, context_of(config.tls_certificate, config.tls_key), inside)
-    front.start()
-    host = config.bind.rpartition(":")[0]
-    click.echo(f"web: serving at https://{host}:{front.port}", err=True)
-    return front
-
-
-def _stop(worker: Worker) -> None:
-    announcer = getattr(worker, "announcer", None)  # none if the start failed
-    if announcer is not None:
-        announcer.stop()
-    gateway_of(worker).stop()
-    front = getattr(worker, "front", None)
-    if front is not None:
-        front.stop()
-
-
-def _say_where(arbiter: Any) -> None:
-    if arbiter.app.config.tls_certificate:
-        return  # the worker says it
-    for listener in arbiter.LISTENERS:
-        click.echo(f"web: serving at {listener}", err=True)
-
-
-class Server(BaseApplication):  # type: ignore[misc]
     def __init__(self, config: Config) -> None:
-        self.config = config
-        super().__init__()
+        self._config = config
+        self._app = create_app(config)
+        self._gateway: Gateway = self._app.extensions["gateway"]
+        self._started_by = os.getppid()
+        self._stopping = False
+        self._status = 0
 
-    def run(self) -> None:
+    def run(self) -> int:
+        logging.basicConfig(level=self._config.log_level.upper())
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests wait: no news
         _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream each needs one
-        Parent(self).run()
+        bind = "127.0.0.1:0" if self._config.tls_certificate else self._config.bind
+        with _bound(bind) as sock:
+            port: int = sock.getsockname()[1]
+            front = self._secure(port) if self._config.tls_certificate else None
+            listener = Listener(
+                self._app, self._config, sock, front.client_of if front else lambda port: None
+            )
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self._stop(listener.pull_trigger))
+            if front is None:
+                click.echo(f"web: serving at {_url('http', sock.getsockname())}", err=True)
+            self._serve(listener, Announcer(self._config, port), front)
+        return self._status
 
-    def load_config(self) -> None:
-        settings: dict[str, Any] = {
-            "bind": "127.0.0.1:0" if self.config.tls_certificate else self.config.bind,
-            "proxy_protocol": "v1" if self.config.tls_certificate else "off",
-            "worker_class": Worker,
-            "workers": 1,
-            "threads": self.config.threads,
-            "worker_connections": CONNECTIONS_MAX,
-            "keepalive": 15,
-            "graceful_timeout": STOP_SECONDS,
-            "loglevel": self.config.log_level,
-            "when_ready": _say_where,
-            "proc_name": "p2p-orderbook-web",
-            "post_worker_init": _start,
-            "worker_int": _stop,
-            "worker_exit": lambda server, worker: _stop(worker),
-            # gunicorn's own remote control.
-            "control_socket_disable": True,
-        }
-        for name, value in settings.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
+    def _secure(self, inside: int) -> Front:
+        config = self._config
+        front = Front(config.bind, context_of(config.tls_certificate, config.tls_key), inside)
+        front.start()
+        host = config.bind.rpartition(":")[0]
+        click.echo(f"web: serving at https://{host}:{front.port}", err=True)
+        return front
 
-    def load(self) -> Flask:
-        return create_app(self.config)
+    def _stop(self, wake: Callable[[], None]) -> None:
+        """On a signal."""
+        self._stopping = True
+        self._gateway.hub.stop()
+        wake()
+
+    def _serve(self, listener: Listener, announcer: Announcer, front: Front | None) -> None:
+        self._gateway.start()
+        announcer.start()
+        looked = 0.0
+        while not self._stopping:
+            wasyncore.loop(TURN_SECONDS, use_poll=True, map=listener._map, count=1)
+            listener.make_room()
+            if (now := time.monotonic()) - looked >= LOOK_SECONDS:
+                looked = now
+                listener.look(now)
+                self._look(front)
+        announcer.stop()
+        self._finish(listener)
+        self._gateway.stop()
+        if front is not None:
+            front.stop()
+
+    def _look(self, front: Front | None) -> None:
+        dead = [*self._gateway.dead_parts, *(["tls"] if front and not front.is_alive else [])]
+        if dead:
+            log.critical("parts of the gateway have ended: %s", ", ".join(dead))
+            self._stopping, self._status = True, 1
+            self._gateway.hub.stop()
+        if self._config.exit_with_parent and os.getppid() != self._started_by:
+            click.echo("web: the process that started this gateway is gone: stopping", err=True)
+            self._stopping = True
+            self._gateway.hub.stop()
+
+    def _finish(self, listener: Listener) -> None:
+        """Take no more, and give what is on its way a moment."""
+        listener.accepting = False
+        until = time.monotonic() + STOP_SECONDS
+        while listener.is_busy and time.monotonic() < until:
+            wasyncore.loop(0.05, use_poll=True, map=listener._map, count=1)
+        listener.task_dispatcher.shutdown(timeout=0)
+        wasyncore.close_all(listener._map)
+
+
+def _bound(bind: str) -> socket.socket:
+    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::]. OSError."""
+    host, _, port = bind.rpartition(":")
+    host = host.strip("[]")
+    family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+    return socket.create_server(
+        (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=both
+    )
+
+
+def _url(scheme: str, where: tuple[str, int]) -> str:
+    host = f"[{where[0]}]" if ":" in where[0] else where[0]
+    return f"{scheme}://{host}:{where[1]}"

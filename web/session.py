@@ -9,7 +9,8 @@ through the hub.
     <- {"reply": 7, "ok": true, "pending": false, "result": {…}}     once all peers have ordered it
 """
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from web.gateway import Gateway
 
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 class Session:
@@ -58,6 +60,15 @@ class Session:
         if listeners:
             self._gateway.publisher.wanted(channel)
 
+    def permissions(self) -> object:
+        return self._gateway.access.version()
+
+    def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
+        who = self._gateway.access.who(client.credential)
+        parts = (channel.partition("/") for channel in channels)
+        private = [name for kind, _, name in parts if kind in ACCOUNT_CHANNELS]
+        return who is not None and all(who.may(Scope.READ, name) for name in private)
+
     def on_message(self, client: Client, text: str) -> None:
         name = None
         try:
@@ -68,9 +79,7 @@ class Session:
             message = schema.parse_json(text)
             if not isinstance(message, dict):
                 raise Problem(400, 'An object such as {"op": "ping"} was expected.', "not_object")
-            name = message.get("id")
-            if not isinstance(name, str | int | None) or len(str(name)) > 64:
-                raise Problem(400, "The id is a number or a short text.", "invalid_id", "id")
+            name = schema.name_of(message.get("id"))
             operation = self._operations.get(str(message.get("op")))
             if operation is None:
                 wanted = ", ".join(self._operations)
@@ -78,6 +87,10 @@ class Session:
             answer = operation(client, message)
         except Problem as problem:
             answer = {"ok": False, "error": problem.json()}
+        except Exception:  # our bug: the client learns that it was ours, as over HTTP
+            log.exception("a message failed")
+            failed = Problem(500, "The gateway failed; its log says why.", "failed")
+            answer = {"ok": False, "error": failed.json()}
         if answer is not None:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 

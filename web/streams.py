@@ -4,7 +4,7 @@ Owns the moment a connection leaves the web server: flask-sock shakes hands, and
 the hub, so that no stream holds a thread. Must never write to a socket after that.
 """
 
-import os
+import re
 import socket
 from typing import Any
 
@@ -16,6 +16,7 @@ from peer.keys import Scope
 from web import http, schema
 from web.access import address
 from web.client import Client, Kind
+from web.connections import HAND_OVER
 from web.gateway import Gateway
 from web.problems import Problem
 from web.publisher import ACCOUNT_CHANNELS, GLOBAL_CHANNELS, MARKET_CHANNELS, channel_key
@@ -37,7 +38,7 @@ class _NoThread:
 
 
 class _HandedOver(Response):
-    """Tells the web server that the connection is none of its business any more."""
+    """Tells the web server that there is nothing to answer, as flask-sock does."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise StopIteration
@@ -54,12 +55,38 @@ def register(app: Flask) -> None:
 def _before_handshake() -> None:
     """What can still be answered as HTTP. permessage-deflate is not offered: it costs four times
     the processor, and frames could not be shared."""
-    if request.path == "/ws" and "Upgrade" in request.headers:
+    if request.path == "/ws":
+        _check_handshake()
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
         gateway = _gateway()
         _check_room(gateway)
         gateway.access.of_request()
         g.channels = wanted_channels(gateway)
+        _check_alone()
+
+
+def _check_handshake() -> None:
+    """RFC 6455, 4.2.1. What flask-sock makes of other handshakes is no answer to a client."""
+    headers = request.headers
+    tokens = {token.strip().lower() for token in headers.get("Connection", "").split(",")}
+    if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in tokens:
+        raise Problem(400, "This is for WebSockets: see /docs.", "websocket")
+    if headers.get("Sec-WebSocket-Version", "").strip() != "13":
+        raise Problem(400, "WebSockets are spoken in version 13 here.", "websocket")
+    if request.method != "GET" or request.environ["SERVER_PROTOCOL"] != "HTTP/1.1":
+        raise Problem(400, "A WebSocket begins with a GET of HTTP/1.1.", "handshake")
+    if request.content_length:
+        raise Problem(400, "A WebSocket's handshake has no body.", "handshake")
+    key = headers.get("Sec-WebSocket-Key", "").strip()
+    if not re.fullmatch("[A-Za-z0-9+/]{22}==", key):
+        raise Problem(400, "Sec-WebSocket-Key must be 16 bytes in base64.", "handshake")
+
+
+def _check_alone() -> None:
+    if HAND_OVER not in request.environ:
+        raise Problem(
+            400, "A stream needs a connection on which nothing else is asked.", "not_alone"
+        )
 
 
 def _check_room(gateway: Gateway) -> None:
@@ -91,51 +118,57 @@ def wanted_channels(gateway: Gateway) -> list[str]:
     return [key for key in keys if key]
 
 
-def _take_over(sock: socket.socket) -> socket.socket:
-    """The connection, as our own socket. The web server keeps a closed one under the old number: it
-    shuts down what it believes to be its own, and a shutdown would reach every copy."""
-    mine = sock.dup()
-    stub, other = socket.socketpair()
-    other.close()
-    os.dup2(stub.fileno(), sock.fileno(), inheritable=False)
-    stub.close()
+def _take_over() -> socket.socket:
+    """The connection, as our own socket."""
+    mine: socket.socket = request.environ[HAND_OVER]()
     mine.setsockopt(socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", 18), 20_000)
     return mine
 
 
+def _held(gateway: Gateway) -> dict[str, Any]:
+    """Whose a stream is. What stands for nobody, such as the cookie of an old session, is none."""
+    credential = gateway.access.of_request()
+    known = gateway.access.who(credential) is not None
+    return {"credential": credential if known else None, "address": address()}
+
+
 def websocket(ws: Any) -> None:
     gateway = _gateway()
-    holds = {"credential": g.credential, "address": address()}
-    client = Client(_take_over(ws.sock), Kind.WEBSOCKET, g.channels, **holds)
+    client = Client(_take_over(), Kind.WEBSOCKET, g.channels, **_held(gateway))
     ws.connected = False
     gateway.hub.adopt(client)
 
 
 def events() -> Response:
     gateway = _gateway()
-    sock = request.environ.get("gunicorn.socket")
-    if sock is None:
-        raise Problem(503, "This web server can't hand over a connection.", "no_stream")
     _check_room(gateway)
     channels = wanted_channels(gateway)
+    if request.method == "HEAD":
+        return _event_response()
+    _check_alone()
     greeting = _event_headers() + f"retry: {RETRY_MS}\n\n".encode()
-    client = Client(_take_over(sock), Kind.EVENTS, channels, _resume(gateway), greeting)
+    holds = _held(gateway)
+    client = Client(_take_over(), Kind.EVENTS, channels, _resume(gateway), greeting, **holds)
     gateway.hub.adopt(client)
     return _HandedOver()
 
 
-def _event_headers() -> bytes:
+def _event_response() -> Response:
     response = Response(content_type="text/event-stream")
     response.headers = Headers(
         {
             "Content-Type": "text/event-stream; charset=utf-8",
             "Cache-Control": "no-cache",
             "X-Accel-Buffering": "no",
-            "Connection": "close",
         }
     )
-    response = current_app.process_response(response)
+    return response
+
+
+def _event_headers() -> bytes:
+    response = current_app.process_response(_event_response())
     lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
+    lines.append("Connection: close\r\n")
     return ("HTTP/1.1 200 OK\r\n" + "".join(lines) + "\r\n").encode()
 
 

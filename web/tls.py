@@ -1,17 +1,20 @@
 """TLS in front of the web server, in the same process.
 
 Owns the port that browsers reach, and the encryption. Every connection goes on, in plain, to the
-server's own port on loopback, with a PROXY line that tells the client's address. Must never look
-into what it passes on. It is not done in the server itself because the hub takes sockets over from
+server's own port on loopback; whose it is, the server asks here. Must never look into what it
+passes on. It is not done in the server itself because the hub takes sockets over from
 it, which works with plain ones only.
 """
 
 import asyncio
 import contextlib
+import socket
 import ssl
 import threading
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
+
+from web.addresses import counted
 
 CONNECTIONS_MAX = 3_000
 ADDRESS_CONNECTIONS_MAX = 300
@@ -39,6 +42,7 @@ class Front:
         self._inside = inside
         self._open: set[asyncio.Task[None]] = set()
         self._addresses: Counter[str] = Counter()
+        self._clients: dict[int, str] = {}  # by the port of their connection to the server
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
@@ -51,6 +55,14 @@ class Front:
         self._listening.wait(START_SECONDS)
         if self._failure is not None:
             raise self._failure
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def client_of(self, port: int) -> str | None:
+        """The address of the client that a connection of this port is for. For any thread."""
+        return self._clients.get(port)
 
     def stop(self) -> None:
         """Once the server has said its goodbyes."""
@@ -90,28 +102,43 @@ class Front:
         task = asyncio.current_task()
         assert task is not None
         address = writer.get_extra_info("peername")[0]
-        crowded = self._addresses[address] >= ADDRESS_CONNECTIONS_MAX
+        name = counted(address)
+        crowded = self._addresses[name] >= ADDRESS_CONNECTIONS_MAX
         if crowded or len(self._open) >= CONNECTIONS_MAX:
             writer.close()
             return
         self._open.add(task)
-        self._addresses[address] += 1
+        self._addresses[name] += 1
         try:
-            await self._pass_on(reader, writer)
+            await self._pass_on(address, reader, writer)
         except OSError:
             pass  # one side is gone
         finally:
             self._open.discard(task)
-            self._addresses[address] -= 1
-            if not self._addresses[address]:
-                del self._addresses[address]
+            self._addresses[name] -= 1
+            if not self._addresses[name]:
+                del self._addresses[name]
             writer.close()
 
-    async def _pass_on(self, reader: StreamReader, writer: StreamWriter) -> None:
-        answers, server = await asyncio.open_connection("127.0.0.1", self._inside)
-        client, here = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
-        family = "TCP6" if ":" in client[0] else "TCP4"
-        server.write(f"PROXY {family} {client[0]} {here[0]} {client[1]} {here[1]}\r\n".encode())
+    async def _pass_on(self, address: str, reader: StreamReader, writer: StreamWriter) -> None:
+        with socket.socket() as sock:
+            sock.setblocking(False)
+            sock.bind(("127.0.0.1", 0))
+            port = sock.getsockname()[1]
+            self._clients[port] = address  # before the server can ask
+            try:
+                await self._loop.sock_connect(sock, ("127.0.0.1", self._inside))
+                await self._pump_both(reader, writer, *await asyncio.open_connection(sock=sock))
+            finally:
+                del self._clients[port]
+
+    async def _pump_both(
+        self,
+        reader: StreamReader,
+        writer: StreamWriter,
+        answers: StreamReader,
+        server: StreamWriter,
+    ) -> None:
         pumps = [
             asyncio.ensure_future(_pump(reader, server)),
             asyncio.ensure_future(_pump(answers, writer)),

@@ -12,15 +12,15 @@ from typing import NamedTuple
 from flask import Blueprint, Response, request
 
 from engine.orders import Cancel, Submit
-from peer.history import History
 from peer.keys import Scope
 from peer.orders import FINAL, OrderView, submitted
 from peer.signed import KEY_PREFIX, Entry
 from web import past, schema, views
 from web.access import address
 from web.desk import Submission
-from web.http import Json, account, answer, body, query, the_gateway, trader
+from web.http import Json, account, answer, body, query, the_gateway, the_past, trader
 from web.problems import Problem, refused, rejected
+from web.readers import Asked
 from web.results import answer_json, withdrawn_json
 from web.signing import signed
 
@@ -82,37 +82,39 @@ def orders() -> Response:
             raise Problem(503, "This peer's node did not list the orders in time.", "starting")
         open_ = [] if before else [_order_json(order) for order in mirror.open.values()]
         recent = [replace(order) for order in reversed(mirror.finished.values())]
-    ended = past.finished(gateway.history, name, recent, before, asked.limit)
+    history = the_past()
+    ended = past.finished(history, name, recent, before, asked.limit)
     return answer(
         {
             "account": name,
             "orders": open_,
             "finished": [_order_json(order) for order in ended],
-            "since": gateway.history.orders_since() if gateway.history else None,
+            "since": history.orders_since() if history else None,
         }
     )
 
 
 @blueprint.get("/orders/<text>")
 def order(text: str) -> Response:
-    """One order, open or not."""
+    """One order, open or not. Before much is read it is clear that the caller may see it."""
     wanted = schema.order_id(text)
+    access, history = the_gateway().access, the_past()
+    access.known(access.of_request())
     found = the_gateway().mirrors.find_order(wanted) or _recent(wanted)
-    history = the_gateway().history
-    if found is None and history is not None:
-        found = _from_past(history, wanted)
-    if found is None:
-        raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
-    account(Scope.READ, found.account)
-    return answer(_order_json(past.completed(history, found) if history else found))
+    owner = found.account if found else history.owner(wanted) if history else ""
+    if owner and access.may_read(access.of_request(), owner):
+        if found is None and history is not None:
+            found = _from_past(history, wanted)
+        if found is not None:
+            return answer(_order_json(past.completed(history, found) if history else found))
+    raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
 
 
-def _from_past(history: History, wanted: int) -> OrderView | None:
+def _from_past(history: Asked, wanted: int) -> OrderView | None:
     """An order as the journal has it; one that did not end there, as the node has it now."""
     found = past.find_order(history, wanted)
     if found is None or found.status in FINAL:
         return found
-    account(Scope.READ, found.account)
     the_gateway().watch_account(found.account)
     the_gateway().mirrors.await_orders(found.account, ORDERS_SECONDS)
     return the_gateway().mirrors.find_order(wanted)

@@ -111,8 +111,9 @@ def usage(pid: int) -> tuple[float, int]:
 
 
 def worker_of(gateway: Gateway) -> int:
+    """The process that serves: of another checkout it may be a child."""
     children = f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children"
-    return int(Path(children).read_text().split()[0])
+    return int((Path(children).read_text().split() or [gateway.process.pid])[0])
 
 
 def busy_seconds() -> float:

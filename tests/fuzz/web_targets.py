@@ -87,7 +87,7 @@ def read_wish(data: bytes) -> None:
                 case schema.NewOrder():
                     msgspec.msgpack.encode(schema.submit_of(parsed, UNITS, "me"))
                 case schema.Change():
-                    schema.change_of(parsed, KNOWN, UNITS)
+                    msgspec.msgpack.encode(schema.change_of(parsed, KNOWN, UNITS))
                 case schema.Withdrawal():
                     schema.cancel_all_of(parsed, "me")
                 case schema.CancelCall():

@@ -6,10 +6,13 @@ const SILENCE_MS_MAX = 3000; // the mesh is told twice a second: longer than thi
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 const PING_MS = 4000;
 const REQUESTS_MAX = 64;
+const REFUSED = 1008; // what a peer closes with when a key or session has ended
 
 export class Feed {
-  // `onMessage` gets every channel message, `onState` one of connecting, live, stale, offline.
-  constructor({ onMessage, onState, onLatency }) {
+  // `onMessage` gets every channel message, `onState` one of connecting, live, stale, offline;
+  // `onRefused` is told that the peer may not know this browser any more.
+  constructor({ onMessage, onState, onLatency, onRefused }) {
+    this.onRefused = onRefused;
     this.onMessage = onMessage;
     this.onState = onState;
     this.onLatency = onLatency;
@@ -36,7 +39,7 @@ export class Feed {
     this.socket = socket;
     socket.onopen = () => this.opened();
     socket.onmessage = (event) => this.take(JSON.parse(event.data));
-    socket.onclose = () => this.closed(socket);
+    socket.onclose = (event) => this.closed(socket, event.code);
   }
 
   opened() {
@@ -46,8 +49,9 @@ export class Feed {
     setTimeout(() => this.ping(), 1000);
   }
 
-  closed(socket) {
+  closed(socket, code) {
     if (socket !== this.socket) return;
+    if (code === REFUSED) this.onRefused();
     for (const request of this.requests.values()) request.resolve(LOST);
     this.requests.clear();
     this.change("offline");
@@ -56,11 +60,11 @@ export class Feed {
   }
 
   retryNow() {
-    if (this.socket.readyState === WebSocket.CLOSED) this.connect();
+    if (this.socket?.readyState === WebSocket.CLOSED) this.connect();
   }
 
   watch() {
-    if (this.socket.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
     if (performance.now() - this.heard > SILENCE_MS_MAX) this.change("stale");
   }
 
@@ -94,7 +98,7 @@ export class Feed {
 
   // The final answer to `message`. `onPending` is called if it is taken and not yet ordered.
   request(message, onPending = () => {}) {
-    if (this.socket.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
+    if (this.socket?.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
     if (this.requests.size >= REQUESTS_MAX) return Promise.resolve(TOO_MANY);
     const id = ++this.count;
     return new Promise((resolve) => {
@@ -121,7 +125,7 @@ export class Feed {
   }
 
   send(message) {
-    if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
   }
 }
 

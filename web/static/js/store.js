@@ -62,6 +62,7 @@ export let shares = new Shares("", places.value);
 export const feed = new Feed({
   onMessage: take,
   onLatency: (ms) => (latency.value = ms),
+  onRefused: () => (session.value = null), // asked again as soon as the peer is there
   onState: (state) => {
     connection.value = state;
     if (state === "offline") book.ready = false;
@@ -181,6 +182,18 @@ function takeMesh(message) {
   const was = mesh.value.state;
   later(() => (mesh.value = { ...STARTING, ...message }));
   if (message.state === "live" && (was !== "live" || !markets.value.length)) later(() => loadMarkets());
+}
+
+// A one-time link is spent here and not by whoever only fetched its address: a preview runs no script,
+// and a page drawn ahead of time waits until a person sees it.
+export async function spendLink() {
+  const token = new URLSearchParams(location.search).get("token");
+  if (token === null) return;
+  if (document.prerendering) {
+    await new Promise((seen) => document.addEventListener("prerenderingchange", seen, { once: true }));
+  }
+  const response = await fetch("/session/link", { method: "POST", body: JSON.stringify({ token }) });
+  history.replaceState(null, "", response.ok ? "/" : "/?link=used");
 }
 
 async function loadSession() {
