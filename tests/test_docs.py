@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from peer.demo import MARKETS
+from tests.attack import ATTACKS
 from tests.mutations.__main__ import MUTATIONS
 from tests.web_gateway import lone_peer
 from web.openapi import OPERATIONS
@@ -72,8 +73,10 @@ def is_there(name: str, targets: set[str]) -> bool:
         return found[2] in functions_of(found[1])
     if found := re.fullmatch(r'make ([a-z-]+)(?: ARGS="(.*)")?', name):
         known = {mutation.name for mutation in MUTATIONS}
-        broken = re.findall("'([^']*)'", found[2] or "") if found[1] == "mutations" else []
-        return found[1] in targets and known.issuperset(broken)
+        given = found[2] or ""
+        broken = re.findall("'([^']*)'", given) if found[1] == "mutations" else []
+        attacks = given.split() if found[1] == "attack" else []
+        return found[1] in targets and known.issuperset(broken) and {*ATTACKS} >= {*attacks}
     if found := re.fullmatch(r"python -m ([\w.]+)", name):
         return find_spec(found[1]) is not None
     return name == "*no test*"

@@ -18,7 +18,7 @@ CLOCK = (
         ),
     ),
     Mutation(
-        "the leader's clock is the ordered one",
+        "the clock of one leader is the ordered one",
         "one wrong clock moves the market, for good",
         100,
         CRASH_RUNS,
@@ -45,7 +45,7 @@ CLOCK = (
         ),
     ),
     Mutation(
-        "a snapshot forgets what the members' clocks said",
+        "a snapshot forgets what the clocks said",
         "who goes on from it has another time",
         60,
         CRASH_NODES,
