@@ -308,7 +308,8 @@ class Node:
     def _submit(self, caller: Caller, commands: list[Entry], now_ms: int) -> api.Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
         known = self.ledger.journal.client_ids(names) if names else {}
-        clock_ms = max(self.ledger.replica.time_ms, self._members_time_ms(now_ms))
+        members_ms = self._members_time_ms(now_ms) or self._clock.wall_ms()  # or too few are heard
+        clock_ms = max(self.ledger.replica.time_ms, members_ms)
         found = self.ledger.replica.signers.first_refused(
             commands, clock_ms, lambda entry: client_id_of(entry) in known
         )

@@ -218,6 +218,7 @@ class Chaos:
         counts: Counter[str] = Counter()
         for record in self.records:
             counts.update(record.counts())
+            counts.update(f"refused as {one.refused}" for one in record.sent.values() if one.refused)
         counts["states seen"] = sum(len(reader.seen.answers) for reader in self.readers)
         counts["messages seen"] = sum(len(reader.seen.feed) for reader in self.readers)
         return ", ".join(f"{count} {what}" for what, count in counts.items())

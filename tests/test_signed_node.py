@@ -14,7 +14,7 @@ from peer.replica import command_id
 from peer.signed import Entry, Signed
 from peer.submissions import Submissions
 from tests.alone import Alone
-from tests.real_mesh import MARKET, order
+from tests.real_mesh import MARKET, RealMesh, order
 
 TRADER = Identity.ephemeral()
 
@@ -59,6 +59,15 @@ def test_what_no_peer_would_apply_is_not_taken(tmp_path: Path) -> None:
             assert refused.reason == f"command 2 would be rejected: {reason.name}"
         assert peer.node.submissions.outstanding == 0
         assert type(event(peer, fresh)) is Accepted
+
+
+def test_a_signed_order_is_taken_while_the_others_are_silent(tmp_path: Path) -> None:
+    """What the ordered clock will show is not known then: that is no reason to refuse it."""
+    with RealMesh(tmp_path, []) as mesh:
+        peer = mesh.peers[0]
+        peer.start()
+        mine = Signer(TRADER, mesh.config.id.hex())
+        assert peer.client.submit([mine.sign(buy(mine.account))]) == [command_id(1, 0)]
 
 
 def test_a_nonce_that_is_used_on_the_way_is_rejected_in_the_order(tmp_path: Path) -> None:
