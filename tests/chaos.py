@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from discovery.grapes import free_ports, running_grapes
+from discovery.grapes import running_grapes
 from peer.committee import Mode
 from peer.identity import Identity
 from peer.signer import Signer
@@ -32,7 +32,7 @@ from tests import shown
 from tests.cuttable import CuttableNetwork, cuttable_network
 from tests.past import united
 from tests.readers import Reader
-from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
+from tests.real_mesh import MARKET, RealMesh, RealPeer, held_ports, wait_for
 from tests.traders import Record, Trader
 from tests.verdict import Book, Row, faults, out_of_order
 
@@ -268,9 +268,9 @@ def on_a_cuttable_network(
     folder: Path, seed: int, peers: int = PEERS, mode: Mode = Mode.CRASH
 ) -> Iterator[Chaos]:
     """Peers that reach each other only through proxies."""
-    ports = list(zip(*free_ports(peers), strict=True))
     with (
-        cuttable_network(ports) as network,
+        held_ports(2 * peers) as held,
+        cuttable_network(ports := list(zip(held[::2], held[1::2], strict=True))) as network,
         RealMesh(folder, [], peers, mode, options=OPTIONS) as mesh,
     ):
         for number, (peer, (port, fetch_port)) in enumerate(zip(mesh.peers, ports, strict=True)):

@@ -1,11 +1,13 @@
 """A real mesh for tests: peers as processes, found through real Grapes, on free ports."""
 
+import contextlib
 import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -32,6 +34,19 @@ def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) ->
             return answer
         time.sleep(0.02)
     raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+
+
+@contextlib.contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Ports on 127.0.0.1 that a peer can listen on, now and after a restart, and nobody else is
+    given meanwhile: a port that was only found free may be any connection's own a moment later,
+    and the peer ends with "cannot listen on"."""
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for holder in holders:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+        yield [holder.getsockname()[1] for holder in holders]
 
 
 class RealPeer:
@@ -90,9 +105,17 @@ class RealPeer:
     def log(self) -> str:
         return self._log.read_text() if self._log.exists() else ""
 
-    def state(self, market: str = MARKET) -> State:
+    def check_runs(self) -> None:
         assert self.process is not None
         assert self.process.poll() is None, f"the peer ended:\n{self.log()[-2000:]}"
+
+    def sees_quorum(self) -> bool:
+        """Whether it has said so since its start."""
+        self.check_runs()
+        return "quorum is here" in self.log()
+
+    def state(self, market: str = MARKET) -> State:
+        self.check_runs()
         return self.client.state(market)
 
 
@@ -137,7 +160,7 @@ class RealMesh:
 
     def wait_quorum(self, peers: Sequence[RealPeer]) -> None:
         for peer in peers:
-            wait_for("quorum", lambda peer=peer: "quorum is here" in peer.log())
+            wait_for("quorum", peer.sees_quorum)
 
     def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET, since: int = 0) -> State:
         """The state all have, once they are at the same commit, `since` or a later one; fails if

@@ -19,13 +19,13 @@ from pathlib import Path
 import click
 import zmq
 
-from discovery.grapes import free_ports, running_grapes
+from discovery.grapes import running_grapes
 from peer import frames
 from peer.consensus import Pull
 from peer.identity import Identity, curve_public
 from tests.bench.bench_mesh import PEERS, lone_latencies_ms
 from tests.bench.bench_security import throughput
-from tests.real_mesh import RealMesh
+from tests.real_mesh import RealMesh, held_ports
 
 
 def ask_on(ports: list[int], keys: list[bytes], stop: Event, counts: "list[int]") -> None:
@@ -84,7 +84,7 @@ def main(orders: int, rounds: int, lone: int) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         grapes = [grape.spec.url for grape in stack.enter_context(running_grapes())]
         mesh = stack.enter_context(RealMesh(folder, grapes, PEERS, observers="any"))
-        ports = free_ports(PEERS)[1]
+        ports = stack.enter_context(held_ports(PEERS))
         for peer, port in zip(mesh.peers, ports, strict=True):
             peer.start(f"--fetch-port={port}")
         mesh.wait_quorum(mesh.peers)

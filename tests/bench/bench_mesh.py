@@ -20,7 +20,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from discovery.grapes import free_ports, running_grapes
+from discovery.grapes import running_grapes
 from engine.orders import Command, Side
 from peer.api import State
 from peer.mesh import HEARTBEAT_MS
@@ -28,6 +28,7 @@ from tests.bench import broadcast
 from tests.real_mesh import (
     RealMesh,
     RealPeer,
+    held_ports,
     order,
     random_orders,
     submit_at_once,
@@ -81,7 +82,8 @@ def agreement(sets: list[broadcast.Trades]) -> float:
 def theirs(orders: int, seed: int) -> Run:
     rng = random.Random(seed)
     flows = [_numbered(random_orders(rng, "a", orders // PEERS), n) for n in range(PEERS)]
-    results = broadcast.run(free_ports(PEERS)[1], flows)
+    with held_ports(PEERS) as ports:
+        results = broadcast.run(ports, flows)
     agreed = agreement([trades for trades, _, _ in results])
     same = len({digest for _, digest, _ in results}) == 1
     return Run(agreed, same, orders / max(took_s for _, _, took_s in results))
