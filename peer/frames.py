@@ -5,7 +5,8 @@ over what somebody else sent: what makes no sense is None.
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
     DEALER  [b"F", concatenated digests], [b"P", round by author], [b"S", (commit, offset)]
-            or [b"I", port]: I can be heard at this port, and you say that you do not hear me
+            or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
+            an F of no digests only to see whether there is an answer
     ROUTER  [b"F" or b"P", block frame, ...], as many as fit
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
             [b"S", (commit, offset), part of the snapshot]
@@ -142,7 +143,7 @@ def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | In
         return None
     kind, body = frames
     try:
-        if kind == b"F" and 0 < len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
+        if kind == b"F" and len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
             cuts = range(0, len(body), DIGEST_BYTES)
             return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts))
         if kind == b"P":

@@ -12,6 +12,7 @@ from peer.addresses import AddressBook
 from peer.dag import WAITING_MAX
 from peer.frames import Heartbeat
 from peer.pace import Allowance
+from peer.patience import Patience
 
 QUEUE_MESSAGES_MAX = 1_000
 FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
@@ -22,6 +23,8 @@ class Voice:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
+        self.heard_ms = -1
+        self.fetch_port = 0  # that was named there
         self.blocks = Allowance(WAITING_MAX)  # of more than these none could be accepted
         self.heartbeats = Allowance(QUEUE_MESSAGES_MAX)  # as many may have waited for us
 
@@ -35,9 +38,11 @@ class Link:
         self.book = AddressBook(random.Random())
         self.addresses: dict[Address, Voice] = {}  # those that `book` has connected
         self.fetch: zmq.Socket[bytes] | None = None
-        self.fetch_endpoint = ""
-        self.fetch_place = "", 0
-        self.move_ms = 0  # not before this to another endpoint: each takes a socket
+        self.fetch_place = Address("", 0)
+        self.fetch_home: Address | None = None  # the home at which that was named
+        self.patience = Patience()
+        self.renewed = 0  # times the connection for fetches was made anew, for want of answers
+        self.move_ms = 0  # not before this to another place: each takes a socket
         self.heard_ms = -1
         self.cut = False
         self.paused_until_ms = 0
@@ -48,6 +53,11 @@ class Link:
         self.owed = 0  # answers it may still give
         self.heartbeat: Heartbeat | None = None
         self.address = ""
+
+    def fetch_places(self, since_ms: int) -> list[Address]:
+        """Where it said that it answers, and was heard since."""
+        voices = self.addresses.items()
+        return [Address(a.host, v.fetch_port) for a, v in voices if v.heard_ms >= since_ms]
 
     @property
     def barred(self) -> str:

@@ -1,8 +1,7 @@
 """The wires between peers: every network socket of a node.
 
-Owns the PUB socket this peer speaks on, the ROUTER it answers fetches on, and to every other
-member a SUB and a DEALER. Must never interpret a block: it hands frames on, with the member they
-came from.
+Owns the XPUB this peer speaks on, the ROUTER it answers fetches on, and to every other member a SUB
+and a DEALER. Must never interpret a block: it hands frames on, with the member they came from.
 
 Every socket is CURVE-encrypted. A member's public key in the mesh file gives its CURVE key, so a
 link is to that member or to nobody, wherever the address came from.
@@ -24,12 +23,12 @@ from discovery.grape import Address
 from peer import frames as wire
 from peer.addresses import ALIVE_MS as ALIVE_MS
 from peer.addresses import read_address
-from peer.block import FRAME_BYTES_MAX, Block
+from peer.block import Block
 from peer.catchup import Manifest, PartWanted
 from peer.config import MeshConfig
 from peer.consensus import Pull, Wanted
+from peer.descriptors import Room
 from peer.frames import (
-    REQUEST_BYTES_MAX,
     Asked,
     BlockIn,
     Heard,
@@ -42,32 +41,19 @@ from peer.frames import (
 from peer.frames import Message as Said
 from peer.gate import Asker, Gate
 from peer.identity import Identity, curve_public
-from peer.links import QUEUE_MESSAGES_MAX, Link, Voice
+from peer.links import Link, Voice
 from peer.sentry import Sentry
+from peer.sockets import Sockets
 
-CURVE_BYTES = 64  # what encryption adds to a frame, at most
 HEARTBEAT_MS = 250
 DRAIN_MAX = 200  # messages of one socket in one turn
 REQUESTS_PER_TURN_MAX = 16
 REST_MS = 20  # without a look at the requests after so many
-SUBSCRIPTION_QUEUE_MAX = 8  # of one connection
-SUBSCRIPTION_BYTES_MAX = 1_024  # a subscription, or a part of the handshake
-LOOK_MS = 100  # between two looks of the sentry
-SUB_QUEUE_MAX = 256  # messages of one member, not taken in yet
-REQUEST_QUEUE_MAX = 64  # requests of one connection
-ANSWER_QUEUE_MAX = 8  # answers to or from one connection
 OWED_MAX = 64  # answers one member may still give
 UNREAD_MS = 10  # between two messages that may be left unread, in the long run
 FLOOD_PAUSE_MS = 10_000
-HANDSHAKE_MS = 5_000
-NEVER = -1  # libzmq's word for it
 
-_LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
-    zmq.PUB: (QUEUE_MESSAGES_MAX, SUBSCRIPTION_QUEUE_MAX, SUBSCRIPTION_BYTES_MAX),
-    zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
-    zmq.ROUTER: (ANSWER_QUEUE_MAX, REQUEST_QUEUE_MAX, REQUEST_BYTES_MAX),
-    zmq.DEALER: (REQUEST_QUEUE_MAX, ANSWER_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
-}
+_SUBSCRIBES = b"\x01"  # what a subscription begins with
 
 _log = logging.getLogger(__name__)
 
@@ -94,60 +80,25 @@ class Mesh:
         port: int = 0,
         fetch_port: int = 0,
         gate: Gate | None = None,
+        room: Room | None = None,
     ) -> None:
         self.config = config
         self.host = host
         self.gate = gate or Gate(context, config, identity, poller)
-        self._context = context
         self._poller = poller
-        self._pub, self.port = self._serve(zmq.PUB, host, port)
-        self._router, self.fetch_port = self._serve(zmq.ROUTER, host, fetch_port)
-        poller.register(self._router, zmq.POLLIN)
+        self._sockets = Sockets(context, self.gate, poller)
+        self._pub, self.port = self._sockets.serve(zmq.XPUB, host, port)
+        self._pub.xpub_verbose = True  # every connection says once what it subscribes to
+        self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
         self._rest_until_ms: int | None = None  # for the router: too much is asked
-        self.sentry = Sentry(self.port, self.fetch_port)
-        self._look_ms = 0
+        self._now_ms = 0  # of this turn
+        self.sentry = Sentry(self.port, self.fetch_port, room)
         me = config.number_of(identity.public)
         self.links = {
             number: Link(number, curve_public(member.public))
             for number, member in enumerate(config.members)
             if number != me
         }
-
-    def _serve(self, kind: int, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
-        socket = self._socket(kind)
-        socket.handshake_ivl = HANDSHAKE_MS
-        self.gate.serve(socket)
-        try:
-            socket.bind(f"tcp://{host}:{port or '*'}")
-        except zmq.ZMQError as error:
-            raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
-        endpoint = socket.last_endpoint
-        assert isinstance(endpoint, bytes)
-        return socket, int(endpoint.rstrip(b"\0").rpartition(b":")[2])
-
-    def _socket(self, kind: int) -> zmq.Socket[bytes]:
-        socket = self._context.socket(kind)
-        socket.linger = 0
-        socket.sndhwm, socket.rcvhwm, socket.maxmsgsize = _LIMITS[zmq.SocketType(kind)]
-        return socket
-
-    def _client(
-        self, kind: int, link: Link, endpoint: str, reconnects: bool = True
-    ) -> zmq.Socket[bytes]:
-        socket = self._socket(kind)
-        socket.reconnect_ivl = 100 if reconnects else NEVER
-        socket.reconnect_ivl_max = 2_000 if reconnects else 0
-        socket.handshake_ivl = HANDSHAKE_MS
-        self.gate.join(socket, link.server_key)
-        if kind == zmq.SUB:
-            socket.subscribe(b"")
-        try:
-            socket.connect(endpoint)
-        except zmq.ZMQError:
-            socket.close()
-            raise
-        self._poller.register(socket, zmq.POLLIN)
-        return socket
 
     def cut(self, member: int) -> None:
         """A member misbehaves: hear it no more, and let it connect no more."""
@@ -160,11 +111,11 @@ class Mesh:
     def _hang_up(self, link: Link) -> None:
         self._hush(link)
         if link.fetch is not None:
-            self._close(link.fetch)
+            self._sockets.close(link.fetch)
 
     def _hush(self, link: Link) -> None:
         for voice in link.addresses.values():
-            self._close(voice.socket)
+            self._sockets.close(voice.socket)
         link.addresses = {}
         link.book.close_all()
 
@@ -181,13 +132,11 @@ class Mesh:
         turn = link.book.turn(now_ms)
         for address in turn.close:
             if (voice := link.addresses.pop(address, None)) is not None:
-                self._close(voice.socket)
+                self._sockets.close(voice.socket)
         for address, lasting in turn.connect:
-            try:
-                socket = self._client(zmq.SUB, link, f"tcp://{address}", lasting)
-            except zmq.ZMQError as error:
-                _log.debug("cannot connect to %s now: %s", address, error)
-            else:
+            where = f"tcp://{address}"
+            socket = self._sockets.connect(zmq.SUB, link.server_key, where, lasting)
+            if socket is not None:
                 link.addresses[address] = Voice(socket)
 
     def _pause(self, link: Link, now_ms: int) -> None:
@@ -197,23 +146,20 @@ class Mesh:
         link.heard_ms, link.floods = -1, False
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
-    def _close(self, socket: zmq.Socket[bytes]) -> None:
-        self._poller.unregister(socket)
-        socket.close()
-
     def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
         """What members said, a bounded part of it; the rest next turn. What makes no sense is
         dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
+        self._now_ms = now_ms
+        self.sentry.turned()
         self.gate.answer()
-        if now_ms >= self._look_ms:
-            self._look_ms = now_ms + LOOK_MS
-            self.sentry.look()
+        self._note_subscribers()
         for link in self.links.values():
             self._follow(link, now_ms)
             for address, voice in list(link.addresses.items()):
                 yield from self._published(link, address, voice, now_ms, quorum_round)
             if link.fetch is not None:
                 yield from self._fetched(link, link.fetch, now_ms)
+            self._tend(link, now_ms)
             if link.floods:
                 self._pause(link, now_ms)
                 yield Flooded(link.member)
@@ -231,9 +177,7 @@ class Mesh:
                 who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 return
-            if parts:
-                self.sentry.heard[int(parts[0].get(zmq.SRCFD))] += 1
-            asker = self.gate.asker(parts[0]) if parts else None
+            asker = self._note(parts[0]) if parts else None
             asked = wire.parse_request(
                 who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
             )
@@ -253,18 +197,36 @@ class Mesh:
                 with contextlib.suppress(ValueError):
                     link.book.tell(read_address(f"{host}:{port}"))
 
+    def _note_subscribers(self) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frame = self._pub.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if frame.bytes[:1] == _SUBSCRIBES:
+                self._note(frame)
+
+    def _note(self, frame: zmq.Frame) -> Asker | None:
+        """Who sent it, if that is to be listened to."""
+        asker = self.gate.asker(frame)
+        self.sentry.hear(int(frame.get(zmq.SRCFD)), asker)
+        return asker
+
     @property
     def due_ms(self) -> int | None:
         """When `requests` should be called though nothing wakes the poller."""
         return self._rest_until_ms
 
-    @staticmethod
-    def _drain(socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-        for _ in range(DRAIN_MAX):
-            try:
+    def _drain(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+        """Messages that came over a connection of ours. The first tells which one that is."""
+        try:
+            frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            self.sentry.hear(int(frames[0].get(zmq.SRCFD)))
+            yield [frame.bytes for frame in frames]
+            for _ in range(DRAIN_MAX - 1):
                 yield socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        except zmq.Again:
+            return
 
     @property
     def refused(self) -> int:
@@ -275,7 +237,6 @@ class Mesh:
         self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
     ) -> Iterator[Message]:
         for parts in self._drain(voice.socket):
-            self.sentry.heard[address] += 1
             match parts:
                 case [b"B", body] if voice.blocks.take(quorum_round + now_ms // 1_000):
                     yield BlockIn(link.member, body)
@@ -286,9 +247,9 @@ class Mesh:
 
     def _fetched(self, link: Link, socket: zmq.Socket[bytes], now_ms: int) -> Iterator[Message]:
         for kind, *parts in self._drain(socket):
-            self.sentry.heard[link.fetch_place] += 1
             if link.owed > 0:
                 link.owed -= 1
+                link.patience.answered(now_ms)
                 yield from wire.parse_answer(link.member, kind, parts)
             else:
                 self._leave_unread(link, now_ms)
@@ -310,20 +271,45 @@ class Mesh:
             link.unread += 1
             return
         link.book.hear(address, now_ms)
-        endpoint = f"tcp://{address.host}:{heartbeat.fetch_port}"
-        moved = address == link.book.home and endpoint != link.fetch_endpoint
-        if moved and now_ms >= link.move_ms:
-            link.move_ms = now_ms + ALIVE_MS
-            if link.fetch is not None:
-                self._close(link.fetch)
-            link.fetch = self._client(zmq.DEALER, link, endpoint)
-            link.fetch_endpoint = endpoint
-            link.fetch_place = address.host, heartbeat.fetch_port
-            link.owed = 0
+        if (voice := link.addresses.get(address)) is not None:
+            voice.heard_ms, voice.fetch_port = now_ms, heartbeat.fetch_port
+        if address == link.book.home:
+            self._ask_where_heard(link, Address(address.host, heartbeat.fetch_port), now_ms)
         link.heard_ms = now_ms
         link.heartbeat = heartbeat
         link.address = str(link.book.home)
         yield Heard(link.member, heartbeat)
+
+    def _ask_where_heard(self, link: Link, place: Address, now_ms: int) -> None:
+        """A member answers at `place`, at its home. It is asked there, unless it has moved before
+        to where it is heard as well."""
+        places = link.fetch_places(now_ms - ALIVE_MS)
+        can_stay = link.fetch is not None and link.fetch_place in places
+        if now_ms >= link.move_ms and not (can_stay and link.fetch_home == link.book.home):
+            link.move_ms = now_ms + ALIVE_MS
+            link.fetch_home = link.book.home
+            if not (can_stay and link.fetch_place == place):
+                self._ask_at(link, place)
+
+    def _ask_at(self, link: Link, place: Address) -> None:
+        if link.fetch is not None:
+            self._sockets.close(link.fetch)
+        link.fetch = self._sockets.connect(zmq.DEALER, link.server_key, f"tcp://{place}")
+        link.fetch_place = place
+        link.owed = 0
+        link.patience.begin_anew()
+
+    def _tend(self, link: Link, now_ms: int) -> None:
+        """Find out whether a member that is heard can be asked, and try it another way if not."""
+        if not self.alive(link.member, now_ms):
+            link.patience.forget()
+        elif link.patience.is_over(now_ms):
+            places = link.fetch_places(now_ms - ALIVE_MS) or [link.fetch_place]
+            now_at = places.index(link.fetch_place) if link.fetch_place in places else -1
+            link.renewed += 1
+            self._ask_at(link, places[(now_at + 1) % len(places)])
+        elif link.patience.wants_probe(now_ms):
+            self.ask([Wanted(link.member, ())])
 
     def alive(self, member: int, now_ms: int) -> bool:
         link = self.links[member]
@@ -355,6 +341,7 @@ class Mesh:
                 _log.debug("the queue to member %d is full", request.member)
             else:
                 link.owed = min(link.owed + 1, OWED_MAX)
+                link.patience.ask(self._now_ms)
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         kind = b"F" if isinstance(asked, Asked) else b"P"
@@ -373,5 +360,5 @@ class Mesh:
         if self._rest_until_ms is None:
             self._poller.unregister(self._router)
         self._router.close()
-        self._pub.close()
+        self._sockets.close(self._pub)
         self.gate.close()

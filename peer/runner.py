@@ -27,6 +27,7 @@ from peer.address_file import AddressFile
 from peer.addresses import read_address
 from peer.archive import KEEP, Keep
 from peer.config import MeshConfig
+from peer.descriptors import SOCKETS_MAX, Room, is_full, raise_limit, room_of
 from peer.gate import Gate
 from peer.identity import Identity, Verifier
 from peer.journal import Journal
@@ -84,9 +85,12 @@ class Security(NamedTuple):
 def run(options: Options, security: Security | None = None, clock: Clock | None = None) -> None:
     """Run a peer until SIGTERM or SIGINT."""
     config = mesh_file.load(options.mesh)
+    room = room_of(raise_limit())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    context.max_sockets = SOCKETS_MAX
     found: queue.Queue[DiscoveryEvent] = queue.Queue(DISCOVERED_MAX)
-    node = _assemble(options, config, context, found, security or Security(), clock)
+    node = _assemble(options, config, context, room, found, security or Security(), clock)
+    node.mesh.sentry.start()
     memory = AddressFile(options.data / ADDRESSES_FILE)
     _say_where(node, options.static, memory)
     gateway = _gateway(options, config, node.ledger.me is not None)
@@ -103,6 +107,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
             gateway.stop()
         if discovery is not None:
             discovery.stop()
+        node.mesh.sentry.stop()
         node.ledger.journal.close()
         context.destroy()
     _log.info("stopped")
@@ -112,6 +117,7 @@ def _assemble(
     options: Options,
     config: MeshConfig,
     context: zmq.Context[zmq.Socket[bytes]],
+    room: Room,
     found: "queue.Queue[DiscoveryEvent]",
     safe: Security,
     clock: Clock | None,
@@ -121,7 +127,7 @@ def _assemble(
     poller = zmq.Poller()
     where = options.host, options.port, options.fetch_port
     gate = safe.gate(context, config, identity, poller)
-    mesh = Mesh(context, config, identity, poller, *where, gate)
+    mesh = Mesh(context, config, identity, poller, *where, gate, room)
     wires = Wires(poller, mesh, Local(context, endpoints(options.data), poller))
     me, every = config.number_of(identity.public), options.snapshot_every
     ledger = Ledger(
@@ -222,18 +228,32 @@ class Gateway:
     def __init__(self, bind: str, where: Endpoints, options: Sequence[str] = ()) -> None:
         self._command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
         self._command += ["--bind", bind, "--exit-with-parent", *options]
-        self._process = subprocess.Popen(self._command)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        """Later, if no descriptor is free for it now."""
         self._started_s = time.monotonic()
+        try:
+            self._process = subprocess.Popen(self._command)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            _log.error("the web gateway cannot be started now, and is later: %s", error)
 
     def watch(self) -> None:
-        status = self._process.poll()
-        if status is None or time.monotonic() - self._started_s < GATEWAY_RESTART_S:
+        if self._process is not None and self._process.poll() is None:
             return
-        _log.error("the web gateway ended with status %d: starting it again", status)
-        self._process = subprocess.Popen(self._command)
-        self._started_s = time.monotonic()
+        if time.monotonic() - self._started_s < GATEWAY_RESTART_S:
+            return
+        if self._process is not None:
+            status, self._process = self._process.returncode, None
+            _log.error("the web gateway ended with status %d: starting it again", status)
+        self._start()
 
     def stop(self) -> None:
+        if self._process is None:
+            return
         self._process.terminate()
         try:
             self._process.wait(GATEWAY_STOP_S)

@@ -151,5 +151,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
+    db.execute("PRAGMA temp_store = MEMORY")  # a file may find no descriptor
     db.execute("PRAGMA secure_delete = OFF")  # some systems' default: write zeros where blocks were
     return db

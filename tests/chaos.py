@@ -29,10 +29,10 @@ from peer.committee import Mode
 from peer.identity import Identity
 from peer.signer import Signer
 from tests import shown
-from tests.cuttable import CuttableNetwork, cuttable_network
+from tests.cuttable import CuttableNetwork, cuttable_mesh
 from tests.past import united
 from tests.readers import Reader
-from tests.real_mesh import MARKET, RealMesh, RealPeer, held_ports, wait_for
+from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
 from tests.traders import Record, Trader
 from tests.verdict import Book, Row, faults, out_of_order
 
@@ -218,7 +218,8 @@ class Chaos:
         counts: Counter[str] = Counter()
         for record in self.records:
             counts.update(record.counts())
-            counts.update(f"refused as {one.refused}" for one in record.sent.values() if one.refused)
+            sent = record.sent.values()
+            counts.update(f"refused as {one.refused}" for one in sent if one.refused)
         counts["states seen"] = sum(len(reader.seen.answers) for reader in self.readers)
         counts["messages seen"] = sum(len(reader.seen.feed) for reader in self.readers)
         return ", ".join(f"{count} {what}" for what, count in counts.items())
@@ -268,18 +269,7 @@ def on_a_cuttable_network(
     folder: Path, seed: int, peers: int = PEERS, mode: Mode = Mode.CRASH
 ) -> Iterator[Chaos]:
     """Peers that reach each other only through proxies."""
-    with (
-        held_ports(2 * peers) as held,
-        cuttable_network(ports := list(zip(held[::2], held[1::2], strict=True))) as network,
-        RealMesh(folder, [], peers, mode, options=OPTIONS) as mesh,
-    ):
-        for number, (peer, (port, fetch_port)) in enumerate(zip(mesh.peers, ports, strict=True)):
-            options = [f"--port={port}", f"--fetch-port={fetch_port}"]
-            for other, member in enumerate(mesh.config.members):
-                if other != number:
-                    place = f"{network.address(number, other)}:{ports[other][0]}"
-                    options.append(f"--at={member.name}={place}")
-            peer.add_options(options)
+    with cuttable_mesh(folder, peers, mode, options=OPTIONS) as (mesh, network):
         yield Chaos(mesh, seed, network)
 
 

@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
+import msgspec
+import zmq
+
 from engine.orders import Command, Market, OrderType, Side, Submit, TimeInForce
+from peer import api
 from peer import config as mesh_file
 from peer.api import Done, Execute, Queued, Refused, Result, State
 from peer.client import NodeClient
@@ -21,6 +25,7 @@ from peer.local import endpoints
 from peer.runner import keygen
 
 T = TypeVar("T")
+LOCAL = "127.0.0.1"
 MARKET = "BTC-USD"
 OTHER_MARKET = "ETH-USD"
 MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0.0001")]
@@ -34,6 +39,11 @@ def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) ->
             return answer
         time.sleep(0.02)
     raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+
+
+def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
+    """Two for each peer."""
+    return list(zip(ports[::2], ports[1::2], strict=True))
 
 
 @contextlib.contextmanager
@@ -81,6 +91,11 @@ class RealPeer:
         """More options for its next start."""
         self._command += options
 
+    def limit_files(self, most: int) -> None:
+        """It may open so many, from its next start on."""
+        limited = f'ulimit -n {most} && exec "$@"'
+        self._command = ["/bin/sh", "-c", limited, "sh", *self._command]
+
     def start(self, *options: str) -> None:
         with self._log.open("wb") as log:
             command = [*self._command, *options]
@@ -113,6 +128,24 @@ class RealPeer:
         """Whether it has said so since its start."""
         self.check_runs()
         return "quorum is here" in self.log()
+
+    def mesh_view(
+        self, until: Callable[[api.Mesh], bool] = lambda _: True, timeout_s: float = 20.0
+    ) -> api.Mesh:
+        """What it shows of its mesh, once that is as expected."""
+        deadline_s = time.monotonic() + timeout_s
+        with zmq.Context() as context, context.socket(zmq.SUB) as feed:
+            feed.linger = 0
+            feed.subscribe(api.topic("mesh"))
+            feed.connect(self.where.feed)
+            while time.monotonic() < deadline_s:
+                self.check_runs()
+                if feed.poll(100):
+                    view = msgspec.msgpack.decode(feed.recv_multipart()[1], type=api.FeedMessage)
+                    assert isinstance(view, api.Mesh)
+                    if until(view):
+                        return view
+        raise AssertionError(f"waited {timeout_s} s in vain for another view of the mesh")
 
     def state(self, market: str = MARKET) -> State:
         self.check_runs()
@@ -157,6 +190,18 @@ class RealMesh:
         for peer in self.peers:
             peer.start()
         self.wait_quorum(self.peers)
+
+    def tell_places(
+        self, ports: Sequence[tuple[int, int]], host: Callable[[int, int], str] = lambda *_: LOCAL
+    ) -> None:
+        """Peer n listens at `ports[n]`, first for blocks, then for fetches, and finds peer m at
+        `host(n, m)`."""
+        for number, (peer, (port, fetch_port)) in enumerate(zip(self.peers, ports, strict=True)):
+            options = [f"--port={port}", f"--fetch-port={fetch_port}"]
+            for other, member in enumerate(self.config.members):
+                if other != number:
+                    options.append(f"--at={member.name}={host(number, other)}:{ports[other][0]}")
+            peer.add_options(options)
 
     def wait_quorum(self, peers: Sequence[RealPeer]) -> None:
         for peer in peers:

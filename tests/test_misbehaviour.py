@@ -14,7 +14,6 @@ from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
 from engine.orders import Cancel, Reason, Rejected, Side
-from peer import api
 from peer.__main__ import main
 from peer.block import FRAME_BYTES_MAX, NO_AUDIT, SIGNATURE_BYTES, Block, Ref, genesis, make
 from peer.client import NodeRefused
@@ -24,7 +23,7 @@ from peer.links import FLOOD_MESSAGES
 from peer.mesh import Mesh
 from peer.replica import command_id, encode_batch
 from peer.tap import Listener
-from tests.real_mesh import RealMesh, RealPeer, order, wait_for
+from tests.real_mesh import RealMesh, order, wait_for
 
 
 class Rogue:
@@ -124,7 +123,7 @@ def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
     said = "Block(1, 0, " if reason == "of author 0" else reason
     assert all(said in peer.log() for peer in others)
     for peer in others:
-        mesh_view(peer, lambda view: view.members[2].barred == "cut off")
+        peer.mesh_view(lambda view: view.members[2].barred == "cut off")
     mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
     [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
     assert len(result.events) == 2
@@ -176,25 +175,6 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
     wait_for("the halt", lambda: "halted: member 2 signed" in peer.log())
 
 
-def mesh_view(peer: RealPeer, until: Callable[[api.Mesh], bool]) -> api.Mesh:
-    """What the peer shows of its mesh, once it is as expected."""
-    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    feed = context.socket(zmq.SUB)
-    feed.subscribe(api.topic("mesh"))
-    feed.connect(peer.where.feed)
-    feed.rcvtimeo = 5_000
-    try:
-        for _ in range(40):
-            view = msgspec.msgpack.decode(feed.recv_multipart()[1], type=api.FeedMessage)
-            assert isinstance(view, api.Mesh)
-            if until(view):
-                return view
-    finally:
-        feed.close()
-        context.term()
-    raise AssertionError("the view never was as expected")
-
-
 def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
     """What to send, a thousand at a time."""
     committee, sign = rogue.config.committee, rogue.identity.sign
@@ -240,7 +220,7 @@ def test_a_member_that_floods_is_silenced_and_shown_and_the_others_trade_on(
     [result] = mesh.peers[1].client.execute([order("b", Side.BUY, 100, 1)])
     assert len(result.events) == 2
     mesh.agreed(others)
-    shown = mesh_view(mesh.peers[0], lambda view: view.members[2].barred == "floods").members[2]
+    shown = mesh.peers[0].mesh_view(lambda view: view.members[2].barred == "floods").members[2]
     assert shown.unread >= FLOOD_MESSAGES
 
 
@@ -256,7 +236,7 @@ def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
     paused.process.send_signal(signal.SIGCONT)
     mesh.agreed(since=before + 100)
     for peer in mesh.peers:
-        view = mesh_view(peer, lambda view: view.quorum)
+        view = peer.mesh_view(lambda view: view.quorum)
         assert [member.barred for member in view.members] == [""] * 3
         assert max(member.unread for member in view.members) < FLOOD_MESSAGES
         assert (view.refused, view.unanswered, view.alarms) == (0, 0, [])
@@ -265,7 +245,7 @@ def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
 def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
     """One with no mesh's key, one with the key of another mesh, one without encryption."""
     peer = mesh.peers[0]
-    view = mesh_view(peer, lambda view: view.members[0].address != "")
+    view = peer.mesh_view(lambda view: view.members[0].address != "")
     place = f"tcp://{view.members[0].address}"
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     server_key = curve_public(rogue.config.members[0].public)
@@ -282,7 +262,7 @@ def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Ro
             socket.curve_serverkey = server_key
         socket.connect(place)
         sockets.append(socket)
-    assert mesh_view(peer, lambda view: view.refused >= 2).refused >= 2
+    assert peer.mesh_view(lambda view: view.refused >= 2).refused >= 2
     for socket in sockets:
         with pytest.raises(zmq.Again):
             socket.recv()

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 import zmq
 
+from peer.crowd import ADDRESS_CONNECTIONS_MAX
 from peer.identity import Identity
-from peer.sentry import ADDRESS_CONNECTIONS_MAX, SUBSCRIBER_BYTES_MAX, UNHEARD_BYTES_MAX, Sentry
+from peer.sentry import SUBSCRIBER_BYTES_MAX, UNHEARD_BYTES_MAX, Sentry
 from tests.real_mesh import wait_for
 from tests.test_floods import IDENTITIES, Wires, beat
 
@@ -61,6 +62,14 @@ def is_ended(theirs: socket.socket) -> bool:
         return False
 
 
+def look(sentry: Sentry) -> None:
+    """At what the node has had time to take in."""
+    for _ in range(3):
+        sentry.look()
+        for _ in range(2):
+            sentry.turned()
+
+
 def test_a_subscriber_has_little_to_say(door: socket.socket) -> None:
     sentry = Sentry(publishing=port_of(door), answering=0)
     with connected(door) as (theirs, ours):
@@ -78,31 +87,45 @@ def test_a_message_has_an_end(door: socket.socket) -> None:
     with connected(door) as (theirs, ours):
         for _ in range(3):
             bring(theirs, ours, UNHEARD_BYTES_MAX)
-            sentry.look()
+            look(sentry)
             assert not is_ended(theirs)
-            sentry.heard[ours.fileno()] += 1
-            sentry.look()
+            sentry.hear(ours.fileno())
+            look(sentry)
         bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
-        sentry.look()
+        look(sentry)
         assert is_ended(theirs)
 
 
+def test_what_the_node_had_no_time_to_take_in_is_no_message_without_an_end(
+    door: socket.socket,
+) -> None:
+    sentry = Sentry(publishing=0, answering=port_of(door))
+    with connected(door) as (theirs, ours):
+        for _ in range(3):
+            bring(theirs, ours, UNHEARD_BYTES_MAX)
+            sentry.look()
+            sentry.look()
+        assert not is_ended(theirs)
+        sentry.hear(ours.fileno())
+        look(sentry)
+        assert not is_ended(theirs)
+
+
 def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
-    """There the connection is ours: it is known by where it leads."""
+    """There the connection is ours."""
     sentry = Sentry(publishing=0, answering=0)
     with connected(door) as (ours, theirs):
-        place = ("127.0.0.1", port_of(door))
-        sentry.heard[place] += 1
+        sentry.hear(ours.fileno())
         bring(theirs, ours, UNHEARD_BYTES_MAX)
-        sentry.look()
-        sentry.heard[place] += 1
-        sentry.look()
+        look(sentry)
+        sentry.hear(ours.fileno())
+        look(sentry)
         bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
-        sentry.look()
+        look(sentry)
         assert theirs.recv(1) == b""
 
 
-def test_one_address_has_connections_enough(door: socket.socket) -> None:
+def test_of_one_address_s_connections_without_a_word_the_oldest_go(door: socket.socket) -> None:
     sentry = Sentry(publishing=0, answering=port_of(door))
     with contextlib.ExitStack() as stack:
         first = [stack.enter_context(connected(door)) for _ in range(ADDRESS_CONNECTIONS_MAX)]
@@ -111,8 +134,10 @@ def test_one_address_has_connections_enough(door: socket.socket) -> None:
         late = stack.enter_context(connected(door))
         sentry.look()
         assert sentry.ended == 1
-        assert is_ended(late[0])
-        assert not is_ended(first[0][0])
+        assert not is_ended(late[0])
+        assert sum(is_ended(theirs) for theirs, _ in first) == 1
+        sentry.look()
+        assert sentry.ended == 1, "it is counted once"
 
 
 def test_other_sockets_are_none_of_its_business(door: socket.socket) -> None:
@@ -140,6 +165,7 @@ def test_who_subscribes_without_end_is_ended_and_the_others_hear_on(wires: Wires
                 subscriber.subscribe(os.urandom(200))
             wires.honest.beat(beat(member=0))  # only then libzmq looks at what they want
             wires.turn(50)
+            wires.honest.sentry.look()
             return wires.honest.sentry.ended > 0
 
         wait_for("the end of it", ended)
