@@ -210,6 +210,14 @@ class MemberView(msgspec.Struct, frozen=True):
     unread: int = 0  # messages of it that were more than a member can need, or made no sense
     barred: str = ""  # why it is not heard: "cut off", "floods", "another mesh"; empty: it may be
     hears: list[str] = []  # the other members it says it hears; empty while it is not alive
+    renewed: int = 0  # times the connection to ask it was made anew, since nothing was answered
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why a peer is not ready: an order given to it now would not be ordered, or not soon."""
+
+    code: str  # halted, stopping, not_member, no_quorum, unheard, catching_up, pending
+    text: str
 
 
 class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
@@ -230,6 +238,8 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     catching_up: str = ""  # what is being fetched and how far; empty when nothing is
     refused: int = 0  # connections without a key of this mesh, or that brought too much
     unanswered: int = 0  # requests of others that found no room to wait
+    oldest_pending_ms: int = 0  # how long the command that waits longest has done so; 0: none waits
+    unready: list[Reason] = []  # the worst first; empty: it is ready
 
 
 FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh

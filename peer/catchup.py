@@ -53,6 +53,7 @@ class CatchUp:
     def __init__(self) -> None:
         self._download: _Download | None = None
         self._shunned: dict[int, int] = {}  # member -> until when
+        self.received = 0  # bytes of snapshots, ever
 
     @property
     def progress(self) -> str:
@@ -95,6 +96,7 @@ class CatchUp:
         if offset != len(download.parts) or len(data) != min(left, PART_BYTES):
             return None
         download.parts += data
+        self.received += len(data)
         download.asked_ms = -PART_TIMEOUT_MS
         if len(download.parts) < download.manifest.size:
             return None

@@ -28,6 +28,7 @@ from peer.frames import (
     Offered,
     PartIn,
 )
+from peer.health import Status
 from peer.helper import Helper
 from peer.journal import JournalError
 from peer.ledger import KeyElsewhereError, Ledger
@@ -116,7 +117,8 @@ class Node:
         recovered = self.ledger.recover(self._clock.now_ms())
         if self.ledger.me is not None:
             expected = self.ledger.replica.expected[self.ledger.me]
-            self.submissions.restore(recovered.own, self.ledger.journal.pending(), expected)
+            pending = self.ledger.journal.pending()
+            self.submissions.restore(recovered.own, pending, expected, self._clock.now_ms())
             self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self.mesh.publish(recovered.ready.publish)
@@ -434,12 +436,29 @@ class Node:
         changed = self.overview.look(now_ms, self._clock.wall_ms(), not self.halted)
         if changed or now_ms >= self._next_view_ms:
             self._next_view_ms = now_ms + MESH_VIEW_MS
-            seq, pending = self.local.next_seq("mesh"), self.submissions.outstanding
-            progress, unanswered = self._progress(now_ms), self._helper.dropped
-            view = self.overview.view(seq, now_ms, pending, self.halted, progress, unanswered)
+            seq, progress = self.local.next_seq("mesh"), self._progress()
+            view = self.overview.view(seq, now_ms, self._status(now_ms), progress)
             self.local.publish(view, "mesh")
 
-    def _progress(self, now_ms: int) -> str:
+    def _status(self, now_ms: int) -> Status:
+        return Status(
+            is_member=self.ledger.me is not None,
+            halted=self.halted,
+            is_stopping=self._stopping,
+            quorum=self.overview.quorum,
+            hears_enough=self.overview.hears_enough,
+            catching_up=self._catching_up(now_ms),
+            pending=self.submissions.outstanding,
+            oldest_pending_ms=self.submissions.oldest_ms(now_ms),
+            refused_requests=self._helper.dropped,
+        )
+
+    def _progress(self) -> tuple[int, ...]:
+        """Numbers of which one grows whenever catching up gets on."""
+        dag, commit = self.ledger.consensus.dag, self.ledger.replica.commit
+        return (sum(dag.highest), commit, self._catch_up.received)
+
+    def _catching_up(self, now_ms: int) -> str:
         """How far this peer is in catching up, for people; empty when it is not."""
         ahead = self.ledger.consensus.far_ahead(now_ms)
         blocks = f"fetching blocks: at round {self.ledger.consensus.dag.quorum_round} of {ahead}"

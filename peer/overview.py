@@ -14,6 +14,7 @@ from peer.block import Audit
 from peer.clocks import SKEW_MS_MAX, Clocks
 from peer.config import MeshConfig
 from peer.frames import Heartbeat
+from peer.health import Health, Status, reasons
 from peer.hearing import Hearing, Hears
 from peer.ledger import Ledger
 from peer.mesh import FLOOD_PAUSE_MS, Mesh
@@ -34,7 +35,8 @@ class Overview:
         self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
         self.alarms = Alarms()
-        self.quorum = False
+        self._health = Health(self.alarms)
+        self.quorum = self.hears_enough = False
         self.clocks = Clocks(self._committee.size, ledger.me)
         self._hearing = Hearing(config.committee, ledger.me)
         self._deaf: set[int] = set()
@@ -131,6 +133,7 @@ class Overview:
             self._judge_ms = now_ms + JUDGE_MS
             self._judge(hears, now_ms)
             self._compare_clocks(now_ms, wall_ms)
+        self.hears_enough = len(hears) + running >= self._committee.quorum
         before, self.quorum = self.quorum, self._hearing.has_quorum(hears, running)
         if self.quorum != before:
             _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
@@ -144,15 +147,9 @@ class Overview:
             self.alarms.clear(f"deaf {member}")
         self._deaf = set(deaf)
 
-    def view(
-        self,
-        seq: int,
-        now_ms: int,
-        pending: int,
-        halted: str,
-        catching_up: str,
-        unanswered: int = 0,
-    ) -> api.Mesh:
+    def view(self, seq: int, now_ms: int, status: Status, progress: tuple[int, ...]) -> api.Mesh:
+        """What people see, alarms over what lasts included."""
+        self._health.look(now_ms, status, progress, self._unanswered_ms(now_ms))
         replica = self._ledger.replica
         return api.Mesh(
             seq=seq,
@@ -165,14 +162,20 @@ class Overview:
             round=self._ledger.consensus.dag.quorum_round,
             commit=replica.commit,
             digest=replica.latest().digest,
-            pending=pending,
+            pending=status.pending,
             finality_ms=statistics.median(self._finality_ms) if self._finality_ms else 0.0,
-            halted=halted,
+            halted=status.halted,
             alarms=self.alarms.texts,
-            catching_up=catching_up,
+            catching_up=status.catching_up,
             refused=self._mesh.refused,
-            unanswered=unanswered,
+            unanswered=status.refused_requests,
+            oldest_pending_ms=status.oldest_pending_ms,
+            unready=reasons(status),
         )
+
+    def _unanswered_ms(self, now_ms: int) -> dict[str, int]:
+        links = self._mesh.links
+        return {self.name(m): link.patience.unanswered_ms(now_ms) for m, link in links.items()}
 
     def _member(self, number: int, now_ms: int) -> api.MemberView:
         member = self._config.members[number]
@@ -198,6 +201,7 @@ class Overview:
             link.unread,
             link.barred,
             self._names(heartbeat.hears, number) if alive and heartbeat else [],
+            link.renewed,
         )
 
     def _names(self, hears: Hears, but: int) -> list[str]:

@@ -63,14 +63,18 @@ class Submissions:
         self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
 
     def restore(
-        self, batches: Iterable[Batch], pending: list[tuple[int, bytes]], expected: int
+        self,
+        batches: Iterable[Batch],
+        pending: list[tuple[int, bytes]],
+        expected: int,
+        now_ms: int = 0,
     ) -> None:
         """Take back what the journal holds: the commands of own blocks, of which those from
         `expected` on are not ordered yet, and those in no block. JournalError if one is none."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
-                    self._taken[seq] = _Taken(command, _encode(command), (), 0)
+                    self._taken[seq] = _Taken(command, _encode(command), (), now_ms)
                 self._next_seq = max(self._next_seq, seq + 1)
         self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
@@ -78,7 +82,7 @@ class Submissions:
                 command = _decoder.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
-            self._taken[seq] = _Taken(command, data, (), 0)
+            self._taken[seq] = _Taken(command, data, (), now_ms)
             self._queue.append(seq)
             self._next_seq = max(self._next_seq, seq + 1)
         self._taken = dict(sorted(self._taken.items()))
@@ -93,6 +97,11 @@ class Submissions:
     def outstanding(self) -> int:
         """Commands taken and not ordered yet."""
         return len(self._taken)
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """For how long the one of them that was taken first has waited, or since the start."""
+        oldest = next(iter(self._taken.values()), None)
+        return 0 if oldest is None else now_ms - oldest.taken_ms
 
     @property
     def first_waiting(self) -> int:

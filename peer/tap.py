@@ -46,7 +46,7 @@ class Listener:
         self._identity = Identity.ephemeral()
         self._poller = zmq.Poller()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._books = [AddressBook(random.Random()) for _ in config.members]
+        self.books = [AddressBook(random.Random()) for _ in config.members]
         self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
         self._verifiers = [Verifier(member.public) for member in config.members]
         self._services = {config.service(n): n for n in range(len(config.members))}
@@ -89,7 +89,7 @@ class Listener:
     def _note(self, event: DiscoveryEvent) -> None:
         match event:
             case Found(name, addresses):
-                self._books[self._services[name]].find(addresses)
+                self.books[self._services[name]].find(addresses)
             case GrapeLost(_, reason):
                 click.echo(f"tap: no answer of a Grape: {reason}", err=True)
             case GrapeFound(grape):
@@ -97,7 +97,7 @@ class Listener:
 
     def _follow(self, member: int) -> None:
         """Connect where the member may be, as its address book says."""
-        turn = self._books[member].turn(_now_ms())
+        turn = self.books[member].turn(_now_ms())
         for address in turn.close:
             socket = self._places[member].pop(address)
             self._poller.unregister(socket)
@@ -130,7 +130,7 @@ class Listener:
                 case [b"H", body]:
                     said = self._heartbeat(member, body)
                     if isinstance(said, Heartbeat):
-                        self._books[member].hear(address, _now_ms())
+                        self.books[member].hear(address, _now_ms())
                     yield said
                 case _:
                     yield "neither a block nor a heartbeat"

@@ -214,7 +214,6 @@ def cuttable_mesh(
     size: int = 3,
     mode: Mode = Mode.CRASH,
     options: Sequence[str] = (),
-    ui: bool = False,
 ) -> Iterator[tuple[RealMesh, CuttableNetwork]]:
     """Real peers, not started yet, that reach each other only through such a network, where they
     listen at `ports`: first for blocks, then for fetches."""

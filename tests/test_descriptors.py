@@ -14,10 +14,11 @@ import pytest
 
 from discovery.grape import Address
 from engine.orders import Side
+from peer.addresses import KNOWN_TRY_MS
 from peer.descriptors import DESCRIPTORS_MIN, OBSERVERS_MAX, UNPROVEN_MAX, Room, room_of
 from peer.frames import Heard
 from peer.local import Endpoints
-from peer.mesh import ALIVE_MS, HEARTBEAT_MS, ROTATE_MS
+from peer.mesh import HEARTBEAT_MS
 from peer.runner import GATEWAY_RESTART_S, Gateway
 from peer.sentry import Sentry
 from tests.alone import Alone
@@ -74,7 +75,7 @@ def test_a_small_limit_makes_small_room() -> None:
 
 
 def test_a_member_is_connected_to_later(wires: Wires) -> None:
-    honest, rogue, link = wires.honest, wires.rogue, wires.honest.links[1]
+    rogue, link = wires.rogue, wires.honest.links[1]
 
     def is_heard() -> bool:
         rogue.beat(beat(fetch_port=rogue.fetch_port))
@@ -83,13 +84,12 @@ def test_a_member_is_connected_to_later(wires: Wires) -> None:
     wait_for("the subscription", lambda: wires.turn() or rogue.sentry._heard)
     elsewhere = Address("127.0.0.1", 1)
     with none_free():
-        honest.joined(1, elsewhere)
-        assert elsewhere not in link.addresses
+        link.book.give(elsewhere)
         wait_for("a heartbeat", is_heard)
         assert link.fetch is None
+        assert elsewhere not in link.addresses
     wait_for("the connection for fetches", lambda: is_heard() and link.fetch)
-    wires.turn(ALIVE_MS)
-    wait_for("the other address", lambda: wires.turn(ROTATE_MS) or elsewhere in link.addresses)
+    wait_for("the other address", lambda: wires.turn(KNOWN_TRY_MS) or elsewhere in link.addresses)
 
 
 def test_the_sentry_makes_room_when_there_is_none() -> None:

@@ -12,6 +12,7 @@ from peer.clocks import SKEW_MS_MAX, SKEW_SEEN_MS
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.frames import Heartbeat
+from peer.health import Status
 from peer.hearing import DEAF_MS
 from peer.identity import Identity
 from peer.journal import Journal
@@ -70,14 +71,14 @@ def test_the_same_state_is_no_news(seen: Seen) -> None:
     for member in (1, 2, 3):
         seen.hear(member, seen.own)
     assert seen.overview.alarms.texts == []
-    view = seen.overview.view(1, 0, 0, "", "")
+    view = seen.overview.view(1, 0, Status(), ())
     assert [member.agrees for member in view.members] == [True] * 4
 
 
 def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
     seen.hear(1, Audit(2, b"w" * 32))
     assert seen.overview.alarms.texts == []
-    assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is None
+    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is None
 
 
 def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
@@ -85,7 +86,7 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
     seen.hear(1, WRONG)
     text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
     assert seen.overview.alarms.texts == [text]
-    assert seen.overview.view(1, 0, 0, "", "").members[1].agrees is False
+    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is False
     assert seen.overview.outvoted == "", "it may be the other one that is wrong"
 
 
@@ -155,7 +156,7 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
         "m2 is deaf: it speaks, but hears too few to take part",
         "m3 does not hear this peer, which hears it",
     ]
-    view = seen.overview.view(1, DEAF_MS, 0, "", "")
+    view = seen.overview.view(1, DEAF_MS, Status(), ())
     assert [member.alive for member in view.members] == [True] * 4
     assert [member.hears for member in view.members] == [
         ["m1", "m2", "m3"],

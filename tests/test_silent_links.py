@@ -3,6 +3,7 @@
 The clock is the test's own; a turn of the mesh is a call of `receive`.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 
@@ -11,9 +12,10 @@ import zmq
 
 from discovery.grape import Address
 from peer.consensus import Pull
-from peer.frames import Answered, Asked, Heard, Pulled
+from peer.frames import Answered, Asked, Heard, Heartbeat, Pulled
 from peer.mesh import ALIVE_MS, HEARTBEAT_MS, Mesh, Message
 from peer.patience import DOUBLINGS_MAX, PROBE_MS, UNANSWERED_MS
+from peer.tap import Listener
 from tests.cuttable import BACK, THERE, CuttableNetwork, cuttable_network
 from tests.real_mesh import wait_for
 from tests.test_floods import CONFIG, IDENTITIES, beat
@@ -88,6 +90,19 @@ class Pair:
         wait_for("an answer", answered)
         return self.now_ms - began_ms
 
+    def hear_at_both(self, network: CuttableNetwork) -> None:
+        """As happens when a new address is tried while the old one is only late."""
+        network.cut(0)
+        self.link.book.tell(Address("127.0.0.1", self.other.port))
+        self.until_heard()
+        network.heal(0, lose=False)
+
+        def both() -> bool:
+            self.until_heard()
+            return len(self.link.fetch_places(self.now_ms - ALIVE_MS)) == 2
+
+        wait_for("both", both)
+
     def close(self) -> None:
         for mesh in (self.ours, self.other):
             mesh.close()
@@ -105,7 +120,7 @@ def pair() -> Iterator[Pair]:
 @pytest.fixture
 def network(pair: Pair) -> Iterator[CuttableNetwork]:
     with cuttable_network(pair.ports) as network:
-        pair.ours.joined(1, Address(network.address(0, 1), pair.other.port))
+        pair.link.book.give(Address(network.address(0, 1), pair.other.port))
         pair.until_heard()
         pair.until_answered()
         yield network
@@ -159,11 +174,11 @@ def test_a_member_that_falls_silent_is_heard_and_asked_again(
 def test_a_member_is_asked_where_it_is_heard(pair: Pair, network: CuttableNetwork) -> None:
     """At first at the proxy's address, then at its own."""
     there = Address(network.address(0, 1), pair.other.fetch_port)
-    pair.ours.joined(1, Address("127.0.0.1", pair.other.port))
-    pair.hear_for(4 * ALIVE_MS)
-    assert pair.link.fetch_place == there, "while it is heard at both, it stays"
-    pair.ours.left(1, Address(network.address(0, 1), pair.other.port))
-    pair.hear_for(4 * ALIVE_MS)
+    assert pair.link.fetch_place == there
+    network.close_port(0, 1, pair.other.port)
+    pair.link.book.tell(Address("127.0.0.1", pair.other.port))
+    pair.until_heard()
+    pair.hear_for(2 * ALIVE_MS)
     assert pair.link.fetch_place == Address("127.0.0.1", pair.other.fetch_port)
     pair.until_answered()
     assert pair.link.renewed == 0
@@ -171,11 +186,13 @@ def test_a_member_is_asked_where_it_is_heard(pair: Pair, network: CuttableNetwor
 
 def test_one_that_does_not_answer_here_is_asked_there(pair: Pair, network: CuttableNetwork) -> None:
     """One of its addresses is good for hearing it only."""
-    pair.ours.joined(1, Address("127.0.0.1", pair.other.port))
-    pair.hear_for(2 * ALIVE_MS)
+    pair.hear_at_both(network)
     network.close_port(0, 1, pair.other.fetch_port)
     pair.until_answered()
     assert pair.link.fetch_place == Address("127.0.0.1", pair.other.fetch_port)
+    pair.hear_for(4 * ALIVE_MS)
+    assert pair.link.fetch_place == Address("127.0.0.1", pair.other.fetch_port), "and stays there"
+    assert pair.link.renewed == 1
 
 
 def test_a_new_connection_forgives_nothing(pair: Pair, network: CuttableNetwork) -> None:
@@ -184,3 +201,23 @@ def test_a_new_connection_forgives_nothing(pair: Pair, network: CuttableNetwork)
     pair.until_answered()
     assert (pair.link.renewed, pair.link.unread) == (1, 7)
     assert pair.link.excess is excess
+
+
+def test_the_tap_goes_on_listening(pair: Pair) -> None:
+    listener = Listener(CONFIG, ("http://127.0.0.1:1",))  # a Grape that it is not asked for here
+    with cuttable_network(pair.ports) as network, contextlib.closing(listener.messages()) as said:
+        listener.books[1].give(Address(network.address(0, 1), pair.other.port))
+
+        def is_heard() -> bool:
+            pair.turn()
+            pair.other.beat(beat())
+            message = next(said)
+            return message is not None and isinstance(message[1], Heartbeat)
+
+        wait_for("a heartbeat", is_heard)
+        network.swallow(0, 1, pair.other.port)
+        for _ in range(20):  # what was on its way
+            is_heard()
+        assert not is_heard()
+        wait_for("a heartbeat", is_heard)
+    listener.__exit__(None, None, None)

@@ -245,10 +245,8 @@ def test_who_never_reads_is_cut(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -
     assert fix.source.audience["book"] == 0
 
 
-def test_beyond_the_limit_a_stream_is_turned_away(
-    fix: Fixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hub_module, "CLIENTS_MAX", 1)
+def test_beyond_the_limit_a_stream_is_turned_away(fix: Fixture) -> None:
+    fix.hub._clients_max = 1
     fix.connect("book")
     refused = fix.connect("book")
     refused.pull()

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.web_gateway import Gateway, buy, running_gateway, stand_in, wait_for
-from web.config import BODY_BYTES_MAX, THREADS
-from web.connections import ADDRESS_CONNECTIONS_MAX, CONNECTIONS_MAX
+from web.config import BODY_BYTES_MAX, CONNECTIONS_MAX, THREADS
+from web.connections import ADDRESS_CONNECTIONS_MAX
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"

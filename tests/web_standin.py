@@ -40,6 +40,7 @@ from peer.api import (
     Mesh,
     Orders,
     Queued,
+    Reason,
     Refused,
     Reply,
     Request,
@@ -69,6 +70,9 @@ class Faults:
     holds: bool = False  # commands are queued and not ordered
     refusal: Refused | None = None
     mute: bool = False  # no reply, no feed
+    answers: bool = True  # it may speak only
+    raves: bool = False  # answers a command with its result alone
+    unready: list[Reason] = field(default_factory=list)
     lost_updates: int = 0  # of markets, from now on
     misfits: int = 0  # messages of the feed, from now on, of one frame too many
     alarms: list[str] = field(default_factory=list)
@@ -79,6 +83,8 @@ class Faults:
 
     def clear(self) -> None:
         self.holds = self.mute = self.disagrees = self.loses_results = False
+        self.answers, self.raves = True, False
+        self.unready.clear()
         self.catching_up = ""
         self.refusal, self.lost_updates, self.misfits = None, 0, 0
         self.alarms.clear()
@@ -134,7 +140,7 @@ class StandInNode:
     def _turn(self) -> None:
         if self._router.poll(10):
             who, name, body = self._router.recv_multipart()
-            if not self.faults.mute:
+            if self.faults.answers and not self.faults.mute:
                 self._answer(who, name, msgspec.msgpack.decode(body, type=Request))
         if not self.faults.holds and self.faults.held:
             held, self.faults.held = self.faults.held, []
@@ -169,7 +175,8 @@ class StandInNode:
             command_of(with_id(entry, number))  # as if every signature were good
             for entry, number in zip(entries, ids, strict=True)
         ]
-        self._reply(who, name, Queued(ids))
+        if not self.faults.raves:
+            self._reply(who, name, Queued(ids))
         if self.faults.holds:
             self.faults.held.append((who, name, ids, given))
         else:
@@ -300,6 +307,8 @@ class StandInNode:
             halted="",
             alarms=self.faults.alarms,
             catching_up=self.faults.catching_up,
+            oldest_pending_ms=12_345 if self.faults.held else 0,
+            unready=self.faults.unready,
         )
 
     def _next(self, name: bytes) -> int:

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from peer.descriptors import raise_limit
 from web import vendor
 from web.config import ORDER_TIMEOUT_SECONDS, THREADS, Config
 from web.server import Server
@@ -98,6 +99,10 @@ def main(
     if not vendor.is_ready():
         text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
         click.echo(text, err=True)
+    try:
+        limit = raise_limit()
+    except OSError as error:
+        raise click.ClickException(str(error)) from None
     server = Server(
         Config(
             node=node,
@@ -119,7 +124,8 @@ def main(
             tls_certificate=tls_cert,
             tls_key=tls_key,
             exit_with_parent=exit_with_parent,
-        )
+        ),
+        limit,
     )
     sys.exit(server.run())
 

@@ -8,6 +8,8 @@ BATCH_MAX = 100  # orders of one request
 TRADES_MAX = 1_000  # trades of one answer
 THREADS = 32
 WAITING_MAX = 24  # requests that hold a thread until their order is ordered
+CONNECTIONS_MAX = 1_000  # for requests, the idle ones included
+STREAMS_MAX = 2_000
 ACCOUNTS_MAX = 1_000  # accounts mirrored at a time
 
 
@@ -29,6 +31,8 @@ class Config:
     proxies: tuple[str, ...] = ()  # addresses of reverse proxies, whose X-Forwarded-For counts
     threads: int = THREADS
     request_timeout: float = 10.0  # seconds until a request, once begun, has arrived whole
+    connections: int = CONNECTIONS_MAX
+    streams: int = STREAMS_MAX
     log_level: str = "info"
     exit_with_parent: bool = False
     grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway

@@ -11,6 +11,7 @@ client: keeping slow ones away from them took a second parser before gunicorn's,
 on its main thread for clients to close.
 """
 
+import logging
 import socket
 import time
 from collections import Counter
@@ -30,11 +31,11 @@ from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest, RequestEntityTooLarge
 
+from peer.descriptors import is_full
 from web.addresses import counted, plain
 from web.config import BODY_BYTES_MAX, Config
 from web.problems import Problem
 
-CONNECTIONS_MAX = 1_000  # short requests and kept-alive connections; streams are the hub's
 ADDRESS_CONNECTIONS_MAX = 256  # of one address, streams not counted
 HEAD_BYTES_MAX = 32 * 1024
 CHUNK_HEAD_BYTES_MAX = 4 * 1024  # what is unfinished between the chunks of a body, and behind it
@@ -44,8 +45,11 @@ LINGER_SECONDS_MAX = 2.0  # a client that sends more than was read must see the 
 LINGER_BYTES_MAX = 1024 * 1024
 
 ACCEPTED_MAX = 64  # in one turn
+ACCEPT_REST_SECONDS = 0.5  # when no descriptor is free for one more connection
 
 HAND_OVER = "web.hand_over"  # in a request's environment: gives the connection away
+
+_log = logging.getLogger(__name__)
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -238,6 +242,8 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self.addresses: Counter[str] = Counter()  # connections of each
         self._client_of = client_of
         self._proxies = config.proxies  # they have limits of their own
+        self._most = config.connections
+        self._rest_until = 0.0  # nothing is accepted
         self._limits = {
             "arriving": config.request_timeout,
             "answering": ANSWER_SECONDS_MAX,
@@ -248,7 +254,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         settings = Adjustments(
             sockets=[sock],
             threads=config.threads,
-            connection_limit=CONNECTIONS_MAX + 2 * ACCEPTED_MAX,  # never reached
+            connection_limit=config.connections + 2 * ACCEPTED_MAX,  # never reached
             max_request_header_size=HEAD_BYTES_MAX,
             max_request_body_size=BODY_BYTES_MAX + 1,
             recv_bytes=64 * 1024,
@@ -260,6 +266,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         where = (sock.family, sock.type, sock.proto, sock.getsockname())
         super().__init__(app, {}, _sock=sock, adj=settings, sockinfo=where, bind_socket=False)
 
+    def readable(self) -> bool:
+        return bool(time.monotonic() >= self._rest_until and super().readable())
+
     def handle_accept(self) -> None:
         for _ in range(ACCEPTED_MAX):
             try:
@@ -268,8 +277,12 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                     return
                 sock, (host, port, *_more) = found
                 self.set_socket_options(sock)
-            except OSError:  # the client is gone already
-                continue
+            except OSError as error:
+                if is_full(error):  # whoever wants to connect waits in the kernel
+                    self._rest_until = time.monotonic() + ACCEPT_REST_SECONDS
+                    _log.error("no descriptor is free for a connection: accepting later")
+                    return
+                continue  # the client is gone already
             self._admit(sock, plain(self._client_of(port) or host), port)
 
     def _admit(self, sock: socket.socket, host: str, port: int) -> None:
@@ -283,7 +296,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         """Whoever has most connections loses those that have waited longest. Like all that ends
         others' connections, between two turns of the loop: in a turn, their numbers could be given
         to new ones that then got their events."""
-        excess = len(self.active_channels) - CONNECTIONS_MAX
+        excess = len(self.active_channels) - self._most
         waiting = [one for one in self.active_channels.values() if one.is_waiting]
         waiting.sort(key=lambda one: (-self.addresses[one.name], one.since))
         for one in waiting[: max(excess, 0)]:

@@ -26,6 +26,7 @@ from peer.api import (
     MarketUpdate,
     Mesh,
     Orders,
+    Reason,
     Refused,
     Reply,
     State,
@@ -55,6 +56,7 @@ from web.signing import Statements
 STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
 RETRY_SECONDS = 1.0  # an unanswered question is asked again
 AUDIT_SECONDS = 2.0
+UNANSWERED_SECONDS_MAX = 5.0  # for a node that is heard
 
 
 class Gateway:
@@ -67,7 +69,7 @@ class Gateway:
         self.link = Link(config.node, config.feed, self)
         self.desk = Desk(self.link, self._on_queued, self._on_done, self._on_withdrawn)
         self.session = Session(self)
-        self.hub = Hub(self.epoch, self.session)
+        self.hub = Hub(self.epoch, self.session, config.streams)
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
         self.metrics = Metrics(self)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
@@ -108,6 +110,18 @@ class Gateway:
             self.history.close()
         if self.access.keys is not None:
             self.access.keys.close()
+
+    def unready(self) -> list[Reason]:
+        """Why an order sent here now would not be ordered soon, the worst first."""
+        if dead := self.dead_parts:
+            return [Reason("gateway", f"A part of this gateway has ended: {', '.join(dead)}.")]
+        with self.mirrors.lock:
+            state, mesh = self.mirrors.state, self.mirrors.mesh
+        if state != "live" or mesh is None:
+            return [Reason(state, f"This peer's node is {state}.")]
+        if self.link.unanswered_seconds > UNANSWERED_SECONDS_MAX:
+            return [Reason("unanswered", "This peer's node speaks and does not answer.")]
+        return mesh.unready
 
     def units(self, market: str) -> Units:
         """The units of a market, of the first one if none is named; Problem if there is none."""

@@ -23,11 +23,11 @@ from functools import partial
 from typing import Protocol
 
 from web.client import BACKLOG_BYTES_MAX, Client, Closed, Kind
+from web.config import STREAMS_MAX
 from web.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
 
 log = logging.getLogger(__name__)
 
-CLIENTS_MAX = 2_000
 CHANNELS_MAX = 32  # one client's subscriptions
 RING_FRAMES_MAX = 4_096
 RING_BYTES_MAX = 8 * 1024 * 1024
@@ -68,7 +68,8 @@ class Group:
 class Hub:
     """`start` after any fork; every other public method may be called from any thread."""
 
-    def __init__(self, epoch: str, source: Source) -> None:
+    def __init__(self, epoch: str, source: Source, clients_max: int = STREAMS_MAX) -> None:
+        self._clients_max = clients_max
         self._epoch = epoch
         self._source = source
         self._clients: dict[int, Client] = {}
@@ -112,7 +113,7 @@ class Hub:
 
     @property
     def is_full(self) -> bool:
-        return len(self._clients) >= CLIENTS_MAX
+        return len(self._clients) >= self._clients_max
 
     def adopt(self, client: Client) -> None:
         self._post(lambda: self._adopt(client))

@@ -5,6 +5,9 @@ nothing of books or browsers: what comes in is handed to a `Listener` on the lin
 never send a command later than it was asked to: without a connection it is refused at once, so
 "refused" means that nothing was taken.
 
+A connection that has ended takes with it the answers that were to come over it: who waits for them
+is told so. Over TCP, ZeroMQ's heartbeats find out that one leads nowhere; a Unix socket cannot.
+
 What goes wrong over one request ends that request alone. What goes wrong over the feed would leave
 mirrors that are not the node's: it ends the thread, and whoever looks at `is_alive` the process.
 """
@@ -31,6 +34,8 @@ BATCH_MAX = 500  # messages of one socket before the other sockets get their tur
 FEED_QUEUE_MAX = 100_000  # messages; beyond it they are lost, which shows as a gap
 QUERY_SECONDS_MAX = 10.0  # an answer this late is not waited for any more
 TICK_MS = 100
+HEARTBEAT_MS = 2_000  # over TCP
+HEARTBEAT_TIMEOUT_MS = 6_000
 
 OnReply = Callable[[Reply], None]
 UNREACHABLE = Refused(
@@ -39,6 +44,12 @@ UNREACHABLE = Refused(
 UNSPEAKABLE = Refused("invalid", "A number in it is beyond what a node understands.")
 OVERLOADED = Refused(
     "busy", "Too many requests are waiting for this peer's node. Nothing was sent."
+)
+NOT_TAKEN_FOR_SURE = Refused(
+    "unknown_outcome", "The peer's node went away: the command may or may not have been taken."
+)
+LOST = Refused(
+    "result_lost", "The peer's node went away. It has the command, whose result is not known here."
 )
 
 
@@ -74,6 +85,13 @@ class _Call:
             return not self._waiting
         return True
 
+    @property
+    def loss(self) -> Refused:
+        """What to say if no answer can come any more."""
+        if not isinstance(self.request, Execute):
+            return UNREACHABLE
+        return NOT_TAKEN_FOR_SURE if self._waiting is None else LOST
+
     def is_late(self, now: float) -> bool:
         return not isinstance(self.request, Execute) and now - self.sent > QUERY_SECONDS_MAX
 
@@ -88,6 +106,7 @@ class Link:
         self._inbox: deque[tuple[_Call | None, bytes, bool]] = deque()
         self._calls: dict[bytes, _Call] = {}
         self._count = 0
+        self._unanswered: float | None = None  # since when nothing came, though it was asked for
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -108,6 +127,12 @@ class Link:
     @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
+
+    @property
+    def unanswered_seconds(self) -> float:
+        """How long the node has not answered anything; 0 if nothing was asked."""
+        since = self._unanswered
+        return 0.0 if since is None else time.monotonic() - since
 
     @property
     def owed(self) -> int:
@@ -143,16 +168,21 @@ class Link:
         self._monitor = self._feed.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
+        self._node_monitor = self._node.get_monitor_socket(zmq.EVENT_DISCONNECTED)
         for sock, address in zip((self._node, self._feed), self._addresses, strict=True):
             sock.setsockopt(zmq.LINGER, 0)
             sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+            if address.startswith("tcp:"):
+                sock.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_MS)
+                sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
             sock.connect(address)
         try:
             self._loop()
         except Exception:
             log.critical("the link to the node has failed", exc_info=True)
         finally:
-            self._feed.disable_monitor()
+            for sock in (self._node, self._feed):
+                sock.disable_monitor()
             context.destroy(linger=0)
             self._reader.close()
             self._writer.close()
@@ -160,6 +190,7 @@ class Link:
     def _loop(self) -> None:
         poller = zmq.Poller()
         steps: dict[object, Callable[[], None]] = {
+            self._node_monitor: self._take_node_monitor,
             self._reader.fileno(): self._take_inbox,
             self._node: self._take_replies,
             self._feed: self._take_feed,
@@ -205,6 +236,8 @@ class Link:
             _tell(call.on_reply, UNSPEAKABLE)
         else:
             self._calls[name] = call
+            if self._unanswered is None:
+                self._unanswered = time.monotonic()
 
     def _take_replies(self) -> None:
         for _ in range(BATCH_MAX):
@@ -212,6 +245,7 @@ class Link:
                 name, body = self._node.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
+            self._unanswered = None
             call = self._calls.get(name)
             if call is None:
                 continue
@@ -235,10 +269,21 @@ class Link:
         elif event == zmq.EVENT_DISCONNECTED:
             self._listener.on_disconnected()
 
+    def _take_node_monitor(self) -> None:
+        """The connection has ended. What came over it before counts."""
+        recv_monitor_message(self._node_monitor)
+        while self._node.poll(0):
+            self._take_replies()
+        calls, self._calls = self._calls, {}
+        self._unanswered = None
+        for call in calls.values():
+            _tell(call.on_reply, call.loss)
+
     def _forget_late_calls(self, now: float) -> None:
         for name, call in list(self._calls.items()):
             if call.is_late(now):
                 del self._calls[name]
+                _tell(call.on_reply, call.loss)
 
 
 def _tell(on_reply: OnReply, reply: Reply) -> None:

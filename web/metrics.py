@@ -85,6 +85,8 @@ class Metrics(Collector):
 
     def _node(self) -> Iterator[Family]:
         mirrors = self._gateway.mirrors
+        ready = not self._gateway.unready()
+        yield _gauge("ready", "1: an order sent now would be ordered. /readyz says why not.", ready)
         yield _gauge("node_live", "1: the node is heard.", mirrors.state == "live")
         yield _counter("commits", "Newest commit shown here.", mirrors.commit)
         mesh = mirrors.mesh
@@ -97,6 +99,8 @@ class Metrics(Collector):
             text = "Median of this peer's recent commands, whoever sent them; 0: none yet."
             yield _gauge("finality_median_seconds", text, mesh.finality_ms / 1000)
             yield _gauge("pending_commands", "Taken here, not ordered yet.", mesh.pending)
+            text = "How long the one of them has waited that was taken first."
+            yield _gauge("pending_age_seconds", text, mesh.oldest_pending_ms / 1000)
             yield _gauge("alarms", "Alarms of this peer.", len(mesh.alarms))
             text = "Connections without a key of this mesh, or that brought too much."
             yield _counter("connections_refused", text, mesh.refused)
@@ -124,6 +128,7 @@ class Metrics(Collector):
             ("peer_commit", "What it said it has applied.", [m.commit for m in mesh.members]),
             ("peer_unread", "Messages too many or senseless.", [m.unread for m in mesh.members]),
             ("peer_barred", "1: it is not heard.", [m.barred != "" for m in mesh.members]),
+            ("peer_renewed", "Connections to ask it, given up.", [m.renewed for m in mesh.members]),
             ("peer_hears", "Other members it says it hears.", [len(m.hears) for m in mesh.members]),
             ("peer_differs", "1: its book is another.", [m.agrees is False for m in mesh.members]),
             (

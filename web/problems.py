@@ -36,6 +36,7 @@ REFUSALS = {
     "stopping": 503,
     "unknown": 404,
     "result_lost": 504,  # it was taken; only the result is not known
+    "unknown_outcome": 504,
 }
 
 # A rejection of a change to an order, where the request itself has failed. (A rejected new order is

@@ -131,15 +131,11 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Orders sent here now would be ordered: the node is there and so is a quorum."""
-    mirrors = the_gateway().mirrors
-    with mirrors.lock:
-        if mirrors.state != "live" or mirrors.mesh is None:
-            raise Problem(503, f"This peer's node is {mirrors.state}.", mirrors.state)
-        if mirrors.mesh.halted:
-            raise Problem(503, f"This peer has stopped: {mirrors.mesh.halted}", "halted")
-        if not mirrors.mesh.quorum:
-            raise Problem(503, "There is no quorum: orders wait.", "no_quorum")
+    """Orders sent here now would be ordered; else every reason why not, the worst first."""
+    reasons = the_gateway().unready()
+    if reasons:
+        listed = [{"code": reason.code, "detail": reason.text} for reason in reasons]
+        raise Problem(503, reasons[0].text, reasons[0].code, reasons=listed)
     return answer({"status": "ready"})
 
 

@@ -209,6 +209,7 @@ class Peer(Reply, frozen=True):
     unread: int
     barred: str
     hears: list[str]
+    renewed: int
 
 
 class Mesh(Reply, frozen=True):
@@ -228,6 +229,7 @@ class Mesh(Reply, frozen=True):
     catching_up: str
     refused: int
     unanswered: int
+    oldest_pending_ms: int
     peers: list[Peer]
 
 
@@ -252,17 +254,26 @@ class State(Book, frozen=True):
     catching_up: str | UnsetType = UNSET
     refused: int | UnsetType = UNSET
     unanswered: int | UnsetType = UNSET
+    oldest_pending_ms: int | UnsetType = UNSET
 
 
 class Health(Reply, frozen=True):
     status: str
 
 
+class Reason(Struct, frozen=True):
+    """Why this peer is not ready."""
+
+    code: str
+    detail: str
+
+
 class Problem(Struct, frozen=True):
-    """RFC 9457. `field` is the part of the request that is wrong."""
+    """RFC 9457. `field` is the part of the request that is wrong, `reasons` are of /readyz."""
 
     type: str
     title: str
     status: int
     detail: str
     field: str | UnsetType = UNSET
+    reasons: list[Reason] | UnsetType = UNSET

@@ -7,11 +7,11 @@ connections are served is the business of `connections`.
 
 import logging
 import os
-import resource
 import signal
 import socket
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import click
 from waitress import wasyncore
@@ -27,15 +27,23 @@ TURN_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 1.0  # that requests on their way have when it is asked to stop
 BACKLOG = 1_024
+DESCRIPTORS_KEPT = 128  # for everything but clients
 
 log = logging.getLogger(__name__)
 
 
-class Server:
-    """`run` returns the status of the process."""
+def fitted(config: Config, limit: int) -> Config:
+    """With as many clients as so many descriptors allow. A client takes one, three behind TLS."""
+    clients = (limit - DESCRIPTORS_KEPT) // (3 if config.tls_certificate else 1)
+    connections = min(config.connections, clients // 3)
+    return replace(config, connections=connections, streams=min(config.streams, clients * 2 // 3))
 
-    def __init__(self, config: Config) -> None:
-        self._config = config
+
+class Server:
+    """`limit`: how many descriptors the process may have. `run` returns its status."""
+
+    def __init__(self, config: Config, limit: int) -> None:
+        self._config = config = fitted(config, limit)
         self._app = create_app(config)
         self._gateway: Gateway = self._app.extensions["gateway"]
         self._started_by = os.getppid()
@@ -45,8 +53,6 @@ class Server:
     def run(self) -> int:
         logging.basicConfig(level=self._config.log_level.upper())
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests wait: no news
-        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a stream each needs one
         bind = "127.0.0.1:0" if self._config.tls_certificate else self._config.bind
         with _bound(bind) as sock:
             port: int = sock.getsockname()[1]
@@ -63,7 +69,8 @@ class Server:
 
     def _secure(self, inside: int) -> Front:
         config = self._config
-        front = Front(config.bind, context_of(config.tls_certificate, config.tls_key), inside)
+        context = context_of(config.tls_certificate, config.tls_key)
+        front = Front(config.bind, context, inside, config.connections + config.streams)
         front.start()
         host = config.bind.rpartition(":")[0]
         click.echo(f"web: serving at https://{host}:{front.port}", err=True)

@@ -12,11 +12,13 @@ from flask import Flask, Response, current_app, g, request
 from flask_sock import Sock
 from werkzeug.datastructures import Headers
 
+from peer.descriptors import is_full
 from peer.keys import Scope
 from web import http, schema
 from web.access import address
 from web.client import Client, Kind
 from web.connections import HAND_OVER
+from web.frames import CLOSE_TRY_LATER
 from web.gateway import Gateway
 from web.problems import Problem
 from web.publisher import ACCOUNT_CHANNELS, GLOBAL_CHANNELS, MARKET_CHANNELS, channel_key
@@ -91,7 +93,11 @@ def _check_alone() -> None:
 
 def _check_room(gateway: Gateway) -> None:
     if gateway.hub.is_full:
-        raise Problem(503, "Too many streams are open on this peer.", "too_many_streams")
+        raise _no_room()
+
+
+def _no_room() -> Problem:
+    return Problem(503, "Too many streams are open on this peer.", "too_many_streams")
 
 
 def _gateway() -> Gateway:
@@ -120,7 +126,12 @@ def wanted_channels(gateway: Gateway) -> list[str]:
 
 def _take_over() -> socket.socket:
     """The connection, as our own socket."""
-    mine: socket.socket = request.environ[HAND_OVER]()
+    try:
+        mine: socket.socket = request.environ[HAND_OVER]()
+    except OSError as error:
+        if is_full(error):
+            raise _no_room() from None
+        raise
     mine.setsockopt(socket.IPPROTO_TCP, getattr(socket, "TCP_USER_TIMEOUT", 18), 20_000)
     return mine
 
@@ -134,7 +145,12 @@ def _held(gateway: Gateway) -> dict[str, Any]:
 
 def websocket(ws: Any) -> None:
     gateway = _gateway()
-    client = Client(_take_over(), Kind.WEBSOCKET, g.channels, **_held(gateway))
+    try:
+        taken = _take_over()
+    except Problem as problem:
+        ws.close(CLOSE_TRY_LATER, problem.detail)
+        return
+    client = Client(taken, Kind.WEBSOCKET, g.channels, **_held(gateway))
     ws.connected = False
     gateway.hub.adopt(client)
 

@@ -16,7 +16,6 @@ from collections import Counter
 
 from web.addresses import counted
 
-CONNECTIONS_MAX = 3_000
 ADDRESS_CONNECTIONS_MAX = 300
 CHUNK_BYTES = 64 * 1024
 HANDSHAKE_SECONDS = 10.0
@@ -33,9 +32,11 @@ def context_of(certificate: str, key: str) -> ssl.SSLContext:
 
 
 class Front:
-    """Listens at `bind`, HOST:PORT, once started; `inside` is the server's port."""
+    """Listens at `bind`, HOST:PORT, once started; `inside` is the server's port, to which it passes
+    on up to `most` connections."""
 
-    def __init__(self, bind: str, context: ssl.SSLContext, inside: int) -> None:
+    def __init__(self, bind: str, context: ssl.SSLContext, inside: int, most: int) -> None:
+        self._most = most
         self.port = 0
         self._bind = bind
         self._context = context
@@ -104,7 +105,7 @@ class Front:
         address = writer.get_extra_info("peername")[0]
         name = counted(address)
         crowded = self._addresses[name] >= ADDRESS_CONNECTIONS_MAX
-        if crowded or len(self._open) >= CONNECTIONS_MAX:
+        if crowded or len(self._open) >= self._most:
             writer.close()
             return
         self._open.add(task)

@@ -256,6 +256,7 @@ def mesh_json(mesh: Mesh) -> Json:
         "catching_up": mesh.catching_up,
         "refused": mesh.refused,
         "unanswered": mesh.unanswered,
+        "oldest_pending_ms": mesh.oldest_pending_ms,
         "peers": [
             {
                 "name": member.name,
@@ -270,6 +271,7 @@ def mesh_json(mesh: Mesh) -> Json:
                 "unread": member.unread,
                 "barred": member.barred,
                 "hears": member.hears,
+                "renewed": member.renewed,
             }
             for member in mesh.members
         ],
