@@ -62,9 +62,10 @@ class Execute(msgspec.Struct, frozen=True, tag="execute"):
     """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX.
 
     An order whose `client_id` this node has taken from the same account before, under restarts and
-    within its last million commands, is not taken again, whatever else it says: Queued has the id
-    it got then, and Done its result if that is still known, otherwise `result_lost` follows. So
-    whoever got no answer can send it again, to the same node. Withdrawing frees the name.
+    within its last million commands, is not taken again: Queued has the id it got then, and Done
+    its result if that is still known, otherwise `result_lost` follows. So whoever got no answer can
+    send it again, to the same node. If it is known to have said something else then, it is refused
+    with `other_order`. Withdrawing frees the name.
 
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, whose
     id nobody knows yet: -1 is the request's first command, -2 its second, and so on. A signed
@@ -98,9 +99,11 @@ Request = Execute | GetState | GetOrders | GetMarkets | Withdraw
 
 
 class Queued(msgspec.Struct, frozen=True, tag="queued"):
-    """The commands are durable here and will be ordered; `ids` in the order they came."""
+    """The commands are durable here and will be ordered; `ids` in the order they came. Those of
+    `again` were taken before, by their client ids: they may have been ordered long ago."""
 
     ids: list[int]
+    again: list[int] = []
 
 
 class Result(msgspec.Struct, frozen=True, array_like=True):
@@ -118,10 +121,10 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `stopping`,
-    `unknown`; the name of a Reason, if no peer would apply a command for want of a good signature;
-    or `result_lost`: after Queued it was ordered, but the result is not known here any more, or the
-    peer stops first, and it will be ordered after its next start; before Queued the disk failed,
-    and whether it was taken shows when the peer is started again."""
+    `unknown`, `other_order`; the name of a Reason, if no peer would apply a command for want of a
+    good signature; or `result_lost`: after Queued it was ordered, but the result is not known here
+    any more, or the peer stops first, and it will be ordered after its next start; before Queued
+    the disk failed, and whether it was taken shows when the peer is started again."""
 
     code: str
     reason: str

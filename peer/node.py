@@ -184,7 +184,7 @@ class Node:
         """The journal has failed. What was to be stored in this turn may be in it or not."""
         self._halt(why)
         text = f"the disk failed; it may be ordered once this peer is started again: {why}"
-        for caller, _ in self.submissions.acknowledge():
+        for caller, *_ in self.submissions.acknowledge():
             self.local.reply(caller, api.Refused("result_lost", text))
 
     def _take_part_in(self, now_ms: int) -> None:
@@ -363,8 +363,8 @@ class Node:
         self._persist(ready)
         self.mesh.publish(ready.publish)
         self.mesh.ask(ready.requests)
-        for caller, ids in self.submissions.acknowledge():
-            self.local.reply(caller, api.Queued(ids))
+        for caller, ids, again in self.submissions.acknowledge():
+            self.local.reply(caller, api.Queued(ids, again))
         for caller, reply in self.submissions.known_results():
             self.local.reply(caller, reply)
         for commit in ready.commits:

@@ -6,6 +6,7 @@ do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -34,6 +35,14 @@ def client_id_of(entry: Entry) -> ClientId | None:
     return None
 
 
+class Told(NamedTuple):
+    """The ids of a request's commands, and those of them that were taken before."""
+
+    caller: Caller
+    ids: list[int]
+    again: list[int]
+
+
 class _Taken:
     """A command on its way, and who waits for its result."""
 
@@ -57,9 +66,10 @@ class Submissions:
         self._taken: dict[int, _Taken] = {}  # by seq, in order, until ordered
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
-        self._unacknowledged: list[tuple[Caller, list[int]]] = []
+        self._unacknowledged: list[Told] = []
         self.new_client_ids: dict[ClientId, int] = {}  # not in the journal yet, with their seqs
-        self._results: dict[int, Done] = {}  # by seq, of the last orders with a client id
+        # By seq, of the last orders with a client id: what was ordered, and what became of it.
+        self._results: dict[int, tuple[Command, Done]] = {}
         self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
 
     def restore(
@@ -134,6 +144,8 @@ class Submissions:
                 before = self.new_client_ids.get(name) or (known or {}).get(name)
                 names[name] = before or seq
                 if before is not None:
+                    if (refused := self._repeated(caller, command, before)) is not None:
+                        return refused
                     ids.append(command_id(before, self._me))
                     continue
             named = _named(command, command_id(seq, self._me), ids)
@@ -150,7 +162,20 @@ class Submissions:
         self._taken.update(taken)
         self._queue.extend(taken)
         self.new_client_ids.update((name, seq) for name, seq in names.items() if seq in taken)
-        self._unacknowledged.append((caller, ids))
+        again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
+        self._unacknowledged.append(Told(caller, ids, again))
+        return None
+
+    def _repeated(self, caller: Caller, command: Entry, seq: int) -> Refused | None:
+        """Why an order can't be sent again under the name of the one with this seq."""
+        entry = self._taken.get(seq)
+        known = command_of(entry.command) if entry else self._results.get(seq, (None,))[0]
+        if known is not None and msgspec.structs.replace(command_of(command), id=known.id) != known:
+            text = "another order was sent under this client id before"
+            return Refused("other_order", text)
+        if entry and caller not in entry.callers and len(entry.callers) >= CALLERS_MAX:
+            text = f"{CALLERS_MAX} wait for this order's result already: try again later"
+            return Refused("busy", text)
         return None
 
     def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
@@ -160,7 +185,7 @@ class Submissions:
             if entry is None:
                 self._asked_again.append((caller, seq))
             elif caller not in entry.callers:
-                entry.callers = (*entry.callers[-CALLERS_MAX + 1 :], caller)
+                entry.callers = (*entry.callers, caller)
 
     def next_payload(self) -> bytes:
         """The payload for the next block: the longest waiting commands that fit; maybe none."""
@@ -188,8 +213,8 @@ class Submissions:
             unsaved.append((seq, self._taken[seq].data))
         return unsaved[::-1]
 
-    def acknowledge(self) -> list[tuple[Caller, list[int]]]:
-        """All commands are durable now: who is to be told, and the ids."""
+    def acknowledge(self) -> list["Told"]:
+        """All commands are durable now: who is to be told what."""
         self._saved_seq = self._next_seq - 1
         self.new_client_ids.clear()
         told, self._unacknowledged = self._unacknowledged, []
@@ -198,7 +223,8 @@ class Submissions:
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
         """To be told after `acknowledge`: what became of orders that were sent again."""
         lost = Refused("result_lost", "ordered before; ask for the order's state")
-        told = [(who, self._results.get(seq, lost)) for who, seq in self._asked_again]
+        known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
+        told = [(who, found[1] if found else lost) for who, found in known]
         self._asked_again.clear()
         return told
 
@@ -218,14 +244,15 @@ class Submissions:
             entry = self._taken.pop(seq)
             result = Result(id_, events)
             if client_id_of(entry.command) is not None:
-                self._keep(seq, Done(commit, time_ms, [result]))
+                done = Done(commit, time_ms, [result])
+                self._keep(seq, command_of(entry.command), done)
             for caller in entry.callers:
                 answer = answers.setdefault(caller, ([], entry.taken_ms))
                 answer[0].append(result)
         return answers
 
-    def _keep(self, seq: int, done: Done) -> None:
-        self._results[seq] = done
+    def _keep(self, seq: int, command: Command, done: Done) -> None:
+        self._results[seq] = (command, done)
         if len(self._results) > RESULTS_KEPT:
             del self._results[next(iter(self._results))]
 

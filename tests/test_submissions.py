@@ -8,7 +8,13 @@ from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
-from peer.submissions import COMMAND_BYTES_MAX, PENDING_MAX, RESULTS_KEPT, Submissions
+from peer.submissions import (
+    CALLERS_MAX,
+    COMMAND_BYTES_MAX,
+    PENDING_MAX,
+    RESULTS_KEPT,
+    Submissions,
+)
 
 ME = 2
 ANN, BOB = Caller(b"ann", b"1"), Caller(b"bob", b"1")
@@ -27,8 +33,8 @@ def test_commands_get_ids_and_leave_in_order() -> None:
     assert taken.take(ANN, [order(), order()], 10) is None
     assert taken.take(BOB, [order()], 20) is None
     assert taken.acknowledge() == [
-        (ANN, [command_id(1, ME), command_id(2, ME)]),
-        (BOB, [command_id(3, ME)]),
+        (ANN, [command_id(1, ME), command_id(2, ME)], []),
+        (BOB, [command_id(3, ME)], []),
     ]
     payload = batch(taken.next_payload())
     assert payload.first == 1
@@ -132,7 +138,7 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
     assert after.outstanding == 3, "seq 3 in a block, 4 and 5 in none"
     assert batch(after.next_payload()).first == 4
     after.take(ANN, [order()], 0)
-    assert after.acknowledge() == [(ANN, [command_id(6, ME)])]
+    assert after.acknowledge() == [(ANN, [command_id(6, ME)], [])]
     after.requeue(3)
     assert [seq for seq, _ in after.unsaved] == [3, 4, 5, 6], "its block may be pruned"
     assert batch(after.next_payload()).first == 3
@@ -148,12 +154,13 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
     taken.take(ANN, [mine, order("b", client_id="c")], 0)
     taken.take(ANN, [mine], 0)
     assert taken.acknowledge() == [
-        (ANN, [command_id(1, ME), command_id(2, ME)]),
-        (ANN, [command_id(1, ME)]),
+        (ANN, [command_id(1, ME), command_id(2, ME)], []),
+        (ANN, [command_id(1, ME)], [command_id(1, ME)]),
     ]
     assert len(batch(taken.next_payload()).commands) == 2
     taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, {name: 1})
-    assert taken.acknowledge() == [(BOB, [command_id(n, ME) for n in (3, 1, 4, 5)])]
+    ids = [command_id(n, ME) for n in (3, 1, 4, 5)]
+    assert taken.acknowledge() == [(BOB, ids, [command_id(1, ME)])]
     assert [c.order for c in batch(taken.next_payload()).commands[1:]] == [
         command_id(1, ME),
         command_id(3, ME),
@@ -165,9 +172,36 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
     }
     taken.take(BOB, [mine], 0, {name: 1})
     assert not taken.waiting
-    assert taken.acknowledge() == [(BOB, [command_id(1, ME)])]
+    assert taken.acknowledge() == [(BOB, [command_id(1, ME)], [command_id(1, ME)])]
     assert taken.known_results() == [(BOB, Done(7, 8, [Result(command_id(1, ME), [])]))]
     assert taken.known_results() == []
+
+
+def test_a_name_stands_for_one_order() -> None:
+    taken = Submissions(ME)
+    mine, other = order(client_id="c"), order(client_id="c", quantity=99)
+    taken.take(ANN, [mine], 0)
+    again = {ClientId("a", "c"): 1}
+    for _ in range(2):  # while it waits, and when it is done
+        refused = taken.take(BOB, [order(), other], 0, again)
+        assert isinstance(refused, Refused)
+        assert refused.code == "other_order"
+        assert taken.take(BOB, [mine], 0, again) is None
+        if taken.outstanding:
+            taken.done([command_id(1, ME)], [[]])
+    assert taken.outstanding == 0, "nothing was taken with what was refused"
+
+
+def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    callers = [Caller(b"page", bytes([n])) for n in range(CALLERS_MAX + 4)]
+    again = {ClientId("a", "c"): 1}
+    said = [taken.take(callers[0], [mine], 0)]
+    said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
+    assert [reply and reply.code for reply in said] == [None] * CALLERS_MAX + ["busy"] * 4
+    assert taken.take(callers[0], [mine], 0, again) is None, "it waits already"
+    answers = taken.done([command_id(1, ME)], [[]])
+    assert list(answers) == callers[:CALLERS_MAX]
 
 
 def test_what_became_of_an_old_order_is_not_known() -> None:

@@ -17,7 +17,7 @@ from web.link import Link
 
 KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
 
-OnQueued = Callable[[Sequence[Command], list[int]], None]
+OnQueued = Callable[[list[tuple[int, Command]]], None]  # with their ids
 OnWithdrawn = Callable[[str, int], None]
 OnDone = Callable[[Done, list[Outcome], float], None]  # with seconds since they were sent
 
@@ -29,6 +29,7 @@ class Submission:
         self.commands = commands
         self.began = time.monotonic()
         self.ids: list[int] = []
+        self.again: frozenset[int] = frozenset()  # of them, those sent before: they are no news
         self.outcomes: dict[int, Outcome] = {}
         self.refused: Refused | None = None
         self.commit = 0
@@ -58,7 +59,7 @@ class Submission:
             if isinstance(reply, Refused):
                 self.refused = reply
             elif isinstance(reply, Queued):
-                self.ids = reply.ids
+                self.ids, self.again = reply.ids, frozenset(reply.again)
             else:
                 commands = dict(zip(self.ids, self.commands, strict=True))
                 outcomes = [outcome_of(commands[r.id], r.id, r.events) for r in reply.results]
@@ -91,12 +92,15 @@ class Desk:
             assert isinstance(reply, Queued | Done | Refused), f"{reply} answers an Execute"
             outcomes = submission.note(reply)
             if isinstance(reply, Queued):
-                self._remember([(n, c, None) for n, c in zip(reply.ids, commands, strict=True)])
-                self._on_queued(commands, reply.ids)
+                both = zip(reply.ids, commands, strict=True)
+                new = [(n, c) for n, c in both if n not in submission.again]
+                self._remember([(number, command, None) for number, command in new])
+                self._on_queued(new)
             elif isinstance(reply, Done):
                 by_id = dict(zip(submission.ids, commands, strict=True))
-                self._remember([(o.id, by_id[o.id], o) for o in outcomes])
-                self._on_done(reply, outcomes, time.monotonic() - submission.began)
+                news = [outcome for outcome in outcomes if outcome.id not in submission.again]
+                self._remember([(o.id, by_id[o.id], o) for o in news])
+                self._on_done(reply, news, time.monotonic() - submission.began)
             if on_change is not None:
                 on_change(submission)
 

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 
 from engine.orders import Command, Market, Submit
@@ -315,10 +314,10 @@ class Gateway:
 
     # What the desk tells, on the link's thread.
 
-    def _on_queued(self, commands: Sequence[Command], ids: list[int]) -> None:
+    def _on_queued(self, commands: list[tuple[int, Command]]) -> None:
         now_ms = _wall_ms()
         with self.mirrors.lock:
-            for command, number in zip(commands, ids, strict=True):
+            for number, command in commands:
                 account = self.mirrors.accounts.get(command.account)
                 if account is not None and isinstance(command, Submit):
                     new = account.add_pending([submitted(command, number, now_ms)])

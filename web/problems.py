@@ -35,6 +35,7 @@ REFUSALS = {
     "halted": 503,
     "stopping": 503,
     "unknown": 404,
+    "other_order": 409,
     "result_lost": 504,  # it was taken; only the result is not known
     "unknown_outcome": 504,
 }
@@ -44,7 +45,7 @@ REFUSALS = {
 REJECTIONS = {
     Reason.UNKNOWN_ORDER: 404,
     Reason.UNKNOWN_MARKET: 404,
-    Reason.NOT_OWNER: 403,
+    Reason.NOT_OWNER: 404,  # told as UNKNOWN_ORDER
     Reason.INVALID_QUANTITY: 400,
     Reason.INVALID_PRICE: 400,
     Reason.NOT_SIGNED: 403,

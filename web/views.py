@@ -23,7 +23,12 @@ TYPES = {kind: kind.name.lower() for kind in OrderType}
 TIFS = {tif: tif.name.lower() for tif in TimeInForce}
 
 
+# Whose an order is, nobody is told: to others it is as if there were none.
+_TOLD = {Reason.NOT_OWNER: Reason.UNKNOWN_ORDER}
+
+
 def explain(reason: Reason) -> Json:
+    reason = _TOLD.get(reason, reason)
     return {"reason": reason.name.lower(), "detail": WORDS[reason]}
 
 
