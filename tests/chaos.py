@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import running_grapes
+from peer.client import NoAnswer
 from peer.committee import Mode
 from peer.identity import Identity
 from peer.signer import Signer
@@ -193,14 +194,17 @@ class Chaos:
 
     def _settle(self) -> bytes:
         """Wait until everything taken is ordered and all are at one commit; the digest there."""
-        wait_for("the last orders", lambda: not self._pending(), SETTLE_S)
+        wait_for("the last orders", self._all_ordered, SETTLE_S)
         return self.mesh.agreed().digest
 
-    def _pending(self) -> list[int]:
-        """Commands that are not ordered yet, as far as their peers know."""
+    def _all_ordered(self) -> bool:
+        """Whether all peers answer, and know of no command that is not ordered yet."""
         accounts = [record.account for record in self.records]
-        asked = [peer.client.orders(name) for peer in self.mesh.peers for name in accounts]
-        return [id_ for orders in asked for id_, _ in orders.pending]
+        try:
+            asked = [peer.client.orders(name) for peer in self.mesh.peers for name in accounts]
+        except NoAnswer:  # a peer that has just been started, on a busy machine
+            return False
+        return not any(orders.pending for orders in asked)
 
     def _book(self, peer: RealPeer) -> Book:
         orders = [peer.client.orders(record.account).open for record in self.records]
@@ -218,8 +222,8 @@ class Chaos:
         counts: Counter[str] = Counter()
         for record in self.records:
             counts.update(record.counts())
-            sent = record.sent.values()
-            counts.update(f"refused as {one.refused}" for one in sent if one.refused)
+            refused = (one.refused for one in record.sent.values() if one.refused)
+            counts.update(f"refused as {code}" for code in refused)
         counts["states seen"] = sum(len(reader.seen.answers) for reader in self.readers)
         counts["messages seen"] = sum(len(reader.seen.feed) for reader in self.readers)
         return ", ".join(f"{count} {what}" for what, count in counts.items())
