@@ -125,7 +125,8 @@ def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
         assert theirs.recv(1) == b""
 
 
-def test_of_one_address_s_connections_without_a_word_the_oldest_go(door: socket.socket) -> None:
+def test_one_address_has_connections_enough(door: socket.socket) -> None:
+    """Of those over which nothing was said yet, the oldest go."""
     sentry = Sentry(publishing=0, answering=port_of(door))
     with contextlib.ExitStack() as stack:
         first = [stack.enter_context(connected(door)) for _ in range(ADDRESS_CONNECTIONS_MAX)]

@@ -16,6 +16,8 @@ from tests.cuttable import cuttable_network
 from tests.real_mesh import RealMesh, RealPeer, held_ports, order, pairs
 from tests.web_gateway import Answer, Gateway, buy, running_gateway, stand_in, wait_for
 from tests.web_standin import StandInNode
+from web.config import Config
+from web.gateway import Gateway as Served
 
 
 @pytest.fixture(scope="module")
@@ -106,26 +108,17 @@ def test_what_waits_for_a_node_that_went_away_is_told_so(
     wait_for("no call to be owed", lambda: metric(web, "web_node_calls") < 5)
 
 
-def test_a_link_that_dies_of_a_bug_is_replaced(tmp_path: Path) -> None:
+def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node:
-        web = Gateway(node.where, tmp_path, "--order-timeout", "0.3").wait_ready()
+        gateway = Served(Config(node.where.node, node.where.feed))
+        gateway.start()
         try:
-            node.faults.raves = True
-            web.ask("POST", "/order", buy("1", "1"))
-            wait_for("the end", lambda: "the link to the node has ended" in web.log())
-            node.faults.clear()
-
-            def is_ready() -> bool:
-                try:
-                    return codes(web) == []
-                except OSError:
-                    return False
-
-            wait_for("another one", is_ready)
-            assert web.order(**buy("1", "1"))["status"] == "open"
+            wait_for("the node", lambda: gateway.unready() == [])
+            gateway.link.stop()
+            text = "A part of this gateway has ended: link."
+            assert gateway.unready() == [Reason("gateway", text)]
         finally:
-            web.stop()
-            web.keys.close()
+            gateway.stop()
 
 
 def test_a_link_over_tcp_that_is_swallowed_is_made_anew(tmp_path: Path) -> None:

@@ -71,7 +71,6 @@ class Faults:
     refusal: Refused | None = None
     mute: bool = False  # no reply, no feed
     answers: bool = True  # it may speak only
-    raves: bool = False  # answers a command with its result alone
     unready: list[Reason] = field(default_factory=list)
     lost_updates: int = 0  # of markets, from now on
     misfits: int = 0  # messages of the feed, from now on, of one frame too many
@@ -83,7 +82,7 @@ class Faults:
 
     def clear(self) -> None:
         self.holds = self.mute = self.disagrees = self.loses_results = False
-        self.answers, self.raves = True, False
+        self.answers = True
         self.unready.clear()
         self.catching_up = ""
         self.refusal, self.lost_updates, self.misfits = None, 0, 0
@@ -175,8 +174,7 @@ class StandInNode:
             command_of(with_id(entry, number))  # as if every signature were good
             for entry, number in zip(entries, ids, strict=True)
         ]
-        if not self.faults.raves:
-            self._reply(who, name, Queued(ids))
+        self._reply(who, name, Queued(ids))
         if self.faults.holds:
             self.faults.held.append((who, name, ids, given))
         else:

@@ -118,6 +118,8 @@ class Gateway:
             state, mesh = self.mirrors.state, self.mirrors.mesh
         if state != "live" or mesh is None:
             return [Reason(state, f"This peer's node is {state}.")]
+        if not self.link.is_connected:
+            return [Reason("unreachable", "This gateway has no connection to its node.")]
         if self.link.unanswered_seconds > UNANSWERED_SECONDS_MAX:
             return [Reason("unanswered", "This peer's node speaks and does not answer.")]
         return mesh.unready

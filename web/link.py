@@ -106,6 +106,7 @@ class Link:
         self._inbox: deque[tuple[_Call | None, bytes, bool]] = deque()
         self._calls: dict[bytes, _Call] = {}
         self._count = 0
+        self.is_connected = False  # for requests
         self._unanswered: float | None = None  # since when nothing came, though it was asked for
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -168,7 +169,9 @@ class Link:
         self._monitor = self._feed.get_monitor_socket(
             zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
         )
-        self._node_monitor = self._node.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._node_monitor = self._node.get_monitor_socket(
+            zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+        )
         for sock, address in zip((self._node, self._feed), self._addresses, strict=True):
             sock.setsockopt(zmq.LINGER, 0)
             sock.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
@@ -270,8 +273,13 @@ class Link:
             self._listener.on_disconnected()
 
     def _take_node_monitor(self) -> None:
+        event = recv_monitor_message(self._node_monitor)["event"]
+        self.is_connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
+        if event == zmq.EVENT_DISCONNECTED:
+            self._lose_calls()
+
+    def _lose_calls(self) -> None:
         """The connection has ended. What came over it before counts."""
-        recv_monitor_message(self._node_monitor)
         while self._node.poll(0):
             self._take_replies()
         calls, self._calls = self._calls, {}
