@@ -70,10 +70,13 @@ stop: ## end the peers and the Grapes
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test check sim mutations exhaustive chaos attack powercut fuzz screenshots
+.PHONY: test test-fast check sim mutations exhaustive chaos attack powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-fast: $(DEV) ## what the engine is in, with a compiled engine, in a copy of this folder | ARGS=-x
+	@$(PY) -m tests.compiled $(ARGS)
 
 check: $(DEV) ## lint, format, types, and which package may import which
 	@$(VENV)/bin/ruff check .
@@ -107,7 +110,7 @@ screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real mesh that trades 
 	@$(PY) -m tests.screenshots $(ARGS)
 
 ##@ Measure
-.PHONY: bench bench-engine bench-web fast slow
+.PHONY: bench bench-engine bench-web fast compile slow
 bench: $(DEV) $(WEB) ## all of tests/bench/bench_*.py
 	@for name in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
 	    $(SAY) "tests/bench/$$name.py"; \
@@ -120,11 +123,17 @@ bench-engine: $(DEV) ## the matching engine alone
 bench-web: $(DEV) ## a thousand WebSocket clients on one gateway | ARGS="--clients 200"
 	@$(PY) -m tests.bench.bench_web $(ARGS)
 
-fast: $(DEV) ## compile the engine with mypyc; again after each change of it (needs a C compiler)
+fast: $(DEV) compile ## compile the engine with mypyc; again after each change of it (needs a C compiler)
+	@PYTHONMALLOC=debug $(PY) -m tests.heap >build/heap.log 2>&1 || { tail -n 20 build/heap.log >&2; \
+	    $(MAKE) --no-print-directory slow; \
+	    echo 'make fast: what was compiled breaks the heap, and is gone again' >&2; exit 1; }
+	@$(SAY) 'the engine runs compiled from now on; make slow undoes it'
+
+compile: slow
 	@$(SAY) 'compiling $(COMPILED)'
 	@mkdir -p build
-	@$(VENV)/bin/mypyc $(COMPILED) >build/mypyc.log 2>&1 || { tail -n 20 build/mypyc.log >&2; exit 1; }
-	@$(SAY) 'the engine runs compiled from now on; make slow undoes it'
+	@CFLAGS="$$CFLAGS -include engine/compiled.h" $(VENV)/bin/mypyc $(COMPILED) \
+	    >build/mypyc.log 2>&1 || { tail -n 20 build/mypyc.log >&2; exit 1; }
 
 slow: ## run the engine as plain Python again
 	@rm -f engine/*.so *__mypyc*.so

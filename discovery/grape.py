@@ -34,6 +34,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 NAME_BYTES_MAX = 512
 VALUE_BYTES_MAX = 999
 REPLY_BYTES_MAX = 64 * 1024
@@ -41,6 +43,10 @@ REASON_CHARS_MAX = 200
 GRAPES_MAX = 16
 TIMEOUT_S = 6.0  # a grape whose neighbour is dead answers a lookup after as much as 4.8 s
 
+# The type bounds how deep values can be inside each other; no Grape says anything deeper.
+_Leaf = str | int | float | bool | None
+_Flat = _Leaf | list[_Leaf] | dict[str, _Leaf]
+_replies = msgspec.json.Decoder(_Leaf | list[_Flat] | dict[str, _Flat])
 # The statuses of a Grape that could not parse a request, or whose handler threw: the body says why.
 _REFUSALS = (http.HTTPStatus.INTERNAL_SERVER_ERROR, http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
@@ -308,8 +314,8 @@ def _decode(endpoint: _Endpoint, verb: str, status: int, reply: bytes) -> Any:
     if not reply:
         return None
     try:
-        value = json.loads(reply)
-    except (ValueError, RecursionError) as error:
+        value = _replies.decode(reply)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed(f"{where} {_shown(reply)}, which is not JSON") from error
     if isinstance(value, str) and not (verb == "put" and re.fullmatch("[0-9a-f]{40}", value)):
         raise Refused(f"{where} {_shown(value)}", value[:REASON_CHARS_MAX])

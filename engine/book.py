@@ -156,7 +156,6 @@ class Book:
             ladder.touch(level)
         order.row = b""
         order.level = level
-        order.next = None
         order.previous = back = level.last
         if back is None:
             level.first = order
@@ -164,7 +163,6 @@ class Book:
             back.next = order
         level.last = order
         owner = order.owner
-        order.newer = None
         order.older = older = owner.newest
         if older is None:
             self.accounts[owner.name] = owner
@@ -178,7 +176,7 @@ class Book:
             self.ledger.expiries.add((order.conditions.expire_ms, order.id))
 
     def remove(self, order: Order) -> None:
-        """Out of its queue and from its owner, wherever it is there."""
+        """Out of its queue and from its owner, wherever it is there. It keeps no link."""
         del self.orders[order.id]
         self.open -= 1
         owner = order.owner
@@ -196,6 +194,7 @@ class Book:
         level = order.level
         before = order.previous
         after = order.next
+        order.previous = order.next = order.older = order.newer = None
         if after is not None:
             after.previous = before
         else:

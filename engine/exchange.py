@@ -5,10 +5,9 @@ read a clock: time comes in through `advance`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
-from weakref import finalize
+from typing import Any, Final
 
-from engine import invariants, lane, matching, rules, state
+from engine import gone, invariants, lane, matching, rules, state
 from engine.book import Book, Ledger
 from engine.lane import rejected
 from engine.order import view
@@ -27,6 +26,8 @@ from engine.orders import (
 )
 from engine.queue import Order
 
+ORDERS_RELEASED_MAX: Final = 10_000  # of exchanges that are gone, each time a clock moves
+
 
 class Exchange:
     """Runs `markets`. MarketError when their configuration can't be run.
@@ -37,18 +38,12 @@ class Exchange:
 
     def __init__(self, markets: Sequence[Market]) -> None:
         rules.check_markets(markets)
+        gone.release()
         self.ledger = Ledger()
         self.books = {market.symbol: Book(market, self.ledger) for market in markets}
         self.orders = self.ledger.orders
-        finalize(self, _release, self.books).atexit = False
+        gone.watch(self, self.orders)
         self._digester = state.Digester(self.books, self.ledger)
-        self._others: dict[type, Callable[[Any], list[Event]]] = {
-            CancelAll: self._cancel_all,
-            Reduce: self._reduce,
-            Replace: self._replace,
-            Halt: self._halt,
-            Resume: self._resume,
-        }
 
     # Commands
 
@@ -62,6 +57,7 @@ class Exchange:
 
         Orders good till then or earlier expire, by expiry time and then id.
         """
+        gone.release(ORDERS_RELEASED_MAX)
         ledger = self.ledger
         events: list[Event] = []
         if time_ms > ledger.time_ms:
@@ -77,7 +73,10 @@ class Exchange:
 
     def apply_batch(self, commands: Iterable[Command]) -> list[list[Event]]:
         """Execute commands in order; the events of each. As `apply` one by one, and faster."""
-        return lane.run(commands, self.books, self.orders, self._others)
+        return lane.run(commands, self.books, self.orders, self._other)
+
+    def _other(self, command: Any) -> list[Event]:
+        return _OTHERS[type(command)](self, command)
 
     def _cancel_all(self, command: CancelAll) -> list[Event]:
         if command.market and command.market not in self.books:
@@ -196,9 +195,12 @@ class Exchange:
         invariants.check(self.books, self.ledger)
 
 
-def _release(books: dict[str, Book]) -> None:
-    """Orders refer to their neighbours, and the garbage collector does not look at them: without
-    this, an exchange that nobody needs any more would keep its orders."""
-    for book in books.values():
-        for ladder in (*book.sides, *book.stops):
-            ladder.unlink()
+# Functions, not methods of one exchange: that would be in a circle with itself, and go only when
+# the collector comes.
+_OTHERS: Final[dict[type, Callable[..., list[Event]]]] = {
+    CancelAll: Exchange._cancel_all,
+    Reduce: Exchange._reduce,
+    Replace: Exchange._replace,
+    Halt: Exchange._halt,
+    Resume: Exchange._resume,
+}

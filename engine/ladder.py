@@ -87,15 +87,6 @@ class Ladder:
         self.stale.clear()
         return prices
 
-    def unlink(self) -> None:
-        """Take all queues apart; nothing else can be done with the ladder afterwards."""
-        for level in self.levels.values():
-            for order in list(level):
-                order.previous = order.next = order.older = order.newer = None
-                order.owner.newest = None
-                order.level = NOWHERE
-            level.first = level.last = None
-
     def open(self, price: Any) -> Level:
         key: int = price * self.sign
         level = self.levels[price] = Level(self, key, price)
@@ -121,3 +112,18 @@ class Ladder:
 
 
 NOWHERE: Final = Level(Ladder(1), 0, 0)  # where an order is before it is in a queue
+
+
+def take_apart(orders: dict[int, Order], most: int) -> int:
+    """Take up to `most` of the orders of books that nobody needs any more out of their circles, so
+    that they can be freed; how many it were."""
+    count = 0
+    while orders and count < most:
+        _, order = orders.popitem()
+        order.previous = order.next = order.older = order.newer = None
+        order.owner.newest = None
+        level = order.level
+        level.first = level.last = None
+        level.ladder = NOWHERE.ladder
+        count += 1
+    return count

@@ -44,9 +44,9 @@ def run(  # noqa: C901 one loop, written out: see above
     commands: Iterable[Command],
     books: Mapping[str, Book],
     orders: dict[int, Order],
-    others: Mapping[type, Callable[[Any], list[Event]]],
+    other: Callable[[Any], list[Event]],
 ) -> list[list[Event]]:
-    """Execute `commands` in order; the events of each. `others` are those of neither kind."""
+    """Execute `commands` in order; the events of each. `other` does those of neither kind."""
     results: list[list[Event]] = []
     # A local name is found several times as fast as a global or imported one.
     submits, cancels, accepts, leaves, plain = Submit, Cancel, Accepted, Cancelled, PLAIN
@@ -209,6 +209,7 @@ def run(  # noqa: C901 one loop, written out: see above
             level = found.level
             before = found.previous
             after = found.next
+            found.previous = found.next = found.older = found.newer = None
             if after is not None:
                 after.previous = before
             else:
@@ -227,7 +228,7 @@ def run(  # noqa: C901 one loop, written out: see above
                 [leaves(id, owner.name, symbol, found.side, found.price, found.remaining)]
             )
         else:
-            results.append(others[type(command)](command))
+            results.append(other(command))
     return results
 
 

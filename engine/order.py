@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from engine.queue import Order
 
 
-class Conditions(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Conditions(
+    msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True
+):
     """What an order asks for beyond a price and a quantity."""
 
     type: OrderType = OrderType.LIMIT

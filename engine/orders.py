@@ -283,7 +283,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     iceberg_slices_max: int = 100  # into which display may cut a quantity
 
 
-class OpenOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class OpenOrder(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """An order in the market, for display."""
 
     id: int

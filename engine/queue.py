@@ -2,7 +2,9 @@
 
 Owns the links. An order is in two lists, both doubly linked through the order itself: its level's
 queue, oldest first, and its owner's orders, newest first. So taking one out is the same few
-assignments wherever it is, and an account's index costs two words an order.
+assignments wherever it is, and an account's index costs two words an order. No garbage collector
+looks at these objects: an order that is in no queue has no links, or dead ones would hold on to
+each other.
 
 Must never decide what an order may do: that is `matching`.
 """

@@ -46,13 +46,13 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     conditions: Conditions
 
 
-class BookState(msgspec.Struct, frozen=True, array_like=True):
+class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     halted: bool
     last: int
     ladders: tuple[list[Kept], list[Kept], list[Kept], list[Kept]]  # each in serving order
 
 
-class State(msgspec.Struct, frozen=True, array_like=True):
+class State(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     markets: list[Market]
     time_ms: int
     books: list[BookState]
@@ -170,7 +170,7 @@ def load(data: bytes) -> State:
         raise SnapshotError("the snapshot's bytes are not those it was written with")
     try:
         state = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SnapshotError(f"expected a snapshot's fields: {error}") from error
     if len(state.books) != len(state.markets):
         raise SnapshotError(

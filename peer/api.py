@@ -13,6 +13,9 @@ every answer to it.
     GetMarkets -> Markets
     Withdraw -> Withdrawn
 
+A request's first field is `type`, and it has no others than those here: what a reader has to skip
+may be values inside values without end.
+
 Feed: the program's SUB on the node's PUB, two frames, `[topic, body]`. Topics end in a zero byte,
 so that subscribing to one never gives another:
 
@@ -39,7 +42,7 @@ Level = tuple[int, int, int]  # price in ticks, shown quantity in lots (0: level
 Share = tuple[int, int, int]
 
 
-class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """One trade as published. `number` counts a market's trades from 1, the same on every peer."""
 
     number: int
@@ -58,7 +61,7 @@ class ClientId(NamedTuple):
     client_id: str
 
 
-class Execute(msgspec.Struct, frozen=True, tag="execute"):
+class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="execute"):
     """Commands with id 0: the node gives the ids. At most COMMANDS_PER_REQUEST_MAX.
 
     An order whose `client_id` this node has taken from the same account before, under restarts and
@@ -75,20 +78,20 @@ class Execute(msgspec.Struct, frozen=True, tag="execute"):
     commands: list[Entry]
 
 
-class GetState(msgspec.Struct, frozen=True, tag="get_state"):
+class GetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_state"):
     market: str
     depth: int = 1000  # levels a side
 
 
-class GetOrders(msgspec.Struct, frozen=True, tag="get_orders"):
+class GetOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_orders"):
     account: str
 
 
-class GetMarkets(msgspec.Struct, frozen=True, tag="get_markets"):
+class GetMarkets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_markets"):
     pass
 
 
-class Withdraw(msgspec.Struct, frozen=True, tag="withdraw"):
+class Withdraw(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="withdraw"):
     """Take back commands that are in no published block yet."""
 
     account: str

@@ -145,7 +145,7 @@ def decode(frame: bytes, committee: Committee) -> Block:
     raw = frame[:-SIGNATURE_BYTES]
     try:
         body = _decoder.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise InvalidBlock(f"not a block: {error}") from None
     if _encoder.encode(body) != raw:
         raise InvalidBlock("a block has one encoding, and this is another one of it")

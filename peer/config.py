@@ -73,6 +73,8 @@ def load(path: Path) -> MeshConfig:
         check(config)
     except FileNotFoundError:
         raise ConfigError(f"no mesh file at {path}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: values inside values without end") from None
     except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError, IdentityError) as error:
         raise ConfigError(f"{path}: {error}") from None
     return config

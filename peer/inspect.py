@@ -202,7 +202,7 @@ def block_line(block: Block) -> dict[str, Any]:
     if block.payload:
         try:
             commands = msgspec.to_builtins(decode_batch(block).commands)
-        except (msgspec.DecodeError, ValueError, RecursionError):
+        except (msgspec.DecodeError, ValueError):
             commands = None  # its author put something else there
     return {
         "record": "block",

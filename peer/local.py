@@ -23,6 +23,7 @@ QUEUE_MESSAGES_MAX = 10_000
 
 _requests = msgspec.msgpack.Decoder(Request)
 _encode = msgspec.msgpack.Encoder().encode
+_TYPE = _encode("type")  # the first field of a request, after the byte that counts its fields
 
 
 class Caller(NamedTuple):
@@ -56,9 +57,11 @@ def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
     if len(frames) != 3 or len(frames[1]) > REQUEST_ID_BYTES_MAX:
         return None
     caller = Caller(frames[0], frames[1])
+    if not frames[2].startswith(_TYPE, 1):  # or msgspec would skip whatever is before it
+        return caller, Refused("invalid", "not a request: its first field is not its type")
     try:
         return caller, _requests.decode(frames[2])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return caller, Refused("invalid", f"not a request: {error}")
 
 

@@ -29,7 +29,7 @@ from peer.snapshot import Snapshot, digest_of
 AUDITS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
 
-_NO_BATCH = (msgspec.DecodeError, ValueError, RecursionError)  # raised by `decode_batch`
+_NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
 
 _encoder = msgspec.msgpack.Encoder()
 

@@ -50,12 +50,7 @@ def decode(data: bytes) -> tuple[Snapshot, Exchange]:
     try:
         snapshot = _decoder.decode(data)
         return snapshot, Exchange.restore(snapshot.exchange)
-    except (
-        msgspec.DecodeError,
-        ExchangeSnapshotError,
-        UnicodeDecodeError,
-        RecursionError,
-    ) as error:
+    except (msgspec.DecodeError, ExchangeSnapshotError, UnicodeDecodeError) as error:
         raise SnapshotError(f"not a snapshot: {error}") from None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from discovery.grapes import running_grapes
-from engine.orders import Cancel, Side, Trade
+from engine.orders import Cancel, CancelAll, Cancelled, Side, Trade
 from peer.api import Result
 from tests.real_mesh import OTHER_MARKET, RealMesh, order, random_orders, submit_at_once
 
@@ -45,6 +45,17 @@ def test_crossing_orders_at_all_peers_at_once(mesh: RealMesh, seed: int) -> None
     assert len(reported) > 500
     assert after.trades[0].number - made == len(reported), "every trade is reported exactly once"
     assert len({result.id for flow in results for result in flow}) == 3 * 667
+
+
+def test_all_orders_are_cancelled_at_once(mesh: RealMesh) -> None:
+    """Many orders that leave together are freed together, by all peers."""
+    for price in (500, 501):
+        resting = [order("maker", Side.BUY, price, 1, OTHER_MARKET) for _ in range(500)]
+        flows = [(peer.client, [*resting, CancelAll(0, "maker")]) for peer in mesh.peers]
+        results = submit_at_once(flows, per_request=len(resting) + 1)
+        gone = [event for flow in results for result in flow for event in result.events]
+        assert sum(isinstance(event, Cancelled) for event in gone) == 3 * len(resting)
+    assert mesh.agreed(market=OTHER_MARKET).bids == []
 
 
 def test_one_sell_and_two_buyers_of_all_of_it(mesh: RealMesh) -> None:

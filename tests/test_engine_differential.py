@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from engine import Exchange
 from engine.orders import Cancel, Command, Event, Market, Side, Submit
+from engine.queue import Order
 from tests.engine_flow import ACCOUNTS, MARKETS, Flow
 from tests.event_reader import EventReader
 from tests.naive_book import NaiveExchange
@@ -31,6 +32,7 @@ class Trio:
         self.exchange = exchange_class(MARKETS)
         self.naive = NaiveExchange(MARKETS)
         self.reader = EventReader()
+        self.seen: dict[int, Order] = {}  # by address: kept, so that no other gets it
 
     def step(self, step: Command | int) -> list[Event]:
         if isinstance(step, int):
@@ -44,6 +46,7 @@ class Trio:
 
     def compare(self) -> None:
         self.exchange.check()
+        self.check_dead()
         for market in MARKETS:
             for side in Side:
                 symbol = market.symbol
@@ -58,6 +61,19 @@ class Trio:
                 assert self.reader.depth(symbol, side) == depth
         for account in ACCOUNTS:
             assert self.exchange.open_orders(account) == self.naive.open_orders(account)
+
+    def check_dead(self) -> None:
+        """An order that has left holds no other: not by itself, its level or its owner."""
+        orders = self.exchange.orders
+        for order in self.seen.values():
+            if orders.get(order.id) is not order:
+                assert (order.previous, order.next, order.older, order.newer) == (None,) * 4
+                level, owner = order.level, order.owner
+                assert all(
+                    each is None or orders[each.id] is each
+                    for each in (level.first, level.last, owner.newest)
+                )
+        self.seen |= {id(order): order for order in orders.values()}
 
 
 def queue_of(exchange: Exchange, market: str, side: Side) -> list[tuple[int, int, int]]:

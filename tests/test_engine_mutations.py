@@ -30,6 +30,16 @@ STEPS = 120
 
 # What is wrong: the module, the text as it is, the text as it is not to be.
 BUGS = {
+    "a cancelled order keeps its links, fast lane": (
+        "lane",
+        "            found.previous = found.next = found.older = found.newer = None\n",
+        "",
+    ),
+    "an order that leaves keeps its links": (
+        "book",
+        "        order.previous = order.next = order.older = order.newer = None\n",
+        "        order.newer = order.next = None\n",
+    ),
     "LIFO queue, fast lane": (
         "lane",
         "            level.last = order\n",
@@ -42,7 +52,6 @@ BUGS = {
     ),
     "LIFO queue": (
         "book",
-        "        order.next = None\n"
         "        order.previous = back = level.last\n"
         "        if back is None:\n"
         "            level.first = order\n"

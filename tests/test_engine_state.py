@@ -375,6 +375,7 @@ def test_nothing_is_kept_of_an_exchange_that_is_gone() -> None:
     tracemalloc.start()
     for _ in range(3):
         Exchange.restore(data)
+    exchange.advance(1)
     gc.collect()
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

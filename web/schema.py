@@ -4,6 +4,7 @@ Owns the input: its names, its limits, and the words when it is wrong. Amounts a
 or JSON numbers, and never pass through a float. Pure.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from decimal import Decimal, InvalidOperation
@@ -20,7 +21,7 @@ from peer.keys import TOKEN_CHARACTERS_MAX
 from peer.orders import OrderView
 from peer.units import Units
 from web.candles import CANDLES_MAX
-from web.config import BATCH_MAX, TRADES_MAX
+from web.config import BATCH_MAX, NESTED_MAX, TRADES_MAX
 from web.mirror import DEPTH_MAX
 from web.problems import Problem
 
@@ -158,14 +159,30 @@ def _exact(text: str) -> Decimal:
 
 
 _decode = msgspec.json.Decoder(float_hook=_exact).decode
+_NESTING = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[][{}]', re.DOTALL)  # a string or a bracket
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def parse_json(body: bytes | str) -> Any:
-    """JSON with exact numbers."""
+    """JSON with exact numbers, at most NESTED_MAX values inside each other."""
     try:
-        return _decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        text = body if isinstance(body, str) else body.decode()
+        if nesting(text) > NESTED_MAX:
+            raise Problem(400, f"More than {NESTED_MAX} values inside each other.", "not_json")
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Problem(400, f"This is not JSON: {error}", "not_json") from None
+
+
+def nesting(text: str) -> int:
+    """How many objects and arrays of a JSON text are inside each other at most. What is no JSON
+    has some number, too."""
+    deepest = depth = 0
+    if text.count("[") + text.count("{") > NESTED_MAX:  # rarely
+        for found in _NESTING.finditer(text):
+            depth += _STEPS.get(found[0], 0)
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def parse(kind: type[T], data: object) -> T:

@@ -21,6 +21,8 @@ from typing import Any
 
 import click
 
+from tests import heap
+
 ROOT = Path(__file__).parents[2]
 ADAPTERS = Path(__file__).parent / "engines" / "adapters.py"
 ENVIRONMENTS = ROOT / ".run" / "bench-envs"
@@ -112,6 +114,7 @@ def main(
     pythons: tuple[str, ...],
 ) -> None:
     """Operations a processor second of every engine on the same flow, and how they compare."""
+    heap.refuse_if_broken()
     arguments = [str(operations), str(seed), str(batch)]
     places: dict[str, Path] = {}
     first: dict[str, dict[str, Any]] = {}

@@ -17,6 +17,7 @@ import msgspec
 
 from engine import Exchange
 from engine.orders import Cancel, Command, Market, Side, Submit
+from tests import heap
 
 PAGE_BYTES = 4096
 BATCH = 1_000
@@ -61,6 +62,7 @@ def empty(exchange: Exchange, ids: range) -> None:
 @click.option("--orders", default=1_000_000)
 def main(orders: int) -> None:
     """Measure, and print."""
+    heap.refuse_if_broken()
     exchange = Exchange([MARKET])
     fill(exchange, range(1, 2_001))
     empty(exchange, range(1, 2_001))

@@ -23,6 +23,7 @@ from discovery.grapes import running_grapes
 from peer import frames
 from peer.consensus import Pull
 from peer.identity import Identity, curve_public
+from tests import heap
 from tests.bench.bench_mesh import PEERS, lone_latencies_ms
 from tests.bench.bench_security import throughput
 from tests.real_mesh import RealMesh, held_ports
@@ -77,6 +78,7 @@ def observer(ports: list[int], keys: list[bytes]) -> Iterator["list[int]"]:
 @click.option("--lone", default=40, show_default=True, help="Orders a round for the latency.")
 def main(orders: int, rounds: int, lone: int) -> None:
     """Compare the two on the same orders."""
+    heap.refuse_if_broken()
     rates: dict[bool, list[float]] = {False: [], True: []}
     latencies_ms: dict[bool, list[float]] = {False: [], True: []}
     asked = answered = asking_s = 0.0

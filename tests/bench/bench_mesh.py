@@ -24,6 +24,7 @@ from discovery.grapes import running_grapes
 from engine.orders import Command, Side
 from peer.api import State
 from peer.mesh import HEARTBEAT_MS
+from tests import heap
 from tests.bench import broadcast
 from tests.real_mesh import (
     RealMesh,
@@ -130,6 +131,7 @@ def table(title: str, runs: dict[str, list[Run]]) -> Table:
 @click.option("--lone", default=200, show_default=True, help="Orders for the latency alone.")
 def main(orders: int, seeds: int, lone: int) -> None:
     """Compare the two on the same orders."""
+    heap.refuse_if_broken()
     runs: dict[str, list[Run]] = {"p2p-orderbook": [], "broadcast and hope": []}
     with (
         tempfile.TemporaryDirectory(prefix="bench-") as folder,

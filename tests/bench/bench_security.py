@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from discovery.grapes import running_grapes
+from tests import heap
 from tests.bench.bench_mesh import PEERS, lone_latencies_ms
 from tests.bench.plain_peer import WITHOUT
 from tests.real_mesh import RealMesh, random_orders, submit_at_once
@@ -69,6 +70,7 @@ def started(folder: Path, grapes: list[str], without: str) -> RealMesh:
 @click.option("--lone", default=40, show_default=True, help="Orders a round for the latency.")
 def main(orders: int, rounds: int, lone: int) -> None:
     """Compare the four on the same orders."""
+    heap.refuse_if_broken()
     rates: dict[str, list[float]] = {name: [] for name in VARIANTS}
     latencies_ms: dict[str, list[float]] = {name: [] for name in VARIANTS}
     many_us: dict[str, list[float]] = {name: [] for name in VARIANTS}

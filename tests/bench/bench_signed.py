@@ -25,6 +25,7 @@ from peer.identity import Identity
 from peer.replica import Replica, command_id, encode_batch
 from peer.signed import Entry, with_id
 from peer.verdicts import Verdicts
+from tests import heap
 from tests.real_mesh import MARKETS, RealMesh, random_orders, submit_at_once, wait_for
 
 PEERS = 3
@@ -78,6 +79,7 @@ def microseconds(action: Callable[[int], object], count: int) -> float:
 @click.option("--per-request", default=50, show_default=True)
 def main(orders: int, seeds: int, per_request: int) -> None:
     """Compare signed with plain orders."""
+    heap.refuse_if_broken()
     console = Console()
     console.print(
         f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine.orders import CancelAll, Command
+from tests import heap
 from tests.real_mesh import RealMesh, RealPeer, random_orders, submit_at_once, wait_for
 
 PER_REQUEST = 500
@@ -93,6 +94,7 @@ def run(commands: int, step: int, snapshot_every: int, folder: Path) -> None:
 
 
 def main() -> None:
+    heap.refuse_if_broken()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--commands", type=int, default=1_000_000)
     parser.add_argument("--step", type=int, default=100_000)

@@ -30,6 +30,7 @@ from discovery.grapes import running_grapes
 from engine.orders import Accepted, Cancel, Command, Event, Reduce, Rejected, Side, Submit, Trade
 from peer.api import Done, Execute, Queued, Refused
 from peer.client import NodeClient
+from tests import heap
 from tests.real_mesh import MARKET, MARKETS, RealMesh
 
 TICK, LOT = (Decimal(text) for text in (MARKETS[0].tick, MARKETS[0].lot))
@@ -195,6 +196,7 @@ def report(lanes: list[Lane], took_s: float, mesh: RealMesh, console: Console) -
 @click.option("--peers", default=3, show_default=True)
 def main(limit: int, rate: float, peers: int) -> None:
     """Replay real order flow through a mesh of its own, and show that all books are the same."""
+    heap.refuse_if_broken()
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with (
