@@ -6,6 +6,11 @@ place. Must never decide anything: `committer` reads the graph and decides.
 A block is accepted once all its parents are. Below `floor` an author's blocks are settled: they
 count as accepted and need not be in memory.
 
+An equivocator can sign any number of blocks for one place. The first that comes is accepted like any
+other block; a *rival* of it only if a waiting block of somebody who is not known to equivocate leads
+to it. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this bounds
+them, and that nobody honest is ever refused for it.
+
 Every author has a share of the room for waiting blocks. A block is charged to its own author or to
 one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
 blocks find room where an honest block refers to them.
@@ -82,8 +87,8 @@ class Dag:
 
     def add(self, block: Block, restored: bool = False) -> list[Block]:
         """Take a block in; the blocks accepted by that, parents before children. A block whose
-        parents are missing waits. An equivocator's second block for a place is taken only once
-        another block refers to it, or if it is `restored`, so was taken before."""
+        parents are missing waits. A rival is taken only if it is needed, see above, or `restored`,
+        so was taken before."""
         if self.has(block.ref) or block.ref.digest in self.waiting:
             return []
         absent = [ref for ref in block.parents if not self.has(ref)]
@@ -160,13 +165,33 @@ class Dag:
         ready = [block]
         while ready:
             block = ready.pop()
-            children = self._children.pop(block.ref.digest, [])
-            self.missing.pop(block.ref.digest, None)
-            if not self._place(block, bool(children) or restored):
+            if not self._place(block, restored):
+                self._give_up_those_on(block)
                 continue
             accepted.append(block)
-            ready += self._ripe(children)
+            self.missing.pop(block.ref.digest, None)
+            ready += self._ripe(self._children.pop(block.ref.digest, []))
         return accepted
+
+    def _is_needed(self, block: Block) -> bool:
+        """Whether a waiting block of somebody who is not known to equivocate leads to it."""
+        return any(child.author not in self.evidence for child in self._waiting_on(block))
+
+    def _waiting_on(self, block: Block) -> list[Block]:
+        """The blocks that wait for it, and those that wait for these, the nearest first."""
+        found = {child.ref.digest: child for child in self._children.get(block.ref.digest, ())}
+        queue = list(found.values())
+        for child in queue:
+            for other in self._children.get(child.ref.digest, ()):
+                if other.ref.digest not in found:
+                    found[other.ref.digest] = other
+                    queue.append(other)
+        return queue
+
+    def _give_up_those_on(self, rival: Block) -> None:
+        """What waits for a rival that nobody needs is needed by nobody either."""
+        for block in reversed(self._waiting_on(rival)):
+            self._drop(block)
 
     def _ripe(self, children: list[Block]) -> list[Block]:
         """Those of the waiting blocks that wait no more; those that never could be are dropped."""
@@ -182,14 +207,14 @@ class Dag:
                 self._drop(child)
         return ripe
 
-    def _place(self, block: Block, needed: bool) -> bool:
+    def _place(self, block: Block, restored: bool) -> bool:
         """Put a block into its place; whether it was taken."""
         by_author = self.rounds.setdefault(block.round, {})
         rivals = by_author.setdefault(block.author, [])
         newest = self.newest[block.author]
         if rivals:
             self.evidence.setdefault(block.author, Evidence(rivals[0], block))
-            if not needed:
+            if not (restored or self._is_needed(block)):
                 return False
         elif self._forks(block):
             self.evidence.setdefault(block.author, Evidence(newest, block))

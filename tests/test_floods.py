@@ -262,7 +262,7 @@ def test_a_member_that_moves_with_every_heartbeat_takes_one_socket(wires: Wires)
     """A new fetch port costs this peer a new socket, so it is believed once in a while only."""
     wires.hear_each_other()
     wires.now_ms += ALIVE_MS
-    link, places = wires.honest.links[1], set[str]()
+    link, places = wires.honest.links[1], set[Address]()
     for port in range(4_000, 4_050):
         wires.rogue.beat(beat(fetch_port=port))
     heard: list[Message] = []
@@ -270,7 +270,7 @@ def test_a_member_that_moves_with_every_heartbeat_takes_one_socket(wires: Wires)
     def came() -> bool:
         for said in wires.honest.receive(wires.now_ms):
             heard.append(said)
-            places.add(link.fetch_endpoint)
+            places.add(link.fetch_place)
         return len(heard) >= 50
 
     wait_for("all of them", came)

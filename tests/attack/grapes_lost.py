@@ -6,21 +6,20 @@ be done. Then no Grape is left, and members are killed and started again, one of
 port: all must be back from what they remember, or are told by one that remembers.
 """
 
-import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from discovery.grapes import free_ports, running_grapes
+from discovery.grapes import running_grapes
 from engine.orders import Side
-from tests.real_mesh import RealMesh, RealPeer, order, submit_at_once
+from tests.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once
 
 EXPIRED_S = 360.0  # a dead peer leaves the lookups after 80 to 230 s
 
 
 def attack(folder: Path, long: bool) -> str:
-    with running_grapes(3) as grapes, RealMesh(folder, [], 3) as mesh:
-        ports = itertools.chain.from_iterable(free_ports(4))
+    with held_ports(4) as held, running_grapes(3) as grapes, RealMesh(folder, [], 3) as mesh:
+        ports = iter(held)
         for peer, grape in zip(mesh.peers, grapes, strict=True):
             peer.add_options(["--grape", grape.spec.url, "--port", str(next(ports))])
         mesh.start()

@@ -93,7 +93,7 @@ LIFE = (
         "honest blocks that refer to one wait for ever",
         100,
         BYZANTINE_RUNS,
-        (edit("dag", "            if not needed:\n", "            if True:\n"),),
+        (edit("dag", "if not (restored or self._is_needed(block)):", "if True:"),),
     ),
     Mutation(
         "lost blocks are not reported",
