@@ -8,8 +8,8 @@ count as accepted and need not be in memory.
 
 An equivocator can sign any number of blocks for one place. The first that comes is accepted like
 any other block; a *rival* of it only if a waiting block of somebody who is not known to equivocate
-leads to it. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this bounds
-them, and that nobody honest is ever refused for it.
+leads to it. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this
+bounds them, and that nobody honest is ever refused for it.
 
 Every author has a share of the room for waiting blocks. A block is charged to its own author or to
 one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
