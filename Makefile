@@ -129,10 +129,14 @@ slow: ## run the engine as plain Python again
 	@rm -f engine/*.so *__mypyc*.so
 
 ##@ Prepare
-.PHONY: setup web-parts clean
+.PHONY: setup web-parts wheel clean
 setup: $(DEV) $(WEB) ## everything the other targets prepare by themselves
 
 web-parts: $(WEB) ## the page's libraries from npm, to be served by the peers
+
+wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to install anywhere
+	@rm -rf build
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: stop slow ## remove all that was made here: environment, npm parts, demo keys and books
 	@$(SAY) 'removing $(VENV), .run, .demo, npm parts and caches'
