@@ -56,18 +56,8 @@ tap: $(RUN) ## print what the running peers say to each other | ARGS=--stats
 replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three peers of its own
 	@exec $(PY) -m tests.bench.replay $(ARGS)
 
-stop: ## end the peers and the Grapes
-	@pid=$$(cat .run/demo.pid 2>/dev/null) || exit 0; \
-	command=$$(ps -o args= -p "$$pid" 2>/dev/null || tr '\0' ' ' 2>/dev/null < "/proc/$$pid/cmdline"); \
-	case "$$command" in *'peer demo'*) ;; *) exit 0 ;; esac; \
-	$(SAY) "stopping the peers (pid $$pid)"; \
-	kill -TERM "$$pid"; \
-	tries=0; while kill -0 "$$pid" 2>/dev/null; do \
-	    tries=$$((tries + 1)); \
-	    if [ "$$tries" -gt 100 ]; then echo "make stop: process $$pid does not end" >&2; exit 1; fi; \
-	    sleep 0.1; \
-	done
-	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m discovery.grapes stop; fi
+stop: ## end what `make peers`, `make peer` and `make grapes` have started
+	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos attack powercut fuzz screenshots
@@ -139,10 +129,14 @@ slow: ## run the engine as plain Python again
 	@rm -f engine/*.so *__mypyc*.so
 
 ##@ Prepare
-.PHONY: setup web-parts clean
+.PHONY: setup web-parts wheel clean
 setup: $(DEV) $(WEB) ## everything the other targets prepare by themselves
 
 web-parts: $(WEB) ## the page's libraries from npm, to be served by the peers
+
+wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to install anywhere
+	@rm -rf build
+	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: stop slow ## remove all that was made here: environment, npm parts, demo keys and books
 	@$(SAY) 'removing $(VENV), .run, .demo, npm parts and caches'

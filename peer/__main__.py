@@ -1,14 +1,16 @@
 """`python -m peer`: make keys and mesh files, run a peer, look into a journal, run the demo."""
 
 import logging
+import sqlite3
 import time
 from pathlib import Path
 
 import click
 
+from discovery.grapes.process import GrapesError
 from engine.orders import Market
 from peer import config as mesh_file
-from peer import demo, runner
+from peer import demo, lifeline, runner
 from peer.archive import KEEP, KEEP_MIN, Keep
 from peer.committee import Mode
 from peer.committer import BOUNDARY_EVERY
@@ -21,6 +23,7 @@ from peer.ledger import SNAPSHOT_EVERY
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
+_MENDABLE = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
 _modes = click.Choice([mode.value for mode in Mode])
 
 
@@ -135,7 +138,9 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     default=True,
     help="Whether anybody who reaches the page may trade with a key of their own.",
 )
-@click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
+@click.option(
+    "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
+)
 def run(
     data: Path,
     mesh_: Path,
@@ -154,6 +159,8 @@ def run(
     exit_with_parent: bool,
 ) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
+    if exit_with_parent:
+        lifeline.hold()
     runner.run(
         runner.Options(
             data,
@@ -165,7 +172,6 @@ def run(
             fetch_port,
             ui,
             (tls_cert, tls_key),
-            exit_with_parent,
             snapshot_every,
             Keep(keep_trades, keep_events),
             strangers,
@@ -182,7 +188,8 @@ def run(
 @click.option("--mesh-port", default=demo.Ports().mesh, help="Of the first peer; others follow.")
 @click.option("--fetch-port", default=demo.Ports().fetch, help="Likewise.")
 @click.option("--ui-port", default=demo.Ports().ui, help="Likewise.")
-@click.option("--pid-file", type=_PATH, default=Path(".run/demo.pid"), help="For `make stop`.")
+@click.option("--state", type=_PATH, default=Path(".run"), help="Where it says that it runs.")
+@click.option("--stop", is_flag=True, help="End all demos that say so there, and run none.")
 def demo_(
     folder: Path,
     peers: int,
@@ -192,12 +199,17 @@ def demo_(
     mesh_port: int,
     fetch_port: int,
     ui_port: int,
-    pid_file: Path,
+    state: Path,
+    stop: bool,
 ) -> None:
     """Run a mesh of peers on this machine; the first time it makes their keys."""
+    if stop:
+        demo.stop(state)
+        return
     config = demo.prepare(folder, peers, Mode(mode))
     ports = demo.Ports(mesh_port, fetch_port, ui_port)
-    demo.run(demo.Demo(folder, config, grapes, ports, pid_file), only)
+    if not demo.run(demo.Demo(folder, config, grapes, ports, state), only):
+        raise SystemExit(1)
 
 
 def entry() -> None:
@@ -207,7 +219,7 @@ def entry() -> None:
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
-    except (ConfigError, IdentityError, JournalError, OSError, ValueError) as error:
+    except (*_MENDABLE, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
     except click.Abort:
         raise SystemExit(130) from None

@@ -131,7 +131,9 @@ def write(config: MeshConfig, path: Path) -> None:
         lines += ["", f"[[{title}]]"]
         fields = msgspec.structs.asdict(table)
         lines += [f"{field} = {_toml(value)}" for field, value in fields.items()]
-    path.write_text("\n".join(lines) + "\n")
+    new = path.with_name(path.name + ".new")
+    new.write_text("\n".join(lines) + "\n")
+    new.replace(path)  # whole, or not there
 
 
 def _quote(text: str) -> str:

@@ -1,27 +1,33 @@
 """Three peers on this machine, for trying things out: `make peers`.
 
 Owns the demo's keys and mesh file, its ports, and the processes it starts; shows their logs
-together. Must never be needed for a real mesh: `python -m peer run` is all that one takes.
+together. Says in a file of its own that it runs, for `stop`. Must never be needed for a real mesh:
+`python -m peer run` is all that one takes.
 """
 
+import contextlib
+import fcntl
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import msgspec
 
+from discovery.grapes.process import birth, end
 from engine.orders import Market
 from peer import config as mesh_file
 from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.identity import Identity
 from peer.keys import KEYS_FILE, Keys, Scope
+from peer.lifeline import on_end
 from peer.runner import KEY_FILE, keygen
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
@@ -49,16 +55,20 @@ class Demo:
     config: MeshConfig
     grapes: tuple[str, ...]
     ports: Ports
-    pid_file: Path
+    state: Path  # where it says that it runs
 
 
 def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
     """The demo mesh of `folder`, made if there is none yet: keys, journals and the mesh file."""
-    path = folder / "mesh.toml"
-    if path.exists():
-        return mesh_file.load(path)
-    click.echo(f"Making keys and a mesh file for {size} peers in {folder}/ ...")
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another demo may be starting
+        path = folder / "mesh.toml"
+        return mesh_file.load(path) if path.exists() else _make(folder, path, size, mode)
+
+
+def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
+    click.echo(f"Making keys and a mesh file for {size} peers in {folder}/ ...")
     keys = []
     for name in NAMES[:size]:
         there = (folder / name / KEY_FILE).exists()
@@ -71,24 +81,54 @@ def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
     return config
 
 
-def run(demo: Demo, only: int | None) -> None:
+def run(demo: Demo, only: int | None) -> bool:
     """Run the members of the demo, or the one numbered `only` (one beyond them follows the mesh),
-    in the foreground until Ctrl-C."""
+    in the foreground until Ctrl-C. False if all of them ended by themselves."""
     size = len(demo.config.members)
     numbers = [only] if only else list(range(1, size + 1))
     if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
         keygen(demo.folder / NAMES[only - 1])
-    if not only:
-        demo.pid_file.parent.mkdir(parents=True, exist_ok=True)
-        demo.pid_file.write_text(f"{os.getpid()}\n")
-    peers = [_start(demo, number) for number in numbers]
+    asked = threading.Event()
+    on_end(asked.set)
+    peers: list[subprocess.Popen[bytes]] = []
+    with _recorded(demo.state):
+        try:
+            peers.extend(_start(demo, number) for number in numbers)
+            _announce(demo, numbers)
+            while not asked.wait(0.2) and any(peer.poll() is None for peer in peers):
+                pass
+        finally:
+            _stop(peers)
+    return asked.is_set()
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a demo says of itself: enough to tell it from a later process with its pid."""
+
+    pid: int
+    born: str
+
+
+@contextlib.contextmanager
+def _recorded(state: Path) -> Iterator[None]:
+    """Every demo has a file of its own: none can hide another one from `stop`."""
+    state.mkdir(parents=True, exist_ok=True)
+    path = state / f"demo-{os.getpid()}.pid"
+    path.write_bytes(msgspec.json.encode(Running(os.getpid(), birth(os.getpid()) or "")))
     try:
-        _announce(demo, numbers)
-        _wait(peers)
+        yield
     finally:
-        _stop(peers)
-        if not only:
-            demo.pid_file.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def stop(state: Path) -> None:
+    """End every demo that says in `state` that it runs, and so its peers."""
+    for path in sorted(state.glob("demo-*.pid")):
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):  # cut off: a full disk
+            running = msgspec.json.decode(path.read_bytes(), type=Running)
+            if end(running.pid, running.born, patience_s=2 * STOP_S):
+                click.echo(f"stopped the peers of process {running.pid}")
+        path.unlink(missing_ok=True)
 
 
 def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
@@ -100,8 +140,13 @@ def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
     for grape in demo.grapes:
         command += ["--grape", grape]
     # A session of its own: Ctrl-C reaches only this process, which then stops the peers in turn.
+    # Standard input tells them when it is gone without having stopped them.
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     threading.Thread(target=_show, args=(process, number), daemon=True).start()
     return process
@@ -111,7 +156,8 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
     label = click.style(f"{NAMES[number - 1]:>6} | ", fg=COLOURS[(number - 1) % len(COLOURS)])
     assert process.stdout is not None
     for line in process.stdout:
-        click.echo(label + line.decode(errors="replace").rstrip())
+        with contextlib.suppress(OSError):  # nobody looks any more; a peer must not wait for that
+            click.echo(label + line.decode(errors="replace").rstrip())
 
 
 def _announce(demo: Demo, numbers: list[int]) -> None:
@@ -127,16 +173,7 @@ def _announce(demo: Demo, numbers: list[int]) -> None:
     click.echo("         Ctrl-C stops.")
 
 
-def _wait(peers: "list[subprocess.Popen[bytes]]") -> None:
-    """Until a signal says so, or no peer is left."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    while not stop.wait(0.2) and any(peer.poll() is None for peer in peers):
-        pass
-
-
-def _stop(peers: "list[subprocess.Popen[bytes]]") -> None:
+def _stop(peers: "Sequence[subprocess.Popen[bytes]]") -> None:
     for peer in peers:
         if peer.poll() is None:
             peer.terminate()

@@ -1,11 +1,16 @@
 """The wires between a node and the programs on its machine: `api` spoken over two local sockets.
 
-Owns the ROUTER that takes requests and the XPUB that carries the feed. Must never know what a
-request does: the node answers.
+Owns the ROUTER that takes requests and the XPUB that carries the feed, and the folder they are in:
+in the peer's own data folder, where nobody else can be first. Must never know what a request does:
+the node answers.
 """
 
-import hashlib
+import atexit
+import contextlib
+import functools
+import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,10 +25,14 @@ REQUEST_BYTES_MAX = 4 * 1024 * 1024
 REQUEST_ID_BYTES_MAX = 16
 REQUESTS_PER_TURN_MAX = 100
 QUEUE_MESSAGES_MAX = 10_000
+FOLDER = "local"  # in the data folder
+PATH_BYTES_MAX = 96  # of a folder of Unix sockets: with their names, what all systems take
+_SCHEME = "ipc://"
 
 _requests = msgspec.msgpack.Decoder(Request)
 _encode = msgspec.msgpack.Encoder().encode
 _TYPE = _encode("type")  # the first field of a request, after the byte that counts its fields
+_log = logging.getLogger(__name__)
 
 
 class Caller(NamedTuple):
@@ -41,15 +50,31 @@ class Endpoints(NamedTuple):
 
 
 def endpoints(data: Path) -> Endpoints:
-    """Where the node with this data folder listens: sockets in a folder only its user can enter.
-    Not in the data folder itself, since a Unix socket's path has 107 characters at most."""
-    folder = Path(tempfile.gettempdir()) / f"p2p-orderbook-{os.getuid()}"
+    """Where the node with this data folder listens, once it runs. FileNotFoundError without such a
+    folder."""
+    if not data.is_dir():
+        raise FileNotFoundError(f"there is no peer's data folder {data}")
+    data = data.resolve()
+    if len(os.fsencode(data / FOLDER)) > PATH_BYTES_MAX:
+        data = _short(data)
+    return Endpoints(f"{_SCHEME}{data / FOLDER}/node", f"{_SCHEME}{data / FOLDER}/feed")
+
+
+@functools.cache
+def _short(data: Path) -> Path:
+    """The same folder by a short name, that of a link in a folder of this process alone."""
+    link = Path(tempfile.mkdtemp(prefix="p2p-orderbook-")) / "data"
+    atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
+    link.symlink_to(data)
+    return link
+
+
+def _make(folder: Path) -> None:
+    """The folder of the sockets, which only this user can enter. OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
-        raise OSError(f"{folder} must belong to this user alone (mode 700)")
-    name = hashlib.blake2b(str(data.resolve()).encode(), digest_size=8).hexdigest()
-    return Endpoints(f"ipc://{folder}/{name}.node", f"ipc://{folder}/{name}.feed")
+        raise PermissionError(f"{folder} must be a folder of this user alone (mode 700)")
 
 
 def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
@@ -65,8 +90,12 @@ def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
         return caller, Refused("invalid", f"not a request: {error}")
 
 
+def _file(endpoint: str) -> Path:
+    return Path(endpoint.removeprefix(_SCHEME))
+
+
 class Local:
-    """Constructing binds both endpoints."""
+    """Constructing binds both endpoints. OSError if that cannot be."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints, poller: zmq.Poller
@@ -78,13 +107,39 @@ class Local:
         self._router = context.socket(zmq.ROUTER)
         self._router.maxmsgsize = REQUEST_BYTES_MAX
         self._feed = context.socket(zmq.XPUB)
-        for socket, endpoint in ((self._router, where.node), (self._feed, where.feed)):
+        self._places = ((self._router, where.node), (self._feed, where.feed))
+        self._said = ""  # of a file that was gone, last
+        for socket, endpoint in self._places:
             socket.linger = 500
             if socket is self._feed:
                 socket.xpub_verbose = True
             socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES_MAX
-            socket.bind(endpoint)
+            self._bind(socket, endpoint)
             poller.register(socket, zmq.POLLIN)
+
+    def _bind(self, socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+        _make(_file(endpoint).parent)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            raise OSError(f"cannot listen at {endpoint}: {error.strerror}") from None
+
+    def renew(self) -> None:
+        """Listen again where somebody has removed a socket's file. Call it now and then. What is
+        connected stays so."""
+        for socket, endpoint in self._places:
+            if _file(endpoint).exists():
+                continue
+            with contextlib.suppress(zmq.ZMQError):  # it failed last time
+                socket.unbind(endpoint)
+            try:
+                self._bind(socket, endpoint)
+                said = f"{_file(endpoint)} was gone: made anew"
+            except OSError as error:
+                said = f"local programs cannot reach this peer: {error}"
+            if said != self._said:
+                _log.warning("%s", said)
+            self._said = said
 
     def receive(self) -> Iterator[tuple[Caller, Request]]:
         """The requests that came, a bounded number of them; the rest next turn. One that is not

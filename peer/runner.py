@@ -5,10 +5,8 @@ Owns assembling a node from options, its discovery thread, its gateway process a
 
 import contextlib
 import logging
-import os
 import queue
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -27,12 +25,13 @@ from peer.address_file import AddressFile
 from peer.addresses import read_address
 from peer.archive import KEEP, Keep
 from peer.config import MeshConfig
-from peer.descriptors import SOCKETS_MAX, Room, is_full, raise_limit, room_of
+from peer.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.gate import Gate
 from peer.identity import Identity, Verifier
-from peer.journal import Journal
+from peer.journal import Journal, JournalError
 from peer.keys import KEYS_FILE
 from peer.ledger import SNAPSHOT_EVERY, Ledger
+from peer.lifeline import on_end
 from peer.local import Endpoints, Local, endpoints
 from peer.mesh import Mesh
 from peer.node import Clock, Node, Wires
@@ -42,6 +41,7 @@ JOURNAL_FILE = "journal.db"
 ADDRESSES_FILE = "addresses.json"
 DISCOVERED_MAX = 1_000
 GATEWAY_RESTART_S = 2.0
+GATEWAY_RESTART_S_MAX = 60.0  # between starts, and what one has to last to count as a good one
 GATEWAY_STOP_S = 5.0
 
 _log = logging.getLogger(__name__)
@@ -60,7 +60,6 @@ class Options:
     fetch_port: int = 0
     ui: str = ""  # host:port of the web gateway; empty: none
     tls: tuple[str, str] = ("", "")  # PEM files of certificate and key for the page; empty: HTTP
-    exit_with_parent: bool = False
     snapshot_every: int = SNAPSHOT_EVERY  # commits
     keep: Keep = KEEP  # of the past
     strangers: bool = True  # may trade at the page, if they sign with a key of their own
@@ -70,7 +69,11 @@ def keygen(data: Path) -> Identity:
     """Make a new peer's data folder: its key and, born with it, its empty journal."""
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
     identity = Identity.create(data / KEY_FILE)
-    Journal.create(data / JOURNAL_FILE, identity.public)
+    try:
+        Journal.create(data / JOURNAL_FILE, identity.public)
+    except JournalError:
+        (data / KEY_FILE).unlink()  # never used, and without its journal it never can be
+        raise
     return identity
 
 
@@ -94,13 +97,11 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     memory = AddressFile(options.data / ADDRESSES_FILE)
     _say_where(node, options.static, memory)
     gateway = _gateway(options, config, node.ledger.me is not None)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: node.stop())
+    on_end(node.stop)
     node.recover()
     discovery = _discovery(options.grapes, config, node, found)
-    parent = os.getppid() if options.exit_with_parent else None
     try:
-        node.run(lambda: _watch(node, gateway, memory, parent))
+        node.run(lambda: _watch(node, gateway, memory))
     finally:
         memory.close(_where(node))
         if gateway is not None:
@@ -108,8 +109,8 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         if discovery is not None:
             discovery.stop()
         node.mesh.sentry.stop()
-        node.ledger.journal.close()
         context.destroy()
+        node.ledger.journal.close()  # last: until then nobody else listens at the local sockets
     _log.info("stopped")
 
 
@@ -164,14 +165,12 @@ def _service(grapes: tuple[str, ...], config: MeshConfig) -> list[str]:
     return [*urls, "--announce", f"p2p-orderbook:rpc:{config.id.hex()}"]
 
 
-def _watch(node: Node, gateway: "Gateway | None", memory: AddressFile, parent: int | None) -> None:
+def _watch(node: Node, gateway: "Gateway | None", memory: AddressFile) -> None:
     """What the process looks after besides its node, now and then."""
     memory.keep(_where(node), time.monotonic_ns() // 1_000_000)
+    node.local.renew()
     if gateway is not None:
         gateway.watch()
-    if parent is not None and os.getppid() != parent:
-        _log.warning("the process that started this peer is gone: stopping")
-        node.stop()
 
 
 def _discovery(
@@ -223,33 +222,49 @@ def _where(node: Node) -> dict[str, list[Address]]:
 
 
 class Gateway:
-    """The web process beside the node; started again when it dies."""
+    """The web process beside the node. One that ends is started again: at first soon, then ever
+    more slowly for as long as none lasts."""
 
     def __init__(self, bind: str, where: Endpoints, options: Sequence[str] = ()) -> None:
         self._command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
         self._command += ["--bind", bind, "--exit-with-parent", *options]
         self._process: subprocess.Popen[bytes] | None = None
-        self._start()
-
-    def _start(self) -> None:
-        """Later, if no descriptor is free for it now."""
-        self._started_s = time.monotonic()
-        try:
-            self._process = subprocess.Popen(self._command)
-        except OSError as error:
-            if not is_full(error):
-                raise
-            _log.error("the web gateway cannot be started now, and is later: %s", error)
+        self._wait_s = GATEWAY_RESTART_S
+        self._due_s = self._started_s = time.monotonic()
+        self.watch()
 
     def watch(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            return
-        if time.monotonic() - self._started_s < GATEWAY_RESTART_S:
-            return
-        if self._process is not None:
-            status, self._process = self._process.returncode, None
-            _log.error("the web gateway ended with status %d: starting it again", status)
-        self._start()
+        """See to it that one runs, or will."""
+        now_s = time.monotonic()
+        if self._process is not None and (status := self._process.poll()) is not None:
+            self._drop()
+            if now_s - self._started_s > GATEWAY_RESTART_S_MAX:
+                self._wait_s = GATEWAY_RESTART_S
+            self._retry(f"the web gateway ended with status {status}", now_s)
+        if self._process is None and now_s >= self._due_s:
+            self._start(now_s)
+
+    def _start(self, now_s: float) -> None:
+        self._started_s = now_s
+        try:
+            # A session of its own: what a terminal sends its programs is for the peer, which then
+            # ends the gateway. Standard input tells the gateway when the peer is gone.
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.PIPE, start_new_session=True
+            )
+        except OSError as error:
+            self._retry(f"the web gateway cannot be started ({error})", now_s)
+
+    def _retry(self, why: str, now_s: float) -> None:
+        _log.error("%s: another start in %d s", why, self._wait_s)
+        self._due_s = now_s + self._wait_s
+        self._wait_s = min(2 * self._wait_s, GATEWAY_RESTART_S_MAX)
+
+    def _drop(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process = None
 
     def stop(self) -> None:
         if self._process is None:
@@ -260,3 +275,4 @@ class Gateway:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._drop()

@@ -84,10 +84,17 @@ class Store:
         """Make the empty journal of a new key."""
         if path.exists():
             raise JournalError(f"{path} exists: a journal is never overwritten")
-        db = _connect(path)
-        schema.migrate(db)
-        db.execute("INSERT INTO meta VALUES ('key', ?)", (key,))
-        db.close()
+        try:
+            db = _connect(path)
+            try:
+                schema.migrate(db)
+                db.execute("INSERT INTO meta VALUES ('key', ?)", (key,))
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()  # half a journal is none, and would be in the way of a whole one
+            raise JournalError(f"{path} can't be made: {error}") from None
 
     @guarded
     def _check(self, path: Path, key: bytes, mesh: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from peer import lifeline
 from peer.node import Clock
 from peer.runner import Options, run
 
@@ -50,7 +51,9 @@ def main() -> None:
 @click.option("--exit-with-parent", is_flag=True)
 def run_(data: Path, mesh: Path, grapes: tuple[str, ...], exit_with_parent: bool) -> None:
     logging.basicConfig(level=logging.INFO)
-    options = Options(data, mesh, grapes, exit_with_parent=exit_with_parent)
+    if exit_with_parent:
+        lifeline.hold()
+    options = Options(data, mesh, grapes)
     run(options, clock=Clock(wall_ms=lambda: wall_ms(data / FILE)))
 
 

@@ -97,12 +97,21 @@ class RealPeer:
         self._command = ["/bin/sh", "-c", limited, "sh", *self._command]
 
     def start(self, *options: str) -> None:
+        self._let_go()
         with self._log.open("wb") as log:
             command = [*self._command, *options]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._env
+            )
+
+    def _let_go(self) -> None:
+        """Of the process, which ends then if it still runs."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
 
     def kill(self) -> None:
-        """kill -9, and its gateway ends with it or by `stop`."""
+        """kill -9, and its gateway ends with it."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -115,6 +124,7 @@ class RealPeer:
 
     def close(self) -> None:
         self.stop()
+        self._let_go()
         self.client.close()
 
     def log(self) -> str:

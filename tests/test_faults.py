@@ -162,15 +162,14 @@ def test_an_old_copy_of_a_journal_halts_its_peer(mesh: RealMesh) -> None:
     wait_for("the alarm", lambda: "it is an old copy" in peer.log())
 
 
-def test_a_second_process_with_the_same_journal_is_refused(mesh: RealMesh) -> None:
-    peer = mesh.peers[0]
-    first = peer.process
-    assert first is not None
-    peer.start()
-    assert peer.process is not None
-    assert peer.process.wait(10) == 1
-    assert "is in use: is this peer running already?" in peer.log()
-    peer.process = first
+def test_a_second_process_with_the_same_journal_is_refused(mesh: RealMesh, tmp_path: Path) -> None:
+    second = RealPeer(mesh.peers[0].folder, mesh.file, mesh.grapes, log=tmp_path / "log")
+    second.start()
+    assert second.process is not None
+    assert second.process.wait(20) == 1
+    assert "is in use: is this peer running already?" in second.log()
+    second.close()
+    mesh.peers[0].state()
 
 
 @pytest.mark.parametrize("mode", Mode)

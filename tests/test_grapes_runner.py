@@ -183,6 +183,13 @@ def test_ending_a_process_that_ignores_the_request() -> None:
         assert not end(other.pid, born)
 
 
+def test_a_state_folder_that_cannot_be_is_named(runner: Runner) -> None:
+    (runner.state / "file").touch()
+    done = runner.run("start", "--state", runner.state / "file" / "below")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert "below" in done.stderr
+
+
 def test_ports_have_to_make_pairs(runner: Runner) -> None:
     done = runner.run("start", "--dht-port", 1, "--dht-port", 2, "--http-port", 3)
     assert done.returncode == 2

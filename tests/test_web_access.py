@@ -4,6 +4,8 @@ import contextlib
 import http.client
 import json
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +36,17 @@ def key(web: Gateway, account: str, *scopes: Scope) -> dict[str, str]:
 def refusal(answer: Answer) -> tuple[int, str]:
     assert answer.headers["Content-Type"] == "application/problem+json"
     return answer.status, answer.json["type"].rpartition(":")[2]
+
+
+def test_who_has_no_key_is_told_the_command_that_makes_one(web: Gateway) -> None:
+    told = web.ask("POST", "/order", buy("1", "1", "newcomer"), NOBODY).json["detail"]
+    program, *command = told.partition("`")[2].partition("`")[0].split()
+    assert program == "python"
+    given = {"DATA": str(web.folder), "ACCOUNT": "newcomer"}
+    command = [sys.executable, *(given.get(word, word) for word in command)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    bearer = {"Authorization": f"Bearer {made}"}
+    assert web.ask("POST", "/order", buy("1", "1", "newcomer"), bearer).status == 200
 
 
 PRIVATE: list[tuple[str, str, object]] = [

@@ -179,7 +179,8 @@ def test_the_end_says_goodbye_and_is_quick(tmp_path: Path) -> None:
 def test_the_gateway_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "web", "--node", f"ipc://{tmp_path}/node", "--feed"]
     command += [f"ipc://{tmp_path}/feed", "--bind", "127.0.0.1:0", "--exit-with-parent"]
-    starter = f"import subprocess, time; subprocess.Popen({command!r}); time.sleep(60)"
+    starter = "import subprocess as s, time; "
+    starter += f"child = s.Popen({command!r}, stdin=s.PIPE); time.sleep(60)"
     log = tmp_path / "log"
     with log.open("wb") as file:
         parent = subprocess.Popen([sys.executable, "-c", starter], stdout=file, stderr=file)

@@ -98,7 +98,7 @@ def test_the_documented_program_trades(node_client: NodeClient) -> None:
     mesh = node_client.service.rpartition(":")[2]
     done = subprocess.run(
         [*node_client.node, str(script)],
-        env={"KEY": node_client.key or "", "MESH": mesh},
+        env={"API_KEY": node_client.key or "", "MESH": mesh},
         capture_output=True,
         text=True,
         timeout=60,

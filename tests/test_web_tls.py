@@ -3,6 +3,7 @@
 import http.client
 import json
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -23,6 +24,17 @@ class Secure(NamedTuple):
     port: int
     context: ssl.SSLContext
     keys: Keys
+    authority: trustme.CA
+    folder: Path
+    log: Path
+
+    def certificate(self) -> bytes | None:
+        """The one that a new connection is shown."""
+        with (
+            socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
+            self.context.wrap_socket(plain, server_hostname="localhost") as secure,
+        ):
+            return secure.getpeercert(binary_form=True)
 
     def ask(self, method: str, path: str, body: str | None = None, **headers: str) -> Any:
         connection = http.client.HTTPSConnection(
@@ -52,7 +64,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
             found = wait_for("TLS", lambda: re.search(r"https://127.0.0.1:(\d+)", log.read_text()))
-            yield Secure(int(found[1]), context, keys)
+            yield Secure(int(found[1]), context, keys, authority, folder, log)
         finally:
             process.terminate()
             process.wait(10)
@@ -114,3 +126,20 @@ def test_a_certificate_nobody_vouches_for_is_noticed(web: Secure, tmp_path: Path
     stranger = http.client.HTTPSConnection("localhost", web.port, timeout=10)
     with closing(stranger), pytest.raises(ssl.SSLCertVerificationError):
         stranger.request("GET", "/healthz")
+
+
+def test_a_renewed_certificate_is_used_without_a_restart(web: Secure) -> None:
+    before = web.certificate()
+    kept = http.client.HTTPSConnection("localhost", web.port, context=web.context, timeout=10)
+    with closing(kept):
+        kept.request("GET", "/healthz")
+        kept.getresponse().read()
+        made = web.authority.issue_cert("localhost")
+        made.cert_chain_pems[0].write_to_path(web.folder / "cert.pem")
+        wait_for("the half renewal", lambda: "the old one stays" in web.log.read_text())
+        assert web.certificate() == before
+        made.private_key_pem.write_to_path(web.folder / "key.pem")
+        wait_for("the new certificate", lambda: web.certificate() != before)
+        assert web.ask("GET", "/healthz").status == 200
+        kept.request("GET", "/healthz")
+        assert kept.getresponse().read()

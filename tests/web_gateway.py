@@ -188,13 +188,16 @@ def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[End
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
     with (folder / "node.log").open("wb") as log:
         node = subprocess.Popen(
-            [*command, "--mesh", str(folder / "mesh.toml")], stdout=log, stderr=log
+            [*command, "--mesh", str(folder / "mesh.toml")],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
         )
     try:
         yield endpoints(data)
     finally:
         node.terminate()
-        node.wait(20)
+        node.communicate(timeout=20)
 
 
 def buy(price: str, quantity: str, account: str = "alice", **more: object) -> dict[str, object]:

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from peer import lifeline
 from peer.descriptors import raise_limit
 from web import vendor
 from web.config import ORDER_TIMEOUT_SECONDS, THREADS, Config
@@ -61,7 +62,9 @@ from web.tls import context_of
 )
 @click.option("--tls-cert", default="", help="PEM file of the certificate chain: serve by TLS.")
 @click.option("--tls-key", default="", help="PEM file of its private key.")
-@click.option("--exit-with-parent", is_flag=True, help="Stop when the starting process is gone.")
+@click.option(
+    "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
+)
 @click.option("--log-level", default="warning", show_default=True)
 def main(
     node: str,
@@ -85,6 +88,11 @@ def main(
     log_level: str,
 ) -> None:
     """Serve a peer's book: the page, the HTTP interface and the streams."""
+    if exit_with_parent:
+        try:
+            lifeline.hold()
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
     if bool(grapes) != bool(announce):
         raise click.UsageError("--grape and --announce go together")
     if bool(tls_cert) != bool(tls_key):
@@ -123,7 +131,6 @@ def main(
             log_level=log_level,
             tls_certificate=tls_cert,
             tls_key=tls_key,
-            exit_with_parent=exit_with_parent,
         ),
         limit,
     )

@@ -79,7 +79,10 @@ class Access:
         """Whom a credential stands for. Problem if for nobody."""
         who = self.who(credential)
         if who is None:
-            raise _unauthorised("This needs an API key, or a session: open the link the peer gave.")
+            raise _unauthorised(
+                "This needs an API key: `python -m peer keys DATA create ACCOUNT`, on the peer's "
+                "machine, makes one. Or a session: open the link the peer gave."
+            )
         return who
 
     def may_read(self, credential: Credential | None, account: str) -> bool:

@@ -35,7 +35,6 @@ class Config:
     connections: int = CONNECTIONS_MAX
     streams: int = STREAMS_MAX
     log_level: str = "info"
-    exit_with_parent: bool = False
     grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway
     announce: str = ""  # the name they are told
     history: str = ""  # the node's journal, for the trades of the past; empty: none

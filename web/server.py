@@ -6,8 +6,6 @@ connections are served is the business of `connections`.
 """
 
 import logging
-import os
-import signal
 import socket
 import time
 from collections.abc import Callable
@@ -16,12 +14,13 @@ from dataclasses import replace
 import click
 from waitress import wasyncore
 
+from peer.lifeline import on_end
 from web.announcer import Announcer
 from web.app import create_app
 from web.config import Config
 from web.connections import Listener
 from web.gateway import Gateway
-from web.tls import Front, context_of
+from web.tls import Front
 
 TURN_SECONDS = 0.5
 LOOK_SECONDS = 1.0
@@ -39,6 +38,10 @@ def fitted(config: Config, limit: int) -> Config:
     return replace(config, connections=connections, streams=min(config.streams, clients * 2 // 3))
 
 
+class CannotListen(click.ClickException):
+    """An address that cannot be served at; the message says why."""
+
+
 class Server:
     """`limit`: how many descriptors the process may have. `run` returns its status."""
 
@@ -46,7 +49,6 @@ class Server:
         self._config = config = fitted(config, limit)
         self._app = create_app(config)
         self._gateway: Gateway = self._app.extensions["gateway"]
-        self._started_by = os.getppid()
         self._stopping = False
         self._status = 0
 
@@ -60,8 +62,7 @@ class Server:
             listener = Listener(
                 self._app, self._config, sock, front.client_of if front else lambda port: None
             )
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: self._stop(listener.pull_trigger))
+            on_end(lambda: self._stop(listener.pull_trigger))
             if front is None:
                 click.echo(f"web: serving at {_url('http', sock.getsockname())}", err=True)
             self._serve(listener, Announcer(self._config, port), front)
@@ -69,9 +70,12 @@ class Server:
 
     def _secure(self, inside: int) -> Front:
         config = self._config
-        context = context_of(config.tls_certificate, config.tls_key)
-        front = Front(config.bind, context, inside, config.connections + config.streams)
-        front.start()
+        most = config.connections + config.streams
+        front = Front(config.bind, (config.tls_certificate, config.tls_key), inside, most)
+        try:
+            front.start()
+        except (OSError, ValueError, OverflowError) as error:
+            raise _cannot_listen(config.bind, error) from None
         host = config.bind.rpartition(":")[0]
         click.echo(f"web: serving at https://{host}:{front.port}", err=True)
         return front
@@ -105,10 +109,6 @@ class Server:
             log.critical("parts of the gateway have ended: %s", ", ".join(dead))
             self._stopping, self._status = True, 1
             self._gateway.hub.stop()
-        if self._config.exit_with_parent and os.getppid() != self._started_by:
-            click.echo("web: the process that started this gateway is gone: stopping", err=True)
-            self._stopping = True
-            self._gateway.hub.stop()
 
     def _finish(self, listener: Listener) -> None:
         """Take no more, and give what is on its way a moment."""
@@ -121,14 +121,22 @@ class Server:
 
 
 def _bound(bind: str) -> socket.socket:
-    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::]. OSError."""
+    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::]. CannotListen."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
-    family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
-    both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
-    return socket.create_server(
-        (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=both
-    )
+    try:
+        family, *_ = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)[0]
+        both = family == socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server(
+            (host, int(port)), family=family, backlog=BACKLOG, dualstack_ipv6=both
+        )
+    except (OSError, ValueError, OverflowError) as error:
+        raise _cannot_listen(bind, error) from None
+
+
+def _cannot_listen(bind: str, error: Exception) -> CannotListen:
+    why = error.strerror if isinstance(error, OSError) else error
+    return CannotListen(f"cannot serve the page at {bind}: {why}")
 
 
 def _url(scheme: str, where: tuple[str, int]) -> str:

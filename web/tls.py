@@ -1,6 +1,7 @@
 """TLS in front of the web server, in the same process.
 
-Owns the port that browsers reach, and the encryption. Every connection goes on, in plain, to the
+Owns the port that browsers reach, and the encryption, with the certificate as its files have it
+now: who renews it need not restart anything. Every connection goes on, in plain, to the
 server's own port on loopback; whose it is, the server asks here. Must never look into what it
 passes on. It is not done in the server itself because the hub takes sockets over from
 it, which works with plain ones only.
@@ -8,6 +9,8 @@ it, which works with plain ones only.
 
 import asyncio
 import contextlib
+import logging
+import os
 import socket
 import ssl
 import threading
@@ -21,25 +24,44 @@ CHUNK_BYTES = 64 * 1024
 HANDSHAKE_SECONDS = 10.0
 START_SECONDS = 5.0
 STOP_SECONDS = 1.0
+LOOK_SECONDS = 2.0  # between two looks at the certificate's files
+
+_log = logging.getLogger(__name__)
 
 
 def context_of(certificate: str, key: str) -> ssl.SSLContext:
     """OSError, of which ssl.SSLError is one, if the files can't be read or do not fit."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key)
+    context.load_cert_chain(certificate, key, password="")  # or it would ask the terminal
     return context
 
 
-class Front:
-    """Listens at `bind`, HOST:PORT, once started; `inside` is the server's port, to which it passes
-    on up to `most` connections."""
+def _versions(files: tuple[str, ...]) -> list[tuple[int, ...] | None]:
+    """Another value whenever one of the files is another."""
+    found: list[tuple[int, ...] | None] = []
+    for name in files:
+        try:
+            status = os.stat(name)
+            found.append((status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size))
+        except OSError:
+            found.append(None)
+    return found
 
-    def __init__(self, bind: str, context: ssl.SSLContext, inside: int, most: int) -> None:
+
+class Front:
+    """Listens at `bind`, HOST:PORT, once started. `files` are the PEM files of certificate and key,
+    `inside` is the server's port, to which it passes on up to `most` connections. OSError if the
+    files are no use."""
+
+    def __init__(self, bind: str, files: tuple[str, str], inside: int, most: int) -> None:
         self._most = most
         self.port = 0
         self._bind = bind
-        self._context = context
+        self._files = files
+        self._seen = _versions(files)
+        self._newest = self._first = context_of(*files)
+        self._first.sni_callback = self._choose  # called for every handshake, with a name or not
         self._inside = inside
         self._open: set[asyncio.Task[None]] = set()
         self._addresses: Counter[str] = Counter()
@@ -47,11 +69,11 @@ class Front:
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
-        self._failure: OSError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
 
     def start(self) -> None:
-        """OSError if the address can't be listened at."""
+        """OSError, ValueError or OverflowError if the address can't be listened at."""
         self._thread.start()
         self._listening.wait(START_SECONDS)
         if self._failure is not None:
@@ -82,22 +104,41 @@ class Front:
                 self._accept,
                 host.strip("[]"),
                 int(port),
-                ssl=self._context,
+                ssl=self._first,
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
             )
-        except OSError as error:
+        except (OSError, ValueError, OverflowError) as error:
             self._failure = error
             self._listening.set()
             return
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
-        await self._stop.wait()
+        while not self._stop.is_set():
+            self._look()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), LOOK_SECONDS)
         server.close()
         if self._open:
             await asyncio.wait(self._open, timeout=STOP_SECONDS / 2)
         for task in self._open:
             task.cancel()
         await asyncio.gather(*self._open, return_exceptions=True)
+
+    def _choose(self, connection: ssl.SSLObject, _name: str, _first: ssl.SSLContext) -> None:
+        connection.context = self._newest
+
+    def _look(self) -> None:
+        """Take what is in the files now, unless it does not fit together: a renewal writes one
+        after the other."""
+        seen = _versions(self._files)
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._newest = context_of(*self._files)
+            _log.warning("the certificate has changed: new connections get the new one")
+        except OSError as error:
+            _log.error("the certificate has changed and is no use, the old one stays: %s", error)
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()

@@ -79,7 +79,7 @@ def start(
         raise click.UsageError(str(error)) from error
     try:
         background.start(specs, state, _say)
-    except (GrapesError, NodeError) as error:
+    except (GrapesError, NodeError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 
@@ -89,7 +89,7 @@ def stop(state: Path) -> None:
     """Stop every Grape that `start` has started, and nothing else."""
     try:
         background.stop(state, _say)
-    except GrapesError as error:
+    except (GrapesError, OSError) as error:
         raise click.ClickException(str(error)) from error
 
 

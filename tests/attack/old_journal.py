@@ -13,6 +13,7 @@ from pathlib import Path
 from discovery.grapes import running_grapes
 from engine.orders import Side
 from peer.api import Execute
+from peer.local import FOLDER
 from tests.real_mesh import RealMesh, order, submit_at_once, wait_for
 
 EAGER_S = 4.0
@@ -48,7 +49,7 @@ def _put_back(mesh: RealMesh) -> None:
     _trade(mesh, (0, 1, 2), 100)
     mesh.agreed()
     victim.kill()
-    shutil.copytree(victim.folder, copy)
+    shutil.copytree(victim.folder, copy, ignore=shutil.ignore_patterns(FOLDER))
     victim.start()
     mesh.wait_quorum([victim])
     for price in range(200, 204):

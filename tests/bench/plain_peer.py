@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import zmq
 
+from peer import lifeline
 from peer.gate import Asker, Gate
 from peer.identity import Identity, Verifier
 from peer.runner import Options, Security, run
@@ -62,7 +63,9 @@ def main() -> None:
 @click.option("--exit-with-parent", is_flag=True)
 def run_(data: Path, mesh: Path, grapes: tuple[str, ...], exit_with_parent: bool) -> None:
     logging.basicConfig(level=logging.INFO)
-    options = Options(data, mesh, grapes, exit_with_parent=exit_with_parent)
+    if exit_with_parent:
+        lifeline.hold()
+    options = Options(data, mesh, grapes)
     run(options, security(os.environ.get(WITHOUT, "")))
 
 

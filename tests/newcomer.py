@@ -1,0 +1,269 @@
+"""`python -m tests.newcomer FOLDER`: somebody who has just cloned, and follows README and docs.
+
+Owns the order: README, docs/api.md, docs/discovery.md, docs/operations.md, each from its beginning,
+each command as it stands, in one shell. Must run in a network of its own (`unshare -rn`), where the
+ports and addresses of the documents are free; ends with status NO_NETWORK if it can't have that.
+The copy of the checkout that it makes in FOLDER shares this one's virtual environment and its npm
+packages, which `prepare` has seen to: nothing can be downloaded there.
+"""
+
+import fcntl
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import simple_websocket
+
+from discovery.grapes.nodejs import find_node, npm_ci
+from discovery.grapes.parts import grape_program
+from tests import documents
+from tests.checkout import ROOT, copied
+from tests.documents import Block, blocks
+from tests.web_gateway import Stream, wait_for
+
+NO_NETWORK = 77
+STATE = ROOT / ".run"
+PATIENCE_S = 60.0
+ADDRESSES = ("192.0.2.1", "192.168.1.10")  # of this machine, in the documents
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8913, 0x8914, 0x8916, 1
+
+
+def prepare() -> Path:
+    """Have the npm packages; where those are that the documents say to install."""
+    grape_program(STATE, print)
+    return npm_ci(ROOT / "tests" / "grenache_client", STATE / "grenache_client", print)
+
+
+def network() -> None:
+    """Loopback of this network namespace, which begins with none. OSError."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        asked = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sh14x", b"lo", 0))
+        (flags,) = struct.unpack_from("h", asked, 16)
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+        for number, address in enumerate(ADDRESSES):
+            place = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
+            name = f"lo:{number}".encode()
+            fcntl.ioctl(control, _SIOCSIFADDR, struct.pack("16s16s", name, place))
+
+
+class Terminal:
+    """A shell in the checkout; what is exported stays."""
+
+    def __init__(self, folder: Path) -> None:
+        self._errors = (folder.parent / "errors").open("ab")
+        self._shell = subprocess.Popen(
+            ["bash", "--noprofile", "--norc"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+
+    def type(self, command: str, good: tuple[int, ...] = (0,)) -> str:
+        """What a command prints. AssertionError if it fails."""
+        assert self._shell.stdin is not None
+        assert self._shell.stdout is not None
+        print(f"$ {command}", flush=True)
+        self._shell.stdin.write(f"{command}\nprintf '\\nended %d\\n' $?\n")
+        self._shell.stdin.flush()
+        said: list[str] = []
+        while not (line := self._shell.stdout.readline()).startswith("ended "):
+            assert line, "the shell is gone"
+            said.append(line)
+        print("".join(said).strip(), flush=True)
+        assert int(line.split()[1]) in good, f"{command}\n{line}"
+        return "".join(said).strip()
+
+    def close(self) -> None:
+        self._shell.communicate()
+        self._errors.close()
+
+
+class Newcomer:
+    def __init__(self, folder: Path) -> None:
+        self.folder = copied(folder / "p2p-orderbook")
+        (self.folder / ".venv").symlink_to(ROOT / ".venv")
+        (self.folder / ".run").mkdir()
+        (self.folder / ".run" / "grenache").symlink_to(STATE / "grenache")
+        self.terminal = Terminal(self.folder)
+        self._running: list[subprocess.Popen[bytes]] = []
+
+    def start(self, command: str) -> Callable[[], str]:
+        """Run something in a terminal of its own; gives what it has printed so far."""
+        print(f"$ {command}  # elsewhere", flush=True)
+        log = self.folder.parent / f"log-{len(self._running)}"
+        with log.open("wb") as output:
+            command = f". .venv/bin/activate; exec {command}"
+            self._running.append(
+                subprocess.Popen(
+                    ["bash", "-c", command], cwd=self.folder, stdout=output, stderr=output
+                )
+            )
+        return log.read_text
+
+    def close(self) -> None:
+        self.terminal.type("make stop")
+        self.terminal.close()
+        for process in self._running:
+            process.terminate()
+            process.wait(PATIENCE_S)
+
+    def type(self, block: Block) -> None:
+        """The commands of a block, of which the last one answers as it shows."""
+        said = ""
+        for command in block.commands:
+            is_endless = command.startswith("curl -N")
+            typed = f"timeout 3 {command}" if is_endless else command
+            said = self.terminal.type(typed, (124,) if is_endless else (0,))
+        wrong = documents.events_differ if "/events" in block.text else documents.differs
+        assert not block.answer or not wrong(block.answer, said), f"{block.text}\n{said}"
+
+    def python(self, document: Path) -> None:
+        """The Python examples of a document, all in one session."""
+        code = "import doctest, sys; sys.exit(doctest.testfile(sys.argv[1], False)[0])"
+        self.terminal.type(f"python -c '{code}' {document.relative_to(ROOT)}")
+
+    # The documents
+
+    def readme(self) -> None:
+        first, activate, *_ = blocks(documents.README)
+        clone, make = first.commands
+        assert clone.startswith("git clone ")  # done
+        said = self.start(make)
+        links = wait_for("three links", lambda: _three(said()), PATIENCE_S)
+        for link in links:
+            wait_for("a page", lambda link=link: page(link), PATIENCE_S)
+        for peer in range(8081, 8084):
+            wait_for("a quorum", lambda peer=peer: has_quorum(peer), PATIENCE_S)
+        self._tapped = self.start("make tap")
+        self.terminal.type(activate.commands[0])
+        self.python(documents.README)
+        (demo,) = (self.folder / ".run").glob("demo-*.pid")
+        shown = ["ps", "-ww", "-o", "pid=,args=", "--ppid", demo.stem.partition("-")[2]]
+        peers = subprocess.run(shown, capture_output=True, text=True, check=True)
+        (bob,) = re.findall(r"^ *(\d+) .*/bob ", peers.stdout, re.M)
+        os.kill(int(bob), signal.SIGKILL)
+        said = self.start("make peer N=2")
+        wait_for("bob again", lambda: "quorum is here" in said(), PATIENCE_S)
+
+    def api(self) -> None:
+        is_python_done = False
+        for block in blocks(documents.API):
+            if block.is_typed:
+                self._type_or_install(block)
+            elif block.text.startswith("ws://"):
+                self._websocket(block)
+            elif block.language == "js":
+                self._javascript(block)
+            elif block.text.startswith(">>>") and not is_python_done:
+                self.python(documents.API)
+                is_python_done = True
+        wait_for("the stream", lambda: "BTC-USD" in self._tapped(), PATIENCE_S)
+        self.terminal.type("make stop")
+
+    def _type_or_install(self, block: Block) -> None:
+        if block.text.startswith("npm install "):
+            (self.folder / "node_modules").symlink_to(prepare())
+            block = Block("", block.text.partition("\n")[2])
+        self.type(block)
+
+    def _websocket(self, block: Block) -> None:
+        where = block.text.partition("\n")[0]
+        key = self.terminal.type("echo $KEY").partition(": ")[2]
+        client = simple_websocket.Client.connect(where, headers={"Authorization": key})
+        try:
+            if "candles" in where:
+                self.trade()
+            documents.talk(Stream(client), block.text)
+        finally:
+            client.close()
+
+    def trade(self) -> None:
+        for side in ("buy", "sell"):
+            order = json.dumps({"side": side, "price": "100", "quantity": "1"})
+            self.terminal.type(f"""curl -s -H "$KEY" http://127.0.0.1:8081/order -d '{order}'""")
+
+    def _javascript(self, block: Block) -> None:
+        (self.folder / "example.js").write_text(block.text)
+        node = " ".join(find_node(print).node)
+        said = self.terminal.type(f"{node} example.js")
+        assert re.search(r"null \{.*status: 'open'", said, re.S), said
+
+    def discovery(self) -> None:
+        self.terminal.type("make grapes")
+        for block in blocks(documents.DISCOVERY):
+            if block.language == "python":
+                (self.folder / "example.py").write_text(block.text)
+                said = self.terminal.type("python example.py")
+                assert ("GrapeFound" in said) == ("GrapeFound" in block.text)
+            elif "--join" in block.text:
+                self.terminal.type(block.commands[0])  # on the first of the two machines
+                self.terminal.type("make stop")
+            elif block.is_typed:
+                self.type(block)
+
+    def operations(self) -> None:
+        for block in blocks(documents.OPERATIONS):
+            if "peer run" not in block.text:
+                if block.is_typed:
+                    self.type(block)
+                continue
+            if block.text.startswith("#"):  # a unit of systemd
+                continue
+            *before, run = block.commands
+            for command in before:
+                self.terminal.type(command)
+            said = self.start(f"env {run}")
+            wait_for("the page", lambda said=said: "serving at" in said(), PATIENCE_S)
+            self._running[-1].terminate()
+            assert self._running[-1].wait(PATIENCE_S) == 0
+
+
+def _three(said: str) -> list[str] | None:
+    links = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", re.sub(r"\x1b\[\d*m", "", said))
+    return links if len(links) == 3 else None
+
+
+def page(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return b"<html" in answer.read()
+    except OSError:
+        return False
+
+
+def has_quorum(port: int) -> bool:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/state", timeout=10) as answer:
+        return bool(json.load(answer).get("quorum"))
+
+
+def main() -> None:
+    folder = Path(sys.argv[1]).resolve()
+    try:
+        network()
+    except OSError as error:
+        print(f"no network of its own: {error}")
+        sys.exit(NO_NETWORK)
+    os.environ["HOME"] = str(folder / "home")
+    (folder / "home").mkdir()
+    newcomer = Newcomer(folder)
+    try:
+        newcomer.readme()
+        newcomer.api()
+        newcomer.discovery()
+        newcomer.operations()
+    finally:
+        newcomer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""README and docs, followed word for word from a fresh copy of the checkout."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.newcomer import NO_NETWORK, prepare
+
+
+@pytest.mark.timeout(600)
+def test_all_that_is_to_be_typed_works_in_order(libraries: None, tmp_path: Path) -> None:
+    if not shutil.which("unshare"):
+        pytest.skip("needs a network of its own, by unshare: the ports of the documents are taken")
+    prepare()
+    command = ["unshare", "-rn", sys.executable, "-m", "tests.newcomer", str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode == NO_NETWORK or done.stdout.startswith("unshare: "):
+        pytest.skip(done.stdout.strip())
+    assert done.returncode == 0, done.stdout
