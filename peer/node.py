@@ -312,8 +312,8 @@ class Node:
         known = self.ledger.journal.client_ids(names) if names else {}
         members_ms = self._members_time_ms(now_ms) or self._clock.wall_ms()  # or too few are heard
         clock_ms = max(self.ledger.replica.time_ms, members_ms)
-        found = self.ledger.replica.signers.first_refused(
-            commands, clock_ms, lambda entry: client_id_of(entry) in known
+        found = self.ledger.replica.first_refused(
+            commands, clock_ms, self.ledger.me or 0, lambda entry: client_id_of(entry) in known
         )
         if found is not None:
             place, reason = found
