@@ -9,6 +9,7 @@ import click
 from engine.orders import Market
 from peer import config as mesh_file
 from peer import demo, runner
+from peer.accounts_cli import accounts
 from peer.archive import KEEP, KEEP_MIN, Keep
 from peer.committee import Mode
 from peer.committer import BOUNDARY_EVERY
@@ -39,6 +40,7 @@ def main(verbose: bool) -> None:
     )
 
 
+main.add_command(accounts)
 main.add_command(journal)
 main.add_command(keys)
 
