@@ -97,9 +97,7 @@ class GetMarkets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="g
     pass
 
 
-class GetAccounts(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_accounts"
-):
+class GetAccounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_accounts"):
     """Who has most open orders, whichever peer took them."""
 
     limit: int = 100

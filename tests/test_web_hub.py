@@ -14,7 +14,7 @@ from web import client as client_module
 from web import hub as hub_module
 from web.client import Client, Kind
 from web.frames import text_frame
-from web.hub import Hub
+from web.hub import STRANGERS_PERCENT, Hub
 
 
 class Source:
