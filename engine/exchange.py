@@ -135,6 +135,10 @@ class Exchange:
         """The account's open orders, stops included, by ascending id; empty market: of all."""
         return [view(order) for order in self._orders_of(account, market)]
 
+    def accounts(self) -> Iterator[tuple[str, int]]:
+        """Who has open orders in a market, and how many; once for each market."""
+        return ((o.name, o.open) for book in self.books.values() for o in book.accounts.values())
+
     def orders_open(self) -> Iterator[OpenOrder]:
         """Every open order, stops included, in no order to rely on."""
         return map(view, self.ledger.orders.values())

@@ -80,8 +80,12 @@ class Reason(IntEnum):
     NOT_SIGNED = 24
     SIGNATURE_EXPIRED = 25  # or good for too long
     NONCE_USED = 26  # not above that of the account's last command
-    TOO_MANY_KEYS = 27  # accounts that signed within a day
+    TOO_MANY_KEYS = 27  # accounts that signed within a day, each first through this member
     BAD_SIGNATURE = 28
+    SHARE_FULL = 29  # open orders of key accounts through this member
+    NOT_TAKEN_HERE = 30  # a removal of an order that came through another member
+    # Of a cancelled order: not its account did it.
+    REMOVED = 31  # the member it came through did
 
 
 class _Message(
@@ -226,6 +230,7 @@ class Cancelled(_Message, frozen=True, tag=4):
     side: Side
     price: int
     remaining: int  # what was open and is gone
+    reason: Reason | None = None  # REMOVED; None: its account asked for it
 
 
 class Expired(_Message, frozen=True, tag=5):

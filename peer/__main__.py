@@ -11,6 +11,7 @@ from discovery.grapes.process import GrapesError
 from engine.orders import Market
 from peer import config as mesh_file
 from peer import demo, lifeline, runner
+from peer.accounts_cli import accounts
 from peer.archive import KEEP, KEEP_MIN, Keep
 from peer.committee import Mode
 from peer.committer import BOUNDARY_EVERY
@@ -42,6 +43,7 @@ def main(verbose: bool) -> None:
     )
 
 
+main.add_command(accounts)
 main.add_command(journal)
 main.add_command(keys)
 

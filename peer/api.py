@@ -11,6 +11,7 @@ every answer to it.
     GetState -> State
     GetOrders -> Orders
     GetMarkets -> Markets
+    GetAccounts -> Accounts
     Withdraw -> Withdrawn
 
 A request's first field is `type`, and it has no others than those here: what a reader has to skip
@@ -73,9 +74,14 @@ class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exec
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, whose
     id nobody knows yet: -1 is the request's first command, -2 its second, and so on. A signed
     command names orders by their ids.
+
+    With a `source`, such as the address that somebody else sent them from, commands count for it
+    while they wait to be ordered, and for their accounts, and those of key accounts together:
+    beyond the share of one of these the answer is `too_many_pending`. A program's own have none.
     """
 
     commands: list[Entry]
+    source: str = ""
 
 
 class GetState(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_state"):
@@ -91,6 +97,12 @@ class GetMarkets(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="g
     pass
 
 
+class GetAccounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_accounts"):
+    """Who has most open orders, whichever peer took them."""
+
+    limit: int = 100
+
+
 class Withdraw(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="withdraw"):
     """Take back commands that are in no published block yet."""
 
@@ -98,7 +110,7 @@ class Withdraw(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wit
     ids: list[int]
 
 
-Request = Execute | GetState | GetOrders | GetMarkets | Withdraw
+Request = Execute | GetState | GetOrders | GetMarkets | GetAccounts | Withdraw
 
 
 class Queued(msgspec.Struct, frozen=True, tag="queued"):
@@ -123,11 +135,12 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Nothing was taken. `code` is one of `busy`, `invalid`, `not_member`, `halted`, `stopping`,
-    `unknown`, `other_order`; the name of a Reason, if no peer would apply a command for want of a
-    good signature; or `result_lost`: after Queued it was ordered, but the result is not known here
-    any more, or the peer stops first, and it will be ordered after its next start; before Queued
-    the disk failed, and whether it was taken shows when the peer is started again."""
+    """Nothing was taken. `code` is one of `busy`, `too_many_pending`, `invalid`, `not_member`,
+    `halted`, `stopping`, `unknown`, `other_order`; the name of a Reason, if no peer would apply a
+    command for want of a good signature or of room; or `result_lost`: after Queued it was ordered,
+    but the result is not known here any more, or the peer stops first, and it will be ordered after
+    its next start; before Queued the disk failed, and whether it was taken shows when the peer is
+    started again."""
 
     code: str
     reason: str
@@ -161,13 +174,17 @@ class Markets(msgspec.Struct, frozen=True, tag="markets"):
     markets: list[Market]
 
 
+class Accounts(msgspec.Struct, frozen=True, tag="accounts"):
+    accounts: list[tuple[str, int]]  # with the numbers of their open orders, the most first
+
+
 class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
     """Those taken back; the others of the request are in a block already, or unknown."""
 
     ids: list[int]
 
 
-Reply = Queued | Done | Refused | State | Orders | Markets | Withdrawn
+Reply = Queued | Done | Refused | State | Orders | Markets | Accounts | Withdrawn
 
 
 class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
@@ -251,6 +268,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
 FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
 
 COMMANDS_PER_REQUEST_MAX = 1_000
+ACCOUNTS_MAX = 1_000  # of one answer
 ID_DIGITS_MAX = 16  # of either half of an id's text
 TRADES_KEPT = 200
 

@@ -129,6 +129,10 @@ class NodeClient:
     def orders(self, account: str) -> api.Orders:
         return self._ask(api.GetOrders(account), api.Orders)
 
+    def accounts(self, limit: int = 100) -> list[tuple[str, int]]:
+        """Who has most open orders, and how many."""
+        return self._ask(api.GetAccounts(limit), api.Accounts).accounts
+
     def markets(self) -> api.Markets:
         return self._ask(api.GetMarkets(), api.Markets)
 

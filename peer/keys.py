@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
@@ -19,13 +19,19 @@ from typing import NamedTuple
 from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
+from peer.signed import KEY_PREFIX
+
 KEYS_FILE = "keys.db"
 KEYS_MAX = 10_000
-SESSIONS_MAX = 1_000  # the oldest make room
+SESSIONS_MAX = 1_000  # opened by links, and as many by keys of strangers
+ACCOUNT_SESSIONS_MAX = 100  # of these, of one account
+ADDRESS_SESSIONS_MAX = 20  # of the strangers', from one address
 LINKS_MAX = 100
+ACCOUNT_LINKS_MAX = 20
+BARRED_MAX = 10_000
 LINK_SECONDS = 24 * 3600
 SESSION_SECONDS = 30 * 24 * 3600
-READER_SECONDS = 24 * 3600  # less, so that those whom anybody can open never push out the others
+READER_SECONDS = 24 * 3600
 VERIFIED_MAX = 1_000  # keys whose secret need not be hashed again
 TOKEN_CHARACTERS_MAX = 100
 ACCOUNT_CHARACTERS_MAX = 64
@@ -39,16 +45,37 @@ CREATE TABLE IF NOT EXISTS links (
     digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
-    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL,
+    address TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS readers (
     digest BLOB PRIMARY KEY, account TEXT NOT NULL, until_ms INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS barred (account TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+
+
+class Room(NamedTuple):
+    """How many tokens of a kind there may be: those of `table` that are `which`, by `holder`."""
+
+    table: str
+    which: str
+    holder: str
+    each: int
+    most: int
+
+
+_LINKS = Room("links", "true", "account", ACCOUNT_LINKS_MAX, LINKS_MAX)
+_SESSIONS = Room("sessions", "address = ''", "account", ACCOUNT_SESSIONS_MAX, SESSIONS_MAX)
+_STRANGERS = Room("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
 
 
 class KeysError(ValueError):
     """An account or scope that can't be had. The text says what was expected."""
+
+
+class NoRoomError(KeysError):
+    """There are as many as may be, and nobody has more than whoever wants another one."""
 
 
 class Scope(StrEnum):
@@ -63,6 +90,11 @@ class Who(NamedTuple):
     account: str
     scopes: frozenset[Scope]
     reads: str = ""  # a key account besides, whose owner has shown the key
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the peer's operator has let them in. Others have shown a key of their own."""
+        return not self.account.startswith(KEY_PREFIX) or bool(self.scopes - {Scope.READ})
 
     def may(self, scope: Scope, account: str) -> bool:
         """Whether it may do what takes `scope` for `account`. To trade is to read as well."""
@@ -102,6 +134,10 @@ class Keys:
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
+        columns = [row[1] for row in self._db.execute("PRAGMA table_info(sessions)")]
+        if "address" not in columns:  # a file of before strangers' sessions were told apart
+            column = "address TEXT NOT NULL DEFAULT ''"
+            self._db.execute(f"ALTER TABLE sessions ADD COLUMN {column}")
         # Known at once by a browser: cookies of several peers on one host share one jar.
         self._db.execute("CREATE TABLE IF NOT EXISTS meta (cookie TEXT NOT NULL)")
         self._db.execute(
@@ -171,27 +207,32 @@ class Keys:
     # Browsers
 
     def link(self, account: str, scopes: Iterable[str]) -> str:
-        """A token that opens one session within a day."""
+        """A token that opens one session within a day. NoRoomError."""
         with self._lock:
-            return self._issue("links", account, _checked(account, scopes), LINK_SECONDS, LINKS_MAX)
+            return self._issue(_LINKS, account, account, _checked(account, scopes), LINK_SECONDS)
 
     def redeem(self, token: str) -> str | None:
-        """The session a link's token opens; None if it was used, is too old or was never given."""
+        """The session a link's token opens; None if it was used, is too old or was never given.
+        NoRoomError, and the link stays good."""
         with self._lock:
             row = self._db.execute(
-                "DELETE FROM links WHERE digest = ? RETURNING account, scopes, until_ms",
-                (_digest(token),),
+                "SELECT account, scopes, until_ms FROM links WHERE digest = ?", (_digest(token),)
             ).fetchone()
             if row is None or row[2] < _now_ms():
                 return None
-            return self._issue("sessions", row[0], row[1], SESSION_SECONDS, SESSIONS_MAX)
+            session = self._issue(_SESSIONS, row[0], row[0], row[1], SESSION_SECONDS)
+            query = "DELETE FROM links WHERE digest = ?"
+            if not self._db.execute(query, (_digest(token),)).rowcount:  # another process was first
+                self._db.execute("DELETE FROM sessions WHERE digest = ?", (_digest(session),))
+                return None
+            return session
 
-    def open_reader(self, account: str, credential: Credential | None) -> str | None:
+    def open_reader(self, account: str, credential: Credential | None, address: str) -> str | None:
         """Let a browser read the orders of an account whose key it has shown: in the session it
-        has, or in a new one, which is returned."""
+        has, or in a new one, which is returned and counts for its address. NoRoomError."""
         if self.who(credential) is None or credential is None or credential.table != "sessions":
             with self._lock:
-                return self._issue("sessions", account, Scope.READ, READER_SECONDS, SESSIONS_MAX)
+                return self._issue(_STRANGERS, address, account, Scope.READ, READER_SECONDS)
         now_ms = _now_ms()
         row = (credential.name, account, now_ms + 1_000 * READER_SECONDS)
         with self._lock:
@@ -238,18 +279,70 @@ class Keys:
             return None
         return Who(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
 
-    def _issue(self, table: str, account: str, scopes: str, seconds: int, most: int) -> str:
-        """A random token of a table, which keeps the newest `most`."""
+    # Accounts that may not trade here
+
+    def bar(self, account: str) -> None:
+        """From now on the account may cancel what it has, and read, and do no more at this peer."""
+        _checked(account, [Scope.READ])
+        with self._lock:
+            if self._count("barred") >= BARRED_MAX:
+                raise KeysError(f"a peer bars at most {BARRED_MAX} accounts: let some in again")
+            self._db.execute("INSERT OR IGNORE INTO barred VALUES (?)", (account,))
+
+    def unbar(self, account: str) -> bool:
+        """Whether it was barred."""
+        with self._lock:
+            query = "DELETE FROM barred WHERE account = ?"
+            return self._db.execute(query, (account,)).rowcount > 0
+
+    def barred(self) -> Sequence[str]:
+        with self._lock:
+            return [row[0] for row in self._db.execute("SELECT account FROM barred ORDER BY 1")]
+
+    def is_barred(self, account: str) -> bool:
+        with self._lock:
+            query = "SELECT 1 FROM barred WHERE account = ?"
+            return self._db.execute(query, (account,)).fetchone() is not None
+
+    def _issue(self, room: Room, holder: str, account: str, scopes: str, seconds: int) -> str:
+        """A random token, which counts for its holder."""
         token, now_ms = secrets.token_urlsafe(32), _now_ms()
-        self._db.execute(f"DELETE FROM {table} WHERE until_ms < ?", (now_ms,))
-        self._db.execute(
-            f"DELETE FROM {table} WHERE digest IN "
-            f"(SELECT digest FROM {table} ORDER BY until_ms DESC LIMIT -1 OFFSET ?)",
-            (most - 1,),
-        )
-        row = (_digest(token), account, scopes, now_ms + 1_000 * seconds)
-        self._db.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", row)
+        self._db.execute(f"DELETE FROM {room.table} WHERE until_ms < ?", (now_ms,))
+        self._make_room(room, holder)
+        row = {
+            "digest": _digest(token),
+            "account": account,
+            "scopes": scopes,
+            "until_ms": now_ms + 1_000 * seconds,
+            room.holder: holder,
+        }
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        query = f"INSERT INTO {room.table} ({columns}) VALUES ({marks})"
+        self._db.execute(query, tuple(row.values()))
         return token
+
+    def _make_room(self, room: Room, holder: str) -> None:
+        """Whoever has as many as one may loses the oldest. If all together have too many, whoever
+        has most does: a newcomer takes nobody's last one."""
+        counts = dict(
+            self._db.execute(
+                f"SELECT {room.holder}, count(*) FROM {room.table} WHERE {room.which} GROUP BY 1"
+            ).fetchall()
+        )
+        own, loser = counts.get(holder, 0), holder
+        if own < room.each:
+            if sum(counts.values()) < room.most:
+                return
+            loser = max(counts, key=lambda name: (counts[name], name))
+            if counts[loser] <= own + 1:
+                loser = holder
+        if not counts.get(loser):
+            raise NoRoomError(f"there are {room.most} {room.table} of others already")
+        self._db.execute(
+            f"DELETE FROM {room.table} WHERE digest = (SELECT digest FROM {room.table} "
+            f"WHERE {room.which} AND {room.holder} = ? ORDER BY until_ms LIMIT 1)",
+            (loser,),
+        )
 
     def _count(self, table: str) -> int:
         count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]

@@ -67,3 +67,30 @@ def list_(store: Keys) -> None:
 def link(store: Keys, account: str, scopes: tuple[str, ...], at: str) -> None:
     """Print a link that opens the page for ACCOUNT, once, within a day."""
     click.echo(f"{at}/?token={store.link(account, scopes)}")
+
+
+@keys.command()
+@click.argument("account")
+@click.pass_obj
+def bar(store: Keys, account: str) -> None:
+    """Let ACCOUNT, a key or any other, place and change no more orders at this peer."""
+    store.bar(account)
+    click.echo(f"barred {account}: it may still cancel its orders, and so may you")
+
+
+@keys.command()
+@click.argument("account")
+@click.pass_obj
+def unbar(store: Keys, account: str) -> None:
+    """Let ACCOUNT trade again."""
+    if not store.unbar(account):
+        raise click.UsageError(f"{account} is not barred: `barred` shows who is")
+    click.echo(f"{account} may trade again")
+
+
+@keys.command()
+@click.pass_obj
+def barred(store: Keys) -> None:
+    """The accounts that may not trade here."""
+    for account in store.barred():
+        click.echo(account)

@@ -292,8 +292,8 @@ class Node:
 
     def _serve(self, caller: Caller, request: api.Request, now_ms: int) -> None:
         match request:
-            case api.Execute(commands):
-                refused = self._refusal() or self._submit(caller, commands, now_ms)
+            case api.Execute(commands, source):
+                refused = self._refusal() or self._submit(caller, commands, now_ms, source)
                 if refused is not None:
                     self.local.reply(caller, refused)
             case api.Withdraw(account, ids):
@@ -303,23 +303,27 @@ class Node:
             case api.GetOrders(account):
                 pending = self.submissions.pending_of(account)
                 self.local.reply(caller, self.publisher.orders(account, pending))
+            case api.GetAccounts(limit):
+                self.local.reply(caller, self.publisher.accounts(limit))
             case api.GetMarkets():
                 name, mesh = self.overview.own_name, self.config.id.hex()
                 self.local.reply(caller, api.Markets(name, mesh, self.config.markets))
 
-    def _submit(self, caller: Caller, commands: list[Entry], now_ms: int) -> api.Refused | None:
+    def _submit(
+        self, caller: Caller, commands: list[Entry], now_ms: int, source: str
+    ) -> api.Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
         known = self.ledger.journal.client_ids(names) if names else {}
         members_ms = self._members_time_ms(now_ms) or self._clock.wall_ms()  # or too few are heard
         clock_ms = max(self.ledger.replica.time_ms, members_ms)
-        found = self.ledger.replica.signers.first_refused(
-            commands, clock_ms, lambda entry: client_id_of(entry) in known
+        found = self.ledger.replica.first_refused(
+            commands, clock_ms, self.ledger.me or 0, lambda entry: client_id_of(entry) in known
         )
         if found is not None:
             place, reason = found
             text = f"command {place + 1} would be rejected: {reason.name}"
             return api.Refused(reason.name.lower(), text)
-        return self.submissions.take(caller, commands, now_ms, known)
+        return self.submissions.take(caller, commands, now_ms, known, source)
 
     def _withdraw(self, account: str, ids: list[int]) -> api.Withdrawn:
         withdrawn = self.submissions.withdraw(account, ids)

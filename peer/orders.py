@@ -104,7 +104,7 @@ class OrderView:
         self.quantity = self.filled + event.remaining
         self.remaining = event.remaining
         if isinstance(event, Cancelled):
-            self.status = Status.CANCELLED
+            self.status, self.reason = Status.CANCELLED, event.reason
         elif isinstance(event, Expired):
             self.status = Status.EXPIRED
         else:
@@ -154,7 +154,8 @@ class OrderView:
     def check(self) -> None:
         assert self.filled >= sum(fill.quantity for fill in self.fills)
         assert self.status != Status.FILLED or self.remaining == 0
-        assert (self.status == Status.REJECTED) == (self.reason is not None)
+        assert self.reason is not None or self.status != Status.REJECTED
+        assert self.reason is None or self.status in (Status.REJECTED, Status.CANCELLED)
         if self.status in (Status.OPEN, Status.PARTLY_FILLED):
             assert self.remaining > 0
             assert self.quantity == self.filled + self.remaining

@@ -4,6 +4,7 @@ Owns the messages of the feed but the mesh view, and the answers to questions ab
 the replica, never changes it.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from engine.orders import Command, Event, Side, Trade
@@ -132,6 +133,13 @@ class Publisher:
             del self._asked_for[next(iter(self._asked_for))]
         seq = self._local.seq("account", account)
         return api.Orders(account, seq, self._replica.exchange.open_orders(account), pending)
+
+    def accounts(self, limit: int) -> api.Accounts:
+        """Those with most open orders."""
+        sizes: Counter[str] = Counter()
+        for account, count in self._replica.exchange.accounts():
+            sizes[account] += count
+        return api.Accounts(sizes.most_common(min(max(limit, 1), api.ACCOUNTS_MAX)))
 
 
 def shares_of(queue: Iterable[tuple[int, int]]) -> list[api.Share]:

@@ -29,6 +29,9 @@ WORDS = {
     Reason.NOT_SIGNED: "This account is a key: its orders need a signature by it.",
     Reason.SIGNATURE_EXPIRED: "The signature is too old, or for over a day, or of a wrong clock.",
     Reason.NONCE_USED: "This signature was used before, or a later one of this key was.",
-    Reason.TOO_MANY_KEYS: "Too many keys have signed within the last day.",
+    Reason.TOO_MANY_KEYS: "Too many keys are new at this peer: wait, or ask another peer.",
     Reason.BAD_SIGNATURE: "The signature is not one of this account's key, for this very command.",
+    Reason.SHARE_FULL: "At this peer, accounts that are keys have as many open orders as they may.",
+    Reason.NOT_TAKEN_HERE: "The order came by another peer: that one's operator may cancel it.",
+    Reason.REMOVED: "The peer through which the order came has cancelled it.",
 }

@@ -1,8 +1,8 @@
 """The replicated state machine: commits in, the engine's events out.
 
 Owns the engine and everything else that follows from the one order of commands alone, so that it is
-the same on every peer: which command of an author comes next, which signed ones are good, trade
-numbers, the last trades.
+the same on every peer: which command of an author comes next, which signed ones are good and have
+room, trade numbers, the last trades.
 Must never know who submitted here, see a clock, or do I/O.
 
 A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
@@ -11,18 +11,29 @@ and so on. A command is applied if and only if it is its author's next one: exac
 
 import contextlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
 
 from engine import Exchange
-from engine.orders import Command, Event, Market, Reason, Rejected, Trade
+from engine.orders import (
+    Cancel,
+    CancelAll,
+    Cancelled,
+    Command,
+    Event,
+    Market,
+    Reason,
+    Rejected,
+    Trade,
+)
 from peer.api import TRADES_KEPT, TradeView
 from peer.block import NO_AUDIT, Audit, Block
 from peer.committer import BOUNDARY_EVERY, Boundary, Commit
+from peer.key_orders import KeyOrders
 from peer.record import MEMBERS_SPACE, Record, record_of
-from peer.signed import Entry, Signed, command_of, concerns_keys
+from peer.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
 from peer.signers import Signers
 from peer.snapshot import Snapshot, digest_of
 
@@ -82,6 +93,13 @@ class Applied(NamedTuple):
     forgers: list[int]  # members that put commands in which their accounts' keys had not signed
 
 
+def _removed(events: Iterable[Event]) -> list[Event]:
+    return [
+        msgspec.structs.replace(event, reason=Reason.REMOVED) if type(event) is Cancelled else event
+        for event in events
+    ]
+
+
 class Replica:
     def __init__(
         self,
@@ -91,7 +109,8 @@ class Replica:
         exchange: Exchange | None = None,
     ) -> None:
         self.exchange = exchange or Exchange(markets)
-        self.signers = Signers(mesh)
+        self.signers = Signers(mesh, members)
+        self.key_orders = KeyOrders(markets, members, self.exchange.orders_open())
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
@@ -108,8 +127,9 @@ class Replica:
         cls, markets: Sequence[Market], mesh: bytes, snapshot: Snapshot, exchange: Exchange
     ) -> "Replica":
         """The state a snapshot holds, with the same future."""
-        replica = cls(markets, len(snapshot.expected), mesh, exchange)
-        replica.signers = Signers(mesh, snapshot.nonces)
+        members = len(snapshot.expected)
+        replica = cls(markets, members, mesh, exchange)
+        replica.signers = Signers(mesh, members, snapshot.seats)
         replica.expected = list(snapshot.expected)
         replica.commit = snapshot.boundary.commit
         replica.time_ms = snapshot.boundary.time_ms
@@ -126,9 +146,9 @@ class Replica:
 
     def _snapshot(self, boundary: Boundary, exchange: bytes) -> Snapshot:
         trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
-        nonces = self.signers.nonces
+        seats = self.signers.seats
         expected = tuple(self.expected)
-        return Snapshot(boundary, expected, trades, self.trade_numbers, exchange, nonces)
+        return Snapshot(boundary, expected, trades, self.trade_numbers, exchange, seats)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -136,6 +156,7 @@ class Replica:
         self.commit = commit.number
         self.time_ms = commit.time_ms
         timed = self.exchange.advance(commit.time_ms)
+        self._note_key_orders((timed,))
         entries = [entry for block in commit.blocks for entry in self._next_of(block)]
         forgers: list[int] = []
         signed = concerns_keys(block.payload for block in commit.blocks)
@@ -143,6 +164,7 @@ class Replica:
             results, forgers = self._apply_signed(entries)
         else:
             results = self.exchange.apply_batch(cast("list[Command]", entries))
+            self._note_key_orders(results)
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.boundary is not None:
             self.signers.forget(self.exchange.time_ms)
@@ -159,22 +181,73 @@ class Replica:
                 batch = decode_batch(block)
                 self.signers.verdicts.ahead(e for e in batch.commands if isinstance(e, Signed))
 
-    def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
-        """As `apply_batch`, but commands that their account's key must sign and did not are
-        refused; and who put these in."""
-        now_ms = self.exchange.time_ms
-        reasons = [self.signers.admit(entry, now_ms) for entry in entries]
-        good = [command_of(e) for e, reason in zip(entries, reasons, strict=True) if reason is None]
-        results = iter(self.exchange.apply_batch(good))
-        all_results, forgers = [], set()
-        for entry, reason in zip(entries, reasons, strict=True):
-            if reason is None:
-                all_results.append(next(results))
+    def first_refused(
+        self, entries: Sequence[Entry], now_ms: int, member: int, is_known: Callable[[Entry], bool]
+    ) -> tuple[int, Reason] | None:
+        """The place of the first entry that no peer would apply if it came by this member now, and
+        why. One that is known, taken before, has used its nonce, and may be asked about with the
+        same signature again."""
+        for place, entry in enumerate(entries):
+            if not entry.account.startswith(KEY_PREFIX):
                 continue
-            all_results.append([Rejected(entry.id, entry.account, reason)])
+            if type(entry) is Signed and is_known(entry):
+                reason = None if self.signers.verdicts.of(entry) else Reason.BAD_SIGNATURE
+            else:
+                reason = self.signers.refusal(entry, now_ms, member)
+                reason = reason or self.key_orders.refusal(command_of(entry), member)
+            if reason is not None:
+                return place, reason
+        return None
+
+    def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
+        """As `apply_batch`, but commands that their account's key must sign and did not, and those
+        for which key accounts have no room, are refused; and who put in what was not signed."""
+        results: list[list[Event]] = []
+        forgers = set()
+        for entry in entries:
+            member = seq_and_member(entry.id)[1]
+            reason = self._refusal(entry, member)
+            if reason is not None:
+                events: list[Event] = [Rejected(entry.id, entry.account, reason)]
+            elif type(entry) is Removal:
+                events = self._remove(entry.command, member)
+            else:
+                events = self.exchange.apply(command_of(entry))
             if reason in (Reason.NOT_SIGNED, Reason.BAD_SIGNATURE):
-                forgers.add(seq_and_member(entry.id)[1])
-        return all_results, sorted(forgers)
+                forgers.add(member)
+            self.key_orders.note(events)
+            results.append(events)
+        return results, sorted(forgers)
+
+    def _refusal(self, entry: Entry, member: int) -> Reason | None:
+        """Why the next command is refused, if it is a key account's; else its nonce is used up."""
+        if not entry.account.startswith(KEY_PREFIX):
+            return None
+        reason = self.signers.admit(entry, self.exchange.time_ms, member)
+        return reason or self.key_orders.refusal(command_of(entry), member)
+
+    def _remove(self, command: Cancel | CancelAll, member: int) -> list[Event]:
+        """Cancel orders on the word of the member they came by; no others."""
+        if type(command) is Cancel:
+            order = self.exchange.order(command.order)
+            if order is not None and seq_and_member(order.id)[1] != member:
+                return [Rejected(command.id, command.account, Reason.NOT_TAKEN_HERE)]
+            return _removed(self.exchange.apply(command))
+        assert type(command) is CancelAll
+        if command.market and command.market not in self.trades:
+            return [Rejected(command.id, command.account, Reason.UNKNOWN_MARKET)]
+        found = [
+            order.id
+            for order in self.exchange.open_orders(command.account, command.market)
+            if seq_and_member(order.id)[1] == member and command.side in (None, order.side)
+        ]
+        cancels = [Cancel(command.id, command.account, id_) for id_ in found]
+        return _removed(event for events in self.exchange.apply_batch(cancels) for event in events)
+
+    def _note_key_orders(self, results: Iterable[list[Event]]) -> None:
+        if self.key_orders:
+            for events in results:
+                self.key_orders.note(events)
 
     def _next_of(self, block: Block) -> list[Entry]:
         """The commands of a block that its author has not had applied yet."""

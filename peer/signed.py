@@ -1,7 +1,8 @@
 """Commands signed by their traders: whose must be, and what exactly is signed.
 
-Owns the self-certifying account, the signed command, and its text. Must never keep state, know a
-market, or hold a secret. Pure.
+Owns the self-certifying account, the signed command and its text, and the one thing that can be
+done to such an account's orders without: their removal. Must never keep state, know a market, or
+hold a secret. Pure.
 
 An account named after an Ed25519 public key belongs to whoever holds the other half: every peer
 applies its commands only with a signature by that key, so not even the peer that takes a command
@@ -16,7 +17,7 @@ import msgspec
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
-from engine.orders import TIME_MS_MAX, Cancel, Command
+from engine.orders import TIME_MS_MAX, Cancel, CancelAll, Command
 from peer.block import SIGNATURE_BYTES
 
 KEY_PREFIX = "ed25519:"
@@ -62,16 +63,43 @@ class Signed(
         return self.command.account
 
 
-Entry = Command | Signed  # what stands in a payload
+class Removal(
+    msgspec.Struct,
+    frozen=True,
+    array_like=True,
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    tag=17,
+):
+    """The member through which orders of a key account came cancels them: its block is its word.
+    Of others' orders it can do nothing, and nothing but this without the key. ValueError for an
+    account that is no key: its orders are cancelled as such."""
+
+    command: Cancel | CancelAll
+
+    def __post_init__(self) -> None:
+        if not self.command.account.startswith(KEY_PREFIX):
+            raise ValueError(f"orders of {KEY_PREFIX}… are removed, not {self.account!r:.70}")
+
+    @property
+    def id(self) -> int:
+        return self.command.id
+
+    @property
+    def account(self) -> str:
+        return self.command.account
+
+
+Entry = Command | Signed | Removal  # what stands in a payload
 
 
 def command_of(entry: Entry) -> Command:
-    return entry.command if type(entry) is Signed else entry  # type: ignore[return-value]
+    return entry.command if isinstance(entry, Signed | Removal) else entry
 
 
 def with_id(entry: Entry, id_: int) -> Entry:
     """The same with an id; a signature stays good."""
-    if type(entry) is Signed:
+    if isinstance(entry, Signed | Removal):
         named = msgspec.structs.replace(entry.command, id=id_)
         return msgspec.structs.replace(entry, command=named)
     return msgspec.structs.replace(entry, id=id_)
@@ -123,7 +151,7 @@ def is_signed_by(account: str, text: bytes, signature: bytes) -> bool:
 def needs_signature(command: Entry) -> bool:
     """Whether a command without a signature is refused. A cancel of nothing is not: a peer puts it
     into the place of a command that was withdrawn, and it does nothing."""
-    if type(command) is Cancel and command.order == 0:
+    if type(command) is Removal or (type(command) is Cancel and command.order == 0):
         return False
     return command.account.startswith(KEY_PREFIX)
 

@@ -17,6 +17,7 @@ from peer import block
 from peer.api import TradeView
 from peer.committee import Committee
 from peer.committer import Boundary
+from peer.signers import Seat
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -33,16 +34,14 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
     trades: dict[str, list[TradeView]]  # the last ones of each market, oldest first
     trade_numbers: dict[str, int]
     exchange: bytes
-    nonces: dict[str, int] = {}  # of the key accounts in use, the last one
+    seats: dict[str, Seat] = {}  # the key accounts in use
 
 
 _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 def encode(snapshot: Snapshot) -> bytes:
-    """While no key account is in use, as before there were any: old snapshots keep their digest."""
-    fields = msgspec.structs.astuple(snapshot)
-    return _encode(fields if snapshot.nonces else fields[:-1])
+    return _encode(snapshot)
 
 
 def decode(data: bytes) -> tuple[Snapshot, Exchange]:

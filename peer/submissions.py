@@ -4,7 +4,7 @@ Owns their numbering, the queue of those in no block yet, and who waits for whic
 do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
 """
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,9 +16,13 @@ from peer.block import PAYLOAD_BYTES_MAX
 from peer.journal import JournalError
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id, encode_batch, seq_and_member
-from peer.signed import Entry, command_of, with_id
+from peer.signed import Entry, Signed, command_of, with_id
 
 PENDING_MAX = 20_000
+# Of these, what those who came from elsewhere may have waiting: see `Execute.source`.
+PENDING_SOURCE_MAX = 2_000  # from one source
+PENDING_ACCOUNT_MAX = 2_000  # of one account
+PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners nobody need know
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
 RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
@@ -46,11 +50,17 @@ class Told(NamedTuple):
 class _Taken:
     """A command on its way, and who waits for its result."""
 
-    __slots__ = ("callers", "command", "data", "taken_ms")
+    __slots__ = ("callers", "command", "data", "holders", "taken_ms")
 
     def __init__(
-        self, command: Entry, data: bytes, callers: tuple[Caller, ...], taken_ms: int
+        self,
+        command: Entry,
+        data: bytes,
+        callers: tuple[Caller, ...],
+        taken_ms: int,
+        holders: tuple[str, ...] = (),
     ) -> None:
+        self.holders = holders  # for whom it counts
         self.command = command
         self.data = data
         self.callers = callers
@@ -64,6 +74,7 @@ class Submissions:
         self._me = me
         self._next_seq = 1
         self._taken: dict[int, _Taken] = {}  # by seq, in order, until ordered
+        self._held: Counter[str] = Counter()  # of them, by whom they count for
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[Told] = []
@@ -124,15 +135,13 @@ class Submissions:
         commands: Sequence[Entry],
         now_ms: int,
         known: Mapping[ClientId, int] | None = None,
+        source: str = "",
     ) -> Refused | None:
         """Number the commands and queue them; or say why none of them is taken. An order whose
-        client id is `known`, with its seq, was taken before: its caller is told what it became."""
-        if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
-            text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
-            return Refused("invalid", text)
-        if len(self._taken) + len(commands) > PENDING_MAX:
-            text = f"{len(self._taken)} commands wait to be ordered already: try again later"
-            return Refused("busy", text)
+        client id is `known`, with its seq, was taken before: its caller is told what it became.
+        What has a `source` counts for it."""
+        if (refused := self._no_room(commands, source)) is not None:
+            return refused
         taken: dict[int, _Taken] = {}
         names: dict[ClientId, int] = {}
         ids: list[int] = []
@@ -155,15 +164,31 @@ class Submissions:
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
                 return Refused("invalid", text)
-            taken[seq] = _Taken(named, data, (caller,), now_ms)
+            taken[seq] = _Taken(named, data, (caller,), now_ms, _holders(named, source))
             ids.append(named.id)
         self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
         self._next_seq += len(taken)
         self._taken.update(taken)
+        self._held.update(name for entry in taken.values() for name in entry.holders)
         self._queue.extend(taken)
         self.new_client_ids.update((name, seq) for name, seq in names.items() if seq in taken)
         again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
         self._unacknowledged.append(Told(caller, ids, again))
+        return None
+
+    def _no_room(self, commands: Sequence[Entry], source: str) -> Refused | None:
+        """Why so many can't be taken."""
+        if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
+            text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
+            return Refused("invalid", text)
+        if len(self._taken) + len(commands) > PENDING_MAX:
+            text = f"{len(self._taken)} commands wait to be ordered already: try again later"
+            return Refused("busy", text)
+        more = Counter(name for c in commands for name in _holders(c, source))
+        for name, count in more.items():
+            if self._held[name] + count > _SHARES[name.partition(" ")[0]]:
+                text = f"{self._held[name]} commands {name} wait to be ordered already"
+                return Refused("too_many_pending", f"{text}: try again later")
         return None
 
     def _repeated(self, caller: Caller, command: Entry, seq: int) -> Refused | None:
@@ -241,7 +266,7 @@ class Submissions:
             seq, member = seq_and_member(id_)
             if member != self._me:
                 continue
-            entry = self._taken.pop(seq)
+            entry = self._let_go(seq)
             result = Result(id_, events)
             if client_id_of(entry.command) is not None:
                 done = Done(commit, time_ms, [result])
@@ -250,6 +275,15 @@ class Submissions:
                 answer = answers.setdefault(caller, ([], entry.taken_ms))
                 answer[0].append(result)
         return answers
+
+    def _let_go(self, seq: int) -> _Taken:
+        """A command waits no more."""
+        entry = self._taken.pop(seq)
+        for name in entry.holders:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+        return entry
 
     def _keep(self, seq: int, command: Command, done: Done) -> None:
         self._results[seq] = (command, done)
@@ -268,7 +302,7 @@ class Submissions:
         state in which they are done: who waits for a result that is not known here."""
         callers: list[Caller] = []
         for seq in [seq for seq in self._taken if seq < expected]:
-            callers += self._taken.pop(seq).callers
+            callers += self._let_go(seq).callers
         self._queue = deque(seq for seq in self._queue if seq >= expected)
         return list(dict.fromkeys(callers))
 
@@ -299,6 +333,17 @@ class Submissions:
         """An account's commands that are not ordered yet, with their ids."""
         commands = (command_of(entry.command) for entry in self._taken.values())
         return [(command.id, command) for command in commands if command.account == account]
+
+
+_SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_KEYS_MAX}
+
+
+def _holders(entry: Entry, source: str) -> tuple[str, ...]:
+    """For whom a command counts; the first word says which share that is."""
+    if not source:
+        return ()
+    names = (f"from {source}", f"of {entry.account}")
+    return (*names, "by keys") if type(entry) is Signed else names
 
 
 def _named(command: Entry, id_: int, before: Sequence[int]) -> Entry | None:

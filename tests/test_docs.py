@@ -5,6 +5,7 @@ import doctest
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_every_row_of_the_threat_table_names_tests_that_exist() -> None:
         assert named or stops == "nothing", row
         for file, test in named:
             assert test in functions_of(file), f"{file} has no {test}"
+
+
+def test_what_each_can_use_up_is_what_the_code_says_and_is_tested() -> None:
+    text = (API.parent / "security.md").read_text()
+    section = text.partition("## What each can use up\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for row in rows:
+        named = re.findall(r"`(test_\w+)::(test_\w+)`", row)
+        assert named, row
+        for file, test in named:
+            assert test in functions_of(file), f"{file} has no {test}"
+    figures = re.findall(r"([\d,.]+) \(`((?:web|peer)\.[\w.]+)`\)", section)
+    assert len(figures) > 20
+    for figure, name in figures:
+        assert float(figure.replace(",", "")) == resolve_name(name), name
 
 
 def test_every_fault_names_what_reproduces_it_or_says_that_nothing_does() -> None:

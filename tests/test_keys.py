@@ -10,7 +10,19 @@ from click.testing import CliRunner
 
 from peer import keys as module
 from peer.__main__ import main
-from peer.keys import KEYS_FILE, SESSIONS_MAX, Credential, Keys, KeysError, Scope, Who
+from peer.keys import (
+    ACCOUNT_LINKS_MAX,
+    ACCOUNT_SESSIONS_MAX,
+    ADDRESS_SESSIONS_MAX,
+    KEYS_FILE,
+    LINKS_MAX,
+    Credential,
+    Keys,
+    KeysError,
+    NoRoomError,
+    Scope,
+    Who,
+)
 
 
 @pytest.fixture
@@ -81,37 +93,129 @@ def test_links_and_sessions_grow_old(keys: Keys, monkeypatch: pytest.MonkeyPatch
     assert keys.who(keys.of_session(session)) is None
 
 
-def test_the_oldest_session_makes_room(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def opened(keys: Keys, account: str, count: int = 1) -> list[Credential]:
+    """Sessions by links."""
+    links = [keys.link(account, [Scope.TRADE]) for _ in range(count)]
+    return [keys.of_session(str(keys.redeem(link))) for link in links]
+
+
+def shown(keys: Keys, address: str, count: int = 1) -> list[Credential]:
+    """Sessions of strangers, each of whom has shown another key."""
+    accounts = (f"ed25519:{address}/{n}".replace("/", "-") for n in range(count))
+    sessions = [keys.open_reader(account, None, address) for account in accounts]
+    return [keys.of_session(str(session)) for session in sessions]
+
+
+def alive(keys: Keys, credentials: list[Credential]) -> list[bool]:
+    return [keys.who(credential) is not None for credential in credentials]
+
+
+@pytest.fixture
+def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No two things happen within one millisecond."""
     times = iter(range(10**12, 10**12 + 10**6))
     monkeypatch.setattr(module, "_now_ms", lambda: next(times))
-    sessions = [keys.redeem(keys.link("ann", [Scope.READ])) for _ in range(SESSIONS_MAX + 1)]
-    assert None not in sessions
-    first, second = (keys.who(keys.of_session(str(s))) for s in sessions[:2])
-    assert first is None
-    assert second is not None
 
 
-def test_whoever_shows_a_key_reads_and_pushes_out_nobody_with_a_link(keys: Keys) -> None:
-    session = keys.redeem(keys.link("ann", [Scope.TRADE]))
-    assert session is not None
-    ann = keys.of_session(session)
-    readers = [keys.open_reader(f"ed25519:{n}", None) for n in range(SESSIONS_MAX + 1)]
-    assert keys.who(keys.of_session(str(readers[0]))) is None, "the oldest made room"
-    newest = keys.of_session(str(readers[-1]))
-    assert keys.who(newest) == Who(f"ed25519:{SESSIONS_MAX}", frozenset({Scope.READ}))
-    assert keys.open_reader("ed25519:ann", ann) is None
+@pytest.mark.usefixtures("ticking")
+def test_the_oldest_session_of_an_account_makes_room(keys: Keys) -> None:
+    bob = opened(keys, "bob")
+    ann = [one for _ in range(ACCOUNT_SESSIONS_MAX + 1) for one in opened(keys, "ann")]
+    assert alive(keys, ann) == [False] + [True] * ACCOUNT_SESSIONS_MAX
+    assert alive(keys, bob) == [True]
+
+
+@pytest.mark.usefixtures("ticking")
+def test_whoever_opens_sessions_without_end_ends_their_own_alone(keys: Keys) -> None:
+    ann, stranger = opened(keys, "ann"), shown(keys, "192.0.2.1")
+    flood = shown(keys, "192.0.2.2", ADDRESS_SESSIONS_MAX + 3)
+    assert alive(keys, flood) == [False] * 3 + [True] * ADDRESS_SESSIONS_MAX
+    assert alive(keys, ann + stranger) == [True, True]
+
+
+@pytest.mark.usefixtures("ticking")
+def test_in_a_full_house_those_with_most_make_room_and_nobody_loses_their_last(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = module.Room("sessions", "address <> ''", "address", 20, 6)
+    monkeypatch.setattr(module, "_STRANGERS", few)
+    ann = opened(keys, "ann")
+    many, one = shown(keys, "many", 5), shown(keys, "one")
+    others = [shown(keys, f"other{n}")[0] for n in range(4)]
+    assert alive(keys, many) == [False] * 4 + [True]
+    assert alive(keys, one + others) == [True] * 5
+    with pytest.raises(NoRoomError, match="6 sessions of others already"):
+        shown(keys, "late")
+    [again] = shown(keys, "one")
+    assert alive(keys, [*one, again]) == [False, True], "of one's own there is always room"
+    assert alive(keys, ann + opened(keys, "bob")) == [True, True], "the others have their own room"
+
+
+@pytest.mark.usefixtures("ticking")
+def test_links_of_one_account_push_out_no_others(keys: Keys) -> None:
+    ann = keys.link("ann", [Scope.TRADE])
+    flood = [keys.link("bob", [Scope.TRADE]) for _ in range(ACCOUNT_LINKS_MAX + 1)]
+    assert keys.redeem(flood[0]) is None
+    assert keys.redeem(ann) is not None
+    for n in range(LINKS_MAX - 1):
+        keys.link(f"account{n}", [Scope.READ])
+    with pytest.raises(NoRoomError):
+        keys.link("late", [Scope.READ])
+
+
+@pytest.mark.usefixtures("ticking")
+def test_a_link_that_finds_no_room_stays_good(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SESSIONS", module.Room("sessions", "true", "account", 20, 1))
+    [ann] = opened(keys, "ann")
+    link = keys.link("bob", [Scope.TRADE])
+    with pytest.raises(NoRoomError):
+        keys.redeem(link)
+    keys.end(ann)
+    assert keys.redeem(link) is not None
+
+
+def test_whoever_shows_a_key_reads_in_the_session_they_have(keys: Keys) -> None:
+    [ann] = opened(keys, "ann")
+    [stranger] = shown(keys, "192.0.2.1")
+    assert keys.who(stranger) == Who("ed25519:192.0.2.1-0", frozenset({Scope.READ}))
+    assert keys.open_reader("ed25519:ann", ann, "192.0.2.1") is None
     who = keys.who(ann)
     assert who == Who("ann", frozenset({Scope.TRADE}), "ed25519:ann")
     assert who.may(Scope.READ, "ed25519:ann")
     assert not who.may(Scope.TRADE, "ed25519:ann")
-    assert keys.open_reader("ed25519:other", ann) is None
+    assert keys.open_reader("ed25519:other", ann, "192.0.2.1") is None
     assert keys.who(ann) == Who("ann", frozenset({Scope.TRADE}), "ed25519:other")
+
+
+def test_a_file_of_before_strangers_were_told_apart_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    Keys(path).close()
+    db = sqlite3.connect(path)
+    db.execute("DROP TABLE sessions")
+    columns = "digest BLOB PRIMARY KEY, account TEXT, scopes TEXT, until_ms INTEGER"
+    db.execute(f"CREATE TABLE sessions ({columns}) WITHOUT ROWID")
+    db.execute("INSERT INTO sessions VALUES (?, 'ann', 'trade', ?)", (module._digest("x"), 2**50))
+    db.commit()
+    db.close()
+    keys = Keys(path)
+    assert keys.who(keys.of_session("x")) == Who("ann", frozenset({Scope.TRADE}))
+    assert alive(keys, shown(keys, "192.0.2.1")) == [True]
+    keys.close()
+
+
+def test_who_is_barred_is_so_until_let_in_again(keys: Keys) -> None:
+    keys.bar("ann")
+    keys.bar("ann")
+    assert (keys.is_barred("ann"), keys.is_barred("bob"), keys.barred()) == (True, False, ["ann"])
+    assert keys.unbar("ann")
+    assert not keys.unbar("ann")
+    assert not keys.is_barred("ann")
 
 
 def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     session = keys.redeem(keys.link("ann", [Scope.TRADE]))
-    ann, stranger = keys.of_session(str(session)), keys.open_reader("ed25519:s", None)
-    keys.open_reader("ed25519:a", ann)
+    ann, stranger = keys.of_session(str(session)), keys.open_reader("ed25519:s", None, "a")
+    keys.open_reader("ed25519:a", ann, "a")
     now_ms = module._now_ms()
     monkeypatch.setattr(module, "_now_ms", lambda: now_ms + 1_000 * module.READER_SECONDS + 1)
     assert keys.who(keys.of_session(str(stranger))) is None
@@ -120,8 +224,8 @@ def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyP
 
 def test_no_session_no_reader_is_left(tmp_path: Path, keys: Keys) -> None:
     for account in ("a", "b"):
-        session = keys.of_session(str(keys.open_reader(account, None)))
-        keys.open_reader(f"{account}2", session)
+        session = keys.of_session(str(keys.open_reader(account, None, "a")))
+        keys.open_reader(f"{account}2", session, "a")
         with sqlite3.connect(tmp_path / KEYS_FILE) as db:
             assert db.execute("SELECT account FROM readers").fetchall() == [(f"{account}2",)]
         db.close()
@@ -174,6 +278,9 @@ def test_the_command_line(tmp_path: Path) -> None:
     assert run("list").split()[:3] == [id_, "ann", "read"]
     assert run("revoke", id_) == f"revoked {id_}"
     assert run("list") == ""
+    assert run("bar", "bob").startswith("barred bob")
+    assert run("barred") == "bob"
+    assert run("unbar", "bob") == "bob may trade again"
     link = run("link", "ann", "--at", "http://there")
     assert link.startswith("http://there/?token=")
     keys = Keys(tmp_path / KEYS_FILE)

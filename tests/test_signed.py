@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from engine import Exchange
 from engine.orders import (
     Accepted,
     Cancel,
@@ -45,7 +44,7 @@ from peer.signed import (
     text_of,
     with_id,
 )
-from peer.signers import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Signers
+from peer.signers import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers
 from peer.verdicts import AHEAD_MAX, VERDICTS_MAX, Verdicts
 from tests.real_mesh import MARKET, MARKETS
 
@@ -224,7 +223,7 @@ def test_what_its_key_did_not_sign_is_refused_and_uses_nothing(how: str) -> None
     peer.apply(buy("ann"))
     [[_], [refused]] = peer.apply(buy("ann"), entry)
     assert refused == Rejected(command_id(3, 0), entry.account, reason)
-    assert peer.replica.signers.nonces == {}
+    assert peer.replica.signers.seats == {}
     assert peer.reasons(signer().sign(buy())) == [None]
     assert peer.replica.exchange.digest() != before
 
@@ -259,35 +258,55 @@ def test_a_signature_has_its_time(nonce_after: int, until_after: int, good: bool
     assert Peer().reasons(made) == [None if good else Reason.SIGNATURE_EXPIRED]
 
 
+SHARE = KEY_ACCOUNTS_MAX // len(MEMBERS)  # of one member
+
+
+def seats(count: int, member: int = 0, after_ms: int = 0) -> dict[str, Seat]:
+    """Of accounts that a member has brought, each with a nonce `after_ms` after the last one's."""
+    return {f"{KEY_PREFIX}{n}": Seat(NOW_MS + n * after_ms, member) for n in range(count)}
+
+
+def signers(used: dict[str, Seat] | None = None) -> Signers:
+    return Signers(MESH, len(MEMBERS), used)
+
+
 def test_of_several_reasons_the_first_wins() -> None:
     """Each entry is bad for its own reason and for all that come later."""
-    full = {f"{KEY_PREFIX}{n}": NOW_MS for n in range(KEY_ACCOUNTS_MAX)}
-    empty, filled = Signers(MESH), Signers(MESH, full)
-    used = Signers(MESH, full | {ACCOUNT: NOW_MS + 9})
+    empty, filled = signers(), signers(seats(SHARE))
+    used = signers(seats(SHARE) | {ACCOUNT: Seat(NOW_MS + 9, 1)})
     bad = msgspec.structs.replace(signer().sign(buy()), signature=b"s" * 64)
-    assert used.refusal(buy(), NOW_MS) == Reason.NOT_SIGNED
-    assert used.refusal(bad, NOW_MS + VALID_MS_MAX) == Reason.SIGNATURE_EXPIRED
-    assert used.refusal(bad, NOW_MS) == Reason.NONCE_USED
-    assert filled.refusal(bad, NOW_MS) == Reason.TOO_MANY_KEYS
-    assert empty.refusal(bad, NOW_MS) == Reason.BAD_SIGNATURE
+    assert used.refusal(buy(), NOW_MS, 0) == Reason.NOT_SIGNED
+    assert used.refusal(bad, NOW_MS + VALID_MS_MAX, 0) == Reason.SIGNATURE_EXPIRED
+    assert used.refusal(bad, NOW_MS, 0) == Reason.NONCE_USED
+    assert filled.refusal(bad, NOW_MS, 0) == Reason.TOO_MANY_KEYS
+    assert empty.refusal(bad, NOW_MS, 0) == Reason.BAD_SIGNATURE
 
 
 def test_no_more_keys_than_there_is_room_for_until_old_ones_are_forgotten() -> None:
-    full = {f"{KEY_PREFIX}{n}": NOW_MS + n for n in range(KEY_ACCOUNTS_MAX)}
-    signers, day_later = Signers(MESH, full), NOW_MS + VALID_MS_MAX
+    full, day_later = signers(seats(SHARE, after_ms=1)), NOW_MS + VALID_MS_MAX
     entry = signer(day_later).sign(buy())
-    assert signers.admit(entry, day_later - 1) == Reason.TOO_MANY_KEYS
-    signers.forget(day_later - 1)
-    assert len(signers.nonces) == KEY_ACCOUNTS_MAX
-    signers.forget(day_later)
-    assert f"{KEY_PREFIX}0" not in signers.nonces
-    assert signers.admit(entry, day_later) is None
-    assert len(signers.nonces) == KEY_ACCOUNTS_MAX
+    assert full.admit(entry, day_later - 1, 0) == Reason.TOO_MANY_KEYS
+    full.forget(day_later - 1)
+    assert len(full.seats) == SHARE
+    full.forget(day_later)
+    assert f"{KEY_PREFIX}0" not in full.seats
+    assert full.admit(entry, day_later, 0) is None
+    assert len(full.seats) == SHARE
+
+
+def test_whoever_fills_the_share_of_one_member_shuts_nobody_out_at_another() -> None:
+    full = signers(seats(SHARE, member=2))
+    mine = signer().sign(buy())
+    assert full.refusal(mine, NOW_MS, 2) == Reason.TOO_MANY_KEYS
+    assert full.admit(mine, NOW_MS, 3) is None
+    later = signer(NOW_MS + 1).sign(buy())
+    assert full.admit(later, NOW_MS, 2) is None, "an account that has a seat has it everywhere"
+    assert full.seats[ACCOUNT] == Seat(NOW_MS + 1, 3)
 
 
 def test_nothing_is_forgotten_while_an_earlier_signature_could_be_good() -> None:
     rng = random.Random(3)
-    remembers, forgets = Signers(MESH), Signers(MESH)
+    remembers, forgets = signers(), signers()
     now_ms, made = NOW_MS, []
     for _ in range(150):
         now_ms += rng.randrange(VALID_MS_MAX // 4)
@@ -295,8 +314,8 @@ def test_nothing_is_forgotten_while_an_earlier_signature_could_be_good() -> None
         made.append(signer(clock_ms).sign(buy(), valid_ms))
         for entry in (made[-1], *rng.sample(made, min(len(made), 5))):
             forgets.forget(now_ms)
-            assert forgets.admit(entry, now_ms) == remembers.admit(entry, now_ms)
-    assert max(forgets.nonces.values()) == max(remembers.nonces.values())
+            assert forgets.admit(entry, now_ms, 0) == remembers.admit(entry, now_ms, 0)
+    assert max(forgets.seats.values()) == max(remembers.seats.values())
 
 
 def test_a_withdrawn_command_may_be_replaced_by_nothing() -> None:
@@ -354,19 +373,20 @@ def test_what_is_no_batch_is_not_looked_at_ahead() -> None:
 # What is remembered
 
 
-def test_a_snapshot_holds_the_nonces_and_its_digest_covers_them() -> None:
+def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_them() -> None:
     peer, entry = Peer(), signer().sign(buy())
     peer.apply(entry, at_boundary=True)
     boundary = BOUNDARY._replace(commit=1)
     data = snapshots.encode(peer.replica.snapshot(boundary))
     snapshot, exchange = snapshots.decode(data)
-    assert snapshot.nonces == {ACCOUNT: NOW_MS}
+    assert snapshot.seats == {ACCOUNT: Seat(NOW_MS, 0)}
     assert snapshots.encode(snapshot) == data
     restored = Peer(Replica.restore(MARKETS, MESH, snapshot, exchange))
     assert restored.reasons(entry) == peer.reasons(entry) == [Reason.NONCE_USED]
-    assert restored.replica.signers.nonces == peer.replica.signers.nonces
-    other = msgspec.structs.replace(snapshot, nonces={ACCOUNT: NOW_MS + 1})
-    assert snapshots.digest_of(other, exchange) != snapshots.digest_of(snapshot, exchange)
+    assert restored.replica.signers.seats == peer.replica.signers.seats
+    for seat in (Seat(NOW_MS + 1, 0), Seat(NOW_MS, 1)):
+        other = msgspec.structs.replace(snapshot, seats={ACCOUNT: seat})
+        assert snapshots.digest_of(other, exchange) != snapshots.digest_of(snapshot, exchange)
 
 
 def test_nonces_are_forgotten_at_boundaries() -> None:
@@ -374,17 +394,9 @@ def test_nonces_are_forgotten_at_boundaries() -> None:
     peer = Peer()
     peer.apply(signer().sign(buy()))
     peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX)
-    assert peer.replica.signers.nonces == {ACCOUNT: NOW_MS}
+    assert peer.replica.signers.seats == {ACCOUNT: Seat(NOW_MS, 0)}
     peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX, at_boundary=True)
-    assert peer.replica.signers.nonces == {}
-
-
-def test_without_key_accounts_a_snapshot_is_what_it_was() -> None:
-    """So peers of before and after agree on digests, and a stored snapshot stays good."""
-    before = (BOUNDARY, (1,) * 4, {}, {}, Exchange(MARKETS).snapshot())
-    snapshot, _ = snapshots.decode(ENCODE(before))
-    assert snapshot.nonces == {}
-    assert snapshots.encode(snapshot) == ENCODE(before)
+    assert peer.replica.signers.seats == {}
 
 
 def test_ids_are_given_by_the_peer_and_are_not_signed() -> None:

@@ -8,10 +8,14 @@ from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
+from peer.signed import KEY_PREFIX, Entry, Signed
 from peer.submissions import (
     CALLERS_MAX,
     COMMAND_BYTES_MAX,
+    PENDING_ACCOUNT_MAX,
+    PENDING_KEYS_MAX,
     PENDING_MAX,
+    PENDING_SOURCE_MAX,
     RESULTS_KEPT,
     Submissions,
 )
@@ -83,6 +87,51 @@ def test_what_is_too_much_is_refused_whole() -> None:
     assert busy is not None
     assert busy.code == "busy"
     assert taken.outstanding == PENDING_MAX
+
+
+def flood(taken: Submissions, source: str, entry: Entry, count: int) -> str:
+    """How the last so many commands from a source are answered."""
+    refused = None
+    for first in range(0, count, COMMANDS_PER_REQUEST_MAX):
+        some = min(count - first, COMMANDS_PER_REQUEST_MAX)
+        refused = taken.take(ANN, [entry] * some, 0, source=source)
+    return refused.code if refused else ""
+
+
+def signed(account: str) -> Signed:
+    return Signed(order(KEY_PREFIX + account), 1, 2, b"s" * 64)
+
+
+def test_one_source_fills_its_share_alone_whatever_accounts_it_has() -> None:
+    taken = Submissions(ME)
+    for n in range(2):
+        assert flood(taken, "here", order(f"a{n}"), PENDING_SOURCE_MAX // 2) == ""
+    assert flood(taken, "here", order("b"), 1) == "too_many_pending"
+    assert flood(taken, "there", order("b"), 1) == ""
+    assert flood(taken, "", order("b"), 1) == "", "a program on this machine has no share"
+    taken.done([command_id(1, ME)], [[]])
+    assert flood(taken, "here", order("b"), 1) == "", "what is ordered makes room"
+
+
+def test_one_account_fills_its_share_alone_wherever_it_comes_from() -> None:
+    taken = Submissions(ME)
+    for n in range(2):
+        assert flood(taken, f"there{n}", order("a"), PENDING_ACCOUNT_MAX // 2) == ""
+    refused = taken.take(ANN, [order("a")], 0, source="elsewhere")
+    words = "2000 commands of a wait to be ordered already: try again later"
+    assert refused == Refused("too_many_pending", words)
+    assert flood(taken, "elsewhere", order("b"), 1) == ""
+
+
+def test_strangers_leave_room_for_those_who_are_known() -> None:
+    taken = Submissions(ME)
+    for n in range(PENDING_KEYS_MAX // PENDING_SOURCE_MAX):
+        assert flood(taken, f"there{n}", signed(f"k{n}"), PENDING_SOURCE_MAX) == ""
+    assert flood(taken, "elsewhere", signed("new"), 1) == "too_many_pending"
+    assert flood(taken, "elsewhere", order("a"), 1) == ""
+    taken.skip(expected=10**6)
+    assert not taken._held
+    assert flood(taken, "elsewhere", signed("new"), 1) == ""
 
 
 @pytest.mark.parametrize("size", [1, COMMAND_BYTES_MAX - 100])

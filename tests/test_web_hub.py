@@ -14,7 +14,7 @@ from web import client as client_module
 from web import hub as hub_module
 from web.client import Client, Kind
 from web.frames import text_frame
-from web.hub import Hub
+from web.hub import STRANGERS_PERCENT, Hub
 
 
 class Source:
@@ -251,6 +251,25 @@ def test_beyond_the_limit_a_stream_is_turned_away(fix: Fixture) -> None:
     refused = fix.connect("book")
     refused.pull()
     assert refused.data[:4] == b"\x88" + refused.data[1:2] + (1013).to_bytes(2, "big")
+
+
+def test_strangers_leave_streams_to_those_who_are_known(fix: Fixture) -> None:
+    fix.hub._clients_max = 4
+    for _ in range(STRANGERS_PERCENT * 4 // 100):
+        fix.connect("book")
+    assert fix.hub.is_full(is_known=False)
+    assert not fix.hub.is_full(is_known=True)
+    refused = fix.connect("book")
+    refused.pull()
+    assert refused.data[:4] == b"\x88" + refused.data[1:2] + (1013).to_bytes(2, "big")
+    theirs = socket.create_connection(fix.listener.getsockname())
+    ours, _ = fix.listener.accept()
+    fix.readers.append(Reader(theirs))
+    fix.hub.adopt(Client(ours, Kind.WEBSOCKET, ["book"], is_known=True))
+    fix.settle()
+    assert fix.hub.client_count == 4
+    assert fix.hub.is_full(is_known=True)
+    fix.hub.check()
 
 
 def test_events_resume_from_the_ring(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:

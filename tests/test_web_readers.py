@@ -10,7 +10,15 @@ from peer.history import History
 from peer.keys import Scope
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
 from web.problems import Problem
-from web.readers import READ_MS_BURST, READ_MS_RATE, READERS_MAX, WAITING_MAX, Asked, Readers
+from web.readers import (
+    ADDRESS_WAITING_MAX,
+    READ_MS_BURST,
+    READ_MS_RATE,
+    READERS_MAX,
+    WAITING_MAX,
+    Asked,
+    Readers,
+)
 
 
 class Clock:
@@ -88,6 +96,34 @@ def test_few_read_at_a_time_and_the_others_are_told_so() -> None:
     for thread in threads:
         thread.join(20)
     assert outcomes.count("answered") == READERS_MAX
+
+
+def test_one_address_leaves_room_for_others_to_read() -> None:
+    readers, go_on, begun = Readers(), threading.Event(), threading.Semaphore(0)
+    statuses: list[int] = []
+
+    def read() -> None:
+        begun.release()
+        go_on.wait(20)
+
+    def ask() -> None:
+        try:
+            readers.read("one", read)
+        except Problem as problem:
+            statuses.append(problem.status)
+
+    threads = [threading.Thread(target=ask) for _ in range(ADDRESS_WAITING_MAX + 3)]
+    for thread in threads:
+        thread.start()
+    assert begun.acquire(timeout=20)
+    assert readers.read("another", lambda: "answer") == "answer"
+    wait_for("the others", lambda: len(statuses) == ADDRESS_WAITING_MAX + 2)
+    assert sorted(statuses) == [429, 429] + [503] * ADDRESS_WAITING_MAX
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert not readers._reading
+    assert not readers._waiting
 
 
 @pytest.fixture(scope="module")

@@ -295,7 +295,7 @@ def test_a_statement_of_before_the_start_may_have_been_used_then() -> None:
 # Without a quorum
 
 
-def test_a_pending_order_is_withdrawn_by_a_signed_cancel_only(tmp_path: Path) -> None:
+def test_a_pending_order_is_withdrawn_by_a_signed_cancel_or_by_the_operator(tmp_path: Path) -> None:
     options = ("--order-timeout", "0.2")
     with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
         web = Web(gateway.wait_ready(), "00" * 16)
@@ -305,9 +305,14 @@ def test_a_pending_order_is_withdrawn_by_a_signed_cancel_only(tmp_path: Path) ->
         path = f"/order/{order['id']}?account={web.account}"
         wrong = {"signature": web.signature(Cancel(0, web.account, 256 * 99))}
         assert code(web.ask("DELETE", path, wrong)[1]) == "bad_signature"
-        operator = {"Authorization": gateway.bearer}
-        assert code(web.ask("DELETE", path, None, operator)[1]) == "not_signed"
+        bob = {"Authorization": f"Bearer {gateway.keys.create('bob', [Scope.TRADE])}"}
+        assert code(web.ask("DELETE", path, None, bob)[1]) == "not_owner"
         assert isinstance(node.faults.held[0][3][0], Submit), "it is still there"
         right = {"signature": web.signature(Cancel(0, web.account, parse_id(order["id"])))}
         status, answer = web.ask("DELETE", path, right)
+        assert (status, answer["status"]) == (200, "cancelled")
+        order = web.ask("POST", "/order", web.request())[1]
+        path = f"/order/{order['id']}?account={web.account}"
+        operator = {"Authorization": gateway.bearer}
+        status, answer = web.ask("DELETE", path, None, operator)
         assert (status, answer["status"]) == (200, "cancelled")

@@ -76,11 +76,19 @@ class Gateway:
         return self._log.read_text()
 
     def ask(
-        self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        source: str = "127.0.0.1",
     ) -> Answer:
-        """As the operator, unless the headers say otherwise; an empty Authorization is nobody."""
+        """As the operator, unless the headers say otherwise; an empty Authorization is nobody.
+        `source` is the address that asks."""
         headers = {"Authorization": self.bearer} | (headers or {})
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=10, source_address=(source, 0)
+        )
         data = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
         try:
             connection.request(method, path, data, headers)

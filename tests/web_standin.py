@@ -6,7 +6,7 @@ message of the feed, restart with its counters at zero.
 
 import threading
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -25,11 +25,13 @@ from engine.orders import (
 )
 from peer.api import (
     TRADES_KEPT,
+    Accounts,
     AccountUpdate,
     Committed,
     Done,
     Execute,
     FeedMessage,
+    GetAccounts,
     GetMarkets,
     GetOrders,
     GetState,
@@ -104,6 +106,7 @@ class StandInNode:
         self.trade_counts: dict[str, int] = defaultdict(int)
         self.commit = 0
         self.count = 0
+        self.sources: list[str] = []  # of the commands that came
         self.time_ms = START_MS
         self._restarting = False
         self._stopping = threading.Event()
@@ -152,11 +155,15 @@ class StandInNode:
     def _answer(self, who: bytes, name: bytes, request: Request) -> None:
         match request:
             case Execute():
+                self.sources.append(request.source)
                 self._execute(who, name, request.commands)
             case GetState():
                 self._reply(who, name, self._state(request))
             case GetOrders():
                 self._reply(who, name, self._orders(request.account))
+            case GetAccounts(limit):
+                sizes = Counter(order.account for order in self.exchange.orders_open())
+                self._reply(who, name, Accounts(sizes.most_common(limit)))
             case GetMarkets():
                 self._reply(who, name, Markets(self.name, "00" * 16, self.markets))
             case Withdraw():

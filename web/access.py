@@ -4,15 +4,23 @@ Owns the reading of credentials and the refusals. Everything about the market is
 account's orders are for those who hold a key or a session of it. Must never look into an order.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 from flask import g, request
 
+from engine.orders import Replace, Submit
 from peer.keys import Credential, Keys, Scope, Who
+from peer.signed import Entry, Signed, command_of
 from web.addresses import counted
 from web.config import BATCH_MAX, Config
-from web.limits import Limiter
+from web.limits import Distinct, Limiter
 from web.problems import Problem, too_many
 
 UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
+ADDRESS_KEYS_MAX = 32  # key accounts that trade from one address within a day
+KEYS_SECONDS = 24 * 3600.0
+SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # that one address opens by showing keys of its own
 
 
 class Access:
@@ -25,6 +33,8 @@ class Access:
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
         self._signatures = Limiter(config.address_rate, BATCH_MAX)
         self._unproven = Limiter(UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST)
+        self._signers = Distinct(ADDRESS_KEYS_MAX, KEYS_SECONDS)
+        self._sessions = Limiter(SESSIONS_RATE, SESSIONS_BURST)
 
     # Credentials
 
@@ -105,16 +115,43 @@ class Access:
             text = "This peer takes signed orders only from those with an API key or a link of it."
             raise Problem(403, text, "strangers")
 
+    def is_operator(self, credential: Credential | None) -> bool:
+        """Whether it may do for every account what the operator of this peer may."""
+        who = self.who(credential)
+        return who is not None and Scope.ADMIN in who.scopes
+
+    def is_known(self, credential: Credential | None) -> bool:
+        """Whether the operator has let them in."""
+        who = self.who(credential)
+        return who is not None and who.is_known
+
     # Rates
 
     def pace(self, where: str) -> None:
         """One more request of an address."""
         _refuse(self._addresses.take(where), "requests from this address")
 
-    def pace_orders(self, account: str, where: str, count: int = 1) -> None:
-        """So many more commands for an account."""
-        _refuse(self._accounts.take(account, count), f"orders of {account:.64}")
-        _refuse(self._addresses.take(where, count), "requests from this address")
+    def pace_sessions(self, where: str) -> None:
+        """One more session for a key that somebody at an address shows."""
+        _refuse(self._sessions.take(where), "sessions opened from this address")
+
+    def admit(self, entries: Sequence[Entry], where: str) -> None:
+        """Commands that may be given as far as signatures and scopes go. Problem if an account is
+        barred here, if the address has traded for too many keys, or if these are too many."""
+        for entry in entries:
+            if isinstance(command_of(entry), Submit | Replace):
+                self._check_barred(entry.account)
+            if type(entry) is Signed:
+                seconds = self._signers.take(where, entry.account)
+                _refuse(seconds, "keys that trade from this address", "too_many_keys")
+        for account, count in Counter(entry.account for entry in entries).items():
+            _refuse(self._accounts.take(account, count), f"orders of {account:.64}")
+            _refuse(self._addresses.take(where, count), "requests from this address")
+
+    def _check_barred(self, account: str) -> None:
+        if self.keys is not None and self.keys.is_barred(account):
+            text = f"{account:.64} is barred at this peer: it may cancel its orders, and no more."
+            raise Problem(403, text, "barred")
 
 
 def address() -> str:
@@ -130,6 +167,6 @@ def _unauthorised(detail: str) -> Problem:
     return Problem(401, detail, "unauthorised")
 
 
-def _refuse(seconds: float, what: str) -> None:
+def _refuse(seconds: float, what: str, code: str = "rate") -> None:
     if seconds:
-        raise too_many(seconds, what)
+        raise too_many(seconds, what, code)

@@ -14,7 +14,7 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web import login, openapi, origin, reading, rpc, streams, trading
+from web import login, openapi, operating, origin, reading, rpc, streams, trading
 from web.access import address
 from web.config import BODY_BYTES_MAX, Config
 from web.gateway import Gateway
@@ -34,6 +34,7 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.register_blueprint(login.blueprint)
     app.register_blueprint(reading.blueprint)
     app.register_blueprint(trading.blueprint)
+    app.register_blueprint(operating.blueprint)
     app.register_blueprint(rpc.blueprint)
     app.register_blueprint(openapi.blueprint)
     streams.register(app)

@@ -48,6 +48,7 @@ class Client:
         greeting: bytes = b"",
         credential: Credential | None = None,
         address: str = "",
+        is_known: bool = False,
     ) -> None:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
@@ -56,6 +57,7 @@ class Client:
         self.kind = kind
         self.credential = credential
         self.address = address
+        self.is_known = is_known  # to the peer's operator
         self.wanted = channels  # subscribed to as soon as the hub has it
         self.resume = resume  # the last event this client has seen, if it came back
         self.channels: list[str] = []

@@ -82,9 +82,13 @@ class Desk:
         self._known: OrderedDict[int, tuple[Command, Outcome | None]] = OrderedDict()
 
     def submit(
-        self, entries: Sequence[Entry], on_change: Callable[[Submission], None] | None = None
+        self,
+        entries: Sequence[Entry],
+        source: str,
+        on_change: Callable[[Submission], None] | None = None,
     ) -> Submission:
-        """Send commands, in order. `on_change` is told of every answer of the node."""
+        """Send commands that came from an address, in order. `on_change` is told of every answer
+        of the node."""
         commands = [command_of(entry) for entry in entries]
         submission = Submission(commands)
 
@@ -104,7 +108,7 @@ class Desk:
             if on_change is not None:
                 on_change(submission)
 
-        self._link.request(Execute(list(entries)), take)
+        self._link.request(Execute(list(entries), source), take)
         return submission
 
     def withdraw(self, account: str, number: int, on_answer: Callable[[bool], None]) -> None:

@@ -17,7 +17,7 @@ import selectors
 import socket
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
@@ -28,6 +28,8 @@ from web.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
 
 log = logging.getLogger(__name__)
 
+ADDRESS_STREAMS_MAX = 100
+STRANGERS_PERCENT = 75  # of all streams, for those whom the operator has not let in
 CHANNELS_MAX = 32  # one client's subscriptions
 RING_FRAMES_MAX = 4_096
 RING_BYTES_MAX = 8 * 1024 * 1024
@@ -73,6 +75,8 @@ class Hub:
         self._epoch = epoch
         self._source = source
         self._clients: dict[int, Client] = {}
+        self._addresses: Counter[str] = Counter()  # streams of each
+        self._strangers = 0
         self._groups: dict[tuple[Kind, frozenset[str]], Group] = {}
         self._audience: dict[str, set[Group]] = {}
         self._just_begun: set[Client] = set()  # their snapshots may be ahead of the inbox
@@ -111,9 +115,15 @@ class Hub:
     def client_count(self) -> int:
         return len(self._clients)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._clients) >= self._clients_max
+    def is_full(self, is_known: bool) -> bool:
+        """Whether there is no room for one more stream of anybody, or of somebody who is known."""
+        of_strangers = self._clients_max * STRANGERS_PERCENT // 100
+        crowded = not is_known and self._strangers >= of_strangers
+        return crowded or len(self._clients) >= self._clients_max
+
+    def has_enough(self, address: str) -> bool:
+        """Whether an address has as many streams as one may."""
+        return bool(self._addresses[address] >= ADDRESS_STREAMS_MAX)
 
     def adopt(self, client: Client) -> None:
         self._post(lambda: self._adopt(client))
@@ -236,11 +246,14 @@ class Hub:
 
     def _adopt(self, client: Client) -> None:
         fd = client.sock.fileno()
-        if self.is_full or self._stopping:
+        crowded = self.is_full(client.is_known) or self.has_enough(client.address)
+        if crowded or self._stopping:
             client.say_goodbye(CLOSE_TRY_LATER, "too many streams are open")
             client.sock.close()
             return
         self._clients[fd] = client
+        self._addresses[client.address] += 1
+        self._strangers += not client.is_known
         self._selector.register(client.sock, selectors.EVENT_READ, client)
         self._with(client, self._begin)
 
@@ -395,6 +408,10 @@ class Hub:
         fd = client.sock.fileno()
         if self._clients.pop(fd, None) is None:
             return
+        self._addresses[client.address] -= 1
+        if not self._addresses[client.address]:
+            del self._addresses[client.address]
+        self._strangers -= not client.is_known
         self._leave(client)
         for channel in client.channels:
             self._tell_audience(channel)
@@ -408,6 +425,8 @@ class Hub:
             self._let_go(client)
 
     def check(self) -> None:
+        assert self._addresses == Counter(each.address for each in self._clients.values())
+        assert self._strangers == sum(not each.is_known for each in self._clients.values())
         for fd, client in self._clients.items():
             assert client.sock.fileno() == fd
             if client.channels:

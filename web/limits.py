@@ -1,6 +1,7 @@
-"""How often somebody may ask: token buckets by name.
+"""How often somebody may ask, and of how many different things: by name.
 
-Owns the rates and a bounded table of buckets. Must never wait: it says how long a client should.
+Owns the rates and bounded tables of what was used. Must never wait: it says how long a client
+should.
 """
 
 import threading
@@ -45,3 +46,31 @@ class Limiter:
         self._buckets.move_to_end(name)
         if len(self._buckets) > NAMES_MAX:
             self._buckets.popitem(last=False)
+
+
+class Distinct:
+    """At most `most` different things of each name within `seconds` of their last use."""
+
+    def __init__(
+        self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.most, self.seconds = most, seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._used: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()  # when, oldest first
+
+    def take(self, name: str, thing: str) -> float:
+        """0 if `name` may use this thing now, else the seconds until it may use a new one."""
+        with self._lock:
+            now = self._clock()
+            used = self._used.setdefault(name, OrderedDict())
+            self._used.move_to_end(name)
+            if len(self._used) > NAMES_MAX:
+                self._used.popitem(last=False)
+            while used and next(iter(used.values())) + self.seconds <= now:
+                used.popitem(last=False)
+            if thing not in used and len(used) >= self.most:
+                return next(iter(used.values())) + self.seconds - now
+            used[thing] = now
+            used.move_to_end(thing)
+            return 0.0

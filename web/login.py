@@ -6,8 +6,9 @@ use it.
 
 from flask import Blueprint, Response, current_app, request
 
-from peer.keys import READER_SECONDS, SESSION_SECONDS, Scope, Who
+from peer.keys import READER_SECONDS, SESSION_SECONDS, NoRoomError, Scope, Who
 from web import schema
+from web.access import address
 from web.http import Json, answer, body, the_gateway
 from web.problems import Problem
 
@@ -45,7 +46,10 @@ def session() -> Response:
 def open_with_link() -> Response:
     """Spend a one-time link."""
     access, asked = the_gateway().access, schema.parse(schema.LinkToken, body())
-    session = access.keys.redeem(asked.token) if access.keys else None
+    try:
+        session = access.keys.redeem(asked.token) if access.keys else None
+    except NoRoomError:
+        raise _no_room() from None
     if access.keys is None or session is None:
         raise Problem(403, "This link was used already, or is too old.", "link_used", "token")
     response = answer(_view(access.who(access.keys.of_session(session))))
@@ -61,13 +65,21 @@ def open_with_key() -> Response:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
     credential = gateway.access.of_request()
     gateway.access.welcome(credential)
+    gateway.access.pace_sessions(address())
     gateway.statements.take(statement, gateway.mesh_id, gateway.mirrors.peer or "")
-    session = gateway.access.keys.open_reader(statement.account, credential)
+    try:
+        session = gateway.access.keys.open_reader(statement.account, credential, address())
+    except NoRoomError:
+        raise _no_room() from None
     if session is None:
         return answer(_view(gateway.access.who(credential)))
     response = answer({"account": statement.account, "scopes": [Scope.READ]})
     _set_cookie(response, session, READER_SECONDS)
     return response
+
+
+def _no_room() -> Problem:
+    return Problem(503, "As many sessions are open here as may be.", "too_many_sessions")
 
 
 @blueprint.delete("/session")

@@ -30,6 +30,7 @@ TITLES = {
 
 REFUSALS = {
     "busy": 503,
+    "too_many_pending": 429,
     "invalid": 400,
     "not_member": 503,
     "halted": 503,
@@ -51,6 +52,7 @@ REJECTIONS = {
     Reason.NOT_SIGNED: 403,
     Reason.BAD_SIGNATURE: 403,
     Reason.TOO_MANY_KEYS: 503,
+    Reason.SHARE_FULL: 503,
 }
 
 
@@ -79,10 +81,10 @@ class Problem(Exception):
         return view | self.more
 
 
-def too_many(seconds: float, what: str) -> Problem:
+def too_many(seconds: float, what: str, code: str = "rate") -> Problem:
     """Of `what` there was so much that it takes these seconds until more is possible."""
     wait = math.ceil(seconds)
-    return Problem(429, f"Too many {what}: wait {wait} s.", "rate", retry_after=wait)
+    return Problem(429, f"Too many {what}: wait {wait} s.", code, retry_after=wait)
 
 
 def refused(reply: Refused, ids: Sequence[int] = ()) -> Problem:

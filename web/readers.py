@@ -2,11 +2,13 @@
 
 Owns the price of a question: the time that the journal is read for it. Few read at a time, so that
 most threads are always free for those who trade; each address has its share, and whoever has used
-it up has to wait. Must never be in the way of the gateway's own reading.
+it up has to wait; and no address has both readers, or all the places. Must never be in the way of
+the gateway's own reading.
 """
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,6 +19,7 @@ from web.problems import Problem, too_many
 
 READERS_MAX = 2  # questions that are read for at a time
 WAITING_MAX = 4  # that wait for their turn, each with a thread
+ADDRESS_READERS_MAX, ADDRESS_WAITING_MAX = 1, 2  # of these, of one address
 WAIT_SECONDS = 0.5
 READ_MS_RATE, READ_MS_BURST = 100.0, 2_000  # of reading a second, and at once, of an address
 
@@ -28,32 +31,53 @@ class Readers:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._reading = threading.BoundedSemaphore(READERS_MAX)
-        self._waiting = threading.BoundedSemaphore(WAITING_MAX)
+        self._changed = threading.Condition()
+        self._reading: Counter[str] = Counter()  # by address
+        self._waiting: Counter[str] = Counter()
         self._spent = Limiter(READ_MS_RATE, READ_MS_BURST, clock)
 
     def read(self, where: str, question: Callable[[], T]) -> T:
-        """The answer to a question of an address. Problem if it has asked enough, or too many
-        others ask."""
+        """The answer to a question of an address. Problem if it has asked enough, or asks too much
+        at a time, or too many others ask."""
         if wait_s := self._spent.take(where):
             raise too_many(wait_s, "questions about the past from this address")
-        if not self._reading.acquire(blocking=False):
-            self._wait()
+        self._begin(where)
         began = self._clock()
         try:
             return question()
         finally:
-            self._reading.release()
+            with self._changed:
+                _drop(self._reading, where)
+                self._changed.notify_all()
             self._spent.spend(where, int(1000 * (self._clock() - began)))
 
-    def _wait(self) -> None:
-        if self._waiting.acquire(blocking=False):
+    def _begin(self, where: str) -> None:
+        with self._changed:
+            if not self._has_turn(where):
+                self._wait(where)
+            self._reading[where] += 1
+
+    def _has_turn(self, where: str) -> bool:
+        has_enough = self._reading[where] >= ADDRESS_READERS_MAX
+        return not has_enough and self._reading.total() < READERS_MAX
+
+    def _wait(self, where: str) -> None:
+        if self._waiting[where] >= ADDRESS_WAITING_MAX:
+            raise too_many(1, "questions about the past at a time from this address")
+        if self._waiting.total() < WAITING_MAX:
+            self._waiting[where] += 1
             try:
-                if self._reading.acquire(timeout=WAIT_SECONDS):
+                if self._changed.wait_for(lambda: self._has_turn(where), WAIT_SECONDS):
                     return
             finally:
-                self._waiting.release()
+                _drop(self._waiting, where)
         raise Problem(503, "Too many ask about the past now: try again in a moment.", "past_busy")
+
+
+def _drop(counts: Counter[str], where: str) -> None:
+    counts[where] -= 1
+    if not counts[where]:
+        del counts[where]
 
 
 class Asked:

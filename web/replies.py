@@ -76,6 +76,25 @@ class Orders(Reply, frozen=True):
     since: TimeMs | None
 
 
+class Account(Reply, frozen=True):
+    """How many open orders an account has, whichever peer took them."""
+
+    account: str
+    orders: int
+    is_key: bool
+    barred: bool
+
+
+class Accounts(Reply, frozen=True):
+    accounts: list[Account]
+    barred: list[str]
+
+
+class Barred(Reply, frozen=True):
+    account: str
+    barred: bool
+
+
 class Batch(Reply, frozen=True):
     results: list[Order]
 

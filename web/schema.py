@@ -15,7 +15,7 @@ import msgspec
 from engine.orders import TIME_MS_MAX, Cancel, CancelAll, Command, Reduce, Replace, Side, Submit
 from peer import entry
 from peer.accounts import FINISHED_MAX
-from peer.api import parse_id
+from peer.api import ACCOUNTS_MAX, parse_id
 from peer.entry import ACCOUNT_WORDS, Account, SideName, Text
 from peer.keys import TOKEN_CHARACTERS_MAX
 from peer.orders import OrderView
@@ -136,6 +136,12 @@ class OrdersQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=FINISHED_MAX)] = 100
     before: Annotated[Text, msgspec.Meta(description="Only those that ended before this one.")] = ""
+
+
+class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Those with most open orders."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=ACCOUNTS_MAX)] = 100
 
 
 class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

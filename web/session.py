@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.orders import Command
+from engine.orders import Cancel, CancelAll, Command
 from peer.keys import Scope
 from peer.signed import Entry
 from web import schema
@@ -25,7 +25,7 @@ from web.frames import CLOSE_POLICY
 from web.problems import Problem, refused
 from web.publisher import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
 from web.results import answer_json, withdrawn_json
-from web.signing import signed
+from web.signing import cancelling, signed
 
 if TYPE_CHECKING:
     from web.gateway import Gateway
@@ -149,11 +149,11 @@ class Session:
         signature = schema.parse(schema.Authority, wish).signature
         account = self._trader(client, schema.account_of(message.get("account"), ""), signature)
         command = schema.cancel_of(message.get("order"), account)
-        entry = self._signed(command, signature)
+        entry = self._cancelling(client, command, signature)
         if not self._gateway.desk.is_pending(command.order):
             self._submit(client, message, entry)
             return
-        self._take_slot(client, account)
+        self._take_slot(client, entry)
 
         def answer(withdrawn: bool) -> None:
             if withdrawn:
@@ -171,10 +171,10 @@ class Session:
         wish = schema.parse(schema.Withdrawal, given)
         account = self._trader(client, wish.account, wish.signature)
         command = schema.cancel_all_of(wish, account)
-        self._submit(client, message, self._signed(command, wish.signature))
+        self._submit(client, message, self._cancelling(client, command, wish.signature))
 
-    def _take_slot(self, client: Client, account: str) -> None:
-        self._gateway.access.pace_orders(account, client.address)
+    def _take_slot(self, client: Client, entry: Entry) -> None:
+        self._gateway.access.admit([entry], client.address)
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
         client.in_flight += 1
@@ -186,8 +186,17 @@ class Session:
     def _signed(self, command: Command, signature: schema.Signature | None) -> Entry:
         return signed(command, signature, self._gateway.mesh_id)
 
+    def _cancelling(
+        self,
+        client: Client,
+        command: Cancel | CancelAll,
+        signature: schema.Signature | None,
+    ) -> Entry:
+        is_operator = self._gateway.access.is_operator(client.credential)
+        return cancelling(command, signature, self._gateway.mesh_id, is_operator)
+
     def _submit(self, client: Client, message: Json, command: Entry) -> None:
-        self._take_slot(client, command.account)
+        self._take_slot(client, command)
         self._send(client, message, command)
 
     def _send(self, client: Client, message: Json, command: Entry) -> None:
@@ -202,4 +211,4 @@ class Session:
             done = submission.is_complete
             self._gateway.hub.reply(client, self._encode(view), done)
 
-        self._gateway.desk.submit([command], answer)
+        self._gateway.desk.submit([command], client.address, answer)

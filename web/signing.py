@@ -9,8 +9,8 @@ import threading
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 
-from engine.orders import Command
-from peer.signed import KEY_PREFIX, Entry, Signed, is_signed_by, statement_of, text_of
+from engine.orders import Cancel, CancelAll, Command
+from peer.signed import KEY_PREFIX, Entry, Removal, Signed, is_signed_by, statement_of, text_of
 from web.problems import Problem
 from web.schema import Signature, Statement
 
@@ -40,6 +40,15 @@ def signed(command: Command, signature: Signature | None, mesh: str) -> Entry:
             "signature",
         )
     return entry
+
+
+def cancelling(
+    command: Cancel | CancelAll, signature: Signature | None, mesh: str, is_operator: bool
+) -> Entry:
+    """As `signed`; but what came through this peer its operator may cancel without the key."""
+    if is_operator and signature is None and command.account.startswith(KEY_PREFIX):
+        return Removal(command)
+    return signed(command, signature, mesh)
 
 
 class Statements:

@@ -62,7 +62,6 @@ def _before_handshake() -> None:
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
         gateway = _gateway()
         _check_room(gateway)
-        gateway.access.of_request()
         g.channels = wanted_channels(gateway)
         _check_alone()
 
@@ -92,8 +91,11 @@ def _check_alone() -> None:
 
 
 def _check_room(gateway: Gateway) -> None:
-    if gateway.hub.is_full:
+    if gateway.hub.is_full(gateway.access.is_known(gateway.access.of_request())):
         raise _no_room()
+    if gateway.hub.has_enough(address()):
+        text = "Too many streams are open from this address."
+        raise Problem(429, text, "too_many_streams")
 
 
 def _no_room() -> Problem:
@@ -139,8 +141,12 @@ def _take_over() -> socket.socket:
 def _held(gateway: Gateway) -> dict[str, Any]:
     """Whose a stream is. What stands for nobody, such as the cookie of an old session, is none."""
     credential = gateway.access.of_request()
-    known = gateway.access.who(credential) is not None
-    return {"credential": credential if known else None, "address": address()}
+    stands = gateway.access.who(credential) is not None
+    return {
+        "credential": credential if stands else None,
+        "address": address(),
+        "is_known": gateway.access.is_known(credential),
+    }
 
 
 def websocket(ws: Any) -> None:

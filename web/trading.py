@@ -4,16 +4,15 @@ Owns their paths and the wait for a final result. Must never answer in the node'
 """
 
 import queue
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from flask import Blueprint, Response, request
 
-from engine.orders import Cancel, Submit
+from engine.orders import Cancel, CancelAll, Submit
 from peer.keys import Scope
-from peer.orders import FINAL, OrderView, submitted
+from peer.orders import FINAL, OrderView, Status, submitted
 from peer.signed import KEY_PREFIX, Entry
 from web import past, schema, views
 from web.access import address
@@ -22,7 +21,7 @@ from web.http import Json, account, answer, body, query, the_gateway, the_past, 
 from web.problems import Problem, refused, rejected
 from web.readers import Asked
 from web.results import answer_json, withdrawn_json
-from web.signing import signed
+from web.signing import cancelling, signed
 
 blueprint = Blueprint("trading", __name__)
 CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
@@ -100,9 +99,14 @@ def order(text: str) -> Response:
     wanted = schema.order_id(text)
     access, history = the_gateway().access, the_past()
     access.known(access.of_request())
-    found = the_gateway().mirrors.find_order(wanted) or _recent(wanted)
-    owner = found.account if found else history.owner(wanted) if history else ""
+    found, recent = the_gateway().mirrors.find_order(wanted), _recent(wanted)
+    known = found or recent
+    owner = known.account if known else history.owner(wanted) if history else ""
     if owner and access.may_read(access.of_request(), owner):
+        if recent is not None and recent.status in (*FINAL, Status.PENDING):
+            found = found or recent
+        elif recent is not None:
+            found = found or _watched(owner, wanted)
         if found is None and history is not None:
             found = _from_past(history, wanted)
         if found is not None:
@@ -113,14 +117,18 @@ def order(text: str) -> Response:
 def _from_past(history: Asked, wanted: int) -> OrderView | None:
     """An order as the journal has it; one that did not end there, as the node has it now."""
     found = past.find_order(history, wanted)
-    if found is None or found.status in FINAL:
-        return found
-    the_gateway().watch_account(found.account)
-    the_gateway().mirrors.await_orders(found.account, ORDERS_SECONDS)
+    return found if found is None or found.status in FINAL else _watched(found.account, wanted)
+
+
+def _watched(account: str, wanted: int) -> OrderView | None:
+    """An order that may still be open, as the node has it now."""
+    the_gateway().watch_account(account)
+    the_gateway().mirrors.await_orders(account, ORDERS_SECONDS)
     return the_gateway().mirrors.find_order(wanted)
 
 
 def _recent(wanted: int) -> OrderView | None:
+    """What the command that placed it came to; much may have happened to it since."""
     command, outcome = the_gateway().desk.known(wanted) or (None, None)
     if not isinstance(command, Submit):
         return None
@@ -156,7 +164,7 @@ def cancel(text: str) -> Response:
 
 def cancel_order(text: str, named: str, signature: schema.Signature | None) -> Result:
     command = schema.cancel_of(text, trader(named, signature))
-    entry = signed(command, signature, the_gateway().mesh_id)
+    entry = _cancelling(command, signature)
     if the_gateway().desk.is_pending(command.order) and _withdraw(command):
         return Result(withdrawn_json(command.order), True)
     return _change(entry)
@@ -175,7 +183,13 @@ def cancel_all() -> Response:
     wish = schema.parse(schema.Withdrawal, asked)
     signature = _signature()
     command = schema.cancel_all_of(wish, trader(wish.account, signature))
-    return _answer(_change(signed(command, signature, the_gateway().mesh_id)))
+    return _answer(_change(_cancelling(command, signature)))
+
+
+def _cancelling(command: Cancel | CancelAll, signature: schema.Signature | None) -> Entry:
+    access = the_gateway().access
+    is_operator = access.is_operator(access.of_request())
+    return cancelling(command, signature, the_gateway().mesh_id, is_operator)
 
 
 def _withdraw(command: Cancel) -> bool:
@@ -211,11 +225,11 @@ def _submit(commands: Sequence[Entry]) -> Submission:
     """Send commands and wait for the end of them, but no longer than the timeout; while many wait
     already, only until they are on disk here, so that some threads are always free."""
     gateway = the_gateway()
-    for name, count in Counter(command.account for command in commands).items():
-        gateway.access.pace_orders(name, address(), count)
+    gateway.access.admit(commands, address())
+    for name in dict.fromkeys(command.account for command in commands):
         if not name.startswith(KEY_PREFIX):  # anybody can make any number of those
             gateway.watch_account(name)
-    submission = gateway.desk.submit(commands)
+    submission = gateway.desk.submit(commands, address())
     if gateway.waiting.acquire(blocking=False):
         try:
             submission.wait(gateway.config.order_timeout)

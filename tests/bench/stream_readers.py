@@ -32,9 +32,10 @@ class Counted(msgspec.Struct):
     processor_s: float
 
 
-def connect(port: int) -> socket.socket:
-    """A WebSocket client that hears the book and nothing else."""
-    sock = socket.create_connection(("127.0.0.1", port))
+def connect(port: int, number: int) -> socket.socket:
+    """A WebSocket client that hears the book and nothing else; ten of them share an address."""
+    source = (f"127.1.{number // 10 // 250}.{number // 10 % 250 + 1}", 0)
+    sock = socket.create_connection(("127.0.0.1", port), source_address=source)
     sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
     key = base64.b64encode(os.urandom(16)).decode()
     sock.sendall(
@@ -52,8 +53,8 @@ def connect(port: int) -> socket.socket:
 
 class Readers:
     def __init__(self, port: int, clients: int, stalled: int) -> None:
-        self.stalled = [connect(port) for _ in range(stalled)]
-        self.socks = [connect(port) for _ in range(clients)]
+        self.stalled = [connect(port, number) for number in range(stalled)]
+        self.socks = [connect(port, number) for number in range(clients)]
         timed = self.socks[::EVERY]
         self.timed = {sock.fileno(): sock for sock in timed}
         self.others = [sock for sock in self.socks if sock.fileno() not in self.timed]
