@@ -168,5 +168,5 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
     look(2 * DEAF_MS)
     assert seen.overview.quorum
     assert seen.overview.alarms.texts == []
-    silent = seen.overview.view(2, 3 * DEAF_MS, 0, "", "")
+    silent = seen.overview.view(2, 3 * DEAF_MS, Status(), ())
     assert [member.hears for member in silent.members] == [[]] * 4
