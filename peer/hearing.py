@@ -4,9 +4,10 @@ Owns the judgement of who is deaf: one that speaks, but hears too few to take pa
 never raise an alarm itself, read a clock or touch a link.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from peer.addresses import ALIVE_MS
 from peer.committee import Committee
 
 DEAF_MS = 5_000  # so long in all it says, before people are told: who has just started hears nobody
@@ -28,14 +29,22 @@ class Hearing:
         self._committee = committee
         self._me = me
         self._since_ms: dict[Deaf, int] = {}
+        self._heard_us_ms: dict[int, int] = {}  # by member: when it said so last
 
-    def has_quorum(self, heard: Mapping[int, Hears], running: bool) -> bool:
-        """Whether orders of this peer can be ordered. `heard` are the members heard, and whom each
-        says it hears. One that does not hear us carries none of our blocks; a peer that only
-        follows needs nothing but to hear enough."""
+    def hear(self, member: int, hears: Hears, now_ms: int) -> None:
+        """A member said whom it hears."""
+        if self._me is not None and hears[self._me]:
+            self._heard_us_ms[member] = now_ms
+
+    def has_quorum(self, heard: Collection[int], now_ms: int, running: bool) -> bool:
+        """Whether orders of this peer can be ordered. `heard` are the members heard. One that has
+        not said for ALIVE_MS that it hears us carries none of our blocks (a single such word may be
+        about a pause of ours that is over); a peer that only follows needs nothing but to hear
+        enough."""
         if self._me is None:
             return len(heard) >= self._committee.quorum
-        both_ways = sum(hears[self._me] for hears in heard.values())
+        since_ms = now_ms - ALIVE_MS
+        both_ways = sum(self._heard_us_ms.get(n, since_ms) > since_ms for n in heard)
         return both_ways + running >= self._committee.quorum
 
     def deaf(self, heard: Mapping[int, Hears], now_ms: int) -> list[Deaf]:

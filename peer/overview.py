@@ -87,6 +87,7 @@ class Overview:
         self.compare(member, audit, replica.agrees(audit))
         self.compare(member, latest, replica.agrees_latest(latest))
         self.clocks.hear(member, heartbeat.time_ms, now_ms)
+        self._hearing.hear(member, heartbeat.hears, now_ms)
 
     def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
         """Tell whose clock is wrong, this peer's included, while the others still outvote it."""
@@ -134,7 +135,7 @@ class Overview:
             self._judge(hears, now_ms)
             self._compare_clocks(now_ms, wall_ms)
         self.hears_enough = len(hears) + running >= self._committee.quorum
-        before, self.quorum = self.quorum, self._hearing.has_quorum(hears, running)
+        before, self.quorum = self.quorum, self._hearing.has_quorum(hears, now_ms, running)
         if self.quorum != before:
             _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
         return self.quorum != before

@@ -47,6 +47,9 @@ class Pair:
             numbers = (0, 0), 0, NO_AUDIT, NO_AUDIT, 0, hears
             one.beat(Heartbeat(one.config.id, 0, 1, one.fetch_port, *numbers))
             list(one.receive(self.now_ms))
+            for _, asked in one.requests(self.now_ms):
+                if isinstance(asked, Asked):
+                    one.answer(asked, [])
         list(self.mesh.receive(self.now_ms))
 
     def hears(self, seconds: float, *speaking: Mesh) -> bool:

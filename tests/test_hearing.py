@@ -2,6 +2,7 @@
 
 import pytest
 
+from peer.addresses import ALIVE_MS
 from peer.committee import Committee, Mode
 from peer.hearing import DEAF_MS, Deaf, Hearing
 
@@ -35,14 +36,29 @@ NOT_US = "does not hear this peer, which hears it"
 def test_only_who_is_heard_and_hears_us_counts_for_a_quorum(
     heard: dict[int, tuple[bool, ...]], quorum: bool
 ) -> None:
-    assert five().has_quorum(heard, running=True) is quorum
+    assert quorum_of(five(), heard) is quorum
+
+
+def quorum_of(hearing: Hearing, heard: dict[int, tuple[bool, ...]], running: bool = True) -> bool:
+    for member, hears in heard.items():
+        hearing.hear(member, hears, 0)
+    return hearing.has_quorum(heard, 0, running)
+
+
+def test_one_word_that_we_were_not_heard_is_about_a_pause_that_may_be_over() -> None:
+    hearing, heard = five(), {1: ALL, 2: ALL}
+    assert quorum_of(hearing, heard)
+    for member in heard:
+        hearing.hear(member, hears(1, 2), 10)
+    assert hearing.has_quorum(heard, ALIVE_MS - 1, running=True)
+    assert not hearing.has_quorum(heard, ALIVE_MS, running=True)
 
 
 def test_a_halted_peer_does_not_count_itself_and_an_observer_is_heard_by_nobody() -> None:
-    assert not five().has_quorum({1: ALL, 2: ALL}, running=False)
-    assert five().has_quorum({1: ALL, 2: ALL, 3: ALL}, running=False)
-    assert not five(None).has_quorum({1: ALL, 2: ALL}, running=True)
-    assert five(None).has_quorum({1: hears(1), 2: hears(2), 3: hears(3)}, running=True)
+    assert not quorum_of(five(), {1: ALL, 2: ALL}, running=False)
+    assert quorum_of(five(), {1: ALL, 2: ALL, 3: ALL}, running=False)
+    assert not quorum_of(five(None), {1: ALL, 2: ALL})
+    assert quorum_of(five(None), {1: hears(1), 2: hears(2), 3: hears(3)})
 
 
 def test_who_hears_too_few_is_deaf_after_a_while_and_until_it_hears_again() -> None:

@@ -140,13 +140,14 @@ def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
 def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
     """Of four, three are needed. m1 hears all, m2 nobody, m3 all but this peer."""
     hears = {1: (True,) * 4, 2: (False, False, True, False), 3: (False, True, True, True)}
-    rounds = (0,) * 4, 1, NO_AUDIT, seen.own, NOW_MS
 
     def look(now_ms: int) -> None:
         for member, heard in hears.items():
             link = seen.mesh.links[member]
             link.heard_ms = now_ms
-            link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *rounds, heard)
+            claims = (0,) * 4, 1, NO_AUDIT, seen.own, NOW_MS + now_ms, heard
+            link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *claims)
+            seen.overview.hear(member, link.heartbeat, now_ms)
         seen.look(now_ms)
 
     for now_ms in range(0, DEAF_MS + JUDGE_MS, JUDGE_MS):
@@ -168,5 +169,5 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
     look(2 * DEAF_MS)
     assert seen.overview.quorum
     assert seen.overview.alarms.texts == []
-    silent = seen.overview.view(2, 3 * DEAF_MS, 0, "", "")
+    silent = seen.overview.view(2, 3 * DEAF_MS, Status(), ())
     assert [member.hears for member in silent.members] == [[]] * 4
