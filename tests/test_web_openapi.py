@@ -98,7 +98,7 @@ def test_schemathesis_finds_nothing(web: Gateway, tmp_path: Path) -> None:
         env=os.environ | {"NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-1000:]
     # All but Grenache RPC and the document itself, which it takes from there.

@@ -65,10 +65,12 @@ def open_with_key() -> Response:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
     credential = gateway.access.of_request()
     gateway.access.welcome(credential)
-    gateway.access.pace_sessions(address())
-    gateway.statements.take(statement, gateway.mesh_id, gateway.mirrors.peer or "")
+    peer, where = gateway.mirrors.peer or "", address()
+    gateway.statements.take(
+        statement, gateway.mesh_id, peer, lambda: gateway.access.pace_sessions(where)
+    )
     try:
-        session = gateway.access.keys.open_reader(statement.account, credential, address())
+        session = gateway.access.keys.open_reader(statement.account, credential, where)
     except NoRoomError:
         raise _no_room() from None
     if session is None:

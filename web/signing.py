@@ -61,8 +61,11 @@ class Statements:
         self._nonces: dict[str, int] = {}  # the last of each account
         self._since_ms = clock_ms()  # earlier ones may have been used before a restart
 
-    def take(self, statement: Statement, mesh: str, peer: str) -> None:
-        """Use a statement to a peer up. Problem if it is not good."""
+    def take(
+        self, statement: Statement, mesh: str, peer: str, pace: Callable[[], None] = lambda: None
+    ) -> None:
+        """Use a statement to a peer up. Problem if it is not good; `pace` may raise one too, and
+        then it is not used up."""
         account, signature, now_ms = statement.account, statement.signature, self._clock_ms()
         nonce, until = signature.nonce, signature.until
         if not max(nonce, now_ms) < until <= min(nonce, now_ms) + STATEMENT_MS_MAX:
@@ -72,6 +75,7 @@ class Statements:
         if not is_signed_by(account, text_, bytes_of(signature.signature)):
             text = f"The signature is not one of {account:.64} of {text_.decode():.300}"
             raise Problem(403, text, "bad_signature", "signature")
+        pace()
         with self._lock:
             if nonce <= max(self._nonces.get(account, 0), self._since_ms):
                 raise Problem(409, "A statement is good once.", "nonce_used", "signature")

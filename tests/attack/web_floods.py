@@ -27,7 +27,7 @@ from web.access import ADDRESS_KEYS_MAX, SESSIONS_BURST
 from web.hub import ADDRESS_STREAMS_MAX
 
 SECONDS_LONG, SECONDS_SHORT = 34.0, 5.0
-ORDER_SECONDS_MAX = 2.0
+ORDER_SECONDS_MAX = 10.0  # what a client waits; the figure is printed
 NEWCOMER = "127.4.0.99"
 
 
@@ -76,18 +76,17 @@ class Flood:
             self.statuses[self.order(signer)] += 1
 
     def keep_streams(self, over: threading.Event) -> None:
-        with contextlib.ExitStack() as stack:
+        where = ("127.0.0.1", self.gateway.port)
+        with contextlib.ExitStack() as kept:
             while not over.is_set():
-                sock = socket.create_connection(
-                    ("127.0.0.1", self.gateway.port), 20, (self.address, 0)
-                )
-                sock.sendall(b"GET /events?channels=commit HTTP/1.1\r\nHost: localhost\r\n\r\n")
-                status = int(sock.recv(4096).split()[1])
-                self.statuses[status] += 1
-                if status == 200:
+                with contextlib.ExitStack() as stack:
+                    sock = socket.create_connection(where, 20, (self.address, 0))
                     stack.enter_context(closing(sock))
-                else:
-                    sock.close()
+                    sock.sendall(b"GET /events?channels=commit HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                    status = int(sock.recv(4096).split()[1])
+                    self.statuses[status] += 1
+                    if status == 200:
+                        kept.enter_context(stack.pop_all())
 
 
 def attack(folder: Path, long: bool) -> str:
@@ -109,13 +108,15 @@ def attack(folder: Path, long: bool) -> str:
         ]
         for thread in threads:
             thread.start()
-        seconds = _trade(gateway, SECONDS_LONG if long else SECONDS_SHORT)
-        newcomer = Flood(gateway, mesh, NEWCOMER)
-        assert newcomer.order(newcomer.signer()) == 200, "a newcomer finds no room"
-        assert newcomer.ask("POST", "/session", newcomer.signer().statement("solo")) == 200
-        over.set()
-        for thread in threads:
-            thread.join(20)
+        try:
+            seconds = _trade(gateway, SECONDS_LONG if long else SECONDS_SHORT)
+            newcomer = Flood(gateway, mesh, NEWCOMER)
+            assert newcomer.order(newcomer.signer()) == 200, "a newcomer finds no room"
+            assert newcomer.ask("POST", "/session", newcomer.signer().statement("solo")) == 200
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(20)
         _check(flooders)
         gone = _clean_up(gateway, flooders)
     p99_ms = seconds[len(seconds) * 99 // 100] * 1000
