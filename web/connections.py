@@ -56,6 +56,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """One request; what waitress takes and we do not is an error that ends the connection."""
 
     completed: bool
+    path = ""  # waitress says it of whoever leaves, and has none of a head that makes no sense
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
