@@ -162,6 +162,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     # Ending
 
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """waitress holds the lock everywhere but on the main thread, when no request is there: just
+        then a thread may be sending `100 Continue` for the next one, and both would send it."""
+        with self.outbuf_lock:
+            sent: bool = super()._flush_some(do_close)
+            return sent
+
     def readable(self) -> bool:
         return bool(self._lingering or super().readable())
 
