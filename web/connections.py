@@ -305,9 +305,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         others' connections, between two turns of the loop: in a turn, their numbers could be given
         to new ones that then got their events."""
         excess = len(self.active_channels) - self._most
+        if excess <= 0:
+            return
         waiting = [one for one in self.active_channels.values() if one.is_waiting]
         waiting.sort(key=lambda one: (-self.addresses[one.name], one.since))
-        for one in waiting[: max(excess, 0)]:
+        for one in waiting[:excess]:
             one.handle_close()
 
     @property
