@@ -29,7 +29,7 @@ from waitress.parser import (
 )
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, RequestEntityTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from peer.descriptors import is_full
 from web.addresses import counted, plain
@@ -50,6 +50,11 @@ ACCEPT_REST_SECONDS = 0.5  # when no descriptor is free for one more connection
 HAND_OVER = "web.hand_over"  # in a request's environment: gives the connection away
 
 _log = logging.getLogger(__name__)
+
+
+class RequestTimeout(Error):  # type: ignore[misc]
+    code = 408
+    reason = "Request Timeout"
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -128,6 +133,7 @@ class Task(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
+    request: Parser | None  # that has begun
     parser_class = Parser
     task_class = Task
     error_task_class = Refusal
@@ -211,7 +217,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if phase != self._phase:
             self._phase, self.since = phase, now
         elif now - self.since > limits[phase[0]]:
-            self.handle_close()
+            if phase[0] == "arriving" and self.request is not None:
+                self._refuse_unfinished(self.request)
+            else:
+                self.handle_close()
+
+    def _refuse_unfinished(self, request: Parser) -> None:
+        """It has begun and does not come to its end."""
+        request.error, request.completed = RequestTimeout("The request did not end in time"), True
+        self.request, self.requests = None, [request]
+        self.server.add_task(self)
 
     @property
     def is_waiting(self) -> bool:
