@@ -20,13 +20,20 @@ from peer.block import FRAME_BYTES_MAX, Block
 from peer.catchup import PART_BYTES, Manifest
 from peer.store import JournalError, guarded
 
-__all__ = ["Journal", "JournalError", "StoredEvidence"]
+__all__ = ["Journal", "JournalError", "StoredEvidence", "Taken"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_BLOCKS_MAX = 200  # of each author at a time
 PRUNED_BYTES = 512 * 1024  # the same; at least a frame
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class Taken(NamedTuple):
+    """An order that was taken under a name of its submitter's: its seq, and a digest of it."""
+
+    seq: int
+    digest: bytes
 
 
 class StoredEvidence(NamedTuple):
@@ -81,11 +88,11 @@ class Journal(Archive):
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
 
     @guarded
-    def add_client_ids(self, names: Iterable[tuple[ClientId, int]]) -> None:
-        """Names of orders, with their seqs."""
+    def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
+        """Names of orders, with what was taken under them."""
         self._begin()
-        rows = [(*name, seq) for name, seq in names]
-        self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?)", rows)
+        rows = [(*name, *taken) for name, taken in names]
+        self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
 
     @guarded
     def drop_client_ids(self, seqs: Iterable[int]) -> None:
@@ -94,14 +101,14 @@ class Journal(Archive):
         self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
 
     @guarded
-    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, int]:
-        """Those of the names that are there, with their seqs."""
+    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
+        """Those of the names that are there, with what was taken under them."""
         found = {}
-        query = "SELECT seq FROM client_ids WHERE account = ? AND client_id = ?"
+        query = "SELECT seq, digest FROM client_ids WHERE account = ? AND client_id = ?"
         for name in names:
             row = self._db.execute(query, name).fetchone()
             if row is not None:
-                found[name] = row[0]
+                found[name] = Taken(*row)
         return found
 
     @guarded

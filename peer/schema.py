@@ -39,11 +39,13 @@ CREATE TABLE trades (
     taker INTEGER NOT NULL,
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
--- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT.
+-- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT. `digest` tells
+-- whether it is the same order that is sent again.
 CREATE TABLE client_ids (
     account TEXT NOT NULL,
     client_id TEXT NOT NULL,
     seq INTEGER NOT NULL,
+    digest BLOB NOT NULL,
     PRIMARY KEY (account, client_id)
 ) WITHOUT ROWID;
 CREATE INDEX client_ids_by_seq ON client_ids (seq);

@@ -6,6 +6,7 @@ do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
 
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
@@ -13,7 +14,7 @@ import msgspec
 from engine.orders import Cancel, Command, Event, Reduce, Replace, Submit
 from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
-from peer.journal import JournalError
+from peer.journal import JournalError, Taken
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id, encode_batch, seq_and_member
 from peer.signed import Entry, Signed, command_of, with_id
@@ -26,6 +27,7 @@ PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners nobody need know
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
 RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
+DIGEST_BYTES = 16  # of an order with a client id: it guards its submitter from mistakes
 _BATCH_BYTES = 32  # around the commands of a payload
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -39,6 +41,11 @@ def client_id_of(entry: Entry) -> ClientId | None:
     return None
 
 
+def digest_of(entry: Entry) -> bytes:
+    """The same for an order that is sent again, whoever signs it and when."""
+    return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
+
+
 class Told(NamedTuple):
     """The ids of a request's commands, and those of them that were taken before."""
 
@@ -47,7 +54,7 @@ class Told(NamedTuple):
     again: list[int]
 
 
-class _Taken:
+class _Waiting:
     """A command on its way, and who waits for its result."""
 
     __slots__ = ("callers", "command", "data", "holders", "taken_ms")
@@ -73,14 +80,13 @@ class Submissions:
     def __init__(self, me: int) -> None:
         self._me = me
         self._next_seq = 1
-        self._taken: dict[int, _Taken] = {}  # by seq, in order, until ordered
+        self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
         self._held: Counter[str] = Counter()  # of them, by whom they count for
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[Told] = []
-        self.new_client_ids: dict[ClientId, int] = {}  # not in the journal yet, with their seqs
-        # By seq, of the last orders with a client id: what was ordered, and what became of it.
-        self._results: dict[int, tuple[Command, Done]] = {}
+        self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
+        self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
         self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
 
     def restore(
@@ -95,7 +101,7 @@ class Submissions:
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
-                    self._taken[seq] = _Taken(command, _encode(command), (), now_ms)
+                    self._taken[seq] = _Waiting(command, _encode(command), (), now_ms)
                 self._next_seq = max(self._next_seq, seq + 1)
         self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
@@ -103,7 +109,7 @@ class Submissions:
                 command = _decoder.decode(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
-            self._taken[seq] = _Taken(command, data, (), now_ms)
+            self._taken[seq] = _Waiting(command, data, (), now_ms)
             self._queue.append(seq)
             self._next_seq = max(self._next_seq, seq + 1)
         self._taken = dict(sorted(self._taken.items()))
@@ -134,16 +140,16 @@ class Submissions:
         caller: Caller,
         commands: Sequence[Entry],
         now_ms: int,
-        known: Mapping[ClientId, int] | None = None,
+        known: Mapping[ClientId, Taken] | None = None,
         source: str = "",
     ) -> Refused | None:
         """Number the commands and queue them; or say why none of them is taken. An order whose
-        client id is `known`, with its seq, was taken before: its caller is told what it became.
+        client id is `known` was taken before: its caller is told what it became.
         What has a `source` counts for it."""
         if (refused := self._no_room(commands, source)) is not None:
             return refused
-        taken: dict[int, _Taken] = {}
-        names: dict[ClientId, int] = {}
+        taken: dict[int, _Waiting] = {}
+        names: dict[ClientId, Taken] = {}
         ids: list[int] = []
         for command in commands:
             name, seq = client_id_of(command), self._next_seq + len(taken)
@@ -151,11 +157,12 @@ class Submissions:
                 if name in names:
                     return Refused("invalid", f"two orders are named {name.client_id!r:.40}")
                 before = self.new_client_ids.get(name) or (known or {}).get(name)
-                names[name] = before or seq
+                digest = digest_of(command)
+                names[name] = before or Taken(seq, digest)
                 if before is not None:
-                    if (refused := self._repeated(caller, command, before)) is not None:
+                    if (refused := self._repeated(caller, digest, before)) is not None:
                         return refused
-                    ids.append(command_id(before, self._me))
+                    ids.append(command_id(before.seq, self._me))
                     continue
             named = _named(command, command_id(seq, self._me), ids)
             if named is None:
@@ -164,14 +171,14 @@ class Submissions:
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
                 return Refused("invalid", text)
-            taken[seq] = _Taken(named, data, (caller,), now_ms, _holders(named, source))
+            taken[seq] = _Waiting(named, data, (caller,), now_ms, _holders(named, source))
             ids.append(named.id)
         self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
         self._next_seq += len(taken)
         self._taken.update(taken)
         self._held.update(name for entry in taken.values() for name in entry.holders)
         self._queue.extend(taken)
-        self.new_client_ids.update((name, seq) for name, seq in names.items() if seq in taken)
+        self.new_client_ids.update((name, one) for name, one in names.items() if one.seq in taken)
         again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
         self._unacknowledged.append(Told(caller, ids, again))
         return None
@@ -191,13 +198,12 @@ class Submissions:
                 return Refused("too_many_pending", f"{text}: try again later")
         return None
 
-    def _repeated(self, caller: Caller, command: Entry, seq: int) -> Refused | None:
-        """Why an order can't be sent again under the name of the one with this seq."""
-        entry = self._taken.get(seq)
-        known = command_of(entry.command) if entry else self._results.get(seq, (None,))[0]
-        if known is not None and msgspec.structs.replace(command_of(command), id=known.id) != known:
+    def _repeated(self, caller: Caller, digest: bytes, before: Taken) -> Refused | None:
+        """Why an order can't be sent again under the name of the one before."""
+        if digest != before.digest:
             text = "another order was sent under this client id before"
             return Refused("other_order", text)
+        entry = self._taken.get(before.seq)
         if entry and caller not in entry.callers and len(entry.callers) >= CALLERS_MAX:
             text = f"{CALLERS_MAX} wait for this order's result already: try again later"
             return Refused("busy", text)
@@ -249,7 +255,7 @@ class Submissions:
         """To be told after `acknowledge`: what became of orders that were sent again."""
         lost = Refused("result_lost", "ordered before; ask for the order's state")
         known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
-        told = [(who, found[1] if found else lost) for who, found in known]
+        told = [(who, found or lost) for who, found in known]
         self._asked_again.clear()
         return told
 
@@ -269,14 +275,13 @@ class Submissions:
             entry = self._let_go(seq)
             result = Result(id_, events)
             if client_id_of(entry.command) is not None:
-                done = Done(commit, time_ms, [result])
-                self._keep(seq, command_of(entry.command), done)
+                self._keep(seq, Done(commit, time_ms, [result]))
             for caller in entry.callers:
                 answer = answers.setdefault(caller, ([], entry.taken_ms))
                 answer[0].append(result)
         return answers
 
-    def _let_go(self, seq: int) -> _Taken:
+    def _let_go(self, seq: int) -> _Waiting:
         """A command waits no more."""
         entry = self._taken.pop(seq)
         for name in entry.holders:
@@ -285,8 +290,8 @@ class Submissions:
                 del self._held[name]
         return entry
 
-    def _keep(self, seq: int, command: Command, done: Done) -> None:
-        self._results[seq] = (command, done)
+    def _keep(self, seq: int, done: Done) -> None:
+        self._results[seq] = done
         if len(self._results) > RESULTS_KEPT:
             del self._results[next(iter(self._results))]
 
@@ -326,7 +331,7 @@ class Submissions:
                 entry.data = _encode(entry.command)
                 withdrawn[seq] = entry.data
         new = self.new_client_ids.items()
-        self.new_client_ids = {name: seq for name, seq in new if seq not in withdrawn}
+        self.new_client_ids = {name: one for name, one in new if one.seq not in withdrawn}
         return withdrawn
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:

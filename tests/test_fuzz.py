@@ -16,7 +16,7 @@ from peer.local import parse
 from tests.fuzz import Target, mutate
 from tests.fuzz.__main__ import SHARES, TARGETS, fuzz
 
-INPUTS = {"node": 300, "local": 200, "http": 200, "websocket": 300, "batch": 300}
+INPUTS = {"node": 300, "local": 200, "http": 200, "websocket": 300, "batch": 300, "exchange": 600}
 
 
 @pytest.mark.parametrize("name", TARGETS)

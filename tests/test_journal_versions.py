@@ -8,7 +8,7 @@ import pytest
 
 from peer import schema
 from peer.api import ClientId
-from peer.journal import Journal, JournalError
+from peer.journal import Journal, JournalError, Taken
 
 KEY, MESH = b"k" * 32, b"m" * 16
 
@@ -54,12 +54,13 @@ def test_names_long_ago_are_forgotten_and_withdrawn_ones_at_once(tmp_path: Path)
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
     names = {n: ClientId("a", str(n)) for n in (1, 2, 1_000_001, 1_000_002)}
-    journal.add_client_ids((name, n) for n, name in names.items())
+    journal.add_client_ids((name, Taken(n, b"digest")) for n, name in names.items())
     journal.add_snapshot(64, b"d", [1], b"data")
     journal.certify(64, [b"frame"])
-    assert sorted(journal.client_ids(names.values()).values()) == [1_000_001, 1_000_002]
+    kept = [Taken(n, b"digest") for n in (1_000_001, 1_000_002)]
+    assert sorted(journal.client_ids(names.values()).values()) == kept
     journal.drop_client_ids([1_000_001])
-    assert list(journal.client_ids(names.values()).values()) == [1_000_002]
+    assert list(journal.client_ids(names.values()).values()) == kept[1:]
     journal.close()
 
 

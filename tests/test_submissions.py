@@ -6,6 +6,7 @@ import pytest
 from engine.orders import Cancel, Command, Event, Rejected, Side, Submit
 from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
+from peer.journal import Taken
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.signed import KEY_PREFIX, Entry, Signed
@@ -18,6 +19,7 @@ from peer.submissions import (
     PENDING_SOURCE_MAX,
     RESULTS_KEPT,
     Submissions,
+    digest_of,
 )
 
 ME = 2
@@ -197,7 +199,8 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
 
 def test_an_order_with_a_client_id_is_taken_once() -> None:
     taken = Submissions(ME)
-    mine, name = order(client_id="c"), ClientId("a", "c")
+    mine = order(client_id="c")
+    known = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     twice = taken.take(ANN, [mine, order(), mine], 0)
     assert twice == Refused("invalid", "two orders are named 'c'")
     taken.take(ANN, [mine, order("b", client_id="c")], 0)
@@ -207,7 +210,7 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
         (ANN, [command_id(1, ME)], [command_id(1, ME)]),
     ]
     assert len(batch(taken.next_payload()).commands) == 2
-    taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, {name: 1})
+    taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, known)
     ids = [command_id(n, ME) for n in (3, 1, 4, 5)]
     assert taken.acknowledge() == [(BOB, ids, [command_id(1, ME)])]
     assert [c.order for c in batch(taken.next_payload()).commands[1:]] == [
@@ -219,7 +222,7 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
         ANN: [Result(command_id(1, ME), [])],
         BOB: [Result(command_id(1, ME), [])],
     }
-    taken.take(BOB, [mine], 0, {name: 1})
+    taken.take(BOB, [mine], 0, known)
     assert not taken.waiting
     assert taken.acknowledge() == [(BOB, [command_id(1, ME)], [command_id(1, ME)])]
     assert taken.known_results() == [(BOB, Done(7, 8, [Result(command_id(1, ME), [])]))]
@@ -230,7 +233,7 @@ def test_a_name_stands_for_one_order() -> None:
     taken = Submissions(ME)
     mine, other = order(client_id="c"), order(client_id="c", quantity=99)
     taken.take(ANN, [mine], 0)
-    again = {ClientId("a", "c"): 1}
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     for _ in range(2):  # while it waits, and when it is done
         refused = taken.take(BOB, [order(), other], 0, again)
         assert isinstance(refused, Refused)
@@ -241,10 +244,24 @@ def test_a_name_stands_for_one_order() -> None:
     assert taken.outstanding == 0, "nothing was taken with what was refused"
 
 
+def test_a_name_stands_for_one_order_also_when_its_result_is_lost() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}  # as the journal has it after a start
+    taken.restore([], [], 2)
+    other = taken.take(ANN, [order(client_id="c", quantity=99)], 0, again)
+    assert isinstance(other, Refused)
+    assert other.code == "other_order"
+    assert taken.take(BOB, [mine, order("b", client_id="c")], 0, again) is None
+    assert list(taken.new_client_ids) == [ClientId("b", "c")], "the known one has not changed"
+    ((caller, lost),) = taken.known_results()
+    assert isinstance(lost, Refused)
+    assert (caller, lost.code) == (BOB, "result_lost")
+
+
 def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
     callers = [Caller(b"page", bytes([n])) for n in range(CALLERS_MAX + 4)]
-    again = {ClientId("a", "c"): 1}
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     said = [taken.take(callers[0], [mine], 0)]
     said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
     assert [reply and reply.code for reply in said] == [None] * CALLERS_MAX + ["busy"] * 4
@@ -259,7 +276,9 @@ def test_what_became_of_an_old_order_is_not_known() -> None:
         taken.take(ANN, [order(client_id=str(n))], 0)
         taken.done([command_id(n + 1, ME)], [[]])
     for n in range(2):
-        taken.take(BOB, [order(client_id=str(n))], 0, {ClientId("a", str(n)): n + 1})
+        again = order(client_id=str(n))
+        name = {ClientId("a", str(n)): Taken(n + 1, digest_of(again))}
+        taken.take(BOB, [again], 0, name)
     (_, lost), (_, known) = taken.known_results()
     assert isinstance(lost, Refused)
     assert lost.code == "result_lost"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from peer.keys import Scope
+from tests.fuzz.web_targets import said_by
 from tests.web_gateway import Gateway, buy, running_gateway, stand_in
 from web.addresses import counted, plain
 from web.config import BODY_BYTES_MAX, Config
@@ -258,6 +259,18 @@ def test_a_stream_begins_only_where_nothing_else_is_under_way(web: Gateway) -> N
         assert answer(one)[0] == 200
         one.sendall(ask)
         assert one.recv(12) == b"HTTP/1.1 101"
+
+
+def test_who_leaves_while_being_answered_is_no_failure(web: Gateway) -> None:
+    """That nothing of it is in the log is looked at when the gateway ends."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items()).encode()
+    asked = [{"op": "subscribe", "id": n, "channel": "mesh"} for n in range(20)]
+    for _ in range(20):
+        with connected(web) as one:
+            one.sendall(b"GET /ws?channels=, HTTP/1.1\r\n" + HOST + lines + b"\r\n")
+            assert one.recv(4_096).endswith(b"\r\n\r\n"), "all is read: the end is no reset"
+            one.sendall(said_by(list(asked)))
+    assert web.ask("GET", "/healthz").status == 200
 
 
 # Who asks, and whose page

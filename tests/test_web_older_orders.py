@@ -1,10 +1,11 @@
 """The page's history reaches back beyond what its connection tells, page by page."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Route, expect
 
 from peer.runner import JOURNAL_FILE
 from tests.browser import MARKS
@@ -33,10 +34,21 @@ def place_unfillable(web: Gateway) -> list[str]:
     return ids[::-1]
 
 
+def put_off(route: Route) -> None:
+    """Too many ask about the past; the page asks again by itself."""
+    body = '{"status": 503, "detail": "Too many ask."}'
+    route.fulfill(status=503, headers={"Retry-After": "0.1"}, body=body)
+
+
 def test_every_order_that_ended_can_be_reached(web: Gateway, context: BrowserContext) -> None:
     ids = place_unfillable(web)
     page = context.new_page()
     page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")
+    busy = iter([True, True])
+    page.route(
+        re.compile(r"/orders\?"),
+        lambda route: put_off(route) if next(busy, False) else route.continue_(),
+    )
     page.goto(web.link())
     page.get_by_role("tab", name="History").click()
     rows = page.locator("#orders-table tbody tr")

@@ -8,7 +8,9 @@ import pytest
 
 from peer.history import History
 from peer.keys import Scope
+from tests.fuzz.web_targets import served
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
+from web.app import create_app
 from web.problems import Problem
 from web.readers import (
     ADDRESS_WAITING_MAX,
@@ -124,6 +126,24 @@ def test_one_address_leaves_room_for_others_to_read() -> None:
         thread.join(20)
     assert not readers._reading
     assert not readers._waiting
+
+
+def test_candles_cost_the_time_that_it_takes_to_write_them_out() -> None:
+    """Whether or not the journal is read for them."""
+
+    class Slow(Clock):
+        def __call__(self) -> float:
+            self.now_s += 0.5
+            return self.now_s
+
+    gateway = served(is_live=False).gateway
+    before, gateway.readers = gateway.readers, Readers(Slow())
+    try:
+        client = create_app(gateway.config, gateway).test_client()
+        asked = [client.get("/candles", base_url="http://localhost") for _ in range(9)]
+    finally:
+        gateway.readers = before
+    assert 429 in [answer.status_code for answer in asked]
 
 
 @pytest.fixture(scope="module")

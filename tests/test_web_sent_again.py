@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from peer.local import Endpoints
-from tests.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
+from tests.web_gateway import Gateway, buy, lone_peer, lone_peer_again, running_gateway, sell
 
 NO_ID = ("status", "reason", "detail")
 
@@ -58,6 +58,23 @@ def test_another_order_under_the_same_name_is_refused(peer: tuple[Endpoints, Pat
             assert (refused.status, refused.json["type"]) == (409, "urn:p2p-orderbook:other_order")
         assert web.order(**mine)["id"] == number
         assert _open(web, "cid") == [number]
+
+
+@pytest.mark.parametrize("how", ["open", "cancelled"])
+def test_a_peer_that_was_restarted_knows_which_order_it_was(tmp_path: Path, how: str) -> None:
+    mine = buy("1", "1", "ann", client_id="mine")
+    with lone_peer(tmp_path) as where, running_gateway(where, tmp_path) as web:
+        number = web.wait_ready().order(**mine)["id"]
+        if how == "cancelled":
+            assert web.ask("DELETE", f"/order/{number}?account=ann").status == 200
+    with lone_peer_again(tmp_path) as where, running_gateway(where, tmp_path) as web:
+        web.wait_ready()
+        for change in ({"quantity": "2"}, {"side": "sell"}):
+            refused = web.ask("POST", "/order", mine | change)
+            assert (refused.status, refused.json["type"]) == (409, "urn:p2p-orderbook:other_order")
+        lost = web.ask("POST", "/order", mine)
+        assert (lost.status, lost.json["type"]) == (504, "urn:p2p-orderbook:result_lost")
+        assert _open(web, "ann") == ([number] if how == "open" else [])
 
 
 def _open(web: Gateway, account: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,6 +75,24 @@ def test_slow_clients_hold_no_thread_and_not_for_ever(web: Gateway, slow: bytes)
             return all(is_closed(one) for one in slowly)
 
         wait_for("their end", all_closed, 60)
+
+
+def test_who_does_not_finish_a_request_is_told_so(web: Gateway) -> None:
+    begun = (GET[:20], POST % 1_000 + b"{", CHUNKED + b"2\r\nhi\r\n", GET + GET[:20])
+    with connections(web, len(begun) + 1) as slowly:
+        for one, said in zip(slowly, (*begun, b""), strict=True):
+            one.sendall(said)
+            if said.startswith(GET):
+                answered = http.client.HTTPResponse(one)
+                answered.begin()
+                assert (answered.status, answered.read()) == (200, b'{"status":"ok"}')
+        for one in slowly[:-1]:
+            told = http.client.HTTPResponse(one)
+            told.begin()
+            assert (told.status, told.getheader("Connection")) == (408, "close")
+            assert json.loads(told.read())["type"] == "urn:p2p-orderbook:request_timeout"
+            assert one.recv(1) == b""
+        assert slowly[-1].recv(100) == b"", "who asked nothing is told nothing"
 
 
 def test_clients_that_do_not_read_hold_no_thread(web: Gateway) -> None:

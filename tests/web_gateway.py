@@ -189,10 +189,17 @@ def stand_in(folder: Path) -> Iterator[StandInNode]:
 @contextmanager
 def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Endpoints]:
     """A real node: a mesh of one member, which is its own quorum."""
-    data = folder / "solo"
-    member = Member("solo", keygen(data).public.hex())
+    member = Member("solo", keygen(folder / "solo").public.hex())
     config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(markets))
     write(config, folder / "mesh.toml")
+    with lone_peer_again(folder) as where:
+        yield where
+
+
+@contextmanager
+def lone_peer_again(folder: Path) -> Iterator[Endpoints]:
+    """The `lone_peer` of this folder, started again."""
+    data = folder / "solo"
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
     with (folder / "node.log").open("wb") as log:
         node = subprocess.Popen(

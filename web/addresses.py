@@ -3,9 +3,13 @@
 Owns the question which addresses are one client's. Pure.
 """
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
+KNOWN_MAX = 1_000  # answers kept: to read an address takes longer than most of what is counted
 
+
+@lru_cache(KNOWN_MAX)
 def counted(text: str) -> str:
     """The same for all that one client has: an IPv4 address, also where it comes as IPv6, or a
     whole /64, which every IPv6 host has to itself. What is no address is counted as it is."""
@@ -20,6 +24,7 @@ def counted(text: str) -> str:
     return str(found)
 
 
+@lru_cache(KNOWN_MAX)
 def plain(text: str) -> str:
     """An address as a proxy may write it, with a port or in brackets, without them. ValueError if
     it is none."""

@@ -4,9 +4,11 @@ Owns open, high, low, close and volume per interval since the gateway started, a
 far as it is told of the past. Must never show a candle without a trade. Pure.
 """
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 from peer.api import TradeView
@@ -152,9 +154,16 @@ class Candles:
         return not found or found[0].time_ms == kept[0].time_ms
 
     def newest(self, seconds: int, limit: int, before_ms: int | None = None) -> list[Candle]:
-        """Up to `limit` candles, oldest first, that begin before a time."""
+        """Up to `limit` candles, oldest first, that begin before a time. They are the caller's: the
+        two of all that may still change are copies."""
         kept = self._kept[seconds]
-        return [c for c in kept if before_ms is None or c.time_ms < before_ms][-limit:]
+        end = len(kept)
+        if before_ms is not None:
+            end = bisect_left(kept, before_ms, key=lambda candle: candle.time_ms)
+        found = list(islice(kept, max(end - limit, 0), end))
+        if found:
+            found[0], found[-1] = replace(found[0]), replace(found[-1])
+        return found
 
     def since(self, seconds: int, time_ms: int) -> list[Candle]:
         """Candles of an interval that has `time_ms` or a later moment in it, oldest first."""

@@ -29,7 +29,7 @@ from waitress.parser import (
 )
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, RequestEntityTooLarge
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from peer.descriptors import is_full
 from web.addresses import counted, plain
@@ -52,10 +52,16 @@ HAND_OVER = "web.hand_over"  # in a request's environment: gives the connection 
 _log = logging.getLogger(__name__)
 
 
+class RequestTimeout(Error):  # type: ignore[misc]
+    code = 408
+    reason = "Request Timeout"
+
+
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """One request; what waitress takes and we do not is an error that ends the connection."""
 
     completed: bool
+    path = ""  # waitress says it of whoever leaves, and has none of a head that makes no sense
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
@@ -127,6 +133,7 @@ class Task(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
+    request: Parser | None  # that has begun
     parser_class = Parser
     task_class = Task
     error_task_class = Refusal
@@ -160,6 +167,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._served += 1
 
     # Ending
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """waitress holds the lock everywhere but on the main thread, when no request is there: just
+        then a thread may be sending `100 Continue` for the next one, and both would send it."""
+        with self.outbuf_lock:
+            sent: bool = super()._flush_some(do_close)
+            return sent
 
     def readable(self) -> bool:
         return bool(self._lingering or super().readable())
@@ -203,7 +217,16 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         if phase != self._phase:
             self._phase, self.since = phase, now
         elif now - self.since > limits[phase[0]]:
-            self.handle_close()
+            if phase[0] == "arriving" and self.request is not None:
+                self._refuse_unfinished(self.request)
+            else:
+                self.handle_close()
+
+    def _refuse_unfinished(self, request: Parser) -> None:
+        """It has begun and does not come to its end."""
+        request.error, request.completed = RequestTimeout("The request did not end in time"), True
+        self.request, self.requests = None, [request]
+        self.server.add_task(self)
 
     @property
     def is_waiting(self) -> bool:
@@ -297,9 +320,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         others' connections, between two turns of the loop: in a turn, their numbers could be given
         to new ones that then got their events."""
         excess = len(self.active_channels) - self._most
+        if excess <= 0:
+            return
         waiting = [one for one in self.active_channels.values() if one.is_waiting]
         waiting.sort(key=lambda one: (-self.addresses[one.name], one.since))
-        for one in waiting[: max(excess, 0)]:
+        for one in waiting[:excess]:
             one.handle_close()
 
     @property

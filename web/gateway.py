@@ -77,7 +77,7 @@ class Gateway:
         self.recall = (
             Recall(self.history, self.mirrors, self.publisher.ticker) if self.history else None
         )
-        self._readers = Readers()
+        self.readers = Readers()
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
         self._connected = False
         self._heard = 0.0
@@ -146,7 +146,7 @@ class Gateway:
 
     def past(self, where: str) -> Asked | None:
         """The journal as an address may ask it, if there is one."""
-        return Asked(self.history, self._readers, where) if self.history else None
+        return Asked(self.history, self.readers, where) if self.history else None
 
     def watch_account(self, name: str) -> None:
         """Mirror an account's orders from now on; the one watched longest ago makes room, if there

@@ -105,12 +105,12 @@ def view_of(past: PastOrder) -> OrderView:
 
 
 def candles(
-    history: Past | None, mirrors: Mirrors, of: Units, kept: Candles, asked: CandlesQuery
+    history: History | None, mirrors: Mirrors, of: Units, kept: Candles, asked: CandlesQuery
 ) -> list[Candle]:
     """Those that began before `asked.before`, oldest first."""
     seconds = asked.interval
     with mirrors.lock:
-        found = [replace(candle) for candle in kept.newest(seconds, asked.limit, asked.before)]
+        found = kept.newest(seconds, asked.limit, asked.before)
         needs_past = kept.needs_past(seconds, found)
     if history is None or not needs_past:
         return found

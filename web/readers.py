@@ -1,9 +1,9 @@
 """Who may ask about the past, and for how long.
 
-Owns the price of a question: the time that the journal is read for it. Few read at a time, so that
-most threads are always free for those who trade; each address has its share, and whoever has used
-it up has to wait; and no address has both readers, or all the places. Must never be in the way of
-the gateway's own reading.
+Owns the price of a question: the time that the journal is read for it, and the answer written where
+that is long. Few do so at a time, so that most threads, and the interpreter, are always free for
+those who trade; each address has its share, and whoever has used it up has to wait; and no address
+has both readers, or all the places. Must never be in the way of the gateway's own reading.
 """
 
 import threading
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from peer.api import TradeView
-from peer.history import History, PastCandle, PastOrder
+from peer.history import History, PastOrder
 from web.limits import Limiter
 from web.problems import Problem, too_many
 
@@ -88,12 +88,6 @@ class Asked:
 
     def trades(self, market: str, below: int, limit: int) -> list[TradeView]:
         return self._read(lambda: self._history.trades(market, below, limit))
-
-    def number_at(self, market: str, time_ms: int) -> int:
-        return self._read(lambda: self._history.number_at(market, time_ms))
-
-    def candles(self, market: str, interval_ms: int, below: int, limit: int) -> list[PastCandle]:
-        return self._read(lambda: self._history.candles(market, interval_ms, below, limit))
 
     def order(self, id_: int) -> PastOrder | None:
         return self._read(lambda: self._history.order(id_))

@@ -10,6 +10,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from engine.orders import Market
 from web import past, schema, views
+from web.access import address
 from web.http import Json, answer, query, ready_book, the_gateway, the_past
 from web.mirrors import Mirrors
 from web.problems import Problem
@@ -85,13 +86,19 @@ def trades_of(asked: schema.TradesQuery) -> Json:
 
 @blueprint.get("/candles")
 def candles() -> Response:
-    asked, gateway = query(schema.CandlesQuery), the_gateway()
+    """To write them out takes longer than to read them, wherever they come from."""
+    asked = query(schema.CandlesQuery)
+    return the_gateway().readers.read(address(), lambda: answer(_candles_of(asked)))
+
+
+def _candles_of(asked: schema.CandlesQuery) -> Json:
+    gateway = the_gateway()
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         kept = ready_book(of).candles
-    found = past.candles(the_past(), gateway.mirrors, of, kept, asked)
+    found = past.candles(gateway.history, gateway.mirrors, of, kept, asked)
     view = {"market": of.market.symbol, "interval": asked.interval, "missed": kept.missed}
-    return answer(view | {"candles": [views.candle_json(candle, of) for candle in found]})
+    return view | {"candles": [views.candle_json(candle, of) for candle in found]}
 
 
 @blueprint.get("/ticker")

@@ -19,7 +19,7 @@ from engine.orders import Cancel, CancelAll, Command
 from peer.keys import Scope
 from peer.signed import Entry
 from web import schema
-from web.client import IN_FLIGHT_MAX, Client
+from web.client import IN_FLIGHT_MAX, Client, Closed
 from web.desk import Submission
 from web.frames import CLOSE_POLICY
 from web.problems import Problem, refused
@@ -87,6 +87,8 @@ class Session:
             answer = operation(client, message)
         except Problem as problem:
             answer = {"ok": False, "error": problem.json()}
+        except Closed:  # it went away while it was being answered
+            raise
         except Exception:  # our bug: the client learns that it was ours, as over HTTP
             log.exception("a message failed")
             failed = Problem(500, "The gateway failed; its log says why.", "failed")

@@ -6,14 +6,12 @@ do not read what they asked for. Meanwhile somebody trades.
 
 import contextlib
 import socket
-import time
 from pathlib import Path
 
-from tests.web_gateway import Gateway, buy, running_gateway, stand_in
+from tests.web_crowd import CROWD, Waits, trade
+from tests.web_gateway import Gateway, running_gateway, stand_in
 
-CLIENTS = 40
 SECONDS_LONG, SECONDS_SHORT = 20.0, 1.0  # of each kind
-ORDER_SECONDS_MAX = 2.0  # far from what it takes, and from what any of these clients waits for
 HOST = b"Host: localhost\r\n"
 CHUNKED = b"POST /order HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
 BIG = b"GET /static/vendor/lightweight-charts.mjs HTTP/1.1\r\n" + HOST
@@ -39,28 +37,18 @@ def attack(folder: Path, long: bool) -> str:
     rates = ("--address-rate", "100000", "--account-rate", "100000")
     with stand_in(folder) as node, running_gateway(node.where, folder, *rates) as gateway:
         gateway.wait_ready()
-        _trade(gateway, 1.0)
-        worst_s = max(_beside(gateway, name, said, seconds) for name, said in KINDS.items())
-    return (
-        f"{len(KINDS)} kinds of {CLIENTS} clients that hold on; "
-        f"the slowest order beside them took {worst_s * 1000:.0f} ms"
-    )
+        alone = trade(gateway)
+        each = {name: _beside(gateway, said, seconds) for name, said in KINDS.items()}
+        for name, waits in each.items():
+            waits.beside(name, alone, gateway)
+        beside = Waits(sorted(wait for waits in each.values() for wait in waits.each_ms))
+        name = f"{CROWD} clients that hold on, in {len(KINDS)} ways"
+        return beside.beside(name, alone, gateway)
 
 
-def _beside(gateway: Gateway, name: str, said: bytes, seconds: float) -> float:
+def _beside(gateway: Gateway, said: bytes, seconds: float) -> Waits:
     with contextlib.ExitStack() as stack:
-        for _ in range(CLIENTS):
+        for _ in range(CROWD):
             one = stack.enter_context(socket.create_connection(("127.0.0.1", gateway.port), 10))
             one.sendall(said)
-        worst_s = _trade(gateway, seconds)
-    assert worst_s < ORDER_SECONDS_MAX, f"beside {name} an order took {worst_s:.1f} s"
-    return worst_s
-
-
-def _trade(gateway: Gateway, seconds: float) -> float:
-    """Place orders for so long; the seconds that the slowest took."""
-    worst_s, until = 0.0, time.monotonic() + seconds
-    while (began := time.monotonic()) < until:
-        assert gateway.order(**buy("1", "1"))["status"] == "open"
-        worst_s = max(worst_s, time.monotonic() - began)
-    return worst_s
+        return trade(gateway, seconds)

@@ -6,7 +6,8 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["peer", "web", "engine", "wsproto"]):
+with atheris.instrument_imports(include=["peer", "web", "engine", "wsproto", "waitress"]):
+    from tests.fuzz.exchange_targets import TARGETS as EXCHANGE_TARGETS
     from tests.fuzz.peer_targets import TARGETS as PEER_TARGETS
     from tests.fuzz.web_targets import TARGETS as WEB_TARGETS
 
@@ -14,7 +15,7 @@ with atheris.instrument_imports(include=["peer", "web", "engine", "wsproto"]):
 def main() -> None:
     logging.getLogger("peer").setLevel(logging.CRITICAL)
     program, name, *options = sys.argv
-    target = (PEER_TARGETS | WEB_TARGETS)[name]()
+    target = (PEER_TARGETS | WEB_TARGETS | EXCHANGE_TARGETS)[name]()
 
     def mutate(data: bytes, most: int, seed: int) -> bytes:
         rng = random.Random(seed)

@@ -2,6 +2,8 @@
 // Owns which are known and that none is missing between them; asks for older ones page by page. Must
 // never make a candle of its own.
 
+import { ask } from "./patient.js";
+
 export const INTERVALS = [
   ["1s", 1],
   ["5s", 5],
@@ -65,7 +67,7 @@ export class Candles {
     try {
       const before = this.all[0].time * 1000;
       const query = new URLSearchParams({ market: this.market, interval: this.interval, limit: PAGE, before });
-      const response = await fetch(`/candles?${query}`);
+      const response = await ask(`/candles?${query}`);
       const older = response.ok ? (await response.json()).candles.map(drawn) : [];
       if (before !== this.all[0].time * 1000) return false; // begun anew meanwhile
       this.whole = (response.ok && !older.length) || this.all.length > KEPT_MAX;

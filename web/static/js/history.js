@@ -1,6 +1,7 @@
 // My orders that ended before those the connection tells of, a page at a time.
 // Owns these pages. Must never overrule the connection: what both know is shown as that tells it.
 import { signal } from "@preact/signals";
+import { ask } from "./patient.js";
 import { account, marketName, orders } from "./store.js";
 
 const PAGE = 100;
@@ -12,10 +13,10 @@ export const past = signal(NOTHING);
 export const loading = signal(false);
 account.subscribe(() => (past.value = NOTHING));
 
-async function ask(before) {
+async function pageBefore(before) {
   const query = new URLSearchParams({ account: account.peek(), limit: PAGE });
   if (before) query.set("before", before);
-  const response = await fetch(`/orders?${query}`);
+  const response = await ask(`/orders?${query}`);
   const body = await response.json();
   if (!response.ok) throw new Error(body.detail);
   return body;
@@ -23,7 +24,7 @@ async function ask(before) {
 
 // Begins with the newest page: only the peer knows in which order they ended.
 async function nextPage(name) {
-  const { finished, since } = await ask(past.value.before);
+  const { finished, since } = await pageBefore(past.value.before);
   if (account.peek() !== name) return true; // another one's by now
   const seen = new Set(past.value.orders.map((order) => order.id));
   const fresh = finished.filter((order) => !seen.has(order.id) && !orders.value.has(order.id));
