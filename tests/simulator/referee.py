@@ -52,6 +52,7 @@ class Referee(Observer):
         self._applied: list[list[tuple[int, list[int]]]] = []
         self._position: dict[int, int] = {}
         self._signed: dict[tuple[int, int], bytes] = {}
+        self._newest = [0] * plan.committee.size  # the newest published round of each member
         # The newest committed block of each member: its round and time.
         self._said = [(0, plan.committee.created_ms)] * plan.committee.size
         self._timed: set[tuple[int, int]] = set()
@@ -59,7 +60,12 @@ class Referee(Observer):
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
 
     def started(self, peer: Peer) -> None:
+        """A peer comes up, with all it has ever said, unless its disk is an old copy."""
         self._position[peer.address] = 0
+        if peer.member in self.honest and not peer.restored:
+            own = (block.round for block in peer.disk.blocks if block.author == peer.member)
+            said, knows = self._newest[peer.member], max(own, default=0)
+            self._must(said <= knows, f"member {peer.member} forgot its block of round {said}")
 
     def accepted(self, peer: Peer, sequence: int, command: bytes) -> None:
         """The submitter was told that its command is safe."""
@@ -73,6 +79,7 @@ class Referee(Observer):
             return
         self.blocks += 1
         self.highest_round = max(self.highest_round, block.round)
+        self._newest[block.author] = max(self._newest[block.author], block.round)
         place = (block.author, block.round)
         before = self._signed.setdefault(place, block.ref.digest)
         self._must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
