@@ -12,7 +12,8 @@ from typing import NamedTuple
 PART_BYTES = 128 * 1024
 SNAPSHOT_BYTES_MAX = 2 * 1024 * 1024 * 1024
 PART_TIMEOUT_MS = 2_000
-SHUNNED_MS = 60_000
+SHUNNED_MS = 60_000  # who helped badly
+SILENT_MS = 10_000  # who did not answer: its connection may have to be made anew
 
 
 class Manifest(NamedTuple):
@@ -78,7 +79,7 @@ class CatchUp:
         if download is None or now_ms - download.asked_ms < PART_TIMEOUT_MS:
             return None
         if download.asked_ms >= 0:
-            self.shun(download.member, now_ms)
+            self._give_up(now_ms + SILENT_MS)
             return None
         download.asked_ms = now_ms
         return PartWanted(download.member, download.manifest.commit, len(download.parts))
@@ -89,8 +90,7 @@ class CatchUp:
         if download is None or (member, commit) != (download.member, download.manifest.commit):
             return None
         if not data:  # it has a newer one by now, or says so: others first, then that
-            self._shunned[member] = download.asked_ms + PART_TIMEOUT_MS
-            self._download = None
+            self._give_up(download.asked_ms + PART_TIMEOUT_MS)
             return None
         left = download.manifest.size - len(download.parts)
         if offset != len(download.parts) or len(data) != min(left, PART_BYTES):
@@ -102,6 +102,12 @@ class CatchUp:
             return None
         self._download = None
         return Fetched(member, download.manifest, bytes(download.parts), download.certificate)
+
+    def _give_up(self, until_ms: int) -> None:
+        """The member that helps now: others first."""
+        if self._download is not None:
+            self._shunned[self._download.member] = until_ms
+        self._download = None
 
     def shun(self, member: int, now_ms: int) -> None:
         """A member helps badly: give it up, and do not ask it again soon."""

@@ -14,7 +14,14 @@ import pytest
 from discovery.grapes import running_grapes
 from engine.orders import CancelAll, Side
 from peer.api import TradeView
-from peer.catchup import PART_BYTES, PART_TIMEOUT_MS, SHUNNED_MS, CatchUp, Fetched, Manifest
+from peer.catchup import (
+    PART_BYTES,
+    PART_TIMEOUT_MS,
+    SILENT_MS,
+    CatchUp,
+    Fetched,
+    Manifest,
+)
 from peer.history import History
 from peer.orders import OrderView
 from peer.runner import JOURNAL_FILE, keygen
@@ -224,5 +231,5 @@ def test_a_helper_that_does_not_answer_is_given_up_for_another() -> None:
     catch_up.offer(2, MANIFEST, [], PART_TIMEOUT_MS + 2)
     assert catch_up.request(PART_TIMEOUT_MS + 3) == (2, 64, 0)
     catch_up.shun(2, PART_TIMEOUT_MS + 4)
-    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS + SHUNNED_MS)
-    assert catch_up.request(PART_TIMEOUT_MS + SHUNNED_MS) == (1, 64, 0)
+    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS + SILENT_MS)
+    assert catch_up.request(PART_TIMEOUT_MS + SILENT_MS) == (1, 64, 0)

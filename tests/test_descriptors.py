@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 from discovery.grape import Address
 from engine.orders import Side
@@ -18,7 +19,7 @@ from peer.addresses import KNOWN_TRY_MS
 from peer.descriptors import DESCRIPTORS_MIN, OBSERVERS_MAX, UNPROVEN_MAX, Room, room_of
 from peer.frames import Heard
 from peer.local import Endpoints
-from peer.mesh import HEARTBEAT_MS
+from peer.mesh import HEARTBEAT_MS, REST_MS
 from peer.runner import GATEWAY_RESTART_S, Gateway
 from peer.sentry import Sentry
 from tests.alone import Alone
@@ -101,6 +102,43 @@ def test_the_sentry_makes_room_when_there_is_none() -> None:
         with none_free():
             sentry.look()
         assert sentry.ended == 15
+
+
+def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
+    """All of them at the address that it has itself, as behind one router."""
+    room = Room(unproven=20, observers=10)
+    wires = Wires(room)
+    honest = wires.honest
+    honest.sentry.start()
+    try:
+        with contextlib.ExitStack() as stack:
+            for number in range(60):
+                port = (honest.port, honest.fetch_port)[number % 2]
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            observers = [wires.observer() for _ in range(30)]
+
+            def asks() -> bool:
+                """Every observer asks, so that it is known as one."""
+                for one in observers:
+                    one.send_multipart((b"F", b""), zmq.NOBLOCK)
+                wires.turn(REST_MS)
+                list(honest.requests(wires.now_ms))
+                return honest.sentry.ended >= 60 - 20 + 30 - 10
+
+            wait_for("an end of most of them", asks)
+            wires.rogue.links[0].book.give(Address("127.0.0.1", honest.port))
+
+            def is_heard() -> bool:
+                honest.beat(beat(member=0, fetch_port=honest.fetch_port))
+                asks()
+                return wires.rogue.alive(0, wires.now_ms)
+
+            wait_for("the member to hear", is_heard)
+            for _ in range(50):
+                assert is_heard()
+    finally:
+        honest.sentry.stop()
+        wires.close()
 
 
 def test_a_peer_trades_on(tmp_path: Path) -> None:

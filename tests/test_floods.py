@@ -20,6 +20,7 @@ from peer.committee import Mode
 from peer.config import Member, MeshConfig
 from peer.consensus import Pull
 from peer.dag import WAITING_MAX
+from peer.descriptors import Room
 from peer.frames import Answered, Asked, BlockIn, Heard, Heartbeat, Pulled
 from peer.gate import Asker
 from peer.identity import Identity
@@ -52,9 +53,9 @@ def beat(config: MeshConfig = CONFIG, member: int = 1, **changes: object) -> Hea
 class Wires:
     """The wires of member 0, and those of member 1, which says what it likes."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: Room | None = None) -> None:
         self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = [zmq.Context() for _ in range(3)]
-        self.honest = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], zmq.Poller())
+        self.honest = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], zmq.Poller(), room=room)
         self.rogue = Mesh(self._contexts[1], CONFIG, IDENTITIES[1], zmq.Poller())
         self._observers: list[zmq.Socket[bytes]] = []
         self.now_ms = 1_000_000
