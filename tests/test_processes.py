@@ -1,5 +1,6 @@
 """How processes begin and end: none is left behind, none is in another's way, and all say why."""
 
+import functools
 import os
 import shutil
 import signal
@@ -17,10 +18,15 @@ from discovery.grapes.process import birth
 from peer.client import NodeClient
 from peer.demo import Running
 from peer.local import FOLDER, endpoints
-from tests.real_mesh import RealMesh, RealPeer, wait_for
+from tests.real_mesh import RealMesh, RealPeer
+from tests.real_mesh import wait_for as wait_for_s
 from tests.test_demo import ports
 
 NO_GRAPE = "--grape=http://127.0.0.1:1"
+PATIENCE_S = 90.0  # a deadline for what begins and ends processes, on a busy machine
+pytestmark = pytest.mark.timeout(400)
+
+wait_for = functools.partial(wait_for_s, timeout_s=PATIENCE_S)
 
 
 def running(words: str) -> list[int]:
@@ -56,7 +62,7 @@ def test_a_closed_terminal_is_a_clean_end(peer: RealPeer) -> None:
     wait_for("the page", lambda: "serving at" in peer.log())
     assert peer.process is not None
     peer.process.send_signal(signal.SIGHUP)
-    assert peer.process.wait(20) == 0
+    assert peer.process.wait(PATIENCE_S) == 0
     assert "stopped" in peer.log()
     assert not running(f"--history {peer.folder}")
 
@@ -68,7 +74,7 @@ def test_who_is_to_end_with_its_starter_needs_a_pipe_to_it(tmp_path: Path, modul
         options = ["--node", f"ipc://{tmp_path}/node", "--feed", f"ipc://{tmp_path}/feed"]
     command = [sys.executable, "-m", module, *options, "--exit-with-parent"]
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode != 0
     assert "needs a pipe" in done.stderr
@@ -107,7 +113,7 @@ class Demo:
 
     def stop(self) -> "subprocess.CompletedProcess[str]":
         command = [*self.command, "--stop"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
     def log(self) -> str:
         return self._log.read_text()
@@ -136,17 +142,17 @@ def test_a_killed_demo_leaves_no_peer(demo: Demo) -> None:
 def test_a_demo_that_is_asked_to_stops_its_peers(demo: Demo, number: int) -> None:
     process = demo.serve()
     process.send_signal(number)
-    assert process.wait(30) == 0
+    assert process.wait(PATIENCE_S) == 0
     assert not running(str(demo.folder))
     assert not list(demo.state.iterdir())
 
 
 def test_one_that_finds_everything_taken_does_not_hide_the_other_from_stop(demo: Demo) -> None:
     first = demo.serve()
-    assert demo.start().wait(30) == 1
+    assert demo.start().wait(PATIENCE_S) == 1
     assert "is in use: is this peer running already?" in demo.log()
     assert demo.stop().returncode == 0
-    assert first.wait(30) == 0
+    assert first.wait(PATIENCE_S) == 0
     assert not running(str(demo.folder))
 
 
@@ -156,7 +162,7 @@ def test_stop_ends_one_peer_that_was_started_alone(demo: Demo) -> None:
     wait_for("both", lambda: len(list(demo.state.glob("demo-*.pid"))) == 2)
     done = demo.stop()
     assert done.stdout.count("stopped the peers of process") == 2
-    assert [process.wait(30) for process in demo.started] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in demo.started] == [0, 0]
     assert alone.returncode == 0
 
 
@@ -210,7 +216,7 @@ def test_a_taken_port_is_named_and_the_page_comes_when_it_is_free(peer: RealPeer
         wait_for("the next start", lambda: "another start in 2 s" in peer.log())
         assert "Traceback" not in peer.log()
         assert peer.state().commit == 0, "the node works without its page"
-    wait_for("the page", lambda: f"serving at http://127.0.0.1:{port}" in peer.log(), 60)
+    wait_for("the page", lambda: f"serving at http://127.0.0.1:{port}" in peer.log())
 
 
 def test_the_page_comes_back_whenever_its_process_ends(peer: RealPeer) -> None:
@@ -219,7 +225,7 @@ def test_the_page_comes_back_whenever_its_process_ends(peer: RealPeer) -> None:
     wait_for("the page", lambda: "serving at" in peer.log())
     (before,) = running(words)
     os.kill(before, signal.SIGKILL)
-    wait_for("another one", lambda: peer.log().count("serving at") == 2, 60)
+    wait_for("another one", lambda: peer.log().count("serving at") == 2)
     assert "another start in 2 s" in peer.log()
     assert running(words) != [before]
 
@@ -244,7 +250,7 @@ def test_nobody_can_be_where_the_local_sockets_are_before_the_peer(tmp_path: Pat
         folder.chmod(0o755)
         peer.start()
         assert peer.process is not None
-        assert peer.process.wait(20) == 1
+        assert peer.process.wait(PATIENCE_S) == 1
         assert "must be a folder of this user alone" in peer.log()
         peer.close()
 
