@@ -44,12 +44,12 @@ def test_every_order_that_ended_can_be_reached(web: Gateway, context: BrowserCon
     ids = place_unfillable(web)
     page = context.new_page()
     page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")
+    page.goto(web.link())
     busy = iter([True, True])
     page.route(
         re.compile(r"/orders\?"),
         lambda route: put_off(route) if next(busy, False) else route.continue_(),
     )
-    page.goto(web.link())
     page.get_by_role("tab", name="History").click()
     rows = page.locator("#orders-table tbody tr")
     older = page.get_by_role("button", name="Older")
