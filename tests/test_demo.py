@@ -83,7 +83,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         demo = Demo(tmp_path_factory.mktemp("demo"), [grape.spec.url for grape in grapes])
         try:
             for port in demo.ui:
-                wait_for("a page with a quorum", lambda port=port: demo.live(port))
+                wait_for("a page with a quorum", lambda port=port: demo.live(port), 90)
             yield demo
         finally:
             demo.process.send_signal(signal.SIGINT)

@@ -63,7 +63,9 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         command += ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
-            found = wait_for("TLS", lambda: re.search(r"https://127.0.0.1:(\d+)", log.read_text()))
+            found = wait_for(
+                "TLS", lambda: re.search(r"https://127.0.0.1:(\d+)", log.read_text()), 60
+            )
             yield Secure(int(found[1]), context, keys, authority, folder, log)
         finally:
             process.terminate()
