@@ -118,10 +118,12 @@ def test_what_was_before_a_restart_is_no_news_after_it(mesh: RealMesh) -> None:
 
 def test_only_commands_in_no_block_can_be_withdrawn(mesh: RealMesh) -> None:
     last, *dying = mesh.peers
+    last.client.execute([order("you", Side.BUY, 99, 1)])  # so that its next block takes commands
     for peer in dying:
         peer.kill()
+    ids = last.client.submit([order("me", Side.BUY, 100, 1)])
     wait_for("no quorum", lambda: "NO QUORUM" in last.log())
-    ids = [last.client.submit([order("me", Side.BUY, 100 + n, 1)])[0] for n in range(4)]
+    ids += [last.client.submit([order("me", Side.BUY, 101 + n, 1)])[0] for n in range(3)]
     assert last.client.withdraw("somebody else", ids) == []
     taken = last.client.withdraw("me", ids)
     assert set(taken) < set(ids)
