@@ -21,6 +21,8 @@ COPIED = ("peer", "engine", "discovery", "tests/simulator")
 SECONDS_MAX = 600
 _VERDICT = re.compile(r"^(?:graph )?\w+-\d+-\d+ (?:Diverged|NoProgress)[^\n]*", re.M)
 
+_BROKEN = re.compile(r"(?:Attribute|Name)Error: .*")  # no rule, just a name that is not there
+
 
 @dataclass(frozen=True)
 class Edit:
@@ -101,6 +103,10 @@ def hunt(mutation: Mutation) -> Outcome:
         except subprocess.TimeoutExpired:
             return Outcome(False, f"no verdict in {SECONDS_MAX} s", SECONDS_MAX)
     seconds = time.monotonic() - started
+    if error := _BROKEN.search(done.stdout):
+        raise RuntimeError(
+            f"{mutation.name}: the simulator does not fit the code: {error.group(0)}"
+        )
     if verdict := _VERDICT.search(done.stdout):
         return Outcome(True, verdict.group(0)[:110], seconds)
     if done.returncode:

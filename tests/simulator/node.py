@@ -38,6 +38,7 @@ from peer.ledger import Ledger, Recovered
 from peer.local import Caller, Local
 from peer.mesh import ALIVE_MS
 from peer.node import Clock, Node, Wires
+from peer.patience import Patience
 from peer.replica import Applied, Replica
 from tests.simulator.peer import DOOM_US, Stage
 from tests.simulator.plan import Plan
@@ -97,6 +98,8 @@ class _Link(NamedTuple):
     address: str = ""
     unread: int = 0
     barred: str = ""
+    renewed: int = 0
+    patience: Patience = Patience()  # nothing is awaited here
 
 
 class _Mesh:
