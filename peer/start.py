@@ -5,23 +5,22 @@ signed before. Must never read a clock or touch a socket.
 
 What a member has said, others have heard. So after a start it proposes nothing until members that
 make a quorum with it have said, in heartbeats of now, that they know no block of it above the
-newest one in its journal. In crash mode it waits for all others as long as they may be starting
-too: one that is late may be the only one that heard the last block. A member that does know more
-hands it over, and the node stops. So equivocation by an old journal is rare; if none of the
-members that heard the last block is there, it remains possible.
+newest one in its journal. In crash mode it gives all others some time to say so too: one of them
+may be the only one that heard the last block. A member that knows more hands the block over, and
+the node stops; a claim without the signed block keeps nobody silent for long. So equivocation by
+an old journal is rare; if no member that heard the last block is there, it remains possible.
 """
 
 from peer.committee import Committee, Mode
 
 
 class Start:
-    """`wait_ms`: how long to wait, once a quorum is heard, for those not heard yet (crash mode)."""
+    """`wait_ms`: how long to wait, once a quorum agrees, for those that do not yet (crash mode)."""
 
     def __init__(self, committee: Committee, wait_ms: int) -> None:
         self._committee = committee
         self._wait_ms = wait_ms
         self._agree: set[int] = set()  # members that know nothing newer of this one
-        self._contradict: set[int] = set()  # members that claim to
         self._quorum_ms: int | None = None  # since when a quorum agrees
         self._over = False
 
@@ -29,11 +28,10 @@ class Start:
         """A member's heartbeat names `claimed` as the newest round of this one, which itself knows
         of `own`: its newest block's round or, in byzantine mode, a later one up to which all is
         settled."""
-        agrees, other = self._agree, self._contradict
         if claimed > own:
-            agrees, other = other, agrees
-        agrees.add(member)
-        other.discard(member)
+            self._agree.discard(member)
+        else:
+            self._agree.add(member)
 
     def is_over(self, now_ms: int) -> bool:
         """Whether this member may propose. Once it may, it always may."""
@@ -42,20 +40,18 @@ class Start:
         return self._over
 
     def _may_speak(self, now_ms: int) -> bool:
-        size = self._committee.size
         if len(self._agree) + 1 < self._committee.quorum:
             self._quorum_ms = None
             return False
         if self._quorum_ms is None:
             self._quorum_ms = now_ms
-        if self._committee.mode is Mode.BYZANTINE:
-            return True  # a claim without the signed block may be a lie
         waited = now_ms - self._quorum_ms >= self._wait_ms
-        return not self._contradict and (waited or len(self._agree) == size - 1)
+        all_agree = len(self._agree) == self._committee.size - 1
+        return waited or all_agree or self._committee.mode is Mode.BYZANTINE
 
     @property
     def due_ms(self) -> int | None:
         """When the wait for the others ends; None: not by time alone, or it is over."""
-        if self._over or self._quorum_ms is None or self._contradict:
+        if self._over or self._quorum_ms is None:
             return None
         return self._quorum_ms + self._wait_ms

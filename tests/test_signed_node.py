@@ -85,11 +85,14 @@ def test_a_named_order_sent_again_is_the_first(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         mine = signer(peer)
         entry = mine.sign(buy(mine.account, client_id="c"))
-        queued, done = peer.execute(entry)
-        assert isinstance(queued, Queued)
+        first, done = peer.execute(entry)
+        assert isinstance(first, Queued)
+        queued = Queued(first.ids, first.ids)  # all of them again
         assert peer.execute(entry) == [queued, done]
-        again = mine.sign(buy(mine.account, 5, "c"))
+        again = mine.sign(buy(mine.account, client_id="c"))
         assert peer.execute(again) == [queued, done], "signed anew, under the same name"
+        other = mine.sign(buy(mine.account, 5, "c"))
+        assert refusal(peer, other).code == "other_order"
         bad = msgspec.structs.replace(entry, signature=b"s" * 64)
         assert refusal(peer, bad).code == "bad_signature", "only its signer may ask"
     with Alone(tmp_path / "me") as peer:

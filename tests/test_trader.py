@@ -195,6 +195,7 @@ def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Pa
 
 
 def test_no_node_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "nobody").mkdir()
     with Client(tmp_path / "nobody", "alice", timeout_s=0.1) as client:
         with pytest.raises(NoAnswer):
             client.buy(BTC, 1, 1)
