@@ -1,5 +1,6 @@
 """Which TCP connections a process has, as the kernel of this machine tells it (Linux only)."""
 
+import contextlib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -15,8 +16,10 @@ def connections(pid: int, ports: Collection[int]) -> set[Ends]:
     """Its port and theirs, of all that lead to one of `ports`. The same pair seen again is the same
     connection: a new one has a port of its own."""
     folder = Path(f"/proc/{pid}")
-    files = {os.readlink(file) for file in (folder / "fd").iterdir()}
-    found = set()
+    files, found = set(), set()
+    for file in (folder / "fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            files.add(os.readlink(file))
     for line in (folder / "net" / "tcp").read_text().splitlines()[1:]:
         _, local, remote, state, *_ = fields = line.split()
         ends = int(local.rpartition(":")[2], 16), int(remote.rpartition(":")[2], 16)

@@ -77,11 +77,11 @@ def attack(folder: Path, long: bool) -> str:
             trade(mesh.peers, 0.1)
             links = links_of(mesh.peers, ports)
             with stranger.flooding([mesh.config.service(number) for number in range(3)]):
-                seconds = 60.0 if long else 5.0
+                seconds = 60.0 if long else 10.0  # a name that was found is looked up so often
                 orders = trade(mesh.peers, seconds)
                 assert links_of(mesh.peers, ports) == links, "working links were made anew"
                 back_s = come_back(mesh, ports[3])
-                orders += trade(mesh.peers, seconds / 5)
+                orders += trade(mesh.peers, seconds / 10)
         line = f"{stranger.announced} announcements, all of {orders} orders done; "
         line += f"a peer was back at another port after {back_s:.1f} s"
         return line + (f"; {meet(folder / 'fresh', urls, stranger)}" if long else "")
