@@ -1,8 +1,9 @@
 """A network between real peers that can be cut: TCP proxies on loopback addresses of their own.
 
 Owns one proxy for each direction of each pair of peers, in a thread. A peer is told that another is
-at 127.0.1.x, where its ports are forwarded to 127.0.0.1; since a fetch port is looked for where the
-blocks came from, fetches go through the proxy as well. Must never look into what it forwards.
+at 127.x.y.z, of which x and y are this network's own, where its ports are forwarded to 127.0.0.1;
+since a fetch port is looked for where the blocks came from, fetches go through the proxy as well.
+Must never look into what it forwards.
 
 Not covered: single lost packets (TCP hides those) and UDP; the DHT is not behind it.
 """
@@ -10,6 +11,7 @@ Not covered: single lost packets (TCP hides those) and UDP; the DHT is not behin
 import asyncio
 import contextlib
 import functools
+import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -97,15 +99,15 @@ class CuttableNetwork:
 
     def __init__(self, ports: Sequence[Sequence[int]]) -> None:
         self.ports = ports
+        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"  # beside others
         self._links: dict[tuple[int, int], _Link] = {}
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    @staticmethod
-    def address(who: int, whom: int) -> str:
+    def address(self, who: int, whom: int) -> str:
         """Where peer `who` finds peer `whom`."""
-        return f"127.0.1.{who * 16 + whom + 1}"
+        return f"{self._home}.{who * 16 + whom + 1}"
 
     def start(self) -> None:
         self._thread.start()
@@ -201,8 +203,8 @@ class CuttableNetwork:
 @contextlib.contextmanager
 def cuttable_network(ports: Sequence[Sequence[int]]) -> Iterator[CuttableNetwork]:
     network = CuttableNetwork(ports)
-    network.start()
     try:
+        network.start()
         yield network
     finally:
         network.stop()

@@ -215,7 +215,11 @@ class RealMesh:
 
     def wait_quorum(self, peers: Sequence[RealPeer]) -> None:
         for peer in peers:
-            wait_for("quorum", peer.sees_quorum)
+            try:
+                wait_for("quorum", peer.sees_quorum)
+            except AssertionError as error:
+                logs = [f"{one.folder.name}: {one.log()[-1000:]}" for one in self.peers]
+                raise AssertionError("\n".join([str(error), *logs])) from None
 
     def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET, since: int = 0) -> State:
         """The state all have, once they are at the same commit, `since` or a later one; fails if
