@@ -8,10 +8,13 @@ port: all must be back from what they remember, or are told by one that remember
 
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine.orders import Side
+from peer.address_file import AddressFile
+from peer.runner import ADDRESSES_FILE
 from tests.connections import links_of
 from tests.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
 
@@ -35,6 +38,8 @@ def attack(folder: Path, long: bool) -> str:
         orders += trade(mesh)
         assert links_of(mesh.peers, held) == links, "links between living peers were made anew"
 
+        for peer in mesh.peers:
+            wait_for("its memory", partial(remembers, peer), 60)
         *others, last = mesh.peers
         links = links_of(others, held[:2])
         restart([last])
@@ -53,6 +58,11 @@ def trade(mesh: RealMesh) -> int:
     """An order at every peer; how many. Fails if one is not done."""
     flows = [(peer.client, [order("a", Side.BUY, 100, 1)]) for peer in mesh.peers]
     return sum(map(len, submit_at_once(flows, timeout_s=30)))
+
+
+def remembers(peer: RealPeer) -> bool:
+    """Whether both others are on its disk, which takes a moment after it has met them."""
+    return len(AddressFile(peer.folder / ADDRESSES_FILE).load()) == 2
 
 
 def restart(peers: Sequence[RealPeer], *options: str) -> None:
