@@ -36,6 +36,7 @@ class Helper:
     def __init__(self, mesh: RealMesh, lie: "Lie") -> None:
         self.mesh = mesh
         self.asked: list[Request] = []
+        self.offered = Manifest(0, b"", 0)
         self._lie = lie
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -108,14 +109,15 @@ def uncertified(helper: Helper, message: Request) -> None:
 def withheld(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out none of it."""
     if isinstance(message, Pulled):
-        helper.wire.offer(message, *helper.certified())
+        helper.offered, frames = helper.certified()
+        helper.wire.offer(message, helper.offered, frames)
 
 
 def wrong(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out another."""
     withheld(helper, message)
     if isinstance(message, PartAsked):
-        rest = helper.certified()[0].size - message.offset
+        rest = helper.offered.size - message.offset  # there may be a newer one by now
         helper.wire.send_part(message, b"x" * min(rest, PART_BYTES))
 
 
