@@ -31,35 +31,15 @@ To an account's new listener an AccountUpdate without events says where that fee
 GetState. Subscribe first, ask for the state second, drop updates whose seq the state covers.
 """
 
-from typing import NamedTuple
-
 import msgspec
 
 from engine.orders import Command, Event, Market, OpenOrder
 from peer.signed import Entry
+from peer.trade import MarketTrade
 
 Level = tuple[int, int, int]  # price in ticks, shown quantity in lots (0: level gone), orders
 # What one peer has taken of a level: its place in the mesh file from 0, shown quantity, orders.
 Share = tuple[int, int, int]
-
-
-class TradeView(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
-    """One trade as published. `number` counts a market's trades from 1, the same on every peer."""
-
-    number: int
-    time_ms: int
-    price: int
-    quantity: int
-    side: int  # the taker's: 0 bought, 1 sold
-    maker: int
-    taker: int
-
-
-class ClientId(NamedTuple):
-    """A submitter's own name for an order: it is taken only once."""
-
-    account: str
-    client_id: str
 
 
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="execute"):
@@ -156,7 +136,7 @@ class State(msgspec.Struct, frozen=True, tag="state"):
     digest: bytes
     bids: list[Level]
     asks: list[Level]
-    trades: list[TradeView]  # newest first, at most TRADES_KEPT
+    trades: list[MarketTrade]  # newest first, at most TRADES_KEPT
     bid_shares: list[list[Share]] = []  # of each of `bids`, by peer; empty: not told
     ask_shares: list[list[Share]] = []
 
@@ -196,7 +176,7 @@ class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
     time_ms: int
     bids: list[Level]
     asks: list[Level]
-    trades: list[TradeView]
+    trades: list[MarketTrade]
     bid_shares: list[list[Share]] = []  # of each of `bids`, by peer; empty: not told
     ask_shares: list[list[Share]] = []
 
@@ -270,7 +250,6 @@ FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
 COMMANDS_PER_REQUEST_MAX = 1_000
 ACCOUNTS_MAX = 1_000  # of one answer
 ID_DIGITS_MAX = 16  # of either half of an id's text
-TRADES_KEPT = 200
 
 
 def topic(kind: str, name: str = "") -> bytes:

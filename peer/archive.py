@@ -13,9 +13,9 @@ import msgspec
 
 from engine.orders import OpenOrder
 from peer import record as records
-from peer.api import TradeView
 from peer.record import Piece, Record
 from peer.store import JournalError, Store, guarded
+from peer.trade import MarketTrade
 
 ROWS_MAX = 20_000  # that are collected before they are written
 KEEP_MIN = 1_000
@@ -74,7 +74,7 @@ class Archive(Store):
         query = "SELECT number, total FROM records ORDER BY number DESC LIMIT 1"
         return self._db.execute(query).fetchone() or (0, 0)
 
-    def add_trades(self, market: str, trades: Iterable[TradeView]) -> None:
+    def add_trades(self, market: str, trades: Iterable[MarketTrade]) -> None:
         """Trades to be looked up later. One that is there already stays: after a crash the last
         ones are derived again."""
         for trade in trades:

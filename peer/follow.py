@@ -7,9 +7,10 @@ slow reader gets fewer books, but every trade as long as the node knows it.
 from collections.abc import Iterable, Iterator
 
 from peer.accounts import AccountMirror
-from peer.api import AccountUpdate, Committed, FeedMessage, MarketUpdate, Mesh, TradeView, topic
+from peer.api import AccountUpdate, Committed, FeedMessage, MarketUpdate, Mesh, topic
 from peer.client import NodeClient
 from peer.orders import OrderView
+from peer.trade import MarketTrade
 from peer.units import Units
 from peer.values import Book, Order, Trade, book_of, order_of, trade_of
 
@@ -106,7 +107,7 @@ class Follower:
                 self._audited = -1  # look again
             self._owed = seq
 
-    def _tell_trades(self, symbol: str, trades: list[TradeView]) -> Iterator[Trade]:
+    def _tell_trades(self, symbol: str, trades: list[MarketTrade]) -> Iterator[Trade]:
         """Those not told yet, oldest first."""
         for trade in trades:
             if trade.number > self._traded[symbol]:

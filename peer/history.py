@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from peer import record as records
-from peer.api import TradeView
 from peer.record import MEMBERS_SPACE, Piece, Record
+from peer.trade import MarketTrade
 
 ROWS_MAX = 100_000  # trades that are read at a time, for a question about candles
 ROUNDS_MAX = 20  # times that many, for a single candle of more
@@ -123,9 +123,9 @@ class History:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
 
-    def trades(self, market: str, below: int, limit: int) -> list[TradeView]:
+    def trades(self, market: str, below: int, limit: int) -> list[MarketTrade]:
         """Up to `limit` trades with numbers below `below`, the newest first."""
-        return [TradeView(*row) for row in self._ask(_TRADES, (market, below, limit))]
+        return [MarketTrade(*row) for row in self._ask(_TRADES, (market, below, limit))]
 
     def number_at(self, market: str, time_ms: int) -> int:
         """From this number on no trade is older than `time_ms`."""

@@ -15,7 +15,6 @@ import msgspec
 
 from peer import schema
 from peer import snapshot as snapshots
-from peer.api import TradeView
 from peer.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, decode
 from peer.committer import Commit
 from peer.config import MeshConfig
@@ -24,6 +23,7 @@ from peer.identity import Verifier
 from peer.journal import JournalError, StoredEvidence
 from peer.ledger import evidence_of
 from peer.replica import Replica, decode_batch
+from peer.trade import MarketTrade
 
 PROBLEMS_MAX = 100
 
@@ -74,7 +74,7 @@ class Inspection:
             "SELECT number, digest, certificate, data FROM snapshots ORDER BY number"
         ).fetchall()
         self.trades = [
-            (market, TradeView(*rest))
+            (market, MarketTrade(*rest))
             for market, *rest in db.execute("SELECT * FROM trades ORDER BY market, number")
         ]
 
@@ -189,7 +189,7 @@ class Inspection:
         for seq, command in self.pending:
             yield {"record": "pending", "seq": seq, "command": msgspec.msgpack.decode(command)}
         for market, trade in self.trades:
-            names = TradeView.__struct_fields__
+            names = MarketTrade.__struct_fields__
             yield {
                 "record": "trade",
                 "market": market,

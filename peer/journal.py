@@ -14,19 +14,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from peer.api import ClientId
 from peer.archive import Archive
 from peer.block import FRAME_BYTES_MAX, Block
 from peer.catchup import PART_BYTES, Manifest
 from peer.store import JournalError, guarded
 
-__all__ = ["Journal", "JournalError", "StoredEvidence", "Taken"]
+__all__ = ["ClientId", "Journal", "JournalError", "StoredEvidence", "Taken"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_BLOCKS_MAX = 200  # of each author at a time
 PRUNED_BYTES = 512 * 1024  # the same; at least a frame
 
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class ClientId(NamedTuple):
+    """A submitter's own name for an order: it is taken only once."""
+
+    account: str
+    client_id: str
 
 
 class Taken(NamedTuple):

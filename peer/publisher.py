@@ -12,6 +12,7 @@ from peer import api
 from peer.local import Local
 from peer.record import MEMBERS_SPACE
 from peer.replica import Applied, Replica
+from peer.trade import MarketTrade
 
 DEPTH_MAX = 1_000
 ASKED_FOR_MAX = 1_000
@@ -22,7 +23,7 @@ class Publisher:
         self._local = local
         self._replica = replica
         self._account_events: dict[str, list[Event]] = {}
-        self._trades: dict[str, list[api.TradeView]] = {}
+        self._trades: dict[str, list[MarketTrade]] = {}
         self._asked_for: dict[bytes, None] = {}  # topics of accounts whose orders were asked for
 
     def reset(self, replica: Replica) -> None:

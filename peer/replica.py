@@ -28,7 +28,6 @@ from engine.orders import (
     Rejected,
     Trade,
 )
-from peer.api import TRADES_KEPT, TradeView
 from peer.block import NO_AUDIT, Audit, Block
 from peer.committer import BOUNDARY_EVERY, Boundary, Commit
 from peer.key_orders import KeyOrders
@@ -36,6 +35,7 @@ from peer.record import MEMBERS_SPACE, Record, record_of
 from peer.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
 from peer.signers import Signers
 from peer.snapshot import Snapshot, digest_of
+from peer.trade import TRADES_KEPT, MarketTrade
 
 AUDITS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
@@ -88,7 +88,7 @@ class Applied(NamedTuple):
     ids: list[int]  # of the commands applied, in order
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
-    trades: dict[str, list[TradeView]]  # by market, oldest first
+    trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put commands in which their accounts' keys had not signed
 
@@ -114,7 +114,7 @@ class Replica:
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
-        self.trades: dict[str, deque[TradeView]] = {
+        self.trades: dict[str, deque[MarketTrade]] = {
             market.symbol: deque(maxlen=TRADES_KEPT) for market in markets
         }
         self.trade_numbers = dict.fromkeys(self.trades, 0)
@@ -264,12 +264,12 @@ class Replica:
         self.expected[block.author] = batch.first + len(batch.commands)
         return batch.commands[done:]
 
-    def _record_trades(self, events: Iterable[Event]) -> dict[str, list[TradeView]]:
-        new: dict[str, list[TradeView]] = {}
+    def _record_trades(self, events: Iterable[Event]) -> dict[str, list[MarketTrade]]:
+        new: dict[str, list[MarketTrade]] = {}
         for event in events:
             if type(event) is Trade:
                 number = self.trade_numbers[event.market] = self.trade_numbers[event.market] + 1
-                view = TradeView(
+                view = MarketTrade(
                     number,
                     self.time_ms,
                     event.price,

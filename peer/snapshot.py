@@ -14,10 +14,10 @@ import msgspec
 from engine import Exchange
 from engine.state import SnapshotError as ExchangeSnapshotError
 from peer import block
-from peer.api import TradeView
 from peer.committee import Committee
 from peer.committer import Boundary
 from peer.signers import Seat
+from peer.trade import MarketTrade
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -31,7 +31,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     boundary: Boundary
     expected: tuple[int, ...]  # the seq of each author's next command
-    trades: dict[str, list[TradeView]]  # the last ones of each market, oldest first
+    trades: dict[str, list[MarketTrade]]  # the last ones of each market, oldest first
     trade_numbers: dict[str, int]
     exchange: bytes
     seats: dict[str, Seat] = {}  # the key accounts in use

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import msgspec
 
 from engine.orders import Cancel, Command, Event, Reduce, Replace, Submit
-from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
+from peer.api import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
-from peer.journal import JournalError, Taken
+from peer.journal import ClientId, JournalError, Taken
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id, encode_batch, seq_and_member
 from peer.signed import Entry, Signed, command_of, with_id

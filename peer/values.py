@@ -12,9 +12,10 @@ import msgspec
 
 from engine.orders import Side
 from peer.api import Level as RawLevel
-from peer.api import State, TradeView, format_id
+from peer.api import State, format_id
 from peer.orders import FINAL, OrderView, Status
 from peer.reasons import WORDS
+from peer.trade import MarketTrade
 from peer.units import Units
 
 
@@ -109,7 +110,7 @@ def order_of(view: OrderView, units: Units) -> Order:
     )
 
 
-def trade_of(trade: TradeView, units: Units) -> Trade:
+def trade_of(trade: MarketTrade, units: Units) -> Trade:
     return Trade(
         market=units.market.symbol,
         number=trade.number,

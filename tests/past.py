@@ -22,8 +22,9 @@ from engine.orders import (
     Side,
     Trade,
 )
-from peer.api import Level, MarketUpdate, State, TradeView
+from peer.api import Level, MarketUpdate, State
 from peer.record import Record
+from peer.trade import MarketTrade
 from tests.event_reader import EventReader
 from tests.real_mesh import MARKET
 
@@ -159,7 +160,7 @@ class Market:
         queue = self._reader.queues.get((MARKET, side, price), [])
         return price, sum(order.shown for order in queue), len(queue)
 
-    def _wrong_trade(self, view: TradeView) -> str:
+    def _wrong_trade(self, view: MarketTrade) -> str:
         if not 0 < view.number <= len(self._trades):
             return f"showed {view}, which did not happen up to there"
         time_ms, trade = self._trades[view.number - 1]

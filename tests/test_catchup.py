@@ -13,7 +13,6 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine.orders import CancelAll, Side
-from peer.api import TradeView
 from peer.catchup import (
     PART_BYTES,
     PART_TIMEOUT_MS,
@@ -25,6 +24,7 @@ from peer.catchup import (
 from peer.history import History
 from peer.orders import OrderView
 from peer.runner import JOURNAL_FILE, keygen
+from peer.trade import MarketTrade
 from peer.units import units_of
 from tests.real_mesh import MARKETS, RealMesh, RealPeer, order, random_orders, wait_for
 from web.past import finished, missed, trades
@@ -110,7 +110,7 @@ def check_past(whole: RealPeer, gap: RealPeer) -> None:
     assert [history.orders_since() > 0 for history in histories] == [False, True]
     counts = []
     for history in histories:
-        found: list[TradeView] = []
+        found: list[MarketTrade] = []
         while page := trades(history, units, [], found[-1].number if found else 2**53, 1_000):
             found += page
         counts.append((len(found), missed(found, 2**53, len(found) + 1, newest)))

@@ -1,7 +1,7 @@
 """Every byte that peers compare, keep or send, against files that hold the bytes of before.
 
-Whoever moves, renames or splits a type sees here that nothing else changed. ENCODINGS=rewrite writes
-what is encoded now into the file, for a change of the protocol that is meant.
+Moving, renaming or splitting a type must not change them. ENCODINGS=rewrite writes what is encoded
+now into the file, for a change of the protocol that is meant.
 """
 
 import os
@@ -48,6 +48,7 @@ from peer.config import Member, MeshConfig
 from peer.consensus import Pull
 from peer.identity import Identity
 from peer.replica import Replica, encode_batch
+from peer.trade import MarketTrade
 from tests.test_boundary import lived
 
 GOLDEN = Path(__file__).parent / "golden" / "encodings.txt"
@@ -186,7 +187,7 @@ def messages() -> Iterator[tuple[str, bytes]]:
 
 
 def local() -> Iterator[tuple[str, bytes]]:
-    trade = (7, NOW_MS, 10_100, 2, 0, 256, 258)
+    trade = MarketTrade(7, NOW_MS, 10_100, 2, 0, 256, 258)
     level, share = (10_100, 3, 1), (0, 3, 1)
     member = api.MemberView("m0", "00", "host:1", True, 5, 4, 12, None, 1, "floods", ["m1"], 2)
     reason = api.Reason("pending", "waits")
@@ -200,12 +201,12 @@ def local() -> Iterator[tuple[str, bytes]]:
         api.Queued([256, 512], [512]),
         api.Done(41, NOW_MS, [api.Result(256, EVENTS)]),
         api.Refused("busy", "later"),
-        api.State("BTC-USD", 3, 41, NOW_MS, b"d", [level], [], [_trade(trade)], [[share]], []),
+        api.State("BTC-USD", 3, 41, NOW_MS, b"d", [level], [], [trade], [[share]], []),
         api.Orders("ann", 3, [OPEN], [(513, COMMANDS[4])]),
         api.Markets("m0", CONFIG.id.hex(), MARKETS),
         api.Accounts([("ann", 1)]),
         api.Withdrawn([256]),
-        api.MarketUpdate("BTC-USD", 3, 41, NOW_MS, [], [level], [_trade(trade)], [], [[share]]),
+        api.MarketUpdate("BTC-USD", 3, 41, NOW_MS, [], [level], [trade], [], [[share]]),
         api.AccountUpdate("ann", 3, 41, NOW_MS, EVENTS),
         api.Committed(3, 41, 44, NOW_MS, b"d"),
         api.Mesh(
@@ -215,10 +216,6 @@ def local() -> Iterator[tuple[str, bytes]]:
     ]  # fmt: skip
     for message in said:
         yield f"local {msgspec.to_builtins(message)['type']}", packed(message)
-
-
-def _trade(fields: tuple[int, ...]) -> api.TradeView:
-    return api.TradeView(*fields)
 
 
 Kind = Callable[[], Iterator[tuple[str, bytes]]]

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from peer import schema
-from peer.api import ClientId
-from peer.journal import Journal, JournalError, Taken
+from peer.journal import ClientId, Journal, JournalError, Taken
 
 KEY, MESH = b"k" * 32, b"m" * 16
 

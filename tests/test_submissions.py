@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from engine.orders import Cancel, Command, Event, Rejected, Side, Submit
-from peer.api import COMMANDS_PER_REQUEST_MAX, ClientId, Done, Refused, Result
+from peer.api import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.block import PAYLOAD_BYTES_MAX
-from peer.journal import Taken
+from peer.journal import ClientId, Taken
 from peer.local import Caller
 from peer.replica import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.signed import KEY_PREFIX, Entry, Signed

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from peer.api import TradeView
 from peer.history import History, PastCandle
 from peer.journal import Journal
+from peer.trade import MarketTrade
 from tests.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
 from web.candles import CANDLES_KEPT, DAY_MS, INTERVALS_SECONDS, Candles, Day, Wish, of_past
 
@@ -18,8 +18,8 @@ MARKET = "BTC-USD"
 KEY, MESH = b"k" * 32, b"m" * 16
 
 
-def trade(number: int, time_ms: int, price: int, quantity: int = 1) -> TradeView:
-    return TradeView(number, time_ms, price, quantity, 0, 1, 2)
+def trade(number: int, time_ms: int, price: int, quantity: int = 1) -> MarketTrade:
+    return MarketTrade(number, time_ms, price, quantity, 0, 1, 2)
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_a_journal_that_is_not_there_has_no_trades(tmp_path: Path) -> None:
     history.close()
 
 
-def candles_of(trades: Sequence[TradeView], has_history: bool = True) -> Candles:
+def candles_of(trades: Sequence[MarketTrade], has_history: bool = True) -> Candles:
     candles = Candles(has_history)
     candles.add(trades)
     return candles

@@ -7,8 +7,9 @@ import pytest
 
 from engine.exchange import Exchange
 from engine.orders import Cancel, Event, Market, Side, Submit, Trade
-from peer.api import Level, MarketUpdate, Share, State, TradeView
+from peer.api import Level, MarketUpdate, Share, State
 from peer.publisher import shares_of
+from peer.trade import MarketTrade
 from peer.units import units_of
 from web import mirror as module
 from web.candles import CANDLES_KEPT, Candles
@@ -24,7 +25,7 @@ class Source:
         self.rng = random.Random(seed)
         self.exchange = Exchange([MARKET])
         self.count = self.seq = self.trades = 0
-        self.newest: list[TradeView] = []
+        self.newest: list[MarketTrade] = []
 
     def step(self, spread: int) -> MarketUpdate | None:
         self.count += 1
@@ -50,10 +51,10 @@ class Source:
     def shares(self, side: Side, levels: list[Level]) -> list[list[Share]]:
         return [shares_of(self.exchange.queue("M", side, level[0])) for level in levels]
 
-    def _view(self, trade: Trade) -> TradeView:
+    def _view(self, trade: Trade) -> MarketTrade:
         self.trades += 1
         t = trade
-        return TradeView(self.trades, self.count, t.price, t.quantity, t.side, t.maker, t.taker)
+        return MarketTrade(self.trades, self.count, t.price, t.quantity, t.side, t.maker, t.taker)
 
     def state(self, depth: int) -> State:
         bids, asks = (self.depth(side, depth) for side in Side)
@@ -185,7 +186,7 @@ def test_the_checksum_is_over_digits_alone() -> None:
 def test_candles_hold_every_trade_once() -> None:
     rng, candles = random.Random(1), Candles()
     trades = [
-        TradeView(n, n * 1_100, rng.randint(90, 110), rng.randint(1, 9), 0, 1, 2)
+        MarketTrade(n, n * 1_100, rng.randint(90, 110), rng.randint(1, 9), 0, 1, 2)
         for n in range(1, 7_000)
     ]
     for start in range(0, len(trades), 50):
@@ -197,5 +198,5 @@ def test_candles_hold_every_trade_once() -> None:
     assert [c.volume for c in hours] == [sum(t.quantity for t in trades)]
     assert (hours[0].open, hours[0].close) == (trades[0].price, trades[-1].price)
     assert len(candles.newest(1, 9_999)) == CANDLES_KEPT
-    candles.add([TradeView(7_010, 0, 1, 1, 0, 1, 2)])
+    candles.add([MarketTrade(7_010, 0, 1, 1, 0, 1, 2)])
     assert candles.missed == 10

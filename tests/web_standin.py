@@ -24,7 +24,6 @@ from engine.orders import (
     Trade,
 )
 from peer.api import (
-    TRADES_KEPT,
     Accounts,
     AccountUpdate,
     Committed,
@@ -49,7 +48,6 @@ from peer.api import (
     Result,
     Share,
     State,
-    TradeView,
     Withdraw,
     Withdrawn,
     topic,
@@ -57,6 +55,7 @@ from peer.api import (
 from peer.local import Endpoints
 from peer.publisher import shares_of
 from peer.signed import Entry, command_of, with_id
+from peer.trade import TRADES_KEPT, MarketTrade
 
 MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),
@@ -102,7 +101,7 @@ class StandInNode:
         self.name = name
         self.faults = Faults()
         self.exchange = Exchange(self.markets)
-        self.trades: dict[str, deque[TradeView]] = defaultdict(lambda: deque(maxlen=TRADES_KEPT))
+        self.trades: dict[str, deque[MarketTrade]] = defaultdict(lambda: deque(maxlen=TRADES_KEPT))
         self.trade_counts: dict[str, int] = defaultdict(int)
         self.commit = 0
         self.count = 0
@@ -202,13 +201,13 @@ class StandInNode:
 
     def _tell(self, events: list[Event]) -> None:
         by_account: dict[str, list[Event]] = defaultdict(list)
-        new_trades: dict[str, list[TradeView]] = defaultdict(list)
+        new_trades: dict[str, list[MarketTrade]] = defaultdict(list)
         for event in events:
             for account in _accounts_of(event):
                 by_account[account].append(event)
             if isinstance(event, Trade):
                 self.trade_counts[event.market] += 1
-                trade = TradeView(
+                trade = MarketTrade(
                     self.trade_counts[event.market],
                     self.time_ms,
                     event.price,
@@ -229,7 +228,7 @@ class StandInNode:
         done = Committed(seq, self.commit, self.commit * 2, self.time_ms, digest)
         self._publish(topic("commit"), done)
 
-    def _tell_market(self, symbol: str, trades: list[TradeView]) -> None:
+    def _tell_market(self, symbol: str, trades: list[MarketTrade]) -> None:
         changes = self.exchange.changes(symbol)
         if not changes and not trades:
             return

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
-from peer.api import TradeView
 from peer.history import PastCandle
+from peer.trade import MarketTrade
 
 INTERVALS_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
 CANDLES_MAX = 1_500  # of one answer
@@ -34,7 +34,7 @@ class Candle:
     volume: int = 0
     trades: int = 0
 
-    def add(self, trade: TradeView) -> None:
+    def add(self, trade: MarketTrade) -> None:
         self.high = max(self.high, trade.price)
         self.low = min(self.low, trade.price)
         self.close = trade.price
@@ -88,7 +88,7 @@ class Candles:
             seconds: deque(maxlen=CANDLES_KEPT) for seconds in INTERVALS_SECONDS
         }
 
-    def add(self, trades: Iterable[TradeView]) -> None:
+    def add(self, trades: Iterable[MarketTrade]) -> None:
         """Take trades, oldest first; those known already are left out."""
         for trade in trades:
             if trade.number <= self.last:

@@ -16,7 +16,8 @@ from itertools import islice, repeat
 import msgspec
 from sortedcontainers import SortedDict
 
-from peer.api import TRADES_KEPT, Level, MarketUpdate, Share, State, TradeView
+from peer.api import Level, MarketUpdate, Share, State
+from peer.trade import TRADES_KEPT, MarketTrade
 from peer.units import Units
 from web.candles import Candles
 
@@ -106,7 +107,7 @@ class Delta(msgspec.Struct, frozen=True):
     number: int
     bids: list[Level]
     asks: list[Level]
-    trades: list[TradeView]  # oldest first
+    trades: list[MarketTrade]  # oldest first
 
 
 class BookMirror:
@@ -116,7 +117,7 @@ class BookMirror:
     def __init__(self, units: Units, candles: Candles | None = None) -> None:
         self.units = units
         self.bids, self.asks = SideMirror(-1), SideMirror(1)
-        self.trades: deque[TradeView] = deque(maxlen=TRADES_KEPT)  # newest first
+        self.trades: deque[MarketTrade] = deque(maxlen=TRADES_KEPT)  # newest first
         self.candles = candles or Candles()
         self.seq = -1
         self.number = 0
@@ -127,7 +128,7 @@ class BookMirror:
         self.stale = True  # updates were lost: a State is needed
         self._owed = -1  # the seq the node had reached at the last audit
         self._staged: list[MarketUpdate] = []
-        self._new_trades: list[TradeView] = []
+        self._new_trades: list[MarketTrade] = []
 
     def stage(self, update: MarketUpdate) -> bool:
         """Keep `update` until its commit is complete; False if a State must be asked for."""
@@ -209,7 +210,7 @@ class BookMirror:
         return self.bids.is_short or self.asks.is_short
 
     @property
-    def told_trades(self) -> tuple[int, list[TradeView]]:
+    def told_trades(self) -> tuple[int, list[MarketTrade]]:
         """The trades that deltas have told of, newest first, and the number of the newest."""
         told = list(islice(self.trades, len(self._new_trades), None))
         if self._new_trades:

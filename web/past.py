@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from peer.api import TradeView
 from peer.history import History, PastOrder
 from peer.orders import OrderView, resting, submitted
+from peer.trade import MarketTrade
 from peer.units import Units
 from web.candles import Candle, Candles, Wish, of_past
 from web.mirror import BookMirror
@@ -31,8 +31,8 @@ Past = History | Asked
 
 
 def trades(
-    history: Past | None, of: Units, recent: Sequence[TradeView], before: int, limit: int
-) -> list[TradeView]:
+    history: Past | None, of: Units, recent: Sequence[MarketTrade], before: int, limit: int
+) -> list[MarketTrade]:
     """Those with numbers below `before`, the newest first; `recent` are the mirror's."""
     found = [trade for trade in recent if trade.number < before][:limit]
     below = found[-1].number if found else before
@@ -41,7 +41,7 @@ def trades(
     return found
 
 
-def missed(found: Sequence[TradeView], before: int, limit: int, newest: int) -> int:
+def missed(found: Sequence[MarketTrade], before: int, limit: int, newest: int) -> int:
     """How many trades are between those of a page, and beyond it if it is not full, that are not
     known here: pruned long ago, or before a snapshot that this peer went on from."""
     top = min(before - 1, newest)

@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TypeVar
 
-from peer.api import TradeView
 from peer.history import History, PastOrder
+from peer.trade import MarketTrade
 from web.limits import Limiter
 from web.problems import Problem, too_many
 
@@ -86,7 +86,7 @@ class Asked:
     def __init__(self, history: History, readers: Readers, where: str) -> None:
         self._history, self._readers, self._where = history, readers, where
 
-    def trades(self, market: str, below: int, limit: int) -> list[TradeView]:
+    def trades(self, market: str, below: int, limit: int) -> list[MarketTrade]:
         return self._read(lambda: self._history.trades(market, below, limit))
 
     def order(self, id_: int) -> PastOrder | None:

@@ -9,9 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 from engine.orders import Market, OrderType, Reason, Side, TimeInForce
-from peer.api import Level, Mesh, Share, TradeView, format_id
+from peer.api import Level, Mesh, Share, format_id
 from peer.orders import OrderView
 from peer.reasons import WORDS
+from peer.trade import MarketTrade
 from peer.units import Units
 from web.candles import Candle
 from web.mirror import BookMirror, Delta, SideMirror, format_levels
@@ -45,7 +46,7 @@ def market_json(market: Market) -> Json:
     }
 
 
-def trade_json(trade: TradeView, units: Units) -> Json:
+def trade_json(trade: MarketTrade, units: Units) -> Json:
     return {
         "number": trade.number,
         "time": trade.time_ms,
@@ -227,7 +228,7 @@ def peers_json(mirror: BookMirror, kind: str, bids: Iterable[Level], asks: Itera
     return view
 
 
-def trades_json(trades: Iterable[TradeView], units: Units) -> list[Json]:
+def trades_json(trades: Iterable[MarketTrade], units: Units) -> list[Json]:
     return [trade_json(trade, units) for trade in trades]
 
 

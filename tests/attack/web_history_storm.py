@@ -16,9 +16,9 @@ from contextlib import closing, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from peer.api import TradeView
 from peer.journal import Journal
 from peer.store import LOG_BYTES_MAX
+from peer.trade import MarketTrade
 from tests.web_crowd import CROWD, crowd, trade
 from tests.web_gateway import buy, running_gateway, sell, stand_in
 
@@ -61,8 +61,8 @@ def attack(folder: Path, long: bool) -> str:
     return f"{dict(sorted(statuses.items()))}, a log of {log_bytes >> 20} MiB; {told}"
 
 
-def _trade(number: int) -> TradeView:
-    return TradeView(number, BEGINS_MS + number * STEP_MS, 100 + number % 7, 1, 0, 256, 512)
+def _trade(number: int) -> MarketTrade:
+    return MarketTrade(number, BEGINS_MS + number * STEP_MS, 100 + number % 7, 1, 0, 256, 512)
 
 
 def _write_until(over: Callable[[], bool], journal: Journal, folder: Path, first: int) -> int:

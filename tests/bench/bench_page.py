@@ -17,8 +17,9 @@ from typing import Any
 import click
 from playwright.sync_api import CDPSession, Page
 
-from peer.api import Committed, MarketUpdate, TradeView, topic
+from peer.api import Committed, MarketUpdate, topic
 from peer.local import Endpoints
+from peer.trade import MarketTrade
 from tests.bench.bench_web import Publisher, encode
 from tests.browser import WIDE, running_chromium
 from tests.web_gateway import Gateway, running_gateway
@@ -71,7 +72,7 @@ class BusyBook(Publisher):
         if self.sent % TRADES_EVERY == 0:
             self.trades += 1
             price = MIDDLE + self._rng.randrange(-30, 30)
-            trades = [TradeView(self.trades, now_ms, price, LOT // 8, self.sent % 2, 256, 257)]
+            trades = [MarketTrade(self.trades, now_ms, price, LOT // 8, self.sent % 2, 256, 257)]
         shares = [[(self.sent % 3, level[1], 1)] for level in bids]
         update = MarketUpdate(
             "BTC-USD", self.sent, self.sent, now_ms, bids, asks, trades, shares, shares
