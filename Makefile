@@ -19,8 +19,8 @@ REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
 
 # What mypyc may compile: the engine's inner parts; its messages are msgspec's, and compiled by that.
-COMPILED := $(addprefix engine/, queue.py keys.py ladder.py rules.py gate.py book.py matching.py \
-    lane.py invariants.py)
+COMPILED := $(addprefix engine/, price_index.py book_side.py validation.py \
+    pre_trade_checks.py book.py matching.py fast/lane.py invariants.py)
 
 # All targets share one virtual environment, and `make grapes peers` means this order.
 .NOTPARALLEL:
@@ -51,7 +51,7 @@ peer: $(RUN) $(WEB) grapes ## one peer of them in a terminal of its own | N=2
 	@exec $(PY) -m peer demo --only $(N) $(ARGS)
 
 tap: $(RUN) ## print what the running peers say to each other | ARGS=--stats
-	@exec $(PY) -m peer.tap --mesh .demo/mesh.toml $(ARGS)
+	@exec $(PY) -m peer tap --mesh .demo/mesh.toml $(ARGS)
 
 replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three peers of its own
 	@exec $(PY) -m tests.bench.replay $(ARGS)
@@ -62,7 +62,7 @@ stop: ## end what `make peers`, `make peer` and `make grapes` have started
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos attack powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
-	@if ls engine/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
+	@if ls engine/*.so engine/fast/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 test-fast: $(DEV) ## what the engine is in, with a compiled engine, in a copy of this folder | ARGS=-x
@@ -126,7 +126,7 @@ compile: slow
 	    >build/mypyc.log 2>&1 || { tail -n 20 build/mypyc.log >&2; exit 1; }
 
 slow: ## run the engine as plain Python again
-	@rm -f engine/*.so *__mypyc*.so
+	@rm -f engine/*.so engine/fast/*.so *__mypyc*.so
 
 ##@ Prepare
 .PHONY: setup web-parts wheel clean

@@ -14,7 +14,8 @@ from discovery.grape import (
     Refused,
     Unreachable,
 )
-from discovery.roster import (
+from discovery.service import Discovery
+from discovery.service_tracker import (
     Announced,
     AnnounceRefused,
     Event,
@@ -23,7 +24,6 @@ from discovery.roster import (
     GrapeLost,
     Timing,
 )
-from discovery.service import Discovery
 
 __all__ = [
     "Address",

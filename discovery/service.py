@@ -6,7 +6,7 @@ them on without blocking (a bounded queue, a socket).
 
 Every Grape is told our name and asked for the others, whatever the other Grapes say: one that is
 dead, slow or knows nobody delays and hides nothing. A Grape can take seconds to answer, which is
-why these are threads of their own. Which rules they follow is in `discovery.roster`.
+why these are threads of their own. Which rules they follow is in `discovery.service_tracker`.
 """
 
 import logging
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from discovery.grape import GRAPES_MAX, BadInput, Closed, Grape, GrapeError, Refused
-from discovery.roster import Event, Roster, Timing
+from discovery.service_tracker import Event, Roster, Timing
 
 _PAUSE_S = 0.01  # the least between two steps, whatever the schedule says
 _PAUSE_AFTER_BUG_S = 1.0

@@ -28,7 +28,13 @@ snapshot. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
-from engine.orders import (
+from engine.state import SnapshotError
+from engine.validation import MarketError, may_stay
+from engine.vocabulary import (
+    ACCOUNT_LENGTH_MAX,
+    CLIENT_ID_LENGTH_MAX,
+    ID_MAX,
+    TIME_MS_MAX,
     Accepted,
     Cancel,
     CancelAll,
@@ -55,10 +61,12 @@ from engine.orders import (
     Trade,
     Triggered,
 )
-from engine.rules import MarketError
-from engine.state import SnapshotError
 
 __all__ = [
+    "ACCOUNT_LENGTH_MAX",
+    "CLIENT_ID_LENGTH_MAX",
+    "ID_MAX",
+    "TIME_MS_MAX",
     "Accepted",
     "Cancel",
     "CancelAll",
@@ -87,4 +95,5 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "may_stay",
 ]

@@ -11,21 +11,18 @@ from typing import Final
 
 from sortedcontainers import SortedList
 
-from engine import gate, rules
-from engine.ladder import Ladder
-from engine.order import PLAIN
-from engine.orders import (
+from engine import validation
+from engine.book_side import BookSide, Order, Owner
+from engine.order_terms import PLAIN
+from engine.vocabulary import (
     Cancelled,
     Event,
     Expired,
     Market,
     MarketState,
-    Reduce,
     Reduced,
-    Rejected,
     Side,
 )
-from engine.queue import Order, Owner
 
 # Bound here because compiled code looks an imported name up in a dictionary each time it is used.
 _cancelled: Final = Cancelled
@@ -52,11 +49,11 @@ class Book:
         self.ledger = ledger
         self.orders = ledger.orders
         self.accounts: dict[str, Owner] = {}  # those with open orders
-        self.bids = Ladder(-1)
-        self.asks = Ladder(1)
+        self.bids = BookSide(-1)
+        self.asks = BookSide(1)
         self.sides = (self.bids, self.asks)
-        self.buy_stops = Ladder(1)
-        self.sell_stops = Ladder(-1)
+        self.buy_stops = BookSide(1)
+        self.sell_stops = BookSide(-1)
         self.stops = (self.buy_stops, self.sell_stops)
         self.open = 0
         self.last = 0  # trade price; 0: no trade yet
@@ -98,20 +95,13 @@ class Book:
             order.id, order.owner.name, self.symbol, order.side, order.price, order.remaining
         )
 
-    def reduce(self, command: Reduce, order: Order) -> Event:
-        quantity = command.quantity
-        reason = gate.refuses_reduce(self, order, quantity)
-        if reason is not None:
-            return Rejected(command.id, command.account, reason)
-        return self.shrink(order, quantity)
-
     def shrink(self, order: Order, remaining: int) -> Event:
         """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
         shown = order.remaining - order.hidden
         order.remaining = remaining
         order.row = b""
         order.hidden = max(0, remaining - shown)
-        order.level.ladder.touch(order.level)
+        order.level.book_side.touch(order.level)
         return Reduced(order.id, order.owner.name, self.symbol, order.side, order.price, remaining)
 
     def set_halted(self, halted: bool) -> Event:
@@ -123,7 +113,7 @@ class Book:
         """Note the price of the last trade; the band follows it."""
         self.last = price
         if self.market.price_band_percent:
-            self.price_low, self.price_high = rules.band(price, self.market)
+            self.price_low, self.price_high = validation.band(price, self.market)
             self._guide()
 
     def _guide(self) -> None:
@@ -145,15 +135,15 @@ class Book:
     def wait(self, order: Order) -> None:
         """A stop, at the back of the queue of its stop price."""
         order.hidden = 0
-        self.put(self.stops[order.side], order, order.conditions.stop_price)
+        self.put(self.stops[order.side], order, order.terms.stop_price)
 
-    def put(self, ladder: Ladder, order: Order, price: int) -> None:
+    def put(self, book_side: BookSide, order: Order, price: int) -> None:
         """At the back of the queue of `price`, and the newest of its owner."""
-        level = ladder.levels.get(price)
+        level = book_side.levels.get(price)
         if level is None:
-            level = ladder.open(price)
+            level = book_side.open(price)
         elif level.totals is not None:
-            ladder.touch(level)
+            book_side.touch(level)
         order.row = b""
         order.level = level
         order.previous = back = level.last
@@ -172,8 +162,8 @@ class Book:
         owner.open += 1
         self.orders[order.id] = order
         self.open += 1
-        if order.conditions.expire_ms:
-            self.ledger.expiries.add((order.conditions.expire_ms, order.id))
+        if order.terms.expire_ms:
+            self.ledger.expiries.add((order.terms.expire_ms, order.id))
 
     def remove(self, order: Order) -> None:
         """Out of its queue and from its owner, wherever it is there. It keeps no link."""
@@ -204,11 +194,11 @@ class Book:
         else:
             level.first = after
         if level.totals is not None:
-            level.ladder.touch(level)
+            level.book_side.touch(level)
         if level.first is None:
-            level.ladder.close(level)
-        if order.conditions is not _PLAIN and order.conditions.expire_ms:
-            self.ledger.expiries.remove((order.conditions.expire_ms, order.id))
+            level.book_side.close(level)
+        if order.terms is not _PLAIN and order.terms.expire_ms:
+            self.ledger.expiries.remove((order.terms.expire_ms, order.id))
 
     # Questions
 
@@ -229,9 +219,9 @@ class Book:
 
     def changes(self) -> list[tuple[Side, int, int, int]]:
         rows = []
-        for side, ladder in zip(Side, self.sides, strict=True):
-            for price in ladder.take_changed():
-                level = ladder.levels.get(price)
+        for side, book_side in zip(Side, self.sides, strict=True):
+            for price in book_side.take_changed():
+                level = book_side.levels.get(price)
                 orders, shown, _ = level.count() if level is not None else (0, 0, 0)
                 rows.append((side, price, shown, orders))
         return rows

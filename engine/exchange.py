@@ -7,11 +7,12 @@ read a clock: time comes in through `advance`.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from engine import gone, invariants, lane, matching, rules, state
+from engine import disposal, invariants, matching, pre_trade_checks, state, validation
 from engine.book import Book, Ledger
-from engine.lane import rejected
-from engine.order import view
-from engine.orders import (
+from engine.book_side import Order
+from engine.fast import lane
+from engine.fast.lane import rejected
+from engine.vocabulary import (
     CancelAll,
     Command,
     Event,
@@ -24,7 +25,6 @@ from engine.orders import (
     Resume,
     Side,
 )
-from engine.queue import Order
 
 ORDERS_RELEASED_MAX: Final = 10_000  # of exchanges that are gone, each time a clock moves
 
@@ -37,12 +37,12 @@ class Exchange:
     """
 
     def __init__(self, markets: Sequence[Market]) -> None:
-        rules.check_markets(markets)
-        gone.release()
+        validation.check_markets(markets)
+        disposal.release()
         self.ledger = Ledger()
         self.books = {market.symbol: Book(market, self.ledger) for market in markets}
         self.orders = self.ledger.orders
-        gone.watch(self, self.orders)
+        disposal.watch(self, self.orders)
         self._digester = state.Digester(self.books, self.ledger)
 
     # Commands
@@ -57,7 +57,7 @@ class Exchange:
 
         Orders good till then or earlier expire, by expiry time and then id.
         """
-        gone.release(ORDERS_RELEASED_MAX)
+        disposal.release(ORDERS_RELEASED_MAX)
         ledger = self.ledger
         events: list[Event] = []
         if time_ms > ledger.time_ms:
@@ -97,7 +97,11 @@ class Exchange:
             return rejected(command, Reason.UNKNOWN_ORDER)
         if order.owner.name != command.account:
             return rejected(command, Reason.NOT_OWNER)
-        return [self.books[order.owner.market].reduce(command, order)]
+        book = self.books[order.owner.market]
+        reason = pre_trade_checks.refuses_reduce(book, order, command.quantity)
+        if reason is not None:
+            return rejected(command, reason)
+        return [book.shrink(order, command.quantity)]
 
     def _replace(self, command: Replace) -> list[Event]:
         if command.quantity < 0:
@@ -189,7 +193,7 @@ class Exchange:
         loaded = state.load(data)
         try:
             exchange = cls(loaded.markets)
-        except rules.MarketError as error:
+        except validation.MarketError as error:
             raise state.SnapshotError(str(error)) from error
         state.fill(loaded, exchange.books, exchange.ledger)
         return exchange
@@ -197,6 +201,26 @@ class Exchange:
     def check(self) -> None:
         """Assert every invariant. For tests: it visits every order."""
         invariants.check(self.books, self.ledger)
+
+
+def view(order: Order) -> OpenOrder:
+    """An open order as its owner sees it."""
+    asked = order.terms
+    return OpenOrder(
+        order.id,
+        order.owner.name,
+        order.owner.market,
+        order.side,
+        order.price,
+        order.remaining,
+        order.quantity,
+        asked.type,
+        asked.tif,
+        asked.stop_price,
+        asked.display,
+        asked.expire_ms,
+        order.client_id,
+    )
 
 
 # Functions, not methods of one exchange: that would be in a circle with itself, and go only when

@@ -9,10 +9,8 @@ from collections.abc import Mapping
 from msgspec.msgpack import encode
 
 from engine.book import Book, Ledger
-from engine.ladder import NO_KEY, Ladder
-from engine.order import state_of
-from engine.orders import OrderType, TimeInForce
-from engine.queue import Level, Order
+from engine.book_side import NO_KEY, BookSide, Level, Order, state_of
+from engine.vocabulary import OrderType, TimeInForce
 
 
 def check(books: Mapping[str, Book], ledger: Ledger) -> None:
@@ -23,8 +21,8 @@ def check(books: Mapping[str, Book], ledger: Ledger) -> None:
         found += _check_book(book)
     assert len(found) == len(ledger.orders)
     assert all(ledger.orders[order.id] is order for order in found)
-    dated = [order for order in found if order.conditions.tif is TimeInForce.GTD]
-    expiries = sorted((order.conditions.expire_ms, order.id) for order in dated)
+    dated = [order for order in found if order.terms.tif is TimeInForce.GTD]
+    expiries = sorted((order.terms.expire_ms, order.id) for order in dated)
     assert list(ledger.expiries) == expiries
     assert all(expire_ms > ledger.time_ms for expire_ms, _ in expiries)
 
@@ -33,15 +31,15 @@ def _check_book(book: Book) -> list[Order]:
     """The book's orders, each found where its terms say it belongs."""
     found: list[Order] = []
     for side, (resting, waiting) in enumerate(zip(book.sides, book.stops, strict=True)):
-        for order in _check_ladder(resting):
-            assert order.conditions.type is OrderType.LIMIT
-            assert order.conditions.stop_price == 0
+        for order in _check_side(resting):
+            assert order.terms.type is OrderType.LIMIT
+            assert order.terms.stop_price == 0
             _check_order(book, order, side, order.price)
             found.append(order)
-        for order in _check_ladder(waiting):
-            assert order.conditions.type in (OrderType.STOP, OrderType.STOP_LIMIT)
+        for order in _check_side(waiting):
+            assert order.terms.type in (OrderType.STOP, OrderType.STOP_LIMIT)
             assert order.hidden == 0
-            _check_order(book, order, side, order.conditions.stop_price)
+            _check_order(book, order, side, order.terms.stop_price)
             found.append(order)
     bids, asks = book.sides
     assert not bids.best or not asks.best or bids.best.price < asks.best.price
@@ -58,10 +56,10 @@ def _check_order(book: Book, order: Order, side: int, price: int) -> None:
     assert order.level.price == price
     assert 0 < order.remaining <= order.quantity
     assert order.row in (b"", encode(state_of(order)))
-    display = order.conditions.display
+    display = order.terms.display
     if order.hidden:
         assert 0 < order.remaining - order.hidden <= display
-    elif display and order.conditions.stop_price == 0:
+    elif display and order.terms.stop_price == 0:
         assert order.remaining <= display
 
 
@@ -81,19 +79,19 @@ def _check_accounts(book: Book, found: list[Order]) -> None:
     assert sum(owner.open for owner in book.accounts.values()) == len(found)
 
 
-def _check_ladder(ladder: Ladder) -> list[Order]:
-    """The ladder's orders in the order they are served, its levels and cached best in order."""
-    assert list(ladder.keys) == sorted(price * ladder.sign for price in ladder.levels)
-    if ladder.levels:
-        assert ladder.best_key == ladder.keys.best()
-        assert ladder.best is ladder.levels[ladder.best_key * ladder.sign]
+def _check_side(book_side: BookSide) -> list[Order]:
+    """The side's orders in the order they are served, its levels and cached best in order."""
+    assert list(book_side.keys) == sorted(price * book_side.sign for price in book_side.levels)
+    if book_side.levels:
+        assert book_side.best_key == book_side.keys.best()
+        assert book_side.best is book_side.levels[book_side.best_key * book_side.sign]
     else:
-        assert ladder.best_key == NO_KEY
-        assert ladder.best is None
+        assert book_side.best_key == NO_KEY
+        assert book_side.best is None
     found: list[Order] = []
-    for price, level in ladder.levels.items():
-        assert level.price == price == level.key * ladder.sign
-        assert level.ladder is ladder
+    for price, level in book_side.levels.items():
+        assert level.price == price == level.key * book_side.sign
+        assert level.book_side is book_side
         found += _check_level(level)
     return found
 
@@ -110,7 +108,7 @@ def _check_level(level: Level) -> list[Order]:
     assert queue
     assert level.last is previous
     if level.totals is None:
-        assert level.price in level.ladder.touched
+        assert level.price in level.book_side.touched
     else:
         hidden = sum(order.hidden for order in queue)
         shown = sum(order.remaining for order in queue) - hidden

@@ -4,8 +4,8 @@ Owns what a submit and a replace do: trade, prevent trades of an account with it
 and release the stops that the last trade price has reached. Every function that executes returns,
 or appends, events in order. Must never do I/O, read a clock, use floats or depend on hash order.
 
-Prices are compared as ladder keys. For an incoming order `reach` is the highest key of the opposite
-ladder it may trade with, so that one line of code serves both sides: a buy at 101 reaches ask keys
+Prices are compared as side keys. For an incoming order `reach` is the highest key of the opposite
+side it may trade with, so that one line of code serves both sides: a buy at 101 reaches ask keys
 up to 101, a sell at 99 reaches bid keys up to -99.
 """
 
@@ -14,11 +14,11 @@ from typing import Final
 
 from msgspec.structs import replace as changed
 
-from engine import gate, rules
+from engine import pre_trade_checks, validation
 from engine.book import Book
-from engine.ladder import NOWHERE, Ladder
-from engine.order import PLAIN, Conditions, shared
-from engine.orders import (
+from engine.book_side import NOWHERE, BookSide, Level, Order
+from engine.order_terms import PLAIN, OrderTerms, shared
+from engine.vocabulary import (
     Accepted,
     Cancelled,
     Event,
@@ -33,7 +33,6 @@ from engine.orders import (
     Trade,
     Triggered,
 )
-from engine.queue import Level, Order
 
 # Bound here because compiled code looks an imported name up in a dictionary each time it is used.
 _trade: Final = Trade
@@ -51,35 +50,35 @@ CANCEL_INCOMING: Final = SelfTrade.CANCEL_INCOMING
 CANCEL_BOTH: Final = SelfTrade.CANCEL_BOTH
 
 
-def submit(book: Book, terms: Submit) -> list[Event]:
+def submit(book: Book, command: Submit) -> list[Event]:
     """Take an order in, or say why not."""
-    reason = gate.refuses(book, terms)
+    reason = pre_trade_checks.refuses(book, command)
     if reason is not None:
-        return [Rejected(terms.id, terms.account, reason)]
-    asked = Conditions(
-        terms.type,
-        terms.tif,
-        terms.post_only,
-        terms.stop_price,
-        terms.display,
-        terms.self_trade,
-        terms.expire_ms,
+        return [Rejected(command.id, command.account, reason)]
+    asked = OrderTerms(
+        command.type,
+        command.tif,
+        command.post_only,
+        command.stop_price,
+        command.display,
+        command.self_trade,
+        command.expire_ms,
     )
-    return _enter(book, terms, shared(asked))
+    return _enter(book, command, shared(asked))
 
 
-def _enter(book: Book, terms: Submit, asked: Conditions) -> list[Event]:
+def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
     """Take in an order that nothing is wrong with."""
-    owner = book.owner(terms.account)
+    owner = book.owner(command.account)
     order = Order(
-        terms.id,
+        command.id,
         owner,
-        terms.side,
-        terms.price,
-        terms.quantity,
-        terms.quantity,
+        command.side,
+        command.price,
+        command.quantity,
+        command.quantity,
         0,
-        terms.client_id,
+        command.client_id,
         asked,
         _NOWHERE,
         None,
@@ -113,7 +112,7 @@ def replace(book: Book, command: Replace, order: Order) -> list[Event]:
     """Give an open order another price or quantity and a new place, or say why not."""
     price = command.price or order.price
     quantity = command.quantity or order.remaining
-    reason = gate.refuses_replace(book, command, order, price, quantity)
+    reason = pre_trade_checks.refuses_replace(book, command, order, price, quantity)
     if reason is not None:
         return [Rejected(command.id, command.account, reason)]
     book.remove(order)
@@ -122,7 +121,7 @@ def replace(book: Book, command: Replace, order: Order) -> list[Event]:
     events: list[Event] = [
         Replaced(order.id, order.owner.name, book.symbol, order.side, price, quantity)
     ]
-    if order.conditions.stop_price:
+    if order.terms.stop_price:
         book.wait(order)
     else:
         _execute(book, order, events)
@@ -141,7 +140,7 @@ def take(book: Book, order: Order, events: list[Event]) -> None:
 
 def _execute(book: Book, order: Order, events: list[Event]) -> None:
     """Trade what can be traded; what is left rests or expires."""
-    asked = order.conditions
+    asked = order.terms
     price = order.price
     if asked.type is MARKET:  # reaches to the edge of the price band
         price = book.price_low if order.side else book.price_high
@@ -151,7 +150,7 @@ def _execute(book: Book, order: Order, events: list[Event]) -> None:
     left = order.remaining
     if not left:
         return
-    if rules.may_rest(asked.type, asked.tif):
+    if validation.may_rest(asked.type, asked.tif):
         order.hidden = max(0, left - asked.display) if asked.display else 0
         book.rest(order)
     else:
@@ -159,18 +158,18 @@ def _execute(book: Book, order: Order, events: list[Event]) -> None:
 
 
 def _match(book: Book, taker: Order, reach: int, events: list[Event]) -> None:
-    """Trade `taker` against the opposite ladder as far as it reaches."""
+    """Trade `taker` against the opposite side as far as it reaches."""
     side = taker.side
     id = taker.id
     owner = taker.owner
     account = owner.name
     symbol = book.symbol
     left = taker.remaining
-    careful = taker.conditions.self_trade is not NONE
-    ladder = book.bids if side else book.asks
+    careful = taker.terms.self_trade is not NONE
+    book_side = book.bids if side else book.asks
     price = 0
-    while left and ladder.best_key <= reach:
-        level = ladder.best
+    while left and book_side.best_key <= reach:
+        level = book_side.best
         assert level is not None
         maker = level.first
         assert maker is not None
@@ -188,7 +187,7 @@ def _match(book: Book, taker: Order, reach: int, events: list[Event]) -> None:
             _trade(symbol, side, price, traded, maker.id, id, maker.owner.name, account, rest, left)
         )
         if rest:
-            ladder.fill(level, maker, traded)
+            book_side.fill(level, maker, traded)
         else:
             book.remove(maker)
     taker.remaining = left
@@ -198,7 +197,7 @@ def _match(book: Book, taker: Order, reach: int, events: list[Event]) -> None:
 
 def _prevent(book: Book, taker: Order, quantity: int, maker: Order, events: list[Event]) -> int:
     """Keep `taker` and `maker`, of one account, from trading; what is left of the taker."""
-    mode = taker.conditions.self_trade
+    mode = taker.terms.self_trade
     if mode is CANCEL_RESTING:
         events.append(book.cancel(maker))
         return quantity
@@ -219,7 +218,7 @@ def _fills_whole(book: Book, taker: Order, reach: int) -> bool:
     for level in book.sides[1 - taker.side]:
         if level.key > reach:
             break
-        if taker.conditions.self_trade is NONE:
+        if taker.terms.self_trade is NONE:
             _, shown, hidden = level.count()
             quantity -= shown + hidden
         else:
@@ -242,7 +241,7 @@ def _available(taker: Order, level: Level) -> tuple[int, bool]:
         if order.owner is not taker.owner:
             whole += order.remaining
             slices += order.remaining - order.hidden
-        elif taker.conditions.self_trade is not CANCEL_RESTING:
+        elif taker.terms.self_trade is not CANCEL_RESTING:
             return slices, True
     return whole, False
 
@@ -260,9 +259,9 @@ def _trigger(book: Book, events: list[Event]) -> None:
         for order in wave:
             book.remove(order)
         for order in wave:
-            asked = order.conditions
+            asked = order.terms
             released = MARKET if asked.type is STOP else LIMIT
-            order.conditions = shared(changed(asked, type=released, stop_price=0))
+            order.terms = shared(changed(asked, type=released, stop_price=0))
             events.append(
                 Triggered(
                     order.id,
@@ -277,7 +276,7 @@ def _trigger(book: Book, events: list[Event]) -> None:
         last = book.last
 
 
-def _reached(stops: Ladder, reach: int) -> Iterator[Order]:
+def _reached(stops: BookSide, reach: int) -> Iterator[Order]:
     for level in stops:
         if level.key > reach:
             return

@@ -2,7 +2,7 @@
 
 Owns both encodings. Must never change a book, but for `fill`, which fills an empty one.
 
-The digest is SHA-256 over a header (markets, clock, last prices, halts) and, for each ladder, the
+The digest is SHA-256 over a header (markets, clock, last prices, halts) and, for each side, the
 digests of its levels in key order. A level's digest covers its orders in queue order, and is made
 anew only when the level was touched since the last call, from rows of which only those of changed
 orders are encoded anew.
@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 
-from engine import rules
+from engine import validation
 from engine.book import Book, Ledger
-from engine.ladder import NOWHERE, Ladder
-from engine.order import Conditions, shared, state_of
-from engine.orders import Market, Side, Submit
-from engine.queue import Level, Order
+from engine.book_side import NOWHERE, BookSide, Level, Order, state_of
+from engine.order_terms import OrderTerms, shared
+from engine.vocabulary import Market, Side, Submit
 
 SNAPSHOT_VERSION = 1
 _MAGIC = b"p2p-orderbook engine\0"
@@ -43,13 +42,13 @@ class Kept(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     remaining: int
     hidden: int
     client_id: str
-    conditions: Conditions
+    terms: OrderTerms
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     halted: bool
     last: int
-    ladders: tuple[list[Kept], list[Kept], list[Kept], list[Kept]]  # each in serving order
+    book_sides: tuple[list[Kept], list[Kept], list[Kept], list[Kept]]  # each in serving order
 
 
 class State(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -86,23 +85,23 @@ def _array_header(length: int) -> bytes:
 
 
 class LevelDigests:
-    """The digests of one ladder's levels, side by side in key order."""
+    """The digests of one side's levels, side by side in key order."""
 
-    def __init__(self, ladder: Ladder) -> None:
-        self.ladder = ladder
+    def __init__(self, book_side: BookSide) -> None:
+        self.book_side = book_side
         self.keys: list[int] = []
         self.digests = bytearray()
 
     def update(self) -> bytearray:
-        ladder = self.ladder
+        book_side = self.book_side
         keys, digests = self.keys, self.digests
-        for price in ladder.take_stale():
-            key = price * ladder.sign
+        for price in book_side.take_stale():
+            key = price * book_side.sign
             at = bisect_left(keys, key)
             here = at < len(keys) and keys[at] == key
             start = at * _DIGEST_SIZE
             end = start + _DIGEST_SIZE if here else start
-            level = ladder.levels.get(price)
+            level = book_side.levels.get(price)
             if level is None:
                 del digests[start:end]
                 del keys[at : at + here]
@@ -120,15 +119,17 @@ class Digester:
         self.books = list(books.values())
         self.ledger = ledger
         self.markets = _encoder.encode([book.market for book in self.books])
-        self.ladders = [
-            LevelDigests(ladder) for book in self.books for ladder in (*book.sides, *book.stops)
+        self.book_sides = [
+            LevelDigests(book_side)
+            for book in self.books
+            for book_side in (*book.sides, *book.stops)
         ]
 
     def digest(self) -> bytes:
         """A level's digest stands for its price and side too: they are terms of its orders."""
         whole = sha256(self.markets)
         heads = [(book.halted, book.last, book.open) for book in self.books]
-        digests = [ladder.update() for ladder in self.ladders]
+        digests = [book_side.update() for book_side in self.book_sides]
         sizes = [len(each) for each in digests]
         whole.update(_encoder.encode((self.ledger.time_ms, heads, sizes)))
         for each in digests:
@@ -150,11 +151,11 @@ def dump(books: Mapping[str, Book], ledger: Ledger) -> bytes:
 
 def _book_state(book: Book) -> BookState:
     bids, asks, buys, sells = (
-        [state_of(order) for level in ladder for order in level]
-        for ladder in (*book.sides, *book.stops)
+        [state_of(order) for level in book_side for order in level]
+        for book_side in (*book.sides, *book.stops)
     )
-    ladders: Any = (bids, asks, buys, sells)  # of tuples that read back as Kept
-    return BookState(book.halted, book.last, ladders)
+    book_sides: Any = (bids, asks, buys, sells)  # of tuples that read back as Kept
+    return BookState(book.halted, book.last, book_sides)
 
 
 def load(data: bytes) -> State:
@@ -184,14 +185,14 @@ def fill(state: State, books: Mapping[str, Book], ledger: Ledger) -> None:
     ledger.time_ms = state.time_ms
     for book, saved in zip(books.values(), state.books, strict=True):
         book.restore(saved.halted, saved.last)
-        for ladder, rows in zip((*book.sides, *book.stops), saved.ladders, strict=True):
+        for book_side, rows in zip((*book.sides, *book.stops), saved.book_sides, strict=True):
             for kept in rows:
-                wrong = _wrong(kept, ladder, book)
+                wrong = _wrong(kept, book_side, book)
                 if wrong:
                     raise SnapshotError(f"{book.symbol}: order {kept.id}: {wrong}")
                 order = _order(kept, book)
-                book.put(ladder, order, order.conditions.stop_price or order.price)
-            ladder.take_changed()
+                book.put(book_side, order, order.terms.stop_price or order.price)
+            book_side.take_changed()
         last = book.last
         if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
             raise SnapshotError(f"{book.symbol}: expected stops ahead of the last trade price")
@@ -209,17 +210,17 @@ def _order(kept: Kept, book: Book) -> Order:
         kept.remaining,
         kept.hidden,
         kept.client_id,
-        shared(kept.conditions),
+        shared(kept.terms),
         NOWHERE,
         None,
         None,
     )
 
 
-def _wrong(kept: Kept, ladder: Ladder, book: Book) -> str:
-    """Why `kept` can't be an order of `ladder`; empty when it can."""
-    asked = kept.conditions
-    terms = Submit(
+def _wrong(kept: Kept, book_side: BookSide, book: Book) -> str:
+    """Why `kept` can't be an order of `book_side`; empty when it can."""
+    asked = kept.terms
+    command = Submit(
         kept.id,
         kept.account,
         kept.market,
@@ -235,17 +236,20 @@ def _wrong(kept: Kept, ladder: Ladder, book: Book) -> str:
         asked.expire_ms,
         kept.client_id,
     )
-    reason = rules.malformed(terms, book.market, book.ledger.time_ms)
+    reason = validation.malformed(command, book.market, book.ledger.time_ms)
     if reason is not None:
         return reason.name
-    ladders = book.stops if asked.stop_price else book.sides
+    book_sides = book.stops if asked.stop_price else book.sides
     shown = kept.remaining - kept.hidden
     waits = asked.stop_price != 0  # and shows nothing yet
     iceberg = kept.hidden != 0 or asked.display != 0
     for wrong, text in (
         (kept.market != book.symbol, f"expected its market, got {kept.market!r}"),
-        (ladders[kept.side] is not ladder, "on the wrong side, or a stop among resting orders"),
-        (not rules.may_stay(terms), "of a type that is never left open"),
+        (
+            book_sides[kept.side] is not book_side,
+            "on the wrong side, or a stop among resting orders",
+        ),
+        (not validation.may_stay(command), "of a type that is never left open"),
         (kept.id in book.orders, "a second order of that id"),
         (not 0 < kept.remaining <= kept.quantity <= book.quantity_max, "open quantity impossible"),
         (kept.hidden < 0 or shown <= 0 or (waits and kept.hidden), "hidden quantity impossible"),

@@ -1,9 +1,9 @@
 """A peer of the mesh: blocks, one order for all, the journal and the node."""
 
-from peer.client import ClientError, NoAnswer, NodeClient, NodeRefused
-from peer.entry import InvalidInput
-from peer.signer import Signer
-from peer.trader import ChangeRejected, Client
+from peer.client.client import ChangeRejected, Client
+from peer.client.connection import ClientError, NoAnswer, NodeClient, NodeRefused
+from peer.client.order_input import InvalidInput
+from peer.client.signer import Signer
 
 __all__ = [
     "ChangeRejected",

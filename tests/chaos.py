@@ -7,7 +7,7 @@ Owns the plan, which a seed decides, and carrying it out. In the first half of t
 find each other through real Grapes, in the second half through a network that can be cut. The
 moments at which things happen inside the processes are not decided by the seed. Not covered: power
 failure (kill -9 leaves what the kernel has) and broken disks, see tests/disk and
-tests/test_disk.py.
+tests/storage/test_disk.py.
 """
 
 import argparse
@@ -25,17 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from peer.client import NoAnswer
-from peer.committee import Mode
-from peer.identity import Identity
-from peer.signer import Signer
-from tests import shown
-from tests.cuttable import CuttableNetwork, cuttable_mesh
-from tests.past import united
-from tests.readers import Reader
-from tests.real_mesh import MARKET, RealMesh, RealPeer, wait_for
-from tests.traders import Record, Trader
-from tests.verdict import Book, Row, faults, out_of_order
+from peer.client.connection import NoAnswer
+from peer.client.signer import Signer
+from peer.consensus.committee import Mode
+from peer.membership.identity import Identity
+from tests.support import shown
+from tests.support.cuttable import CuttableNetwork, cuttable_mesh
+from tests.support.past import united
+from tests.support.readers import Reader
+from tests.support.real_mesh import MARKET, RealMesh, RealPeer, wait_for
+from tests.support.traders import Record, Trader
+from tests.support.verdict import Book, Row, faults, out_of_order
 
 PEERS = 3
 TRADERS_PER_PEER = 2

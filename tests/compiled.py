@@ -22,16 +22,16 @@ ORDERS = 20_000  # in each of the heap checks
 # The engine's own tests, and those in which peers apply what a mesh has ordered. Seeded bugs are
 # not among them: their copies of the engine are plain.
 TESTS = (
-    "tests/test_engine_differential.py",
-    "tests/test_engine_golden.py",
-    "tests/test_engine_keys.py",
-    "tests/test_engine_lifetime.py",
-    "tests/test_engine_rejections.py",
-    "tests/test_engine_state.py",
-    "tests/test_agreement.py",
-    "tests/test_catchup.py",
-    "tests/test_chaos.py",
-    "tests/test_snapshot.py",
+    "tests/engine/test_differential.py",
+    "tests/engine/test_scripts.py",
+    "tests/engine/test_price_index.py",
+    "tests/engine/test_lifetime.py",
+    "tests/engine/test_rejections.py",
+    "tests/engine/test_state.py",
+    "tests/system/test_agreement.py",
+    "tests/storage/test_catchup.py",
+    "tests/system/test_chaos.py",
+    "tests/node/test_snapshot.py",
 )
 LEFT_OUT = shutil.ignore_patterns(
     ".*", "__pycache__", "*.so", "build", "node_modules", "*.egg-info"

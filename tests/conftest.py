@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from discovery.grapes.nodejs import npm_ci
-from tests.browser import WIDE, running_chromium
+from tests.support.browser import WIDE, running_chromium
 from web import vendor
 
 

@@ -26,18 +26,20 @@ import click
 import msgspec
 
 import engine.book
-from engine import Exchange, SnapshotError, gone
-from engine.orders import (
+from engine import (
     Cancel,
     CancelAll,
     Command,
+    Exchange,
     Market,
     OrderType,
     Replace,
     SelfTrade,
     Side,
+    SnapshotError,
     Submit,
     TimeInForce,
+    disposal,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -50,17 +52,17 @@ MARKET = Market("X", "1", "1", orders_per_account_max=2_000_000, orders_max=2_00
 OP = 2**40  # ids of commands that are no orders
 
 
-def submits(count: int, **terms: Any) -> list[Submit]:
+def submits(count: int, **command: Any) -> list[Submit]:
     return [
-        Submit(id, "ann", "X", Side.BUY, 5, **({"price": 100} | terms))
+        Submit(id, "ann", "X", Side.BUY, 5, **({"price": 100} | command))
         for id in range(1, count + 1)
     ]
 
 
-def filled(count: int, **terms: Any) -> Exchange:
+def filled(count: int, **command: Any) -> Exchange:
     """An exchange in which `count` orders rest or wait."""
     exchange = Exchange([MARKET])
-    exchange.apply_batch(submits(count, **terms))
+    exchange.apply_batch(submits(count, **command))
     assert len(exchange.orders) == count
     return exchange
 
@@ -136,7 +138,7 @@ def dropped_and_released_in_parts(count: int) -> None:
     del exchange
     for time_ms in range(1, count // 10_000 + 3):
         other.advance(time_ms)
-    assert len(gone._watched) == 1
+    assert len(disposal._watched) == 1
 
 
 def found_gone_at_the_recursion_limit(count: int) -> None:
@@ -157,7 +159,7 @@ def found_gone_at_the_recursion_limit(count: int) -> None:
         deep()
     finally:
         gc.enable()
-    assert None in [each() for each in gone._watched]
+    assert None in [each() for each in disposal._watched]
 
 
 def restored_in_vain(count: int) -> None:
@@ -208,7 +210,7 @@ def left_by(way: Callable[[int], None], count: int) -> int:
     """Blocks of memory that are not given back."""
 
     def blocks() -> int:
-        gone.release()
+        disposal.release()
         gc.collect()
         return sys.getallocatedblocks()
 

@@ -24,10 +24,10 @@ import simple_websocket
 
 from discovery.grapes.nodejs import find_node, npm_ci
 from discovery.grapes.parts import grape_program
-from tests import documents
-from tests.checkout import ROOT, copied
-from tests.documents import Block, blocks
-from tests.web_gateway import Stream, wait_for
+from tests.support import documents
+from tests.support.checkout import ROOT, copied
+from tests.support.documents import Block, blocks
+from tests.support.web_gateway import Stream, wait_for
 
 NO_NETWORK = 77
 STATE = ROOT / ".run"

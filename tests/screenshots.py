@@ -18,11 +18,11 @@ import click
 from playwright.sync_api import Browser, Page
 
 from discovery.grapes import running_grapes
-from peer.runner import JOURNAL_FILE
-from tests.browser import running_chromium
-from tests.market_maker import MIDDLE, MarketMaker
-from tests.real_mesh import RealMesh, RealPeer
-from tests.web_gateway import Gateway, running_gateway
+from peer.cli.runner import JOURNAL_FILE
+from tests.support.browser import running_chromium
+from tests.support.market_maker import MIDDLE, MarketMaker
+from tests.support.real_mesh import RealMesh, RealPeer
+from tests.support.web_gateway import Gateway, running_gateway
 
 STATE = Path(__file__).parents[1] / ".run"
 QUALITY = 0.6

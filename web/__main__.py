@@ -4,12 +4,12 @@ import sys
 
 import click
 
-from peer import lifeline
-from peer.descriptors import raise_limit
+from peer.process import lifeline
+from peer.process.descriptors import raise_limit
 from web import vendor
 from web.config import ORDER_TIMEOUT_SECONDS, THREADS, Config
+from web.serve.tls import context_of
 from web.server import Server
-from web.tls import context_of
 
 
 @click.command(context_settings={"auto_envvar_prefix": "ORDERBOOK_WEB"})

@@ -14,12 +14,16 @@ import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
-from web import login, openapi, operating, origin, reading, rpc, streams, trading
-from web.access import address
+from web.auth.access import address
 from web.config import BODY_BYTES_MAX, Config
+from web.contract import openapi
+from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.problems import Problem
-from web.proxy import BehindProxy
+from web.routes import admin, grenache, market, orders, session, streaming
+from web.routes.metrics import Metrics
+from web.routes.websocket import Session
+from web.serve import origin
+from web.serve.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
 
@@ -29,15 +33,18 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
+    served.hub.source = Session(served)
+    metrics = app.extensions["metrics"] = Metrics(served)
+    served.on_ordered = metrics.ordered
     app.before_request(lambda: origin.check(config))
     app.before_request(lambda: served.access.pace(address()))
-    app.register_blueprint(login.blueprint)
-    app.register_blueprint(reading.blueprint)
-    app.register_blueprint(trading.blueprint)
-    app.register_blueprint(operating.blueprint)
-    app.register_blueprint(rpc.blueprint)
+    app.register_blueprint(session.blueprint)
+    app.register_blueprint(market.blueprint)
+    app.register_blueprint(orders.blueprint)
+    app.register_blueprint(admin.blueprint)
+    app.register_blueprint(grenache.blueprint)
     app.register_blueprint(openapi.blueprint)
-    streams.register(app)
+    streaming.register(app)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
@@ -45,7 +52,7 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
         app.wsgi_app = BehindProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
     policy = content_policy((STATIC / "index.html").read_text())
     app.after_request(lambda response: _secure(response, policy))
-    app.after_request(lambda response: _count(response, served))
+    app.after_request(lambda response: _count(response, metrics))
     return app
 
 
@@ -77,8 +84,8 @@ def _secure(response: Response, policy: str) -> Response:
     return response
 
 
-def _count(response: Response, served: Gateway) -> Response:
-    served.metrics.answered(response.status_code)
+def _count(response: Response, metrics: Metrics) -> Response:
+    metrics.answered(response.status_code)
     return response
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 ORDER_TIMEOUT_SECONDS = 2.0
 BODY_BYTES_MAX = 256 * 1024
+TOKEN_CHARACTERS_MAX = 100  # of an API key, a link or a session
 NESTED_MAX = 16  # objects and arrays inside each other, in what is sent to the gateway
 BATCH_MAX = 100  # orders of one request
 TRADES_MAX = 1_000  # trades of one answer

@@ -9,11 +9,12 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
-from engine.orders import Command, Market, Submit
-from peer.accounts import AccountMirror
-from peer.api import (
+from engine import Command, Market, Submit
+from peer.client.accounts import AccountMirror
+from peer.client.protocol import (
     AccountUpdate,
     Committed,
     Done,
@@ -32,25 +33,23 @@ from peer.api import (
     format_id,
     topic,
 )
-from peer.history import History
-from peer.keys import Keys
-from peer.orders import OrderView, Outcome, submitted
-from peer.units import Units, units_of
-from web.access import Access
-from web.candles import Candles
+from peer.client.units import Units, units_of
+from peer.replica.order_state import OrderView, Outcome, submitted
+from peer.storage.history_reader import History
+from web.auth.access import Access
+from web.auth.history_access import Asked, Readers
+from web.auth.keys import Keys
+from web.auth.signatures import Statements
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
-from web.desk import Desk
-from web.hub import Hub
-from web.link import Link
-from web.metrics import Metrics
-from web.mirror import DEPTH_MAX, BookMirror
-from web.mirrors import Mirrors
-from web.past import Recall
-from web.problems import Problem
-from web.publisher import Publisher
-from web.readers import Asked, Readers
-from web.session import Session
-from web.signing import Statements
+from web.contract.problems import Problem
+from web.market_data.backfill import Recall
+from web.market_data.book_mirror import DEPTH_MAX, BookMirror
+from web.market_data.candles import Candles
+from web.market_data.mirrors import Mirrors
+from web.market_data.node_connection import Link
+from web.market_data.pending_requests import Desk
+from web.streams.channels import Publisher
+from web.streams.hub import Hub
 
 STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
 RETRY_SECONDS = 1.0  # an unanswered question is asked again
@@ -59,7 +58,9 @@ UNANSWERED_SECONDS_MAX = 5.0  # for a node that is heard
 
 
 class Gateway:
-    """`start` after any fork, then `stop`. Everything else may be called from any thread."""
+    """`start` after any fork, then `stop`. Everything else may be called from any thread. What its
+    streams say comes from `hub.source`; `on_ordered` is told of every command that has its result,
+    and of the seconds it took."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -67,10 +68,8 @@ class Gateway:
         self.mirrors = Mirrors()
         self.link = Link(config.node, config.feed, self)
         self.desk = Desk(self.link, self._on_queued, self._on_done, self._on_withdrawn)
-        self.session = Session(self)
-        self.hub = Hub(self.epoch, self.session, config.streams)
+        self.hub = Hub(self.epoch, config.streams)
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
-        self.metrics = Metrics(self)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
         self.statements = Statements(_wall_ms)
         self.history = History(Path(config.history)) if config.history else None
@@ -79,6 +78,7 @@ class Gateway:
         )
         self.readers = Readers()
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
+        self.on_ordered: Callable[[Outcome, float], None] = lambda outcome, seconds: None
         self._connected = False
         self._heard = 0.0
         self._asked: dict[str, float] = {}  # question -> when
@@ -327,7 +327,7 @@ class Gateway:
 
     def _on_done(self, done: Done, outcomes: list[Outcome], seconds: float) -> None:
         for outcome in outcomes:
-            self.metrics.ordered(outcome, seconds)
+            self.on_ordered(outcome, seconds)
         with self.mirrors.lock:
             for outcome in outcomes:
                 if outcome.order is not None and outcome.order.id == outcome.id:

@@ -14,13 +14,13 @@ from dataclasses import replace
 import click
 from waitress import wasyncore
 
-from peer.lifeline import on_end
-from web.announcer import Announcer
+from peer.process.lifeline import on_end
 from web.app import create_app
 from web.config import Config
-from web.connections import Listener
 from web.gateway import Gateway
-from web.tls import Front
+from web.serve.announcer import Announcer
+from web.serve.connections import Listener
+from web.serve.tls import Front
 
 TURN_SECONDS = 0.5
 LOOK_SECONDS = 1.0

@@ -8,7 +8,7 @@ has one function
 which starts what it needs below `folder`, attacks it, stops all it has started, and returns one
 line that says what held, with the figures. AssertionError says what did not hold.
 
-`tests/test_attack.py` runs the short form of each, `make attack` the long one.
+`tests/system/test_attack.py` runs the short form of each, `make attack` the long one.
 """
 
 import pkgutil

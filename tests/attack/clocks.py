@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from engine.orders import Accepted, Side, Submit, TimeInForce
-from peer.committee import Mode
-from peer.identity import Identity
-from peer.signer import Signer
-from tests.odd_clock import set_clock
-from tests.real_mesh import MARKET, RealMesh, order, wait_for
+from engine import Accepted, Side, Submit, TimeInForce
+from peer.client.signer import Signer
+from peer.consensus.committee import Mode
+from peer.membership.identity import Identity
+from tests.support.odd_clock import set_clock
+from tests.support.real_mesh import MARKET, RealMesh, order, wait_for
 
 YEAR_MS = 365 * 86_400_000
 HOUR_MS = 3_600_000
@@ -52,7 +52,9 @@ def attack(folder: Path, long: bool) -> str:
         with running_grapes(1) as grapes:
             urls = [grape.spec.url for grape in grapes]
             (folder / mode).mkdir()
-            with RealMesh(folder / mode, urls, size, mode, program="tests.odd_clock") as mesh:
+            with RealMesh(
+                folder / mode, urls, size, mode, program="tests.support.odd_clock"
+            ) as mesh:
                 lines.append(f"{size} in {mode} mode: {_trouble(mesh, long)}")
     return "; ".join(lines)
 

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from engine.orders import Side
-from peer.client import NoAnswer, NodeClient
-from tests.real_mesh import (
+from engine import Side
+from peer.client.connection import NoAnswer, NodeClient
+from tests.support.real_mesh import (
     MARKET,
     RealMesh,
     RealPeer,

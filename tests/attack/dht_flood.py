@@ -15,9 +15,9 @@ from pathlib import Path
 
 from discovery.grape import Grape, GrapeError
 from discovery.grapes import running_grapes
-from engine.orders import Side
-from tests.connections import links_of
-from tests.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
+from engine import Side
+from tests.support.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
+from tests.support.tcp_connections import links_of
 
 THREADS = 4
 FAKES = 99  # of one member; with the true one they are all that a lookup shows

@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from engine.orders import Side
-from peer.address_file import AddressFile
-from peer.runner import ADDRESSES_FILE
-from tests.connections import links_of
-from tests.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
+from engine import Side
+from peer.cli.runner import ADDRESSES_FILE
+from peer.network.address_file import AddressFile
+from tests.support.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
+from tests.support.tcp_connections import links_of
 
 EXPIRED_S = 360.0  # a dead peer leaves the lookups after 80 to 230 s
 

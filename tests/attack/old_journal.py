@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from engine.orders import Side
-from peer.api import Execute
-from peer.local import FOLDER
-from tests.real_mesh import RealMesh, order, submit_at_once, wait_for
+from engine import Side
+from peer.client.endpoint import FOLDER
+from peer.client.protocol import Execute
+from tests.support.real_mesh import RealMesh, order, submit_at_once, wait_for
 
 EAGER_S = 4.0
 BETWEEN_S = 0.01

@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from engine.orders import Side
-from tests.cuttable import BACK, THERE, CuttableNetwork, cuttable_mesh
-from tests.real_mesh import RealMesh, order, submit_at_once, wait_for
+from engine import Side
+from tests.support.cuttable import BACK, THERE, CuttableNetwork, cuttable_mesh
+from tests.support.real_mesh import RealMesh, order, submit_at_once, wait_for
 
 ORDERS = 30
 BACK_S = 60.0  # deadline

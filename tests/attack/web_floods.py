@@ -18,13 +18,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
-from engine.orders import Side, Submit
+from engine import Side, Submit
 from peer import NodeClient, Signer
-from peer.identity import Identity
-from peer.signer import signature_of
-from tests.web_gateway import Gateway, buy, lone_peer, running_gateway
-from web.access import ADDRESS_KEYS_MAX, SESSIONS_BURST
-from web.hub import ADDRESS_STREAMS_MAX
+from peer.client.signer import signature_of
+from peer.membership.identity import Identity
+from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway
+from web.auth.access import ADDRESS_KEYS_MAX, SESSIONS_BURST
+from web.streams.hub import ADDRESS_STREAMS_MAX
 
 SECONDS_LONG, SECONDS_SHORT = 34.0, 5.0
 ORDER_SECONDS_MAX = 10.0  # what a client waits; the figure is printed

@@ -16,11 +16,11 @@ from contextlib import closing, suppress
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from peer.journal import Journal
-from peer.store import LOG_BYTES_MAX
-from peer.trade import MarketTrade
-from tests.web_crowd import CROWD, crowd, trade
-from tests.web_gateway import buy, running_gateway, sell, stand_in
+from peer.replica.trade import MarketTrade
+from peer.storage.database import LOG_BYTES_MAX
+from peer.storage.journal import Journal
+from tests.support.web_crowd import CROWD, crowd, trade
+from tests.support.web_gateway import buy, running_gateway, sell, stand_in
 
 MARKET = "BTC-USD"
 KEY, MESH = b"k" * 32, b"m" * 16

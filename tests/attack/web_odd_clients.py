@@ -11,8 +11,8 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.web_crowd import CROWD, crowd, trade
-from tests.web_gateway import running_gateway, stand_in
+from tests.support.web_crowd import CROWD, crowd, trade
+from tests.support.web_gateway import running_gateway, stand_in
 
 SECONDS_LONG, SECONDS_SHORT = 60.0, 5.0
 ANSWER_SECONDS_MAX = 20.0

@@ -8,8 +8,8 @@ import contextlib
 import socket
 from pathlib import Path
 
-from tests.web_crowd import CROWD, Waits, trade
-from tests.web_gateway import Gateway, running_gateway, stand_in
+from tests.support.web_crowd import CROWD, Waits, trade
+from tests.support.web_gateway import Gateway, running_gateway, stand_in
 
 SECONDS_LONG, SECONDS_SHORT = 20.0, 1.0  # of each kind
 HOST = b"Host: localhost\r\n"

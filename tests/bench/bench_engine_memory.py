@@ -15,8 +15,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from engine import Exchange
-from engine.orders import Cancel, Command, Market, Side, Submit
+from engine import Cancel, Command, Exchange, Market, Side, Submit
 from tests import heap
 
 PAGE_BYTES = 4096

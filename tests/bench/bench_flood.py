@@ -20,13 +20,13 @@ import click
 import zmq
 
 from discovery.grapes import running_grapes
-from peer import frames
-from peer.consensus import Pull
-from peer.identity import Identity, curve_public
+from peer.consensus.core import Pull
+from peer.membership.identity import Identity, curve_public
+from peer.network import messages
 from tests import heap
 from tests.bench.bench_mesh import PEERS, lone_latencies_ms
 from tests.bench.bench_security import throughput
-from tests.real_mesh import RealMesh, held_ports
+from tests.support.real_mesh import RealMesh, held_ports
 
 
 def ask_on(ports: list[int], keys: list[bytes], stop: Event, counts: "list[int]") -> None:
@@ -42,7 +42,7 @@ def ask_on(ports: list[int], keys: list[bytes], stop: Event, counts: "list[int]"
         socket.curve_serverkey = key
         socket.connect(f"tcp://127.0.0.1:{port}")
         poller.register(socket, zmq.POLLIN | zmq.POLLOUT)
-    request = frames.request(Pull(0, (-1,) * len(ports)))
+    request = messages.request(Pull(0, (-1,) * len(ports)))
     while not stop.is_set():
         for socket, ready in poller.poll(100):
             with contextlib.suppress(zmq.Again):

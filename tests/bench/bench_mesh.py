@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from discovery.grapes import running_grapes
-from engine.orders import Command, Side
-from peer.api import State
-from peer.mesh import HEARTBEAT_MS
+from engine import Command, Side
+from peer.client.protocol import State
+from peer.network.mesh import HEARTBEAT_MS
 from tests import heap
 from tests.bench import broadcast
-from tests.real_mesh import (
+from tests.support.real_mesh import (
     RealMesh,
     RealPeer,
     held_ports,

@@ -17,12 +17,12 @@ from typing import Any
 import click
 from playwright.sync_api import CDPSession, Page
 
-from peer.api import Committed, MarketUpdate, topic
-from peer.local import Endpoints
-from peer.trade import MarketTrade
+from peer.client.endpoint import Endpoints
+from peer.client.protocol import Committed, MarketUpdate, topic
+from peer.replica.trade import MarketTrade
 from tests.bench.bench_web import Publisher, encode
-from tests.browser import WIDE, running_chromium
-from tests.web_gateway import Gateway, running_gateway
+from tests.support.browser import WIDE, running_chromium
+from tests.support.web_gateway import Gateway, running_gateway
 
 MIDDLE = 6_725_000
 LOT = 100_000_000

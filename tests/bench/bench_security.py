@@ -22,7 +22,7 @@ from discovery.grapes import running_grapes
 from tests import heap
 from tests.bench.bench_mesh import PEERS, lone_latencies_ms
 from tests.bench.plain_peer import WITHOUT
-from tests.real_mesh import RealMesh, random_orders, submit_at_once
+from tests.support.real_mesh import RealMesh, random_orders, submit_at_once
 
 VARIANTS = {
     "encrypted and signed": "",

@@ -19,14 +19,14 @@ from rich.console import Console
 
 from discovery.grapes import running_grapes
 from peer import Signer
-from peer.block import Block, Ref
-from peer.committer import Commit
-from peer.identity import Identity
-from peer.replica import Replica, command_id, encode_batch
-from peer.signed import Entry, with_id
-from peer.verdicts import Verdicts
+from peer.consensus.block import Block, Ref
+from peer.consensus.committer import Commit
+from peer.membership.identity import Identity
+from peer.replica.signature_cache import Verdicts
+from peer.replica.signed import Entry, with_id
+from peer.replica.state_machine import Replica, command_id, encode_batch
 from tests import heap
-from tests.real_mesh import MARKETS, RealMesh, random_orders, submit_at_once, wait_for
+from tests.support.real_mesh import MARKETS, RealMesh, random_orders, submit_at_once, wait_for
 
 PEERS = 3
 

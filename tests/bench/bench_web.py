@@ -26,8 +26,9 @@ import click
 import msgspec
 import zmq
 
-from engine.orders import Market
-from peer.api import (
+from engine import Market
+from peer.client.endpoint import Endpoints
+from peer.client.protocol import (
     Committed,
     GetMarkets,
     Markets,
@@ -38,9 +39,8 @@ from peer.api import (
     State,
     topic,
 )
-from peer.local import Endpoints
 from tests.bench.stream_readers import Counted, serve
-from tests.web_gateway import Gateway, running_gateway
+from tests.support.web_gateway import Gateway, running_gateway
 
 HERE = Path(__file__).parents[2]
 MARKET = Market("BTC-USD", "0.01", "0.00000001")

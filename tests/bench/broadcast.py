@@ -13,9 +13,8 @@ from multiprocessing.synchronize import Barrier
 import msgspec
 import zmq
 
-from engine import Exchange
-from engine.orders import Command, Trade
-from tests.real_mesh import MARKETS
+from engine import Command, Exchange, Trade
+from tests.support.real_mesh import MARKETS
 
 IDLE_S = 1.0
 

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from engine.orders import CancelAll, Command
+from engine import CancelAll, Command
 from tests import heap
-from tests.real_mesh import RealMesh, RealPeer, random_orders, submit_at_once, wait_for
+from tests.support.real_mesh import RealMesh, RealPeer, random_orders, submit_at_once, wait_for
 
 PER_REQUEST = 500
 PART = 5_000  # commands a peer under way at once

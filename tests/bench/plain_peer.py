@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import zmq
 
-from peer import lifeline
-from peer.gate import Asker, Gate
-from peer.identity import Identity, Verifier
-from peer.runner import Options, Security, run
+from peer.cli.runner import Options, Security, run
+from peer.membership.identity import Identity, Verifier
+from peer.network.authenticator import Asker, Gate
+from peer.process import lifeline
 
 WITHOUT = "BENCH_WITHOUT"  # of this program alone: "encryption", "signatures" or both
 

@@ -27,11 +27,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from discovery.grapes import running_grapes
-from engine.orders import Accepted, Cancel, Command, Event, Reduce, Rejected, Side, Submit, Trade
-from peer.api import Done, Execute, Queued, Refused
-from peer.client import NodeClient
+from engine import Accepted, Cancel, Command, Event, Reduce, Rejected, Side, Submit, Trade
+from peer.client.connection import NodeClient
+from peer.client.protocol import Done, Execute, Queued, Refused
 from tests import heap
-from tests.real_mesh import MARKET, MARKETS, RealMesh
+from tests.support.real_mesh import MARKET, MARKETS, RealMesh
 
 TICK, LOT = (Decimal(text) for text in (MARKETS[0].tick, MARKETS[0].lot))
 PER_REQUEST_MAX = 200

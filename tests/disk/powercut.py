@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from peer.committee import Mode
-from peer.identity import IdentityError
-from peer.journal import JournalError
+from peer.consensus.committee import Mode
+from peer.membership.identity import IdentityError
+from peer.storage.journal import JournalError
 from tests.disk.image import MARKS, Disk, Op, read
 from tests.disk.shim import Shim
 from tests.disk.world import NAMES, Told, World

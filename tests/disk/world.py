@@ -18,15 +18,19 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from engine.orders import Command, Side
-from peer import api
-from peer.api import Reply, Request
-from peer.block import Block
-from peer.catchup import Manifest, PartWanted
-from peer.committee import Mode
-from peer.config import Member, MeshConfig
-from peer.consensus import Pull, Wanted
-from peer.frames import (
+from engine import Command, Side
+from peer.cli.runner import JOURNAL_FILE, KEY_FILE, keygen
+from peer.client import protocol
+from peer.client.endpoint import Caller, Endpoints, Local
+from peer.client.protocol import Reply, Request
+from peer.consensus.block import Block
+from peer.consensus.committee import Mode
+from peer.consensus.core import Pull, Wanted
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.network.authenticator import Asker
+from peer.network.mesh import Mesh
+from peer.network.messages import (
     Answered,
     Asked,
     BlockIn,
@@ -38,18 +42,14 @@ from peer.frames import (
     PartIn,
     Pulled,
 )
-from peer.frames import Request as Question
-from peer.gate import Asker
-from peer.identity import Identity
-from peer.journal import Journal
-from peer.ledger import Ledger
-from peer.local import Caller, Endpoints, Local
-from peer.mesh import Mesh
-from peer.node import Node, Wires
-from peer.replica import seq_and_member
-from peer.runner import JOURNAL_FILE, KEY_FILE, keygen
+from peer.network.messages import Request as Question
+from peer.node.ledger import Ledger
+from peer.node.loop import Node, Wires
+from peer.replica.state_machine import seq_and_member
+from peer.storage.journal import Journal
+from peer.storage.state_sync import Manifest, PartWanted
 from tests.disk.image import MARKS
-from tests.real_mesh import MARKET, MARKETS, OTHER_MARKET, order, random_orders
+from tests.support.real_mesh import MARKET, MARKETS, OTHER_MARKET, order, random_orders
 
 CREATED_MS = 1_700_000_000_000
 NAMES = {Mode.CRASH: ("ann", "bob", "cid"), Mode.BYZANTINE: ("ann", "bob", "cid", "dan")}
@@ -188,12 +188,12 @@ class Desk(Local):
         yield from requests
 
     def reply(self, caller: Caller, reply: Reply) -> None:
-        if isinstance(reply, api.Queued):
+        if isinstance(reply, protocol.Queued):
             kind = "rests" if caller.request == RESTS else "taken"
             self.told.say(f"{kind} {' '.join(map(str, reply.ids))}")
 
-    def publish(self, message: api.FeedMessage, kind: str, name: str = "") -> None:
-        if isinstance(message, api.Committed):
+    def publish(self, message: protocol.FeedMessage, kind: str, name: str = "") -> None:
+        if isinstance(message, protocol.Committed):
             self.told.say(f"state {message.commit} {message.digest.hex()}")
 
 
@@ -274,7 +274,7 @@ class World:
                 msgspec.structs.replace(one, market=OTHER_MARKET)
                 for one in random_orders(self.rng, self.names[me], count)
             ]
-        self.desks[me].requests.append((Caller(_CALLER, caller), api.Execute(commands)))
+        self.desks[me].requests.append((Caller(_CALLER, caller), protocol.Execute(commands)))
 
     def trade(self, turns: int) -> None:
         for turn in range(turns):

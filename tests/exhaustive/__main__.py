@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from peer.committee import Mode
+from peer.consensus.committee import Mode
 from tests.exhaustive.graphs import Contradiction, Family
 from tests.exhaustive.lenses import Commits, Decisions, mesh, patterns
 

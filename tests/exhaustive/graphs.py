@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Generic, NamedTuple, TypeVar
 
-from peer.block import NO_AUDIT, Block, Ref, decode, genesis, make
-from peer.committee import Committee
-from peer.dag import Dag
+from peer.consensus.block import NO_AUDIT, Block, Ref, decode, genesis, make
+from peer.consensus.committee import Committee
+from peer.consensus.dag import Dag
 
 LIES_MAX = 2  # blocks that a liar makes in a round
 

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from peer.block import Block, Ref
-from peer.committee import Committee, Mode
-from peer.committer import SKIPPED, Commit, Committer, Decision, Schedule
-from peer.dag import Dag
+from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import SKIPPED, Commit, Committer, Decision, Schedule
+from peer.consensus.dag import Dag
 from tests.exhaustive import rule
 from tests.exhaustive.graphs import Fact, Family, Kind, Node, numbers
 

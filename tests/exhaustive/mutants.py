@@ -6,9 +6,9 @@ Owns them as classes to be passed in where the right ones go.
 from collections.abc import Collection, Sequence
 from functools import cached_property
 
-from peer.block import Block
-from peer.committee import Committee
-from peer.committer import SKIPPED, Commit, Committer, Decision
+from peer.consensus.block import Block
+from peer.consensus.committee import Committee
+from peer.consensus.committer import SKIPPED, Commit, Committer, Decision
 
 
 class SkipAtQuorum(Committee):

@@ -24,9 +24,9 @@ from waitress import wasyncore
 
 from tests.fuzz import Target, mutate
 from tests.fuzz.web_targets import ORDER, SAID, Served, of_stream, said_by, served
-from tests.web_gateway import wait_for
+from tests.support.web_gateway import wait_for
 from web.config import WAITING_MAX
-from web.connections import Listener
+from web.serve.connections import Listener
 
 LOOK_EVERY = 200
 SETTLE_SECONDS_MAX = 10.0  # far longer than anything here takes

@@ -8,31 +8,40 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from engine import Exchange
-from engine.orders import Cancel, Command, Reduce, Replace, Side, Submit
+from engine import Cancel, Command, Exchange, Reduce, Replace, Side, Submit
 from engine.state import _MAGIC as MAGIC
 from engine.state import SNAPSHOT_VERSION
-from peer import api, frames
-from peer import snapshot as snapshots
-from peer.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, Ref, decode, genesis, make
-from peer.catchup import Manifest, PartWanted
-from peer.committee import Committee, Mode
-from peer.committer import Boundary, Commit, Schedule
-from peer.config import Member, MeshConfig
-from peer.consensus import Pull, Wanted
-from peer.helper import OBSERVER_GETS
-from peer.identity import Identity
-from peer.journal import Journal
-from peer.ledger import Ledger
-from peer.local import Local, endpoints, parse
-from peer.mesh import Mesh
-from peer.node import Node, Wires
-from peer.replica import Replica, command_id, encode_batch
-from peer.runner import JOURNAL_FILE, keygen
-from peer.signed import Signed, account_of_key
-from tests.alone import Alone
+from peer.cli.runner import JOURNAL_FILE, keygen
+from peer.client import protocol
+from peer.client.endpoint import Local, endpoints, parse
+from peer.consensus.block import (
+    SIGNATURE_BYTES,
+    Audit,
+    Block,
+    InvalidBlock,
+    Ref,
+    decode,
+    genesis,
+    make,
+)
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import Boundary, Commit, Schedule
+from peer.consensus.core import Pull, Wanted
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.network import messages
+from peer.network.mesh import Mesh
+from peer.node.ledger import Ledger
+from peer.node.loop import Node, Wires
+from peer.node.responder import OBSERVER_GETS
+from peer.replica import snapshot as snapshots
+from peer.replica.signed import Signed, account_of_key
+from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.storage.journal import Journal
+from peer.storage.state_sync import Manifest, PartWanted
 from tests.fuzz import Target, mutate
-from tests.real_mesh import MARKETS, order
+from tests.support.alone import Alone
+from tests.support.real_mesh import MARKETS, order
 
 IDENTITIES = [Identity(bytes([n]) * 32) for n in range(1, 5)]
 MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)]
@@ -96,11 +105,11 @@ def read_block(frame: bytes) -> None:
 def read_frames(data: bytes) -> None:
     """Requests, answers and heartbeats are parsed, or are nothing; never an error."""
     parts = _parts(data)
-    frames.parse_request(b"who", parts, len(MEMBERS))
-    list(frames.parse_answer(1, parts[0], parts[1:]))
-    heartbeat = frames.parse_heartbeat(parts[-1])
-    if heartbeat is not None and frames.is_of(heartbeat, CONFIG, 1):
-        assert frames.parse_heartbeat(frames.encode(heartbeat)) == heartbeat
+    messages.parse_request(b"who", parts, len(MEMBERS))
+    list(messages.parse_answer(1, parts[0], parts[1:]))
+    heartbeat = messages.parse_heartbeat(parts[-1])
+    if heartbeat is not None and messages.is_of(heartbeat, CONFIG, 1):
+        assert messages.parse_heartbeat(messages.encode(heartbeat)) == heartbeat
 
 
 def _parts(data: bytes) -> list[bytes]:
@@ -114,7 +123,7 @@ def wire_seeds() -> list[bytes]:
     blocks = first_blocks()
     rounds, audit = (2, 2, 2, 2), Audit(64, b"d" * 32)
     claims = rounds, 64, audit, audit, 1_700_000_000_000, (True,) * len(rounds)
-    beat = frames.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
+    beat = messages.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
     manifest = Manifest(64, b"d" * 32, 5_000)
     asked = (
         Wanted(1, tuple(block.ref for block in blocks)),
@@ -128,7 +137,7 @@ def wire_seeds() -> list[bytes]:
         [b"S", encode((64, 0)), b"part" * 50],
         [b"H", encode(beat)],
     ]
-    return [encode(each) for each in (*map(frames.request, asked), *answers)]
+    return [encode(each) for each in (*map(messages.request, asked), *answers)]
 
 
 # A whole node, told by members that hold their keys
@@ -165,19 +174,19 @@ class HeardNode:
         bytes_only = [part for part in parts if isinstance(part, bytes)]
         for body in parts:
             if isinstance(body, list):
-                self.node._take(frames.BlockIn(member, signed(body)), self.now_ms)
+                self.node._take(messages.BlockIn(member, signed(body)), self.now_ms)
         if bytes_only:
             self._hear_frames(member, bytes_only)
 
     def _hear_frames(self, member: int, parts: list[bytes]) -> None:
-        for message in frames.parse_answer(member, parts[0], parts[1:]):
+        for message in messages.parse_answer(member, parts[0], parts[1:]):
             self.node._take(message, self.now_ms)
-        request = frames.parse_request(b"who", parts, len(MEMBERS))
+        request = messages.parse_request(b"who", parts, len(MEMBERS))
         if request is not None:
             self.node._helper._answer(request, OBSERVER_GETS)
-        heartbeat = frames.parse_heartbeat(parts[-1])
-        if heartbeat is not None and frames.is_of(heartbeat, CONFIG, member):
-            self.node._take(frames.Heard(member, heartbeat), self.now_ms)
+        heartbeat = messages.parse_heartbeat(parts[-1])
+        if heartbeat is not None and messages.is_of(heartbeat, CONFIG, member):
+            self.node._take(messages.Heard(member, heartbeat), self.now_ms)
 
     def turn(self) -> None:
         self.now_ms += 10
@@ -290,7 +299,7 @@ _local: list[tuple[tempfile.TemporaryDirectory[str], Alone, int]] = []
 def serve_local(data: bytes) -> None:
     folder, alone, served = _local.pop() if _local else (*_alone(), 0)
     parsed = parse([b"conn", b"id", data])
-    if parsed is not None and not isinstance(parsed[1], api.Refused):
+    if parsed is not None and not isinstance(parsed[1], protocol.Refused):
         alone.node._serve(*parsed, now_ms=served)
     if served % 100 == 0:
         alone.node._turn()
@@ -308,13 +317,13 @@ def _alone() -> tuple[tempfile.TemporaryDirectory[str], Alone]:
 
 def local_seeds() -> list[bytes]:
     commands = [msgspec.structs.replace(command, id=0) for command in all_commands()]
-    requests: list[api.Request] = [
-        api.Execute(commands),
-        api.Execute([Cancel(0, "a", -1), Replace(0, "a", -2, 5, 5)]),
-        api.Withdraw("a", [256, 512]),
-        api.GetState("BTC-USD", 5),
-        api.GetOrders("a"),
-        api.GetMarkets(),
+    requests: list[protocol.Request] = [
+        protocol.Execute(commands),
+        protocol.Execute([Cancel(0, "a", -1), Replace(0, "a", -2, 5, 5)]),
+        protocol.Withdraw("a", [256, 512]),
+        protocol.GetState("BTC-USD", 5),
+        protocol.GetOrders("a"),
+        protocol.GetMarkets(),
     ]
     return [encode(request) for request in requests]
 

@@ -20,29 +20,29 @@ from flask import Flask
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import Ping, TextMessage
 
-from peer.api import Markets
-from peer.keys import KEYS_FILE, Scope
-from peer.orders import OrderView
-from peer.units import AmountError, parse_amount, units_of
+from peer.client.protocol import Markets
+from peer.client.units import AmountError, parse_amount, units_of
+from peer.replica.order_state import OrderView
 from tests.fuzz import Target, mutate
-from tests.web_gateway import wait_for
-from tests.web_standin import MARKETS, StandInNode
-from web import schema
+from tests.support.web_gateway import wait_for
+from tests.support.web_standin import MARKETS, StandInNode
 from web.app import create_app
-from web.client import Client, Closed, Kind
+from web.auth.keys import KEYS_FILE, Scope
 from web.config import Config
+from web.contract import requests
+from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.problems import Problem
+from web.streams.subscriber import Client, Closed, Kind
 
 UNITS = units_of(MARKETS[0])
 KNOWN = OrderView(256, "a", MARKETS[0].symbol, price=10_000, quantity=5, remaining=5)
-KINDS = (schema.NewOrder, schema.Change, schema.Withdrawal, schema.CancelCall)
+KINDS = (requests.NewOrder, requests.Change, requests.Withdrawal, requests.CancelCall)
 QUERIES = (
-    schema.StateQuery,
-    schema.BookQuery,
-    schema.TradesQuery,
-    schema.CandlesQuery,
-    schema.OfAccount,
+    requests.StateQuery,
+    requests.BookQuery,
+    requests.TradesQuery,
+    requests.CandlesQuery,
+    requests.OfAccount,
 )
 ORDER = {
     "side": "buy",
@@ -74,24 +74,24 @@ WISHES: list[object] = [
 
 def read_wish(data: bytes) -> None:
     try:
-        value = schema.parse_json(data)
+        value = requests.parse_json(data)
     except Problem:
         return
     for kind in KINDS:
         try:
-            parsed = schema.parse(kind, value)
+            parsed = requests.parse(kind, value)
         except Problem:
             continue
         try:
             match parsed:
-                case schema.NewOrder():
-                    msgspec.msgpack.encode(schema.submit_of(parsed, UNITS, "me"))
-                case schema.Change():
-                    msgspec.msgpack.encode(schema.change_of(parsed, KNOWN, UNITS))
-                case schema.Withdrawal():
-                    schema.cancel_all_of(parsed, "me")
-                case schema.CancelCall():
-                    schema.cancel_of(parsed.order, "me")
+                case requests.NewOrder():
+                    msgspec.msgpack.encode(requests.submit_of(parsed, UNITS, "me"))
+                case requests.Change():
+                    msgspec.msgpack.encode(requests.change_of(parsed, KNOWN, UNITS))
+                case requests.Withdrawal():
+                    requests.cancel_all_of(parsed, "me")
+                case requests.CancelCall():
+                    requests.cancel_of(parsed.order, "me")
         except Problem:
             pass
 
@@ -99,11 +99,11 @@ def read_wish(data: bytes) -> None:
 def read_text(data: bytes) -> None:
     """A decimal, an id, an account, a step or an interval: whatever the text is taken for."""
     text = data.decode(errors="replace")
-    for read in (schema.order_id, schema.interval_of, lambda it: schema.account_of(it, "")):
+    for read in (requests.order_id, requests.interval_of, lambda it: requests.account_of(it, "")):
         with contextlib.suppress(Problem):
             read(text)
     with contextlib.suppress(Problem):
-        schema.group_of(text, UNITS)
+        requests.group_of(text, UNITS)
     for value in (text, data, len(data)):
         try:
             count = UNITS.price.count(parse_amount(value))
@@ -121,7 +121,7 @@ def read_query(data: bytes) -> None:
         arguments = {str(key): str(item) for key, item in value.items()}
         for kind in QUERIES:
             with contextlib.suppress(Problem):
-                schema.query(kind, arguments)
+                requests.query(kind, arguments)
 
 
 # The whole application
@@ -150,6 +150,7 @@ class Served:
         self.gateway = Gateway(
             Config(where.node, where.feed, keys=keys, account_rate=1e12, address_rate=1e12)
         )
+        self.app: Flask = create_app(self.gateway.config, self.gateway)
         self.faults = Faults()
         logging.getLogger("web").addHandler(self.faults)
         if is_live:
@@ -162,7 +163,6 @@ class Served:
         assert self.gateway.access.keys is not None
         self.token = self.gateway.access.keys.create("op", [Scope.ADMIN])
         self.credential = self.gateway.access.of_token(self.token, "here")
-        self.app: Flask = create_app(self.gateway.config, self.gateway)
         self.app.config["PROPAGATE_EXCEPTIONS"] = True
         self.app.error_handler_spec[None][None].pop(Exception, None)  # our bugs must be seen
         self.client = self.app.test_client()
@@ -248,7 +248,7 @@ def read_stream(data: bytes) -> None:
         while True:
             select.select([ours], [], [])
             for text in client.receive():
-                app.gateway.session.on_message(client, text)
+                app.gateway.hub.source.on_message(client, text)
             client.check()
     except Closed:
         pass

@@ -11,7 +11,7 @@ CLOCK = (
         CRASH_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "max(self.time_ms, ordered_time_ms(self.times_ms))",
                 "ordered_time_ms(self.times_ms)",
             ),
@@ -22,14 +22,14 @@ CLOCK = (
         "one wrong clock moves the market, for good",
         100,
         CRASH_RUNS,
-        (edit("committer", "ordered_time_ms(self.times_ms))", "leader.time_ms)"),),
+        (edit("consensus/committer", "ordered_time_ms(self.times_ms))", "leader.time_ms)"),),
     ),
     Mutation(
         "the fastest clock is the ordered one",
         "one wrong clock moves the market, for good",
         100,
         BYZANTINE_RUNS,
-        (edit("committer", "[(len(times_ms) - 1) // 2]", "[-1]"),),
+        (edit("consensus/committer", "[(len(times_ms) - 1) // 2]", "[-1]"),),
     ),
     Mutation(
         "commands come without the time",
@@ -38,7 +38,7 @@ CLOCK = (
         CRASH_RUNS,
         (
             edit(
-                "consensus",
+                "consensus/core",
                 "return now_ms - self._spoke_ms <= self.timing.fresh_ms << doublings",
                 "return True",
             ),
@@ -49,20 +49,20 @@ CLOCK = (
         "who goes on from it has another time",
         60,
         CRASH_NODES,
-        (edit("committer", "        self.times_ms = list(boundary.times_ms)\n", ""),),
+        (edit("consensus/committer", "        self.times_ms = list(boundary.times_ms)\n", ""),),
     ),
     Mutation(
         "nobody moves the mesh for what is due",
         "an order outlives its time until somebody trades",
         40,
         CRASH_NODES,
-        (edit("node", "return expiry_ms <= self._members_time_ms(now_ms)", "return False"),),
+        (edit("node/loop", "return expiry_ms <= self._members_time_ms(now_ms)", "return False"),),
     ),
     Mutation(
         "a member speaks before it has heard anybody",
         "an old copy of a journal signs what its key has signed otherwise",
         400,
         CRASH_RUNS,
-        (edit("start", "        return self._over\n", "        return True\n"),),
+        (edit("consensus/start", "        return self._over\n", "        return True\n"),),
     ),
 )

@@ -13,7 +13,7 @@ DISK = (
         CRASH_NODES,
         (
             edit(
-                "node",
+                "node/loop",
                 "        self._persist(ready)\n        self.mesh.publish(ready.publish)\n",
                 "        self.mesh.publish(ready.publish)\n        self._persist(ready)\n",
             ),
@@ -26,7 +26,7 @@ DISK = (
         CRASH_NODES,
         (
             edit(
-                "node",
+                "node/loop",
                 "if ready.publish or ready.commits or unsaved or ready.evidence:",
                 "if ready.publish or ready.commits:",
             ),
@@ -37,41 +37,45 @@ DISK = (
         "after a crash a peer shows an older market than before it",
         40,
         CRASH_NODES,
-        (edit("node", "if ready.publish or ready.commits or", "if ready.publish or"),),
+        (edit("node/loop", "if ready.publish or ready.commits or", "if ready.publish or"),),
     ),
     Mutation(
         "names of orders are not stored",
         "after a restart an order that is sent again is taken again",
         40,
         CRASH_NODES,
-        (edit("node", "if self.submissions.new_client_ids:", "if False:"),),
+        (edit("node/loop", "if self.submissions.new_client_ids:", "if False:"),),
     ),
     Mutation(
         "a snapshot forgets who may lead",
         "who goes on from it decides by other leaders",
         60,
         CRASH_NODES,
-        (edit("committer", "        self.schedule = boundary.schedule\n", ""),),
+        (edit("consensus/committer", "        self.schedule = boundary.schedule\n", ""),),
     ),
     Mutation(
         "a snapshot forgets who was present",
         "who goes on from it makes another schedule",
         60,
         CRASH_NODES,
-        (edit("committer", "        self._presence = list(boundary.presence)\n", ""),),
+        (edit("consensus/committer", "        self._presence = list(boundary.presence)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets which command is next",
         "commands are applied twice, or never",
         60,
         CRASH_NODES,
-        (edit("replica", "        replica.expected = list(snapshot.expected)\n", ""),),
+        (
+            edit(
+                "replica/state_machine", "        replica.expected = list(snapshot.expected)\n", ""
+            ),
+        ),
     ),
     Mutation(
         "a snapshot forgets what is committed above its line",
         "blocks are committed twice",
         60,
         BYZANTINE_NODES,
-        (edit("committer", "        self._committed = set(boundary.committed)\n", ""),),
+        (edit("consensus/committer", "        self._committed = set(boundary.committed)\n", ""),),
     ),
 )

@@ -10,7 +10,7 @@ LIFE = (
         CRASH_RUNS,
         (
             edit(
-                "consensus",
+                "consensus/core",
                 "if block is not None and self.committer.wants(block.ref):",
                 "if block is not None and block.round == round_ - 1:",
             ),
@@ -23,7 +23,7 @@ LIFE = (
         CRASH_RUNS,
         (
             edit(
-                "consensus",
+                "consensus/core",
                 "return since_ms + self._leader_timeout_ms() - now_ms",
                 "return self._leader_timeout_ms()",
             ),
@@ -34,7 +34,7 @@ LIFE = (
         "an idle mesh makes blocks",
         20,
         CRASH_RUNS,
-        (edit("consensus", "            or commands_wait\n", "            or True\n"),),
+        (edit("consensus/core", "            or commands_wait\n", "            or True\n"),),
     ),
     Mutation(
         "rounds for own commands only",
@@ -43,7 +43,7 @@ LIFE = (
         CRASH_RUNS,
         (
             edit(
-                "consensus",
+                "consensus/core",
                 "            or bool(self.committer.uncommitted_payloads)\n",
                 "",
             ),
@@ -56,7 +56,7 @@ LIFE = (
         CRASH_RUNS,
         (
             edit(
-                "fetch",
+                "consensus/synchronizer",
                 "return self._ask_above(member, now_ms) if self._lacks(overdue) else None",
                 "return None",
             ),
@@ -69,7 +69,7 @@ LIFE = (
         BYZANTINE_RUNS,
         (
             edit(
-                "fetch",
+                "consensus/synchronizer",
                 "return others[(start + question.tries) % len(others)]",
                 "return others[start]",
             ),
@@ -82,7 +82,7 @@ LIFE = (
         f"{BYZANTINE_RUNS} --lies claims",
         (
             edit(
-                "fetch",
+                "consensus/synchronizer",
                 "self._shunned_ms[member] = now_ms + self._pull_timeout_ms",
                 "pass",
             ),
@@ -93,7 +93,7 @@ LIFE = (
         "honest blocks that refer to one wait for ever",
         100,
         BYZANTINE_RUNS,
-        (edit("dag", "if not (restored or self._is_needed(block)):", "if True:"),),
+        (edit("consensus/dag", "if not (restored or self._is_needed(block)):", "if True:"),),
     ),
     Mutation(
         "lost blocks are not reported",
@@ -102,7 +102,7 @@ LIFE = (
         "--mode byzantine --n 4",
         (
             edit(
-                "consensus",
+                "consensus/core",
                 "self._ready.lost += [b for b in self.committer.lost if b.author == self.me]",
                 "pass",
             ),
@@ -113,7 +113,13 @@ LIFE = (
         "a liar stands where no quorum stood before it",
         400,
         f"{BYZANTINE_RUNS} --lies garbage",
-        (edit("dag", "if block is not None and block.ref == ref:", "if block is not None:"),),
+        (
+            edit(
+                "consensus/dag",
+                "if block is not None and block.ref == ref:",
+                "if block is not None:",
+            ),
+        ),
     ),
     Mutation(
         "settled by what is here, not by what is committed",
@@ -122,7 +128,7 @@ LIFE = (
         "--mode byzantine --n 4",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "        self._line = _line(self.next_round)",
                 "        self._line = _line(self.dag.highest_round)",
             ),

@@ -27,7 +27,7 @@ ORDER = (
         "peers that looked at a slot before the change decide another leader than those after",
         400,
         CRASH_RUNS,
-        (edit("committer", "            self._leaders.clear()\n", ""),),
+        (edit("consensus/committer", "            self._leaders.clear()\n", ""),),
     ),
     Mutation(
         "stale decisions after a schedule change",
@@ -36,7 +36,7 @@ ORDER = (
         CRASH_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "                if self.schedule != schedule:",
                 "                if False:",
             ),
@@ -47,7 +47,13 @@ ORDER = (
         "two halves of four members each carry every step alone",
         100,
         f"graphs {CRASH_GRAPHS}",
-        (edit("committee", "return self.size - self.faults", "return (self.size + 1) // 2"),),
+        (
+            edit(
+                "consensus/committee",
+                "return self.size - self.faults",
+                "return (self.size + 1) // 2",
+            ),
+        ),
     ),
     Mutation(
         "skip at q blames in the two-round rule",
@@ -56,7 +62,7 @@ ORDER = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "committee",
+                "consensus/committee",
                 "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
                 "self.quorum",
             ),
@@ -68,19 +74,19 @@ ORDER = (
         400,
         f"graphs {BYZANTINE_GRAPHS}",
         (
-            edit("committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),
+            edit("consensus/committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),
             edit(
-                "committee",
+                "consensus/committee",
                 "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
                 "self.size - self.shared + 1",
             ),
             edit(
-                "committer",
+                "consensus/committer",
                 "supports = self._vote if self.committee.mode is Mode.CRASH else self._certificate",
                 "supports = self._vote",
             ),
             edit(
-                "committer",
+                "consensus/committer",
                 "self.committee.shared if self.committee.mode is Mode.CRASH else 1",
                 "self.committee.shared",
             ),
@@ -93,7 +99,7 @@ ORDER = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "committee",
+                "consensus/committee",
                 "(self.size - 1) // (2 if self.mode is Mode.CRASH else 3)",
                 "(self.size - 1) // 2",
             ),
@@ -106,7 +112,7 @@ ORDER = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "            if decision is not SKIPPED:\n                return decision\n"
                 "        return None",
                 "            if decision not in (SKIPPED, None):\n                return decision\n"
@@ -119,7 +125,7 @@ ORDER = (
         "what a peer missed stays without its votes and certificates",
         400,
         BYZANTINE_RUNS,
-        (edit("consensus", "CATCH_UP_ROUNDS = 20", "CATCH_UP_ROUNDS = 0"),),
+        (edit("consensus/core", "CATCH_UP_ROUNDS = 20", "CATCH_UP_ROUNDS = 0"),),
     ),
     Mutation(
         "plain rotation of leaders",
@@ -128,7 +134,7 @@ ORDER = (
         CRASH_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "self.eligible[draw % len(self.eligible)]",
                 "self.eligible[round_ % len(self.eligible)]",
             ),
@@ -139,7 +145,7 @@ ORDER = (
         "a peer that used up its round waits for ever",
         1000,
         CRASH_RUNS,
-        (edit("consensus", "            or self.dag.highest_round >= round_\n", ""),),
+        (edit("consensus/core", "            or self.dag.highest_round >= round_\n", ""),),
     ),
     Mutation(
         "fewer than f + 1 eligible leaders",
@@ -148,12 +154,12 @@ ORDER = (
         CRASH_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "ranked[: max(enough, self.committee.faults + 1)]",
                 "ranked[:1]",
             ),
             edit(
-                "committer",
+                "consensus/committer",
                 "        assert len(self.schedule.eligible) >= self.committee.faults + 1\n",
                 "",
             ),
@@ -166,7 +172,7 @@ ORDER = (
         "graphs --mode byzantine --n 4",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "for digest in {supports(block, round_, leader) for block in blocks}:",
                 "for digest in [supports(block, round_, leader) for block in blocks]:",
             ),
@@ -179,7 +185,7 @@ ORDER = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "sum(any(b.parent(round_, leader) is None for b in blocks) for blocks in authors)",
                 "sum(b.parent(round_, leader) is None for blocks in authors for b in blocks)",
             ),

@@ -17,7 +17,7 @@ RULE = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "return self._supported(round_, voices, self.committee.quorum)",
                 "return self._supported(round_, voices, self.committee.quorum - 1)",
             ),
@@ -30,7 +30,7 @@ RULE = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "return self._supported(round_, voices, self.committee.quorum)",
                 "return self._supported(round_, voices, self.committee.quorum - 1)",
             ),
@@ -41,14 +41,26 @@ RULE = (
         "an anchor may still find t votes",
         200,
         f"graphs {CRASH_GRAPHS}",
-        (edit("committee", "self.size - self.shared + 1 if", "self.size - self.shared if"),),
+        (
+            edit(
+                "consensus/committee",
+                "self.size - self.shared + 1 if",
+                "self.size - self.shared if",
+            ),
+        ),
     ),
     Mutation(
         "direct skip with one blame less (byzantine)",
         "the liar blames and votes",
         4000,
         f"graphs {BYZANTINE_GRAPHS}",
-        (edit("committee", "Mode.CRASH else self.quorum", "Mode.CRASH else self.quorum - 1"),),
+        (
+            edit(
+                "consensus/committee",
+                "Mode.CRASH else self.quorum",
+                "Mode.CRASH else self.quorum - 1",
+            ),
+        ),
     ),
     Mutation(
         "certificate with one vote less",
@@ -57,7 +69,7 @@ RULE = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "if count >= self.committee.quorum]",
                 "if count >= self.committee.quorum - 1]",
             ),
@@ -70,7 +82,7 @@ RULE = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "enough = self.committee.shared if",
                 "enough = self.committee.shared + 1 if",
             ),
@@ -83,7 +95,7 @@ RULE = (
         "graphs --mode crash --n 4,6",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "enough = self.committee.shared if",
                 "enough = max(self.committee.shared - 1, 1) if",
             ),
@@ -94,14 +106,14 @@ RULE = (
         "its history need not hold the votes",
         200,
         f"graphs {CRASH_GRAPHS}",
-        (edit("committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
+        (edit("consensus/committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
     ),
     Mutation(
         "anchor one round too early (byzantine)",
         "its history need not hold the certificates",
         4000,
         f"graphs {BYZANTINE_GRAPHS}",
-        (edit("committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
+        (edit("consensus/committer", "+ self.committee.wave :]", "+ self.committee.wave - 1 :]"),),
     ),
     Mutation(
         "a vote is for a slot, not for a block",
@@ -110,12 +122,14 @@ RULE = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "        return None if ref is None else ref.digest\n",
                 "        return ref and self.dag.slot(round_, leader)[0].ref.digest\n",
             ),
             edit(
-                "committer", "    @staticmethod\n    def _vote(block", "    def _vote(self, block"
+                "consensus/committer",
+                "    @staticmethod\n    def _vote(block",
+                "    def _vote(self, block",
             ),
         ),
     ),
@@ -126,7 +140,7 @@ RULE = (
         CRASH_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "for author, head in enumerate(self.heads):",
                 "for author, head in enumerate(b.ref for b in self.dag.newest):",
             ),
@@ -139,7 +153,7 @@ RULE = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "        return tuple(sorted(found, key=place))",
                 "        here = list(self.dag.blocks)\n"
                 "        return tuple(sorted(found, key=lambda b: here.index(b.ref.digest)))",
@@ -153,7 +167,7 @@ RULE = (
         BYZANTINE_RUNS,
         (
             edit(
-                "committer",
+                "consensus/committer",
                 "self._raise_floor(leader.round - GARBAGE_ROUNDS)",
                 "self._raise_floor(self.dag.highest_round - GARBAGE_ROUNDS)",
             ),

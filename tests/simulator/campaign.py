@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
-from peer.committee import Mode
+from peer.consensus.committee import Mode
 from tests.simulator import book, dags, delays, noderun
 from tests.simulator.liars import KINDS
 from tests.simulator.peer import Habits

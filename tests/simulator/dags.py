@@ -9,10 +9,10 @@ mesh rarely gets.
 from collections.abc import Iterator, Sequence
 from random import Random
 
-from peer.block import Block, Ref, digest_of, genesis
-from peer.committee import Committee, Mode
-from peer.committer import Commit, Committer
-from peer.dag import Dag
+from peer.consensus.block import Block, Ref, digest_of, genesis
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import Commit, Committer
+from peer.consensus.dag import Dag
 from tests.simulator.styles import styles
 
 RIVALS_MAX = 3

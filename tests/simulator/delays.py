@@ -7,7 +7,7 @@ exponential part of mean 0.5 ms one way, so that a millisecond is one message de
 from dataclasses import dataclass
 from random import Random
 
-from peer.committee import Mode
+from peer.consensus.committee import Mode
 from tests.simulator.network import CALM
 from tests.simulator.plan import Plan, committee
 from tests.simulator.run import Ending, Options, Run

@@ -6,7 +6,7 @@ transaction, SQLite's: after a crash it is there as a whole or not at all.
 
 from collections.abc import Sequence
 
-from peer.block import Block
+from peer.consensus.block import Block
 
 
 class Disk:

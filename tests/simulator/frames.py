@@ -6,8 +6,8 @@ Owns what stands in for Ed25519: a keyed hash, so that nobody can sign for anoth
 from collections.abc import Callable
 from hashlib import blake2b
 
-from peer.block import SIGNATURE_BYTES, Block, InvalidBlock, decode
-from peer.committee import Committee
+from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlock, decode
+from peer.consensus.committee import Committee
 
 
 def signer(member: int) -> Callable[[bytes], bytes]:

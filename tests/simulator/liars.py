@@ -11,8 +11,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from peer.block import NO_AUDIT, Block, Ref, make
-from peer.consensus import Consensus, Wanted
+from peer.consensus.block import NO_AUDIT, Block, Ref, make
+from peer.consensus.core import Consensus, Wanted
 from tests.simulator import book
 from tests.simulator.frames import signer
 from tests.simulator.peer import (

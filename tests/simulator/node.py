@@ -11,14 +11,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.orders import Market
-from peer.api import Done, FeedMessage, Reply, Request
-from peer.block import Block
-from peer.catchup import Fetched, Manifest, PartWanted
-from peer.committer import Commit
-from peer.config import Member, MeshConfig
-from peer.consensus import Consensus, Pull, Ready, Wanted
-from peer.frames import (
+from engine import Market
+from peer.client.endpoint import Caller, Local
+from peer.client.protocol import Done, FeedMessage, Reply, Request
+from peer.consensus.block import Block
+from peer.consensus.committer import Commit
+from peer.consensus.core import Consensus, Pull, Ready, Wanted
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.network.authenticator import Asker
+from peer.network.mesh import ALIVE_MS
+from peer.network.messages import (
     Answered,
     Asked,
     BlockIn,
@@ -30,16 +33,13 @@ from peer.frames import (
     PartIn,
     Pulled,
 )
-from peer.frames import Request as Question
-from peer.gate import Asker
-from peer.identity import Identity
-from peer.journal import Journal
-from peer.ledger import Ledger, Recovered
-from peer.local import Caller, Local
-from peer.mesh import ALIVE_MS
-from peer.node import Clock, Node, Wires
-from peer.patience import Patience
-from peer.replica import Applied, Replica
+from peer.network.messages import Request as Question
+from peer.network.patience import Patience
+from peer.node.ledger import Ledger, Recovered
+from peer.node.loop import Clock, Node, Wires
+from peer.replica.state_machine import Applied, Replica
+from peer.storage.journal import Journal
+from peer.storage.state_sync import Fetched, Manifest, PartWanted
 from tests.simulator.peer import DOOM_US, Stage
 from tests.simulator.plan import Plan
 from tests.simulator.world import EPOCH_MS, MS, World
@@ -103,7 +103,7 @@ class _Link(NamedTuple):
 
 
 class _Mesh:
-    """The wires to the other members: what `peer.mesh.Mesh` is to a node."""
+    """The wires to the other members: what `peer.network.mesh.Mesh` is to a node."""
 
     host = "simulated"
     port = fetch_port = 1

@@ -12,12 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from engine.orders import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
-from peer.api import Done, Execute, Queued, Refused, Reply
-from peer.block import Block, Ref
-from peer.config import MeshConfig
-from peer.local import Caller
-from peer.replica import Applied, Replica
+from engine import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
+from peer.client.endpoint import Caller
+from peer.client.protocol import Done, Execute, Queued, Refused, Reply
+from peer.consensus.block import Block, Ref
+from peer.membership.config import MeshConfig
+from peer.replica.state_machine import Applied, Replica
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage
 from tests.simulator.plan import RIGHT_RATE, Plan

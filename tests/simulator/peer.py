@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from peer.block import Audit, Block, Ref
-from peer.committee import Committee
-from peer.consensus import Consensus, Proposal, Pull, Ready, Timing, Wanted
+from peer.consensus.block import Audit, Block, Ref
+from peer.consensus.committee import Committee
+from peer.consensus.core import Consensus, Proposal, Pull, Ready, Timing, Wanted
 from tests.simulator import book
 from tests.simulator.disk import Disk
 from tests.simulator.world import EPOCH_MS, MS, World

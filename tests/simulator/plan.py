@@ -7,7 +7,7 @@ Owns the mix of faults. A plan is data: the same seed, size and mode always give
 from dataclasses import dataclass
 from random import Random
 
-from peer.committee import Committee, Mode
+from peer.consensus.committee import Committee, Mode
 from tests.simulator.network import CALM, Weather
 from tests.simulator.peer import Stage
 from tests.simulator.world import MS

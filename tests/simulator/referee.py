@@ -6,10 +6,10 @@ help a peer: it only listens.
 
 from collections.abc import Callable
 
-from peer.block import Block
-from peer.committee import Mode
-from peer.committer import Commit
-from peer.consensus import Ready
+from peer.consensus.block import Block
+from peer.consensus.committee import Mode
+from peer.consensus.committer import Commit
+from peer.consensus.core import Ready
 from tests.simulator import book
 from tests.simulator.peer import Observer, Peer
 from tests.simulator.plan import Plan

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from peer.committer import GARBAGE_ROUNDS
-from peer.consensus import Timing
+from peer.consensus.committer import GARBAGE_ROUNDS
+from peer.consensus.core import Timing
 from tests.simulator import book
 from tests.simulator.disk import Disk
 from tests.simulator.frames import Frames, signer

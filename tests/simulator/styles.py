@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from peer.committee import Committee
+from peer.consensus.committee import Committee
 
 SIGNS = (-1, 0, 1)
 

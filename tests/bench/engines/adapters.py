@@ -56,8 +56,7 @@ class Ours(Adapter):
         super().__init__(listen)
         import msgspec
 
-        from engine import Exchange
-        from engine.orders import Cancel, Command, Market, Side, Submit, Trade
+        from engine import Cancel, Command, Exchange, Market, Side, Submit, Trade
 
         self.exchange = Exchange([Market(SYMBOL, "0.01", "0.01")])
         self.kinds = (Submit, Cancel, Trade)

@@ -83,7 +83,7 @@ export const signCommand = (mesh, command, send) => signed(COMMAND_DOMAIN, mesh,
 export const signStatement = (mesh, peer, send) =>
   signed(STATEMENT_DOMAIN, mesh, STATEMENT_MS, [peer, ownAccount.value], send);
 
-// Commands as they are signed: their kind, then the fields of engine/orders.py without the id. An amount
+// Commands as they are signed: their kind, then the fields of engine/vocabulary.py without the id. An amount
 // that is none of the market's becomes null, and the peer says what is wrong with it.
 
 function steps(text, step) {

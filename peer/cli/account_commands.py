@@ -1,0 +1,51 @@
+"""`python -m peer accounts`: who fills the book, and to take their orders out of it.
+
+Owns the options and the output. The peer must be running: its node is asked, by its local sockets.
+"""
+
+from pathlib import Path
+
+import click
+
+from engine import CancelAll, Cancelled, Rejected, Side
+from peer.client.connection import NodeClient
+from peer.client.endpoint import endpoints
+from peer.client.rejections import WORDS
+from peer.replica.signed import KEY_PREFIX, Removal
+
+_PATH = click.Path(path_type=Path, exists=True, file_okay=False)
+
+
+@click.group()
+@click.argument("data", type=_PATH)
+@click.pass_context
+def accounts(context: click.Context, data: Path) -> None:
+    """Accounts and their open orders, at the running peer in the folder DATA."""
+    context.obj = NodeClient(endpoints(data))
+    context.call_on_close(context.obj.close)
+
+
+@accounts.command("list")
+@click.option("--first", default=20, help="How many, those with most orders first.")
+@click.pass_obj
+def list_(node: NodeClient, first: int) -> None:
+    """How many open orders each account has, whichever peer took them."""
+    for account, orders in node.accounts(first):
+        click.echo(f"{orders:>9,}  {account}")
+
+
+@accounts.command()
+@click.argument("account")
+@click.option("--market", default="", help="Only those in this market.")
+@click.option("--side", type=click.Choice(["buy", "sell"]), help="Only those of this side.")
+@click.pass_obj
+def cancel(node: NodeClient, account: str, market: str, side: str | None) -> None:
+    """Cancel all orders of ACCOUNT; of one that is a key, those that came through this peer."""
+    command = CancelAll(0, account, market, Side[side.upper()] if side else None)
+    entry = Removal(command) if account.startswith(KEY_PREFIX) else command
+    [result] = node.execute([entry])
+    for event in result.events:
+        if isinstance(event, Rejected):
+            raise click.UsageError(WORDS[event.reason])
+    gone = sum(isinstance(event, Cancelled) for event in result.events)
+    click.echo(f"{gone:,} orders of {account} cancelled")

@@ -1,0 +1,244 @@
+"""Looking into a journal: what a peer has stored, and whether it fits together.
+
+Owns reading a journal file and what is said about it. Must never write to one: the peer may be
+running.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from peer.consensus.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, decode
+from peer.consensus.committer import Commit
+from peer.consensus.core import Consensus
+from peer.membership.config import MeshConfig
+from peer.membership.identity import Verifier
+from peer.node.ledger import evidence_of
+from peer.replica import snapshot as snapshots
+from peer.replica.state_machine import Replica, decode_batch
+from peer.replica.trade import MarketTrade
+from peer.storage import schema
+from peer.storage.journal import JournalError, StoredEvidence
+
+PROBLEMS_MAX = 100
+
+
+class Finding(NamedTuple):
+    """What `verify` saw."""
+
+    blocks: int
+    commits: int  # of the newest commit that could be derived
+    digests: int  # state digests in blocks that were compared
+    problems: list[str]
+
+
+class Inspection:
+    """A journal's content as of one moment."""
+
+    def __init__(self, path: Path, config: MeshConfig) -> None:
+        """Read the file at `path`. JournalError if it is not a journal of this mesh."""
+        self.config = config
+        self._verifiers = [Verifier(member.public) for member in config.members]
+        if not path.exists():
+            raise JournalError(f"no journal at {path}")
+        try:
+            with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as db:
+                db.execute("BEGIN")
+                self._read(path, db)
+        except sqlite3.Error as error:
+            raise JournalError(f"{path} can't be read: {error}") from None
+
+    def _read(self, path: Path, db: sqlite3.Connection) -> None:
+        version = schema.version_of(db)
+        if version != schema.VERSION:
+            raise JournalError(
+                f"{path} has version {version}, expected {schema.VERSION}: start its peer, and see"
+            )
+        meta = dict(db.execute("SELECT name, value FROM meta"))
+        if meta.get("mesh", self.config.id) != self.config.id:
+            raise JournalError(f"{path} belongs to mesh {meta['mesh'].hex()}")
+        self.me = self.config.number_of(meta["key"])
+        self.pages = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
+        self.frames = db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
+        self.pending = db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
+        self.evidence = [
+            evidence_of(StoredEvidence(*row), self.config.committee)
+            for row in db.execute("SELECT * FROM evidence ORDER BY author")
+        ]
+        self.snapshots = db.execute(
+            "SELECT number, digest, certificate, data FROM snapshots ORDER BY number"
+        ).fetchall()
+        self.trades = [
+            (market, MarketTrade(*rest))
+            for market, *rest in db.execute("SELECT * FROM trades ORDER BY market, number")
+        ]
+
+    def blocks(self) -> list[Block]:
+        """The stored blocks, parents before children; InvalidBlock if one is none."""
+        return [decode(frame, self.config.committee) for _, frame in self.frames]
+
+    def commits(self) -> Iterator[tuple[Commit, Replica]]:
+        """The commits that follow from the snapshot and the blocks, each with the state after it.
+        SnapshotError or InvalidBlock where the journal is damaged."""
+        replica = Replica(self.config.markets, len(self.config.members), self.config.id)
+        consensus = Consensus(self.config.committee, None, _sign_nothing)
+        if self.snapshots:
+            snapshot, exchange = snapshots.decode(self.snapshots[0][3])
+            replica = Replica.restore(self.config.markets, self.config.id, snapshot, exchange)
+            consensus = Consensus(
+                self.config.committee, None, _sign_nothing, boundary=snapshot.boundary
+            )
+        for commit in consensus.restore(self.blocks(), 0).commits:
+            replica.apply(commit)
+            yield commit, replica
+
+    def verify(self) -> Finding:
+        """Check pages, signatures, the chains of blocks, and every digest that can be derived."""
+        problems = _Problems(self.pages)
+        blocks = self._sound_blocks(problems)
+        commits = self.snapshots[0][0] if self.snapshots else 0
+        if problems:
+            return Finding(len(blocks), commits, 0, list(problems))
+        compared = 0
+        said = {block.audit for block in blocks if block.audit.commit}
+        try:
+            self._check_certificates(problems)
+            said |= {Audit(number, digest) for number, digest, *_ in self.snapshots}
+            derived = {number: digest for number, digest, *_ in self.snapshots[:1]}
+            for commit, replica in self.commits():
+                commits = commit.number
+                if commit.boundary is not None:
+                    derived[commits] = replica.audit().digest
+            compared = sum(audit.commit in derived for audit in said)
+            for audit in said:
+                if derived.get(audit.commit, audit.digest) != audit.digest:
+                    problems.add(f"a block or snapshot has another digest of commit {audit.commit}")
+        except (snapshots.SnapshotError, InvalidBlock) as error:
+            problems.add(str(error))
+        return Finding(len(blocks), commits, compared, list(problems))
+
+    def _sound_blocks(self, problems: "_Problems") -> list[Block]:
+        blocks: list[Block] = []
+        last: dict[int, Block] = {}
+        for digest, frame in self.frames:
+            try:
+                block = decode(frame, self.config.committee)
+            except InvalidBlock as error:
+                problems.add(f"block {digest.hex()}: {error}")
+                continue
+            before = last.get(block.author)
+            if block.ref.digest != digest:
+                problems.add(f"{block!r} is stored as {digest.hex()}")
+            elif not self._is_signed(block):
+                problems.add(f"{block!r} is not signed by its author")
+            elif before is not None and block.parents[0] != before.ref and self._is_chain(block):
+                problems.add(f"{block!r} does not follow {before!r}")
+            last[block.author] = block
+            blocks.append(block)
+        return blocks
+
+    def _is_signed(self, block: Block) -> bool:
+        signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
+        return self._verifiers[block.author].verify(signed, signature)
+
+    def _is_chain(self, block: Block) -> bool:
+        """Whether a block must follow the one stored before: pruning keeps an author's newest, and
+        it may be alone there for long."""
+        floor = self._floors()[block.author]
+        return block.parents[0].round > floor
+
+    def _floors(self) -> list[int]:
+        if not self.snapshots:
+            return [0] * len(self.config.members)
+        snapshot, _ = snapshots.decode(self.snapshots[0][3])
+        return snapshot.boundary.floors(self.config.committee.mode)
+
+    def _check_certificates(self, problems: "_Problems") -> None:
+        for number, digest, certificate, data in self.snapshots:
+            snapshot, exchange = snapshots.decode(data)
+            if snapshots.digest_of(snapshot, exchange) != digest:
+                problems.add(f"the snapshot after commit {number} has another digest than stored")
+            if certificate is not None:
+                frames = msgspec.msgpack.decode(certificate, type=list[bytes])
+                signers = [decode(frame, self.config.committee) for frame in frames]
+                signed = [block for block in signers if self._is_signed(block)]
+                if not snapshots.is_certified(number, digest, signed, self.config.committee):
+                    problems.add(f"the certificate of snapshot {number} is no quorum's")
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Everything, for export: one JSON object each, its kind in `record`."""
+        for number, digest, certificate, data in self.snapshots:
+            yield {
+                "record": "snapshot",
+                "commit": number,
+                "digest": digest.hex(),
+                "certified": certificate is not None,
+                "bytes": len(data),
+            }
+        yield from (block_line(block) for block in self.blocks())
+        for pair in self.evidence:
+            both = [block_line(block) | {"frame": block.frame.hex()} for block in pair]
+            yield {"record": "evidence", "author": pair.first.author, "blocks": both}
+        for commit, replica in self.commits():
+            yield commit_line(commit, replica)
+        for seq, command in self.pending:
+            yield {"record": "pending", "seq": seq, "command": msgspec.msgpack.decode(command)}
+        for market, trade in self.trades:
+            names = MarketTrade.__struct_fields__
+            yield {
+                "record": "trade",
+                "market": market,
+                **dict(zip(names, msgspec.structs.astuple(trade), strict=True)),
+            }
+
+
+def block_line(block: Block) -> dict[str, Any]:
+    commands: Any = []
+    if block.payload:
+        try:
+            commands = msgspec.to_builtins(decode_batch(block).commands)
+        except (msgspec.DecodeError, ValueError):
+            commands = None  # its author put something else there
+    return {
+        "record": "block",
+        "round": block.round,
+        "author": block.author,
+        "digest": block.ref.digest.hex(),
+        "parents": [[ref.round, ref.author, ref.digest.hex()] for ref in block.parents],
+        "time_ms": block.time_ms,
+        "audit": [block.audit.commit, block.audit.digest.hex()],
+        "commands": commands,
+    }
+
+
+def commit_line(commit: Commit, replica: Replica) -> dict[str, Any]:
+    """`replica` has the state after it."""
+    return {
+        "record": "commit",
+        "commit": commit.number,
+        "time_ms": commit.time_ms,
+        "blocks": [[block.round, block.author] for block in commit.blocks],
+        "digest": replica.latest().digest.hex(),
+    }
+
+
+def newest(lines: Iterable[dict[str, Any]], count: int) -> Iterable[dict[str, Any]]:
+    """The last `count` of them; all if 0."""
+    return deque(lines, count) if count else lines
+
+
+class _Problems(list[str]):
+    """The first PROBLEMS_MAX."""
+
+    def add(self, text: str) -> None:
+        if len(self) < PROBLEMS_MAX:
+            self.append(text)
+
+
+def _sign_nothing(_data: bytes) -> bytes:
+    raise AssertionError("a reader signs nothing")

@@ -1,0 +1,186 @@
+"""Three peers on this machine, for trying things out: `make peers`.
+
+Owns the demo's keys and mesh file, its ports, and the processes it starts; shows their logs
+together. Says in a file of its own that it runs, for `stop`. Must never be needed for a real mesh:
+`python -m peer run` is all that one takes.
+"""
+
+import contextlib
+import fcntl
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+import msgspec
+
+from discovery.grapes.process import birth, end
+from engine import Market
+from peer.cli.runner import KEY_FILE, keygen
+from peer.consensus.committee import Mode
+from peer.membership import config as mesh_file
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.process.lifeline import on_end
+from web.auth.keys import KEYS_FILE, Keys, Scope
+
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
+COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red", "white")
+MARKETS = (
+    Market("BTC-USD", tick="0.01", lot="0.00000001"),
+    Market("ETH-USD", tick="0.01", lot="0.000001"),
+)
+STOP_S = 10.0
+
+
+class Ports(NamedTuple):
+    """Of the first peer; the others' follow."""
+
+    mesh: int = 3001
+    fetch: int = 3101
+    ui: int = 8081
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demo is and how it meets."""
+
+    folder: Path
+    config: MeshConfig
+    grapes: tuple[str, ...]
+    ports: Ports
+    state: Path  # where it says that it runs
+
+
+def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
+    """The demo mesh of `folder`, made if there is none yet: keys, journals and the mesh file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another demo may be starting
+        path = folder / "mesh.toml"
+        return mesh_file.load(path) if path.exists() else _make(folder, path, size, mode)
+
+
+def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
+    click.echo(f"Making keys and a mesh file for {size} peers in {folder}/ ...")
+    keys = []
+    for name in NAMES[:size]:
+        there = (folder / name / KEY_FILE).exists()
+        identity = Identity.load(folder / name / KEY_FILE) if there else keygen(folder / name)
+        keys.append(identity.public.hex())
+    members = [Member(name, key) for name, key in zip(NAMES, keys, strict=False)]
+    now_ms = time.time_ns() // 1_000_000
+    config = MeshConfig("demo", mode, now_ms, members, list(MARKETS), observers="any")
+    mesh_file.write(config, path)
+    return config
+
+
+def run(demo: Demo, only: int | None) -> bool:
+    """Run the members of the demo, or the one numbered `only` (one beyond them follows the mesh),
+    in the foreground until Ctrl-C. False if all of them ended by themselves."""
+    size = len(demo.config.members)
+    numbers = [only] if only else list(range(1, size + 1))
+    if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
+        keygen(demo.folder / NAMES[only - 1])
+    asked = threading.Event()
+    on_end(asked.set)
+    peers: list[subprocess.Popen[bytes]] = []
+    with _recorded(demo.state):
+        try:
+            peers.extend(_start(demo, number) for number in numbers)
+            _announce(demo, numbers)
+            while not asked.wait(0.2) and any(peer.poll() is None for peer in peers):
+                pass
+        finally:
+            _stop(peers)
+    return asked.is_set()
+
+
+class Running(msgspec.Struct, frozen=True):
+    """What a demo says of itself: enough to tell it from a later process with its pid."""
+
+    pid: int
+    born: str
+
+
+@contextlib.contextmanager
+def _recorded(state: Path) -> Iterator[None]:
+    """Every demo has a file of its own: none can hide another one from `stop`."""
+    state.mkdir(parents=True, exist_ok=True)
+    path = state / f"demo-{os.getpid()}.pid"
+    path.write_bytes(msgspec.json.encode(Running(os.getpid(), birth(os.getpid()) or "")))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def stop(state: Path) -> None:
+    """End every demo that says in `state` that it runs, and so its peers."""
+    for path in sorted(state.glob("demo-*.pid")):
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):  # cut off: a full disk
+            running = msgspec.json.decode(path.read_bytes(), type=Running)
+            if end(running.pid, running.born, patience_s=2 * STOP_S):
+                click.echo(f"stopped the peers of process {running.pid}")
+        path.unlink(missing_ok=True)
+
+
+def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
+    name = NAMES[number - 1]
+    mesh, fetch, ui = (first + number - 1 for first in demo.ports)
+    command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
+    command += ["--data", str(demo.folder / name), "--mesh", str(demo.folder / "mesh.toml")]
+    command += ["--port", str(mesh), "--fetch-port", str(fetch), "--ui", f"127.0.0.1:{ui}"]
+    for grape in demo.grapes:
+        command += ["--grape", grape]
+    # A session of its own: Ctrl-C reaches only this process, which then stops the peers in turn.
+    # Standard input tells them when it is gone without having stopped them.
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    threading.Thread(target=_show, args=(process, number), daemon=True).start()
+    return process
+
+
+def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
+    label = click.style(f"{NAMES[number - 1]:>6} | ", fg=COLOURS[(number - 1) % len(COLOURS)])
+    assert process.stdout is not None
+    for line in process.stdout:
+        with contextlib.suppress(OSError):  # nobody looks any more; a peer must not wait for that
+            click.echo(label + line.decode(errors="replace").rstrip())
+
+
+def _announce(demo: Demo, numbers: list[int]) -> None:
+    for number in numbers:
+        member = number <= len(demo.config.members)
+        what = "" if member else " (follows only: it is no member of this mesh)"
+        keys = Keys(demo.folder / NAMES[number - 1] / KEYS_FILE)
+        token = keys.link(NAMES[number - 1], [Scope.ADMIN])
+        keys.close()
+        url = f"http://127.0.0.1:{demo.ports.ui + number - 1}/?token={token}"
+        click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}{what}")
+    click.echo("         Each link opens the page once, to trade. Without it the page can be read.")
+    click.echo("         Ctrl-C stops.")
+
+
+def _stop(peers: "Sequence[subprocess.Popen[bytes]]") -> None:
+    for peer in peers:
+        if peer.poll() is None:
+            peer.terminate()
+    deadline_s = time.monotonic() + STOP_S
+    for peer in peers:
+        try:
+            peer.wait(max(deadline_s - time.monotonic(), 0.1))
+        except subprocess.TimeoutExpired:
+            peer.kill()
+            peer.wait()

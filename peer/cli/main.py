@@ -1,0 +1,230 @@
+"""`python -m peer`: make keys and mesh files, run a peer, look into a journal, run the demo."""
+
+import logging
+import sqlite3
+import time
+from pathlib import Path
+
+import click
+
+from discovery.grapes.process import GrapesError
+from engine import Market
+from peer.cli import demo, runner
+from peer.cli.account_commands import accounts
+from peer.cli.journal_commands import journal
+from peer.cli.key_commands import keys
+from peer.cli.tap import main as tap
+from peer.consensus.committee import Mode
+from peer.consensus.committer import BOUNDARY_EVERY
+from peer.membership import config as mesh_file
+from peer.membership.config import ConfigError, Member, MeshConfig
+from peer.membership.identity import IdentityError, parse_key
+from peer.node.ledger import SNAPSHOT_EVERY
+from peer.process import lifeline
+from peer.storage.history_writer import KEEP, KEEP_MIN, Keep
+from peer.storage.journal import JournalError
+
+GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
+_PATH = click.Path(path_type=Path)
+_MENDABLE = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
+_modes = click.Choice([mode.value for mode in Mode])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def main(verbose: bool) -> None:
+    """A peer of a p2p-orderbook mesh.
+
+    A mesh by hand: every member runs `keygen` once and tells its public key; one of them makes
+    the mesh file with `mesh` and gives it to all; then everybody runs `run`.
+    """
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+main.add_command(accounts)
+main.add_command(journal)
+main.add_command(keys)
+main.add_command(tap, "tap")
+
+
+@main.command()
+@click.argument("data", type=_PATH)
+def keygen(data: Path) -> None:
+    """Make a new peer in the folder DATA: its key and its empty journal. Prints the public key."""
+    click.echo(runner.keygen(data).public.hex())
+
+
+@main.command()
+@click.argument("file", type=_PATH)
+@click.option("--name", default="mesh", help="The mesh's name.")
+@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Which faults to withstand.")
+@click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC_KEY; repeat.")
+@click.option("--market", "markets", multiple=True, required=True, help="SYMBOL:TICK:LOT; repeat.")
+@click.option("--observer", "observers", multiple=True, help="A public key that may listen.")
+def mesh(
+    file: Path,
+    name: str,
+    mode: str,
+    members: tuple[str, ...],
+    markets: tuple[str, ...],
+    observers: tuple[str, ...],
+) -> None:
+    """Make the mesh file FILE, which all its members then use."""
+    if file.exists():
+        raise ConfigError(f"{file} exists: a mesh file is never overwritten")
+    now_ms = time.time_ns() // 1_000_000
+    found = [_member(text) for text in members]
+    traded = [_market(text) for text in markets]
+    config = MeshConfig(name, Mode(mode), now_ms, found, traded, list(observers))
+    mesh_file.check(config)
+    mesh_file.write(config, file)
+    click.echo(
+        f"{file}: mesh {config.id.hex()}, {len(found)} members, quorum {config.committee.quorum}"
+    )
+
+
+def _member(text: str) -> Member:
+    name, _, key = text.partition("=")
+    return Member(name, parse_key(key, f"--member {name}").hex())
+
+
+def _market(text: str) -> Market:
+    if text.count(":") != 2:
+        raise ConfigError(
+            f"--market is SYMBOL:TICK:LOT, such as BTC-USD:0.01:0.00000001, not {text}"
+        )
+    symbol, tick, lot = text.split(":")
+    return Market(symbol, tick, lot)
+
+
+def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> int:
+    if value < BOUNDARY_EVERY or value % BOUNDARY_EVERY:
+        raise click.BadParameter(f"expected a multiple of {BOUNDARY_EVERY}, got {value}")
+    return value
+
+
+@main.command()
+@click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
+@click.option("--mesh", "mesh_", type=_PATH, required=True, help="The mesh file.")
+@click.option(
+    "--grape", "grapes", multiple=True, help="A Grape to meet at, http://host:port; repeat."
+)
+@click.option("--at", "static", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
+@click.option("--host", default="127.0.0.1", help="Interface for other peers.")
+@click.option("--port", default=0, help="Port others subscribe to; 0: any.")
+@click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
+@click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
+@click.option("--tls-cert", default="", help="PEM file: serve the page by TLS. With --tls-key.")
+@click.option("--tls-key", default="", help="PEM file of its private key.")
+@click.option(
+    "--snapshot-every",
+    default=SNAPSHOT_EVERY,
+    callback=_multiple,
+    help=f"Commits between two snapshots, a multiple of {BOUNDARY_EVERY}.",
+)
+@click.option(
+    "--keep-trades",
+    default=KEEP.trades,
+    type=click.IntRange(KEEP_MIN),
+    help="How many trades of each market the journal keeps; older ones go.",
+)
+@click.option(
+    "--keep-events",
+    default=KEEP.events,
+    type=click.IntRange(KEEP_MIN),
+    help="Likewise of what happened to orders: taken, traded, changed, ended.",
+)
+@click.option(
+    "--strangers/--no-strangers",
+    default=True,
+    help="Whether anybody who reaches the page may trade with a key of their own.",
+)
+@click.option(
+    "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
+)
+def run(
+    data: Path,
+    mesh_: Path,
+    grapes: tuple[str, ...],
+    static: tuple[str, ...],
+    host: str,
+    port: int,
+    fetch_port: int,
+    ui: str,
+    tls_cert: str,
+    tls_key: str,
+    snapshot_every: int,
+    keep_trades: int,
+    keep_events: int,
+    strangers: bool,
+    exit_with_parent: bool,
+) -> None:
+    """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
+    if exit_with_parent:
+        lifeline.hold()
+    runner.run(
+        runner.Options(
+            data,
+            mesh_,
+            grapes,
+            static,
+            host,
+            port,
+            fetch_port,
+            ui,
+            (tls_cert, tls_key),
+            snapshot_every,
+            Keep(keep_trades, keep_events),
+            strangers,
+        )
+    )
+
+
+@main.command("demo")
+@click.option("--folder", type=_PATH, default=Path(".demo"), help="Keys, journals, mesh file.")
+@click.option("--peers", type=click.IntRange(1, len(demo.NAMES)), default=3, help="How many.")
+@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Which faults to withstand.")
+@click.option("--only", type=click.IntRange(1, len(demo.NAMES)), help="Run this one alone.")
+@click.option("--grape", "grapes", multiple=True, default=GRAPES, help="Grapes to meet at.")
+@click.option("--mesh-port", default=demo.Ports().mesh, help="Of the first peer; others follow.")
+@click.option("--fetch-port", default=demo.Ports().fetch, help="Likewise.")
+@click.option("--ui-port", default=demo.Ports().ui, help="Likewise.")
+@click.option("--state", type=_PATH, default=Path(".run"), help="Where it says that it runs.")
+@click.option("--stop", is_flag=True, help="End all demos that say so there, and run none.")
+def demo_(
+    folder: Path,
+    peers: int,
+    mode: str,
+    only: int | None,
+    grapes: tuple[str, ...],
+    mesh_port: int,
+    fetch_port: int,
+    ui_port: int,
+    state: Path,
+    stop: bool,
+) -> None:
+    """Run a mesh of peers on this machine; the first time it makes their keys."""
+    if stop:
+        demo.stop(state)
+        return
+    config = demo.prepare(folder, peers, Mode(mode))
+    ports = demo.Ports(mesh_port, fetch_port, ui_port)
+    if not demo.run(demo.Demo(folder, config, grapes, ports, state), only):
+        raise SystemExit(1)
+
+
+def entry() -> None:
+    """The command line, with the errors a user can mend shown as such."""
+    try:
+        main.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (*_MENDABLE, OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+    except click.Abort:
+        raise SystemExit(130) from None

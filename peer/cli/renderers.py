@@ -1,0 +1,282 @@
+"""What the tap shows: the mesh's messages as lines for people, as JSON for programs, or as rates.
+
+Owns the words. Members can write what they like into an order: must never pass a control character
+on to a terminal.
+"""
+
+import sys
+import time
+from collections import Counter, OrderedDict
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import TracebackType
+from typing import Protocol
+
+import msgspec
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from engine import Cancel, CancelAll, Command, Reduce, Replace, Submit
+from peer.client.protocol import format_id
+from peer.client.units import Units, units_of
+from peer.consensus.block import Block
+from peer.membership.config import MeshConfig
+from peer.network.messages import Heartbeat
+from peer.replica.signed import command_of
+from peer.replica.state_machine import decode_batch
+
+Message = Block | Heartbeat | str  # the last: why what came was neither
+ORDERS_KEPT = 100_000  # whose market is remembered
+_COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
+KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in Command.__args__))
+
+
+@dataclass
+class Filter:
+    """What to show; empty shows all of its kind."""
+
+    members: frozenset[int] = frozenset()
+    markets: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+
+    def member(self, number: int) -> bool:
+        return not self.members or number in self.members
+
+    def kind(self, kind: str) -> bool:
+        return not self.kinds or kind in self.kinds
+
+    def command(self, command: Command) -> bool:
+        market = getattr(command, "market", "")
+        right_market = not self.markets or market in self.markets
+        return right_market and (self.kind("block") or self.kind(type(command).__name__.lower()))
+
+
+class Screen(Protocol):
+    def show(self, member: int, message: Message) -> None: ...
+    def tick(self) -> None:
+        """Called a few times a second."""
+        ...
+
+
+class Lines:
+    """A line a message, and one a command under its block."""
+
+    def __init__(self, config: MeshConfig, chosen: Filter) -> None:
+        self._chosen = chosen
+        self._console = Console(soft_wrap=True, highlight=False)
+        self._names = [member.name for member in config.members]
+        self._units = {market.symbol: units_of(market) for market in config.markets}
+        self._markets: OrderedDict[int, str] = OrderedDict()  # of orders seen
+
+    def show(self, member: int, message: Message) -> None:
+        match message:
+            case Block():
+                self._block(message)
+            case Heartbeat() if self._chosen.kind("heartbeat"):
+                self._heartbeat(message)
+            case str():
+                self._line(member, "bad", message)
+
+    def tick(self) -> None:
+        pass
+
+    def _block(self, block: Block) -> None:
+        commands = commands_of(block)
+        self._markets.update((c.id, c.market) for c in commands if isinstance(c, Submit))
+        while len(self._markets) > ORDERS_KEPT:
+            self._markets.popitem(last=False)
+        shown = [command for command in commands if self._chosen.command(command)]
+        if not shown and not (self._chosen.kind("block") and not self._chosen.markets):
+            return
+        parents = " ".join(f"{self._names[ref.author]}@{ref.round}" for ref in block.parents)
+        text = f"round {block.round:>6}  {block.ref.digest[:4].hex()}  on {parents}"
+        self._line(block.author, "block", text)
+        for command in shown:
+            words = f"{self._say(command)}  ({command.account})"
+            self._console.print(Text(f"{format_id(command.id):>35}  {_printable(words)}"))
+
+    def _say(self, command: Command) -> str:
+        match command:
+            case Submit():
+                return self._say_order(command)
+            case Cancel(order=order):
+                return f"cancel {format_id(order)}"
+            case CancelAll(market=market, side=side):
+                which = " ".join(
+                    part for part in (side.name.lower() if side else "", market) if part
+                )
+                return f"cancel all {which}".rstrip()
+            case Reduce(order=order, quantity=quantity):
+                return f"reduce {format_id(order)} to {self._amounts(order, quantity, 0)}"
+            case Replace(order=order, price=price, quantity=quantity):
+                return f"replace {format_id(order)}: {self._amounts(order, quantity, price)}"
+        return f"{type(command).__name__.lower()} {command.market}"
+
+    def _amounts(self, order: int, quantity: int, price: int) -> str:
+        """In decimals if the order's market is known, which it is if the order was seen."""
+        units = self._units.get(self._markets.get(order, ""))
+        parts = [_quantity(quantity, units)] if quantity else []
+        return " ".join([*parts, *([f"at {_price(price, units)}"] if price else [])])
+
+    def _say_order(self, order: Submit) -> str:
+        units = self._units.get(order.market)
+        parts = [f"{order.side.name.lower():<4} {_quantity(order.quantity, units)} {order.market}"]
+        parts += [f"at {_price(order.price, units)}"] if order.price else ["at market"]
+        parts += [f"from {_price(order.stop_price, units)} on"] if order.stop_price else []
+        parts += [f"showing {_quantity(order.display, units)}"] if order.display else []
+        words = [order.type.name.lower().replace("_", " "), order.tif.name.lower()]
+        words += ["post-only"] if order.post_only else []
+        return f"{' '.join(parts)}, {' '.join(words)}"
+
+    def _heartbeat(self, beat: Heartbeat) -> None:
+        rounds = " ".join(f"{n}@{r}" for n, r in zip(self._names, beat.rounds, strict=True))
+        audit = f" state {beat.audit.digest[:4].hex()}@{beat.audit.commit}" if beat.audit[0] else ""
+        self._line(beat.member, "heartbeat", f"commit {beat.commit:>5}  has {rounds}{audit}")
+
+    def _line(self, member: int, kind: str, text: str) -> None:
+        name = Text(f"{self._names[member]:>8}", style=_COLOURS[member % len(_COLOURS)])
+        now = Text(time.strftime("%H:%M:%S "))
+        self._console.print(now, name, Text(f" {kind:<9} {_printable(text)}"), sep="")
+
+
+class Json:
+    """An object a line. Amounts are in ticks and lots, as they are said; `order` is an id."""
+
+    def __init__(self, config: MeshConfig, chosen: Filter) -> None:
+        self._chosen = chosen
+        self._names = [member.name for member in config.members]
+
+    def show(self, member: int, message: Message) -> None:
+        match message:
+            case Block():
+                self._block(message)
+            case Heartbeat() if self._chosen.kind("heartbeat"):
+                rounds = dict(zip(self._names, message.rounds, strict=True))
+                self._line(member, "heartbeat", {"commit": message.commit, "rounds": rounds})
+            case str():
+                self._line(member, "bad", {"error": message})
+
+    def tick(self) -> None:
+        pass
+
+    def _block(self, block: Block) -> None:
+        shown = [command for command in commands_of(block) if self._chosen.command(command)]
+        if not shown and not (self._chosen.kind("block") and not self._chosen.markets):
+            return
+        data: dict[str, object] = {
+            "round": block.round,
+            "digest": block.ref.digest.hex(),
+            "parents": [[self._names[r.author], r.round, r.digest.hex()] for r in block.parents],
+            "time_ms": block.time_ms,
+            "bytes": len(block.frame),
+            "commands": [{"kind": type(c).__name__.lower()} | _fields(c) for c in shown],
+        }
+        self._line(block.author, "block", data)
+
+    def _line(self, member: int, kind: str, data: dict[str, object]) -> None:
+        line = {"at_ms": time.time_ns() // 1_000_000, "peer": self._names[member], "kind": kind}
+        sys.stdout.buffer.write(msgspec.json.encode(line | data) + b"\n")
+        sys.stdout.buffer.flush()
+
+
+@dataclass
+class Rates:
+    """What was counted of one member."""
+
+    blocks: int = 0
+    size: int = 0
+    heartbeats: int = 0
+    commands: Counter[str] = field(default_factory=Counter)
+
+
+class Stats:
+    """Rates of the last `every_s` seconds, and how many commands of which kind there were since the
+    start; in place on a terminal, a table after the other elsewhere."""
+
+    def __init__(self, config: MeshConfig, chosen: Filter, every_s: float = 2.0) -> None:
+        self._names = [member.name for member in config.members]
+        self._chosen = chosen
+        self._every_s = every_s
+        self._console = Console()
+        self._live: Live | None = None
+        self._since_s = time.monotonic()
+        self._rates = [Rates() for _ in self._names]
+        self._totals: list[Counter[str]] = [Counter() for _ in self._names]
+
+    def __enter__(self) -> "Stats":
+        if self._console.is_terminal:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, member: int, message: Message) -> None:
+        rates = self._rates[member]
+        match message:
+            case Block():
+                rates.blocks += 1
+                rates.size += len(message.frame)
+                shown = [c for c in commands_of(message) if self._chosen.command(c)]
+                rates.commands.update(type(command).__name__.lower() for command in shown)
+            case Heartbeat():
+                rates.heartbeats += 1
+
+    def tick(self) -> None:
+        passed_s = time.monotonic() - self._since_s
+        if passed_s < self._every_s:
+            return
+        table = Table("peer", "blocks/s", "KiB/s", "commands/s", "heartbeats/s", "commands so far")
+        for number, (name, rates) in enumerate(zip(self._names, self._rates, strict=True)):
+            self._totals[number].update(rates.commands)
+            if self._chosen.member(number):
+                kinds = ", ".join(f"{k} {v:,}" for k, v in self._totals[number].most_common())
+                figures = (rates.blocks, rates.size / 1024, rates.commands.total())
+                cells = [f"{figure / passed_s:.1f}" for figure in (*figures, rates.heartbeats)]
+                table.add_row(name, *cells, kinds)
+        if self._live is not None:
+            self._live.update(table, refresh=True)
+        else:
+            self._console.print(table)
+        self._since_s = time.monotonic()
+        self._rates = [Rates() for _ in self._names]
+
+
+def commands_of(block: Block) -> list[Command]:
+    try:
+        entries = decode_batch(block).commands if block.payload else []
+    except (msgspec.DecodeError, ValueError):
+        return []
+    return [command_of(entry) for entry in entries]
+
+
+def _price(ticks: int, units: Units | None) -> str:
+    return units.price.text(ticks) if units else f"{ticks} ticks"
+
+
+def _quantity(lots: int, units: Units | None) -> str:
+    return units.quantity.text(lots) if units else f"{lots} lots"
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "�" for each in text)
+
+
+def _fields(command: Command) -> dict[str, object]:
+    fields: dict[str, object] = {
+        name: value.name.lower() if isinstance(value, IntEnum) else value
+        for name, value in msgspec.structs.asdict(command).items()
+    }
+    fields["id"] = format_id(command.id)
+    if isinstance(command, Cancel | Reduce | Replace):
+        fields["order"] = format_id(command.order)
+    return fields

@@ -1,0 +1,242 @@
+"""`python -m peer tap`: the live message stream of the mesh, readable.
+
+Owns its subscriptions: to each member where it can be heard, found as a peer finds it. It listens
+like any peer, with a key of its own; must never speak, nor open a port.
+"""
+
+import contextlib
+import logging
+import os
+import queue
+import random
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import click
+import msgspec
+import zmq
+
+from discovery.grape import Address, Grape
+from discovery.service import Discovery
+from discovery.service_tracker import Event as DiscoveryEvent
+from discovery.service_tracker import Found, GrapeFound, GrapeLost
+from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stats
+from peer.consensus.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlock, decode
+from peer.membership import config as mesh_file
+from peer.membership.config import MeshConfig
+from peer.membership.identity import Identity, Verifier, curve_public
+from peer.network.addresses import AddressBook
+from peer.network.messages import Heartbeat
+
+EVENTS_MAX = 1_000
+DRAIN_MAX = 200  # messages of one place in one turn
+SILENCE_S = 5.0  # then it says that there is nothing
+
+_heartbeats = msgspec.msgpack.Decoder(Heartbeat)
+
+
+class Listener:
+    """The mesh as somebody hears it who only listens."""
+
+    def __init__(self, config: MeshConfig, grapes: tuple[str, ...]) -> None:
+        self.config = config
+        self._identity = Identity.ephemeral()
+        self._poller = zmq.Poller()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.books = [AddressBook(random.Random()) for _ in config.members]
+        self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
+        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._services = {config.service(n): n for n in range(len(config.members))}
+        self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)
+        clients = [Grape([url]) for url in grapes]
+        self._discovery = Discovery(
+            clients, None, list(self._services), self._hand_on, rng=random.Random()
+        )
+
+    def __enter__(self) -> "Listener":
+        self._discovery.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._discovery.stop()
+        self._context.destroy(linger=0)
+
+    def messages(self) -> Iterator[tuple[int, Message] | None]:
+        """The member and what it said, or why that was no message; None now and then."""
+        while True:
+            ready = dict(self._poller.poll(100))
+            while not self._found.empty():
+                self._note(self._found.get())
+            for member, places in enumerate(self._places):
+                self._follow(member)
+                for address, socket in list(places.items()):
+                    if socket in ready:
+                        yield from ((member, said) for said in self._said(member, address, socket))
+            yield None
+
+    def _hand_on(self, event: DiscoveryEvent) -> None:
+        with contextlib.suppress(queue.Full):  # it will be found again
+            self._found.put_nowait(event)
+
+    def _note(self, event: DiscoveryEvent) -> None:
+        match event:
+            case Found(name, addresses):
+                self.books[self._services[name]].find(addresses)
+            case GrapeLost(_, reason):
+                click.echo(f"tap: no answer of a Grape: {reason}", err=True)
+            case GrapeFound(grape):
+                click.echo(f"tap: the Grape at {grape} answers", err=True)
+
+    def _follow(self, member: int) -> None:
+        """Connect where the member may be, as its address book says."""
+        turn = self.books[member].turn(_now_ms())
+        for address in turn.close:
+            socket = self._places[member].pop(address)
+            self._poller.unregister(socket)
+            socket.close(linger=0)
+        for address, lasting in turn.connect:
+            self._places[member][address] = self._subscribe(member, address, lasting)
+
+    def _subscribe(self, member: int, address: Address, lasting: bool) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.SUB)
+        socket.maxmsgsize = FRAME_BYTES_MAX
+        socket.curve_secretkey = self._identity.curve_secret
+        socket.curve_publickey = self._identity.curve_public
+        socket.curve_serverkey = curve_public(self.config.members[member].public)
+        socket.reconnect_ivl = 100 if lasting else -1
+        socket.reconnect_ivl_max = 2_000 if lasting else 0
+        socket.subscribe(b"")
+        socket.connect(f"tcp://{address}")
+        self._poller.register(socket, zmq.POLLIN)
+        return socket
+
+    def _said(self, member: int, address: Address, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+        for _ in range(DRAIN_MAX):
+            try:
+                frames = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            match frames:
+                case [b"B", frame]:
+                    yield self._block(frame)
+                case [b"H", body]:
+                    said = self._heartbeat(member, body)
+                    if isinstance(said, Heartbeat):
+                        self.books[member].hear(address, _now_ms())
+                    yield said
+                case _:
+                    yield "neither a block nor a heartbeat"
+
+    def _block(self, frame: bytes) -> Block | str:
+        try:
+            block = decode(frame, self.config.committee)
+        except InvalidBlock as error:
+            return f"a bad block: {error}"
+        signed, signature = frame[:-SIGNATURE_BYTES], frame[-SIGNATURE_BYTES:]
+        good = self._verifiers[block.author].verify(signed, signature)
+        return block if good else f"a forged block: {block!r}"
+
+    def _heartbeat(self, member: int, body: bytes) -> Heartbeat | str:
+        try:
+            beat = _heartbeats.decode(body)
+        except msgspec.DecodeError as error:
+            return f"a bad heartbeat: {error}"
+        right = (beat.mesh, beat.member, len(beat.rounds))
+        if right != (self.config.id, member, len(self.config.members)):
+            return "a heartbeat of another mesh or member"
+        return beat
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--mesh",
+    "file",
+    type=click.Path(path_type=Path),
+    default=Path(".demo/mesh.toml"),
+    help="The mesh file.",
+)
+@click.option(
+    "--grape",
+    "grapes",
+    multiple=True,
+    default=("http://127.0.0.1:30001", "http://127.0.0.1:40001"),
+    help="Where the peers meet.",
+)
+@click.option("--peer", "peers", multiple=True, help="Only this peer's messages; repeat.")
+@click.option("--market", "markets", multiple=True, help="Only commands of this market; repeat.")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Repeat.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, for pipes.")
+@click.option("--stats", is_flag=True, help="Rates instead of messages.")
+def main(
+    file: Path,
+    grapes: tuple[str, ...],
+    peers: tuple[str, ...],
+    markets: tuple[str, ...],
+    kinds: tuple[str, ...],
+    as_json: bool,
+    stats: bool,
+) -> None:
+    """Print what the peers of a mesh say to each other, as it happens."""
+    logging.basicConfig()
+    logging.getLogger().setLevel(logging.WARNING)
+    if as_json and stats:
+        raise click.UsageError("--json and --stats do not go together")
+    try:
+        config = mesh_file.load(file)
+    except mesh_file.ConfigError as error:
+        raise click.ClickException(f"{error}: start the demo first, or name a --mesh") from None
+    chosen = Filter(
+        members=_known("peer", peers, [member.name for member in config.members]),
+        markets=frozenset(markets),
+        kinds=frozenset(kinds or set(KINDS) - {"heartbeat"}),
+    )
+    _known("market", markets, [market.symbol for market in config.markets])
+    click.echo(f"tap: listening to {', '.join(m.name for m in config.members)}", err=True)
+    with contextlib.ExitStack() as stack:
+        screen: Screen
+        if stats:
+            screen = stack.enter_context(Stats(config, chosen))
+        else:
+            screen = Json(config, chosen) if as_json else Lines(config, chosen)
+        listener = stack.enter_context(Listener(config, grapes))
+        _show(listener, screen, chosen)
+
+
+def _known(what: str, wanted: tuple[str, ...], names: list[str]) -> frozenset[int]:
+    """The places of the wanted among all `names`; an error if one is not there."""
+    for name in wanted:
+        if name not in names:
+            text = f"no {what} {name!r:.40} in this mesh: there is {', '.join(names)}"
+            raise click.ClickException(text)
+    return frozenset(map(names.index, wanted))
+
+
+def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
+    """Until Ctrl-C, or until nobody reads any more."""
+    began_s, heard = time.monotonic(), False
+    try:
+        for message in listener.messages():
+            if message is None:
+                screen.tick()
+            elif chosen.member(message[0]):
+                screen.show(*message)
+            heard = heard or message is not None
+            if not heard and time.monotonic() - began_s > SILENCE_S:
+                click.echo("tap: nothing is heard so far: do the peers run?", err=True)
+                heard = True
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit

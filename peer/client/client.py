@@ -1,0 +1,321 @@
+"""A Python program's way to trade: one object, decimals in and out.
+
+Owns the friendly names, and nothing of its own to keep: the node has the book and the orders. Must
+be used from one thread; must never round an amount.
+"""
+
+import time
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from types import TracebackType
+from typing import TypedDict, Unpack
+
+from engine import Cancel, CancelAll, Command, Market, Reason, Side, Submit
+from peer.client import order_input, protocol
+from peer.client.connection import ClientError, NoAnswer, NodeClient
+from peer.client.endpoint import Endpoints, endpoints
+from peer.client.follow import KINDS, Follower, Item
+from peer.client.order_input import Change, InvalidInput, NewOrder
+from peer.client.records import Book, Order, Trade, book_of, order_of, trade_of
+from peer.client.rejections import WORDS
+from peer.client.signer import Signer
+from peer.client.units import Units, units_of
+from peer.replica.order_state import OrderView, Outcome, Status, outcome_of, resting, submitted
+
+Amount = int | str | Decimal
+TIMEOUT_S = 10.0
+DEPTH = 10
+
+
+class Terms(TypedDict, total=False):
+    """What may be said of an order beside its market, side, quantity and price."""
+
+    stop_price: Amount
+    tif: str  # gtc, the default; ioc: what does not trade at once expires; fok: all of it, or none
+    expire: int | str  # good till then: milliseconds, or text such as 2030-01-01T00:00:00Z
+    post_only: bool  # rejected if it would trade at once
+    display: Amount  # shown at a time
+    self_trade: str  # none, cancel_resting, cancel_incoming, cancel_both or decrement
+    client_id: str  # taken only once under this name, however often it is sent
+    account: str  # instead of the client's
+
+
+class ChangeRejected(ClientError):
+    """The market did not do what was asked of an order; `reason` says why in a word."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(WORDS[reason])
+        self.reason = reason.name.lower()
+
+
+class Client:
+    """Trades for `account` at the node whose data folder `data` is, which may start later.
+    `timeout_s` bounds every call.
+
+    Raised by every method: InvalidInput (a ValueError) for what cannot be meant, before anything is
+    sent; NodeRefused if the node took nothing; NoAnswer if it gave none in time, and then what was
+    asked may still happen. All but the first are ClientErrors. With a `signer`, its account's
+    commands are signed, and it is the account if no other is named.
+    """
+
+    def __init__(
+        self,
+        data: str | Path | Endpoints,
+        account: str = "",
+        timeout_s: float = TIMEOUT_S,
+        signer: Signer | None = None,
+    ) -> None:
+        where = data if isinstance(data, Endpoints) else endpoints(Path(data))
+        self.node = NodeClient(where, timeout_s)  # the same in ticks and lots, and whole batches
+        self.account = account or (signer.account if signer else "")
+        self._signer = signer
+        self._timeout_s = timeout_s
+        self._known: dict[str, Units] = {}
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends every stream, too."""
+        self.node.close()
+
+    # Orders
+
+    def buy(
+        self,
+        market: str,
+        quantity: Amount,
+        price: Amount | None = None,
+        **terms: Unpack[Terms],
+    ) -> Order:
+        """`submit` of a buy."""
+        return self.submit(market, "buy", quantity, price, **terms)
+
+    def sell(
+        self,
+        market: str,
+        quantity: Amount,
+        price: Amount | None = None,
+        **terms: Unpack[Terms],
+    ) -> Order:
+        """`submit` of a sell."""
+        return self.submit(market, "sell", quantity, price, **terms)
+
+    def submit(
+        self,
+        market: str,
+        side: str,
+        quantity: Amount,
+        price: Amount | None = None,
+        **terms: Unpack[Terms],
+    ) -> Order:
+        """Place an order and return what became of it, which is final: the peers have ordered it.
+
+        `side` is buy or sell. Without `price` it is a market order; with `stop_price` it waits
+        until the market trades there. The other `terms` are those of `Terms`.
+
+        A refusal of the market is an order whose status is `rejected`. If there is no quorum the
+        status is `pending` once `timeout_s` is over: it will be ordered when there is one."""
+        limit, stop = price is not None, terms.get("stop_price") is not None
+        fields: dict[str, object] = {
+            "side": side,
+            "quantity": quantity,
+            "price": price,
+            "market": market,
+            "type": _TYPES[limit, stop],
+            "tif": "gtd" if terms.get("expire") is not None else None,
+        }
+        order = order_input.read(NewOrder, fields | terms)
+        command = order_input.submit_of(order, self._units(market), self._account(order.account))
+        number, outcome = self._run(command)
+        view = outcome.order if outcome else submitted(command, number)
+        assert view is not None
+        return order_of(view, self._units(market))
+
+    def cancel(self, order: str, account: str = "") -> Order:
+        """Take an order out of the market. ChangeRejected if it is not open any more."""
+        name, wanted = self._account(account), _id(order)
+        known, is_pending = self._find(name, wanted)
+        if is_pending and known and wanted in self.node.withdraw(name, [wanted]):
+            known.status = Status.CANCELLED
+            return order_of(known, self._units(known.market))
+        return self._change(Cancel(0, name, wanted), known)
+
+    def replace(
+        self,
+        order: str,
+        price: Amount | None = None,
+        quantity: Amount | None = None,
+        account: str = "",
+    ) -> Order:
+        """Give an order a new price, a new open quantity, or both. Less of it alone keeps its place
+        in the queue; every other change may trade at once. ChangeRejected if that is not
+        possible."""
+        name, wanted = self._account(account), _id(order)
+        wish = order_input.read(Change, {"price": price, "quantity": quantity})
+        known, _ = self._find(name, wanted)
+        if known is None:
+            raise ChangeRejected(Reason.UNKNOWN_ORDER)
+        return self._change(order_input.change_of(wish, known, self._units(known.market)), known)
+
+    def cancel_all(self, market: str = "", side: str = "", account: str = "") -> list[str]:
+        """Cancel every order of the account, or those of one market or side; their ids."""
+        if side not in ("", "buy", "sell"):
+            raise InvalidInput("side", "must be buy or sell")
+        if market:
+            self._units(market)
+        chosen = Side[side.upper()] if side else None
+        _, outcome = self._run(CancelAll(0, self._account(account), market, chosen))
+        return [protocol.format_id(number) for number in _ordered(outcome).cancelled]
+
+    def orders(self, account: str = "") -> list[Order]:
+        """The account's open orders, and the pending ones of this node."""
+        found = self.node.orders(self._account(account))
+        views = [resting(order) for order in found.open]
+        views += [submitted(c, number) for number, c in found.pending if isinstance(c, Submit)]
+        return [order_of(view, self._units(view.market)) for view in views]
+
+    # The market
+
+    def markets(self) -> list[Market]:
+        """What can be traded; `tick` and `lot` are the steps of price and quantity."""
+        found = self.node.markets().markets
+        self._known = {market.symbol: units_of(market) for market in found}
+        return found
+
+    def book(self, market: str, depth: int = DEPTH) -> Book:
+        """The best levels of both sides, up to 1000."""
+        units = self._units(market)
+        return book_of(self.node.state(market, depth), units)
+
+    def trades(self, market: str, limit: int = 100) -> list[Trade]:
+        """The last trades, newest first; a node knows 200."""
+        units = self._units(market)
+        return [trade_of(trade, units) for trade in self.node.state(market, 1).trades[:limit]]
+
+    def stream(
+        self,
+        *kinds: str,
+        market: str = "",
+        account: str = "",
+        depth: int = DEPTH,
+        timeout_s: float | None = None,
+    ) -> Iterator[Item]:
+        """What happens from now on, in order, until nothing has for `timeout_s`.
+
+        `kinds`: "book" gives a `Book` whenever it has changed, the present one first; "trades" each
+        `Trade`; "orders" the account's open `Order`s and then each that changes; "commit" and
+        "mesh" the node's own messages (`protocol.Committed`, `Mesh`). Without `market`, of all of
+        them. What happens after this call returned is in the stream."""
+        unknown = [kind for kind in kinds if kind not in KINDS]
+        if unknown or not kinds:
+            raise InvalidInput("kinds", f"must be some of {', '.join(KINDS)}, not {unknown}")
+        units = {market: self._units(market)} if market else dict(self._all_units())
+        name = self._account(account) if "orders" in kinds else ""
+        follower = Follower(self.node, frozenset(kinds), units, name)
+        feed = self.node.feed(*follower.topics, protocol.topic("mesh"), timeout_s=self._timeout_s)
+        # Subscriptions take effect in order, and the mesh is told of twice a second: so the first
+        # word of it says that the others are there.
+        if not any(isinstance(message, protocol.Mesh) for message in feed):
+            raise NoAnswer(f"the node said nothing for {self._timeout_s} s")
+        return self._follow(follower, list(follower.begin(depth)), feed, timeout_s)
+
+    def _follow(
+        self,
+        follower: Follower,
+        first: list[Item],
+        feed: Iterator[protocol.FeedMessage],
+        timeout_s: float | None,
+    ) -> Iterator[Item]:
+        yield from first
+        last_s = time.monotonic()
+        for message in feed:
+            for item in follower.take(message):
+                yield item
+                last_s = time.monotonic()
+            if timeout_s is not None and time.monotonic() - last_s > timeout_s:
+                return
+        raise NoAnswer(f"the node said nothing for {self._timeout_s} s")
+
+    # Underneath
+
+    def _account(self, named: str) -> str:
+        name = named or self.account
+        if not name:
+            raise InvalidInput("account", "is needed, here or when the client is made")
+        return name
+
+    def _all_units(self) -> dict[str, Units]:
+        if not self._known:
+            self.markets()
+        return self._known
+
+    def _units(self, market: str) -> Units:
+        known = self._all_units()
+        if market not in known:
+            raise InvalidInput("market", f"must be one of {', '.join(known)}, not {market!r:.40}")
+        return known[market]
+
+    def _run(self, command: Command) -> tuple[int, Outcome | None]:
+        """Hand a command in; its id and, if it is ordered in time, what it came to."""
+        deadline_s = time.monotonic() + self._timeout_s
+        signer = self._signer
+        if signer is not None and command.account == signer.account:
+            request = self.node.send(protocol.Execute([signer.sign(command)]))
+        else:
+            request = self.node.send(protocol.Execute([command]))
+        (number,) = self.node.answer(request, protocol.Queued, deadline_s).ids
+        try:
+            done = self.node.answer(request, protocol.Done, deadline_s)
+        except NoAnswer:
+            return number, None
+        return number, outcome_of(command, number, done.results[0].events)
+
+    def _find(self, account: str, wanted: int) -> tuple[OrderView | None, bool]:
+        """An open order of the account, if it has it; and whether it is only pending."""
+        found = self.node.orders(account)
+        for order in found.open:
+            if order.id == wanted:
+                return resting(order), False
+        for number, command in found.pending:
+            if number == wanted and isinstance(command, Submit):
+                return submitted(command, number), True
+        return None, False
+
+    def _change(self, command: Command, known: OrderView | None) -> Order:
+        outcome = _ordered(self._run(command)[1])
+        if outcome.reason is not None:
+            raise ChangeRejected(outcome.reason)
+        assert outcome.order is not None
+        view = known.after(outcome.order) if known else outcome.order
+        return order_of(view, self._units(view.market))
+
+
+_TYPES = {  # by: has a price, has a stop price
+    (True, False): "limit",
+    (False, False): "market",
+    (True, True): "stop_limit",
+    (False, True): "stop",
+}
+
+
+def _ordered(outcome: Outcome | None) -> Outcome:
+    if outcome is None:
+        raise NoAnswer("the node has taken it, but there may be no quorum: it is not ordered yet")
+    return outcome
+
+
+def _id(text: str) -> int:
+    try:
+        return protocol.parse_id(text)
+    except ValueError as error:
+        raise InvalidInput("order", f"is no id: {error}") from None

@@ -1,0 +1,227 @@
+"""An order as a person writes it, in decimals and words, checked and turned into a command.
+
+Owns the fields of an order, their limits, and the words when one is wrong: the same for a program
+beside the node and for whoever comes over HTTP. Amounts never pass through a float. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import msgspec
+
+from engine import (
+    ACCOUNT_LENGTH_MAX,
+    Command,
+    OrderType,
+    Reduce,
+    Replace,
+    SelfTrade,
+    Side,
+    Submit,
+    TimeInForce,
+)
+from peer.client.units import AmountError, Step, Units, parse_amount
+from peer.replica.order_state import OrderView
+
+Text = Annotated[str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX)]
+# An account is part of a feed topic, whose names end at a zero byte.
+Account = Annotated[
+    str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX, pattern=r"^[A-Za-z0-9_.@:+\-]*$")
+]
+ACCOUNT_WORDS = f"must be up to {ACCOUNT_LENGTH_MAX} letters, digits and . _ - + : @"
+Amount = Annotated[Decimal, msgspec.Meta(description="A number or its text.")]
+SideName = Literal["buy", "sell"]
+TypeName = Literal["limit", "market", "stop", "stop_limit"]
+TifName = Literal["gtc", "ioc", "fok", "gtd"]
+SelfTradeName = Literal["none", "cancel_resting", "cancel_incoming", "cancel_both", "decrement"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class InvalidInput(ValueError):
+    """`field` is what is wrong, and `words` say what it must be."""
+
+    def __init__(self, field: str, words: str) -> None:
+        super().__init__(f"{field.replace('_', ' ').capitalize()} {words}.")
+        self.field = field
+        self.words = words
+
+
+class UnknownField(InvalidInput):
+    def __init__(self, field: str, known: Sequence[str]) -> None:
+        super().__init__(field, "")
+        self.args = (f"There is no {field:.40}; there is {', '.join(known)}.",)
+
+
+class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An order as a person writes it."""
+
+    side: SideName
+    quantity: Amount
+    type: TypeName = "limit"
+    price: Amount | None = None
+    market: Text = ""
+    account: Account = ""
+    tif: TifName | None = None
+    post_only: bool = False
+    stop_price: Amount | None = None
+    display: Amount | None = None
+    self_trade: SelfTradeName = "none"
+    expire: str | int | None = None
+    client_id: Text = ""
+
+
+class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new price or open quantity of an order. Less of it alone keeps its place in the queue."""
+
+    price: Amount | None = None
+    quantity: Amount | None = None
+    account: Account = ""
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+_AMOUNTS = frozenset({"price", "quantity", "stop_price", "display"})
+_CHOICES: dict[str, Any] = {
+    "side": SideName,
+    "type": TypeName,
+    "tif": TifName,
+    "self_trade": SelfTradeName,
+}
+
+
+def read(kind: type[T], fields: Mapping[str, object]) -> T:
+    """`fields`, of which those that are None are left out, as a `kind`. InvalidInput names the
+    first one that is wrong; UnknownField."""
+    known = {field.name: field.required for field in msgspec.structs.fields(kind)}
+    for key in fields:
+        if key not in known:
+            raise UnknownField(key, list(known))
+    plain = {key: _plain(key, value) for key, value in fields.items() if value is not None}
+    for name, required in known.items():
+        if required and name not in plain:
+            raise InvalidInput(name, "is needed")
+    try:
+        return msgspec.convert(plain, kind)
+    except msgspec.ValidationError as error:
+        words, _, path = str(error).partition(" - at `$")
+        field = path.strip("`.")
+        words = ACCOUNT_WORDS if field == "account" else f"is wrong: {words.lower()}"
+        raise InvalidInput(field, words) from None
+
+
+def _plain(field: str, value: object) -> object:
+    """`value` as its field wants it; the words of a mistake are ours, not the decoder's."""
+    if field in _AMOUNTS:
+        return amount(field, value)
+    choices = get_args(_CHOICES.get(field))
+    if choices:
+        value = value.strip().lower() if isinstance(value, str) else value
+        if value not in choices:
+            raise InvalidInput(field, f"must be {', '.join(choices[:-1])} or {choices[-1]}")
+    return value
+
+
+def amount(field: str, value: object) -> Decimal:
+    try:
+        return parse_amount(value)
+    except AmountError as error:
+        raise InvalidInput(field, str(error)) from None
+
+
+def count(field: str, value: Decimal, step: Step, most: int, least: int = 1) -> int:
+    """How many ticks or lots an amount is, from `least` to `most`: the one way an amount becomes a
+    number, and so where every one of them is bounded."""
+    try:
+        found = step.count(value)
+    except AmountError as error:
+        raise InvalidInput(field, str(error)) from None
+    if found < least:
+        raise InvalidInput(field, f"must be at least {step.text(least)}")
+    if found > most:
+        raise InvalidInput(field, f"must be at most {step.text(most)}")
+    return found
+
+
+def price_of(field: str, value: Decimal, units: Units) -> int:
+    return count(field, value, units.price, units.market.price_max)
+
+
+def quantity_of(field: str, value: Decimal, units: Units, least: int = 1) -> int:
+    return count(field, value, units.quantity, units.market.quantity_max, least)
+
+
+def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
+    """The engine's command, with id 0: the node gives the id."""
+    kind = OrderType[order.type.upper()]
+    market = units.market
+    priced = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT)
+    stopped = kind in (OrderType.STOP, OrderType.STOP_LIMIT)
+    price = _price("price", order.price, units, priced, order.type)
+    stop_price = _price("stop_price", order.stop_price, units, stopped, order.type)
+    quantity = quantity_of("quantity", order.quantity, units, market.quantity_min)
+    display = 0 if order.display is None else quantity_of("display", order.display, units)
+    if display > quantity:
+        raise InvalidInput("display", "must be at most the quantity")
+    tif = TimeInForce[order.tif.upper()] if order.tif else TimeInForce.GTC
+    if order.post_only and (not priced or tif in (TimeInForce.IOC, TimeInForce.FOK)):
+        raise InvalidInput("post_only", "needs an order that may rest: limit, GTC or GTD")
+    return Submit(
+        id=0,
+        account=order.account or account,
+        market=market.symbol,
+        side=Side[order.side.upper()],
+        quantity=quantity,
+        price=price,
+        type=kind,
+        tif=tif,
+        post_only=order.post_only,
+        stop_price=stop_price,
+        display=display,
+        self_trade=SelfTrade[order.self_trade.upper()],
+        expire_ms=_expiry(order.expire, tif),
+        client_id=order.client_id,
+    )
+
+
+def _price(field: str, value: Decimal | None, units: Units, wanted: bool, kind: str) -> int:
+    label = kind.replace("_", " ")
+    if not wanted:
+        if value is not None:
+            raise InvalidInput(field, f"does not go with a {label} order")
+        return 0
+    if value is None:
+        raise InvalidInput(field, f"is needed for a {label} order")
+    return price_of(field, value, units)
+
+
+def _expiry(value: str | int | None, tif: TimeInForce) -> int:
+    """Milliseconds since the Unix epoch, from those or from RFC 3339 text."""
+    if (value is not None) != (tif == TimeInForce.GTD):
+        raise InvalidInput("expire", "goes with the time in force gtd, and only with it")
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 16):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+        if moment is None or moment.tzinfo is None:
+            words = "must be a time with its zone, such as 2030-01-01T00:00:00Z"
+            raise InvalidInput("expire", words)
+        value = (moment - _EPOCH) // timedelta(milliseconds=1)
+    number = int(value or 0)
+    if not 0 <= number < 2**53:
+        raise InvalidInput("expire", "must be a time after 1970, in milliseconds or as text")
+    return number
+
+
+def change_of(change: Change, order: OrderView, units: Units) -> Command:
+    """A `Reduce` where that is enough, for it keeps its place in the queue; else a `Replace`."""
+    if change.price is None and change.quantity is None:
+        raise InvalidInput("quantity", "or price is needed")
+    price = 0 if change.price is None else price_of("price", change.price, units)
+    quantity = 0
+    if change.quantity is not None:
+        quantity = quantity_of("quantity", change.quantity, units)
+    if price in (0, order.price) and 0 < quantity < order.remaining:
+        return Reduce(0, order.account, order.id, quantity)
+    return Replace(0, order.account, order.id, price, quantity)

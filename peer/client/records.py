@@ -1,0 +1,139 @@
+"""What a Python program sees of orders, books and trades: decimals and words, and nothing to undo.
+
+Owns the types that `trader.Client` returns and how they are made of the node's integers. Pure.
+Amounts are exact `Decimal`s, ids are text such as "2-17", times are milliseconds since 1970.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import NamedTuple
+
+import msgspec
+
+from engine import Side
+from peer.client.protocol import Level as RawLevel
+from peer.client.protocol import State, format_id
+from peer.client.rejections import WORDS
+from peer.client.units import Units
+from peer.replica.order_state import FINAL, OrderView, Status
+from peer.replica.trade import MarketTrade
+
+
+class Fill(NamedTuple):
+    price: Decimal
+    quantity: Decimal
+    maker: bool  # this order was resting
+
+
+class Level(NamedTuple):
+    price: Decimal
+    quantity: Decimal  # shown
+    orders: int
+
+
+class Order(msgspec.Struct, frozen=True):
+    """An order as it stands. `remaining` has not traded; it can while `status` is `open` or
+    `partly_filled`. Of an order found in the market, `filled` and `fills` are what is known: the
+    node counts from the last replacement."""
+
+    id: str
+    status: Status
+    account: str
+    market: str
+    side: str  # buy or sell
+    type: str  # limit, market, stop or stop_limit
+    tif: str  # gtc, ioc, fok or gtd
+    price: Decimal | None
+    quantity: Decimal
+    remaining: Decimal
+    filled: Decimal
+    fills: tuple[Fill, ...] = ()
+    stop_price: Decimal | None = None
+    display: Decimal | None = None
+    expire_ms: int | None = None
+    client_id: str = ""
+    reason: str = ""  # of a rejection, such as `would_cross`
+    detail: str = ""  # the same as a sentence
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing more will happen to it."""
+        return self.status in FINAL
+
+
+class Trade(msgspec.Struct, frozen=True):
+    """`number` counts a market's trades from 1, the same on every peer."""
+
+    market: str
+    number: int
+    time_ms: int
+    price: Decimal
+    quantity: Decimal
+    side: str  # the taker's
+    maker: str  # ids of the two orders
+    taker: str
+
+
+class Book(msgspec.Struct, frozen=True):
+    """A market between two commits, best levels first. Two peers at the same `commit` have the same
+    `digest`."""
+
+    market: str
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+    commit: int
+    time_ms: int
+    digest: str
+
+
+def order_of(view: OrderView, units: Units) -> Order:
+    price, quantity = units.price.amount, units.quantity.amount
+    return Order(
+        id=format_id(view.id),
+        status=view.status,
+        account=view.account,
+        market=view.market,
+        side=view.side.name.lower(),
+        type=view.type.name.lower(),
+        tif=view.tif.name.lower(),
+        price=price(view.price) if view.price else None,
+        quantity=quantity(view.quantity),
+        remaining=quantity(view.remaining),
+        filled=quantity(view.filled),
+        fills=tuple(Fill(price(f.price), quantity(f.quantity), f.maker) for f in view.fills),
+        stop_price=price(view.stop_price) if view.stop_price else None,
+        display=quantity(view.display) if view.display else None,
+        expire_ms=view.expire_ms or None,
+        client_id=view.client_id,
+        reason=view.reason.name.lower() if view.reason else "",
+        detail=WORDS[view.reason] if view.reason else "",
+    )
+
+
+def trade_of(trade: MarketTrade, units: Units) -> Trade:
+    return Trade(
+        market=units.market.symbol,
+        number=trade.number,
+        time_ms=trade.time_ms,
+        price=units.price.amount(trade.price),
+        quantity=units.quantity.amount(trade.quantity),
+        side=Side(trade.side).name.lower(),
+        maker=format_id(trade.maker),
+        taker=format_id(trade.taker),
+    )
+
+
+def book_of(state: State, units: Units) -> Book:
+    return Book(
+        market=state.market,
+        bids=_levels(state.bids, units),
+        asks=_levels(state.asks, units),
+        commit=state.commit,
+        time_ms=state.time_ms,
+        digest=state.digest.hex(),
+    )
+
+
+def _levels(levels: Iterable[RawLevel], units: Units) -> tuple[Level, ...]:
+    price, quantity = units.price.amount, units.quantity.amount
+    return tuple(Level(price(level[0]), quantity(level[1]), level[2]) for level in levels)

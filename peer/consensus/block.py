@@ -1,0 +1,192 @@
+"""The block: the one message of the protocol, and its one byte string.
+
+Owns the canonical encoding, the limits and the static validity rules of a block. Must never keep
+state, verify signatures (`identity` does) or look inside a payload.
+
+A frame is the msgpack array of `_Body`, followed by the author's 64-byte Ed25519 signature over all
+before it. One block has one encoding: whatever does not encode back to the same bytes is refused.
+"""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from peer.consensus.committee import MEMBERS_MAX, Committee
+
+DIGEST_BYTES = 32
+SIGNATURE_BYTES = 64
+PAYLOAD_BYTES_MAX = 256 * 1024
+FRAME_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * MEMBERS_MAX + 256
+ROUND_MAX = 2**48
+
+
+class InvalidBlock(ValueError):
+    """Bytes that are no block of this mesh. The text says what was expected and what came."""
+
+
+class Ref(NamedTuple):
+    """Names one block: where it stands and its digest."""
+
+    round: int
+    author: int
+    digest: bytes
+
+
+class Audit(NamedTuple):
+    """What the author's state was after a recent commit; commit 0 says nothing."""
+
+    commit: int
+    digest: bytes
+
+
+NO_AUDIT = Audit(0, b"")
+
+
+class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    mesh: bytes
+    epoch: int
+    round: int
+    author: int
+    parents: tuple[Ref, ...]
+    payload: bytes
+    time_ms: int
+    audit: Audit
+
+
+class Block:
+    """A block whose form is valid. `parents[0]` is the author's own previous block, the others
+    follow by author."""
+
+    __slots__ = ("_by_author", "audit", "frame", "parents", "payload", "ref", "time_ms")
+
+    def __init__(
+        self,
+        ref: Ref,
+        parents: tuple[Ref, ...],
+        payload: bytes = b"",
+        time_ms: int = 0,
+        audit: Audit = NO_AUDIT,
+        frame: bytes = b"",
+    ) -> None:
+        self.ref = ref
+        self.parents = parents
+        self.payload = payload
+        self.time_ms = time_ms
+        self.audit = audit
+        self.frame = frame
+        self._by_author = {ref.author: ref for ref in parents}
+
+    @property
+    def round(self) -> int:
+        return self.ref.round
+
+    @property
+    def author(self) -> int:
+        return self.ref.author
+
+    def parent(self, round_: int, author: int) -> Ref | None:
+        """The block this one refers to in a slot."""
+        ref = self._by_author.get(author)
+        return ref if ref is not None and ref.round == round_ else None
+
+    def __repr__(self) -> str:
+        return f"Block({self.round}, {self.author}, {self.ref.digest[:3].hex()})"
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(_Body)
+
+
+def digest_of(data: bytes) -> bytes:
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+def genesis(committee: Committee) -> tuple[Block, ...]:
+    """The blocks of round 0, one a member: fixed, unsigned, known to everybody."""
+    return tuple(
+        Block(
+            Ref(0, author, digest_of(b"genesis" + _seal(committee) + bytes([author]))),
+            (),
+            time_ms=committee.created_ms,
+        )
+        for author in range(committee.size)
+    )
+
+
+def _seal(committee: Committee) -> bytes:
+    return _encoder.encode([committee.mesh, committee.epoch, committee.mode, committee.size])
+
+
+def make(
+    committee: Committee,
+    round_: int,
+    author: int,
+    parents: tuple[Ref, ...],
+    payload: bytes,
+    time_ms: int,
+    audit: Audit,
+    sign: Callable[[bytes], bytes],
+) -> Block:
+    """A signed block. `sign` returns the 64-byte signature of the bytes it is given."""
+    body = _encoder.encode(
+        _Body(committee.mesh, committee.epoch, round_, author, parents, payload, time_ms, audit)
+    )
+    ref = Ref(round_, author, digest_of(body))
+    return Block(ref, parents, payload, time_ms, audit, body + sign(body))
+
+
+def decode(frame: bytes, committee: Committee) -> Block:
+    """The block in `frame`; InvalidBlock where it is none of this mesh. The signature is not
+    verified here: it covers `frame[:-SIGNATURE_BYTES]`."""
+    if not SIGNATURE_BYTES < len(frame) <= FRAME_BYTES_MAX:
+        raise InvalidBlock(f"a frame has at most {FRAME_BYTES_MAX} bytes, not {len(frame)}")
+    raw = frame[:-SIGNATURE_BYTES]
+    try:
+        body = _decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        raise InvalidBlock(f"not a block: {error}") from None
+    if _encoder.encode(body) != raw:
+        raise InvalidBlock("a block has one encoding, and this is another one of it")
+    _check(body, committee)
+    ref = Ref(body.round, body.author, digest_of(raw))
+    return Block(ref, body.parents, body.payload, body.time_ms, body.audit, frame)
+
+
+def _check(body: _Body, committee: Committee) -> None:
+    if (body.mesh, body.epoch) != (committee.mesh, committee.epoch):
+        raise InvalidBlock(
+            f"expected mesh {committee.mesh.hex()} epoch {committee.epoch}, "
+            f"got {body.mesh.hex():.32} epoch {body.epoch}"
+        )
+    if not (1 <= body.round < ROUND_MAX and 0 <= body.author < committee.size):
+        raise InvalidBlock(f"no such slot: round {body.round}, author {body.author}")
+    if len(body.payload) > PAYLOAD_BYTES_MAX:
+        raise InvalidBlock(f"a payload has at most {PAYLOAD_BYTES_MAX} bytes")
+    if not 0 <= body.time_ms < ROUND_MAX:
+        raise InvalidBlock(f"not a time in ms since 1970: {body.time_ms}")
+    if body.audit.commit < 0 or len(body.audit.digest) != (
+        DIGEST_BYTES if body.audit.commit else 0
+    ):
+        raise InvalidBlock("an audit is a commit and its 32-byte digest, or 0 and nothing")
+    _check_parents(body, committee)
+
+
+def _check_parents(body: _Body, committee: Committee) -> None:
+    if not body.parents or body.parents[0].author != body.author:
+        raise InvalidBlock("the first parent is the author's own previous block")
+    authors = [ref.author for ref in body.parents]
+    others = authors[1:]
+    if others != sorted(set(others)) or body.author in others:
+        raise InvalidBlock(f"one parent an author, in their order; got authors {authors}")
+    if others and not (others[0] >= 0 and others[-1] < committee.size):
+        raise InvalidBlock(f"authors are 0 to {committee.size - 1}; got {authors}")
+    for ref in body.parents:
+        if not 0 <= ref.round < body.round or len(ref.digest) != DIGEST_BYTES:
+            raise InvalidBlock(f"a parent is of a lower round, with a 32-byte digest; got {ref!r}")
+    previous = sum(ref.round == body.round - 1 for ref in body.parents)
+    if previous < committee.quorum:
+        raise InvalidBlock(
+            f"at least {committee.quorum} parents stand at round {body.round - 1}; got {previous}"
+        )

@@ -1,0 +1,311 @@
+"""One peer's part in the protocol, without I/O.
+
+Owns when to propose and what to refer to, what to ask others for, and what has to happen with the
+outcome, in which order. Bytes and time come in as arguments, effects go out as a `Ready`. Must
+never open a socket, read a clock, draw a random number or look inside a payload.
+
+`docs/ordering.md` describes the protocol.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from peer.consensus.block import NO_AUDIT, Audit, Block, Ref, make
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import Boundary, Commit, Committer
+from peer.consensus.dag import Dag, Evidence
+from peer.consensus.due import Due
+from peer.consensus.start import Start
+from peer.consensus.synchronizer import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
+from peer.consensus.synchronizer import Fetch
+from peer.consensus.synchronizer import Pull as Pull
+from peer.consensus.synchronizer import Wanted as Wanted
+
+CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
+LAGGING_ROUNDS = 3  # nobody waits for a leader this far behind
+FRESH_DOUBLINGS_MAX = 20
+
+
+@dataclass(frozen=True)
+class Timing:
+    """All in milliseconds."""
+
+    leader_timeout_ms: int = 100  # how long a proposal waits for the leader of the round before
+    leader_timeout_max_ms: int = 2_000
+    fetch_delay_ms: int = 15  # a missing parent is usually on its way by another socket
+    fetch_retry_ms: int = 200
+    pull_timeout_ms: int = 1_000
+    start_wait_ms: int = 3_000  # see `start`
+    fresh_ms: int = 1_000  # a member silent for longer says the time before it sends commands
+
+
+class Proposal(NamedTuple):
+    """The block to make now: of which round, and whether commands may go into it."""
+
+    round: int
+    carries: bool
+
+
+@dataclass
+class Ready:
+    """What the peer must do now, in the order of the fields: store, then send, then apply."""
+
+    persist: list[Block] = field(default_factory=list)
+    publish: list[Block] = field(default_factory=list)
+    requests: list[Wanted | Pull] = field(default_factory=list)
+    commits: list[Commit] = field(default_factory=list)
+    lost: list[Block] = field(default_factory=list)  # own blocks that will never be committed
+    evidence: list[Evidence] = field(default_factory=list)
+
+
+class Consensus:
+    """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
+    the 64-byte signature of the bytes it is given. `boundary` is where to go on from, or None for
+    the beginning. `start` goes on from a consensus of the same life of this peer."""
+
+    def __init__(
+        self,
+        committee: Committee,
+        me: int | None,
+        sign: Callable[[bytes], bytes],
+        timing: Timing | None = None,
+        boundary: Boundary | None = None,
+        start: Start | None = None,
+    ) -> None:
+        self.committee = committee
+        self.me = me
+        self.timing = timing or Timing()
+        self.dag = Dag(committee)
+        if boundary is not None:
+            self.dag = Dag(committee, boundary.floors(committee.mode), boundary.heads)
+        self.committer = Committer(committee, self.dag, boundary)
+        self.halted = ""
+        self._sign = sign
+        self._ready = Ready()
+        self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, since when
+        timing = self.timing
+        self._fetch = Fetch(
+            self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
+        )
+        self.start = start or Start(committee, timing.start_wait_ms)
+        self._due = Due(committee)
+        self._spoke_ms: int | None = None  # when this peer made its last block
+        self._openers = 0  # the blocks since then that only said the time
+        self._evidence_seen = 0
+        self._own: Block | None = None  # the newest own block of the journal
+
+    def restore(self, blocks: Sequence[Block], now_ms: int) -> Ready:
+        """Take back what the journal holds, parents before children, and return the commits it
+        decides. The newest own block is published again: it may never have left."""
+        for block in blocks:
+            if block.author == self.me and (not self._own or block.round > self._own.round):
+                self._own = block
+            self._accept(self.dag.add(block, restored=True), now_ms)
+        ready = self.ready()
+        last = [self._own] if self._own is not None else []  # at the floor the graph has no frame
+        return Ready(publish=last, commits=ready.commits, lost=ready.lost, evidence=ready.evidence)
+
+    @property
+    def own_newest(self) -> Block | None:
+        """In byzantine mode the newest own block can have fallen below the graph's floor."""
+        if self.me is None:
+            return None
+        newest = self.dag.newest[self.me]
+        return self._own if self._own and self._own.round > newest.round else newest
+
+    def knows(self, ref: Ref) -> bool:
+        """Whether a block is here, accepted or waiting, so that it need not be verified again."""
+        return self.dag.has(ref) or ref.digest in self.dag.waiting
+
+    def receive(self, block: Block, now_ms: int) -> None:
+        """A block whose form and signature are valid came in, from whomever."""
+        self._accept(self.dag.add(block), now_ms)
+
+    def accuse(self, evidence: Evidence) -> None:
+        """Take back evidence from before a restart."""
+        self.dag.evidence.setdefault(evidence.first.author, evidence)
+        self._equivocated()
+
+    def _accept(self, accepted: list[Block], now_ms: int) -> None:
+        if self.halted:
+            return
+        for block in accepted:
+            self.committer.note(block)
+        if self.dag.quorum_round > self._quorum[0]:
+            self._quorum = (self.dag.quorum_round, now_ms)
+        self._ready.persist += accepted
+        if self._equivocated() or not accepted:  # a rival is evidence, though it is not accepted
+            return
+        self._ready.commits += self.committer.advance()
+        self._ready.lost += [b for b in self.committer.lost if b.author == self.me]
+        self.committer.lost.clear()
+        self._accept(self.committer.settle(), now_ms)
+
+    def _equivocated(self) -> bool:
+        """Report new evidence; whether this peer had to stop over it."""
+        if len(self.dag.evidence) == self._evidence_seen:
+            return bool(self.halted)
+        new = list(self.dag.evidence.values())[self._evidence_seen :]
+        self._evidence_seen += len(new)
+        self._ready.evidence += new
+        if new and self.committee.mode is Mode.CRASH:
+            first, second = new[0]
+            self.halted = (
+                f"member {first.author} signed two different blocks ({first!r}, {second!r}): "
+                "crash mode cannot go on safely"
+            )
+        return bool(self.halted)
+
+    def heartbeat(self) -> tuple[int, ...]:
+        """What this peer has: the highest round by author, to be sent to all now and then."""
+        return self.dag.highest
+
+    def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
+        """A heartbeat came: ask for what should be here by now and is not."""
+        own = self.own_newest
+        if own is not None and self.me is not None and len(rounds) == self.committee.size:
+            self.start.hear(member, rounds[self.me], max(own.round, self.dag.highest[self.me]))
+        self._ask(self._fetch.hear(member, rounds, now_ms))
+
+    def answered(self, member: int, now_ms: int) -> None:
+        """All blocks of an answer to a `Pull` have been received; ask on if there is more."""
+        self._ask(self._fetch.answered(member, now_ms))
+
+    def _ask(self, pull: Pull | None) -> None:
+        if pull is not None:
+            self._ready.requests.append(pull)
+
+    def proposal(self, now_ms: int, commands_wait: bool, is_due: bool = False) -> Proposal | None:
+        """The block this peer should make now, if any. `is_due`: by the members' clocks, something
+        is to happen that only the ordered clock can bring about."""
+        own = self.own_newest
+        if own is None or self.halted or not self.start.is_over(now_ms) or self.far_ahead(now_ms):
+            return None
+        top = self.dag.quorum_round
+        round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
+        if round_ > top + 1 or not self._wanted(round_, now_ms, commands_wait, is_due):
+            return None
+        if len(self.dag.at(round_ - 1)) < self.committee.quorum or not own.ref.digest:
+            return None  # just restored: the blocks to refer to are still to come
+        if round_ > top and self._leader_wait_ms(round_ - 1, now_ms) > 0:
+            return None
+        return Proposal(round_, self._is_fresh(now_ms))
+
+    def _wanted(self, round_: int, now_ms: int, commands_wait: bool, is_due: bool) -> bool:
+        """An idle mesh is silent: a round is for commands, own or known ones, for what is due, or
+        to finish what anyone started. Without the last a peer that used up its round could wait
+        for ever."""
+        return (
+            self._due.wants(round_, now_ms, is_due)
+            or commands_wait
+            or bool(self.committer.uncommitted_payloads)
+            or self.dag.highest_round >= round_
+        )
+
+    def _is_fresh(self, now_ms: int) -> bool:
+        """Whether the members' newest blocks say about what time it is, so that a commit on top of
+        them has it: they answer an empty block with theirs. Where rounds take longer than that, a
+        block may be the older the more empty ones went before it."""
+        if self._spoke_ms is None:
+            return False
+        doublings = min(self._openers, FRESH_DOUBLINGS_MAX)
+        return now_ms - self._spoke_ms <= self.timing.fresh_ms << doublings
+
+    def _leader_wait_ms(self, round_: int, now_ms: int) -> int:
+        """How much longer to wait for the leader of a round at which a quorum stands."""
+        leader = self.committer.leader(round_)
+        if self.dag.slot(round_, leader) or leader == self.me:
+            return 0
+        if self.dag.newest[leader].round < round_ - LAGGING_ROUNDS:
+            return 0
+        since_ms = self._quorum[1] if self._quorum[0] == round_ else now_ms
+        return since_ms + self._leader_timeout_ms() - now_ms
+
+    def _leader_timeout_ms(self) -> int:
+        """Longer while nothing gets decided: then the mesh is slower than we thought."""
+        tail = self.dag.highest_round - self.committer.next_round
+        grown: int = self.timing.leader_timeout_ms << min(max(tail // 8, 0), 10)
+        return min(grown, self.timing.leader_timeout_max_ms)
+
+    def far_ahead(self, now_ms: int) -> int | None:
+        """The round of an honest member that is so far ahead that proposing now would only add old
+        rounds: then catch up first."""
+        reached = self._fetch.reached(now_ms)
+        return reached if reached > self.dag.quorum_round + CATCH_UP_ROUNDS else None
+
+    def propose(
+        self,
+        round_: int,
+        payload: bytes,
+        now_ms: int,
+        audit: Audit = NO_AUDIT,
+        time_ms: int | None = None,
+    ) -> Block:
+        """Make the own block for a round `proposal` named. `now_ms` drives the timers and may be a
+        monotonic clock; `time_ms` is what the block says, in ms since 1970. It may be less than the
+        block before said: a clock that was ahead and is right again is no reason to go on lying.
+        """
+        own = self.own_newest
+        assert own is not None
+        assert self.me is not None
+        assert round_ > own.round
+        self._openers = 0 if self._is_fresh(now_ms) else self._openers + 1
+        self._spoke_ms = now_ms
+        block = make(
+            self.committee,
+            round_,
+            self.me,
+            self._parents(own, round_),
+            payload,
+            now_ms if time_ms is None else time_ms,
+            audit,
+            self._sign,
+        )
+        self._ready.publish.append(block)
+        self.receive(block, now_ms)
+        return block
+
+    def _parents(self, own: Block, round_: int) -> tuple[Ref, ...]:
+        """The own last block, and of every other author the newest below `round_`: it if it stands
+        at the round before, for the votes and the quorum, or if no commit covers it yet."""
+        parents = [own.ref]
+        for author in range(self.committee.size):
+            if author == self.me:
+                continue
+            if at := self.dag.slot(round_ - 1, author):
+                parents.append(at[0].ref)
+                continue
+            block = self.dag.newest_before(round_, author)
+            if block is not None and self.committer.wants(block.ref):
+                parents.append(block.ref)
+        return tuple(parents)
+
+    def tick(self, now_ms: int) -> None:
+        """Time passed: ask for the missing blocks whose time has come."""
+        self._ready.requests += self._fetch.tick(now_ms)
+
+    def next_tick_ms(self, now_ms: int) -> int | None:
+        """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
+        due_ms = self._fetch.next_ms()
+        times = [] if due_ms is None else [due_ms]
+        if (start_ms := self.start.due_ms) is not None:
+            times.append(max(start_ms, now_ms))
+        own = self.own_newest
+        if own is not None and not self.halted and own.round <= self.dag.quorum_round:
+            wait = self._leader_wait_ms(self.dag.quorum_round, now_ms)
+            if wait > 0:
+                times.append(now_ms + wait)
+        return min(times, default=None)
+
+    def ready(self) -> Ready:
+        """What is to be done, once."""
+        ready, self._ready = self._ready, Ready()
+        return ready
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        self.committer.check()
+        own = self.own_newest
+        if own is not None and self.committee.mode is Mode.CRASH and not self.halted:
+            assert self.dag.slot(own.round, own.author) in ([own], [])

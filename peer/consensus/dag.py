@@ -1,0 +1,320 @@
+"""The graph of accepted blocks.
+
+Owns which blocks are here, which wait for a parent, and who was seen to sign two blocks for one
+place. Must never decide anything: `committer` reads the graph and decides.
+
+A block is accepted once all its parents are. Below `floor` an author's blocks are settled: they
+count as accepted and need not be in memory.
+
+An equivocator can sign any number of blocks for one place. The first that comes is accepted like
+any other block; a *rival* of it only if a waiting block of somebody who is not known to equivocate
+leads to it. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this
+bounds them, and that nobody honest is ever refused for it.
+
+Every author has a share of the room for waiting blocks. A block is charged to its own author or to
+one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
+blocks find room where an honest block refers to them.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from peer.consensus.block import Block, Ref, genesis
+from peer.consensus.committee import Committee, Mode
+
+WAITING_MAX = 200  # blocks that one author is charged with; of more, the lowest rounds are kept
+
+
+class Evidence(NamedTuple):
+    """Two signed blocks that one honest author cannot both have made: of the same round, or with
+    the same predecessor."""
+
+    first: Block
+    second: Block
+
+
+class Dag:
+    """Begins with the genesis blocks; or above `floor`, the rounds by author up to which all is
+    settled, with `heads` the newest committed block of each author."""
+
+    def __init__(
+        self, committee: Committee, floor: Sequence[int] = (), heads: Sequence[Ref] = ()
+    ) -> None:
+        self.committee = committee
+        line = max(floor, default=-1)
+        blocks = genesis(committee) if line < 0 else ()
+        self.blocks: dict[bytes, Block] = {block.ref.digest: block for block in blocks}
+        self.rounds: dict[int, dict[int, list[Block]]] = {0: {b.author: [b] for b in blocks}}
+        self.newest: list[Block] = list(blocks)
+        self.floor = [-1] * committee.size
+        if line >= 0:
+            known = [h if h.round <= line else Ref(line, h.author, b"") for h in heads]
+            self.newest = [Block(ref, ()) for ref in known]
+            self.floor = list(floor)
+        self.evidence: dict[int, Evidence] = {}  # by author; one proof is enough
+        self.waiting: dict[bytes, Block] = {}
+        self.missing: dict[bytes, Ref] = {}  # what waiting blocks refer to and is not here at all
+        self.missed = 0  # how often something new was missing
+        self.quorum_round = max(line, 0)  # the highest at which a quorum of authors stands
+        self._children: dict[bytes, list[Block]] = {}  # of absent blocks: those that wait for them
+        self._charged: dict[bytes, int] = {}  # whose share a waiting block takes up
+        self._held = [0] * committee.size  # how many waiting blocks each author is charged with
+
+    def has(self, ref: Ref) -> bool:
+        block = self.blocks.get(ref.digest)
+        if block is not None and block.ref == ref:
+            return True
+        return ref.round <= self.floor[ref.author]
+
+    def at(self, round_: int) -> dict[int, list[Block]]:
+        """The accepted blocks of a round by author; more than one only of an equivocator."""
+        return self.rounds.get(round_, {})
+
+    def slot(self, round_: int, author: int) -> list[Block]:
+        return self.at(round_).get(author, [])
+
+    @property
+    def highest(self) -> tuple[int, ...]:
+        """The newest accepted or settled round of every author: what a heartbeat carries."""
+        pairs = zip(self.newest, self.floor, strict=True)
+        return tuple(max(block.round, floor) for block, floor in pairs)
+
+    @property
+    def highest_round(self) -> int:
+        return max(block.round for block in self.newest)
+
+    # Coming in
+
+    def add(self, block: Block, restored: bool = False) -> list[Block]:
+        """Take a block in; the blocks accepted by that, parents before children. A block whose
+        parents are missing waits. A rival is taken only if it is needed, see above, or `restored`,
+        so was taken before."""
+        if self.has(block.ref) or block.ref.digest in self.waiting:
+            return []
+        absent = [ref for ref in block.parents if not self.has(ref)]
+        if not absent:
+            return self._accept(block, restored)
+        if not any(ref.digest in self.blocks for ref in absent):  # else by a wrong name
+            self._hold(block, absent)
+        return []
+
+    def _hold(self, block: Block, absent: list[Ref]) -> None:
+        """Let a block wait. One that finds no room is dropped: nothing here waits for it, since
+        whoever is charged with what does would give that up for it; to be fetched if it is needed.
+        """
+        payer = self._payer(block)
+        if payer is None:
+            return
+        self._held[payer] += 1
+        self._charged[block.ref.digest] = payer
+        self.waiting[block.ref.digest] = block
+        self.missing.pop(block.ref.digest, None)
+        self._await(block, absent)
+
+    def _payer(self, block: Block) -> int | None:
+        """Who is charged with a block: its author, or who is charged with a block that waits for
+        it. An honest author's share is only used by its own blocks and what they stand on."""
+        children = self._children.get(block.ref.digest, ())
+        payers = dict.fromkeys([block.author, *(self._charged[c.ref.digest] for c in children)])
+        for payer in payers:
+            if self._held[payer] < WAITING_MAX:
+                return payer
+        return next((payer for payer in payers if self._make_room(block, payer)), None)
+
+    def _await(self, block: Block, absent: list[Ref]) -> None:
+        for ref in absent:
+            self._children.setdefault(ref.digest, []).append(block)
+            if ref.digest not in self.waiting:
+                self._miss(ref)
+
+    def _miss(self, ref: Ref) -> None:
+        if ref.digest not in self.missing:
+            self.missing[ref.digest] = ref
+            self.missed += 1
+
+    def _make_room(self, block: Block, payer: int) -> bool:
+        """Whether `payer` could give up a block of a higher round for this one."""
+        charged = self._charged.items()
+        last = max(
+            (self.waiting[digest] for digest, by in charged if by == payer), key=lambda b: b.round
+        )
+        if last.round > block.round:
+            self._drop(last)
+        return last.round > block.round
+
+    def _release(self, block: Block) -> None:
+        """A block waits no more."""
+        del self.waiting[block.ref.digest]
+        self._held[self._charged.pop(block.ref.digest)] -= 1
+
+    def _drop(self, block: Block) -> None:
+        """Give up a waiting block. Those that wait for it keep on: then it is missing."""
+        self._release(block)
+        for ref in block.parents:
+            if block in (siblings := self._children.get(ref.digest, [])):
+                siblings[:] = [other for other in siblings if other is not block]
+                if not siblings:
+                    del self._children[ref.digest]
+                    self.missing.pop(ref.digest, None)
+        if block.ref.digest in self._children:
+            self._miss(block.ref)
+
+    def _accept(self, block: Block, restored: bool) -> list[Block]:
+        """Accept a block and what waited for it alone."""
+        accepted = []
+        ready = [block]
+        while ready:
+            block = ready.pop()
+            if not self._place(block, restored):
+                self._give_up_those_on(block)
+                continue
+            accepted.append(block)
+            self.missing.pop(block.ref.digest, None)
+            ready += self._ripe(self._children.pop(block.ref.digest, []))
+        return accepted
+
+    def _is_needed(self, block: Block) -> bool:
+        """Whether a waiting block of somebody who is not known to equivocate leads to it."""
+        return any(child.author not in self.evidence for child in self._waiting_on(block))
+
+    def _waiting_on(self, block: Block) -> list[Block]:
+        """The blocks that wait for it, and those that wait for these, the nearest first."""
+        found = {child.ref.digest: child for child in self._children.get(block.ref.digest, ())}
+        queue = list(found.values())
+        for child in queue:
+            for other in self._children.get(child.ref.digest, ()):
+                if other.ref.digest not in found:
+                    found[other.ref.digest] = other
+                    queue.append(other)
+        return queue
+
+    def _give_up_those_on(self, rival: Block) -> None:
+        """What waits for a rival that nobody needs is needed by nobody either."""
+        for block in reversed(self._waiting_on(rival)):
+            self._drop(block)
+
+    def _ripe(self, children: list[Block]) -> list[Block]:
+        """Those of the waiting blocks that wait no more; those that never could be are dropped."""
+        ripe = []
+        for child in children:
+            if child.ref.digest not in self.waiting:
+                continue
+            absent = [ref for ref in child.parents if not self.has(ref)]
+            if not absent:
+                self._release(child)
+                ripe.append(child)
+            elif any(ref.digest in self.blocks for ref in absent):
+                self._drop(child)
+        return ripe
+
+    def _place(self, block: Block, restored: bool) -> bool:
+        """Put a block into its place; whether it was taken."""
+        by_author = self.rounds.setdefault(block.round, {})
+        rivals = by_author.setdefault(block.author, [])
+        newest = self.newest[block.author]
+        if rivals:
+            self.evidence.setdefault(block.author, Evidence(rivals[0], block))
+            if not (restored or self._is_needed(block)):
+                return False
+        elif self._forks(block):
+            self.evidence.setdefault(block.author, Evidence(newest, block))
+        rivals.append(block)
+        self.blocks[block.ref.digest] = block
+        if block.round > newest.round:
+            self.newest[block.author] = block
+        if block.round > self.quorum_round and len(by_author) >= self.committee.quorum:
+            self.quorum_round = block.round
+        return True
+
+    def _forks(self, block: Block) -> bool:
+        """Crash mode: whether a block does not follow its author's newest one, if that is known."""
+        newest = self.newest[block.author].ref
+        known = self.committee.mode is Mode.CRASH and newest.digest != b""
+        return known and block.parents[0] != newest
+
+    # Looking back
+
+    def newest_before(self, round_: int, author: int) -> Block | None:
+        """The newest accepted block of an author below a round; None when it is settled."""
+        block = self.newest[author]
+        while block.round >= round_:
+            if not block.parents or block.parents[0].round <= self.floor[author]:
+                return None
+            block = self.blocks[block.parents[0].digest]
+        return block
+
+    def history(self, block: Block, down_to: int) -> list[Block]:
+        """`block` and its ancestors of round `down_to` and above."""
+        seen = {block.ref.digest}
+        found = [block]
+        for block in found:
+            for ref in block.parents:
+                if ref.round >= down_to and ref.digest not in seen:
+                    seen.add(ref.digest)
+                    if (parent := self.blocks.get(ref.digest)) is not None:
+                        found.append(parent)
+        return found
+
+    # Forgetting
+
+    def settle(self, floor: list[int]) -> list[Block]:
+        """Forget the blocks at or below `floor`, by author; the blocks accepted by that, since a
+        missing parent below the floor is no longer waited for."""
+        self.floor = [max(old, new) for old, new in zip(self.floor, floor, strict=True)]
+        for round_ in [r for r in self.rounds if r <= max(self.floor)]:
+            by_author = self.rounds[round_]
+            for author in [a for a in by_author if round_ <= self.floor[a]]:
+                for block in by_author.pop(author):
+                    del self.blocks[block.ref.digest]
+            if not by_author:
+                del self.rounds[round_]
+        return self._settle_waiting()
+
+    def _settle_waiting(self) -> list[Block]:
+        for block in [b for b in self.waiting.values() if self.has(b.ref)]:
+            self._drop(block)
+        ripe = [b for b in self.waiting.values() if all(map(self.has, b.parents))]
+        for block in ripe:
+            self._release(block)
+        self._link()
+        return [b for block in ripe for b in self._accept(block, restored=False)]
+
+    def _link(self) -> None:
+        """Note anew who waits for what. Going by digest alone would not do after the floor has
+        risen: of two refs with one digest, one of them wrong, one can be settled and one not."""
+        self._children, self.missing = {}, {}
+        for block in self.waiting.values():
+            self._await(block, [ref for ref in block.parents if not self.has(ref)])
+
+    def check(self) -> None:
+        """Assert every invariant."""
+        blocks, floor = self.blocks, self.floor
+        for digest, block in blocks.items():
+            round_, author, name = block.ref
+            assert digest == name
+            assert round_ > floor[author]
+            assert block in self.rounds[round_][author]
+            for ref in block.parents:
+                parent = blocks.get(ref.digest)
+                assert (parent is not None and parent.ref == ref) or ref.round <= floor[ref.author]
+        assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)
+        if self.quorum_round > max(*self.floor, 0):
+            assert len(self.at(self.quorum_round)) >= self.committee.quorum
+        self._check_waiting()
+
+    def _check_waiting(self) -> None:
+        held = [0] * self.committee.size
+        for digest, block in self.waiting.items():
+            assert digest == block.ref.digest
+            absent = [ref for ref in block.parents if not self.has(ref)]
+            assert absent, block
+            assert all(block in self._children[ref.digest] for ref in absent), block
+            held[self._charged[digest]] += 1
+        assert held == self._held
+        assert self._charged.keys() == self.waiting.keys()
+        assert max(held) <= WAITING_MAX
+        for digest, children in self._children.items():
+            assert (digest in self.missing) != (digest in self.waiting)
+            assert children
+        assert self.missing.keys() <= self._children.keys()
+        assert not any(self.has(ref) for ref in self.missing.values())

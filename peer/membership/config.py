@@ -1,0 +1,146 @@
+"""The mesh file: who the members are, what they trade and which faults they withstand.
+
+Owns its reading, checking and writing. Must never hold a secret: the file is for exchange.
+
+Every member needs the same file: its content makes the mesh id, which stands in every block.
+"""
+
+import tomllib
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from engine import Market
+from peer.consensus.committee import MEMBERS_MAX, Committee, Mode
+from peer.membership.identity import IdentityError, curve_public, parse_key
+
+MARKETS_MAX = 64
+PROTOCOL = 2  # of the rules and encodings that members share; with others it is another mesh
+
+
+class ConfigError(Exception):
+    """A mesh file that can't be used. The text says what was expected and what came."""
+
+
+class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    key: str  # hex Ed25519 public key
+
+    @property
+    def public(self) -> bytes:
+        return bytes.fromhex(self.key)
+
+
+class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mesh file's content. `observers` lists public keys that may listen, or is "any"."""
+
+    name: str
+    mode: Mode
+    created_ms: int
+    members: list[Member]
+    markets: list[Market]
+    observers: list[str] | Literal["any"] = []
+
+    @property
+    def id(self) -> bytes:
+        """16 bytes that no other mesh has, nor this one under an earlier protocol."""
+        agreed = [PROTOCOL, self.name, self.mode, self.created_ms, self.members, self.markets]
+        return blake2b(msgspec.msgpack.encode(agreed), digest_size=16).digest()
+
+    @property
+    def committee(self) -> Committee:
+        return Committee(self.id, len(self.members), self.mode, created_ms=self.created_ms)
+
+    def number_of(self, public: bytes) -> int | None:
+        """Which member has this key."""
+        keys = [member.public for member in self.members]
+        return keys.index(public) if public in keys else None
+
+    def service(self, number: int) -> str:
+        """The name a member announces itself by in the Grape. Finding somebody there proves
+        nothing: only the holder of the member's key can complete the CURVE handshake."""
+        return f"p2p-orderbook:{self.id.hex()}:{self.members[number].key[:32]}"
+
+
+def load(path: Path) -> MeshConfig:
+    """Read and check a mesh file."""
+    try:
+        config = msgspec.convert(tomllib.loads(path.read_text()), MeshConfig)
+        check(config)
+    except FileNotFoundError:
+        raise ConfigError(f"no mesh file at {path}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: values inside values without end") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError, IdentityError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def check(config: MeshConfig) -> None:
+    """ValueError or IdentityError where a mesh could not work like this."""
+    if not 1 <= len(config.members) <= MEMBERS_MAX:
+        raise ValueError(f"expected 1 to {MEMBERS_MAX} members, got {len(config.members)}")
+    if not 1 <= len(config.markets) <= MARKETS_MAX:
+        raise ValueError(f"expected 1 to {MARKETS_MAX} markets, got {len(config.markets)}")
+    _check_unique("member name", [member.name for member in config.members])
+    _check_unique("member key", [member.key for member in config.members])
+    _check_unique("market", [market.symbol for market in config.markets])
+    for member in config.members:
+        if not (member.name.isascii() and member.name.isidentifier() and len(member.name) <= 32):
+            raise ValueError(f"a name is 1 to 32 letters, digits and _, not {member.name!r:.40}")
+        curve_public(parse_key(member.key, f"key of {member.name}"))
+    for market in config.markets:
+        _check_market(market)
+    for key in config.observers if config.observers != "any" else ():
+        curve_public(parse_key(key, "observers"))
+
+
+def _check_market(market: Market) -> None:
+    for what, text in (("tick", market.tick), ("lot", market.lot)):
+        try:
+            value = Decimal(text)
+        except InvalidOperation:
+            value = Decimal(0)
+        if not (value.is_finite() and value > 0):
+            raise ValueError(
+                f'{market.symbol}: {what} is a decimal above 0 in quotes, not "{text}"'
+            )
+
+
+def _check_unique(what: str, values: Sequence[str]) -> None:
+    for value in values:
+        if values.count(value) > 1:
+            raise ValueError(f"every {what} is there once, {value!r:.70} is there more often")
+
+
+def write(config: MeshConfig, path: Path) -> None:
+    """Write a mesh file that `load` reads back to the same."""
+    lines = [
+        "# A mesh of p2p-orderbook. Every member runs with this same file.",
+        f"name = {_quote(config.name)}",
+        f"mode = {_quote(config.mode)}  # crash: faults are stops; byzantine: members may lie",
+        f"created_ms = {config.created_ms}",
+        f"observers = {_toml(config.observers)}  # keys that may listen, or any",
+    ]
+    tables = [("members", member) for member in config.members]
+    for title, table in [*tables, *(("markets", market) for market in config.markets)]:
+        lines += ["", f"[[{title}]]"]
+        fields = msgspec.structs.asdict(table)
+        lines += [f"{field} = {_toml(value)}" for field, value in fields.items()]
+    new = path.with_name(path.name + ".new")
+    new.write_text("\n".join(lines) + "\n")
+    new.replace(path)  # whole, or not there
+
+
+def _quote(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _toml(value: str | int | list[str]) -> str:
+    if isinstance(value, list):
+        return "[" + ", ".join(_quote(item) for item in value) + "]"
+    return str(value) if isinstance(value, int) else _quote(value)

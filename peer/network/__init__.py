@@ -1,0 +1,1 @@
+"""Sockets between peers: who may connect, what is said, how much of it."""

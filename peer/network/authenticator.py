@@ -1,0 +1,108 @@
+"""Who may connect: encryption and authentication of every network socket.
+
+Owns the keys that are allowed and the answers to libzmq's question about each connection (ZAP,
+RFC 27). Must never know what is said over a connection.
+"""
+
+import logging
+from typing import NamedTuple
+
+import zmq
+
+from peer.membership.config import MeshConfig
+from peer.membership.identity import Identity, curve_public
+
+PLACES_LOGGED_MAX = 1_000
+ANSWERS_PER_TURN_MAX = 200
+
+_log = logging.getLogger(__name__)
+
+
+class Asker(NamedTuple):
+    """Who a message came from: a member by its key, anybody else by the address."""
+
+    is_member: bool
+    name: str
+
+
+class Gate:
+    """Constructing binds: there is one gate a ZeroMQ context."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        config: MeshConfig,
+        identity: Identity,
+        poller: zmq.Poller,
+    ) -> None:
+        self.refused = 0
+        self._identity = identity
+        self._poller = poller
+        self._members = {curve_public(member.public) for member in config.members}
+        self._is_open = config.observers == "any"
+        listed = config.observers if config.observers != "any" else ()
+        self._observers = {curve_public(bytes.fromhex(key)) for key in listed}
+        self._denied: set[bytes] = set()
+        self._logged: set[str] = set()
+        self._zap = context.socket(zmq.REP)
+        self._zap.linger = 0
+        self._zap.bind("inproc://zeromq.zap.01")
+        poller.register(self._zap, zmq.POLLIN)
+
+    def serve(self, socket: zmq.Socket[bytes]) -> None:
+        """Before `bind`: only who is allowed gets further than the handshake."""
+        self._own(socket)
+        socket.curve_server = True
+        socket.zap_domain = b"mesh"
+
+    def join(self, socket: zmq.Socket[bytes], server_key: bytes) -> None:
+        """Before `connect`: a link to whoever has this CURVE key, or to nobody."""
+        self._own(socket)
+        socket.curve_serverkey = server_key
+
+    def _own(self, socket: zmq.Socket[bytes]) -> None:
+        socket.curve_secretkey = self._identity.curve_secret
+        socket.curve_publickey = self._identity.curve_public
+
+    def deny(self, key: bytes) -> None:
+        """Whoever has this CURVE key connects no more, and is not listened to."""
+        self._denied.add(key)
+
+    def asker(self, frame: zmq.Frame) -> Asker | None:
+        """Who sent a frame; None if it is not to be listened to any more."""
+        key = bytes.fromhex(str(frame.get("User-Id")))
+        if key in self._denied:
+            return None
+        if key in self._members:
+            return Asker(True, key.hex())
+        return Asker(False, str(frame.get("Peer-Address")))
+
+    def answer(self) -> None:
+        """Tell libzmq which of the waiting connections are allowed, a bounded number of them."""
+        for _ in range(ANSWERS_PER_TURN_MAX):
+            try:
+                version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            request, _domain, address, _identity, mechanism, *credentials = frames
+            key = credentials[0] if mechanism == b"CURVE" and credentials else b""
+            allowed = self._allows(key)
+            if not allowed:
+                self._refuse(address.decode(errors="replace"))
+            status = (b"200", b"OK") if allowed else (b"400", b"not a member or observer")
+            self._zap.send_multipart((version, request, *status, key.hex().encode(), b""))
+
+    def _allows(self, key: bytes) -> bool:
+        known = key in self._members or key in self._observers or self._is_open
+        return known and key != b"" and key not in self._denied
+
+    def _refuse(self, place: str) -> None:
+        """Count it; log it once a place, and of so many places only."""
+        self.refused += 1
+        if place not in self._logged and len(self._logged) < PLACES_LOGGED_MAX:
+            self._logged.add(place)
+            _log.warning("refused a connection from %s: not a key of this mesh", place)
+
+    def close(self) -> None:
+        self._poller.unregister(self._zap)
+        self._zap.close()

@@ -1,0 +1,69 @@
+"""What a peer knows of one other member: where it may be, what it last said, how far it may go.
+
+Owns the counts of what was left unread. Must never use the sockets it holds: `mesh` does.
+"""
+
+import random
+
+import zmq
+
+from discovery.grape import Address
+from peer.consensus.dag import WAITING_MAX
+from peer.network.addresses import AddressBook
+from peer.network.messages import Heartbeat
+from peer.network.patience import Patience
+from peer.network.rate_limit import Allowance
+
+QUEUE_MESSAGES_MAX = 1_000
+FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
+
+
+class Voice:
+    """What a member says at one address, and how much more that may be."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self.socket = socket
+        self.heard_ms = -1
+        self.fetch_port = 0  # that was named there
+        self.blocks = Allowance(WAITING_MAX)  # of more than these none could be accepted
+        self.heartbeats = Allowance(QUEUE_MESSAGES_MAX)  # as many may have waited for us
+
+
+class Link:
+    """The sockets to one member."""
+
+    def __init__(self, member: int, server_key: bytes) -> None:
+        self.member = member
+        self.server_key = server_key
+        self.book = AddressBook(random.Random())
+        self.addresses: dict[Address, Voice] = {}  # those that `book` has connected
+        self.fetch: zmq.Socket[bytes] | None = None
+        self.fetch_place = Address("", 0)
+        self.fetch_home: Address | None = None  # the home at which that was named
+        self.patience = Patience()
+        self.renewed = 0  # times the connection for fetches was made anew, for want of answers
+        self.move_ms = 0  # not before this to another place: each takes a socket
+        self.heard_ms = -1
+        self.cut = False
+        self.paused_until_ms = 0
+        self.unread = 0  # messages, of all it sent
+        self.excess = Allowance(FLOOD_MESSAGES)  # how many more may be left unread
+        self.floods = False
+        self.foreign = 0  # heartbeats of another mesh
+        self.owed = 0  # answers it may still give
+        self.heartbeat: Heartbeat | None = None
+        self.address = ""
+
+    def fetch_places(self, since_ms: int) -> list[Address]:
+        """Where it said that it answers, and was heard since."""
+        voices = self.addresses.items()
+        return [Address(a.host, v.fetch_port) for a, v in voices if v.heard_ms >= since_ms]
+
+    @property
+    def barred(self) -> str:
+        """Why nothing of it is heard, as `api.MemberView` says it."""
+        if self.cut:
+            return "cut off"
+        if self.paused_until_ms:
+            return "floods"
+        return "another mesh" if self.foreign and self.heard_ms < 0 else ""

@@ -1,0 +1,365 @@
+"""The wires between peers: every network socket of a node.
+
+Owns the XPUB this peer speaks on, the ROUTER it answers fetches on, and to every other member a SUB
+and a DEALER. Must never interpret a block: it hands frames on, with the member they came from.
+
+Every socket is CURVE-encrypted. A member's public key in the mesh file gives its CURVE key, so a
+link is to that member or to nobody, wherever the address came from.
+
+Whatever others send, a turn takes in a bounded part of it. A member publishes at most a block for
+every round that a quorum has made, and a heartbeat each HEARTBEAT_MS: what is more than that is not
+read, and who goes on like this is not heard for FLOOD_PAUSE_MS. A message that was not read is a
+message lost, and those are fetched: the limits can delay an honest member, never harm it.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import zmq
+
+from discovery.grape import Address
+from peer.consensus.block import Block
+from peer.consensus.core import Pull, Wanted
+from peer.membership.config import MeshConfig
+from peer.membership.identity import Identity, curve_public
+from peer.network import messages as wire
+from peer.network.addresses import ALIVE_MS as ALIVE_MS
+from peer.network.addresses import read_address
+from peer.network.authenticator import Asker, Gate
+from peer.network.connection_guard import Sentry
+from peer.network.links import Link, Voice
+from peer.network.messages import (
+    Asked,
+    BlockIn,
+    Heard,
+    Heartbeat,
+    Introduced,
+    PartAsked,
+    Pulled,
+    Request,
+)
+from peer.network.messages import Message as Said
+from peer.network.sockets import Sockets
+from peer.process.descriptors import Room
+from peer.storage.state_sync import Manifest, PartWanted
+
+HEARTBEAT_MS = 250
+DRAIN_MAX = 200  # messages of one socket in one turn
+REQUESTS_PER_TURN_MAX = 16
+REST_MS = 20  # without a look at the requests after so many
+OWED_MAX = 64  # answers one member may still give
+UNREAD_MS = 10  # between two messages that may be left unread, in the long run
+FLOOD_PAUSE_MS = 10_000
+
+_SUBSCRIBES = b"\x01"  # what a subscription begins with
+
+_log = logging.getLogger(__name__)
+
+
+class Flooded(NamedTuple):
+    """A member sends more than it can need, and is not heard for FLOOD_PAUSE_MS."""
+
+    member: int
+
+
+Message = Said | Flooded
+
+
+class Mesh:
+    """Constructing binds; `port` is where others subscribe (0: any), `host` the interface."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        config: MeshConfig,
+        identity: Identity,
+        poller: zmq.Poller,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        fetch_port: int = 0,
+        gate: Gate | None = None,
+        room: Room | None = None,
+    ) -> None:
+        self.config = config
+        self.host = host
+        self.gate = gate or Gate(context, config, identity, poller)
+        self._poller = poller
+        self._sockets = Sockets(context, self.gate, poller)
+        self._pub, self.port = self._sockets.serve(zmq.XPUB, host, port)
+        self._pub.xpub_verbose = True  # every connection says once what it subscribes to
+        self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
+        self._rest_until_ms: int | None = None  # for the router: too much is asked
+        self._now_ms = 0  # of this turn
+        self.sentry = Sentry(self.port, self.fetch_port, room)
+        me = config.number_of(identity.public)
+        self.links = {
+            number: Link(number, curve_public(member.public))
+            for number, member in enumerate(config.members)
+            if number != me
+        }
+
+    def cut(self, member: int) -> None:
+        """A member misbehaves: hear it no more, and let it connect no more."""
+        link = self.links[member]
+        self.gate.deny(link.server_key)
+        self._hang_up(link)
+        link.fetch, link.heard_ms = None, -1
+        link.cut = True
+
+    def _hang_up(self, link: Link) -> None:
+        self._hush(link)
+        if link.fetch is not None:
+            self._sockets.close(link.fetch)
+
+    def _hush(self, link: Link) -> None:
+        for voice in link.addresses.values():
+            self._sockets.close(voice.socket)
+        link.addresses = {}
+        link.book.close_all()
+
+    def found(self, member: int, addresses: Sequence[Address]) -> None:
+        """A lookup says that a member may be there."""
+        if (link := self.links.get(member)) is not None:
+            link.book.find(addresses)
+
+    def _follow(self, link: Link, now_ms: int) -> None:
+        """Connect where the member may be, as its address book says."""
+        if link.cut or now_ms < link.paused_until_ms:
+            return
+        link.paused_until_ms = 0
+        turn = link.book.turn(now_ms)
+        for address in turn.close:
+            if (voice := link.addresses.pop(address, None)) is not None:
+                self._sockets.close(voice.socket)
+        for address, lasting in turn.connect:
+            where = f"tcp://{address}"
+            socket = self._sockets.connect(zmq.SUB, link.server_key, where, lasting)
+            if socket is not None:
+                link.addresses[address] = Voice(socket)
+
+    def _pause(self, link: Link, now_ms: int) -> None:
+        """A member floods: do not hear it for a while. It can still be asked."""
+        _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
+        self._hush(link)
+        link.heard_ms, link.floods = -1, False
+        link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
+
+    def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
+        """What members said, a bounded part of it; the rest next turn. What makes no sense is
+        dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
+        self._now_ms = now_ms
+        self.sentry.turned()
+        self.gate.answer()
+        self._note_subscribers()
+        for link in self.links.values():
+            self._follow(link, now_ms)
+            for address, voice in list(link.addresses.items()):
+                yield from self._published(link, address, voice, now_ms, quorum_round)
+            if link.fetch is not None:
+                yield from self._fetched(link, link.fetch, now_ms)
+            self._tend(link, now_ms)
+            if link.floods:
+                self._pause(link, now_ms)
+                yield Flooded(link.member)
+
+    def requests(self, now_ms: int) -> Iterator[tuple[Asker, Request]]:
+        """What others ask for, a bounded part of it. When that much came there may be more, and it
+        is left where it is for a while: then whoever asks too much has to wait."""
+        if self._rest_until_ms is not None:
+            if now_ms < self._rest_until_ms:
+                return
+            self._rest_until_ms = None
+            self._poller.register(self._router, zmq.POLLIN)
+        for _ in range(REQUESTS_PER_TURN_MAX):
+            try:
+                who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            asker = self._note(parts[0]) if parts else None
+            asked = wire.parse_request(
+                who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
+            )
+            if asker is None or asked is None:
+                continue
+            if isinstance(asked, Introduced):
+                self._meet(asker, str(parts[0].get("Peer-Address")), asked.port)
+            else:
+                yield asker, asked
+        self._rest_until_ms = now_ms + REST_MS
+        self._poller.unregister(self._router)
+
+    def _meet(self, asker: Asker, host: str, port: int) -> None:
+        """A member says where it can be heard. It can only send us to its own host."""
+        for link in self.links.values():
+            if asker.is_member and asker.name == link.server_key.hex():
+                with contextlib.suppress(ValueError):
+                    link.book.tell(read_address(f"{host}:{port}"))
+
+    def _note_subscribers(self) -> None:
+        for _ in range(DRAIN_MAX):
+            try:
+                frame = self._pub.recv(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            if frame.bytes[:1] == _SUBSCRIBES:
+                self._note(frame)
+
+    def _note(self, frame: zmq.Frame) -> Asker | None:
+        """Who sent it, if that is to be listened to."""
+        asker = self.gate.asker(frame)
+        self.sentry.hear(int(frame.get(zmq.SRCFD)), asker)
+        return asker
+
+    @property
+    def due_ms(self) -> int | None:
+        """When `requests` should be called though nothing wakes the poller."""
+        return self._rest_until_ms
+
+    def _drain(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
+        """Messages that came over a connection of ours. The first tells which one that is."""
+        try:
+            frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            self.sentry.hear(int(frames[0].get(zmq.SRCFD)))
+            yield [frame.bytes for frame in frames]
+            for _ in range(DRAIN_MAX - 1):
+                yield socket.recv_multipart(zmq.NOBLOCK)
+        except zmq.Again:
+            return
+
+    @property
+    def refused(self) -> int:
+        """Connections that were refused, or ended by the sentry."""
+        return self.gate.refused + self.sentry.ended
+
+    def _published(
+        self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
+    ) -> Iterator[Message]:
+        for parts in self._drain(voice.socket):
+            match parts:
+                case [b"B", body] if voice.blocks.take(quorum_round + now_ms // 1_000):
+                    yield BlockIn(link.member, body)
+                case [b"H", body] if voice.heartbeats.take(now_ms // HEARTBEAT_MS):
+                    yield from self._hear(link, address, body, now_ms)
+                case _:
+                    self._leave_unread(link, now_ms)
+
+    def _fetched(self, link: Link, socket: zmq.Socket[bytes], now_ms: int) -> Iterator[Message]:
+        for kind, *parts in self._drain(socket):
+            if link.owed > 0:
+                link.owed -= 1
+                link.patience.answered(now_ms)
+                yield from wire.parse_answer(link.member, kind, parts)
+            else:
+                self._leave_unread(link, now_ms)
+
+    @staticmethod
+    def _leave_unread(link: Link, now_ms: int) -> None:
+        link.unread += 1
+        link.floods |= not link.excess.take(now_ms // UNREAD_MS)
+
+    def _hear(self, link: Link, address: Address, body: bytes, now_ms: int) -> Iterator[Heard]:
+        heartbeat = wire.parse_heartbeat(body)
+        if heartbeat is None:
+            self._leave_unread(link, now_ms)
+            return
+        if not wire.is_of(heartbeat, self.config, link.member):
+            if not link.foreign:
+                _log.warning("at %s is member %d of another mesh", address, link.member)
+            link.foreign += 1
+            link.unread += 1
+            return
+        link.book.hear(address, now_ms)
+        if (voice := link.addresses.get(address)) is not None:
+            voice.heard_ms, voice.fetch_port = now_ms, heartbeat.fetch_port
+        if address == link.book.home:
+            self._ask_where_heard(link, Address(address.host, heartbeat.fetch_port), now_ms)
+        link.heard_ms = now_ms
+        link.heartbeat = heartbeat
+        link.address = str(link.book.home)
+        yield Heard(link.member, heartbeat)
+
+    def _ask_where_heard(self, link: Link, place: Address, now_ms: int) -> None:
+        """A member answers at `place`, at its home. It is asked there, unless it has moved before
+        to where it is heard as well."""
+        places = link.fetch_places(now_ms - ALIVE_MS)
+        can_stay = link.fetch is not None and link.fetch_place in places
+        if now_ms >= link.move_ms and not (can_stay and link.fetch_home == link.book.home):
+            link.move_ms = now_ms + ALIVE_MS
+            link.fetch_home = link.book.home
+            if not (can_stay and link.fetch_place == place):
+                self._ask_at(link, place)
+
+    def _ask_at(self, link: Link, place: Address) -> None:
+        if link.fetch is not None:
+            self._sockets.close(link.fetch)
+        link.fetch = self._sockets.connect(zmq.DEALER, link.server_key, f"tcp://{place}")
+        link.fetch_place = place
+        link.owed = 0
+        link.patience.begin_anew()
+
+    def _tend(self, link: Link, now_ms: int) -> None:
+        """Find out whether a member that is heard can be asked, and try it another way if not."""
+        if not self.alive(link.member, now_ms):
+            link.patience.forget()
+        elif link.patience.is_over(now_ms):
+            places = link.fetch_places(now_ms - ALIVE_MS) or [link.fetch_place]
+            now_at = places.index(link.fetch_place) if link.fetch_place in places else -1
+            link.renewed += 1
+            link.fetch_home = link.book.home  # which led to the place that does not answer
+            self._ask_at(link, places[(now_at + 1) % len(places)])
+        elif link.patience.wants_probe(now_ms):
+            self.ask([Wanted(link.member, ())])
+
+    def alive(self, member: int, now_ms: int) -> bool:
+        link = self.links[member]
+        return link.heard_ms >= 0 and now_ms - link.heard_ms < ALIVE_MS
+
+    def publish(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._pub.send_multipart((b"B", block.frame))
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Tell all. Who is heard and says that it does not hear us is told where we are."""
+        self._pub.send_multipart((b"H", wire.encode(heartbeat)))
+        for link in self.links.values():
+            if link.fetch is None or link.heartbeat is None:
+                continue
+            if heartbeat.hears[link.member] and not link.heartbeat.hears[heartbeat.member]:
+                with contextlib.suppress(zmq.Again):
+                    link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
+
+    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+        """Send requests; one that can't go out now is dropped, consensus asks again."""
+        for request in requests:
+            link = self.links.get(request.member)
+            if link is None or link.fetch is None:
+                continue
+            try:
+                link.fetch.send_multipart(wire.request(request), zmq.NOBLOCK)
+            except zmq.Again:
+                _log.debug("the queue to member %d is full", request.member)
+            else:
+                link.owed = min(link.owed + 1, OWED_MAX)
+                link.patience.ask(self._now_ms)
+
+    def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
+        kind = b"F" if isinstance(asked, Asked) else b"P"
+        self._router.send_multipart((asked.who, kind, *frames))  # a full or gone peer: dropped
+
+    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
+        self._router.send_multipart((pulled.who, b"M", wire.encode(manifest), *certificate))
+
+    def send_part(self, asked: PartAsked, data: bytes) -> None:
+        place = wire.encode((asked.commit, asked.offset))
+        self._router.send_multipart((asked.who, b"S", place, data))
+
+    def close(self) -> None:
+        for link in self.links.values():
+            self._hang_up(link)
+        if self._rest_until_ms is None:
+            self._poller.unregister(self._router)
+        self._router.close()
+        self._sockets.close(self._pub)
+        self.gate.close()

@@ -1,0 +1,212 @@
+"""What peers say to each other, as ZeroMQ frames, and what of it is believed to have a sense.
+
+Owns the messages, their limits and their strict reading. Must never touch a socket, and never raise
+over what somebody else sent: what makes no sense is None.
+
+    PUB     [b"B", block frame] or [b"H", Heartbeat]
+    DEALER  [b"F", concatenated digests], [b"P", round by author], [b"S", (commit, offset)]
+            or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
+            an F of no digests only to see whether there is an answer
+    ROUTER  [b"F" or b"P", block frame, ...], as many as fit
+            [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
+            [b"S", (commit, offset), part of the snapshot]
+
+There is no number of a version: peers of one mesh understand one another only if they have the same
+messages. `Heartbeat.hears` and `I` are new; a peer without them reads no heartbeat that has them.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Audit
+from peer.consensus.committee import MEMBERS_MAX
+from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
+from peer.membership.config import MeshConfig
+from peer.storage.state_sync import SNAPSHOT_BYTES_MAX, Manifest, PartWanted
+
+ANSWER_BYTES_MAX = 2 * 1024 * 1024
+ANSWER_BLOCKS_MAX = 1_000
+REQUEST_BYTES_MAX = 16 * 1024
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Sent to all every HEARTBEAT_MS: what this peer has, so that others see what they miss."""
+
+    mesh: bytes
+    epoch: int
+    member: int
+    fetch_port: int
+    rounds: tuple[int, ...]
+    commit: int
+    audit: Audit
+    latest: Audit
+    time_ms: int
+    hears: tuple[bool, ...]  # by member: whether it was heard within ALIVE_MS; itself too
+
+
+class BlockIn(NamedTuple):
+    """A frame that a member published or answered with."""
+
+    member: int
+    frame: bytes
+
+
+class Heard(NamedTuple):
+    member: int
+    heartbeat: Heartbeat
+
+
+class Answered(NamedTuple):
+    """The end of an answer to a Pull; its blocks came before."""
+
+    member: int
+
+
+class Offered(NamedTuple):
+    """A member has no blocks so old, but a snapshot; the frames certify it."""
+
+    member: int
+    manifest: Manifest
+    certificate: list[bytes]
+
+
+class PartIn(NamedTuple):
+    """A part of a member's snapshot."""
+
+    member: int
+    commit: int
+    offset: int
+    data: bytes
+
+
+class Asked(NamedTuple):
+    """Somebody wants these blocks."""
+
+    who: bytes
+    digests: tuple[bytes, ...]
+
+
+class Pulled(NamedTuple):
+    """Somebody wants all blocks above these rounds."""
+
+    who: bytes
+    rounds: tuple[int, ...]
+
+
+class PartAsked(NamedTuple):
+    """Somebody wants a part of a snapshot."""
+
+    who: bytes
+    commit: int
+    offset: int
+
+
+class Introduced(NamedTuple):
+    """Somebody can be heard at this port of its host."""
+
+    port: int
+
+
+Request = Asked | Pulled | PartAsked
+Answer = BlockIn | Answered | Offered | PartIn
+Message = Heard | Answer
+
+encode = msgspec.msgpack.Encoder().encode
+_heartbeats = msgspec.msgpack.Decoder(Heartbeat)
+_manifests = msgspec.msgpack.Decoder(Manifest)
+_places = msgspec.msgpack.Decoder(tuple[int, int])
+_ports = msgspec.msgpack.Decoder(int)
+_vectors = msgspec.msgpack.Decoder(tuple[int, ...])
+
+
+def request(wanted: Wanted | Pull | PartWanted) -> tuple[bytes, bytes]:
+    """The frames that ask for it."""
+    match wanted:
+        case Wanted(refs=refs):
+            return b"F", b"".join(ref.digest for ref in refs)
+        case Pull(above=above):
+            return b"P", encode(above)
+        case PartWanted(commit=commit, offset=offset):
+            return b"S", encode((commit, offset))
+
+
+def introduction(port: int) -> tuple[bytes, bytes]:
+    """The frames that say where we can be heard."""
+    return b"I", encode(port)
+
+
+def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | Introduced | None:
+    """What somebody asks for; None where that is nothing we know."""
+    if len(frames) != 2:
+        return None
+    kind, body = frames
+    try:
+        if kind == b"F" and len(body) <= REFS_PER_REQUEST_MAX * DIGEST_BYTES:
+            cuts = range(0, len(body), DIGEST_BYTES)
+            return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts))
+        if kind == b"P":
+            rounds = _vectors.decode(body)
+            if len(rounds) == members and all(-1 <= round_ < ROUND_MAX for round_ in rounds):
+                return Pulled(who, rounds)
+        if kind == b"S":
+            commit, offset = _places.decode(body)
+            if 0 < commit < ROUND_MAX and 0 <= offset < SNAPSHOT_BYTES_MAX:
+                return PartAsked(who, commit, offset)
+        if kind == b"I" and 0 < (port := _ports.decode(body)) < 2**16:
+            return Introduced(port)
+    except msgspec.DecodeError:
+        pass
+    return None
+
+
+def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answer]:
+    """What a member answered; nothing where it makes no sense."""
+    if kind in (b"F", b"P"):
+        yield from (BlockIn(member, frame) for frame in frames[:ANSWER_BLOCKS_MAX])
+        if kind == b"P":
+            yield Answered(member)
+    elif (message := _parse_snapshot(member, kind, frames)) is not None:
+        yield message
+
+
+def _parse_snapshot(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartIn | None:
+    try:
+        if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
+            return Offered(member, _manifests.decode(frames[0]), frames[1:])
+        if kind == b"S" and len(frames) == 2:
+            return PartIn(member, *_places.decode(frames[0]), frames[1])
+    except msgspec.DecodeError:
+        pass
+    return None
+
+
+def parse_heartbeat(body: bytes) -> Heartbeat | None:
+    """A heartbeat whose numbers are within their limits, of whatever mesh."""
+    try:
+        heartbeat = _heartbeats.decode(body)
+    except msgspec.DecodeError:
+        return None
+    audits = heartbeat.audit, heartbeat.latest
+    counts = (heartbeat.commit, heartbeat.time_ms, *(audit.commit for audit in audits))
+    if not (0 < heartbeat.fetch_port < 2**16 and _all_within(counts, 0)):
+        return None
+    if not _all_within(heartbeat.rounds, -1):
+        return None
+    if any(len(audit.digest) not in (0, DIGEST_BYTES) for audit in audits):
+        return None
+    return heartbeat
+
+
+def _all_within(numbers: Iterable[int], least: int) -> bool:
+    return all(least <= number < ROUND_MAX for number in numbers)
+
+
+def is_of(heartbeat: Heartbeat, config: MeshConfig, member: int) -> bool:
+    """Whether it is one of this member in this mesh."""
+    size = len(config.members)
+    if (len(heartbeat.rounds), len(heartbeat.hears)) != (size, size):
+        return False
+    said = heartbeat.mesh, heartbeat.epoch, heartbeat.member
+    return said == (config.id, config.committee.epoch, member)

@@ -1,0 +1,1 @@
+"""The node: one loop that owns sockets, journal, consensus and engine."""

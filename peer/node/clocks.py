@@ -1,0 +1,65 @@
+"""The members' clocks, as their heartbeats tell them.
+
+Owns what each member's clock shows now, what the ordered clock would show, and whose clock is
+wrong. Must never read a clock: the time of day and the monotonic time are arguments.
+"""
+
+from typing import NamedTuple
+
+from peer.consensus.committer import ordered_time_ms
+
+SKEW_MS_MAX = 2_000
+SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
+CLOCK_AGE_MS_MAX = 3_000  # a member not heard for so long is silent
+
+
+class _Reading(NamedTuple):
+    time_ms: int  # what the member's clock showed
+    now_ms: int  # when that was heard, monotonic
+
+
+class Clocks:
+    """`me` is this peer's member number, None for one that only follows."""
+
+    def __init__(self, size: int, me: int | None) -> None:
+        self._size = size
+        self._me = me
+        self._readings: dict[int, _Reading] = {}
+        self._off_since_ms: dict[int, int] = {}  # members whose clocks are off, monotonic
+
+    def hear(self, member: int, time_ms: int, now_ms: int) -> None:
+        self._readings[member] = _Reading(time_ms, now_ms)
+
+    def _shown(self, now_ms: int, wall_ms: int) -> dict[int, int]:
+        """What the clocks show now of all members that are not silent."""
+        shown = {
+            member: heard.time_ms + now_ms - heard.now_ms
+            for member, heard in self._readings.items()
+            if now_ms - heard.now_ms < CLOCK_AGE_MS_MAX
+        }
+        if self._me is not None:
+            shown[self._me] = wall_ms
+        return shown
+
+    def ordered_ms(self, now_ms: int, wall_ms: int) -> int:
+        """What blocks made now would make the ordered clock show: a silent member does not move it,
+        so 0 stands for its time. 0 if too many are silent."""
+        shown = self._shown(now_ms, wall_ms)
+        return ordered_time_ms([shown.get(member, 0) for member in range(self._size)])
+
+    def off(self, now_ms: int, wall_ms: int) -> dict[int, int]:
+        """The members, this one among them, whose clocks have differed from the median of all that
+        are heard by over SKEW_MS_MAX for SKEW_SEEN_MS; and by how much they do."""
+        shown = self._shown(now_ms, wall_ms)
+        median_ms = ordered_time_ms(list(shown.values())) if shown else 0
+        differ = {member: time_ms - median_ms for member, time_ms in shown.items()}
+        self._off_since_ms = {
+            member: self._off_since_ms.get(member, now_ms)
+            for member, by_ms in differ.items()
+            if abs(by_ms) > SKEW_MS_MAX
+        }
+        return {
+            member: differ[member]
+            for member, since_ms in self._off_since_ms.items()
+            if now_ms - since_ms >= SKEW_SEEN_MS
+        }

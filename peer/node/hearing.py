@@ -1,0 +1,62 @@
+"""Who hears whom, as all members say it in their heartbeats.
+
+Owns the judgement of who is deaf: one that speaks, but hears too few to take part, or not us. Must
+never raise an alarm itself, read a clock or touch a link.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from peer.consensus.committee import Committee
+from peer.network.addresses import ALIVE_MS
+
+DEAF_MS = 5_000  # so long in all it says, before people are told: who has just started hears nobody
+
+Hears = Sequence[bool]  # by member
+
+
+class Deaf(NamedTuple):
+    """What is wrong with a member; `why` continues its name."""
+
+    member: int
+    why: str
+
+
+class Hearing:
+    """`me` is this peer's number, None for one that only follows."""
+
+    def __init__(self, committee: Committee, me: int | None) -> None:
+        self._committee = committee
+        self._me = me
+        self._since_ms: dict[Deaf, int] = {}
+        self._heard_us_ms: dict[int, int] = {}  # by member: when it said so last
+
+    def hear(self, member: int, hears: Hears, now_ms: int) -> None:
+        """A member said whom it hears."""
+        if self._me is not None and hears[self._me]:
+            self._heard_us_ms[member] = now_ms
+
+    def has_quorum(self, heard: Collection[int], now_ms: int, running: bool) -> bool:
+        """Whether orders of this peer can be ordered. `heard` are the members heard. One that has
+        not said for ALIVE_MS that it hears us carries none of our blocks (a single such word may be
+        about a pause of ours that is over); a peer that only follows needs nothing but to hear
+        enough."""
+        if self._me is None:
+            return len(heard) >= self._committee.quorum
+        since_ms = now_ms - ALIVE_MS
+        both_ways = sum(self._heard_us_ms.get(n, since_ms) > since_ms for n in heard)
+        return both_ways + running >= self._committee.quorum
+
+    def deaf(self, heard: Mapping[int, Hears], now_ms: int) -> list[Deaf]:
+        """Who has been deaf for DEAF_MS; never more than one reason a member."""
+        now_deaf = list(self._judge(heard))
+        self._since_ms = {one: self._since_ms.get(one, now_ms) for one in now_deaf}
+        return [one for one in now_deaf if now_ms - self._since_ms[one] >= DEAF_MS]
+
+    def _judge(self, heard: Mapping[int, Hears]) -> Iterator[Deaf]:
+        enough = len(heard) + (self._me is not None) >= self._committee.quorum
+        for member, hears in heard.items():
+            if enough and sum(hears) < self._committee.quorum:
+                yield Deaf(member, "is deaf: it speaks, but hears too few to take part")
+            elif self._me is not None and not hears[self._me]:
+                yield Deaf(member, "does not hear this peer, which hears it")

@@ -1,0 +1,211 @@
+"""How a peer sees its mesh: who is alive, who agrees, what is wrong.
+
+Owns the comparison of states and the mesh view that people look at. Must never decide what is done
+about any of it.
+"""
+
+import logging
+import statistics
+from collections import deque
+
+from peer.client import protocol
+from peer.consensus.block import Audit
+from peer.membership.config import MeshConfig
+from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
+from peer.network.messages import Heartbeat
+from peer.node.alarms import Alarms
+from peer.node.clocks import SKEW_MS_MAX, Clocks
+from peer.node.health import Health, Status, reasons
+from peer.node.hearing import Hearing, Hears
+from peer.node.ledger import Ledger
+
+FINALITY_SAMPLES = 200
+JUDGE_MS = 250  # between two looks at who is deaf and whose clock is wrong
+FLOOD_OVER_MS = 60_000  # a member that floods no more is heard for so long before it is forgiven
+
+_log = logging.getLogger(__name__)
+
+
+class Overview:
+    def __init__(self, config: MeshConfig, mesh: Mesh, ledger: Ledger) -> None:
+        self._config = config
+        self._committee = config.committee
+        self._mesh = mesh
+        self._ledger = ledger
+        self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
+        self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
+        self.alarms = Alarms()
+        self._health = Health(self.alarms)
+        self.quorum = self.hears_enough = False
+        self.clocks = Clocks(self._committee.size, ledger.me)
+        self._hearing = Hearing(config.committee, ledger.me)
+        self._deaf: set[int] = set()
+        self._judge_ms = 0
+        self._flooded_ms: dict[int, int] = {}  # members that flooded: when last
+        self.outvoted = ""  # why this peer's state is wrong
+        self._contested = 0  # the last commit somebody has another state after
+        self._others: dict[int, bytes] = {}  # and which, by member
+        self._told: dict[int, int] = {}  # by member, the last commit an alarm told of its state
+
+    @property
+    def own_name(self) -> str:
+        me = self._ledger.me
+        return "observer" if me is None else self.name(me)
+
+    def name(self, member: int) -> str:
+        return self._config.members[member].name
+
+    def took(self, finality_ms: float) -> None:
+        """An own command was ordered so long after it came."""
+        self._finality_ms.append(finality_ms)
+
+    def compare(self, member: int, audit: Audit, agrees: bool | None) -> None:
+        """Self-audit: all peers have the same state after the same commit, or something is wrong
+        with one of them. With this one, if a quorum says the same and it does not."""
+        if agrees is not None:
+            self._agrees[member] = agrees
+        if agrees is not False:
+            return
+        commit, digest = audit
+        if commit > self._told.get(member, 0):
+            self._told[member] = commit
+            text = f"{self.name(member)} has another state after commit {commit}: {digest.hex()}"
+            self.alarms.raise_alarm(f"state {member}", text)
+        if commit != self._contested:
+            self._contested, self._others = commit, {}
+        self._others[member] = digest
+        if list(self._others.values()).count(digest) >= self._committee.quorum:
+            self.outvoted = (
+                f"a quorum has the state {digest.hex()} after commit {commit}, and this peer has "
+                "another: its book is wrong. Keep its data folder for `python -m peer journal`"
+            )
+
+    def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
+        """Look at what a member says of itself."""
+        replica = self._ledger.replica
+        audit, latest = heartbeat.audit, heartbeat.latest
+        self.compare(member, audit, replica.agrees(audit))
+        self.compare(member, latest, replica.agrees_latest(latest))
+        self.clocks.hear(member, heartbeat.time_ms, now_ms)
+        self._hearing.hear(member, heartbeat.hears, now_ms)
+
+    def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
+        """Tell whose clock is wrong, this peer's included, while the others still outvote it."""
+        off = self.clocks.off(now_ms, wall_ms)
+        for member in range(self._committee.size):
+            if (by_ms := off.get(member)) is None:
+                self.alarms.clear(f"clock {member}")
+            else:
+                which = "ahead of" if by_ms > 0 else "behind"
+                text = (
+                    f"the clock of {self.name(member)} is over {SKEW_MS_MAX} ms {which} the others"
+                )
+                self.alarms.raise_alarm(f"clock {member}", text)
+
+    def flooded(self, member: int, now_ms: int) -> None:
+        """A member sent too much, and is not heard for a while."""
+        self._flooded_ms[member] = now_ms
+        pause_s = FLOOD_PAUSE_MS // 1_000
+        text = f"{self.name(member)} floods: it is not heard for {pause_s} s at a time"
+        self.alarms.raise_alarm(f"flood {member}", text)
+
+    def _forgive(self, now_ms: int) -> None:
+        for member, since_ms in list(self._flooded_ms.items()):
+            if now_ms - since_ms >= FLOOD_OVER_MS:
+                del self._flooded_ms[member]
+                self.alarms.clear(f"flood {member}")
+
+    def heard(self, now_ms: int) -> tuple[bool, ...]:
+        """Whom this peer hears, by member; itself too."""
+        me = self._ledger.me
+        return tuple(n == me or self._mesh.alive(n, now_ms) for n in range(self._committee.size))
+
+    def _hears(self, now_ms: int) -> dict[int, Hears]:
+        """Whom the members hear that are heard here."""
+        links = self._mesh.links.items()
+        alive = ((n, link.heartbeat) for n, link in links if self._mesh.alive(n, now_ms))
+        return {number: heartbeat.hears for number, heartbeat in alive if heartbeat is not None}
+
+    def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
+        """Whether a quorum is here; whether that has changed since the last look is logged."""
+        self._forgive(now_ms)
+        hears = self._hears(now_ms)
+        if now_ms >= self._judge_ms:
+            self._judge_ms = now_ms + JUDGE_MS
+            self._judge(hears, now_ms)
+            self._compare_clocks(now_ms, wall_ms)
+        self.hears_enough = len(hears) + running >= self._committee.quorum
+        before, self.quorum = self.quorum, self._hearing.has_quorum(hears, now_ms, running)
+        if self.quorum != before:
+            _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
+        return self.quorum != before
+
+    def _judge(self, hears: dict[int, Hears], now_ms: int) -> None:
+        deaf = {one.member: one.why for one in self._hearing.deaf(hears, now_ms)}
+        for member, why in deaf.items():
+            self.alarms.raise_alarm(f"deaf {member}", f"{self.name(member)} {why}")
+        for member in self._deaf - deaf.keys():
+            self.alarms.clear(f"deaf {member}")
+        self._deaf = set(deaf)
+
+    def view(
+        self, seq: int, now_ms: int, status: Status, progress: tuple[int, ...]
+    ) -> protocol.Mesh:
+        """What people see, alarms over what lasts included."""
+        self._health.look(now_ms, status, progress, self._unanswered_ms(now_ms))
+        replica = self._ledger.replica
+        return protocol.Mesh(
+            seq=seq,
+            peer=self.own_name,
+            mesh=self._config.id.hex(),
+            mode=self._committee.mode,
+            members=[self._member(number, now_ms) for number in range(self._committee.size)],
+            quorum_size=self._committee.quorum,
+            quorum=self.quorum,
+            round=self._ledger.consensus.dag.quorum_round,
+            commit=replica.commit,
+            digest=replica.latest().digest,
+            pending=status.pending,
+            finality_ms=statistics.median(self._finality_ms) if self._finality_ms else 0.0,
+            halted=status.halted,
+            alarms=self.alarms.texts,
+            catching_up=status.catching_up,
+            refused=self._mesh.refused,
+            unanswered=status.refused_requests,
+            oldest_pending_ms=status.oldest_pending_ms,
+            unready=reasons(status),
+        )
+
+    def _unanswered_ms(self, now_ms: int) -> dict[str, int]:
+        links = self._mesh.links
+        return {self.name(m): link.patience.unanswered_ms(now_ms) for m, link in links.items()}
+
+    def _member(self, number: int, now_ms: int) -> protocol.MemberView:
+        member = self._config.members[number]
+        round_ = self._ledger.consensus.dag.newest[number].round
+        if number == self._ledger.me:
+            commit = self._ledger.replica.commit
+            address = f"{self._mesh.host}:{self._mesh.port}"
+            return protocol.MemberView(
+                *(member.name, member.key, address, True, round_, commit, 0, True),
+                hears=self._names(self.heard(now_ms), number),
+            )
+        link = self._mesh.links[number]
+        heartbeat, alive = link.heartbeat, self._mesh.alive(number, now_ms)
+        return protocol.MemberView(
+            member.name,
+            member.key,
+            link.address,
+            alive,
+            round_,
+            heartbeat.commit if heartbeat else 0,
+            now_ms - link.heard_ms if heartbeat else -1,
+            self._agrees.get(number),
+            link.unread,
+            link.barred,
+            self._names(heartbeat.hears, number) if alive and heartbeat else [],
+            link.renewed,
+        )
+
+    def _names(self, hears: Hears, but: int) -> list[str]:
+        return [self.name(n) for n, is_heard in enumerate(hears) if is_heard and n != but]

@@ -1,0 +1,368 @@
+"""Commands taken here, from their arrival until they are ordered.
+
+Owns their numbering, the queue of those in no block yet, and who waits for which answer. Must never
+do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import NamedTuple
+
+import msgspec
+
+from engine import Cancel, Command, Event, Reduce, Replace, Submit
+from peer.client.endpoint import Caller
+from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
+from peer.consensus.block import PAYLOAD_BYTES_MAX
+from peer.replica.signed import Entry, Signed, command_of, with_id
+from peer.replica.state_machine import (
+    COMMANDS_PER_BLOCK_MAX,
+    Batch,
+    command_id,
+    encode_batch,
+    seq_and_member,
+)
+from peer.storage.journal import ClientId, JournalError, Taken
+
+PENDING_MAX = 20_000
+# Of these, what those who came from elsewhere may have waiting: see `Execute.source`.
+PENDING_SOURCE_MAX = 2_000  # from one source
+PENDING_ACCOUNT_MAX = 2_000  # of one account
+PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners nobody need know
+COMMAND_BYTES_MAX = 1_024
+CALLERS_MAX = 8  # that wait for one command
+RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
+DIGEST_BYTES = 16  # of an order with a client id: it guards its submitter from mistakes
+_BATCH_BYTES = 32  # around the commands of a payload
+
+_encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+
+
+def client_id_of(entry: Entry) -> ClientId | None:
+    command = command_of(entry)
+    if isinstance(command, Submit) and command.client_id:
+        return ClientId(command.account, command.client_id)
+    return None
+
+
+def digest_of(entry: Entry) -> bytes:
+    """The same for an order that is sent again, whoever signs it and when."""
+    return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
+
+
+class Told(NamedTuple):
+    """The ids of a request's commands, and those of them that were taken before."""
+
+    caller: Caller
+    ids: list[int]
+    again: list[int]
+
+
+class _Waiting:
+    """A command on its way, and who waits for its result."""
+
+    __slots__ = ("callers", "command", "data", "holders", "taken_ms")
+
+    def __init__(
+        self,
+        command: Entry,
+        data: bytes,
+        callers: tuple[Caller, ...],
+        taken_ms: int,
+        holders: tuple[str, ...] = (),
+    ) -> None:
+        self.holders = holders  # for whom it counts
+        self.command = command
+        self.data = data
+        self.callers = callers
+        self.taken_ms = taken_ms
+
+
+class Submissions:
+    """`me` is this peer's member number."""
+
+    def __init__(self, me: int) -> None:
+        self._me = me
+        self._next_seq = 1
+        self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
+        self._held: Counter[str] = Counter()  # of them, by whom they count for
+        self._queue: deque[int] = deque()  # seqs in no block yet
+        self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
+        self._unacknowledged: list[Told] = []
+        self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
+        self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
+        self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
+
+    def restore(
+        self,
+        batches: Iterable[Batch],
+        pending: list[tuple[int, bytes]],
+        expected: int,
+        now_ms: int = 0,
+    ) -> None:
+        """Take back what the journal holds: the commands of own blocks, of which those from
+        `expected` on are not ordered yet, and those in no block. JournalError if one is none."""
+        for batch in batches:
+            for seq, command in enumerate(batch.commands, batch.first):
+                if seq >= expected:
+                    self._taken[seq] = _Waiting(command, _encode(command), (), now_ms)
+                self._next_seq = max(self._next_seq, seq + 1)
+        self._next_seq = max(self._next_seq, expected)
+        for seq, data in pending:
+            try:
+                command = _decoder.decode(data)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
+            self._taken[seq] = _Waiting(command, data, (), now_ms)
+            self._queue.append(seq)
+            self._next_seq = max(self._next_seq, seq + 1)
+        self._taken = dict(sorted(self._taken.items()))
+        self._saved_seq = self._next_seq - 1
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are commands for the next block."""
+        return bool(self._queue)
+
+    @property
+    def outstanding(self) -> int:
+        """Commands taken and not ordered yet."""
+        return len(self._taken)
+
+    def oldest_ms(self, now_ms: int) -> int:
+        """For how long the one of them that was taken first has waited, or since the start."""
+        oldest = next(iter(self._taken.values()), None)
+        return 0 if oldest is None else now_ms - oldest.taken_ms
+
+    @property
+    def first_waiting(self) -> int:
+        """All commands below this seq have been put into blocks."""
+        return self._queue[0] if self._queue else self._next_seq
+
+    def take(
+        self,
+        caller: Caller,
+        commands: Sequence[Entry],
+        now_ms: int,
+        known: Mapping[ClientId, Taken] | None = None,
+        source: str = "",
+    ) -> Refused | None:
+        """Number the commands and queue them; or say why none of them is taken. An order whose
+        client id is `known` was taken before: its caller is told what it became.
+        What has a `source` counts for it."""
+        if (refused := self._no_room(commands, source)) is not None:
+            return refused
+        taken: dict[int, _Waiting] = {}
+        names: dict[ClientId, Taken] = {}
+        ids: list[int] = []
+        for command in commands:
+            name, seq = client_id_of(command), self._next_seq + len(taken)
+            if name is not None:
+                if name in names:
+                    return Refused("invalid", f"two orders are named {name.client_id!r:.40}")
+                before = self.new_client_ids.get(name) or (known or {}).get(name)
+                digest = digest_of(command)
+                names[name] = before or Taken(seq, digest)
+                if before is not None:
+                    if (refused := self._repeated(caller, digest, before)) is not None:
+                        return refused
+                    ids.append(command_id(before.seq, self._me))
+                    continue
+            named = _named(command, command_id(seq, self._me), ids)
+            if named is None:
+                return Refused("invalid", f"command {len(ids) + 1} refers to no earlier one")
+            data = _encode(named)
+            if len(data) > COMMAND_BYTES_MAX:
+                text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
+                return Refused("invalid", text)
+            taken[seq] = _Waiting(named, data, (caller,), now_ms, _holders(named, source))
+            ids.append(named.id)
+        self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
+        self._next_seq += len(taken)
+        self._taken.update(taken)
+        self._held.update(name for entry in taken.values() for name in entry.holders)
+        self._queue.extend(taken)
+        self.new_client_ids.update((name, one) for name, one in names.items() if one.seq in taken)
+        again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
+        self._unacknowledged.append(Told(caller, ids, again))
+        return None
+
+    def _no_room(self, commands: Sequence[Entry], source: str) -> Refused | None:
+        """Why so many can't be taken."""
+        if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
+            text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
+            return Refused("invalid", text)
+        if len(self._taken) + len(commands) > PENDING_MAX:
+            text = f"{len(self._taken)} commands wait to be ordered already: try again later"
+            return Refused("busy", text)
+        more = Counter(name for c in commands for name in _holders(c, source))
+        for name, count in more.items():
+            if self._held[name] + count > _SHARES[name.partition(" ")[0]]:
+                text = f"{self._held[name]} commands {name} wait to be ordered already"
+                return Refused("too_many_pending", f"{text}: try again later")
+        return None
+
+    def _repeated(self, caller: Caller, digest: bytes, before: Taken) -> Refused | None:
+        """Why an order can't be sent again under the name of the one before."""
+        if digest != before.digest:
+            text = "another order was sent under this client id before"
+            return Refused("other_order", text)
+        entry = self._taken.get(before.seq)
+        if entry and caller not in entry.callers and len(entry.callers) >= CALLERS_MAX:
+            text = f"{CALLERS_MAX} wait for this order's result already: try again later"
+            return Refused("busy", text)
+        return None
+
+    def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
+        """Somebody waits for the results of commands taken before."""
+        for seq in dict.fromkeys(seqs):
+            entry = self._taken.get(seq)
+            if entry is None:
+                self._asked_again.append((caller, seq))
+            elif caller not in entry.callers:
+                entry.callers = (*entry.callers, caller)
+
+    def next_payload(self) -> bytes:
+        """The payload for the next block: the longest waiting commands that fit; maybe none."""
+        if not self._queue:
+            return b""
+        first = self._queue[0]
+        data: list[bytes] = []
+        room = PAYLOAD_BYTES_MAX - _BATCH_BYTES
+        while self._queue and len(data) < COMMANDS_PER_BLOCK_MAX:
+            entry = self._taken[self._queue[0]]
+            room -= len(entry.data)
+            if room < 0:
+                break
+            data.append(entry.data)
+            self._queue.popleft()
+        return encode_batch(first, data)
+
+    @property
+    def unsaved(self) -> list[tuple[int, bytes]]:
+        """Commands that are neither in a block nor in the journal: seq and encoding."""
+        unsaved = []
+        for seq in reversed(self._queue):
+            if seq <= self._saved_seq:
+                break
+            unsaved.append((seq, self._taken[seq].data))
+        return unsaved[::-1]
+
+    def acknowledge(self) -> list["Told"]:
+        """All commands are durable now: who is to be told what."""
+        self._saved_seq = self._next_seq - 1
+        self.new_client_ids.clear()
+        told, self._unacknowledged = self._unacknowledged, []
+        return told
+
+    def known_results(self) -> list[tuple[Caller, Done | Refused]]:
+        """To be told after `acknowledge`: what became of orders that were sent again."""
+        lost = Refused("result_lost", "ordered before; ask for the order's state")
+        known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
+        told = [(who, found or lost) for who, found in known]
+        self._asked_again.clear()
+        return told
+
+    def done(
+        self,
+        ids: Sequence[int],
+        results: Sequence[list[Event]],
+        commit: int = 0,
+        time_ms: int = 0,
+    ) -> dict[Caller, tuple[list[Result], int]]:
+        """A commit ordered commands: the results for each caller here, and when it had asked."""
+        answers: dict[Caller, tuple[list[Result], int]] = {}
+        for id_, events in zip(ids, results, strict=True):
+            seq, member = seq_and_member(id_)
+            if member != self._me:
+                continue
+            entry = self._let_go(seq)
+            result = Result(id_, events)
+            if client_id_of(entry.command) is not None:
+                self._keep(seq, Done(commit, time_ms, [result]))
+            for caller in entry.callers:
+                answer = answers.setdefault(caller, ([], entry.taken_ms))
+                answer[0].append(result)
+        return answers
+
+    def _let_go(self, seq: int) -> _Waiting:
+        """A command waits no more."""
+        entry = self._taken.pop(seq)
+        for name in entry.holders:
+            self._held[name] -= 1
+            if not self._held[name]:
+                del self._held[name]
+        return entry
+
+    def _keep(self, seq: int, done: Done) -> None:
+        self._results[seq] = done
+        if len(self._results) > RESULTS_KEPT:
+            del self._results[next(iter(self._results))]
+
+    def requeue(self, seq: int) -> None:
+        """Commands from `seq` on are in no block that can still be ordered, whatever was said of
+        them before (own blocks get lost in byzantine mode): they wait for one again, and are stored
+        on their own meanwhile. What is ordered after all is skipped by its seq."""
+        self._queue = deque(taken for taken in self._taken if taken >= seq)
+        self._saved_seq = min(self._saved_seq, seq - 1)
+
+    def skip(self, expected: int) -> list[Caller]:
+        """Commands below `expected` were ordered while this peer was away, and it took over a
+        state in which they are done: who waits for a result that is not known here."""
+        callers: list[Caller] = []
+        for seq in [seq for seq in self._taken if seq < expected]:
+            callers += self._let_go(seq).callers
+        self._queue = deque(seq for seq in self._queue if seq >= expected)
+        return list(dict.fromkeys(callers))
+
+    def callers(self) -> list[Caller]:
+        """Who waits for commands that are not ordered yet."""
+        return list(dict.fromkeys(who for each in self._taken.values() for who in each.callers))
+
+    def withdraw(self, account: str, ids: Iterable[int]) -> dict[int, bytes]:
+        """Take back those of the commands that are in no block: their seqs, and what goes into
+        their places. A number once given is used, so that the ones behind keep theirs: a
+        withdrawn command becomes a cancel of nothing."""
+        withdrawn = {}
+        waiting = set(self._queue)
+        for id_ in ids:
+            seq, member = seq_and_member(id_)
+            entry = self._taken.get(seq)
+            if member != self._me or seq not in waiting or entry is None:
+                continue
+            if entry.command.account == account:
+                entry.command = Cancel(id_, account, 0)
+                entry.data = _encode(entry.command)
+                withdrawn[seq] = entry.data
+        new = self.new_client_ids.items()
+        self.new_client_ids = {name: one for name, one in new if one.seq not in withdrawn}
+        return withdrawn
+
+    def pending_of(self, account: str) -> list[tuple[int, Command]]:
+        """An account's commands that are not ordered yet, with their ids."""
+        commands = (command_of(entry.command) for entry in self._taken.values())
+        return [(command.id, command) for command in commands if command.account == account]
+
+
+_SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_KEYS_MAX}
+
+
+def _holders(entry: Entry, source: str) -> tuple[str, ...]:
+    """For whom a command counts; the first word says which share that is."""
+    if not source:
+        return ()
+    names = (f"from {source}", f"of {entry.account}")
+    return (*names, "by keys") if type(entry) is Signed else names
+
+
+def _named(command: Entry, id_: int, before: Sequence[int]) -> Entry | None:
+    """The command with its id, and with the id of the order it refers to by its place in the
+    request, of which `before` are the ids so far; None if that is not before it."""
+    if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
+        return with_id(command, id_)
+    place = -command.order
+    if place > len(before):
+        return None
+    return msgspec.structs.replace(command, id=id_, order=before[place - 1])

@@ -1,0 +1,1 @@
+"""The replicated state machine: the same on every peer, commit by commit."""

@@ -1,0 +1,89 @@
+"""How many open orders key accounts may have: the part of the replicated state that counts them.
+
+Owns the numbers, by the member the orders came by and by account. They follow from the open orders
+alone, so they are the same on every peer, and no snapshot needs them. Must never know a signature.
+
+Anybody can make keys, as many as they like, and fill a market with orders that nobody else may
+cancel. So all key accounts together have a part of a market's room, each member an equal share of
+that, and each account little of it: whoever fills what one member has shuts nobody out at the
+others, nor anybody whom a member vouches for.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from engine import (
+    Accepted,
+    Cancelled,
+    Command,
+    Event,
+    Expired,
+    Market,
+    OpenOrder,
+    Reason,
+    Submit,
+    Trade,
+    may_stay,
+)
+from peer.replica.execution_record import MEMBERS_SPACE
+from peer.replica.signed import KEY_PREFIX
+
+KEY_ORDERS_PERCENT = 50  # of a market's `orders_max`
+KEY_ACCOUNT_ORDERS_MAX = 500  # of one key account in one market
+
+
+def share_of(market: Market, members: int) -> int:
+    """How many open orders of key accounts each member may have brought to a market."""
+    return max(market.orders_max * KEY_ORDERS_PERCENT // 100 // members, 1)
+
+
+class KeyOrders:
+    """`orders` are those that are open; of these and of all events it counts what is a key's."""
+
+    def __init__(
+        self, markets: Sequence[Market], members: int, orders: Iterable[OpenOrder] = ()
+    ) -> None:
+        self._shares = {market.symbol: share_of(market, members) for market in markets}
+        self._open: Counter[tuple[str, int | str]] = Counter()  # by market, and member or account
+        for order in orders:
+            self._add(1, order.id, order.account, order.market)
+
+    def __bool__(self) -> bool:
+        """Whether any is open."""
+        return bool(self._open)
+
+    def refusal(self, command: Command, member: int) -> Reason | None:
+        """Why there is no room for a command of a key account that comes by a member."""
+        if type(command) is not Submit or command.market not in self._shares:
+            return None
+        if not may_stay(command):
+            return None
+        if self._open[command.market, command.account] >= KEY_ACCOUNT_ORDERS_MAX:
+            return Reason.TOO_MANY_ORDERS
+        full = self._open[command.market, member] >= self._shares[command.market]
+        return Reason.SHARE_FULL if full else None
+
+    def note(self, events: Iterable[Event]) -> None:
+        """Count what came and what went."""
+        for event in events:
+            if type(event) is Trade:
+                if not event.maker_remaining:
+                    self._add(-1, event.maker, event.maker_account, event.market)
+                if not event.taker_remaining:
+                    self._add(-1, event.taker, event.taker_account, event.market)
+            elif type(event) is Accepted:
+                self._add(1, event.id, event.account, event.market)
+            elif type(event) is Cancelled or type(event) is Expired:
+                self._add(-1, event.id, event.account, event.market)
+
+    def _add(self, count: int, order: int, account: str, market: str) -> None:
+        if account.startswith(KEY_PREFIX):
+            for name in (order % MEMBERS_SPACE, account):
+                self._open[market, name] += count
+                if not self._open[market, name]:
+                    del self._open[market, name]
+
+    def check(self, orders: Iterable[OpenOrder]) -> None:
+        found = KeyOrders((), 1, orders)
+        assert self._open == found._open
+        assert all(count > 0 for count in self._open.values())

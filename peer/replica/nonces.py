@@ -1,0 +1,79 @@
+"""Which signed commands are good: the part of the replicated state that knows their signers.
+
+Owns the nonces in use, and who brought their accounts. What is good follows from the one order of
+commands and its clock alone, so it is the same on every peer. Must never know a market or read a
+clock.
+
+Anybody can make keys, as many as they like. So there is room for a number of new ones, and each
+member has its share of it: whoever uses up what one member has shuts nobody out at the others.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from engine import Reason
+from peer.replica.signature_cache import Verdicts
+from peer.replica.signed import Entry, Signed, needs_signature
+
+VALID_MS_MAX = 24 * 3600 * 1000  # from a nonce, and from the clock, to the end of a signature
+KEY_ACCOUNTS_MAX = 10_000  # that have used a nonce within the last day or two, through all members
+
+
+def is_in_time(nonce: int, until_ms: int, now_ms: int) -> bool:
+    """Whether a signature is one for now: its nonce, as a time, and the clock both lie before its
+    end, and at most a day before it."""
+    return max(nonce, now_ms) < until_ms <= min(nonce, now_ms) + VALID_MS_MAX
+
+
+class Seat(NamedTuple):
+    """What is known of a key account: its last nonce, and the member its first command came by."""
+
+    nonce: int
+    member: int
+
+
+class Signers:
+    """Part of the replicated state: the key accounts in use.
+
+    A nonce must not be forgotten before all signatures with a lower one have ended. These end
+    within a day of their nonce, so a day after the account's last nonce is enough.
+    """
+
+    def __init__(self, mesh: bytes, members: int, seats: Mapping[str, Seat] | None = None) -> None:
+        self.seats = dict(seats or {})
+        self.verdicts = Verdicts(mesh)
+        self._share = max(KEY_ACCOUNTS_MAX // members, 1)
+        self._brought = Counter(seat.member for seat in self.seats.values())
+
+    def admit(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
+        """Why the next command in the order is refused; None if it is good, which uses its nonce
+        up, whatever the market then says. `now_ms` is the ordered clock's."""
+        reason = self.refusal(entry, now_ms, member)
+        if reason is None and type(entry) is Signed:
+            seat = self.seats.get(entry.account)
+            if seat is None:
+                self._brought[member] += 1
+            self.seats[entry.account] = Seat(entry.nonce, seat.member if seat else member)
+        return reason
+
+    def refusal(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
+        """Why an entry that came by a member would be refused now; the first reason in their
+        order."""
+        if type(entry) is not Signed:
+            return Reason.NOT_SIGNED if needs_signature(entry) else None
+        if not is_in_time(entry.nonce, entry.until_ms, now_ms):
+            return Reason.SIGNATURE_EXPIRED
+        seat = self.seats.get(entry.account)
+        if seat is not None and entry.nonce <= seat.nonce:
+            return Reason.NONCE_USED
+        if seat is None and self._brought[member] >= self._share:
+            return Reason.TOO_MANY_KEYS
+        return None if self.verdicts.of(entry) else Reason.BAD_SIGNATURE
+
+    def forget(self, now_ms: int) -> None:
+        """Drop the nonces that no signature can need any more."""
+        if self.seats:
+            kept = self.seats.items()
+            self.seats = {name: s for name, s in kept if s.nonce + VALID_MS_MAX > now_ms}
+            self._brought = Counter(seat.member for seat in self.seats.values())

@@ -1,0 +1,236 @@
+"""The life of one order, read from the engine's events.
+
+Owns the one function from events to what a person is told: pending, open, partly filled, filled,
+cancelled, expired or rejected. Everything that shows an order (the answer to a request, the list of
+my orders, the history) goes through it. Pure: must never do I/O or ask a clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import NamedTuple
+
+from engine import (
+    Accepted,
+    Cancel,
+    Cancelled,
+    Command,
+    Event,
+    Expired,
+    OpenOrder,
+    OrderType,
+    Reason,
+    Reduce,
+    Reduced,
+    Rejected,
+    Replace,
+    Replaced,
+    Side,
+    Submit,
+    TimeInForce,
+    Trade,
+    Triggered,
+)
+
+
+class Status(StrEnum):
+    PENDING = "pending"  # accepted by this peer, not ordered yet: it can't have traded
+    OPEN = "open"
+    PARTLY_FILLED = "partly_filled"  # and the rest is open
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    REJECTED = "rejected"
+
+
+FINAL = frozenset({Status.FILLED, Status.CANCELLED, Status.EXPIRED, Status.REJECTED})
+
+
+class Fill(NamedTuple):
+    price: int
+    quantity: int
+    maker: bool  # this order was resting
+
+
+@dataclass
+class OrderView:
+    """An order as it stands. `remaining` is what has not traded; it is open in the market only
+    while the status is `open` or `partly_filled`."""
+
+    id: int
+    account: str = ""
+    market: str = ""
+    side: Side = Side.BUY
+    type: OrderType = OrderType.LIMIT
+    tif: TimeInForce = TimeInForce.GTC
+    price: int = 0
+    quantity: int = 0
+    remaining: int = 0
+    filled: int = 0
+    stop_price: int = 0
+    display: int = 0
+    expire_ms: int = 0
+    client_id: str = ""
+    triggered: bool = False  # a stop order that has become a market or limit order
+    status: Status = Status.PENDING
+    reason: Reason | None = None
+    time_ms: int = 0  # of the last change
+    fills: list[Fill] = field(default_factory=list)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether all that traded of it is known fill by fill."""
+        return self.filled == sum(fill.quantity for fill in self.fills)
+
+    def apply(self, event: Event) -> bool:
+        """Take what `event` says about this order; False if it is about others only."""
+        match event:
+            case Trade() if self.id in (event.maker, event.taker):
+                self._trade(event)
+            case Accepted() if event.id == self.id:
+                self._accept(event)
+            case Rejected() if event.id == self.id:
+                self._reject(event.reason)
+            case Reduced() | Replaced() | Triggered() | Cancelled() | Expired() if (
+                event.id == self.id
+            ):
+                self._change(event)
+            case _:
+                return False
+        return True
+
+    def _change(self, event: Reduced | Replaced | Triggered | Cancelled | Expired) -> None:
+        self.market, self.side = event.market, event.side
+        self.quantity = self.filled + event.remaining
+        self.remaining = event.remaining
+        if isinstance(event, Cancelled):
+            self.status, self.reason = Status.CANCELLED, event.reason
+        elif isinstance(event, Expired):
+            self.status = Status.EXPIRED
+        else:
+            self.status = Status.PARTLY_FILLED if self.filled else Status.OPEN
+        if isinstance(event, Replaced) or not self.price:
+            self.price = event.price
+        if isinstance(event, Triggered):
+            self.triggered = True
+
+    def _reject(self, reason: Reason) -> None:
+        if reason == Reason.UNKNOWN_ORDER:
+            # The node puts a cancel of nothing into the place of a command that was withdrawn.
+            self.status = Status.CANCELLED
+        else:
+            self.status, self.reason = Status.REJECTED, reason
+
+    def _accept(self, event: Accepted) -> None:
+        self.status = Status.OPEN
+        self.account, self.market, self.side = event.account, event.market, event.side
+        self.type, self.tif, self.price = event.type, event.tif, event.price
+        self.quantity = self.remaining = event.quantity
+        self.stop_price, self.display = event.stop_price, event.display
+        self.expire_ms, self.client_id = event.expire_ms, event.client_id
+
+    def _trade(self, event: Trade) -> None:
+        maker = self.id == event.maker
+        self.remaining = event.maker_remaining if maker else event.taker_remaining
+        self.filled += event.quantity
+        self.fills.append(Fill(event.price, event.quantity, maker))
+        self.status = Status.PARTLY_FILLED if self.remaining else Status.FILLED
+
+    def after(self, change: "OrderView") -> "OrderView":
+        """This order once `change`, what the events of one command say alone, is applied too."""
+        filled = self.filled + change.filled
+        partly = change.status == Status.OPEN and filled
+        return replace(
+            self,
+            status=Status.PARTLY_FILLED if partly else change.status,
+            price=change.price or self.price,
+            quantity=filled + change.remaining,
+            remaining=change.remaining,
+            filled=filled,
+            fills=[*self.fills, *change.fills],
+            triggered=self.triggered or change.triggered,
+        )
+
+    def check(self) -> None:
+        assert self.filled >= sum(fill.quantity for fill in self.fills)
+        assert self.status != Status.FILLED or self.remaining == 0
+        assert self.reason is not None or self.status != Status.REJECTED
+        assert self.reason is None or self.status in (Status.REJECTED, Status.CANCELLED)
+        if self.status in (Status.OPEN, Status.PARTLY_FILLED):
+            assert self.remaining > 0
+            assert self.quantity == self.filled + self.remaining
+
+
+def submitted(command: Submit, number: int, time_ms: int = 0) -> OrderView:
+    """The order of `command` before anything is known about it."""
+    return OrderView(
+        id=number,
+        account=command.account,
+        market=command.market,
+        side=command.side,
+        type=command.type,
+        tif=command.tif,
+        price=command.price,
+        quantity=command.quantity,
+        remaining=command.quantity,
+        stop_price=command.stop_price,
+        display=command.display,
+        expire_ms=command.expire_ms,
+        client_id=command.client_id,
+        time_ms=time_ms,
+    )
+
+
+def resting(order: OpenOrder) -> OrderView:
+    """An order that was in the market before we looked; its earlier fills are not known one by
+    one."""
+    filled = max(0, order.quantity - order.remaining)
+    return OrderView(
+        id=order.id,
+        account=order.account,
+        market=order.market,
+        side=order.side,
+        type=order.type,
+        tif=order.tif,
+        price=order.price,
+        quantity=filled + order.remaining,
+        remaining=order.remaining,
+        filled=filled,
+        stop_price=order.stop_price,
+        display=order.display,
+        expire_ms=order.expire_ms,
+        client_id=order.client_id,
+        status=Status.PARTLY_FILLED if filled else Status.OPEN,
+    )
+
+
+@dataclass
+class Outcome:
+    """What became of one command. `order` is None for a command that is not about one order;
+    `cancelled` is what a cancel-all took out."""
+
+    id: int
+    order: OrderView | None
+    reason: Reason | None
+    cancelled: list[int]
+
+
+def outcome_of(command: Command, number: int, events: Iterable[Event]) -> Outcome:
+    """What `command`, which was given the id `number`, came to. `events` are all events of it."""
+    if isinstance(command, Submit):
+        order: OrderView | None = submitted(command, number)
+    elif isinstance(command, Cancel | Reduce | Replace):
+        order = OrderView(id=command.order, account=command.account)
+    else:
+        order = None
+    outcome = Outcome(number, order, None, [])
+    for event in events:
+        if order is not None:
+            order.apply(event)
+        if isinstance(event, Rejected) and event.id == number:
+            outcome.reason = event.reason
+        elif isinstance(event, Cancelled):
+            outcome.cancelled.append(event.id)
+    if isinstance(command, Submit) and order is not None:
+        outcome.reason = order.reason
+    return outcome

@@ -1,0 +1,308 @@
+"""The replicated state machine: commits in, the engine's events out.
+
+Owns the engine and everything else that follows from the one order of commands alone, so that it is
+the same on every peer: which command of an author comes next, which signed ones are good and have
+room, trade numbers, the last trades.
+Must never know who submitted here, see a clock, or do I/O.
+
+A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
+and so on. A command is applied if and only if it is its author's next one: exactly once, in order.
+"""
+
+import contextlib
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
+
+from engine import (
+    Cancel,
+    CancelAll,
+    Cancelled,
+    Command,
+    Event,
+    Exchange,
+    Market,
+    Reason,
+    Rejected,
+    Trade,
+)
+from peer.consensus.block import NO_AUDIT, Audit, Block
+from peer.consensus.committer import BOUNDARY_EVERY, Boundary, Commit
+from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
+from peer.replica.key_orders import KeyOrders
+from peer.replica.nonces import Signers
+from peer.replica.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
+from peer.replica.snapshot import Snapshot, digest_of
+from peer.replica.trade import TRADES_KEPT, MarketTrade
+
+AUDITS_KEPT = 64
+COMMANDS_PER_BLOCK_MAX = 2_000
+
+_NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An author's commands, the first of them its `first`-th."""
+
+    first: int
+    commands: list[Entry]
+
+
+_decoder = msgspec.msgpack.Decoder(Batch)
+
+
+def command_id(seq: int, member: int) -> int:
+    """The id of a member's `seq`-th command."""
+    return seq * MEMBERS_SPACE + member
+
+
+def seq_and_member(id_: int) -> tuple[int, int]:
+    """Which command of which member has this id."""
+    return divmod(id_, MEMBERS_SPACE)
+
+
+def encode_batch(first: int, commands: Sequence[bytes]) -> bytes:
+    """A payload of commands that are encoded already."""
+    return _encoder.encode((first, [msgspec.Raw(command) for command in commands]))
+
+
+def decode_batch(block: Block) -> Batch:
+    """The commands of a block; msgspec.DecodeError or ValueError where its author put others."""
+    batch = _decoder.decode(block.payload)
+    if not 1 <= len(batch.commands) <= COMMANDS_PER_BLOCK_MAX or batch.first < 1:
+        raise ValueError(f"1 to {COMMANDS_PER_BLOCK_MAX} commands from seq 1 up are expected")
+    for seq, command in enumerate(batch.commands, batch.first):
+        if command.id != command_id(seq, block.author):
+            raise ValueError(f"command {seq} of member {block.author} has id {command.id}")
+    return batch
+
+
+class Applied(NamedTuple):
+    """What one commit did."""
+
+    commit: Commit
+    ids: list[int]  # of the commands applied, in order
+    results: list[list[Event]]  # of each of them
+    timed: list[Event]  # what the clock did before the first of them
+    trades: dict[str, list[MarketTrade]]  # by market, oldest first
+    record: Record | None  # None: nothing happened
+    forgers: list[int]  # members that put commands in which their accounts' keys had not signed
+
+
+def _removed(events: Iterable[Event]) -> list[Event]:
+    return [
+        msgspec.structs.replace(event, reason=Reason.REMOVED) if type(event) is Cancelled else event
+        for event in events
+    ]
+
+
+class Replica:
+    def __init__(
+        self,
+        markets: Sequence[Market],
+        members: int,
+        mesh: bytes,
+        exchange: Exchange | None = None,
+    ) -> None:
+        self.exchange = exchange or Exchange(markets)
+        self.signers = Signers(mesh, members)
+        self.key_orders = KeyOrders(markets, members, self.exchange.orders_open())
+        self.expected = [1] * members  # each author's next command
+        self.commit = 0
+        self.time_ms = 0
+        self.trades: dict[str, deque[MarketTrade]] = {
+            market.symbol: deque(maxlen=TRADES_KEPT) for market in markets
+        }
+        self.trade_numbers = dict.fromkeys(self.trades, 0)
+        self.invalid_payloads = 0
+        self._audits: dict[int, bytes] = {}
+        self._latest = Audit(0, self.exchange.digest())
+
+    @classmethod
+    def restore(
+        cls, markets: Sequence[Market], mesh: bytes, snapshot: Snapshot, exchange: Exchange
+    ) -> "Replica":
+        """The state a snapshot holds, with the same future."""
+        members = len(snapshot.expected)
+        replica = cls(markets, members, mesh, exchange)
+        replica.signers = Signers(mesh, members, snapshot.seats)
+        replica.expected = list(snapshot.expected)
+        replica.commit = snapshot.boundary.commit
+        replica.time_ms = snapshot.boundary.time_ms
+        replica.trades = {s: deque(t, TRADES_KEPT) for s, t in snapshot.trades.items()}
+        replica.trade_numbers = dict(snapshot.trade_numbers)
+        replica._latest = Audit(0, b"")
+        replica._note_audit(snapshot.boundary)
+        return replica
+
+    def snapshot(self, boundary: Boundary) -> Snapshot:
+        """The state after the last commit, of which `boundary` is the commit rule's part."""
+        assert boundary.commit == self.commit
+        return self._snapshot(boundary, self.exchange.snapshot())
+
+    def _snapshot(self, boundary: Boundary, exchange: bytes) -> Snapshot:
+        trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
+        seats = self.signers.seats
+        expected = tuple(self.expected)
+        return Snapshot(boundary, expected, trades, self.trade_numbers, exchange, seats)
+
+    def apply(self, commit: Commit) -> Applied:
+        """Apply one commit, the one after the last."""
+        assert commit.number == self.commit + 1
+        self.commit = commit.number
+        self.time_ms = commit.time_ms
+        timed = self.exchange.advance(commit.time_ms)
+        self._note_key_orders((timed,))
+        entries = [entry for block in commit.blocks for entry in self._next_of(block)]
+        forgers: list[int] = []
+        signed = concerns_keys(block.payload for block in commit.blocks)
+        if signed:
+            results, forgers = self._apply_signed(entries)
+        else:
+            results = self.exchange.apply_batch(cast("list[Command]", entries))
+            self._note_key_orders(results)
+        trades = self._record_trades(event for events in (timed, *results) for event in events)
+        if commit.boundary is not None:
+            self.signers.forget(self.exchange.time_ms)
+            self._note_audit(commit.boundary)
+        commands = [command_of(entry) for entry in entries] if signed else entries
+        record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
+        ids = [entry.id for entry in entries]
+        return Applied(commit, ids, results, timed, trades, record, forgers)
+
+    def verify_ahead(self, block: Block) -> None:
+        """Begin to verify the signed commands of a block, before it comes to be applied."""
+        if concerns_keys((block.payload,)):
+            with contextlib.suppress(*_NO_BATCH):
+                batch = decode_batch(block)
+                self.signers.verdicts.ahead(e for e in batch.commands if isinstance(e, Signed))
+
+    def first_refused(
+        self, entries: Sequence[Entry], now_ms: int, member: int, is_known: Callable[[Entry], bool]
+    ) -> tuple[int, Reason] | None:
+        """The place of the first entry that no peer would apply if it came by this member now, and
+        why. One that is known, taken before, has used its nonce, and may be asked about with the
+        same signature again."""
+        for place, entry in enumerate(entries):
+            if not entry.account.startswith(KEY_PREFIX):
+                continue
+            if type(entry) is Signed and is_known(entry):
+                reason = None if self.signers.verdicts.of(entry) else Reason.BAD_SIGNATURE
+            else:
+                reason = self.signers.refusal(entry, now_ms, member)
+                reason = reason or self.key_orders.refusal(command_of(entry), member)
+            if reason is not None:
+                return place, reason
+        return None
+
+    def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
+        """As `apply_batch`, but commands that their account's key must sign and did not, and those
+        for which key accounts have no room, are refused; and who put in what was not signed."""
+        results: list[list[Event]] = []
+        forgers = set()
+        for entry in entries:
+            member = seq_and_member(entry.id)[1]
+            reason = self._refusal(entry, member)
+            if reason is not None:
+                events: list[Event] = [Rejected(entry.id, entry.account, reason)]
+            elif type(entry) is Removal:
+                events = self._remove(entry.command, member)
+            else:
+                events = self.exchange.apply(command_of(entry))
+            if reason in (Reason.NOT_SIGNED, Reason.BAD_SIGNATURE):
+                forgers.add(member)
+            self.key_orders.note(events)
+            results.append(events)
+        return results, sorted(forgers)
+
+    def _refusal(self, entry: Entry, member: int) -> Reason | None:
+        """Why the next command is refused, if it is a key account's; else its nonce is used up."""
+        if not entry.account.startswith(KEY_PREFIX):
+            return None
+        reason = self.signers.admit(entry, self.exchange.time_ms, member)
+        return reason or self.key_orders.refusal(command_of(entry), member)
+
+    def _remove(self, command: Cancel | CancelAll, member: int) -> list[Event]:
+        """Cancel orders on the word of the member they came by; no others."""
+        if type(command) is Cancel:
+            order = self.exchange.order(command.order)
+            if order is not None and seq_and_member(order.id)[1] != member:
+                return [Rejected(command.id, command.account, Reason.NOT_TAKEN_HERE)]
+            return _removed(self.exchange.apply(command))
+        assert type(command) is CancelAll
+        if command.market and command.market not in self.trades:
+            return [Rejected(command.id, command.account, Reason.UNKNOWN_MARKET)]
+        found = [
+            order.id
+            for order in self.exchange.open_orders(command.account, command.market)
+            if seq_and_member(order.id)[1] == member and command.side in (None, order.side)
+        ]
+        cancels = [Cancel(command.id, command.account, id_) for id_ in found]
+        return _removed(event for events in self.exchange.apply_batch(cancels) for event in events)
+
+    def _note_key_orders(self, results: Iterable[list[Event]]) -> None:
+        if self.key_orders:
+            for events in results:
+                self.key_orders.note(events)
+
+    def _next_of(self, block: Block) -> list[Entry]:
+        """The commands of a block that its author has not had applied yet."""
+        if not block.payload:
+            return []
+        try:
+            batch = decode_batch(block)
+        except _NO_BATCH:
+            self.invalid_payloads += 1
+            return []
+        done = self.expected[block.author] - batch.first
+        if not 0 <= done < len(batch.commands):
+            return []
+        self.expected[block.author] = batch.first + len(batch.commands)
+        return batch.commands[done:]
+
+    def _record_trades(self, events: Iterable[Event]) -> dict[str, list[MarketTrade]]:
+        new: dict[str, list[MarketTrade]] = {}
+        for event in events:
+            if type(event) is Trade:
+                number = self.trade_numbers[event.market] = self.trade_numbers[event.market] + 1
+                view = MarketTrade(
+                    number,
+                    self.time_ms,
+                    event.price,
+                    event.quantity,
+                    event.side,
+                    event.maker,
+                    event.taker,
+                )
+                self.trades[event.market].append(view)
+                new.setdefault(event.market, []).append(view)
+        return new
+
+    def _note_audit(self, boundary: Boundary) -> None:
+        self._audits[boundary.commit] = digest_of(self._snapshot(boundary, b""), self.exchange)
+        self._audits.pop(boundary.commit - BOUNDARY_EVERY * AUDITS_KEPT, None)
+
+    def audit(self) -> Audit:
+        """The newest digest of a commit at which every peer takes one."""
+        number = self.commit - self.commit % BOUNDARY_EVERY
+        return Audit(number, self._audits[number]) if number else NO_AUDIT
+
+    def latest(self) -> Audit:
+        """The digest after the last commit."""
+        if self._latest.commit != self.commit:
+            self._latest = Audit(self.commit, self.exchange.digest())
+        return self._latest
+
+    def agrees(self, audit: Audit) -> bool | None:
+        """Whether somebody's digest at a boundary is ours too; None if we have none of it."""
+        ours = self._audits.get(audit.commit)
+        return None if ours is None else ours == audit.digest
+
+    def agrees_latest(self, audit: Audit) -> bool | None:
+        """Whether somebody's digest after its last commit is ours; None if our last is another."""
+        ours = self._latest
+        return ours.digest == audit.digest if 0 < audit.commit == ours.commit else None

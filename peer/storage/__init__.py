@@ -1,0 +1,1 @@
+"""What must survive: the journal, the history beside it, snapshots of others."""

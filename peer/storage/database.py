@@ -1,0 +1,163 @@
+"""The journal's file: opened by one process, for one key and one mesh, and given up when it fails.
+
+Owns the file, its lock and its transactions. Must never know what the tables mean.
+"""
+
+import contextlib
+import fcntl
+import functools
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Concatenate, ParamSpec, TypeVar
+
+from peer.storage import schema
+
+LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, once it begins anew
+
+
+class JournalError(Exception):
+    """A journal that can't be used: missing, another peer's or mesh's, too new, in use, damaged; or
+    the disk failed."""
+
+
+_S = TypeVar("_S", bound="Store")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def guarded(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
+    """Whatever goes wrong with the file ends the journal, and is a JournalError."""
+
+    @functools.wraps(method)
+    def wrapper(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return method(store, *args, **kwargs)
+        except (sqlite3.Error, OSError) as error:
+            raise store._fail(error) from error
+
+    return wrapper
+
+
+class Store:
+    """The open file at `path` of the peer with Ed25519 public key `key` in the mesh with id `mesh`.
+
+    Once the file can't be read or written, `failed` says why, for good: nothing more is written,
+    since after a failed fsync nobody knows what is on the disk. What was durable can still be read.
+    Every method may raise JournalError.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        mesh: bytes,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+    ) -> None:
+        if not path.exists():
+            raise JournalError(
+                f"no journal at {path}, but the key has been made together with one: a peer that "
+                "lost its journal must rejoin under a new key, or it could contradict itself"
+            )
+        self.failed = ""
+        self._path = path
+        self._lock = _lock(path)
+        try:
+            self._db = (connect or _connect)(path)
+        except sqlite3.Error as error:
+            self._lock.close()
+            raise JournalError(f"{path} can't be opened: {error}") from None
+        try:
+            self._check(path, key, mesh)
+        except BaseException:
+            self.close()
+            raise
+
+    def _fail(self, error: Exception) -> JournalError:
+        self.failed = self.failed or f"the journal {self._path} has failed: {error}"
+        with contextlib.suppress(sqlite3.Error):
+            self._db.rollback()
+        return JournalError(self.failed)
+
+    @staticmethod
+    def create(path: Path, key: bytes) -> None:
+        """Make the empty journal of a new key."""
+        if path.exists():
+            raise JournalError(f"{path} exists: a journal is never overwritten")
+        try:
+            db = _connect(path)
+            try:
+                schema.migrate(db)
+                db.execute("INSERT INTO meta VALUES ('key', ?)", (key,))
+            finally:
+                db.close()
+        except sqlite3.Error as error:
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()  # half a journal is none, and would be in the way of a whole one
+            raise JournalError(f"{path} can't be made: {error}") from None
+
+    @guarded
+    def _check(self, path: Path, key: bytes, mesh: bytes) -> None:
+        version = schema.version_of(self._db)
+        if version < schema.OLDEST:
+            raise JournalError(
+                f"{path} has version {version}, and this program reads {schema.OLDEST} and later: "
+                "it was written under earlier rules of the protocol. Begin a new mesh, with new "
+                "keys and a new mesh file (in the demo: make clean)"
+            )
+        if version > schema.VERSION:
+            raise JournalError(
+                f"{path} has version {version}, and this program reads none after "
+                f"{schema.VERSION}: it was written by a later one"
+            )
+        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        if meta["key"] != key:
+            raise JournalError(f"{path} belongs to key {meta['key'].hex()}, not {key.hex()}")
+        if meta.setdefault("mesh", mesh) != mesh:
+            raise JournalError(f"{path} belongs to mesh {meta['mesh'].hex()}, not {mesh.hex()}")
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
+        schema.migrate(self._db)
+
+    @guarded
+    def sync(self) -> None:
+        """Everything added so far is durable when this returns."""
+        if self.failed:
+            raise JournalError(self.failed)
+        if self._db.in_transaction:
+            self._db.commit()
+
+    def close(self) -> None:
+        """What was added is durable, unless the journal has failed. Raises nothing."""
+        if not self.failed:
+            with contextlib.suppress(JournalError):
+                self.sync()
+        with contextlib.suppress(sqlite3.Error):
+            self._db.close()
+        self._lock.close()
+
+    def _begin(self) -> None:
+        if self.failed:
+            raise JournalError(self.failed)
+        if not self._db.in_transaction:
+            self._db.execute("BEGIN IMMEDIATE")
+
+
+def _lock(path: Path) -> IO[bytes]:
+    """Hold this until the end: readers may share the file, but only one process writes it."""
+    lock = path.with_suffix(".lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise JournalError(f"{path} is in use: is this peer running already?") from None
+    return lock
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
+    db.execute("PRAGMA temp_store = MEMORY")  # a file may find no descriptor
+    db.execute("PRAGMA secure_delete = OFF")  # some systems' default: write zeros where blocks were
+    return db

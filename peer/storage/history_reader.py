@@ -1,0 +1,289 @@
+"""The trades and orders of a peer's past, read from its journal by another process.
+
+Owns one read-only connection. Must never write, nor be used on the node's loop: a question about a
+long time reads many rows. What happened in the last moments is not here yet; the feed has that.
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+from peer.replica import execution_record as records
+from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
+from peer.replica.trade import MarketTrade
+
+ROWS_MAX = 100_000  # trades that are read at a time, for a question about candles
+ROUNDS_MAX = 20  # times that many, for a single candle of more
+REST_FROM_S = 0.005  # a longer question is followed by a rest as long as it took
+PIECES_MAX = 10_000  # commits that did something to one order
+RECORDS_MAX = 256  # that one question keeps at hand
+_LOW = 0xFFFFFFFF
+_NOTHING = Record(0, [], [])
+_log = logging.getLogger(__name__)
+
+_TRADES = """
+SELECT number, time_ms, price, quantity, side, maker, taker FROM trades
+WHERE market = ? AND number < ? ORDER BY number DESC LIMIT ?
+"""
+_NEXT = """
+SELECT number, time_ms FROM trades WHERE market = ? AND number >= ? ORDER BY number LIMIT 1
+"""
+# A sum of quantities could leave 64 bits: its two halves do not.
+_CANDLES = f"""
+SELECT begins, first, last, high, low, upper, lower, count,
+    (SELECT price FROM trades WHERE market = :market AND number = first),
+    (SELECT price FROM trades WHERE market = :market AND number = last)
+FROM (
+    SELECT time_ms - time_ms % :interval AS begins, min(number) AS first, max(number) AS last,
+        max(price) AS high, min(price) AS low, sum(quantity >> 32) AS upper,
+        sum(quantity & {_LOW}) AS lower, count(*) AS count
+    FROM (
+        SELECT number, time_ms, price, quantity FROM trades
+        WHERE market = :market AND number < :below ORDER BY number DESC LIMIT :rows
+    )
+    GROUP BY begins ORDER BY begins
+)
+"""
+_ENDED = "SELECT number FROM ended WHERE account = ? AND number <= ? ORDER BY number DESC LIMIT ?"
+_RECORD = "SELECT data FROM records WHERE number = ?"
+_BROUGHT = """
+SELECT number FROM brought WHERE member = ? AND id <= ? ORDER BY id DESC LIMIT 1
+"""
+_TOUCHED = "SELECT number, piece FROM touched WHERE id = ? ORDER BY number DESC LIMIT ?"
+_FIRST_TOUCHED = "SELECT number, piece FROM touched WHERE id = ? ORDER BY number LIMIT 1"
+_OLDEST = "SELECT number, total, data FROM records WHERE number > ? ORDER BY number LIMIT 1"
+_LAST_GAP = "SELECT max(last) FROM gaps"
+
+
+class PastOrder(NamedTuple):
+    """An order, and what each commit did to it, oldest first."""
+
+    id: int
+    pieces: list[Piece]
+
+
+class PastCandle(NamedTuple):
+    """The trades `first` to `last` of one interval, which began at `time_ms`."""
+
+    time_ms: int
+    first: int
+    last: int
+    open: int
+    high: int
+    low: int
+    close: int
+    volume: int
+    trades: int
+
+    def after(self, earlier: "PastCandle") -> "PastCandle":
+        """With the earlier trades of the same interval."""
+        return PastCandle(
+            self.time_ms,
+            earlier.first,
+            self.last,
+            earlier.open,
+            max(self.high, earlier.high),
+            min(self.low, earlier.low),
+            self.close,
+            self.volume + earlier.volume,
+            self.trades + earlier.trades,
+        )
+
+
+class _Opened(NamedTuple):
+    record: Record
+    pieces: dict[int, Piece]
+
+
+class _Records(dict[int, _Opened]):
+    """The records that one question has read, by commit: the last RECORDS_MAX."""
+
+    def __init__(self, read: Callable[[int], Record]) -> None:
+        self._read = read
+
+    def __missing__(self, number: int) -> _Opened:
+        record = self._read(number)
+        if len(self) >= RECORDS_MAX:
+            del self[next(iter(self))]
+        opened = self[number] = _Opened(record, records.pieces_of(record))
+        return opened
+
+
+class History:
+    """The journal at `path`, which may come into being later. For any thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._db: sqlite3.Connection | None = None
+
+    def trades(self, market: str, below: int, limit: int) -> list[MarketTrade]:
+        """Up to `limit` trades with numbers below `below`, the newest first."""
+        return [MarketTrade(*row) for row in self._ask(_TRADES, (market, below, limit))]
+
+    def number_at(self, market: str, time_ms: int) -> int:
+        """From this number on no trade is older than `time_ms`."""
+        low, high = 0, 1 + max((t.number for t in self.trades(market, 2**62, 1)), default=0)
+        while low < high:
+            middle = (low + high) // 2
+            next_ = self._ask(_NEXT, (market, middle))
+            if next_ and next_[0][1] < time_ms:
+                low = next_[0][0] + 1
+            else:
+                high = middle
+        return low
+
+    def candles(
+        self, market: str, interval_ms: int, below: int, limit: int, rows_max: int = ROWS_MAX
+    ) -> list[PastCandle]:
+        """Up to `limit` candles of the newest trades with numbers below `below`, oldest first. Only
+        whole ones: of more than `rows_max` trades the oldest interval is left out, unless it is the
+        only one."""
+        found = self.parts(market, interval_ms, below, rows_max)
+        count = sum(candle.trades for candle in found)
+        for _ in range(ROUNDS_MAX):
+            if count < rows_max or len(found) != 1:
+                break
+            older = self.parts(market, interval_ms, found[0].first, rows_max)
+            count = sum(candle.trades for candle in older)
+            if older and older[-1].time_ms == found[0].time_ms:
+                found[0] = found[0].after(older.pop())
+            found = older + found
+        if count == rows_max and len(found) > 1:
+            del found[0]
+        return found[-limit:]
+
+    def parts(self, market: str, interval_ms: int, below: int, rows_max: int) -> list[PastCandle]:
+        """The candles of the newest `rows_max` trades with numbers below `below`, oldest first; the
+        oldest one may lack earlier trades."""
+        values = {"market": market, "interval": interval_ms, "below": below, "rows": rows_max}
+        return [
+            PastCandle(begins, first, last, opened, high, low, closed, (upper << 32) + lower, count)
+            for begins, first, last, high, low, upper, lower, count, opened, closed in self._ask(
+                _CANDLES, values
+            )
+        ]
+
+    def order(self, id_: int) -> PastOrder | None:
+        """What is known of an order that was ordered by the mesh; None if nothing."""
+        return self._order(id_, _Records(self._record))
+
+    def owner(self, id_: int) -> str:
+        """The account of an order that was ordered by the mesh, without reading all that happened
+        to it; empty if nothing is known of it."""
+        for number in self._brought_by(id_):
+            if piece := records.pieces_of(self._record(number)).get(id_):
+                return records.owner_in(piece)
+        for number, data in self._ask(_FIRST_TOUCHED, (id_,)):
+            piece = records.decode_piece(data) if data else None
+            piece = piece or records.pieces_of(self._record(number)).get(id_)
+            return records.owner_in(piece) if piece else ""
+        return ""
+
+    def orders_ended(self, account: str, below: int | None, limit: int) -> list[PastOrder] | None:
+        """Up to `limit` of the account's orders that ended, the last one first; with `below` those
+        that ended before the order of this id did, and None if it is not known to have ended."""
+        kept = _Records(self._record)
+        last = 2**62 if below is None else self._ended_at(below, kept)
+        if not last:
+            return None
+        found: list[int] = []
+        for (number,) in self._ask(_ENDED, (account, last, limit + 1)):
+            ids = records.ended_in(kept[number].record, account)
+            if number == last and below in ids:
+                ids = ids[: ids.index(below)]
+            found += reversed(ids)
+            if len(found) >= limit:
+                break
+        orders = (self._order(id_, kept) for id_ in found[:limit])
+        return [order for order in orders if order is not None]
+
+    def orders_since(self) -> int:
+        """From this time on, in milliseconds, what became of orders is known without gaps; 0: from
+        the beginning."""
+        gap = self._ask(_LAST_GAP, ())
+        last = (gap[0][0] if gap else 0) or 0
+        for _, total, data in self._ask(_OLDEST, (last,)):
+            record = _decoded(data)
+            is_first = not last and total == sum(map(len, record.events))
+            return 0 if is_first else record.time_ms
+        return 0
+
+    def _ended_at(self, id_: int, kept: "_Records") -> int:
+        """The commit in which the order ended; 0 if none is known."""
+        numbers = [number for number, _ in self._ask(_TOUCHED, (id_, 1))]
+        for number in numbers or self._brought_by(id_):
+            piece = kept[number].pieces.get(id_)
+            if piece and records.ends(piece.events[-1], id_):
+                return number
+        return 0
+
+    def _brought_by(self, id_: int) -> list[int]:
+        """The commit that may have brought the order."""
+        return [number for (number,) in self._ask(_BROUGHT, (id_ % MEMBERS_SPACE, id_))]
+
+    def _order(self, id_: int, kept: "_Records") -> PastOrder | None:
+        touched = dict(self._ask(_TOUCHED, (id_, PIECES_MAX)))
+        for number in self._brought_by(id_):
+            touched.setdefault(number, None)
+        pieces: list[Piece] = []
+        for number in sorted(touched):
+            data = touched[number]
+            piece = records.decode_piece(data) if data else kept[number].pieces.get(id_)
+            if piece and piece.open:
+                pieces.clear()
+            if piece:
+                pieces.append(piece)
+        return PastOrder(id_, pieces) if pieces else None
+
+    def _record(self, number: int) -> Record:
+        """The record of a commit; without events if it is not there."""
+        for (data,) in self._ask(_RECORD, (number,)):
+            return _decoded(data)
+        return _NOTHING
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+    def _ask(self, query: str, values: object) -> list[tuple[Any, ...]]:
+        """No rows if the journal is not there, of a version without these tables, or damaged. While
+        it is read, the node's writing can't begin its log anew: so it rests after long reading."""
+        with self._lock:
+            began = time.monotonic()
+            found = self._read(query, values)
+            took_s = time.monotonic() - began
+            if took_s > REST_FROM_S:
+                time.sleep(took_s)
+            return found
+
+    def _read(self, query: str, values: object) -> list[tuple[Any, ...]]:
+        try:
+            if self._db is None:
+                self._db = sqlite3.connect(
+                    f"{self._path.absolute().as_uri()}?mode=ro",
+                    uri=True,
+                    check_same_thread=False,
+                    isolation_level=None,
+                )
+            return self._db.execute(query, values).fetchall()  # type: ignore[arg-type]
+        except sqlite3.Error as error:
+            _log.warning("the journal can't be read: %s", error)
+            return []
+
+
+def _decoded(data: bytes) -> Record:
+    """No events if the record is damaged."""
+    try:
+        return records.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _log.warning("the journal has a record that can't be read: %s", error)
+        return _NOTHING

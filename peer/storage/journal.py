@@ -1,0 +1,243 @@
+"""What a peer must not forget, in one SQLite file.
+
+Owns durability: once `sync` returns, everything added before it survives a crash. Must never decide
+what is worth keeping: the node says what and when.
+
+A journal belongs to one key and, from its first use, to one mesh. It is made together with the key
+and never again: a peer that lost its journal could sign a second block for a round it already spoke
+in, so it must come back under a new key.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from peer.consensus.block import FRAME_BYTES_MAX, Block
+from peer.storage.database import JournalError, guarded
+from peer.storage.history_writer import Archive
+from peer.storage.state_sync import PART_BYTES, Manifest
+
+__all__ = ["ClientId", "Journal", "JournalError", "StoredEvidence", "Taken"]
+
+CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+PRUNED_BLOCKS_MAX = 200  # of each author at a time
+PRUNED_BYTES = 512 * 1024  # the same; at least a frame
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class ClientId(NamedTuple):
+    """A submitter's own name for an order: it is taken only once."""
+
+    account: str
+    client_id: str
+
+
+class Taken(NamedTuple):
+    """An order that was taken under a name of its submitter's: its seq, and a digest of it."""
+
+    seq: int
+    digest: bytes
+
+
+class StoredEvidence(NamedTuple):
+    """Two blocks of one author; of the first, what is known of it."""
+
+    author: int
+    first_round: int
+    first_digest: bytes
+    first_frame: bytes | None
+    second_frame: bytes
+
+
+class Journal(Archive):
+    """The open journal: blocks, pending commands, snapshots and, from Archive, what is kept for
+    people. Every method may raise JournalError."""
+
+    _floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+
+    @guarded
+    def add_blocks(self, blocks: Iterable[Block]) -> None:
+        self._begin()
+        self._db.executemany(
+            "INSERT OR IGNORE INTO blocks (author, round, digest, frame) VALUES (?, ?, ?, ?)",
+            [(block.author, block.round, block.ref.digest, block.frame) for block in blocks],
+        )
+
+    @guarded
+    def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
+        """Commands, by seq, that are in no own block; a later one of a seq takes its place."""
+        self._begin()
+        self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
+
+    @guarded
+    def add_evidence(self, pairs: Iterable[tuple[Block, Block]]) -> None:
+        """Proofs against authors; the first one of each is kept."""
+        self._begin()
+        for first, second in pairs:
+            frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
+            self._db.execute(
+                "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)",
+                (first.author, first.round, first.ref.digest, frame, second.frame),
+            )
+
+    @guarded
+    def evidence(self) -> list[StoredEvidence]:
+        return [StoredEvidence(*row) for row in self._db.execute("SELECT * FROM evidence")]
+
+    @guarded
+    def drop_pending_below(self, seq: int) -> None:
+        """Commands below `seq` are in own blocks now."""
+        self._begin()
+        self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
+
+    @guarded
+    def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
+        """Names of orders, with what was taken under them."""
+        self._begin()
+        rows = [(*name, *taken) for name, taken in names]
+        self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
+
+    @guarded
+    def drop_client_ids(self, seqs: Iterable[int]) -> None:
+        """These orders were withdrawn: their names are free again."""
+        self._begin()
+        self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
+
+    @guarded
+    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
+        """Those of the names that are there, with what was taken under them."""
+        found = {}
+        query = "SELECT seq, digest FROM client_ids WHERE account = ? AND client_id = ?"
+        for name in names:
+            row = self._db.execute(query, name).fetchone()
+            if row is not None:
+                found[name] = Taken(*row)
+        return found
+
+    @guarded
+    def frames(self) -> list[tuple[bytes, bytes]]:
+        """Every block, parents before children: its digest as it was stored, and its frame."""
+        return self._db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
+
+    @guarded
+    def pending(self) -> list[tuple[int, bytes]]:
+        return self._db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
+
+    @guarded
+    def find(self, digests: Iterable[bytes], bytes_max: int) -> list[bytes]:
+        """The frames of these blocks, as far as they are here and fit."""
+        found = []
+        for digest in digests:
+            row = self._db.execute(
+                "SELECT frame FROM blocks WHERE digest = ?", (digest,)
+            ).fetchone()
+            if row is not None:
+                found.append(row[0])
+        return _fit(found, bytes_max)
+
+    @guarded
+    def above(self, rounds: Sequence[int], count_max: int, bytes_max: int) -> list[bytes]:
+        """Frames above a round by author, parents before children, as many as fit."""
+        rows: list[tuple[int, bytes]] = []
+        for author, round_ in enumerate(rounds):
+            rows += self._db.execute(
+                "SELECT number, frame FROM blocks WHERE author = ? AND round > ? "
+                "ORDER BY round LIMIT ?",
+                (author, round_, count_max),
+            )
+        rows.sort()
+        return _fit([frame for _, frame in rows[:count_max]], bytes_max)
+
+    @guarded
+    def add_snapshot(self, number: int, digest: bytes, floors: list[int], data: bytes) -> None:
+        """The state after commit `number`; above `floors`, by author, blocks are still needed."""
+        self._begin()
+        self._db.execute(
+            "INSERT OR IGNORE INTO snapshots VALUES (?, ?, NULL, ?, ?)",
+            (number, digest, _encode(floors), data),
+        )
+
+    @guarded
+    def snapshot(self) -> tuple[bytes, bytes] | None:
+        """The newest snapshot: the digest of the state, and its encoding."""
+        query = "SELECT digest, data FROM snapshots ORDER BY number DESC"
+        row: tuple[bytes, bytes] | None = self._db.execute(query).fetchone()
+        return row
+
+    @guarded
+    def certify(self, number: int, certificate: list[bytes]) -> None:
+        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks go
+        bit by bit, see `prune_blocks`."""
+        self._begin()
+        (floors,) = self._db.execute(
+            "SELECT floors FROM snapshots WHERE number = ?", (number,)
+        ).fetchone()
+        self._db.execute(
+            "UPDATE snapshots SET certificate = ? WHERE number = ?",
+            (_encode(certificate), number),
+        )
+        self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
+        self._db.execute(
+            "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
+            (CLIENT_IDS_KEPT,),
+        )
+        self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
+
+    @guarded
+    def prune_blocks(self) -> None:
+        """Forget some of the blocks that only snapshots before the certified one need, but never an
+        author's newest block: nobody may forget where it stands itself. All of them at once would
+        hold up the loop."""
+        if self._floors is None:
+            certified = self.certified()
+            self._floors = dict(enumerate(certified[1])) if certified else {}
+        for author, floor in list(self._floors.items()):
+            rows = self._db.execute(
+                "SELECT number, length(frame) FROM blocks WHERE author = ? AND round <= ? AND "
+                "round < (SELECT max(round) FROM blocks WHERE author = ?) ORDER BY round LIMIT ?",
+                (author, floor, author, PRUNED_BLOCKS_MAX),
+            ).fetchall()
+            sizes = itertools.accumulate(size for _, size in rows)
+            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
+            if some:
+                self._begin()
+                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
+            else:
+                del self._floors[author]
+
+    @guarded
+    def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
+        """The newest snapshot a quorum agrees on, its floors, and the frames that say so."""
+        row = self._db.execute(
+            "SELECT number, digest, length(data), floors, certificate FROM snapshots "
+            "WHERE certificate IS NOT NULL ORDER BY number DESC"
+        ).fetchone()
+        if row is None:
+            return None
+        number, digest, size, floors, certificate = row
+        manifest = Manifest(number, digest, size)
+        return manifest, msgspec.msgpack.decode(floors), msgspec.msgpack.decode(certificate)
+
+    @guarded
+    def snapshot_part(self, number: int, offset: int) -> bytes:
+        """PART_BYTES of a snapshot's encoding; fewer at its end, none if it is not here."""
+        found = self._db.execute("SELECT 1 FROM snapshots WHERE number = ?", (number,)).fetchone()
+        if found is None:
+            return b""
+        with self._db.blobopen("snapshots", "data", number, readonly=True) as blob:
+            if not 0 <= offset < len(blob):
+                return b""
+            blob.seek(offset)
+            return blob.read(PART_BYTES)
+
+
+def _fit(frames: list[bytes], bytes_max: int) -> list[bytes]:
+    total = 0
+    for count, frame in enumerate(frames):
+        total += len(frame)
+        if total > bytes_max:
+            return frames[: max(count, 1)]
+    return frames

@@ -1,0 +1,101 @@
+"""The tables of a journal, and how those of earlier versions are brought up to date.
+
+Owns the schema. A version once released is never changed: what comes later is a script of its own.
+Journals before OLDEST were written under other rules of the protocol: what they hold does not lead
+to the same state under those of today, so they are refused.
+"""
+
+import sqlite3
+
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+-- In the order they were accepted: parents before children.
+CREATE TABLE blocks (
+    number INTEGER PRIMARY KEY,
+    author INTEGER NOT NULL,
+    round INTEGER NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    frame BLOB NOT NULL
+);
+CREATE INDEX blocks_by_author ON blocks (author, round);
+-- Commands accepted here that are in no own block yet.
+CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
+-- The state after a commit. `certificate` holds frames of a quorum that say its digest, once there.
+CREATE TABLE snapshots (
+    number INTEGER PRIMARY KEY,
+    digest BLOB NOT NULL,
+    certificate BLOB,
+    floors BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+CREATE TABLE trades (
+    market TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    price INTEGER NOT NULL,
+    quantity INTEGER NOT NULL,
+    side INTEGER NOT NULL,
+    maker INTEGER NOT NULL,
+    taker INTEGER NOT NULL,
+    PRIMARY KEY (market, number)
+) WITHOUT ROWID;
+-- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT. `digest` tells
+-- whether it is the same order that is sent again.
+CREATE TABLE client_ids (
+    account TEXT NOT NULL,
+    client_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (account, client_id)
+) WITHOUT ROWID;
+CREATE INDEX client_ids_by_seq ON client_ids (seq);
+-- Two blocks of one author that exclude each other. The first may be known by its digest alone.
+CREATE TABLE evidence (
+    author INTEGER PRIMARY KEY,
+    first_round INTEGER NOT NULL,
+    first_digest BLOB NOT NULL,
+    first_frame BLOB,
+    second_frame BLOB NOT NULL
+);
+-- What each commit did to orders, as `execution_record` encodes it; `total` counts events so far.
+CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
+-- The first of the orders of a member that a commit brought: with it came those up to the next row.
+CREATE TABLE brought (
+    member INTEGER NOT NULL,
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (member, id)
+) WITHOUT ROWID;
+-- Later commits that did something to an order. `piece` says what, where no record does.
+CREATE TABLE touched (
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    piece BLOB,
+    PRIMARY KEY (id, number)
+) WITHOUT ROWID;
+-- Commits that ended orders of an account.
+CREATE TABLE ended (
+    account TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    PRIMARY KEY (account, number)
+) WITHOUT ROWID;
+-- Commits whose records this peer never had, since it went on from a snapshot after the last.
+CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
+"""
+OLDEST = 6
+_MIGRATIONS = (_TABLES,)  # the first makes version OLDEST of an empty file, each one more the next
+VERSION = OLDEST + len(_MIGRATIONS) - 1
+
+
+def version_of(db: sqlite3.Connection) -> int:
+    """0 for a file without tables."""
+    number: int = db.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring a journal of OLDEST or later, or an empty file, up to date, each step whole or not at
+    all."""
+    done = max(version_of(db) - OLDEST + 1, 0)
+    for number, script in enumerate(_MIGRATIONS[done:], OLDEST + done):
+        db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

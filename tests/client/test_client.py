@@ -1,0 +1,203 @@
+"""The Python client with a real node: decimals in, results and streams out."""
+
+from collections.abc import Iterator
+from decimal import Decimal
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from peer import ChangeRejected, Client, InvalidInput, NoAnswer
+from peer.client.records import Book, Order, Trade
+from peer.replica.order_state import Status
+from tests.support.web_gateway import lone_peer, stand_in
+
+BTC, ETH = "BTC-USD", "ETH-USD"
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with (
+        lone_peer(tmp_path_factory.mktemp("real")) as where,
+        Client(where, account="alice") as client,
+    ):
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def _empty(request: pytest.FixtureRequest) -> None:
+    if "client" in request.fixturenames:
+        client: Client = request.getfixturevalue("client")
+        for account in ("alice", "bob"):
+            client.cancel_all(account=account)
+
+
+def test_an_order_s_way_from_rest_to_filled(client: Client) -> None:
+    resting = client.sell(BTC, "2", "100.50")
+    assert (resting.status, resting.side, resting.type) == (Status.OPEN, "sell", "limit")
+    taken = client.buy(BTC, Decimal("0.75"), "101", account="bob", tif="ioc")
+    assert (taken.status, taken.filled, taken.is_final) == (Status.FILLED, Decimal("0.75"), True)
+    assert taken.fills == ((Decimal("100.50"), Decimal("0.75"), False),)
+    assert client.book(BTC).asks == ((Decimal("100.50"), Decimal("1.25"), 1),)
+    assert client.trades(BTC, 1)[0].taker == taken.id
+    (known,) = client.orders()
+    assert (known.id, known.status, known.filled) == (resting.id, "partly_filled", Decimal("0.75"))
+    gone = client.cancel(resting.id)
+    assert (gone.status, gone.filled, gone.price) == ("cancelled", Decimal("0.75"), 100.50)
+    with pytest.raises(ChangeRejected) as caught:
+        client.cancel(resting.id)
+    assert caught.value.reason == "unknown_order"
+    assert client.book(BTC).asks == ()
+
+
+def test_the_kind_of_order_is_told_by_its_prices(client: Client) -> None:
+    client.sell(BTC, 1, 100)
+    client.buy(BTC, 1, account="bob")
+    assert client.buy(BTC, 1).type == "market"
+    assert client.buy(BTC, 1, stop_price=200).type == "stop"
+    stop = client.buy(BTC, 1, 210, stop_price="200.00")
+    assert (stop.type, stop.stop_price) == ("stop_limit", 200)
+    dated = client.buy(BTC, 1, 1, expire="2100-01-01T00:00:00Z")
+    assert (dated.tif, dated.expire_ms) == ("gtd", 4_102_444_800_000)
+
+
+def test_replacing_keeps_what_was_filled(client: Client) -> None:
+    order = client.buy(ETH, "3", "10.00")
+    client.sell(ETH, 1, 10, account="bob")
+    smaller = client.replace(order.id, quantity="1.5")
+    assert (smaller.filled, smaller.remaining, smaller.price) == (1, Decimal("1.5"), 10)
+    moved = client.replace(order.id, price="9.95")
+    assert (moved.status, moved.price, moved.remaining) == ("partly_filled", Decimal("9.95"), 1.5)
+    with pytest.raises(ChangeRejected, match="no such open order"):
+        client.replace(order.id, price=9, account="bob")
+    assert client.cancel_all(ETH, "sell") == []
+    assert client.cancel_all() == [order.id]
+
+
+def test_a_refusal_of_the_market_is_a_result(client: Client) -> None:
+    client.sell(BTC, 1, 100)
+    refused = client.buy(BTC, 1, 100, post_only=True, account="bob")
+    assert (refused.status, refused.reason) == ("rejected", "would_cross")
+    assert "Post-only" in refused.detail
+
+
+def test_who_asks_again_by_a_client_id_gets_the_same_order(client: Client) -> None:
+    first = client.buy(BTC, 1, 50, client_id="mine")
+    assert client.buy(BTC, 1, 50, client_id="mine").id == first.id
+    assert [order.client_id for order in client.orders()] == ["mine"]
+
+
+def test_what_can_not_be_meant_is_never_sent(client: Client) -> None:
+    with pytest.raises(InvalidInput, match=r"Price must be a multiple of 0.01, not 99.005"):
+        client.buy(BTC, 1, "99.005")
+    with pytest.raises(InvalidInput, match="must be exact"):
+        client.buy(BTC, 0.1, 100)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="one of BTC-USD, ETH-USD, not 'X'"):
+        client.book("X")
+    with pytest.raises(InvalidInput, match="Side must be buy or sell"):
+        client.submit(BTC, "bye", 1, 1)
+    with pytest.raises(InvalidInput, match="Order is no id"):
+        client.cancel("17")
+    with pytest.raises(InvalidInput, match="Kinds must be some of book"):
+        client.stream("books")
+    with pytest.raises(InvalidInput, match="Display must be at most"):
+        client.buy(BTC, 1, 1, display=2)
+    with pytest.raises(InvalidInput, match="Post only is wrong: expected `bool`, got `int`"):
+        client.buy(BTC, 1, 1, post_only=7)  # type: ignore[typeddict-item]
+    with pytest.raises(InvalidInput, match="There is no colour"):
+        client.buy(BTC, 1, 1, colour="red")  # type: ignore[call-arg]
+    assert client.orders() == []
+
+
+def test_a_stream_tells_every_change(client: Client) -> None:
+    mine = client.sell(BTC, "2", "100")
+    stream = client.stream("book", "trades", "orders", market=BTC, timeout_s=5)
+    client.buy(ETH, 1, 1)
+    first = next(stream)
+    assert isinstance(first, Book)
+    assert first.asks == ((Decimal(100), Decimal(2), 1),)
+    assert next(item for item in stream if isinstance(item, Order)).id == mine.id
+    for _ in range(3):
+        client.buy(BTC, "0.5", "100", account="bob")
+    told: dict[type, list[Book | Order | Trade]] = {Book: [], Trade: [], Order: []}
+    for item in stream:
+        assert isinstance(item, Book | Trade | Order)
+        told[type(item)].append(item)
+        orders = told[Order]
+        if len(orders) == 3 and len(told[Trade]) == 3 and client.book(BTC) == told[Book][-1]:
+            break
+    assert [order.filled for order in told[Order] if isinstance(order, Order)] == [0.5, 1, 1.5]
+    numbers = [trade.number for trade in told[Trade] if isinstance(trade, Trade)]
+    assert numbers == [trade.number for trade in client.trades(BTC, 3)[::-1]]
+
+
+def test_a_stream_ends_when_nothing_happens(client: Client) -> None:
+    assert [type(item) for item in client.stream("book", market=ETH, timeout_s=0.1)] == [Book]
+
+
+def test_messages_that_were_lost_are_made_up_for(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
+        client.sell(BTC, 5, 100)
+        stream = client.stream("trades", timeout_s=5)
+        for lost in (0, 2, 0):
+            node.faults.lost_updates = lost
+            for _ in range(max(lost, 1)):
+                client.buy(BTC, 1, 100, account="bob")
+        numbers = [item.number for item in islice(stream, 4)]  # type: ignore[union-attr]
+        assert numbers == [1, 2, 3, 4]
+
+
+def test_a_lost_last_message_is_made_up_for_though_none_follows(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
+        client.sell(BTC, 5, 100)
+        stream = client.stream("trades", timeout_s=20)
+        client.buy(BTC, 1, 100, account="bob")
+        assert next(stream).number == 1  # type: ignore[union-attr]
+        node.faults.lost_updates = 1
+        client.buy(BTC, 1, 100, account="bob")
+        assert next(stream).number == 2  # type: ignore[union-attr]
+
+
+def test_a_stream_outlives_the_node(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
+        for price in (1, 2, 3):
+            client.buy(BTC, 1, price)
+        stream = client.stream("book", "orders", market=BTC, timeout_s=20)
+        for item in islice(stream, 4):
+            assert isinstance(item, Book | Order)
+        for price in (4, 5, 6):
+            client.buy(BTC, 1, price)
+        sixth = next(i for i in stream if isinstance(i, Order) and i.price == 6)
+        node.restart()
+        beat = next(client.stream("mesh"))  # by now others have found it again, too
+        assert beat is not None
+        seventh = client.buy(BTC, 1, 7)
+        news: list[str] = []
+        while not {"book", seventh.id} <= set(news):
+            match next(stream):
+                case Book(bids=bids) if bids[0].price == 7:
+                    news.append("book")
+                case Order(id=number):
+                    news.append(number)
+        assert sixth.id in news, "all are told again"
+
+
+def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Path) -> None:
+    with stand_in(tmp_path) as node, Client(node.where, "alice", timeout_s=0.5) as client:
+        other = client.buy(BTC, 1, 99)
+        node.faults.holds = True
+        order = client.buy(BTC, 1, 100)
+        assert (order.status, order.is_final) == (Status.PENDING, False)
+        assert [known.status for known in client.orders()] == ["open", "pending"]
+        assert client.cancel(order.id).status == "cancelled"
+        with pytest.raises(NoAnswer, match="no quorum"):
+            client.cancel(other.id)
+
+
+def test_no_node_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "nobody").mkdir()
+    with Client(tmp_path / "nobody", "alice", timeout_s=0.1) as client:
+        with pytest.raises(NoAnswer):
+            client.buy(BTC, 1, 1)
+        with pytest.raises(NoAnswer):
+            client.stream("mesh")

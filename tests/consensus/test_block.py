@@ -1,0 +1,115 @@
+"""The block's one encoding, and what is refused."""
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from peer.consensus.block import (
+    NO_AUDIT,
+    PAYLOAD_BYTES_MAX,
+    SIGNATURE_BYTES,
+    Audit,
+    InvalidBlock,
+    Ref,
+    decode,
+    genesis,
+    make,
+)
+from peer.consensus.committee import Committee, Mode
+
+COMMITTEE = Committee(b"m" * 16, 4, Mode.CRASH)
+PARENTS = tuple(block.ref for block in genesis(COMMITTEE))
+
+
+def sign(_data: bytes) -> bytes:
+    return b"s" * SIGNATURE_BYTES
+
+
+def frame(**changes: object) -> bytes:
+    """A valid block's frame but for the changes, by field."""
+    fields: dict[str, object] = {
+        "mesh": COMMITTEE.mesh,
+        "epoch": 0,
+        "round": 1,
+        "author": 0,
+        "parents": PARENTS,
+        "payload": b"",
+        "time_ms": 5,
+        "audit": NO_AUDIT,
+    }
+    assert changes.keys() <= fields.keys()
+    return msgspec.msgpack.encode(list((fields | changes).values())) + b"s" * SIGNATURE_BYTES
+
+
+def test_a_block_comes_back_as_it_was_made() -> None:
+    audit = Audit(64, b"d" * 32)
+    made = make(COMMITTEE, 1, 0, PARENTS, b"orders", 7, audit, sign)
+    read = decode(made.frame, COMMITTEE)
+    assert (read.ref, read.parents, read.payload) == (made.ref, PARENTS, b"orders")
+    assert (read.time_ms, read.audit, read.frame) == (7, audit, made.frame)
+
+
+def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
+    one = decode(frame(), COMMITTEE)
+    assert decode(frame()[:-1] + b"x", COMMITTEE).ref == one.ref
+    assert decode(frame(time_ms=6), COMMITTEE).ref.digest != one.ref.digest
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"mesh": b"n" * 16}, "expected mesh"),
+        ({"epoch": 1}, "epoch 1"),
+        ({"round": 0}, "no such slot"),
+        ({"round": -1}, "no such slot"),
+        ({"author": 4}, "no such slot"),
+        ({"payload": bytes(PAYLOAD_BYTES_MAX + 1)}, "a payload has at most"),
+        ({"time_ms": -1}, "not a time"),
+        ({"audit": (64, b"short")}, "an audit is"),
+        ({"audit": (0, b"d" * 32)}, "an audit is"),
+        ({"parents": ()}, "the first parent"),
+        ({"parents": PARENTS[1:]}, "the first parent"),
+        ({"parents": (*PARENTS, PARENTS[3])}, "one parent an author"),
+        ({"parents": (PARENTS[0], PARENTS[2], PARENTS[1])}, "one parent an author"),
+        ({"parents": PARENTS[:2]}, "at least 3 parents stand at round 0; got 2"),
+        ({"round": 2}, "at least 3 parents stand at round 1; got 0"),
+        ({"parents": (*PARENTS[:3], Ref(1, 3, b"d" * 32))}, "of a lower round"),
+        ({"parents": (*PARENTS[:3], Ref(0, 3, b"d"))}, "with a 32-byte digest"),
+        ({"parents": (*PARENTS[:3], Ref(0, 9, b"d" * 32))}, "authors are 0 to 3"),
+        ({"parents": "no"}, "not a block"),
+    ],
+)
+def test_what_is_no_block_is_refused_with_the_reason(
+    changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(InvalidBlock, match=reason):
+        decode(frame(**changes), COMMITTEE)
+
+
+def test_a_second_encoding_of_a_block_is_refused() -> None:
+    good = frame(time_ms=5)
+    body = msgspec.msgpack.decode(good[:-SIGNATURE_BYTES])
+    at = good.index(b"\x05\x92")  # time_ms 5, then the audit's array
+    assert body[6] == 5
+    longer = good[:at] + b"\xcc\x05" + good[at + 1 :]
+    assert msgspec.msgpack.decode(longer[:-SIGNATURE_BYTES]) == body
+    with pytest.raises(InvalidBlock, match="one encoding"):
+        decode(longer, COMMITTEE)
+
+
+@given(st.binary(max_size=300))
+def test_noise_is_refused(noise: bytes) -> None:
+    with pytest.raises(InvalidBlock):
+        decode(noise + b"s" * SIGNATURE_BYTES, COMMITTEE)
+
+
+@given(st.integers(0, len(frame()) - SIGNATURE_BYTES - 1), st.integers(1, 255))
+def test_a_changed_byte_is_refused_or_makes_another_block(at: int, change: int) -> None:
+    good = bytearray(frame())
+    good[at] ^= change
+    try:
+        read = decode(bytes(good), COMMITTEE)
+    except InvalidBlock:
+        return
+    assert read.ref.digest != decode(frame(), COMMITTEE).ref.digest

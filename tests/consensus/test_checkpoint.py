@@ -1,0 +1,99 @@
+"""Going on from a commit boundary is the same as having been there all along."""
+
+import itertools
+import random
+
+import pytest
+
+from peer.consensus.block import Block, decode
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import Commit
+from peer.consensus.core import Consensus, Ready
+
+STEPS = 700
+STEP_MS = 40
+
+
+def sign(_data: bytes) -> bytes:
+    return b"s" * 64
+
+
+def members_of(committee: Committee) -> list[Consensus]:
+    """All of them, after each heard all others."""
+    peers = [Consensus(committee, n, sign) for n in range(committee.size)]
+    for hears, says in itertools.permutations(range(committee.size), 2):
+        peers[hears].hear(says, peers[says].heartbeat(), 0)
+    return peers
+
+
+def lived(committee: Committee, seed: int) -> tuple[list[Block], list[Commit]]:
+    """What one member accepted and committed over many rounds, in which others came late, rested
+    for long, and came back."""
+    rng = random.Random(seed)
+    peers = members_of(committee)
+    rests_until = [0] * committee.size
+    inboxes: list[list[Block]] = [[] for _ in peers]
+    accepted: list[Block] = []
+    commits: list[Commit] = []
+    for step in range(STEPS):
+        if rng.random() < 0.03:
+            rests_until[rng.randrange(1, committee.size)] = step + rng.randint(1, 300)
+        if sum(until > step for until in rests_until) > committee.faults:
+            rests_until = [0] * committee.size
+        for n, peer in enumerate(peers):
+            if rests_until[n] > step:
+                continue
+            ready = live_a_step(peer, inboxes[n], step * STEP_MS, rng)
+            for block in ready.publish:
+                for m, inbox in enumerate(inboxes):
+                    if m != n:
+                        inbox.append(decode(block.frame, committee))
+            if n == 0:
+                accepted += ready.persist
+                commits += ready.commits
+    return accepted, commits
+
+
+def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Random) -> Ready:
+    for block in inbox:
+        peer.receive(block, now_ms)
+    inbox.clear()
+    while place := peer.proposal(now_ms, True):
+        payload = rng.randbytes(rng.randrange(3)) if place.carries else b""
+        peer.propose(place.round, payload, now_ms)
+    if rng.random() < 0.02:
+        peer.check()
+    return peer.ready()
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize("seed", range(2))
+def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: int) -> None:
+    committee = Committee(b"m" * 16, 4, mode)
+    blocks, commits = lived(committee, seed)
+    boundaries = [commit.boundary for commit in commits if commit.boundary]
+    assert len(boundaries) > 3
+    for boundary in boundaries:
+        later = Consensus(committee, None, sign, boundary=boundary)
+        later.check()
+        for block in blocks:
+            if block.round > later.dag.floor[block.author]:
+                later.receive(block, 0)
+        later.check()
+        assert later.ready().commits == commits[boundary.commit :]
+
+
+@pytest.mark.parametrize("mode", Mode)
+def test_a_restart_at_a_boundary_publishes_the_own_last_block_whole(mode: Mode) -> None:
+    """The newest own block can be the boundary's head, of which the graph knows only the name."""
+    committee = Committee(b"m" * 16, 4, mode)
+    blocks, commits = lived(committee, 0)
+    restarts = 0
+    for commit in commits:
+        if commit.boundary is not None:
+            head = commit.boundary.heads[0]
+            own = [b for b in blocks if b.author == 0 and b.round <= head.round][-1:]
+            later = Consensus(committee, 0, sign, boundary=commit.boundary)
+            assert later.restore(own, 0).publish == own
+            restarts += bool(own)
+    assert restarts > 3

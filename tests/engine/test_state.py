@@ -1,0 +1,400 @@
+"""Snapshots, digests, limits of a configuration, and what is kept after much coming and going."""
+
+import gc
+import random
+import tracemalloc
+from collections.abc import Callable
+from hashlib import sha256
+
+import msgspec
+import pytest
+
+from engine import (
+    Cancel,
+    Command,
+    Exchange,
+    Halt,
+    Market,
+    MarketError,
+    OrderType,
+    Reduce,
+    Replace,
+    SelfTrade,
+    Side,
+    SnapshotError,
+    Submit,
+    TimeInForce,
+)
+from tests.support.engine_flow import MARKETS, Flow
+
+MARKET = Market("X", "0.01", "0.001")
+
+LIMIT = Submit(1, "ann", "X", Side.BUY, 10, 100)
+ICEBERG = Submit(1, "ann", "X", Side.BUY, 10, 100, display=3)
+STOP = Submit(1, "ann", "X", Side.BUY, 10, 0, OrderType.STOP, stop_price=110)
+DATED = Submit(1, "ann", "X", Side.BUY, 10, 100, tif=TimeInForce.GTD, expire_ms=9)
+
+
+def after(
+    *commands: Command | int, market: Market = MARKET, exchange_class: type[Exchange] = Exchange
+) -> Exchange:
+    exchange = exchange_class([market])
+    for command in commands:
+        if isinstance(command, int):
+            exchange.advance(command)
+        else:
+            exchange.apply(command)
+    return exchange
+
+
+def but(command: Command, **fields: object) -> Command:
+    changed: Command = msgspec.structs.replace(command, **fields)
+    return changed
+
+
+OTHER = but(LIMIT, id=2)
+DIFFERENT: dict[str, tuple[list[Command | int], list[Command | int]]] = {
+    "an order": ([LIMIT], []),
+    "clock": ([1], [2]),
+    "id": ([LIMIT], [but(LIMIT, id=2)]),
+    "account": ([LIMIT], [but(LIMIT, account="bob")]),
+    "side": ([LIMIT], [but(LIMIT, side=Side.SELL)]),
+    "price": ([LIMIT], [but(LIMIT, price=101)]),
+    "quantity": ([LIMIT], [but(LIMIT, quantity=11)]),
+    "client_id": ([LIMIT], [but(LIMIT, client_id="mine")]),
+    "post_only": ([LIMIT], [but(LIMIT, post_only=True)]),
+    "self_trade": ([LIMIT], [but(LIMIT, self_trade=SelfTrade.DECREMENT)]),
+    "display": ([ICEBERG], [but(ICEBERG, display=4)]),
+    "expiry": ([DATED], [but(DATED, expire_ms=10)]),
+    "open quantity": ([LIMIT], [LIMIT, Reduce(5, "ann", 1, 9)]),
+    "quantity as accepted": ([but(LIMIT, quantity=9)], [LIMIT, Reduce(5, "ann", 1, 9)]),
+    "quantity as replaced": (
+        [LIMIT, Reduce(5, "ann", 1, 9)],
+        [LIMIT, Replace(5, "ann", 1, 100, 9)],
+    ),
+    "queue": ([LIMIT, OTHER], [OTHER, LIMIT]),
+    "queue of stops": ([STOP, but(STOP, id=2)], [but(STOP, id=2), STOP]),
+    "stop price": ([STOP], [but(STOP, stop_price=111)]),
+    "stop or stop-limit": ([STOP], [but(STOP, type=OrderType.STOP_LIMIT, price=100)]),
+    "time in force of a stop": ([STOP], [but(STOP, tif=TimeInForce.FOK)]),
+    "hidden part": (
+        [ICEBERG, but(LIMIT, id=2, side=Side.SELL, quantity=2)],
+        [but(ICEBERG, quantity=8)],
+    ),
+    "halt": ([], [Halt(5, "op", "X")]),
+    "last trade": (
+        [LIMIT, but(OTHER, side=Side.SELL)],
+        [but(LIMIT, price=99), but(OTHER, side=Side.SELL, price=99)],
+    ),
+}
+
+
+@pytest.mark.parametrize("what", DIFFERENT)
+def test_the_digest_tells_apart(what: str) -> None:
+    one, other = (after(*commands) for commands in DIFFERENT[what])
+    assert one.digest() != other.digest()
+    assert one.digest() == after(*DIFFERENT[what][0]).digest()
+    for exchange in (one, other):
+        restored = Exchange.restore(exchange.snapshot())
+        assert restored.digest() == exchange.digest()
+        restored.check()
+
+
+def test_the_digest_covers_the_configuration() -> None:
+    changes = {
+        "symbol": "Y",
+        "tick": "0.1",
+        "lot": "1",
+        "quantity_min": 2,
+        "quantity_max": 99,
+        "price_max": 99,
+        "price_band_percent": 1,
+        "orders_per_account_max": 9,
+        "orders_max": 9,
+        "iceberg_slices_max": 9,
+    }
+    assert set(changes) == set(Market.__struct_fields__)
+    digests = {after().digest()}
+    for field, value in changes.items():
+        digests.add(after(market=msgspec.structs.replace(MARKET, **{field: value})).digest())
+    assert len(digests) == 1 + len(changes)
+
+
+def test_the_digest_comes_back_when_the_state_does() -> None:
+    exchange = after(LIMIT, 5)
+    before = exchange.digest()
+    exchange.apply(OTHER)
+    assert exchange.digest() != before
+    exchange.apply(Cancel(3, "ann", 2))
+    assert exchange.digest() == before
+
+
+# Snapshots that are none
+
+
+def test_every_changed_or_missing_byte_is_noticed() -> None:
+    data = after(LIMIT, STOP).snapshot()
+    for at in range(len(data)):
+        with pytest.raises(SnapshotError):
+            Exchange.restore(data[:at])
+        with pytest.raises(SnapshotError):
+            Exchange.restore(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    with pytest.raises(SnapshotError):
+        Exchange.restore(data + b"\0")
+
+
+def forged(change: Callable[[list[list[object]]], object], *commands: Command) -> bytes:
+    """A snapshot of one market with one thing changed, its checksum right again.
+
+    `change` gets the rows of the four sides.
+    """
+    data = after(*commands).snapshot()
+    start = data.index(b"\0") + 2
+    body = msgspec.msgpack.decode(data[start + 32 :])
+    change(body[2][0][2])
+    changed = msgspec.msgpack.encode(body)
+    return data[:start] + sha256(changed).digest() + changed
+
+
+ID, ACCOUNT, MARKET_FIELD, SIDE, PRICE, QUANTITY, REMAINING, HIDDEN, CLIENT, CONDITIONS = range(10)
+
+
+def setting(field: int, value: object) -> Callable[[list[list[list[object]]]], object]:
+    def change(book_sides: list[list[list[object]]]) -> None:
+        book_sides[0][0][field] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ("INVALID_ID", setting(ID, 0)),
+        ("INVALID_ACCOUNT", setting(ACCOUNT, "")),
+        ("INVALID_CLIENT_ID", setting(CLIENT, "c" * 65)),
+        ("INVALID_PRICE", setting(PRICE, 0)),
+        ("INVALID_QUANTITY", setting(QUANTITY, 0)),
+        ("INVALID_EXPIRY", setting(CONDITIONS, [0, 3, False, 0, 0, 0, 0])),
+        ("INVALID_DISPLAY", setting(CONDITIONS, [0, 0, False, 0, -1, 0, 0])),
+        ("its market", setting(MARKET_FIELD, "Y")),
+        ("wrong side", setting(SIDE, 1)),
+        ("never left open", setting(CONDITIONS, [0, 1, False, 0, 0, 0, 0])),
+        ("INVALID_PRICE", setting(CONDITIONS, [1, 0, False, 0, 0, 0, 0])),
+        ("wrong side, or a stop", setting(CONDITIONS, [3, 0, False, 110, 0, 0, 0])),
+        ("open quantity", setting(REMAINING, 0)),
+        ("open quantity", setting(REMAINING, 11)),
+        ("open quantity", setting(QUANTITY, 2**62)),
+        ("hidden quantity", setting(HIDDEN, -1)),
+        ("hidden quantity", setting(HIDDEN, 10)),
+        ("shows more", setting(HIDDEN, 5)),
+        ("shows more", setting(CONDITIONS, [0, 0, False, 0, 1, 0, 0])),
+        ("second order", lambda book_sides: book_sides[0].append(book_sides[0][0])),
+        ("expected a snapshot's fields", setting(SIDE, 2)),
+        ("expected a snapshot's fields", setting(PRICE, "100")),
+        ("expected a snapshot's fields", lambda book_sides: book_sides.pop()),
+    ],
+)
+def test_a_forged_snapshot_is_refused(
+    said: str, change: Callable[[list[list[object]]], object]
+) -> None:
+    with pytest.raises(SnapshotError, match=said):
+        Exchange.restore(forged(change, LIMIT))
+
+
+def test_a_crossed_book_is_refused() -> None:
+    def cross(book_sides: list[list[list[object]]]) -> None:
+        (ask,) = book_sides[1]
+        ask[PRICE] = 100
+
+    with pytest.raises(SnapshotError, match="crossed"):
+        Exchange.restore(forged(cross, LIMIT, but(OTHER, side=Side.SELL, price=101)))
+
+
+def test_a_waiting_stop_hides_nothing_yet() -> None:
+    def hide(book_sides: list[list[list[object]]]) -> None:
+        book_sides[2][0][HIDDEN] = 1
+
+    iceberg = but(LIMIT, type=OrderType.STOP_LIMIT, stop_price=110, display=9)
+    with pytest.raises(SnapshotError, match="hidden quantity impossible"):
+        Exchange.restore(forged(hide, iceberg))
+
+
+def test_a_stop_that_should_be_released_is_refused() -> None:
+    def reached(book_sides: list[list[list[object]]]) -> None:
+        book_sides[2][0][CONDITIONS] = [2, 0, False, 100, 0, 0, 0]
+
+    traded = (but(LIMIT, id=8), but(LIMIT, id=9, side=Side.SELL))
+    with pytest.raises(SnapshotError, match="stop"):
+        Exchange.restore(forged(reached, *traded, STOP))
+
+
+def test_limits_hold_for_a_snapshot_too() -> None:
+    small = msgspec.structs.replace(MARKET, orders_max=1)
+    data = after(LIMIT, OTHER).snapshot()
+    start = data.index(b"\0") + 2
+    body = msgspec.msgpack.decode(data[start + 32 :])
+    body[0][0] = msgspec.to_builtins(small)
+    changed = msgspec.msgpack.encode(body)
+    with pytest.raises(SnapshotError, match="more orders"):
+        Exchange.restore(data[:start] + sha256(changed).digest() + changed)
+
+
+# Configurations
+
+
+@pytest.mark.parametrize(
+    ("said", "fields"),
+    [
+        ("symbol", {"symbol": ""}),
+        ("symbol", {"symbol": "s" * 33}),
+        ("tick", {"tick": "0"}),
+        ("tick", {"tick": "0.00"}),
+        ("tick", {"tick": "-1"}),
+        ("tick", {"tick": "1e3"}),
+        ("lot", {"lot": ""}),
+        ("lot", {"lot": "1."}),
+        ("quantity_min", {"quantity_min": 0}),
+        ("quantity_min", {"quantity_min": 2, "quantity_max": 1}),
+        ("quantity_max", {"quantity_max": 2**53}),
+        ("price_max", {"price_max": 0}),
+        ("price_band_percent", {"price_band_percent": -1}),
+        ("orders_per_account_max", {"orders_per_account_max": 0}),
+        ("orders_max", {"orders_max": 0}),
+        ("iceberg_slices_max", {"iceberg_slices_max": 0}),
+        ("times orders_max", {"quantity_max": 2**53 - 1, "orders_max": 1025}),
+    ],
+)
+def test_a_market_that_cannot_be_run(said: str, fields: dict[str, object]) -> None:
+    with pytest.raises(MarketError, match=said):
+        Exchange([msgspec.structs.replace(MARKET, **fields)])
+
+
+def test_markets_that_cannot_be_run_together() -> None:
+    with pytest.raises(MarketError, match="names two"):
+        Exchange([MARKET, MARKET])
+    with pytest.raises(MarketError, match="needs a market"):
+        Exchange([])
+
+
+def test_what_a_level_adds_up_to_fits_the_wire() -> None:
+    """A level can hold at most what msgpack has integers for."""
+    market = msgspec.structs.replace(MARKET, quantity_max=2**53 - 1, orders_max=1024)
+    exchange = Exchange([market])
+    for id in range(1, 1025):
+        exchange.apply(but(LIMIT, id=id, quantity=2**53 - 1))
+    ((_, quantity, orders),) = exchange.depth("X", Side.BUY, 1)
+    assert orders == 1024
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(quantity)) == quantity
+
+
+# Questions
+
+
+def test_what_is_asked_about_nothing() -> None:
+    exchange = after()
+    assert exchange.order(1) is None
+    assert exchange.open_orders("ann") == []
+    assert exchange.open_orders("ann", "Y") == []
+    assert exchange.depth("X", Side.BUY, 10) == []
+    assert exchange.changes("X") == []
+    assert exchange.next_expiry() is None
+    with pytest.raises(KeyError):
+        exchange.depth("Y", Side.BUY, 10)
+    with pytest.raises(KeyError):
+        exchange.changes("Y")
+
+
+def test_depth_is_cut_and_best_first() -> None:
+    exchange = after(*(but(LIMIT, id=id, price=100 - id) for id in range(1, 6)))
+    assert exchange.depth("X", Side.BUY, 2) == [(99, 10, 1), (98, 10, 1)]
+    assert exchange.depth("X", Side.BUY, 0) == []
+    assert exchange.depth("X", Side.BUY, -1) == []
+
+
+def test_the_next_expiry() -> None:
+    exchange = after(DATED, but(DATED, id=2, expire_ms=7))
+    assert exchange.next_expiry() == 7
+    assert exchange.time_ms == 0
+    exchange.advance(7)
+    assert exchange.next_expiry() == 9
+    exchange.apply(Cancel(5, "ann", 1))
+    assert exchange.next_expiry() is None
+    assert exchange.time_ms == 7
+
+
+# What is left behind
+
+
+def test_nothing_is_kept_of_orders_that_are_gone() -> None:
+    """Twelve thousand orders of as many accounts come and go, after a first four thousand."""
+    exchange = Exchange([MARKET])
+
+    def churn(start: int) -> None:
+        draw = random.Random(start)
+        for id in range(start, start + 4_000):
+            side = draw.choice((Side.BUY, Side.SELL))
+            price = draw.randrange(90, 111)
+            exchange.apply(
+                Submit(
+                    id,
+                    f"account {id}",
+                    "X",
+                    side,
+                    draw.randrange(1, 9),
+                    price,
+                    tif=TimeInForce.GTD,
+                    expire_ms=id + 50,
+                    client_id=f"order {id}",
+                )
+            )
+            exchange.advance(id)
+            exchange.changes("X")
+            exchange.digest()
+        exchange.advance(start + 20_000)
+
+    churn(1)
+    gc.collect()
+    tracemalloc.start()
+    for start in (30_001, 60_001, 90_001):
+        churn(start)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    book = exchange.books["X"]
+    assert exchange.ledger.orders == {}
+    assert list(exchange.ledger.expiries) == []
+    assert book.accounts == {}
+    assert book.open == 0
+    assert all(
+        not book_side.levels and not book_side.keys for book_side in (*book.sides, *book.stops)
+    )
+    assert kept < 100_000  # bytes
+
+
+def test_nothing_is_kept_of_an_exchange_that_is_gone() -> None:
+    exchange = after(*(but(LIMIT, id=id, price=id % 7 + 1) for id in range(1, 5_001)))
+    data = exchange.snapshot()
+    Exchange.restore(data)
+    gc.collect()
+    tracemalloc.start()
+    for _ in range(3):
+        Exchange.restore(data)
+    exchange.advance(1)
+    gc.collect()
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000  # bytes
+    exchange.check()
+
+
+def test_the_same_flow_twice_is_the_same_to_the_byte() -> None:
+    states = []
+    for _ in range(2):
+        draw = random.Random(7)
+        flow = Flow(draw.choice)
+        exchange = Exchange(MARKETS)
+        for _ in range(500):
+            step = flow.step()
+            exchange.advance(step) if isinstance(step, int) else exchange.apply(step)
+        states.append((exchange.snapshot(), exchange.digest()))
+    assert states[0] == states[1]

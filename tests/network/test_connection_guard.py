@@ -1,0 +1,177 @@
+"""What libzmq does not bound is ended: on real connections, by the kernel's own counts."""
+
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from peer.membership.identity import Identity
+from peer.network.connection_guard import SUBSCRIBER_BYTES_MAX, UNHEARD_BYTES_MAX, Sentry
+from peer.network.connection_limits import ADDRESS_CONNECTIONS_MAX
+from tests.network.test_floods import IDENTITIES, Wires, beat
+from tests.support.real_mesh import wait_for
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sentry reads /proc")
+
+
+@pytest.fixture
+def wires() -> Iterator[Wires]:
+    wires = Wires()
+    yield wires
+    wires.close()
+
+
+@pytest.fixture
+def door() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield door
+
+
+def port_of(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])
+
+
+@contextlib.contextmanager
+def connected(door: socket.socket) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Their end and ours."""
+    with socket.create_connection(("127.0.0.1", port_of(door))) as theirs:
+        ours, _ = door.accept()
+        with ours:
+            theirs.settimeout(5)
+            yield theirs, ours
+
+
+def bring(theirs: socket.socket, ours: socket.socket, size: int) -> None:
+    """Send so much, and take it in."""
+    while size > 0:
+        part = theirs.send(bytes(min(size, 64 * 1024)))
+        size -= part
+        while part:
+            part -= len(ours.recv(part))
+
+
+def is_ended(theirs: socket.socket) -> bool:
+    theirs.settimeout(0.2)
+    try:
+        return theirs.recv(1) == b""
+    except TimeoutError:
+        return False
+
+
+def look(sentry: Sentry) -> None:
+    """At what the node has had time to take in."""
+    for _ in range(3):
+        sentry.look()
+        for _ in range(2):
+            sentry.turned()
+
+
+def test_a_subscriber_has_little_to_say(door: socket.socket) -> None:
+    sentry = Sentry(publishing=port_of(door), answering=0)
+    with connected(door) as (theirs, ours):
+        bring(theirs, ours, SUBSCRIBER_BYTES_MAX)
+        sentry.look()
+        assert not is_ended(theirs)
+        bring(theirs, ours, 1)
+        sentry.look()
+        assert is_ended(theirs)
+    assert sentry.ended == 1
+
+
+def test_a_message_has_an_end(door: socket.socket) -> None:
+    sentry = Sentry(publishing=0, answering=port_of(door))
+    with connected(door) as (theirs, ours):
+        for _ in range(3):
+            bring(theirs, ours, UNHEARD_BYTES_MAX)
+            look(sentry)
+            assert not is_ended(theirs)
+            sentry.hear(ours.fileno())
+            look(sentry)
+        bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
+        look(sentry)
+        assert is_ended(theirs)
+
+
+def test_what_the_node_had_no_time_to_take_in_is_no_message_without_an_end(
+    door: socket.socket,
+) -> None:
+    sentry = Sentry(publishing=0, answering=port_of(door))
+    with connected(door) as (theirs, ours):
+        for _ in range(3):
+            bring(theirs, ours, UNHEARD_BYTES_MAX)
+            sentry.look()
+            sentry.look()
+        assert not is_ended(theirs)
+        sentry.hear(ours.fileno())
+        look(sentry)
+        assert not is_ended(theirs)
+
+
+def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
+    """There the connection is ours."""
+    sentry = Sentry(publishing=0, answering=0)
+    with connected(door) as (ours, theirs):
+        sentry.hear(ours.fileno())
+        bring(theirs, ours, UNHEARD_BYTES_MAX)
+        look(sentry)
+        sentry.hear(ours.fileno())
+        look(sentry)
+        bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
+        look(sentry)
+        assert theirs.recv(1) == b""
+
+
+def test_one_address_has_connections_enough(door: socket.socket) -> None:
+    """Of those over which nothing was said yet, the oldest go."""
+    sentry = Sentry(publishing=0, answering=port_of(door))
+    with contextlib.ExitStack() as stack:
+        first = [stack.enter_context(connected(door)) for _ in range(ADDRESS_CONNECTIONS_MAX)]
+        sentry.look()
+        assert sentry.ended == 0
+        late = stack.enter_context(connected(door))
+        sentry.look()
+        assert sentry.ended == 1
+        assert not is_ended(late[0])
+        assert sum(is_ended(theirs) for theirs, _ in first) == 1
+        sentry.look()
+        assert sentry.ended == 1, "it is counted once"
+
+
+def test_other_sockets_are_none_of_its_business(door: socket.socket) -> None:
+    sentry = Sentry(publishing=1, answering=2)
+    with connected(door) as (theirs, ours), open(os.devnull) as file:
+        bring(theirs, ours, SUBSCRIBER_BYTES_MAX + 1)
+        sentry.look()
+        assert not is_ended(theirs)
+        assert not file.closed
+    assert sentry.ended == 0
+
+
+def test_who_subscribes_without_end_is_ended_and_the_others_hear_on(wires: Wires) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    subscriber, identity = context.socket(zmq.SUB), Identity.ephemeral()
+    subscriber.linger = subscriber.sndhwm = 0
+    subscriber.curve_secretkey = identity.curve_secret
+    subscriber.curve_publickey = identity.curve_public
+    subscriber.curve_serverkey = IDENTITIES[0].curve_public
+    subscriber.connect(f"tcp://127.0.0.1:{wires.honest.port}")
+    try:
+
+        def ended() -> bool:
+            for _ in range(200):
+                subscriber.subscribe(os.urandom(200))
+            wires.honest.beat(beat(member=0))  # only then libzmq looks at what they want
+            wires.turn(50)
+            wires.honest.sentry.look()
+            return wires.honest.sentry.ended > 0
+
+        wait_for("the end of it", ended)
+        assert wires.honest.refused > 0
+        wires.hear_each_other()
+    finally:
+        subscriber.close()
+        context.term()

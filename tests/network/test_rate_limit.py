@@ -1,0 +1,66 @@
+"""Allowances and turns, on counts and times of the test's own."""
+
+from peer.network.rate_limit import ASKERS_MAX, WAITING_PER_ASKER_MAX, Allowance, Turns
+
+
+def test_one_for_each_step_is_never_too_much() -> None:
+    allowance = Allowance(2)
+    assert all(allowance.take(step) for step in range(1_000))
+
+
+def test_a_burst_and_then_one_for_each_step() -> None:
+    allowance = Allowance(3)
+    assert [allowance.take(7) for _ in range(5)] == [True, True, True, False, False]
+    assert [allowance.take(8) for _ in range(2)] == [True, False]
+    assert [allowance.take(100) for _ in range(5)] == [True, True, True, False, False]
+
+
+def test_a_count_that_goes_back_gives_nothing() -> None:
+    allowance = Allowance(1)
+    assert allowance.take(50)
+    assert not allowance.take(10)
+    assert not allowance.take(50)
+    assert allowance.take(51)
+
+
+def answered(turns: Turns[str], now_us: int, took_us: int) -> tuple[str | None, int]:
+    """The next request, and the time once it is answered."""
+    request = turns.next(now_us)
+    assert turns.next(now_us + took_us) is None, "not right after an answer"
+    return request, now_us + took_us
+
+
+def test_who_asks_most_waits_most_and_delays_nobody() -> None:
+    turns: Turns[str] = Turns(2)
+    for n in range(5):
+        turns.put("greedy", f"g{n}")
+    turns.put("modest", "m0")
+    seen, _now_us = [], 0
+    while turns.due_us is not None:
+        request, _now_us = answered(turns, turns.due_us, 10)
+        seen.append(request)
+    assert seen == ["g0", "m0", "g1", "g2", "g3", "g4"]
+
+
+def test_answering_takes_its_part_of_the_time_only() -> None:
+    turns: Turns[int] = Turns(10)
+    now_us = busy_us = 0
+    for n in range(100):
+        turns.put("a", n)
+        assert turns.due_us is not None
+        now_us = max(now_us, turns.due_us)
+        assert turns.next(now_us) == n
+        now_us, busy_us = now_us + 7, busy_us + 7
+        turns.next(now_us)
+    assert turns.due_us is None
+    assert busy_us * 10 <= now_us + 9 * 7
+
+
+def test_what_waits_is_bounded_and_the_rest_is_counted() -> None:
+    turns: Turns[int] = Turns(2)
+    for n in range(WAITING_PER_ASKER_MAX + 5):
+        turns.put("greedy", n)
+    assert turns.dropped == 5
+    for n in range(ASKERS_MAX + 5):
+        turns.put(f"asker {n}", n)
+    assert turns.dropped == 5 + 6

@@ -1,0 +1,95 @@
+"""Who is deaf, and whether there is a quorum, as members say whom they hear."""
+
+import pytest
+
+from peer.consensus.committee import Committee, Mode
+from peer.network.addresses import ALIVE_MS
+from peer.node.hearing import DEAF_MS, Deaf, Hearing
+
+ALL = (True,) * 5
+
+
+def five(me: int | None = 0) -> Hearing:
+    return Hearing(Committee(bytes(16), 5, Mode.CRASH), me)
+
+
+def hears(*members: int) -> tuple[bool, ...]:
+    return tuple(number in members for number in range(5))
+
+
+TOO_FEW = "is deaf: it speaks, but hears too few to take part"
+NOT_US = "does not hear this peer, which hears it"
+
+
+@pytest.mark.parametrize(
+    ("heard", "quorum"),
+    [
+        ({}, False),
+        ({1: ALL}, False),
+        ({1: ALL, 2: ALL}, True),
+        ({1: ALL, 2: hears(0, 2)}, True),
+        ({1: ALL, 2: hears(1, 2)}, False),
+        ({1: ALL, 2: hears(1, 2), 3: ALL}, True),
+        ({1: hears(1), 2: hears(2), 3: hears(3), 4: hears(4)}, False),
+    ],
+)
+def test_only_who_is_heard_and_hears_us_counts_for_a_quorum(
+    heard: dict[int, tuple[bool, ...]], quorum: bool
+) -> None:
+    assert quorum_of(five(), heard) is quorum
+
+
+def quorum_of(hearing: Hearing, heard: dict[int, tuple[bool, ...]], running: bool = True) -> bool:
+    for member, hears in heard.items():
+        hearing.hear(member, hears, 0)
+    return hearing.has_quorum(heard, 0, running)
+
+
+def test_one_word_that_we_were_not_heard_is_about_a_pause_that_may_be_over() -> None:
+    hearing, heard = five(), {1: ALL, 2: ALL}
+    assert quorum_of(hearing, heard)
+    for member in heard:
+        hearing.hear(member, hears(1, 2), 10)
+    assert hearing.has_quorum(heard, ALIVE_MS - 1, running=True)
+    assert not hearing.has_quorum(heard, ALIVE_MS, running=True)
+
+
+def test_a_halted_peer_does_not_count_itself_and_an_observer_is_heard_by_nobody() -> None:
+    assert not quorum_of(five(), {1: ALL, 2: ALL}, running=False)
+    assert quorum_of(five(), {1: ALL, 2: ALL, 3: ALL}, running=False)
+    assert not quorum_of(five(None), {1: ALL, 2: ALL})
+    assert quorum_of(five(None), {1: hears(1), 2: hears(2), 3: hears(3)})
+
+
+def test_who_hears_too_few_is_deaf_after_a_while_and_until_it_hears_again() -> None:
+    hearing = five()
+    deaf = {1: ALL, 2: ALL, 3: hears(3, 0)}
+    assert hearing.deaf(deaf, 0) == []
+    assert hearing.deaf(deaf, DEAF_MS - 1) == []
+    assert hearing.deaf(deaf, DEAF_MS) == [Deaf(3, TOO_FEW)]
+    assert hearing.deaf({1: ALL, 2: ALL, 3: ALL}, DEAF_MS + 1) == []
+    assert hearing.deaf(deaf, DEAF_MS + 2) == [], "anew"
+
+
+def test_who_does_not_hear_us_alone_is_named_too() -> None:
+    hearing = five()
+    heard = {1: ALL, 2: hears(1, 2, 3)}
+    hearing.deaf(heard, 0)
+    assert hearing.deaf(heard, DEAF_MS) == [Deaf(2, NOT_US)]
+
+
+def test_who_is_dead_or_has_nobody_to_hear_is_not_deaf() -> None:
+    hearing = five()
+    few = {1: hears(0, 1)}  # three of five are down
+    for now_ms in (0, DEAF_MS, 2 * DEAF_MS):
+        assert hearing.deaf(few, now_ms) == []
+    deaf = {1: ALL, 2: ALL, 3: hears(3)}
+    hearing.deaf(deaf, 0)
+    assert hearing.deaf({1: ALL, 2: ALL}, DEAF_MS) == []
+
+
+def test_an_observer_sees_who_is_deaf_but_is_heard_by_nobody() -> None:
+    hearing = five(None)
+    heard = {1: hears(1, 2, 3), 2: hears(1, 2, 3), 3: hears(3)}
+    hearing.deaf(heard, 0)
+    assert hearing.deaf(heard, DEAF_MS) == [Deaf(3, TOO_FEW)]

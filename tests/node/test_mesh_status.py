@@ -1,0 +1,173 @@
+"""What a peer makes of what others say of their state."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from engine import Market
+from peer.cli.runner import JOURNAL_FILE, keygen
+from peer.consensus.block import NO_AUDIT, Audit
+from peer.consensus.committee import Mode
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.network.mesh import Mesh
+from peer.network.messages import Heartbeat
+from peer.node.clocks import SKEW_MS_MAX, SKEW_SEEN_MS
+from peer.node.health import Status
+from peer.node.hearing import DEAF_MS
+from peer.node.ledger import Ledger
+from peer.node.mesh_status import FLOOD_OVER_MS, JUDGE_MS, Overview
+from peer.storage.journal import Journal
+
+NOW_MS = 1_700_000_000_000
+
+
+class Seen:
+    """The overview of member 0 of four, after its first own commit."""
+
+    def __init__(self, folder: Path) -> None:
+        identity = keygen(folder)
+        others = [Identity(bytes([n]) * 32).public for n in range(3)]
+        keys = [identity.public, *others]
+        members = [Member(f"m{n}", key.hex()) for n, key in enumerate(keys)]
+        self.config = MeshConfig("t", Mode.CRASH, 1, members, [Market("X", "1", "1")])
+        self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
+        self.ledger = Ledger(self.config, 0, identity.sign, self.journal)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.mesh = Mesh(self.context, self.config, identity, zmq.Poller())
+        self.overview = Overview(self.config, self.mesh, self.ledger)
+        self.ledger.replica.commit = 1
+        self.own = self.ledger.replica.latest()
+
+    def hear(self, member: int, latest: Audit, time_ms: int = NOW_MS, now_ms: int = 0) -> None:
+        rounds = (0,) * 4
+        claims = rounds, 1, NO_AUDIT, latest, time_ms, (True,) * 4
+        beat = Heartbeat(self.config.id, 0, member, 1, *claims)
+        self.overview.hear(member, beat, now_ms)
+
+    def look(self, now_ms: int) -> None:
+        """The own clock is right, and showed NOW_MS at 0."""
+        self.overview.look(now_ms, NOW_MS + now_ms, True)
+
+    def close(self) -> None:
+        self.mesh.close()
+        self.context.term()
+        self.journal.close()
+
+
+@pytest.fixture
+def seen(tmp_path: Path) -> Iterator[Seen]:
+    seen = Seen(tmp_path / "me")
+    yield seen
+    seen.close()
+
+
+WRONG, OTHER = Audit(1, b"w" * 32), Audit(1, b"o" * 32)
+
+
+def test_the_same_state_is_no_news(seen: Seen) -> None:
+    for member in (1, 2, 3):
+        seen.hear(member, seen.own)
+    assert seen.overview.alarms.texts == []
+    view = seen.overview.view(1, 0, Status(), ())
+    assert [member.agrees for member in view.members] == [True] * 4
+
+
+def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
+    seen.hear(1, Audit(2, b"w" * 32))
+    assert seen.overview.alarms.texts == []
+    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is None
+
+
+def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(1, WRONG)
+    text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
+    assert seen.overview.alarms.texts == [text]
+    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is False
+    assert seen.overview.outvoted == "", "it may be the other one that is wrong"
+
+
+def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(2, WRONG)
+    seen.hear(3, OTHER)
+    assert seen.overview.outvoted == ""
+    seen.hear(3, WRONG)
+    assert "this peer has another: its book is wrong" in seen.overview.outvoted
+
+
+def test_a_clock_that_stays_wrong_raises_an_alarm_that_ends_with_its_cause(seen: Seen) -> None:
+    ahead_ms = 2 * SKEW_MS_MAX
+    for later_ms in (0, SKEW_SEEN_MS):
+        assert seen.overview.alarms.texts == []
+        seen.hear(1, seen.own, NOW_MS + later_ms + ahead_ms, later_ms)
+        seen.hear(2, seen.own, NOW_MS + later_ms, later_ms)
+        seen.look(later_ms)
+    assert seen.overview.alarms.texts == ["the clock of m1 is over 2000 ms ahead of the others"]
+    later_ms = SKEW_SEEN_MS + JUDGE_MS
+    seen.hear(1, seen.own, NOW_MS + later_ms, later_ms)
+    seen.look(later_ms)
+    assert seen.overview.alarms.texts == []
+
+
+def test_a_peer_sees_that_its_own_clock_is_wrong(seen: Seen) -> None:
+    for later_ms in (0, SKEW_SEEN_MS):
+        for member in (1, 2, 3):
+            seen.hear(member, seen.own, NOW_MS + later_ms + 2 * SKEW_MS_MAX, later_ms)
+        seen.look(later_ms)
+    assert seen.overview.alarms.texts == ["the clock of m0 is over 2000 ms behind the others"]
+
+
+def test_a_member_that_floods_no_more_is_forgiven_after_a_while(seen: Seen) -> None:
+    text = "m1 floods: it is not heard for 10 s at a time"
+    for flooded_ms in (0, FLOOD_OVER_MS - 1):
+        seen.overview.flooded(1, flooded_ms)
+    seen.look(2 * FLOOD_OVER_MS - 2)
+    assert seen.overview.alarms.texts == [text]
+    seen.look(2 * FLOOD_OVER_MS - 1)
+    assert seen.overview.alarms.texts == []
+
+
+def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
+    seen.hear(1, WRONG)
+    seen.hear(1, seen.own)
+    assert len(seen.overview.alarms.texts) == 1
+
+
+def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
+    """Of four, three are needed. m1 hears all, m2 nobody, m3 all but this peer."""
+    hears = {1: (True,) * 4, 2: (False, False, True, False), 3: (False, True, True, True)}
+
+    def look(now_ms: int) -> None:
+        for member, heard in hears.items():
+            link = seen.mesh.links[member]
+            link.heard_ms = now_ms
+            claims = (0,) * 4, 1, NO_AUDIT, seen.own, NOW_MS + now_ms, heard
+            link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *claims)
+            seen.overview.hear(member, link.heartbeat, now_ms)
+        seen.look(now_ms)
+
+    for now_ms in range(0, DEAF_MS + JUDGE_MS, JUDGE_MS):
+        look(now_ms)
+    assert not seen.overview.quorum
+    assert seen.overview.alarms.texts == [
+        "m2 is deaf: it speaks, but hears too few to take part",
+        "m3 does not hear this peer, which hears it",
+    ]
+    view = seen.overview.view(1, DEAF_MS, Status(), ())
+    assert [member.alive for member in view.members] == [True] * 4
+    assert [member.hears for member in view.members] == [
+        ["m1", "m2", "m3"],
+        ["m0", "m2", "m3"],
+        [],
+        ["m1", "m2"],
+    ]
+    hears[2] = hears[3] = (True,) * 4
+    look(2 * DEAF_MS)
+    assert seen.overview.quorum
+    assert seen.overview.alarms.texts == []
+    silent = seen.overview.view(2, 3 * DEAF_MS, Status(), ())
+    assert [member.hears for member in silent.members] == [[]] * 4

@@ -1,0 +1,292 @@
+"""Commands from their arrival to their order, without a node around."""
+
+import msgspec
+import pytest
+
+from engine import Cancel, Command, Event, Rejected, Side, Submit
+from peer.client.endpoint import Caller
+from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
+from peer.consensus.block import PAYLOAD_BYTES_MAX
+from peer.node.submissions import (
+    CALLERS_MAX,
+    COMMAND_BYTES_MAX,
+    PENDING_ACCOUNT_MAX,
+    PENDING_KEYS_MAX,
+    PENDING_MAX,
+    PENDING_SOURCE_MAX,
+    RESULTS_KEPT,
+    Submissions,
+    digest_of,
+)
+from peer.replica.signed import KEY_PREFIX, Entry, Signed
+from peer.replica.state_machine import COMMANDS_PER_BLOCK_MAX, Batch, command_id
+from peer.storage.journal import ClientId, Taken
+
+ME = 2
+ANN, BOB = Caller(b"ann", b"1"), Caller(b"bob", b"1")
+
+
+def order(account: str = "a", **changes: object) -> Submit:
+    return msgspec.structs.replace(Submit(0, account, "X", Side.BUY, 1, 1), **changes)
+
+
+def batch(payload: bytes) -> Batch:
+    return msgspec.msgpack.decode(payload, type=Batch)
+
+
+def test_commands_get_ids_and_leave_in_order() -> None:
+    taken = Submissions(ME)
+    assert taken.take(ANN, [order(), order()], 10) is None
+    assert taken.take(BOB, [order()], 20) is None
+    assert taken.acknowledge() == [
+        (ANN, [command_id(1, ME), command_id(2, ME)], []),
+        (BOB, [command_id(3, ME)], []),
+    ]
+    payload = batch(taken.next_payload())
+    assert payload.first == 1
+    assert [command.id for command in payload.commands] == [command_id(n, ME) for n in (1, 2, 3)]
+    assert not taken.waiting
+    assert taken.next_payload() == b""
+    assert taken.outstanding == 3
+
+
+def test_each_caller_gets_the_results_of_its_own() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 10)
+    taken.take(BOB, [order()], 20)
+    mine = [command_id(1, ME), command_id(2, ME)]
+    ids = [mine[0], command_id(1, ME + 1), mine[1]]
+    answers = taken.done(ids, [[], [], []])
+    assert {who: [r.id for r in results] for who, (results, _) in answers.items()} == {
+        ANN: [mine[0]],
+        BOB: [mine[1]],
+    }
+    assert taken.outstanding == 0
+
+
+def test_an_order_of_the_same_request_is_named_by_its_place() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    assert taken.take(ANN, [order(), order(), Cancel(0, "a", -2), Cancel(0, "a", -1)], 0) is None
+    *_, second, first = batch(taken.next_payload()).commands
+    assert second == Cancel(command_id(4, ME), "a", command_id(3, ME))
+    assert first == Cancel(command_id(5, ME), "a", command_id(2, ME))
+    refused = taken.take(ANN, [Cancel(0, "a", -1)], 0)
+    assert refused == Refused("invalid", "command 1 refers to no earlier one")
+
+
+def test_what_is_too_much_is_refused_whole() -> None:
+    taken = Submissions(ME)
+    assert taken.take(ANN, [], 0) is not None
+    assert taken.take(ANN, [order()] * (COMMANDS_PER_REQUEST_MAX + 1), 0) is not None
+    long = taken.take(ANN, [order(), order(client_id="x" * COMMAND_BYTES_MAX)], 0)
+    assert long is not None
+    assert "a command has at most 1024 bytes" in long.reason
+    assert taken.outstanding == 0
+    for _ in range(PENDING_MAX // COMMANDS_PER_REQUEST_MAX):
+        assert taken.take(ANN, [order()] * COMMANDS_PER_REQUEST_MAX, 0) is None
+    busy = taken.take(ANN, [order()], 0)
+    assert busy is not None
+    assert busy.code == "busy"
+    assert taken.outstanding == PENDING_MAX
+
+
+def flood(taken: Submissions, source: str, entry: Entry, count: int) -> str:
+    """How the last so many commands from a source are answered."""
+    refused = None
+    for first in range(0, count, COMMANDS_PER_REQUEST_MAX):
+        some = min(count - first, COMMANDS_PER_REQUEST_MAX)
+        refused = taken.take(ANN, [entry] * some, 0, source=source)
+    return refused.code if refused else ""
+
+
+def signed(account: str) -> Signed:
+    return Signed(order(KEY_PREFIX + account), 1, 2, b"s" * 64)
+
+
+def test_one_source_fills_its_share_alone_whatever_accounts_it_has() -> None:
+    taken = Submissions(ME)
+    for n in range(2):
+        assert flood(taken, "here", order(f"a{n}"), PENDING_SOURCE_MAX // 2) == ""
+    assert flood(taken, "here", order("b"), 1) == "too_many_pending"
+    assert flood(taken, "there", order("b"), 1) == ""
+    assert flood(taken, "", order("b"), 1) == "", "a program on this machine has no share"
+    taken.done([command_id(1, ME)], [[]])
+    assert flood(taken, "here", order("b"), 1) == "", "what is ordered makes room"
+
+
+def test_one_account_fills_its_share_alone_wherever_it_comes_from() -> None:
+    taken = Submissions(ME)
+    for n in range(2):
+        assert flood(taken, f"there{n}", order("a"), PENDING_ACCOUNT_MAX // 2) == ""
+    refused = taken.take(ANN, [order("a")], 0, source="elsewhere")
+    words = "2000 commands of a wait to be ordered already: try again later"
+    assert refused == Refused("too_many_pending", words)
+    assert flood(taken, "elsewhere", order("b"), 1) == ""
+
+
+def test_strangers_leave_room_for_those_who_are_known() -> None:
+    taken = Submissions(ME)
+    for n in range(PENDING_KEYS_MAX // PENDING_SOURCE_MAX):
+        assert flood(taken, f"there{n}", signed(f"k{n}"), PENDING_SOURCE_MAX) == ""
+    assert flood(taken, "elsewhere", signed("new"), 1) == "too_many_pending"
+    assert flood(taken, "elsewhere", order("a"), 1) == ""
+    taken.skip(expected=10**6)
+    assert not taken._held
+    assert flood(taken, "elsewhere", signed("new"), 1) == ""
+
+
+@pytest.mark.parametrize("size", [1, COMMAND_BYTES_MAX - 100])
+def test_payloads_stay_within_their_limits_and_lose_nothing(size: int) -> None:
+    taken = Submissions(ME)
+    for _ in range(5):
+        taken.take(ANN, [order("x" * size)] * COMMANDS_PER_REQUEST_MAX, 0)
+    commands: list[Command] = []
+    while payload := taken.next_payload():
+        assert len(payload) <= PAYLOAD_BYTES_MAX
+        part = batch(payload)
+        assert part.first == len(commands) + 1
+        assert len(part.commands) <= COMMANDS_PER_BLOCK_MAX
+        commands += part.commands
+    assert len(commands) == 5 * COMMANDS_PER_REQUEST_MAX
+
+
+def test_only_what_is_in_no_block_is_unsaved_after_it_was_saved_once() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    assert [seq for seq, _ in taken.unsaved] == [1]
+    taken.acknowledge()
+    assert taken.unsaved == []
+    taken.take(ANN, [order()], 0)
+    assert [seq for seq, _ in taken.unsaved] == [2]
+    taken.next_payload()
+    assert taken.unsaved == []
+    assert taken.first_waiting == 3
+
+
+def test_a_withdrawn_command_leaves_its_number_to_a_cancel_of_nothing() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 0)
+    taken.next_payload()
+    taken.take(ANN, [order(), order("b")], 0)
+    ids = [command_id(n, ME) for n in (1, 2, 3)]
+    assert list(taken.withdraw("a", ids)) == [2]
+    assert batch(taken.next_payload()).commands == [
+        Cancel(ids[1], "a", 0),
+        order("b", id=ids[2]),
+    ]
+
+
+def test_a_restart_continues_where_the_journal_ends() -> None:
+    before = Submissions(ME)
+    before.take(ANN, [order()] * 3, 0)
+    blocks = [batch(before.next_payload())]
+    before.take(ANN, [order()] * 2, 0)
+    pending = before.unsaved
+
+    after = Submissions(ME)
+    after.restore(blocks, pending, expected=3)
+    assert after.outstanding == 3, "seq 3 in a block, 4 and 5 in none"
+    assert batch(after.next_payload()).first == 4
+    after.take(ANN, [order()], 0)
+    assert after.acknowledge() == [(ANN, [command_id(6, ME)], [])]
+    after.requeue(3)
+    assert [seq for seq, _ in after.unsaved] == [3, 4, 5, 6], "its block may be pruned"
+    assert batch(after.next_payload()).first == 3
+    events: list[Event] = [Rejected(0, "", 0)]  # type: ignore[arg-type]
+    assert after.done([command_id(3, ME)], [events]) == {}, "nobody waits any more"
+
+
+def test_an_order_with_a_client_id_is_taken_once() -> None:
+    taken = Submissions(ME)
+    mine = order(client_id="c")
+    known = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    twice = taken.take(ANN, [mine, order(), mine], 0)
+    assert twice == Refused("invalid", "two orders are named 'c'")
+    taken.take(ANN, [mine, order("b", client_id="c")], 0)
+    taken.take(ANN, [mine], 0)
+    assert taken.acknowledge() == [
+        (ANN, [command_id(1, ME), command_id(2, ME)], []),
+        (ANN, [command_id(1, ME)], [command_id(1, ME)]),
+    ]
+    assert len(batch(taken.next_payload()).commands) == 2
+    taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, known)
+    ids = [command_id(n, ME) for n in (3, 1, 4, 5)]
+    assert taken.acknowledge() == [(BOB, ids, [command_id(1, ME)])]
+    assert [c.order for c in batch(taken.next_payload()).commands[1:]] == [
+        command_id(1, ME),
+        command_id(3, ME),
+    ]
+    answers = taken.done([command_id(1, ME)], [[]], 7, 8)
+    assert {who: results for who, (results, _) in answers.items()} == {
+        ANN: [Result(command_id(1, ME), [])],
+        BOB: [Result(command_id(1, ME), [])],
+    }
+    taken.take(BOB, [mine], 0, known)
+    assert not taken.waiting
+    assert taken.acknowledge() == [(BOB, [command_id(1, ME)], [command_id(1, ME)])]
+    assert taken.known_results() == [(BOB, Done(7, 8, [Result(command_id(1, ME), [])]))]
+    assert taken.known_results() == []
+
+
+def test_a_name_stands_for_one_order() -> None:
+    taken = Submissions(ME)
+    mine, other = order(client_id="c"), order(client_id="c", quantity=99)
+    taken.take(ANN, [mine], 0)
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    for _ in range(2):  # while it waits, and when it is done
+        refused = taken.take(BOB, [order(), other], 0, again)
+        assert isinstance(refused, Refused)
+        assert refused.code == "other_order"
+        assert taken.take(BOB, [mine], 0, again) is None
+        if taken.outstanding:
+            taken.done([command_id(1, ME)], [[]])
+    assert taken.outstanding == 0, "nothing was taken with what was refused"
+
+
+def test_a_name_stands_for_one_order_also_when_its_result_is_lost() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}  # as the journal has it after a start
+    taken.restore([], [], 2)
+    other = taken.take(ANN, [order(client_id="c", quantity=99)], 0, again)
+    assert isinstance(other, Refused)
+    assert other.code == "other_order"
+    assert taken.take(BOB, [mine, order("b", client_id="c")], 0, again) is None
+    assert list(taken.new_client_ids) == [ClientId("b", "c")], "the known one has not changed"
+    ((caller, lost),) = taken.known_results()
+    assert isinstance(lost, Refused)
+    assert (caller, lost.code) == (BOB, "result_lost")
+
+
+def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    callers = [Caller(b"page", bytes([n])) for n in range(CALLERS_MAX + 4)]
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    said = [taken.take(callers[0], [mine], 0)]
+    said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
+    assert [reply and reply.code for reply in said] == [None] * CALLERS_MAX + ["busy"] * 4
+    assert taken.take(callers[0], [mine], 0, again) is None, "it waits already"
+    answers = taken.done([command_id(1, ME)], [[]])
+    assert list(answers) == callers[:CALLERS_MAX]
+
+
+def test_what_became_of_an_old_order_is_not_known() -> None:
+    taken = Submissions(ME)
+    for n in range(RESULTS_KEPT + 1):
+        taken.take(ANN, [order(client_id=str(n))], 0)
+        taken.done([command_id(n + 1, ME)], [[]])
+    for n in range(2):
+        again = order(client_id=str(n))
+        name = {ClientId("a", str(n)): Taken(n + 1, digest_of(again))}
+        taken.take(BOB, [again], 0, name)
+    (_, lost), (_, known) = taken.known_results()
+    assert isinstance(lost, Refused)
+    assert lost.code == "result_lost"
+    assert isinstance(known, Done)
+
+
+def test_a_withdrawn_order_leaves_its_name_free() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order(client_id="c")], 0)
+    assert list(taken.withdraw("a", [command_id(1, ME)])) == [1]
+    assert taken.new_client_ids == {}

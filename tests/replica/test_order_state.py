@@ -1,0 +1,278 @@
+"""The life of an order as the engine's events tell it: whole scripts in, the final words out."""
+
+import random
+
+import pytest
+
+from engine import (
+    Cancel,
+    CancelAll,
+    Cancelled,
+    Command,
+    Event,
+    Market,
+    OrderType,
+    Reason,
+    Reduce,
+    Rejected,
+    Replace,
+    SelfTrade,
+    Side,
+    Submit,
+    TimeInForce,
+    Trade,
+)
+from engine.exchange import Exchange
+from peer.client.accounts import FINISHED_MAX, AccountMirror
+from peer.client.protocol import AccountUpdate, Orders
+from peer.client.rejections import WORDS
+from peer.client.units import units_of
+from peer.replica.order_state import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
+from web.contract.results import answer_json
+from web.market_data.book_mirror import BookMirror
+from web.market_data.mirrors import Mirrors
+from web.market_data.pending_requests import Submission
+
+MARKET = Market("M", tick="1", lot="1")
+
+
+def test_every_refusal_has_its_words() -> None:
+    assert WORDS.keys() == set(Reason)
+
+
+class Script:
+    """Runs commands, counting their ids from 1."""
+
+    def __init__(self) -> None:
+        self.exchange = Exchange([MARKET])
+        self.count = 0
+        self.events: list[Event] = []
+
+    def run(self, command: Command) -> Outcome:
+        self.count += 1
+        self.events = self.exchange.apply(_with_id(command, self.count))
+        return outcome_of(command, self.count, self.events)
+
+    def submit(self, side: Side, quantity: int, price: int, **more: object) -> Outcome:
+        return self.run(Submit(0, "me", "M", side, quantity, price, **more))  # type: ignore[arg-type]
+
+
+def _with_id(command: Command, number: int) -> Command:
+    fields = {name: getattr(command, name) for name in command.__struct_fields__}
+    return type(command)(**fields | {"id": number})
+
+
+def _brief(outcome: Outcome) -> tuple[Status, int, int, list[tuple[int, int]]]:
+    order = outcome.order
+    assert order is not None
+    order.check()
+    return order.status, order.filled, order.remaining, [(f.price, f.quantity) for f in order.fills]
+
+
+def test_an_order_that_rests_is_open() -> None:
+    assert _brief(Script().submit(Side.BUY, 5, 100)) == (Status.OPEN, 0, 5, [])
+
+
+def test_an_order_that_trades_at_several_prices_is_filled() -> None:
+    script = Script()
+    script.submit(Side.SELL, 2, 101)
+    script.submit(Side.SELL, 2, 100)
+    assert _brief(script.submit(Side.BUY, 3, 105)) == (Status.FILLED, 3, 0, [(100, 2), (101, 1)])
+
+
+def test_what_is_left_of_a_limit_order_is_partly_filled() -> None:
+    script = Script()
+    script.submit(Side.SELL, 2, 100)
+    assert _brief(script.submit(Side.BUY, 5, 100)) == (Status.PARTLY_FILLED, 2, 3, [(100, 2)])
+
+
+@pytest.mark.parametrize("tif", [TimeInForce.IOC, TimeInForce.FOK])
+def test_what_may_not_rest_expires(tif: TimeInForce) -> None:
+    script = Script()
+    script.submit(Side.SELL, 2, 100)
+    traded = 2 if tif is TimeInForce.IOC else 0
+    brief = _brief(script.submit(Side.BUY, 5, 100, tif=tif))
+    assert brief == (Status.EXPIRED, traded, 5 - traded, [(100, 2)] if traded else [])
+
+
+def test_a_market_order_expires_with_what_the_book_does_not_hold() -> None:
+    brief = _brief(Script().submit(Side.BUY, 5, 0, type=OrderType.MARKET))
+    assert brief == (Status.EXPIRED, 0, 5, [])
+
+
+def test_a_rejected_order_carries_its_reason() -> None:
+    script = Script()
+    script.submit(Side.SELL, 2, 100)
+    outcome = script.submit(Side.BUY, 5, 100, post_only=True)
+    assert _brief(outcome) == (Status.REJECTED, 0, 5, [])
+    assert outcome.reason == Reason.WOULD_CROSS
+
+
+def test_self_trade_prevention_cancels_the_incoming_order() -> None:
+    script = Script()
+    script.submit(Side.SELL, 2, 100)
+    outcome = script.submit(Side.BUY, 5, 100, self_trade=SelfTrade.CANCEL_INCOMING)
+    assert _brief(outcome) == (Status.CANCELLED, 0, 5, [])
+
+
+def test_a_cancel_and_a_change_tell_of_the_order_they_are_about() -> None:
+    script = Script()
+    script.submit(Side.BUY, 5, 100)
+    reduced = script.run(Reduce(0, "me", 1, 3))
+    assert _brief(reduced) == (Status.OPEN, 0, 3, [])
+    script.submit(Side.SELL, 1, 102)
+    replaced = script.run(Replace(0, "me", 1, price=102))
+    assert replaced.order is not None
+    assert (replaced.order.id, replaced.order.price) == (1, 102)
+    assert _brief(replaced) == (Status.PARTLY_FILLED, 1, 2, [(102, 1)])
+    cancelled = script.run(Cancel(0, "me", 1))
+    assert cancelled.order is not None
+    assert (cancelled.order.status, cancelled.order.price) == (Status.CANCELLED, 102)
+    again = script.run(Cancel(0, "me", 1))
+    assert again.reason == Reason.UNKNOWN_ORDER
+
+
+def test_cancel_all_lists_what_it_took_out() -> None:
+    script = Script()
+    script.submit(Side.BUY, 5, 100)
+    script.submit(Side.SELL, 5, 101)
+    outcome = script.run(CancelAll(0, "me"))
+    assert (outcome.order, outcome.cancelled) == (None, [1, 2])
+
+
+def test_a_withdrawn_order_is_cancelled_not_rejected() -> None:
+    """The node runs a cancel of nothing in its place."""
+    command = Submit(0, "me", "M", Side.BUY, 5, 100)
+    outcome = outcome_of(command, 7, [Rejected(7, "me", Reason.UNKNOWN_ORDER)])
+    assert _brief(outcome) == (Status.CANCELLED, 0, 5, [])
+    assert outcome.reason is None
+
+
+def test_events_of_others_change_nothing() -> None:
+    order = submitted(Submit(0, "me", "M", Side.BUY, 5, 100), 7)
+    assert not order.apply(Trade("M", Side.BUY, 100, 1, 1, 2, "a", "b", 0, 0))
+    assert not order.apply(Cancelled(8, "me", "M", Side.BUY, 100, 5))
+    assert order.status == Status.PENDING
+
+
+def test_an_order_may_be_maker_after_it_was_taker() -> None:
+    order = submitted(Submit(0, "me", "M", Side.BUY, 5, 100), 7)
+    order.apply(Trade("M", Side.BUY, 99, 2, 1, 7, "a", "me", 0, 3))
+    order.apply(Trade("M", Side.SELL, 100, 3, 7, 9, "me", "b", 0, 0))
+    assert order.fills == [Fill(99, 2, False), Fill(100, 3, True)]
+    assert order.status == Status.FILLED
+
+
+# The orders of an account
+
+
+def _random_command(rng: random.Random, account: str, ids: int) -> Command:
+    side, kind = rng.choice(list(Side)), rng.random()
+    if kind < 0.7:
+        return Submit(
+            0,
+            account,
+            "M",
+            side,
+            rng.randint(1, 20),
+            rng.randint(90, 110),
+            tif=rng.choice(list(TimeInForce)[:3]),
+            post_only=rng.random() < 0.1,
+            display=rng.choice([0, 0, 0, 2]),
+            self_trade=rng.choice(list(SelfTrade)),
+        )
+    order = rng.randint(1, max(1, ids))
+    if kind < 0.8:
+        return Reduce(0, account, order, rng.randint(1, 10))
+    if kind < 0.9:
+        return Replace(0, account, order, rng.randint(90, 110), rng.choice([0, 5]))
+    return Cancel(0, account, order) if kind < 0.98 else CancelAll(0, account)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_mirror_always_holds_what_the_engine_holds(seed: int) -> None:
+    """Random commands of two accounts; some updates are lost, which must be noticed."""
+    rng = random.Random(seed)
+    script = Script()
+    mirror = AccountMirror("a")
+    mirror.reset(Orders("a", 0, [], []))
+    for seq in range(1, 600):
+        script.run(_random_command(rng, rng.choice("ab"), script.count))
+        if rng.random() < 0.97:
+            mirror.apply(AccountUpdate("a", seq, seq, seq, script.events))
+        if mirror.stale:
+            mirror.reset(Orders("a", seq, script.exchange.open_orders("a"), []))
+        elif mirror.seq == seq:
+            _compare(mirror, script)
+        mirror.check()
+
+
+def _compare(mirror: AccountMirror, script: Script) -> None:
+    theirs = {order.id: order for order in script.exchange.open_orders("a")}
+    assert mirror.open.keys() == theirs.keys()
+    for number, order in mirror.open.items():
+        assert (order.remaining, order.price) == (theirs[number].remaining, theirs[number].price)
+
+
+def test_pending_orders_are_shown_and_settled() -> None:
+    mirror = AccountMirror("a")
+    mirror.reset(Orders("a", 0, [], [(5, Submit(5, "a", "M", Side.BUY, 1, 1))]))
+    assert [order.status for order in mirror.open.values()] == [Status.PENDING]
+    command = Submit(0, "a", "M", Side.BUY, 1, 1)
+    assert mirror.add_pending([submitted(command, 6)])
+    assert not mirror.add_pending([submitted(command, 6)])
+    assert [order.id for order in mirror.withdraw([6])] == [6]
+    outcome = outcome_of(command, 5, [Rejected(5, "a", Reason.BOOK_FULL)])
+    assert outcome.order is not None
+    assert mirror.settle(outcome.order)
+    assert not mirror.settle(outcome.order)
+    assert [order.status for order in mirror.finished.values()] == [
+        Status.CANCELLED,
+        Status.REJECTED,
+    ]
+    mirror.check()
+
+
+def test_only_so_many_finished_orders_are_kept() -> None:
+    mirror = AccountMirror("a")
+    mirror.reset(Orders("a", 0, [], []))
+    for number in range(1, FINISHED_MAX + 50):
+        mirror.add_pending([submitted(Submit(0, "a", "M", Side.BUY, 1, 1), number)])
+        mirror.withdraw([number])
+    assert len(mirror.finished) == FINISHED_MAX
+    assert all(order.status in FINAL for order in mirror.finished.values())
+
+
+def test_a_change_that_the_mirror_has_not_heard_of_is_applied_to_what_it_knows() -> None:
+    before = OrderView(
+        7, "alice", "BTC-USD", price=100, quantity=10, remaining=6, filled=4, status=Status.OPEN
+    )
+    reduced = OrderView(7, market="BTC-USD", price=100, quantity=2, remaining=2, status=Status.OPEN)
+    after = before.after(reduced)
+    assert (after.status, after.quantity, after.remaining) == (Status.PARTLY_FILLED, 6, 2)
+    after.check()
+    fill = Fill(101, 3, maker=False)
+    moved = OrderView(
+        7, price=101, quantity=5, remaining=2, filled=3, status=Status.PARTLY_FILLED, fills=[fill]
+    )
+    after = before.after(moved)
+    assert (after.price, after.filled, after.quantity, after.fills) == (101, 7, 9, [fill])
+    after.check()
+
+
+@pytest.mark.parametrize("has_heard", [False, True])
+def test_the_answer_to_a_change_tells_all_of_the_order(has_heard: bool) -> None:
+    known = OrderView(
+        7, "alice", "M", price=100, quantity=10, remaining=6, filled=4, status=Status.PARTLY_FILLED
+    )
+    change = OrderView(7, market="M", price=100, quantity=2, remaining=2, status=Status.OPEN)
+    submission = Submission([Reduce(0, "alice", 7, 2)])
+    submission.ids, submission.commit, submission.time_ms = [9], 5, 50  # it is ordered by now
+    submission.outcomes[9] = Outcome(9, change, None, [])
+    mirrors, alice = Mirrors(), AccountMirror("alice")
+    mirrors.books["M"] = BookMirror(units_of(MARKET))
+    mirrors.accounts["alice"] = alice
+    alice.open[7] = known.after(change) if has_heard else known
+    mirrors.commit = 5 if has_heard else 4
+    told = answer_json(submission, 0, mirrors)
+    assert (told["filled"], told["remaining"], told["quantity"]) == ("4", "2", "6")

@@ -1,0 +1,407 @@
+"""Signed commands: what is signed, which are good, and that all peers remember the same of it."""
+
+import json
+import random
+import shutil
+import subprocess
+from base64 import urlsafe_b64decode
+from concurrent.futures import Future
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine import (
+    Accepted,
+    Cancel,
+    CancelAll,
+    Cancelled,
+    Command,
+    Halt,
+    Reason,
+    Reduce,
+    Rejected,
+    Replace,
+    Resume,
+    Side,
+    Submit,
+)
+from peer import Signer
+from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Mode
+from peer.consensus.committer import Boundary, Commit, Schedule
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.replica import snapshot as snapshots
+from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers
+from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, Verdicts
+from peer.replica.signed import (
+    KEY_PREFIX,
+    Entry,
+    Signed,
+    account_of_key,
+    is_signed_by,
+    key_of_account,
+    text_of,
+    with_id,
+)
+from peer.replica.state_machine import MEMBERS_SPACE, Replica, command_id, encode_batch
+from tests.support.real_mesh import MARKET, MARKETS
+
+NOW_MS = 1_800_000_000_000
+IDENTITY = Identity(b"a trader's seed, of thirty-two b")
+MEMBERS = [Member(f"m{n}", Identity.ephemeral().public.hex()) for n in range(4)]
+CONFIG = MeshConfig("signed", Mode.CRASH, NOW_MS, MEMBERS, MARKETS)
+MESH = CONFIG.id
+ENCODE = msgspec.msgpack.Encoder().encode
+BOUNDARY = Boundary(0, 1, NOW_MS, Schedule(0, (0, 1, 2, 3)), (0,) * 4, (), (), ())
+
+
+def signer(now_ms: int = NOW_MS, mesh: bytes = MESH, identity: Identity = IDENTITY) -> Signer:
+    return Signer(identity, mesh.hex(), lambda: now_ms)
+
+
+ACCOUNT = signer().account
+OTHER = account_of_key(Identity.ephemeral().public)
+
+
+def buy(account: str = ACCOUNT, price: int = 100, **more: Any) -> Submit:
+    return Submit(0, account, MARKET, Side.BUY, 5, price, **more)
+
+
+class Peer:
+    """A replica, fed by one member's blocks."""
+
+    def __init__(self, replica: Replica | None = None) -> None:
+        self.replica = replica or Replica(MARKETS, len(MEMBERS), MESH)
+        self.seq = self.replica.expected[0]
+
+    def apply(
+        self, *entries: Entry, now_ms: int = NOW_MS, at_boundary: bool = False
+    ) -> list[list[Any]]:
+        """One commit of these commands; their events."""
+        named = [with_id(entry, command_id(self.seq + n, 0)) for n, entry in enumerate(entries)]
+        payload = encode_batch(self.seq, [ENCODE(entry) for entry in named])
+        self.seq += len(named)
+        block = Block(Ref(self.replica.commit + 1, 0, b"d" * 32), (), payload)
+        number = self.replica.commit + 1
+        boundary = BOUNDARY._replace(commit=number, time_ms=now_ms) if at_boundary else None
+        commit = Commit(number, block.ref, now_ms, (block,), boundary)
+        return self.replica.apply(commit).results
+
+    def reasons(self, *entries: Entry, now_ms: int = NOW_MS) -> list[Reason | None]:
+        """Why each was refused."""
+        results = self.apply(*entries, now_ms=now_ms)
+        return [e[0].reason if type(e[0]) is Rejected else None for e in results]
+
+
+# What is signed
+
+HOSTILE = ['"', "\\", "\x00\b\f\n\r\t\x1f\x7f", "\u2028\u2029", "é\ud7ff\ue000", "\U0001f600", "</"]
+KINDS: list[Command] = [
+    buy(client_id="".join(HOSTILE), post_only=True, expire_ms=2**53 - 1),
+    Cancel(7, ACCOUNT, 2**53 - 1),
+    CancelAll(7, ACCOUNT),
+    CancelAll(7, ACCOUNT, MARKET, Side.SELL),
+    Reduce(7, ACCOUNT, 256, 3),
+    Replace(7, ACCOUNT, 256, 3, 4),
+    Halt(7, ACCOUNT, MARKET),
+    Resume(7, ACCOUNT, MARKET),
+]
+
+
+def test_what_is_signed_is_one_line_of_json() -> None:
+    command = Submit(9, ACCOUNT, MARKET, Side.SELL, 5, 100, client_id="mine")
+    assert text_of("ab", command, 1, 2).decode() == (
+        '["p2p-orderbook command v1","ab",1,2,"Submit",'
+        f'"{ACCOUNT}","BTC-USD",1,5,100,0,0,false,0,0,0,0,"mine"]'
+    )
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no Node here")
+def test_javascript_writes_the_same_bytes() -> None:
+    rng = random.Random(1)
+    places = [c for c in range(0x20000) if not 0xD800 <= c < 0xE000]
+    names = HOSTILE + ["".join(map(chr, rng.sample(places, 40))) for _ in range(200)]
+    commands = KINDS + [CancelAll(0, name, name[:9]) for name in names]
+    texts = [text_of(MESH.hex(), command, NOW_MS, 2**53 - 1) for command in commands]
+    script = (
+        "const lines = JSON.parse(require('fs').readFileSync(0));"
+        "const hex = (line) => Buffer.from(JSON.stringify(line)).toString('hex');"
+        "console.log(JSON.stringify(lines.map(hex)))"
+    )
+    said = json.dumps([json.loads(text) for text in texts]).encode()  # spelt in another way
+    done = subprocess.run(["node", "-e", script], input=said, capture_output=True, check=True)
+    assert [bytes.fromhex(line) for line in json.loads(done.stdout)] == texts
+
+
+def test_no_two_commands_have_one_text() -> None:
+    texts = {text_of("m", command, 1, 2) for command in KINDS}
+    for command in KINDS:
+        for name in command.__struct_fields__[1:]:
+            value = getattr(command, name)
+            other = f"{value}1" if isinstance(value, str) else 1 if value is None else value + 2
+            texts.add(text_of("m", msgspec.structs.replace(command, **{name: other}), 1, 2))
+    assert len(texts) == len(KINDS) + sum(len(c.__struct_fields__) - 1 for c in KINDS)
+
+
+def test_a_key_has_one_name() -> None:
+    assert len(ACCOUNT) == 51
+    assert key_of_account(ACCOUNT) == IDENTITY.public
+    again = ACCOUNT[:-1] + chr(ord(ACCOUNT[-1]) + 1)  # two of its six bits are to spare
+    assert urlsafe_b64decode(again.removeprefix(KEY_PREFIX) + "=") == IDENTITY.public
+    for wrong in (again, ACCOUNT + "=", ACCOUNT + "A", ACCOUNT[:-1], KEY_PREFIX, "é", "ann", ""):
+        assert key_of_account(wrong) is None, wrong
+
+
+def test_a_weak_key_signs_nothing() -> None:
+    """A point of small order: its holder could name one signature that fits many texts."""
+    weak = account_of_key(b"\x01" + bytes(31))
+    assert not is_signed_by(weak, b"any", b"\x01" + bytes(63))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"command": buy("ann")}, "only an account named ed25519:…"),
+        ({"command": Cancel(0, ACCOUNT, -1)}, "names orders by their ids"),
+        ({"signature": b"s" * 63}, "a signature has 64 bytes, not 63"),
+        ({"nonce": 0}, "milliseconds since 1970"),
+        ({"until_ms": 2**53}, "milliseconds since 1970"),
+    ],
+)
+def test_what_can_be_no_signed_command(changes: dict[str, Any], words: str) -> None:
+    good = signer().sign(buy())
+    with pytest.raises(ValueError, match=words):
+        msgspec.structs.replace(good, **changes).__post_init__()
+    fields: Any = [16, *msgspec.structs.astuple(good)]
+    for name, value in changes.items():
+        fields[1 + good.__struct_fields__.index(name)] = value
+    with pytest.raises(msgspec.ValidationError, match=words):
+        msgspec.msgpack.decode(ENCODE(fields), type=Entry)
+
+
+# Which are good
+
+
+def test_a_signed_order_is_applied_like_any_other() -> None:
+    peer, sign = Peer(), signer().sign
+    [[accepted], [rested]] = peer.apply(sign(buy(client_id="é")), buy("ann"))
+    assert (type(accepted), accepted.account, accepted.client_id) == (Accepted, ACCOUNT, "é")
+    assert type(rested) is Accepted
+    [[cancelled]] = peer.apply(sign(Cancel(0, ACCOUNT, accepted.id)))
+    assert type(cancelled) is Cancelled
+
+
+def forged() -> dict[str, tuple[Entry, Reason]]:
+    good = signer().sign(buy())
+    replace = msgspec.structs.replace
+    dear = replace(good, command=replace(good.command, price=101))
+    later = replace(good, until_ms=good.until_ms + 1)
+    bit = bytes([good.signature[0] ^ 1]) + good.signature[1:]
+    bad = Reason.BAD_SIGNATURE
+    return {
+        "plain": (buy(), Reason.NOT_SIGNED),
+        "a cancel": (Cancel(0, ACCOUNT, 256), Reason.NOT_SIGNED),
+        "no key": (buy(KEY_PREFIX + "x"), Reason.NOT_SIGNED),
+        "altered": (dear, bad),
+        "longer": (later, bad),
+        "another nonce": (replace(good, nonce=good.nonce + 1), bad),
+        "one bit": (replace(good, signature=bit), bad),
+        "another account": (replace(good, command=buy(OTHER)), bad),
+        "a name of no key": (replace(good, command=buy(KEY_PREFIX + "x")), bad),
+        "another mesh": (signer(mesh=b"o" * 16).sign(buy()), bad),
+        "another kind": (replace(good, command=Cancel(0, ACCOUNT, 256)), bad),
+    }
+
+
+@pytest.mark.parametrize("how", forged())
+def test_what_its_key_did_not_sign_is_refused_and_uses_nothing(how: str) -> None:
+    entry, reason = forged()[how]
+    peer = Peer()
+    before = peer.replica.exchange.digest()
+    peer.apply(buy("ann"))
+    [[_], [refused]] = peer.apply(buy("ann"), entry)
+    assert refused == Rejected(command_id(3, 0), entry.account, reason)
+    assert peer.replica.signers.seats == {}
+    assert peer.reasons(signer().sign(buy())) == [None]
+    assert peer.replica.exchange.digest() != before
+
+
+def test_a_signature_is_good_once() -> None:
+    peer, good, later = Peer(), signer().sign(buy()), signer(NOW_MS + 5).sign(buy())
+    used = Reason.NONCE_USED
+    assert peer.reasons(good, good, later, good) == [None, used, None, used]
+    assert peer.reasons(signer(NOW_MS + 4).sign(buy())) == [Reason.NONCE_USED]
+
+
+def test_a_signature_that_the_market_rejects_is_used_too() -> None:
+    peer, none = Peer(), signer().sign(Cancel(0, ACCOUNT, 99))
+    assert peer.reasons(none, none) == [Reason.UNKNOWN_ORDER, Reason.NONCE_USED]
+
+
+@pytest.mark.parametrize(
+    ("nonce_after", "until_after", "good"),
+    [
+        (0, 1, True),
+        (0, 0, False),  # over, the moment its time comes
+        (-VALID_MS_MAX + 1, 1, True),
+        (-VALID_MS_MAX, 1, False),  # for more than a day
+        (0, VALID_MS_MAX, True),
+        (1, VALID_MS_MAX + 1, False),  # ends too late by the clock
+        (5, 5, False),  # over before it begins
+        (VALID_MS_MAX, VALID_MS_MAX + 1, False),
+    ],
+)
+def test_a_signature_has_its_time(nonce_after: int, until_after: int, good: bool) -> None:
+    made = signer(NOW_MS + nonce_after).sign(buy(), until_after - nonce_after)
+    assert Peer().reasons(made) == [None if good else Reason.SIGNATURE_EXPIRED]
+
+
+SHARE = KEY_ACCOUNTS_MAX // len(MEMBERS)  # of one member
+
+
+def seats(count: int, member: int = 0, after_ms: int = 0) -> dict[str, Seat]:
+    """Of accounts that a member has brought, each with a nonce `after_ms` after the last one's."""
+    return {f"{KEY_PREFIX}{n}": Seat(NOW_MS + n * after_ms, member) for n in range(count)}
+
+
+def signers(used: dict[str, Seat] | None = None) -> Signers:
+    return Signers(MESH, len(MEMBERS), used)
+
+
+def test_of_several_reasons_the_first_wins() -> None:
+    """Each entry is bad for its own reason and for all that come later."""
+    empty, filled = signers(), signers(seats(SHARE))
+    used = signers(seats(SHARE) | {ACCOUNT: Seat(NOW_MS + 9, 1)})
+    bad = msgspec.structs.replace(signer().sign(buy()), signature=b"s" * 64)
+    assert used.refusal(buy(), NOW_MS, 0) == Reason.NOT_SIGNED
+    assert used.refusal(bad, NOW_MS + VALID_MS_MAX, 0) == Reason.SIGNATURE_EXPIRED
+    assert used.refusal(bad, NOW_MS, 0) == Reason.NONCE_USED
+    assert filled.refusal(bad, NOW_MS, 0) == Reason.TOO_MANY_KEYS
+    assert empty.refusal(bad, NOW_MS, 0) == Reason.BAD_SIGNATURE
+
+
+def test_no_more_keys_than_there_is_room_for_until_old_ones_are_forgotten() -> None:
+    full, day_later = signers(seats(SHARE, after_ms=1)), NOW_MS + VALID_MS_MAX
+    entry = signer(day_later).sign(buy())
+    assert full.admit(entry, day_later - 1, 0) == Reason.TOO_MANY_KEYS
+    full.forget(day_later - 1)
+    assert len(full.seats) == SHARE
+    full.forget(day_later)
+    assert f"{KEY_PREFIX}0" not in full.seats
+    assert full.admit(entry, day_later, 0) is None
+    assert len(full.seats) == SHARE
+
+
+def test_whoever_fills_the_share_of_one_member_shuts_nobody_out_at_another() -> None:
+    full = signers(seats(SHARE, member=2))
+    mine = signer().sign(buy())
+    assert full.refusal(mine, NOW_MS, 2) == Reason.TOO_MANY_KEYS
+    assert full.admit(mine, NOW_MS, 3) is None
+    later = signer(NOW_MS + 1).sign(buy())
+    assert full.admit(later, NOW_MS, 2) is None, "an account that has a seat has it everywhere"
+    assert full.seats[ACCOUNT] == Seat(NOW_MS + 1, 3)
+
+
+def test_nothing_is_forgotten_while_an_earlier_signature_could_be_good() -> None:
+    rng = random.Random(3)
+    remembers, forgets = signers(), signers()
+    now_ms, made = NOW_MS, []
+    for _ in range(150):
+        now_ms += rng.randrange(VALID_MS_MAX // 4)
+        clock_ms, valid_ms = now_ms + rng.randint(-(10**6), 10**6), rng.randint(1, VALID_MS_MAX)
+        made.append(signer(clock_ms).sign(buy(), valid_ms))
+        for entry in (made[-1], *rng.sample(made, min(len(made), 5))):
+            forgets.forget(now_ms)
+            assert forgets.admit(entry, now_ms, 0) == remembers.admit(entry, now_ms, 0)
+    assert max(forgets.seats.values()) == max(remembers.seats.values())
+
+
+def test_a_withdrawn_command_may_be_replaced_by_nothing() -> None:
+    """The peer has no signature for what it puts there, and it changes nothing."""
+    assert Peer().reasons(Cancel(0, ACCOUNT, 0)) == [Reason.UNKNOWN_ORDER]
+
+
+def forged_and_good() -> tuple[list[Signed], list[bool]]:
+    good = [signer(NOW_MS + n).sign(buy()) for n in range(3)]
+    bad = [msgspec.structs.replace(entry, signature=b"s" * 64) for entry in good]
+    return [*good, *bad], [True] * 3 + [False] * 3
+
+
+def test_a_verdict_is_the_same_ahead_and_in_time() -> None:
+    entries, expected = forged_and_good()
+    in_time, ahead, partly = Verdicts(MESH), Verdicts(MESH), Verdicts(MESH)
+    ahead.ahead(entries)
+    partly.ahead(entries[1:4])
+    partly.ahead(entries)
+    for verdicts in (in_time, ahead, partly):
+        for _ in range(2):
+            assert [verdicts.of(entry) for entry in entries] == expected
+
+
+def test_a_signature_is_verified_once() -> None:
+    """What is known is not found out again, not even if it were wrong."""
+    [good, *_], _ = forged_and_good()
+    verdicts = Verdicts(MESH)
+    assert verdicts.of(good)
+    [name] = verdicts._known
+    verdicts._known[name] = False
+    verdicts.ahead([good])
+    assert not verdicts.of(good)
+
+
+def test_verdicts_are_kept_within_bounds() -> None:
+    verdicts, later = Verdicts(MESH), signer().sign(buy())
+    verdicts._known = {n.to_bytes(4, "big"): True for n in range(VERDICTS_MAX)}
+    assert verdicts.of(later)
+    assert len(verdicts._known) == VERDICTS_MAX
+    never: Future[list[bool]] = Future()
+    verdicts._ahead = [never] * AHEAD_MAX
+    verdicts.ahead(forged_and_good()[0])
+    assert len(verdicts._known) == VERDICTS_MAX, "the thread has enough to do"
+    assert not any(isinstance(known, tuple) for known in verdicts._known.values())
+
+
+def test_what_is_no_batch_is_not_looked_at_ahead() -> None:
+    peer = Peer()
+    for payload in (b"", b"ed25519:", ENCODE((1, [[16, [0, ACCOUNT]]]))):
+        peer.replica.verify_ahead(Block(Ref(1, 0, b"d" * 32), (), payload))
+    assert peer.replica.invalid_payloads == 0
+
+
+# What is remembered
+
+
+def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_them() -> None:
+    peer, entry = Peer(), signer().sign(buy())
+    peer.apply(entry, at_boundary=True)
+    boundary = BOUNDARY._replace(commit=1)
+    data = snapshots.encode(peer.replica.snapshot(boundary))
+    snapshot, exchange = snapshots.decode(data)
+    assert snapshot.seats == {ACCOUNT: Seat(NOW_MS, 0)}
+    assert snapshots.encode(snapshot) == data
+    restored = Peer(Replica.restore(MARKETS, MESH, snapshot, exchange))
+    assert restored.reasons(entry) == peer.reasons(entry) == [Reason.NONCE_USED]
+    assert restored.replica.signers.seats == peer.replica.signers.seats
+    for seat in (Seat(NOW_MS + 1, 0), Seat(NOW_MS, 1)):
+        other = msgspec.structs.replace(snapshot, seats={ACCOUNT: seat})
+        assert snapshots.digest_of(other, exchange) != snapshots.digest_of(snapshot, exchange)
+
+
+def test_nonces_are_forgotten_at_boundaries() -> None:
+    """Which all peers have at the same commits."""
+    peer = Peer()
+    peer.apply(signer().sign(buy()))
+    peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX)
+    assert peer.replica.signers.seats == {ACCOUNT: Seat(NOW_MS, 0)}
+    peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX, at_boundary=True)
+    assert peer.replica.signers.seats == {}
+
+
+def test_ids_are_given_by_the_peer_and_are_not_signed() -> None:
+    entry = signer().sign(buy())
+    named = with_id(entry, 5 * MEMBERS_SPACE)
+    assert isinstance(named, Signed)
+    assert named.id == 5 * MEMBERS_SPACE
+    assert Verdicts(MESH).of(named)

@@ -1,0 +1,74 @@
+"""Journals written under other rules than today's are refused."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from peer.storage import schema
+from peer.storage.journal import ClientId, Journal, JournalError, Taken
+
+KEY, MESH = b"k" * 32, b"m" * 16
+
+
+def of_version(path: Path, version: int) -> None:
+    """A journal as a program of that version left it, as far as this one looks at it."""
+    Journal.create(path, KEY)
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("INSERT INTO meta VALUES ('mesh', ?)", (MESH,))
+    db.execute(f"PRAGMA user_version = {version}")
+    db.close()
+
+
+def test_a_journal_is_made_in_todays_version_and_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    of_version(path, schema.VERSION)
+    for _ in range(2):
+        Journal(path, KEY, MESH).close()
+        with closing(sqlite3.connect(path)) as db:
+            assert schema.version_of(db) == schema.VERSION
+
+
+@pytest.mark.parametrize(
+    ("version", "said"),
+    [
+        *((version, "earlier rules of the protocol. Begin a new mesh") for version in range(1, 6)),
+        (schema.VERSION + 1, "written by a later one"),
+    ],
+)
+def test_a_journal_of_other_rules_is_refused_and_left_as_it_is(
+    tmp_path: Path, version: int, said: str
+) -> None:
+    path = tmp_path / "journal.db"
+    of_version(path, version)
+    with pytest.raises(JournalError, match=f"has version {version}, .*{said}"):
+        Journal(path, KEY, MESH)
+    with closing(sqlite3.connect(path)) as db:
+        assert schema.version_of(db) == version
+
+
+def test_names_long_ago_are_forgotten_and_withdrawn_ones_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    names = {n: ClientId("a", str(n)) for n in (1, 2, 1_000_001, 1_000_002)}
+    journal.add_client_ids((name, Taken(n, b"digest")) for n, name in names.items())
+    journal.add_snapshot(64, b"d", [1], b"data")
+    journal.certify(64, [b"frame"])
+    kept = [Taken(n, b"digest") for n in (1_000_001, 1_000_002)]
+    assert sorted(journal.client_ids(names.values()).values()) == kept
+    journal.drop_client_ids([1_000_001])
+    assert list(journal.client_ids(names.values()).values()) == kept[1:]
+    journal.close()
+
+
+def test_the_journal_of_another_key_or_mesh_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    of_version(path, schema.VERSION)
+    for key, mesh, said in (
+        (b"K" * 32, MESH, f"belongs to key {KEY.hex()}, not {(b'K' * 32).hex()}"),
+        (KEY, b"M" * 16, f"belongs to mesh {MESH.hex()}, not {(b'M' * 16).hex()}"),
+    ):
+        with pytest.raises(JournalError, match=said):
+            Journal(path, key, mesh)

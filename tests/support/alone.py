@@ -1,0 +1,102 @@
+"""One node in this process, the only member of its mesh: for tests that look at its every turn.
+
+Owns its sockets and files. What it publishes is recorded and goes out to nobody.
+"""
+
+import queue
+import sqlite3
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import zmq
+
+from engine import Command
+from peer.cli.runner import JOURNAL_FILE, KEY_FILE, keygen
+from peer.client.connection import NodeClient
+from peer.client.endpoint import Local, endpoints
+from peer.client.protocol import Execute, Reply
+from peer.consensus.block import Block
+from peer.consensus.committee import Mode
+from peer.membership.config import Member, MeshConfig
+from peer.membership.identity import Identity
+from peer.network.mesh import Mesh
+from peer.network.messages import Heartbeat
+from peer.node.ledger import Ledger
+from peer.node.loop import Node, Wires
+from peer.storage.history_writer import KEEP, Keep
+from peer.storage.journal import Journal
+from tests.support.real_mesh import MARKETS
+
+CREATED_MS = 1_700_000_000_000
+
+
+class RecordedMesh(Mesh):
+    """Keeps what it was told to publish."""
+
+    published: list[Block]
+    beats: int
+
+    def publish(self, blocks: Iterable[Block]) -> None:
+        self.published = [*getattr(self, "published", []), *blocks]
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self.beats = getattr(self, "beats", 0) + 1
+
+
+def alone(folder: Path) -> MeshConfig:
+    """A mesh of the peer in `folder` alone; its key and journal are made the first time."""
+    identity = Identity.load(folder / KEY_FILE) if (folder / KEY_FILE).exists() else keygen(folder)
+    member = Member("me", identity.public.hex())
+    return MeshConfig("alone", Mode.CRASH, CREATED_MS, [member], MARKETS, [])
+
+
+class Alone:
+    """Use as a context; recovers at once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+        snapshot_every: int = 64,
+        keep: Keep = KEEP,
+    ) -> None:
+        self.config = alone(folder)
+        identity = Identity.load(folder / KEY_FILE)
+        self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id, connect)
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        poller = zmq.Poller()
+        self.mesh = RecordedMesh(self.context, self.config, identity, poller)
+        wires = Wires(poller, self.mesh, Local(self.context, endpoints(folder), poller))
+        sign = identity.sign
+        ledger = Ledger(self.config, 0, sign, self.journal, None, snapshot_every, keep)
+        self.node = Node(self.config, ledger, wires, queue.Queue())
+        self.client = NodeClient(endpoints(folder))
+        try:
+            self.node.recover()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Alone":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.client.close()
+        self.journal.close()
+        self.context.destroy()
+
+    def execute(self, *commands: Command, answers: int = 2, turns: int = 200) -> list[Reply]:
+        """Hand commands in, as one request, and turn until so many answers came."""
+        number = self.client.send(Execute(list(commands)))
+        got: list[Reply] = []
+        for _ in range(turns):
+            self.node._turn()
+            while (answer := self.client.receive(0)) is not None:
+                assert answer[0] == number
+                got.append(answer[1])
+            if len(got) >= answers:
+                return got
+        raise AssertionError(f"{len(got)} answers came: {got}")

@@ -1,0 +1,228 @@
+"""A network between real peers that can be cut: TCP proxies on loopback addresses of their own.
+
+Owns one proxy for each direction of each pair of peers, in a thread. A peer is told that another is
+at 127.x.y.z, of which x and y are this network's own, where its ports are forwarded to 127.0.0.1;
+since a fetch port is looked for where the blocks came from, fetches go through the proxy as well.
+Must never look into what it forwards.
+
+Not covered: single lost packets (TCP hides those) and UDP; the DHT is not behind it.
+"""
+
+import asyncio
+import contextlib
+import functools
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from peer.consensus.committee import Mode
+from tests.support.real_mesh import LOCAL, RealMesh, held_ports, pairs
+
+CHUNK_BYTES = 64 * 1024
+THERE, BACK = 0, 1  # the ways over one connection, for who made it
+
+
+class _Link:
+    """What one peer hears from another: connections to that one's ports, forwarded while open.
+    They come from `home`, where that one finds the first: a peer believes that others are where
+    their connections come from."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+        self.open = asyncio.Event()
+        self.open.set()
+        self.writers: dict[asyncio.StreamWriter, int] = {}  # with the port they are for
+        self.closed: set[int] = set()  # ports
+        self.accepted: Counter[int] = Counter()  # connections, by the port they are for
+        self.swallowed = Counter[int](), Counter[int]()  # so many of them are, there and back
+
+    async def serve(
+        self, inward: asyncio.StreamReader, back: asyncio.StreamWriter, to: int
+    ) -> None:
+        """Forward one connection to port `to` until either end closes it."""
+        ends = [back]
+        self.writers[back] = to
+        self.accepted[to] += 1
+        number = self.accepted[to]
+        try:
+            await self.open.wait()
+            if to in self.closed:
+                return
+            outward, forth = await asyncio.open_connection(LOCAL, to, local_addr=(self._home, 0))
+            ends.append(forth)
+            self.writers[forth] = to
+
+            def dead(way: int) -> bool:
+                return number <= self.swallowed[way][to]
+
+            await asyncio.gather(
+                self._pump(inward, forth, functools.partial(dead, THERE)),
+                self._pump(outward, back, functools.partial(dead, BACK)),
+            )
+        except OSError:
+            pass  # nobody listens there now
+        finally:
+            for end in ends:
+                self._drop(end)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: Callable[[], bool]
+    ) -> None:
+        """What is dead takes everything in, and the other end is not even told that it ended."""
+        try:
+            while data := await reader.read(CHUNK_BYTES):
+                await self.open.wait()
+                if not dead():
+                    writer.write(data)
+                    await writer.drain()
+        except OSError:
+            pass
+        finally:
+            if not dead():
+                self._drop(writer)
+
+    def _drop(self, writer: asyncio.StreamWriter) -> None:
+        self.writers.pop(writer, None)
+        writer.close()
+
+    def reset(self, only: int | None = None) -> None:
+        """Lose what is on its way, and every connection, or every one for a port."""
+        for writer, port in list(self.writers.items()):
+            if only in (None, port):
+                writer.transport.abort()
+
+
+class CuttableNetwork:
+    """Links between peers, of which number n listens on `ports[n]`, all on 127.0.0.1."""
+
+    def __init__(self, ports: Sequence[Sequence[int]]) -> None:
+        self.ports = ports
+        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"  # beside others
+        self._links: dict[tuple[int, int], _Link] = {}
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    def address(self, who: int, whom: int) -> str:
+        """Where peer `who` finds peer `whom`."""
+        return f"{self._home}.{who * 16 + whom + 1}"
+
+    def start(self) -> None:
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
+
+    async def _listen(self) -> None:
+        for who in range(len(self.ports)):
+            for whom, ports in enumerate(self.ports):
+                if who == whom:
+                    continue
+                link = self._links[who, whom] = _Link(self.address(whom, who))
+                for port in ports:
+                    server = await asyncio.start_server(
+                        functools.partial(_Link.serve, link, to=port),
+                        self.address(who, whom),
+                        port,
+                    )
+                    self._servers.append(server)
+
+    def cut(self, one: int) -> None:
+        """From now on nothing reaches peer `one` or leaves it, and nobody is told so."""
+        self._call(lambda link: link.open.clear(), one)
+
+    def swallow(self, who: int, whom: int, port: int, ways: Sequence[int] = (THERE, BACK)) -> None:
+        """Forget the connections of `who` to this port of `whom`, one of a firewall's bad habits:
+        they stand, and nothing comes through. New ones work."""
+
+        def forget(link: _Link) -> None:
+            for way in ways:
+                link.swallowed[way][port] = link.accepted[port]
+
+        self._do(forget, who, whom)
+
+    def close_port(self, who: int, whom: int, port: int) -> None:
+        """From now on `who` can't connect to this port of `whom`, nor go on with what it has."""
+
+        def close(link: _Link) -> None:
+            link.closed.add(port)
+            link.reset(port)
+
+        self._do(close, who, whom)
+
+    def _do(self, what: Callable[[_Link], None], who: int, whom: int) -> None:
+        """In the network's thread; it is done afterwards."""
+        done = threading.Event()
+
+        def do() -> None:
+            what(self._links[who, whom])
+            done.set()
+
+        self._loop.call_soon_threadsafe(do)
+        assert done.wait(10)
+
+    def connections(self, who: int, whom: int, port: int) -> int:
+        """How many there ever were of `who` to this port of `whom`."""
+        return self._links[who, whom].accepted[port]
+
+    def heal(self, one: int, lose: bool) -> None:
+        """Undo `cut`; with `lose` what was on its way is gone, otherwise it comes late."""
+        if lose:
+            self._call(_Link.reset, one)
+        self._call(lambda link: link.open.set(), one)
+
+    def deafen(self, one: int) -> None:
+        """From now on peer `one` hears nobody, and nobody tells it; the others hear it."""
+        self._call(lambda link: link.open.clear(), one, both_ways=False)
+
+    def _call(self, what: Callable[[_Link], None], one: int, both_ways: bool = True) -> None:
+        for (who, whom), link in self._links.items():
+            if who == one or (both_ways and whom == one):
+                self._loop.call_soon_threadsafe(what, link)
+
+    def stop(self) -> None:
+        if not self._thread.is_alive():
+            return
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for link in self._links.values():
+            link.reset()
+        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)  # transports close their sockets in the turns after
+
+
+@contextlib.contextmanager
+def cuttable_network(ports: Sequence[Sequence[int]]) -> Iterator[CuttableNetwork]:
+    network = CuttableNetwork(ports)
+    try:
+        network.start()
+        yield network
+    finally:
+        network.stop()
+
+
+@contextlib.contextmanager
+def cuttable_mesh(
+    folder: Path,
+    size: int = 3,
+    mode: Mode = Mode.CRASH,
+    options: Sequence[str] = (),
+) -> Iterator[tuple[RealMesh, CuttableNetwork]]:
+    """Real peers, not started yet, that reach each other only through such a network, where they
+    listen at `ports`: first for blocks, then for fetches."""
+    with (
+        held_ports(2 * size) as held,
+        cuttable_network(pairs(held)) as network,
+        RealMesh(folder, [], size, mode, options=options) as mesh,
+    ):
+        mesh.tell_places(pairs(held), network.address)
+        yield mesh, network

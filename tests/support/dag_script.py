@@ -1,0 +1,191 @@
+"""Graphs as text a person can draw.
+
+Owns the notation of `tests/golden/dags/*.txt`. A line at the margin is what comes in, the indented
+lines under it are what is decided by that. Members are A, B, C ...; B3 is B's block of round 3, and
+B3' a second one that it also made.
+
+    crash 4                  the mode and how many members, before all others
+    leaders ABCD             of rounds 1, 2, 3 ... in turn, instead of the real draw
+    3  A[ABC] B[BC] C[ABC]   blocks of round 3 with their parents of round 2
+    3  B'[ABD] D[AD B1]      a rival, and a block that refers to round 1 as well
+    3  A D                   these refer to every first block of the round before
+    4-9 A B C D              six such lines, and one line of what they decide
+
+Rounds may come in any order: a block that comes late stands late. An author's own last block is
+always a parent, whether drawn or not.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from peer.consensus.block import NO_AUDIT, Block, Ref, decode, digest_of, genesis, make
+from peer.consensus.committee import Committee, Mode
+from peer.consensus.committer import COMMITS_PER_SCHEDULE, Commit, Committer, Schedule
+from peer.consensus.dag import Dag
+
+NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXY"
+_CELL = re.compile(r"([A-Y])('*)(?:\[([^]]*)\])?")
+_PARENT = re.compile(r"([A-Y])(\d*)('*)")
+
+
+class Rota(Schedule):
+    """Leaders in turn, so that a drawing can say who leads."""
+
+    def leader(self, round_: int) -> int:
+        return self.eligible[(round_ - 1) % len(self.eligible)]
+
+
+class Drawing:
+    """What was drawn so far, and one observer of it."""
+
+    def __init__(self, mode: Mode, size: int) -> None:
+        self.committee = Committee(b"a drawn mesh....", size, mode)
+        self.dag = Dag(self.committee)
+        self.committer = Committer(self.committee, self.dag)
+        self._drawn = {(b.round, b.author, 0): b.ref for b in genesis(self.committee)}
+        self._names = {ref.digest: f"{NAMES[ref.author]}0" for ref in self._drawn.values()}
+        self._accused: set[int] = set()
+
+    def add(self, round_: int, cell: "re.Match[str]") -> Iterator[str]:
+        """Take a block in; what is to be said of that."""
+        block = self._block(round_, NAMES.index(cell[1]), len(cell[2]), cell[3])
+        accepted = self.dag.add(block)
+        for each in accepted:
+            self.committer.note(each)
+        if block.ref.digest in self.dag.waiting:
+            absent = (ref for ref in block.parents if not self.dag.has(ref))
+            yield f"{self._name(block.ref)} waits for {self._list(absent)}"
+        for author, (first, second) in self.dag.evidence.items():
+            if author not in self._accused:
+                self._accused.add(author)
+                yield f"evidence: {self._list((first.ref, second.ref))}"
+        if woken := [b.ref for b in accepted if b is not block]:
+            yield f"no longer waiting: {self._list(woken)}"
+
+    def _block(self, round_: int, author: int, rival: int, drawn: str | None) -> Block:
+        name = f"{NAMES[author]}{round_}" + "'" * rival
+        ref = Ref(round_, author, digest_of(name.encode()))
+        if (round_, author, rival) in self._drawn:
+            raise ValueError(f"{name} is drawn twice")
+        parents = self._parents(round_, author, drawn)
+        frame = make(
+            self.committee, round_, author, parents, b"x", round_, NO_AUDIT, lambda _: b"s" * 64
+        ).frame
+        decode(frame, self.committee)  # InvalidBlock where the rules do not allow it
+        self._drawn[round_, author, rival] = ref
+        self._names[ref.digest] = name
+        return Block(ref, parents, b"x", round_)
+
+    def _parents(self, round_: int, author: int, drawn: str | None) -> tuple[Ref, ...]:
+        chosen: dict[int, Ref] = {}
+        if drawn is None:
+            found = (self._drawn.get((round_ - 1, a, 0)) for a in range(self.committee.size))
+            chosen = {ref.author: ref for ref in found if ref is not None}
+        for letter, at, marks in _PARENT.findall(drawn or ""):
+            place = int(at) if at else round_ - 1, NAMES.index(letter), len(marks)
+            name = f"{letter}{place[0]}{marks}"
+            if place not in self._drawn:  # drawn later: until then it is missing
+                self._names[digest_of(name.encode())] = name
+            chosen[place[1]] = self._drawn.get(place, Ref(*place[:2], digest_of(name.encode())))
+        own = [r for r in range(round_) if (r, author, 0) in self._drawn]
+        first = chosen.pop(author, None) or self._drawn[own[-1], author, 0]
+        return (first, *(chosen[a] for a in sorted(chosen)))
+
+    def advance(self) -> Iterator[str]:
+        """What the graph decides now, as lines."""
+        committer = self.committer
+        first, top = committer.next_round, self.dag.highest_round
+        schedule, decisions = committer.schedule, committer.decide(committer.next_round, top)
+        direct = [committer.decide(round_, round_)[0] for round_ in range(first, top + 1)]
+        leaders = {round_: committer.leader(round_) for round_ in range(first, top + 1)}
+        commits = {commit.leader.round: commit for commit in committer.advance()}
+        for round_ in range(first, committer.next_round):
+            by = ""
+            if direct[round_ - first] is None:
+                anchors = decisions[round_ - first + self.committee.wave :]
+                [anchor, *_] = (d for d in anchors if isinstance(d, Block))
+                by = f" by {self._name(anchor.ref)}"
+            if round_ in commits:
+                yield self._commit(commits[round_], by)
+            else:
+                yield f"{NAMES[leaders[round_]]}{round_} skipped{by}"
+            if round_ in commits and commits[round_].number % COMMITS_PER_SCHEDULE == 0:
+                break  # the slots after it have other leaders than those asked above
+        if committer.schedule != schedule:
+            members = "".join(NAMES[a] for a in committer.schedule.eligible)
+            yield f"schedule {committer.schedule.number}: {members}"
+            yield from self._rest(round_ + 1, commits)
+        if committer.lost:
+            yield f"lost: {self._list(block.ref for block in committer.lost)}"
+            committer.lost.clear()
+        if settled := committer.settle():
+            yield f"settled, so accepted: {self._list(block.ref for block in settled)}"
+
+    def _rest(self, first: int, commits: dict[int, Commit]) -> Iterator[str]:
+        for round_ in range(first, self.committer.next_round):
+            yield self._commit(commits[round_]) if round_ in commits else f"round {round_} skipped"
+
+    def _commit(self, commit: Commit, by: str = "") -> str:
+        return (
+            f"{self._name(commit.leader)} commits{by}: {self._list(b.ref for b in commit.blocks)}"
+        )
+
+    def _name(self, ref: Ref) -> str:
+        return self._names[ref.digest]
+
+    def _list(self, refs: Iterable[Ref]) -> str:
+        return " ".join(self._name(ref) for ref in refs)
+
+    def open(self) -> str:
+        """The slots that have blocks after them and are not decided."""
+        rounds = range(self.committer.next_round, self.dag.highest_round)
+        found = self.committer.decide(rounds.start, rounds.stop)
+        pairs = zip(rounds, found, strict=False)
+        undecided = [f"{NAMES[self.committer.leader(r)]}{r}" for r, d in pairs if d is None]
+        return " ".join(undecided)
+
+
+def play(script: str) -> str:
+    """The script with what its blocks decide, whatever it said before."""
+    out: list[str] = []
+    drawing = None
+    for line in script.splitlines():
+        words = line.partition("#")[0].split(maxsplit=1)
+        if line.startswith(" "):
+            continue
+        out.append(line.rstrip())
+        if not words:
+            continue
+        if words[0] in list(Mode):
+            drawing = Drawing(Mode(words[0]), int(words[1]))
+            continue
+        if drawing is None:
+            raise ValueError(f"the mode comes first, not {line!r}")
+        if words[0] == "leaders":
+            eligible = tuple(NAMES.index(letter) for letter in words[1].strip())
+            drawing.committer.schedule = Rota(0, eligible)
+            continue
+        out += [f"  {text}" for text in _rounds(drawing, *words)]
+    if drawing is not None and (undecided := drawing.open()):
+        out += [f"  open: {undecided}"]
+    return "\n".join(out) + "\n"
+
+
+def _rounds(drawing: Drawing, rounds: str, cells: str) -> list[str]:
+    first, _, last = rounds.partition("-")
+    if _CELL.sub("", cells).strip():
+        raise ValueError(f"expected blocks like A[BC] or A, got {cells!r}")
+    said: list[str] = []
+    for round_ in range(int(first), int(last or first) + 1):
+        for cell in _CELL.finditer(cells):
+            said += drawing.add(round_, cell)
+        said += drawing.advance()
+        drawing.committer.check()
+    return _shortened(said) if last else said
+
+
+def _shortened(said: list[str]) -> list[str]:
+    commits = [text for text in said if " commits" in text]
+    skipped = [text for text in said if " skipped" in text]
+    rest = [text for text in said if text not in commits and text not in skipped]
+    return [f"{len(commits)} commits, {len(skipped)} slots skipped", *rest]

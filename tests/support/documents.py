@@ -1,0 +1,94 @@
+"""The documents as somebody reads them: what is to be typed, and what is to be seen.
+
+Owns how an example looks in them.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.support.web_gateway import Stream
+
+ROOT = Path(__file__).parents[2]
+README, API = ROOT / "README.md", ROOT / "docs" / "api.md"
+OPERATIONS, DISCOVERY = ROOT / "docs" / "operations.md", ROOT / "docs" / "discovery.md"
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$|((?:^    [^\n]*\n|^\n(?=    ))+)", re.M | re.S)
+_NAME = re.compile(r'"(\w+)":')
+_STATUS = re.compile(r'"status":(\d+)')
+_TYPED = re.compile(r"(curl|export|for|make|mkdir|npm|python|\w+=|\.) ?")
+
+
+class Block(NamedTuple):
+    """An example; `language` is that of a fenced one, and empty for an indented one."""
+
+    language: str
+    text: str
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it begins with what a shell takes."""
+        return not self.language and _TYPED.match(self.text) is not None
+
+    @property
+    def commands(self) -> list[str]:
+        """What is to be typed, each as one command, however many lines it has."""
+        typed = self.text.partition("\n\n")[0].replace("\\\n", "")
+        return [" ".join(line.split()) for line in typed.splitlines() if line[:1] != "#"]
+
+    @property
+    def answer(self) -> str:
+        """What the last command says."""
+        return self.text.partition("\n\n")[2]
+
+
+def blocks(document: Path) -> list[Block]:
+    found = []
+    for language, fenced, indented in _BLOCK.findall(document.read_text()):
+        text = fenced or re.sub("^    ", "", indented, flags=re.M)
+        found.append(Block(language, text.strip()))
+    return found
+
+
+def differs(shown: str, said: str) -> bool:
+    """Whether an answer lacks a name that the document shows, or is another kind of problem."""
+    statuses = [found and found[1] for found in (_STATUS.search(shown), _STATUS.search(said))]
+    return not names(shown) <= names(said) or statuses[0] != statuses[1] or not said
+
+
+def names(text: str) -> set[str]:
+    return set(_NAME.findall(text))
+
+
+def events_differ(shown: str, said: str) -> bool:
+    """The same of server-sent events."""
+    for line in shown.splitlines():
+        name = line.partition(":")[0]
+        found = [each for each in said.splitlines() if each.startswith(f"{name}: ")][:1]
+        if not found or not names(line) <= names(found[0]):
+            return True
+    return not re.search(r"^id: [0-9a-f]{8}-\d+$", said, re.MULTILINE)
+
+
+def talk(stream: Stream, text: str) -> None:
+    """Say and hear what a WebSocket's example shows below its first line."""
+    for line in re.sub(r"\n {3,}", " ", text.partition("\n")[2].strip()).splitlines():
+        _follow(stream, line)
+
+
+def _follow(stream: Stream, line: str) -> None:
+    way, _, text = line.partition(" ")
+    if way == "→":
+        stream.send(**json.loads(text))
+        return
+    assert way == "←"
+    marks = re.findall(r'"(channel|type|reply|pending)":("\w+"|\d+|true|false)', text)
+    wanted = {name: json.loads(value) for name, value in marks}
+
+    def fits(message: Any) -> bool:
+        return wanted.items() <= message.items() and names(text) <= names(
+            json.dumps(message, separators=(",", ":"))
+        )
+
+    assert len(wanted) >= 2
+    stream.next(fits)

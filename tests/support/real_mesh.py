@@ -1,0 +1,286 @@
+"""A real mesh for tests: peers as processes, found through real Grapes, on free ports."""
+
+import contextlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+import zmq
+
+from engine import Command, Market, OrderType, Side, Submit, TimeInForce
+from peer.cli.runner import keygen
+from peer.client import protocol
+from peer.client.connection import NodeClient
+from peer.client.endpoint import endpoints
+from peer.client.protocol import Done, Execute, Queued, Refused, Result, State
+from peer.consensus.committee import Mode
+from peer.membership import config as mesh_file
+from peer.membership.config import Member, MeshConfig
+
+T = TypeVar("T")
+LOCAL = "127.0.0.1"
+MARKET = "BTC-USD"
+OTHER_MARKET = "ETH-USD"
+MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0.0001")]
+
+
+def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) -> T:
+    """What `ask` gives as soon as that is true; asks again and again until then."""
+    deadline_s = time.monotonic() + timeout_s
+    while time.monotonic() < deadline_s:
+        if answer := ask():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
+
+
+def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
+    """Two for each peer."""
+    return list(zip(ports[::2], ports[1::2], strict=True))
+
+
+@contextlib.contextmanager
+def held_ports(count: int) -> Iterator[list[int]]:
+    """Ports on 127.0.0.1 that a peer can listen on, now and after a restart, and nobody else is
+    given meanwhile: a port that was only found free may be any connection's own a moment later,
+    and the peer ends with "cannot listen on"."""
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for holder in holders:
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            holder.bind(("127.0.0.1", 0))
+        yield [holder.getsockname()[1] for holder in holders]
+
+
+class RealPeer:
+    """One peer process, its log file and a client of it."""
+
+    def __init__(
+        self,
+        folder: Path,
+        mesh: Path,
+        grapes: Sequence[str],
+        ui: bool = False,
+        options: Sequence[str] = (),
+        log: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        program: str = "peer",
+    ) -> None:
+        self.folder = folder
+        self._env = env  # None: this process's
+        self._log = log or folder / "log"
+        self._command = [sys.executable, "-m", program, "run", "--exit-with-parent"]
+        self._command += ["--data", str(folder), "--mesh", str(mesh)]
+        for grape in grapes:
+            self._command += ["--grape", grape]
+        if ui:
+            self._command += ["--ui", "127.0.0.1:0"]
+        self._command += options
+        self.where = endpoints(folder)
+        self.client = NodeClient(self.where, timeout_s=10)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def add_options(self, options: Sequence[str]) -> None:
+        """More options for its next start."""
+        self._command += options
+
+    def limit_files(self, most: int) -> None:
+        """It may open so many, from its next start on."""
+        limited = f'ulimit -n {most} && exec "$@"'
+        self._command = ["/bin/sh", "-c", limited, "sh", *self._command]
+
+    def start(self, *options: str) -> None:
+        self._let_go()
+        with self._log.open("wb") as log:
+            command = [*self._command, *options]
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._env
+            )
+
+    def _let_go(self) -> None:
+        """Of the process, which ends then if it still runs."""
+        if self.process is not None:
+            assert self.process.stdin is not None
+            self.process.stdin.close()
+
+    def kill(self) -> None:
+        """kill -9, and its gateway ends with it."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+    def close(self) -> None:
+        self.stop()
+        self._let_go()
+        self.client.close()
+
+    def log(self) -> str:
+        return self._log.read_text() if self._log.exists() else ""
+
+    def check_runs(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, f"the peer ended:\n{self.log()[-2000:]}"
+
+    def sees_quorum(self) -> bool:
+        """Whether it has said so since its start."""
+        self.check_runs()
+        return "quorum is here" in self.log()
+
+    def mesh_view(
+        self, until: Callable[[protocol.Mesh], bool] = lambda _: True, timeout_s: float = 20.0
+    ) -> protocol.Mesh:
+        """What it shows of its mesh, once that is as expected."""
+        deadline_s = time.monotonic() + timeout_s
+        with zmq.Context() as context, context.socket(zmq.SUB) as feed:
+            feed.linger = 0
+            feed.subscribe(protocol.topic("mesh"))
+            feed.connect(self.where.feed)
+            while time.monotonic() < deadline_s:
+                self.check_runs()
+                if feed.poll(100):
+                    view = msgspec.msgpack.decode(
+                        feed.recv_multipart()[1], type=protocol.FeedMessage
+                    )
+                    assert isinstance(view, protocol.Mesh)
+                    if until(view):
+                        return view
+        raise AssertionError(f"waited {timeout_s} s in vain for another view of the mesh")
+
+    def state(self, market: str = MARKET) -> State:
+        self.check_runs()
+        return self.client.state(market)
+
+
+class RealMesh:
+    """Use as a context; starts nothing before `start`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        grapes: Sequence[str],
+        size: int = 3,
+        mode: Mode = Mode.CRASH,
+        ui: bool = False,
+        options: Sequence[str] = (),
+        observers: list[str] | Literal["any"] | None = None,
+        program: str = "peer",
+        names: Sequence[str] = (),
+    ) -> None:
+        self.grapes = grapes
+        names = names or [f"peer{number}" for number in range(1, size + 1)]
+        members = [Member(name, keygen(folder / name).public.hex()) for name in names]
+        now_ms = time.time_ns() // 1_000_000
+        self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
+        self.file = folder / "mesh.toml"
+        mesh_file.write(self.config, self.file)
+        self.peers = [
+            RealPeer(folder / name, self.file, grapes, ui, options, program=program)
+            for name in names
+        ]
+
+    def __enter__(self) -> "RealMesh":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self.peers:
+            peer.close()
+
+    def start(self) -> None:
+        for peer in self.peers:
+            peer.start()
+        self.wait_quorum(self.peers)
+
+    def tell_places(
+        self, ports: Sequence[tuple[int, int]], host: Callable[[int, int], str] = lambda *_: LOCAL
+    ) -> None:
+        """Peer n listens at `ports[n]`, first for blocks, then for fetches, and finds peer m at
+        `host(n, m)`."""
+        for number, (peer, (port, fetch_port)) in enumerate(zip(self.peers, ports, strict=True)):
+            options = [f"--port={port}", f"--fetch-port={fetch_port}"]
+            for other, member in enumerate(self.config.members):
+                if other != number:
+                    options.append(f"--at={member.name}={host(number, other)}:{ports[other][0]}")
+            peer.add_options(options)
+
+    def wait_quorum(self, peers: Sequence[RealPeer]) -> None:
+        for peer in peers:
+            try:
+                wait_for("quorum", peer.sees_quorum)
+            except AssertionError as error:
+                logs = [f"{one.folder.name}: {one.log()[-1000:]}" for one in self.peers]
+                raise AssertionError("\n".join([str(error), *logs])) from None
+
+    def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET, since: int = 0) -> State:
+        """The state all have, once they are at the same commit, `since` or a later one; fails if
+        they do not get there."""
+
+        def same() -> State | None:
+            states = [peer.state(market) for peer in peers or self.peers]
+            if len({state.commit for state in states}) > 1 or states[0].commit < since:
+                return None
+            first = states[0]
+            for state in states:
+                assert state.digest == first.digest, "books differ at the same commit"
+                assert (state.bids, state.asks) == (first.bids, first.asks)
+                assert state.trades == first.trades
+            return first
+
+        return wait_for("all peers at one commit", same)
+
+
+def order(account: str, side: Side, price: int, quantity: int, market: str = MARKET) -> Submit:
+    return Submit(0, account, market, side, quantity, price)
+
+
+def random_orders(rng: random.Random, account: str, count: int) -> list[Command]:
+    """Limit and market orders that cross often."""
+    orders: list[Command] = []
+    for _ in range(count):
+        side = rng.choice((Side.BUY, Side.SELL))
+        price, quantity = rng.randint(9_950, 10_050), rng.randint(1, 100)
+        if rng.random() < 0.1:
+            kind, tif = OrderType.MARKET, TimeInForce.IOC
+            orders.append(Submit(0, account, MARKET, side, quantity, 0, kind, tif))
+        else:
+            orders.append(order(account, side, price, quantity))
+    return orders
+
+
+def submit_at_once(
+    flows: Sequence[tuple[NodeClient, Sequence[Command]]],
+    per_request: int = 1,
+    timeout_s: float = 60.0,
+) -> list[list[Result]]:
+    """Send every flow through its client, all at the same time and without waiting; the results by
+    flow once all are final."""
+    results: list[list[Result]] = [[] for _ in flows]
+    for start in range(0, max(len(commands) for _, commands in flows), per_request):
+        for client, commands in flows:
+            if part := commands[start : start + per_request]:
+                client.send(Execute(list(part)))
+    deadline_s = time.monotonic() + timeout_s
+    for (client, commands), got in zip(flows, results, strict=True):
+        while len(got) < len(commands):
+            answer = client.receive(deadline_s - time.monotonic())
+            assert answer is not None, f"{len(got)} of {len(commands)} were final in time"
+            match answer[1]:
+                case Done(_, _, found):
+                    got += found
+                case Refused(code, reason):
+                    raise AssertionError(f"{code}: {reason}")
+                case Queued():
+                    pass
+    return results

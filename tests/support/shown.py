@@ -1,0 +1,194 @@
+"""What must be true of all that peers showed while they were killed, paused and cut off.
+
+Owns the comparison of what readers and traders saw with what the journals say in the end, a pure
+function of both. Must never talk to a peer.
+
+What a peer has shown stays: whoever asks it later, also after a kill -9, sees no older commit, time
+or trade. Two peers may be at different commits at one moment, but of one commit they show the same,
+and it is what the events of all commits up to it make, read by somebody who has only those.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+
+from engine import Event
+from peer.client.protocol import AccountUpdate, Committed, FeedMessage, MarketUpdate, Mesh, State
+from tests.support.past import Account, Market, Past
+from tests.support.readers import Seen
+
+Shown = State | FeedMessage
+
+_decode = msgspec.msgpack.Decoder(Shown).decode
+
+
+class Told(NamedTuple):
+    """A final result that a trader had from a peer."""
+
+    at_s: float
+    commit: int
+    time_ms: int
+    events: list[Event]
+
+
+def faults(past: Past, seen: Sequence[Seen], told: Mapping[str, Sequence[Told]]) -> list[str]:
+    """All that does not fit; empty when all is well. `told` is by peer."""
+    found = list(past.contradictions)
+    for one in seen:
+        found += _went_back(one, told.get(one.name, ()))
+    found += _differences(past, seen, told)
+    found += _unmade(past, seen)
+    found += _invented(past, told)
+    return found
+
+
+# Nothing goes back
+
+
+@dataclass
+class _Newest:
+    """The newest that was shown; -1: it is not said."""
+
+    commit: int = -1
+    time_ms: int = -1
+    trade: int = -1
+
+    def older(self, later: "_Newest") -> str:
+        """What is older in something shown later."""
+        pairs = ((name, before, getattr(later, name)) for name, before in vars(self).items())
+        return ", ".join(
+            f"{name} {now} after {before}" for name, before, now in pairs if 0 <= now < before
+        )
+
+    def add(self, shown: "_Newest") -> None:
+        for name, before in vars(self).items():
+            setattr(self, name, max(before, getattr(shown, name)))
+
+
+def _went_back(seen: Seen, told: Sequence[Told]) -> Iterator[str]:
+    """Where a peer showed something older than before: on its feed, or to one who asked after
+    something newer was here."""
+    feed = [(m.shown_s, _extent(_decode(m.body))) for m in seen.feed]
+    answers = [(a.asked_s, a.shown_s, _extent(_decode(a.state))) for a in seen.answers]
+    newest = _Newest()
+    for _, extent in feed:
+        if what := newest.older(extent):
+            yield f"the feed of {seen.name} went back: {what}"
+        newest.add(extent)
+    shown = [(shown_s, extent) for _, shown_s, extent in answers]
+    shown += feed
+    shown += [(one.at_s, _Newest(one.commit, one.time_ms)) for one in told]
+    asked = [(asked_s, extent) for asked_s, _, extent in answers]
+    yield from (f"{seen.name} went back: {what}" for what in _stale(asked, shown))
+
+
+def _stale(
+    asked: Iterable[tuple[float, _Newest]], shown: Iterable[tuple[float, _Newest]]
+) -> Iterator[str]:
+    """Answers that are older than what was shown before they were asked for."""
+    newest, before = _Newest(), sorted(shown, key=lambda one: -one[0])
+    for asked_s, extent in sorted(asked, key=lambda one: one[0]):
+        while before and before[-1][0] < asked_s:
+            newest.add(before.pop()[1])
+        if what := newest.older(extent):
+            yield what
+
+
+def _extent(shown: Shown) -> _Newest:
+    """How far a peer was when it showed this."""
+    extent = _Newest(shown.commit)
+    if not isinstance(shown, Mesh):
+        extent.time_ms = shown.time_ms
+    if isinstance(shown, State | MarketUpdate):
+        nothing = 0 if isinstance(shown, State) else -1
+        extent.trade = max((trade.number for trade in shown.trades), default=nothing)
+    return extent
+
+
+# One commit is the same everywhere
+
+
+def _differences(
+    past: Past, seen: Sequence[Seen], told: Mapping[str, Sequence[Told]]
+) -> Iterator[str]:
+    """Commits of which two digests or two times were seen."""
+    digests: dict[int, bytes] = {}
+    times = {number: record.time_ms for number, record in past.records.items()}
+    for name, body in _all(seen):
+        shown = _decode(body)
+        if isinstance(shown, State | Committed | Mesh) and shown.digest != digests.setdefault(
+            shown.commit, shown.digest
+        ):
+            yield f"{name} showed another digest at commit {shown.commit} than was seen before"
+        if not isinstance(shown, Mesh) and shown.time_ms != times.setdefault(
+            shown.commit, shown.time_ms
+        ):
+            yield f"{name} showed another time of commit {shown.commit} than was seen before"
+    for name, results in told.items():
+        for one in results:
+            if one.time_ms != times.setdefault(one.commit, one.time_ms):
+                yield f"{name} told another time of commit {one.commit} than was seen before"
+
+
+def _all(seen: Iterable[Seen]) -> Iterator[tuple[str, bytes]]:
+    """Kept as they came: decoded they would fill the memory."""
+    for one in seen:
+        yield from ((one.name, answer.state) for answer in one.answers)
+        yield from ((one.name, message.body) for message in one.feed)
+
+
+# Nothing is there that no commit made
+
+
+def _unmade(past: Past, seen: Sequence[Seen]) -> Iterator[str]:
+    """What was shown of the market and of orders, against what the events make."""
+    by_commit: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
+    for name, body in _all(seen):
+        if isinstance(shown := _decode(body), State | MarketUpdate):
+            by_commit[shown.commit].append((name, body))
+    market = Market(past.records)
+    for commit in sorted(by_commit):
+        market.read_to(commit)
+        for name, body in by_commit[commit]:
+            if what := market.wrong(_decode(body)):
+                yield f"{name} at commit {commit} {what}"
+    market.read_to()
+    for one in seen:
+        yield from _wrong_orders(one, market.accounts)
+        yield from _wrong_events(one, market.accounts)
+
+
+def _wrong_orders(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
+    for account, first, last, orders in seen.held:
+        if not accounts[account].held(first, last, orders):
+            when = f"from commit {first} to {last}"
+            yield f"{seen.name} showed orders that {account} did not have {when}: {orders}"
+
+
+def _wrong_events(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
+    """An account's updates have its events, all of them while none of the updates is missing."""
+    ends: dict[str, tuple[int, int]] = {}  # seq of the last update, and events up to there
+    for message in seen.feed:
+        update = _decode(message.body)
+        if not isinstance(update, AccountUpdate):
+            continue
+        account = accounts[update.account]
+        last = account.upto(update.commit)
+        seq, first = ends.get(update.account, (0, 0))
+        if not update.events or update.seq != seq + 1:  # it begins anew
+            first = max(last - len(update.events), 0)
+        if update.events != account.events(first, last):
+            what = f"{update.events} of {update.account}"
+            yield f"{seen.name} showed at commit {update.commit} {what}"
+        ends[update.account] = update.seq, last
+
+
+def _invented(past: Past, told: Mapping[str, Sequence[Told]]) -> Iterator[str]:
+    for name, results in told.items():
+        for one in results:
+            record = past.records.get(one.commit)
+            if one.events and (record is None or one.events not in record.events):
+                yield f"{name} told {one.events}, but commit {one.commit} did no such thing"

@@ -1,0 +1,223 @@
+"""A gateway process for tests, and what speaks to it."""
+
+import http.client
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import simple_websocket
+
+from engine import Market
+from peer.cli.runner import keygen
+from peer.client.endpoint import Endpoints, endpoints
+from peer.consensus.committee import Mode
+from peer.membership.config import Member, MeshConfig, write
+from tests.support.web_standin import MARKETS, StandInNode
+from web.auth.keys import KEYS_FILE, Keys, Scope
+
+T = TypeVar("T")
+
+
+def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 10.0) -> T:
+    """What `ask` gives as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := ask():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+class Answer:
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.status = response.status
+        self.headers = response.headers
+        self.body = response.read()
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Gateway:
+    """One `python -m web` process, real server and all; of another checkout, if `source` says
+    so."""
+
+    def __init__(
+        self, where: Endpoints, folder: Path, *options: str, source: Path | None = None
+    ) -> None:
+        command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
+        if "--bind" not in options:
+            command += ["--bind", "127.0.0.1:0"]
+        self.keys = Keys(folder / KEYS_FILE)
+        command += ["--keys", str(folder / KEYS_FILE)]
+        self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
+        self.folder = folder
+        self._log = folder / "gateway.log"
+        with self._log.open("wb") as log:
+            command += options
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
+        found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
+        self.port = int(found[1])
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def link(self, account: str = "operator", *scopes: Scope) -> str:
+        """Where a browser may trade from; for any account if no scopes are given."""
+        return f"{self.url}/?token={self.keys.link(account, scopes or [Scope.ADMIN])}"
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+        source: str = "127.0.0.1",
+    ) -> Answer:
+        """As the operator, unless the headers say otherwise; an empty Authorization is nobody.
+        `source` is the address that asks."""
+        headers = {"Authorization": self.bearer} | (headers or {})
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=10, source_address=(source, 0)
+        )
+        data = body if body is None or isinstance(body, bytes | str) else json.dumps(body)
+        try:
+            connection.request(method, path, data, headers)
+            return Answer(connection.getresponse())
+        finally:
+            connection.close()
+
+    def open_link(self, link: str, headers: dict[str, str] | None = None) -> Answer:
+        """What the page does with the one-time link it was opened by."""
+        token = link.partition("?token=")[2]
+        headers = {"Authorization": ""} | (headers or {})
+        return self.ask("POST", "/session/link", {"token": token}, headers)
+
+    def get(self, path: str) -> Any:
+        answer = self.ask("GET", path)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def order(self, **fields: object) -> Any:
+        """The final result of an order."""
+        answer = self.ask("POST", "/order", fields)
+        assert answer.status == 200, answer.body
+        return answer.json
+
+    def wait_ready(self) -> "Gateway":
+        wait_for("the node", lambda: self.ask("GET", "/state").json.get("state") == "live")
+        return self
+
+    @contextmanager
+    def websocket(self, query: str = "", bearer: str | None = None) -> Iterator["Stream"]:
+        headers = {"Authorization": self.bearer if bearer is None else bearer}
+        where = f"ws://127.0.0.1:{self.port}/ws{query}"
+        client = simple_websocket.Client.connect(where, headers=headers)
+        try:
+            yield Stream(client)
+        finally:
+            if client.connected:
+                client.close()
+            client.thread.join(5)
+            client.sock.close()
+
+    def stop(self) -> float:
+        """Ask it to end; the seconds that took."""
+        began = time.monotonic()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(10)
+        return time.monotonic() - began
+
+
+class Stream:
+    """Messages of a WebSocket, by kind."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def send(self, **message: object) -> None:
+        self.client.send(json.dumps(message))
+
+    def next(self, wanted: Callable[[Any], bool], seconds: float = 20.0) -> Any:
+        """The next message that is `wanted`; the ones before it are thrown away."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            text = self.client.receive(timeout=left)
+            if text is not None and wanted(message := json.loads(text)):
+                return message
+        raise AssertionError("the message did not come")
+
+    def channel(self, name: str, kind: str = "") -> Any:
+        return self.next(lambda m: m.get("channel") == name and (not kind or m["type"] == kind))
+
+    def reply(self, name: object, pending: bool = False) -> Any:
+        return self.next(lambda m: m.get("reply") == name and m.get("pending", False) == pending)
+
+
+@contextmanager
+def running_gateway(
+    where: Endpoints, folder: Path, *options: str, source: Path | None = None
+) -> Iterator[Gateway]:
+    gateway = Gateway(where, folder, *options, source=source)
+    try:
+        yield gateway
+    finally:
+        if gateway.process.poll() is None:
+            gateway.stop()
+        gateway.keys.close()
+    assert "Traceback" not in gateway.log(), gateway.log()
+
+
+@contextmanager
+def stand_in(folder: Path) -> Iterator[StandInNode]:
+    node = StandInNode(f"ipc://{folder}/node", f"ipc://{folder}/feed").start()
+    try:
+        yield node
+    finally:
+        node.stop()
+
+
+@contextmanager
+def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Endpoints]:
+    """A real node: a mesh of one member, which is its own quorum."""
+    member = Member("solo", keygen(folder / "solo").public.hex())
+    config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(markets))
+    write(config, folder / "mesh.toml")
+    with lone_peer_again(folder) as where:
+        yield where
+
+
+@contextmanager
+def lone_peer_again(folder: Path) -> Iterator[Endpoints]:
+    """The `lone_peer` of this folder, started again."""
+    data = folder / "solo"
+    command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
+    with (folder / "node.log").open("wb") as log:
+        node = subprocess.Popen(
+            [*command, "--mesh", str(folder / "mesh.toml")],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        yield endpoints(data)
+    finally:
+        node.terminate()
+        node.communicate(timeout=20)
+
+
+def buy(price: str, quantity: str, account: str = "alice", **more: object) -> dict[str, object]:
+    return {"side": "buy", "price": price, "quantity": quantity, "account": account, **more}
+
+
+def sell(price: str, quantity: str, account: str = "bob", **more: object) -> dict[str, object]:
+    return {"side": "sell", "price": price, "quantity": quantity, "account": account, **more}

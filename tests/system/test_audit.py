@@ -1,0 +1,115 @@
+"""`python -m peer journal`: what it says about a sound journal, and that it sees what is wrong."""
+
+import json
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from engine import Side
+from peer.cli.main import main
+from peer.cli.runner import JOURNAL_FILE
+from peer.membership import config as mesh_file
+from tests.support.alone import Alone
+from tests.support.real_mesh import order
+
+NEWEST = "number = (SELECT max(number) FROM blocks)"
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A peer's folder after 150 orders, with a snapshot and pruned blocks."""
+    folder = tmp_path_factory.mktemp("sound") / "me"
+    with Alone(folder) as peer:
+        mesh_file.write(peer.config, folder.parent / "mesh.toml")
+        for n in range(150):
+            peer.execute(order(f"trader{n % 2}", Side(n % 2), 100, 1))
+        assert peer.node.ledger.replica.commit > 128
+    return folder
+
+
+@pytest.fixture
+def folder(sound: Path, tmp_path: Path) -> Path:
+    """A copy that may be damaged."""
+    copy = tmp_path / "me"
+    copy.mkdir()
+    (copy / JOURNAL_FILE).write_bytes((sound / JOURNAL_FILE).read_bytes())
+    (tmp_path / "mesh.toml").write_bytes((sound.parent / "mesh.toml").read_bytes())
+    return copy
+
+
+def journal(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["journal", str(folder), *arguments])
+
+
+def last_commit(folder: Path) -> int:
+    return int(journal(folder, "commits", "--last", "1").output.split()[0])
+
+
+def test_a_sound_journal_is_found_to_be(sound: Path) -> None:
+    before = (sound / JOURNAL_FILE).read_bytes()
+    result = journal(sound, "verify")
+    assert result.exit_code == 0
+    assert f"up to commit {last_commit(sound)}," in result.output
+    assert "all is well" in result.output
+    assert int(result.output.split(" digests")[0].rpartition(" ")[2]) > 0
+    assert (sound / JOURNAL_FILE).read_bytes() == before
+
+
+def test_blocks_and_commits_are_listed_newest_last(sound: Path) -> None:
+    blocks = journal(sound, "blocks", "--last", "3").output.splitlines()
+    assert len(blocks) == 3
+    assert all(" me " in line for line in blocks)
+    commits = journal(sound, "commits", "--last", "2").output.splitlines()
+    number = last_commit(sound)
+    assert [int(line.split()[0]) for line in commits] == [number - 1, number]
+
+
+def test_export_is_json_lines(sound: Path) -> None:
+    lines = [json.loads(line) for line in journal(sound, "export").output.splitlines()]
+    kinds = Counter(line["record"] for line in lines)
+    assert kinds["snapshot"] == 1
+    assert kinds["trade"] == 75
+    [since] = [line["commit"] for line in lines if line["record"] == "snapshot"]
+    assert kinds["commit"] == last_commit(sound) - since
+    assert kinds["block"] >= kinds["commit"]
+    [trade] = [line for line in lines if line["record"] == "trade" and line["number"] == 1]
+    assert (trade["market"], trade["price"], trade["maker"], trade["taker"]) == (
+        "BTC-USD",
+        100,
+        256,
+        512,
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (f"UPDATE blocks SET digest = zeroblob(32) WHERE {NEWEST}", "is stored as"),
+        (f"UPDATE blocks SET frame = zeroblob(99) WHERE {NEWEST}", "not a block"),
+        (
+            "UPDATE blocks SET frame = CAST(substr(frame, 1, length(frame) - 1) || x'77' AS BLOB)",
+            "is not signed by its author",
+        ),
+        ("DELETE FROM blocks WHERE number = (SELECT max(number) - 2 FROM blocks)", "not follow"),
+        ("UPDATE snapshots SET digest = zeroblob(32)", "another digest"),
+        ("UPDATE snapshots SET data = x'00'", "not a snapshot"),
+        ("UPDATE snapshots SET certificate = x'90'", "is no quorum's"),
+    ],
+)
+def test_what_is_wrong_is_seen(folder: Path, change: str, said: str) -> None:
+    db = sqlite3.connect(folder / JOURNAL_FILE)
+    assert db.execute(change).rowcount > 0
+    db.commit()
+    db.close()
+    result = journal(folder, "verify")
+    assert result.exit_code == 1
+    assert said in result.output
+
+
+def test_what_is_no_journal_is_a_clear_error(folder: Path) -> None:
+    (folder / JOURNAL_FILE).write_bytes(b"nothing" * 1_000)
+    result = journal(folder, "verify")
+    assert "can't be read: file is not a database" in str(result.exception)

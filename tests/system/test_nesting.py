@@ -1,0 +1,140 @@
+"""How deep values may be inside each other is bounded by types, not by the interpreter's stack.
+
+What others wrote is decoded as types that nest as deep as they are written down, and have no room
+for a field that would have to be skipped: a reader skips values inside values as deep as they go,
+until the interpreter stops it, each version of Python at another depth. Then two peers could differ
+in what they take for a block.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from msgspec import inspect
+
+import discovery
+import engine
+import peer
+import web
+from peer.client import protocol
+from peer.client.endpoint import parse
+from peer.membership.config import ConfigError, load
+from tests.fuzz.mutate import DEEP
+from web.config import NESTED_MAX
+from web.contract.problems import Problem
+from web.contract.requests import nesting, parse_json
+
+KINDS = (msgspec.msgpack.Decoder, msgspec.json.Decoder)
+# What the same person's node says is trusted.
+EXCEPT = {"peer.client.connection._replies", "peer.client.connection._messages"}
+LEAVES = (
+    inspect.IntType,
+    inspect.FloatType,
+    inspect.StrType,
+    inspect.BytesType,
+    inspect.BoolType,
+    inspect.NoneType,
+    inspect.EnumType,
+)
+DEPTHS = (40, 900, 5_000, 9_000, 200_000)  # 3.11 stops before the second, 3.13 before the last
+
+
+def decoders() -> list[tuple[str, Any]]:
+    """Each decoder that a module keeps, and its type."""
+    kept: list[tuple[str, Any]] = []
+    for package in (discovery, engine, peer, web):
+        for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if found.name.endswith("__main__"):
+                continue
+            for name, value in vars(importlib.import_module(found.name)).items():
+                full = f"{found.name}.{name}"
+                if isinstance(value, KINDS) and full not in EXCEPT:
+                    kept.append((full, value.type))
+    return kept
+
+
+def inside(kind: inspect.Type) -> Iterator[inspect.Type]:
+    """What `kind` holds; asserts that a reader of it never has to skip anything."""
+    match kind:
+        case inspect.StructType():
+            assert kind.forbid_unknown_fields, f"{kind.cls} skips fields it does not know"
+            yield from (field.type for field in kind.fields)
+        case inspect.NamedTupleType():
+            yield from (field.type for field in kind.fields)
+        case inspect.UnionType():
+            maps = [each for each in kind.types if isinstance(each, inspect.StructType)]
+            maps = [each for each in maps if not each.array_like]
+            is_request = all(each.cls in get_args(protocol.Request) for each in maps)
+            assert len(maps) < 2 or is_request, "all that is before a tag is skipped"
+            yield from kind.types
+        case inspect.ListType() | inspect.VarTupleType():
+            yield kind.item_type
+        case inspect.TupleType():
+            yield from kind.item_types
+        case inspect.DictType():
+            yield from (kind.key_type, kind.value_type)
+        case _:
+            assert isinstance(kind, LEAVES), f"{kind} may hold anything"
+
+
+def check(kind: inspect.Type, above: tuple[inspect.Type, ...] = ()) -> None:
+    assert kind not in above, f"{kind} is inside itself"
+    for each in inside(kind):
+        check(each, (*above, kind))
+
+
+DECODERS = decoders()
+
+
+@pytest.mark.parametrize(("name", "kind"), DECODERS)
+def test_a_decoder_has_a_depth_of_its_own(name: str, kind: Any) -> None:
+    check(inspect.type_info(kind))
+
+
+def test_the_decoders_are_found() -> None:
+    names = {name for name, _ in DECODERS}
+    assert {
+        "engine.state._decoder",
+        "peer.client.endpoint._requests",
+        "discovery.grape._replies",
+    } <= names
+
+
+def test_a_request_says_first_what_it_is() -> None:
+    """Else everything before its type would be skipped, to whatever depth."""
+    for request in ({"more": DEEP, "type": "get_markets"}, {"type": "get_markets", "more": DEEP}):
+        parsed = parse([b"connection", b"id", msgspec.msgpack.encode(request)])
+        assert parsed is not None
+        assert isinstance(parsed[1], protocol.Refused)
+    parsed = parse([b"connection", b"id", msgspec.msgpack.encode(protocol.GetMarkets())])
+    assert parsed is not None
+    assert parsed[1] == protocol.GetMarkets()
+
+
+@pytest.mark.parametrize(("open_", "shut"), [("[", "]"), ('{"a":', "}"), ('[{"[":', "}]")])
+def test_json_nests_only_so_deep(open_: str, shut: str) -> None:
+    fits = NESTED_MAX // len(shut)
+    assert parse_json(open_ * fits + "1" + shut * fits)
+    for depth in (fits + 1, *DEPTHS):
+        for text in (open_ * depth + "1" + shut * depth, open_ * depth):
+            with pytest.raises(Problem, match="inside each other"):
+                parse_json(text.encode())
+
+
+def test_brackets_in_strings_nest_nothing() -> None:
+    text = r'["[[[[[[[[[[[[[[[[[[[[[[[[", "\"[{[{[{[{[{[{", "\\", [{"{{{{{{{{{{{{{{{{": "\\\"["}]]'
+    assert nesting(text) == 3
+    assert len(parse_json(text)) == 4
+    assert nesting("[" * 20 + '"' * 200_001) == 20  # and takes no longer than it is long
+    assert nesting("[" * 20 + '"\\' * 200_001) == 20
+
+
+def test_a_mesh_file_nests_only_so_deep(tmp_path: Path) -> None:
+    file = tmp_path / "mesh.toml"
+    file.write_text(f"name = {'[' * 200_000}")
+    with pytest.raises(ConfigError, match=r"mesh\.toml"):
+        load(file)

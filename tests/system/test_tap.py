@@ -1,0 +1,78 @@
+"""What the tap prints of a block: words for people, JSON for programs."""
+
+import json
+
+import msgspec
+import pytest
+
+from engine import Cancel, CancelAll, Command, Market, OrderType, Reduce, Replace, Side, Submit
+from peer.cli.renderers import Filter, Json, Lines
+from peer.consensus.block import Block, Ref, genesis
+from peer.consensus.committee import Mode
+from peer.membership.config import Member, MeshConfig
+from peer.replica.state_machine import command_id, encode_batch
+
+CONFIG = MeshConfig(
+    "m",
+    Mode.CRASH,
+    0,
+    [Member("ann", "aa" * 32), Member("bob", "bb" * 32)],
+    [Market("M", "0.5", "1")],
+)
+PARENTS = tuple(block.ref for block in genesis(CONFIG.committee))
+
+
+def block(*commands: Command, first: int = 1) -> Block:
+    """Ann's, with ids as her node gives them."""
+    named = [
+        msgspec.structs.replace(command, id=command_id(seq, 0))
+        for seq, command in enumerate(commands, first)
+    ]
+    payload = encode_batch(first, [msgspec.msgpack.encode(command) for command in named])
+    return Block(Ref(1, 0, b"\7" * 32), PARENTS, payload)
+
+
+def test_commands_are_told_in_decimals_and_words(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = Lines(CONFIG, Filter())
+    screen.show(
+        0,
+        block(
+            Submit(0, "a", "M", Side.BUY, 7, 3, display=2),
+            Submit(0, "a", "M", Side.SELL, 7, 0, OrderType.STOP, stop_price=9),
+            Replace(0, "a", command_id(1, 0), price=5),
+            Reduce(0, "a", command_id(1, 0), 4),
+            Cancel(0, "a", command_id(2, 0)),
+            CancelAll(0, "a", "M", Side.SELL),
+            Replace(0, "a", command_id(99, 0), 5, 6),
+        ),
+    )
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("ann block     round      1  07070707  on ann@0 bob@0")
+    assert [" ".join(line.split()) for line in lines] == [
+        "1-1 buy 7 M at 1.5 showing 2, limit gtc (a)",
+        "1-2 sell 7 M at market from 4.5 on, stop gtc (a)",
+        "1-3 replace 1-1: at 2.5 (a)",
+        "1-4 reduce 1-1 to 4 (a)",
+        "1-5 cancel 1-2 (a)",
+        "1-6 cancel all sell M (a)",
+        "1-7 replace 1-99: 6 lots at 5 ticks (a)",
+    ]
+
+
+def test_nobody_can_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines(CONFIG, Filter()).show(0, block(Submit(0, "\x1b[2J[red]", "\x07", Side.BUY, 1, 1)))
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].endswith("buy  1 lots � at 1 ticks, limit gtc  (�[2J[red])")
+    assert all(each.isprintable() for line in out.splitlines() for each in line)
+
+
+def test_json_has_names_and_ids(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    chosen = Filter(kinds=frozenset({"cancel", "submit"}))
+    screen = Json(CONFIG, chosen)
+    screen.show(0, block(Reduce(0, "a", 256, 1)))
+    order = Submit(0, "a", "M", Side.SELL, 1, 3)
+    screen.show(0, block(order, Cancel(0, "a", command_id(1, 0)), Reduce(0, "a", 256, 1)))
+    (line,) = capfdbinary.readouterr().out.splitlines()
+    sent, gone = json.loads(line)["commands"]
+    assert (sent["kind"], sent["id"], sent["side"], sent["price"]) == ("submit", "1-1", "sell", 3)
+    assert gone == {"kind": "cancel", "id": "1-2", "account": "a", "order": "1-1"}

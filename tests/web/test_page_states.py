@@ -1,0 +1,76 @@
+"""The page when something is wrong: said once, in plain words, and readable by all."""
+
+import re
+from collections.abc import Iterator
+from hashlib import sha256
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.support.browser import MARKS, WIDE, expect_accessible
+from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
+from tests.support.web_standin import StandInNode
+
+pytestmark = MARKS
+
+
+@pytest.fixture(scope="module")
+def market(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None
+) -> Iterator[tuple[Gateway, StandInNode]]:
+    folder = tmp_path_factory.mktemp("standin")
+    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+        gateway.wait_ready().order(**sell("100", "3"))
+        gateway.order(**buy("100", "1"))
+        gateway.order(**buy("99", "1"))
+        yield gateway, node
+
+
+@pytest.fixture(params=["light", "dark"])
+def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    context = chromium.new_context(viewport=WIDE, color_scheme=request.param)
+    page = context.new_page()
+    page.emulate_media(color_scheme=request.param, reduced_motion="reduce")
+    yield page
+    context.close()
+
+
+def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
+    gateway, _ = market
+    page.goto(gateway.url)
+    expect(page.locator(".banner")).to_contain_text("Read only.")
+    expect(page.locator(".level.bid")).to_contain_text("99.00")
+    expect(page.locator(".send")).to_be_disabled()
+    expect_accessible(page)
+
+
+def test_no_quorum_is_readable(market: Any, page: Page) -> None:
+    gateway, node = market
+    node.faults.holds = True
+    page.goto(gateway.link())
+    expect(page.locator(".verdict")).to_contain_text("No quorum")
+    expect(page.locator(".verdict")).to_contain_text("1 of 3 alive, 2 needed")
+    expect(page.locator(".mesh td.agree.true")).to_have_count(1)  # its own: nobody else is heard
+    expect_accessible(page)
+    node.faults.clear()
+
+
+def test_many_alarms_of_one_kind_leave_room_for_the_book(market: Any, page: Page) -> None:
+    gateway, node = market
+    node.faults.disagrees = True
+    node.faults.alarms += [
+        f"bravo has another state after commit {n}: {sha256(bytes([n])).hexdigest()}"
+        for n in range(9)
+    ]
+    node.faults.alarms += ["the clock of charlie differs by over 2000 ms"]
+    node.faults.alarms += [f"charlie is cut off: a bad block: {n}" for n in range(3)]
+    page.goto(gateway.link())
+    expect(page.locator(".verdict")).to_contain_text("bravo holds another book")
+    expect(page.locator(".banner").filter(has_text="Alarm.")).to_have_count(2)
+    expect(page.locator(".banner").last).to_contain_text("1 more in the mesh panel")
+    expect(page.locator(".alarms li")).to_have_count(3)
+    expect(page.locator(".alarms li b")).to_have_text([re.compile("3$"), re.compile("9$")])
+    expect(page.locator(".level.bid")).to_be_in_viewport()
+    expect_accessible(page)
+    node.faults.clear()

@@ -1,0 +1,172 @@
+"""Who asks, and whether it may: the checks between a request and an account.
+
+Owns the reading of credentials and the refusals. Everything about the market is for everybody; an
+account's orders are for those who hold a key or a session of it. Must never look into an order.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from flask import g, request
+
+from engine import Replace, Submit
+from peer.replica.signed import Entry, Signed, command_of
+from web.auth.keys import Credential, Keys, Scope, Who
+from web.auth.rate_limits import Distinct, Limiter
+from web.config import BATCH_MAX, Config
+from web.contract.problems import Problem, too_many
+from web.serve.client_address import counted
+
+UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
+ADDRESS_KEYS_MAX = 32  # key accounts that trade from one address within a day
+KEYS_SECONDS = 24 * 3600.0
+SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # that one address opens by showing keys of its own
+
+
+class Access:
+    """Safe for many threads. Without `keys` nobody can trade."""
+
+    def __init__(self, config: Config, keys: Keys | None) -> None:
+        self.keys = keys
+        self._strangers = config.strangers
+        self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
+        self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
+        self._signatures = Limiter(config.address_rate, BATCH_MAX)
+        self._unproven = Limiter(UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST)
+        self._signers = Distinct(ADDRESS_KEYS_MAX, KEYS_SECONDS)
+        self._sessions = Limiter(SESSIONS_RATE, SESSIONS_BURST)
+
+    # Credentials
+
+    def of_request(self) -> Credential | None:
+        """What the current request holds: a key in its header, or a session in its cookie."""
+        if "credential" not in g:
+            g.credential = self._of_headers()
+        credential: Credential | None = g.credential
+        return credential
+
+    def _of_headers(self) -> Credential | None:
+        header = request.headers.get("Authorization", "")
+        if header:
+            scheme, _, token = header.partition(" ")
+            if scheme.lower() != "bearer":
+                raise _unauthorised("Expected `Authorization: Bearer p2p_…`.")
+            return self.of_token(token.strip(), address())
+        cookie = request.cookies.get(self.keys.cookie) if self.keys else None
+        return self.keys.of_session(cookie) if self.keys and cookie else None
+
+    def of_token(self, token: str, where: str) -> Credential:
+        """The credential of an API key; Problem if it is none of ours."""
+        found = self.keys.verified(token) if self.keys else None
+        if found is None and self.keys is not None:
+            _refuse(self._unproven.take(where), "unknown API keys from this address")
+            found = self.keys.of_token(token)
+        if found is None or self.who(found) is None:
+            raise _unauthorised("This API key is wrong or revoked.")
+        return found
+
+    def who(self, credential: Credential | None) -> Who | None:
+        return self.keys.who(credential) if self.keys else None
+
+    def version(self) -> object:
+        """Another one whenever a credential may have come to stand for somebody else."""
+        return self.keys.version() if self.keys else None
+
+    # Permissions
+
+    def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
+        """The account to act for: the one named, else the credential's own. Problem if whoever asks
+        may not."""
+        who = self.known(credential)
+        name = named or who.account
+        if not who.may(scope, name):
+            if name == who.account:
+                raise Problem(403, f"This key may not {scope} for {name}.", "scope")
+            raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
+        return name
+
+    def known(self, credential: Credential | None) -> Who:
+        """Whom a credential stands for. Problem if for nobody."""
+        who = self.who(credential)
+        if who is None:
+            raise _unauthorised(
+                "This needs an API key: `python -m peer keys DATA create ACCOUNT`, on the peer's "
+                "machine, makes one. Or a session: open the link the peer gave."
+            )
+        return who
+
+    def may_read(self, credential: Credential | None, account: str) -> bool:
+        who = self.who(credential)
+        return who is not None and who.may(Scope.READ, account)
+
+    def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
+        """The account to trade for. A signature is authority enough where strangers are welcome;
+        `signing` will look at it, which costs something, whoever sent it."""
+        if not is_signed:
+            return self.account(Scope.TRADE, named, credential)
+        self.welcome(credential)
+        _refuse(self._signatures.take(where), "signatures from this address")
+        return named
+
+    def welcome(self, credential: Credential | None) -> None:
+        """Problem if who comes with a key of their own has to be known here as well, and is not."""
+        who = self.who(credential)
+        if not self._strangers and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
+            text = "This peer takes signed orders only from those with an API key or a link of it."
+            raise Problem(403, text, "strangers")
+
+    def is_operator(self, credential: Credential | None) -> bool:
+        """Whether it may do for every account what the operator of this peer may."""
+        who = self.who(credential)
+        return who is not None and Scope.ADMIN in who.scopes
+
+    def is_known(self, credential: Credential | None) -> bool:
+        """Whether the operator has let them in."""
+        who = self.who(credential)
+        return who is not None and who.is_known
+
+    # Rates
+
+    def pace(self, where: str) -> None:
+        """One more request of an address."""
+        _refuse(self._addresses.take(where), "requests from this address")
+
+    def pace_sessions(self, where: str) -> None:
+        """One more session for a key that somebody at an address shows."""
+        _refuse(self._sessions.take(where), "sessions opened from this address")
+
+    def admit(self, entries: Sequence[Entry], where: str) -> None:
+        """Commands that may be given as far as signatures and scopes go. Problem if an account is
+        barred here, if the address has traded for too many keys, or if these are too many."""
+        for entry in entries:
+            if isinstance(command_of(entry), Submit | Replace):
+                self._check_barred(entry.account)
+            if type(entry) is Signed:
+                seconds = self._signers.take(where, entry.account)
+                _refuse(seconds, "keys that trade from this address", "too_many_keys")
+        for account, count in Counter(entry.account for entry in entries).items():
+            _refuse(self._accounts.take(account, count), f"orders of {account:.64}")
+            _refuse(self._addresses.take(where, count), "requests from this address")
+
+    def _check_barred(self, account: str) -> None:
+        if self.keys is not None and self.keys.is_barred(account):
+            text = f"{account:.64} is barred at this peer: it may cancel its orders, and no more."
+            raise Problem(403, text, "barred")
+
+
+def address() -> str:
+    """Where the current request comes from, as it is counted."""
+    return counted(request.remote_addr or "")
+
+
+def _burst(rate: float) -> int:
+    return max(int(10 * rate), BATCH_MAX)
+
+
+def _unauthorised(detail: str) -> Problem:
+    return Problem(401, detail, "unauthorised")
+
+
+def _refuse(seconds: float, what: str, code: str = "rate") -> None:
+    if seconds:
+        raise too_many(seconds, what, code)

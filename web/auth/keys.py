@@ -1,0 +1,386 @@
+"""Who may act for which account through a peer's gateway: API keys, one-time links, sessions.
+
+Owns `keys.db` in the peer's folder. Must never keep a secret: an API key is stored as its argon2id
+hash, a link or session, random and short-lived, as its SHA-256.
+"""
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import NamedTuple
+
+from nacl import pwhash
+from nacl.exceptions import InvalidkeyError
+
+from peer.replica.signed import KEY_PREFIX
+from web.config import TOKEN_CHARACTERS_MAX
+
+KEYS_FILE = "keys.db"
+KEYS_MAX = 10_000
+SESSIONS_MAX = 1_000  # opened by links, and as many by keys of strangers
+ACCOUNT_SESSIONS_MAX = 100  # of these, of one account
+ADDRESS_SESSIONS_MAX = 20  # of the strangers', from one address
+LINKS_MAX = 100
+ACCOUNT_LINKS_MAX = 20
+BARRED_MAX = 10_000
+LINK_SECONDS = 24 * 3600
+SESSION_SECONDS = 30 * 24 * 3600
+READER_SECONDS = 24 * 3600
+VERIFIED_MAX = 1_000  # keys whose secret need not be hashed again
+ACCOUNT_CHARACTERS_MAX = 64
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS keys (
+    id TEXT PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, hash BLOB NOT NULL,
+    created_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS links (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS sessions (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, scopes TEXT NOT NULL, until_ms INTEGER NOT NULL,
+    address TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS readers (
+    digest BLOB PRIMARY KEY, account TEXT NOT NULL, until_ms INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS barred (account TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+class Room(NamedTuple):
+    """How many tokens of a kind there may be: those of `table` that are `which`, by `holder`."""
+
+    table: str
+    which: str
+    holder: str
+    each: int
+    most: int
+
+
+_LINKS = Room("links", "true", "account", ACCOUNT_LINKS_MAX, LINKS_MAX)
+_SESSIONS = Room("sessions", "address = ''", "account", ACCOUNT_SESSIONS_MAX, SESSIONS_MAX)
+_STRANGERS = Room("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
+
+
+class KeysError(ValueError):
+    """An account or scope that can't be had. The text says what was expected."""
+
+
+class NoRoomError(KeysError):
+    """There are as many as may be, and nobody has more than whoever wants another one."""
+
+
+class Scope(StrEnum):
+    READ = "read"  # the account's orders
+    TRADE = "trade"  # and change them
+    ADMIN = "admin"  # all that for every account
+
+
+class Who(NamedTuple):
+    """Whom a request comes from."""
+
+    account: str
+    scopes: frozenset[Scope]
+    reads: str = ""  # a key account besides, whose owner has shown the key
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the peer's operator has let them in. Others have shown a key of their own."""
+        return not self.account.startswith(KEY_PREFIX) or bool(self.scopes - {Scope.READ})
+
+    def may(self, scope: Scope, account: str) -> bool:
+        """Whether it may do what takes `scope` for `account`. To trade is to read as well."""
+        if Scope.ADMIN in self.scopes:
+            return True
+        if scope is Scope.READ and account and account == self.reads:
+            return True
+        granted = scope in self.scopes or (scope is Scope.READ and Scope.TRADE in self.scopes)
+        return granted and account == self.account
+
+
+class Credential(NamedTuple):
+    """What a request has proven to hold: the row that grants it something, while it is there."""
+
+    table: str
+    name: str | bytes
+
+
+class KeyInfo(NamedTuple):
+    id: str
+    account: str
+    scopes: str
+    created_ms: int
+
+
+class Keys:
+    """The file at `path`, made if it is not there, for its owner only. Safe for many threads, and
+    for other processes that write to the same file."""
+
+    def __init__(self, path: Path) -> None:
+        os.close(os.open(path, os.O_CREAT, 0o600))
+        mode = path.stat().st_mode & 0o777
+        if mode & 0o077:
+            raise KeysError(f"{path} can be read by others (mode {mode:o}): chmod 600 {path}")
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[bytes, str] = OrderedDict()  # SHA-256 of a token -> key id
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.executescript(_SCHEMA)
+        columns = [row[1] for row in self._db.execute("PRAGMA table_info(sessions)")]
+        if "address" not in columns:  # a file of before strangers' sessions were told apart
+            column = "address TEXT NOT NULL DEFAULT ''"
+            self._db.execute(f"ALTER TABLE sessions ADD COLUMN {column}")
+        # Known at once by a browser: cookies of several peers on one host share one jar.
+        self._db.execute("CREATE TABLE IF NOT EXISTS meta (cookie TEXT NOT NULL)")
+        self._db.execute(
+            "INSERT INTO meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)",
+            (f"p2p_session_{secrets.token_hex(4)}",),
+        )
+        (self.cookie,) = self._db.execute("SELECT cookie FROM meta").fetchone()
+
+    def close(self) -> None:
+        self._db.close()
+
+    # API keys
+
+    def create(self, account: str, scopes: Iterable[str], token: str | None = None) -> str:
+        """A new key for an account; or `token`, one that another of the owner's peers has made.
+        This is the only time it can be seen."""
+        granted = _checked(account, scopes)
+        token = token or f"p2p_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
+        id_, secret = _parts(token)
+        with self._lock:
+            if self._count("keys") >= KEYS_MAX:
+                raise KeysError(f"a peer has at most {KEYS_MAX} API keys: revoke some")
+            hashed = pwhash.argon2id.str(
+                secret.encode(),
+                opslimit=pwhash.argon2id.OPSLIMIT_INTERACTIVE,
+                memlimit=pwhash.argon2id.MEMLIMIT_INTERACTIVE,
+            )
+            row = (id_, account, granted, hashed, _now_ms())
+            self._db.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?, ?, ?)", row)
+        return token
+
+    def revoke(self, id_: str) -> bool:
+        """Whether there was a key of this id."""
+        with self._lock:
+            return self._db.execute("DELETE FROM keys WHERE id = ?", (id_,)).rowcount > 0
+
+    def list(self) -> list[KeyInfo]:
+        query = "SELECT id, account, scopes, created_ms FROM keys ORDER BY created_ms"
+        with self._lock:
+            return [KeyInfo(*row) for row in self._db.execute(query)]
+
+    def verified(self, token: str) -> Credential | None:
+        """The key a token is of, if that was found out lately."""
+        digest = _digest(token)
+        with self._lock:
+            if digest not in self._verified:
+                return None
+            self._verified.move_to_end(digest)
+            return Credential("keys", self._verified[digest])
+
+    def of_token(self, token: str) -> Credential | None:
+        """The key a token is of. Slow, by design: see `verified`."""
+        try:
+            id_, secret = _parts(token)
+        except KeysError:
+            return None
+        with self._lock:
+            row = self._db.execute("SELECT hash FROM keys WHERE id = ?", (id_,)).fetchone()
+        if row is None or not _is_secret(row[0], secret):
+            return None
+        with self._lock:
+            self._verified[_digest(token)] = id_
+            while len(self._verified) > VERIFIED_MAX:
+                self._verified.popitem(last=False)
+        return Credential("keys", id_)
+
+    # Browsers
+
+    def link(self, account: str, scopes: Iterable[str]) -> str:
+        """A token that opens one session within a day. NoRoomError."""
+        with self._lock:
+            return self._issue(_LINKS, account, account, _checked(account, scopes), LINK_SECONDS)
+
+    def redeem(self, token: str) -> str | None:
+        """The session a link's token opens; None if it was used, is too old or was never given.
+        NoRoomError, and the link stays good."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT account, scopes, until_ms FROM links WHERE digest = ?", (_digest(token),)
+            ).fetchone()
+            if row is None or row[2] < _now_ms():
+                return None
+            session = self._issue(_SESSIONS, row[0], row[0], row[1], SESSION_SECONDS)
+            query = "DELETE FROM links WHERE digest = ?"
+            if not self._db.execute(query, (_digest(token),)).rowcount:  # another process was first
+                self._db.execute("DELETE FROM sessions WHERE digest = ?", (_digest(session),))
+                return None
+            return session
+
+    def open_reader(self, account: str, credential: Credential | None, address: str) -> str | None:
+        """Let a browser read the orders of an account whose key it has shown: in the session it
+        has, or in a new one, which is returned and counts for its address. NoRoomError."""
+        if self.who(credential) is None or credential is None or credential.table != "sessions":
+            with self._lock:
+                return self._issue(_STRANGERS, address, account, Scope.READ, READER_SECONDS)
+        now_ms = _now_ms()
+        row = (credential.name, account, now_ms + 1_000 * READER_SECONDS)
+        with self._lock:
+            self._db.execute(
+                "DELETE FROM readers WHERE until_ms < ? "
+                "OR digest NOT IN (SELECT digest FROM sessions)",
+                (now_ms,),
+            )
+            self._db.execute("INSERT OR REPLACE INTO readers VALUES (?, ?, ?)", row)
+        return None
+
+    def of_session(self, token: str) -> Credential:
+        return Credential("sessions", _digest(token))
+
+    def version(self) -> tuple[int, int]:
+        """Another one whenever something in the file may have changed, by whatever process."""
+        with self._lock:
+            (others,) = self._db.execute("PRAGMA data_version").fetchone()
+            return others, self._db.total_changes
+
+    def end(self, credential: Credential) -> None:
+        """A session is over."""
+        if credential.table == "sessions":
+            with self._lock:
+                self._db.execute("DELETE FROM sessions WHERE digest = ?", (credential.name,))
+
+    def who(self, credential: Credential | None) -> Who | None:
+        """Whom a credential still stands for."""
+        if credential is None:
+            return None
+        name, now_ms = credential.name, _now_ms()
+        with self._lock:
+            if credential.table == "sessions":
+                row = self._db.execute(
+                    "SELECT s.account, s.scopes, r.account FROM sessions s LEFT JOIN readers r "
+                    "ON r.digest = s.digest AND r.until_ms > ? "
+                    "WHERE s.digest = ? AND s.until_ms > ?",
+                    (now_ms, name, now_ms),
+                ).fetchone()
+            else:
+                query = "SELECT account, scopes, NULL FROM keys WHERE id = ?"
+                row = self._db.execute(query, (name,)).fetchone()
+        if row is None:
+            return None
+        return Who(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
+
+    # Accounts that may not trade here
+
+    def bar(self, account: str) -> None:
+        """From now on the account may cancel what it has, and read, and do no more at this peer."""
+        _checked(account, [Scope.READ])
+        with self._lock:
+            if self._count("barred") >= BARRED_MAX:
+                raise KeysError(f"a peer bars at most {BARRED_MAX} accounts: let some in again")
+            self._db.execute("INSERT OR IGNORE INTO barred VALUES (?)", (account,))
+
+    def unbar(self, account: str) -> bool:
+        """Whether it was barred."""
+        with self._lock:
+            query = "DELETE FROM barred WHERE account = ?"
+            return self._db.execute(query, (account,)).rowcount > 0
+
+    def barred(self) -> Sequence[str]:
+        with self._lock:
+            return [row[0] for row in self._db.execute("SELECT account FROM barred ORDER BY 1")]
+
+    def is_barred(self, account: str) -> bool:
+        with self._lock:
+            query = "SELECT 1 FROM barred WHERE account = ?"
+            return self._db.execute(query, (account,)).fetchone() is not None
+
+    def _issue(self, room: Room, holder: str, account: str, scopes: str, seconds: int) -> str:
+        """A random token, which counts for its holder."""
+        token, now_ms = secrets.token_urlsafe(32), _now_ms()
+        self._db.execute(f"DELETE FROM {room.table} WHERE until_ms < ?", (now_ms,))
+        self._make_room(room, holder)
+        row = {
+            "digest": _digest(token),
+            "account": account,
+            "scopes": scopes,
+            "until_ms": now_ms + 1_000 * seconds,
+            room.holder: holder,
+        }
+        columns, marks = ", ".join(row), ", ".join("?" * len(row))
+        query = f"INSERT INTO {room.table} ({columns}) VALUES ({marks})"
+        self._db.execute(query, tuple(row.values()))
+        return token
+
+    def _make_room(self, room: Room, holder: str) -> None:
+        """Whoever has as many as one may loses the oldest. If all together have too many, whoever
+        has most does: a newcomer takes nobody's last one."""
+        counts = dict(
+            self._db.execute(
+                f"SELECT {room.holder}, count(*) FROM {room.table} WHERE {room.which} GROUP BY 1"
+            ).fetchall()
+        )
+        own, loser = counts.get(holder, 0), holder
+        if own < room.each:
+            if sum(counts.values()) < room.most:
+                return
+            loser = max(counts, key=lambda name: (counts[name], name))
+            if counts[loser] <= own + 1:
+                loser = holder
+        if not counts.get(loser):
+            raise NoRoomError(f"there are {room.most} {room.table} of others already")
+        self._db.execute(
+            f"DELETE FROM {room.table} WHERE digest = (SELECT digest FROM {room.table} "
+            f"WHERE {room.which} AND {room.holder} = ? ORDER BY until_ms LIMIT 1)",
+            (loser,),
+        )
+
+    def _count(self, table: str) -> int:
+        count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+        return count
+
+
+def _checked(account: str, scopes: Iterable[str]) -> str:
+    allowed = all(c.isascii() and (c.isalnum() or c in "._-+:@") for c in account)
+    if not 1 <= len(account) <= ACCOUNT_CHARACTERS_MAX or not allowed:
+        raise KeysError(
+            f"an account has 1 to {ACCOUNT_CHARACTERS_MAX} letters, digits and . _ - + : @, "
+            f"not {account!r:.80}"
+        )
+    granted = sorted(set(scopes))
+    if not granted or not set(granted) <= set(Scope):
+        raise KeysError(f"scopes are {', '.join(Scope)}, not {' '.join(granted) or 'none':.80}")
+    return " ".join(granted)
+
+
+def _parts(token: str) -> tuple[str, str]:
+    """The id and the secret of an API key."""
+    prefix, _, rest = token.partition("_")
+    id_, _, secret = rest.partition("_")
+    if prefix != "p2p" or not id_ or not secret or len(token) > TOKEN_CHARACTERS_MAX:
+        raise KeysError("an API key looks like p2p_ID_SECRET")
+    return id_, secret
+
+
+def _is_secret(hashed: bytes, secret: str) -> bool:
+    try:
+        return pwhash.argon2id.verify(hashed, secret.encode())
+    except InvalidkeyError:
+        return False
+
+
+def _digest(token: str) -> bytes:
+    return sha256(token.encode()).digest()
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,1 @@
+"""The shapes of the API: requests, responses, problems, and the document made from them."""

@@ -1,0 +1,321 @@
+"""What the outside may ask for, checked and turned into the engine's commands.
+
+Owns the input: its names, its limits, and the words when it is wrong. Amounts are decimal strings
+or JSON numbers, and never pass through a float. Pure.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+
+from engine import TIME_MS_MAX, Cancel, CancelAll, Command, Reduce, Replace, Side, Submit
+from peer.client import order_input
+from peer.client.accounts import FINISHED_MAX
+from peer.client.order_input import ACCOUNT_WORDS, Account, SideName, Text
+from peer.client.protocol import ACCOUNTS_MAX, parse_id
+from peer.client.units import Units
+from peer.replica.order_state import OrderView
+from web.config import BATCH_MAX, NESTED_MAX, TOKEN_CHARACTERS_MAX, TRADES_MAX
+from web.contract.problems import Problem
+from web.market_data.book_mirror import DEPTH_MAX
+from web.market_data.candles import CANDLES_MAX
+
+MarketName = Annotated[str, msgspec.Meta(description="The first market without it.")]
+Depth = Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX, description="Levels a side.")]
+Interval = Annotated[
+    Literal[1, 5, 15, 60, 300, 900, 3600, 14400, 86400], msgspec.Meta(description="Seconds.")
+]
+TimeMs = Annotated[int, msgspec.Meta(ge=1, le=TIME_MS_MAX, description="Milliseconds since 1970.")]
+
+
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the account's own key, over the command this request makes: no API key is needed."""
+
+    nonce: TimeMs
+    until: TimeMs
+    signature: Annotated[str, msgspec.Meta(pattern="^[A-Za-z0-9_-]{86}$")]
+
+
+class NewOrder(order_input.NewOrder, frozen=True, forbid_unknown_fields=True):
+    """An order as a person writes it."""
+
+    signature: Signature | None = None
+
+
+class Change(order_input.Change, frozen=True, forbid_unknown_fields=True):
+    """A new price or open quantity of an order. Less of it alone keeps its place in the queue. A
+    signed change names its order's market, unless that is the first one."""
+
+    market: Text = ""
+    signature: Signature | None = None
+
+
+class WithdrawalQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which orders to cancel: all of an account, or those of one market or one side."""
+
+    account: Account = ""
+    market: Text = ""
+    side: SideName | None = None
+
+
+class Withdrawal(WithdrawalQuery, frozen=True, forbid_unknown_fields=True):
+    signature: Signature | None = None
+
+
+class Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a request to cancel may bring along."""
+
+    signature: Signature | None = None
+
+
+class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whoever holds an account's key signs that this peer may show the account's orders here."""
+
+    account: Account
+    signature: Signature
+
+
+class LinkToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a one-time link: it opens one session."""
+
+    token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)]
+
+
+class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One order to cancel, over Grenache."""
+
+    order: Text
+    account: Account = ""
+    signature: Signature | None = None
+
+
+class StateQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    depth: Depth = DEPTH_MAX
+
+
+class BookQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    depth: Depth = 100
+    group: Annotated[str, msgspec.Meta(description="Levels are merged into steps of it.")] = ""
+    peers: Annotated[
+        Literal[0, 1], msgspec.Meta(description="1: with what each peer has taken of a level.")
+    ] = 0
+
+
+class TradesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    limit: Annotated[int, msgspec.Meta(ge=1, le=TRADES_MAX)] = 100
+    before: Annotated[int, msgspec.Meta(ge=1, le=2**53, description="Lower numbers only.")] = 2**53
+
+
+class OfMarket(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+
+
+class CandlesQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    market: MarketName = ""
+    interval: Interval = 60
+    limit: Annotated[int, msgspec.Meta(ge=1, le=CANDLES_MAX)] = 500
+    before: Annotated[
+        int, msgspec.Meta(ge=1, le=2**53, description="Only those that began earlier.")
+    ] = 2**53
+
+
+class OfAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    account: Account = ""
+
+
+class OrdersQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
+    """A page of finished orders."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=FINISHED_MAX)] = 100
+    before: Annotated[Text, msgspec.Meta(description="Only those that ended before this one.")] = ""
+
+
+class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Those with most open orders."""
+
+    limit: Annotated[int, msgspec.Meta(ge=1, le=ACCOUNTS_MAX)] = 100
+
+
+class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Sent whole or not at all."""
+
+    orders: Annotated[list[NewOrder], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+NUMBER_CHARACTERS_MAX = 100  # of one with a point or an exponent
+NAME_CHARACTERS_MAX = 64  # of a client's own name for a request
+NAME_NUMBER_MAX = 2**53  # or if it is a number, below zero too
+
+
+def _exact(text: str) -> Decimal:
+    """A JSON number with a point or an exponent, as it stands there."""
+    if len(text) <= NUMBER_CHARACTERS_MAX:
+        with suppress(InvalidOperation):  # an exponent that not even a Decimal takes
+            return Decimal(text)
+    raise Problem(400, f"A number is too long or too large: {text:.40}", "invalid_number")
+
+
+_decode = msgspec.json.Decoder(float_hook=_exact).decode
+_NESTING = re.compile(r'"(?:[^"\\]+|\\.)*+"?|[][{}]', re.DOTALL)  # a string or a bracket
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
+
+
+def parse_json(body: bytes | str) -> Any:
+    """JSON with exact numbers, at most NESTED_MAX values inside each other."""
+    try:
+        text = body if isinstance(body, str) else body.decode()
+        if nesting(text) > NESTED_MAX:
+            raise Problem(400, f"More than {NESTED_MAX} values inside each other.", "not_json")
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Problem(400, f"This is not JSON: {error}", "not_json") from None
+
+
+def nesting(text: str) -> int:
+    """How many objects and arrays of a JSON text are inside each other at most. What is no JSON
+    has some number, too."""
+    deepest = depth = 0
+    if text.count("[") + text.count("{") > NESTED_MAX:  # rarely
+        for found in _NESTING.finditer(text):
+            depth += _STEPS.get(found[0], 0)
+            deepest = max(deepest, depth)
+    return deepest
+
+
+def parse(kind: type[T], data: object) -> T:
+    """`data` as a `kind`; Problem names the field and what it must be."""
+    if not isinstance(data, dict):
+        raise Problem(400, 'A JSON object such as {"side": "buy", …} was expected.', "not_object")
+    with _as_problem():
+        return order_input.read(kind, data)
+
+
+@contextmanager
+def _as_problem() -> Iterator[None]:
+    try:
+        yield
+    except order_input.UnknownField as error:
+        raise Problem(400, str(error), "unknown_field", error.field) from None
+    except order_input.InvalidInput as error:
+        raise _wrong(error.field, error.words) from None
+
+
+def query(kind: type[T], arguments: Mapping[str, str]) -> T:
+    """The parameters of a query as a `kind`; others are none of our business."""
+    names = [field.name for field in msgspec.structs.fields(kind)]
+    given = {name: arguments[name] for name in names if name in arguments}
+    try:
+        return msgspec.convert(given, kind, strict=False)
+    except msgspec.ValidationError as error:
+        field = str(error).partition(" - at `$.")[2].strip("`")
+        raise Problem(400, f"{field} {_wanted(kind, field)}.", f"invalid_{field}", field) from None
+
+
+def _wanted(kind: type[msgspec.Struct], name: str) -> str:
+    """What a parameter must be, from its type."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    (found,) = (field.type for field in info.fields if field.name == name)
+    if isinstance(found, msgspec.inspect.Metadata):
+        found = found.type
+    if isinstance(found, msgspec.inspect.IntType):
+        return f"must be {found.ge} to {found.le}"
+    if isinstance(found, msgspec.inspect.LiteralType):
+        return f"must be one of {', '.join(map(str, found.values))}"
+    return ACCOUNT_WORDS if name == "account" else "is too long"
+
+
+def _wrong(field: str, words: str) -> Problem:
+    return Problem(400, str(order_input.InvalidInput(field, words)), f"invalid_{field}", field)
+
+
+def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
+    """As `entry.submit_of`; what is wrong is a Problem."""
+    with _as_problem():
+        return order_input.submit_of(order, units, account)
+
+
+def change_of(change: Change, order: OrderView, units: Units) -> Command:
+    """As `entry.change_of`; what is wrong is a Problem."""
+    with _as_problem():
+        return order_input.change_of(change, order, units)
+
+
+def group_of(text: str, units: Units) -> int:
+    """Ticks that levels are merged into, from the price step `text`; one tick if it is empty."""
+    if not text:
+        return 1
+    with _as_problem():
+        return order_input.price_of("group", order_input.amount("group", text), units)
+
+
+def interval_of(value: object) -> int:
+    """The seconds of a candle that `value` names; a minute if it is empty."""
+    text = value if isinstance(value, str) else f"{value}" if type(value) is int else "?"
+    return query(CandlesQuery, {"interval": text} if value else {}).interval
+
+
+def order_id(text: object) -> int:
+    try:
+        return parse_id(text if isinstance(text, str) else "")
+    except ValueError as error:
+        raise Problem(400, f"{error}", "invalid_id", "id") from None
+
+
+def account_of(value: object, default: str) -> str:
+    """The account a request names, `default` if it names none."""
+    try:
+        return msgspec.convert(value or "", Account) or default
+    except msgspec.ValidationError:
+        raise _wrong("account", ACCOUNT_WORDS) from None
+
+
+def name_of(value: object) -> str | int | None:
+    """A client's own name for a request, which comes back with the answers."""
+    if value is None or (isinstance(value, str) and len(value) <= NAME_CHARACTERS_MAX):
+        return value
+    if type(value) is int and abs(value) <= NAME_NUMBER_MAX:
+        return value
+    raise Problem(400, "The id is a whole number below 2**53 or a short text.", "invalid_id", "id")
+
+
+def cancel_of(text: object, account: str) -> Cancel:
+    return Cancel(0, account, order_id(text))
+
+
+def cancel_all_of(wish: Withdrawal, account: str) -> CancelAll:
+    side = Side[wish.side.upper()] if wish.side else None
+    return CancelAll(0, wish.account or account, wish.market, side)
+
+
+def signed_change_of(change: Change, account: str, text: object, units: Units) -> Command:
+    """What was signed can't depend on how the order stands here: without a price a `Reduce`, else a
+    `Replace`."""
+    if change.price is None and change.quantity is None:
+        raise _wrong("quantity", "or price is needed")
+    number = order_id(text)
+    with _as_problem():
+        quantity = 0
+        if change.quantity is not None:
+            quantity = order_input.quantity_of("quantity", change.quantity, units)
+        if change.price is None:
+            return Reduce(0, account, number, quantity)
+        price = order_input.price_of("price", change.price, units)
+        return Replace(0, account, number, price, quantity)
+
+
+def orders_of(data: object) -> list[object]:
+    """The orders of a batch: `{"orders": [...]}`."""
+    orders = data.get("orders") if isinstance(data, dict) and len(data) == 1 else None
+    if not isinstance(orders, list) or not 1 <= len(orders) <= BATCH_MAX:
+        text = f'{{"orders": [...]}} with 1 to {BATCH_MAX} orders was expected.'
+        raise Problem(400, text, "invalid_orders", "orders")
+    return orders

@@ -1,0 +1,257 @@
+"""One market's book as the node publishes it, kept up to date from deltas.
+
+Owns the levels, the recent trades and the sequence numbers. Must never invent a level: at a gap it
+says so and waits for a State. Pure: bytes, sockets and clocks are elsewhere. Not thread-safe:
+whoever shares it holds the lock.
+
+Two sequences meet here. `seq` is the node's count of MarketUpdates and finds losses between the
+node and us; `number` is our count of frames for the browsers, which get several updates in one.
+"""
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable
+from itertools import islice, repeat
+
+import msgspec
+from sortedcontainers import SortedDict
+
+from peer.client.protocol import Level, MarketUpdate, Share, State
+from peer.client.units import Units
+from peer.replica.trade import TRADES_KEPT, MarketTrade
+from web.market_data.candles import Candles
+
+DEPTH_MAX = 1_000  # levels a side that a State is asked for
+LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept
+STAGED_MAX = 10_000  # updates kept while a State is on its way
+CHECKSUM_LEVELS = 10
+
+
+_NOT_TOLD: list[Share] = []
+
+
+class SideMirror:
+    """One side, best first. Where the node knows more levels than it was asked for, those beyond
+    `bound` are not known here and changes to them are left out."""
+
+    def __init__(self, sign: int) -> None:
+        self._sign = sign  # 1: lowest price first (asks), -1: highest first (bids)
+        self._levels: SortedDict = SortedDict()
+        self._bound: int | None = None
+        self._shares: dict[int, list[Share]] = {}  # by price
+        self.changed: dict[int, Level] = {}
+
+    def __len__(self) -> int:
+        return len(self._levels)
+
+    @property
+    def is_complete(self) -> bool:
+        return self._bound is None
+
+    @property
+    def is_short(self) -> bool:
+        """Too few levels are left of a book that is known to be deeper."""
+        return self._bound is not None and len(self._levels) < DEPTH_MAX // 2
+
+    def reset(self, levels: list[Level], shares: list[list[Share]]) -> None:
+        self._levels = SortedDict((self._sign * level[0], level) for level in levels)
+        self._shares = {level[0]: each for level, each in zip(levels, shares, strict=False)}
+        self._bound = self._sign * levels[-1][0] if len(levels) >= DEPTH_MAX else None
+        self.changed.clear()
+
+    def apply(self, levels: list[Level], shares: list[list[Share]]) -> None:
+        for level, each in zip(levels, shares or repeat(_NOT_TOLD), strict=False):
+            key = self._sign * level[0]
+            if self._bound is not None and key > self._bound:
+                continue
+            if level[1]:
+                self._levels[key] = level
+                self._shares[level[0]] = each
+            else:
+                self._levels.pop(key, None)
+                self._shares.pop(level[0], None)
+            self.changed[level[0]] = level
+        while len(self._levels) > LEVELS_MAX:
+            _, (price, _, _) = self._levels.popitem()
+            self._shares.pop(price, None)
+            self._bound = self._levels.keys()[-1]
+            self.changed[price] = (price, 0, 0)
+
+    def levels(self, depth: int) -> list[Level]:
+        return list(islice(self._levels.values(), depth))
+
+    def shares(self, price: int) -> list[Share]:
+        """What each peer has taken of the level at `price`; empty when that is not known."""
+        return self._shares.get(price, _NOT_TOLD)
+
+    def take_changes(self) -> list[Level]:
+        changes = list(self.changed.values())
+        self.changed.clear()
+        return changes
+
+    def check(self) -> None:
+        assert all(level[1] > 0 and level[2] > 0 for level in self._levels.values())
+        assert all(key == self._sign * level[0] for key, level in self._levels.items())
+        assert len(self._levels) <= LEVELS_MAX
+        for price, quantity, orders in self._levels.values():
+            _, quantities, counts = zip(
+                *self._shares.get(price) or [(0, quantity, orders)], strict=True
+            )
+            assert (sum(quantities), sum(counts)) == (quantity, orders)
+        assert self._shares.keys() <= {level[0] for level in self._levels.values()}
+
+
+class Delta(msgspec.Struct, frozen=True):
+    """What changed since the frame before it."""
+
+    number: int
+    bids: list[Level]
+    asks: list[Level]
+    trades: list[MarketTrade]  # oldest first
+
+
+class BookMirror:
+    """One market. Updates are staged until the commit they belong to is complete, so that levels,
+    trades, commit and digest always describe the same moment."""
+
+    def __init__(self, units: Units, candles: Candles | None = None) -> None:
+        self.units = units
+        self.bids, self.asks = SideMirror(-1), SideMirror(1)
+        self.trades: deque[MarketTrade] = deque(maxlen=TRADES_KEPT)  # newest first
+        self.candles = candles or Candles()
+        self.seq = -1
+        self.number = 0
+        self.commit = 0
+        self.time_ms = 0
+        self.digest = b""
+        self.ready = False  # a State has been applied
+        self.stale = True  # updates were lost: a State is needed
+        self._owed = -1  # the seq the node had reached at the last audit
+        self._staged: list[MarketUpdate] = []
+        self._new_trades: list[MarketTrade] = []
+
+    def stage(self, update: MarketUpdate) -> bool:
+        """Keep `update` until its commit is complete; False if a State must be asked for."""
+        if self.stale:
+            if len(self._staged) >= STAGED_MAX:
+                self._staged.clear()
+            self._staged.append(update)
+            return True
+        if update.seq > self._staged_seq() + 1:
+            self.stale = True
+            self._staged = [update]
+            return False
+        if update.seq > self._staged_seq():
+            self._staged.append(update)
+        return True
+
+    def _staged_seq(self) -> int:
+        return self._staged[-1].seq if self._staged else self.seq
+
+    def complete(self, commit: int, time_ms: int, digest: bytes) -> bool:
+        """Every update up to `commit` has come; True if that changed anything here."""
+        if self.stale or commit < self.commit:
+            return False
+        staged, self._staged = self._staged, []
+        for update in staged:
+            self._apply(update)
+        self.commit, self.time_ms, self.digest = commit, time_ms, digest
+        return bool(staged)
+
+    def _apply(self, update: MarketUpdate) -> None:
+        assert update.seq == self.seq + 1, f"update {update.seq} after {self.seq}"
+        self.seq = update.seq
+        self.bids.apply(update.bids, update.bid_shares)
+        self.asks.apply(update.asks, update.ask_shares)
+        self.trades.extendleft(update.trades)
+        self.candles.add(update.trades)
+        self._new_trades.extend(update.trades)
+
+    def reset(self, state: State) -> bool:
+        """Start again from `state`; False if the updates staged since do not continue it."""
+        self.bids.reset(state.bids, state.bid_shares)
+        self.asks.reset(state.asks, state.ask_shares)
+        self.trades = deque(state.trades, maxlen=TRADES_KEPT)
+        self.candles.add(reversed(state.trades))
+        self._new_trades.clear()
+        self.seq, self.commit = state.seq, state.commit
+        self.time_ms, self.digest = state.time_ms, state.digest
+        self.number += 1
+        self.ready, self.stale = True, False
+        staged, self._staged = self._staged, []
+        for update in staged:
+            self.stage(update)
+        return not self.stale
+
+    def restart(self) -> None:
+        """The node began anew: what it counted before means nothing now."""
+        self.seq, self.stale = -1, True
+        self.commit = 0
+        self._owed = -1
+        self._staged.clear()
+
+    def audit(self, seq: int) -> None:
+        """The node has reached `seq`. What it had reached at the last audit must be here by now."""
+        if not self.stale and self._staged_seq() < self._owed:
+            self.stale = True
+        self._owed = seq
+
+    @property
+    def is_complete(self) -> bool:
+        """Every level of the book is known here."""
+        return self.bids.is_complete and self.asks.is_complete
+
+    @property
+    def has_changes(self) -> bool:
+        return bool(self.bids.changed or self.asks.changed or self._new_trades)
+
+    @property
+    def is_short(self) -> bool:
+        return self.bids.is_short or self.asks.is_short
+
+    @property
+    def told_trades(self) -> tuple[int, list[MarketTrade]]:
+        """The trades that deltas have told of, newest first, and the number of the newest."""
+        told = list(islice(self.trades, len(self._new_trades), None))
+        if self._new_trades:
+            return self._new_trades[0].number - 1, told
+        return (told[0].number if told else 0), told
+
+    def take_delta(self) -> Delta:
+        self.number += 1
+        trades, self._new_trades = self._new_trades, []
+        bids, asks = self.bids.take_changes(), self.asks.take_changes()
+        return Delta(self.number, bids, asks, trades)
+
+    def checksum(self) -> int:
+        """CRC32 of the ten best asks, then the ten best bids: price and quantity of each as text
+        without the point and without leading zeros, one after the other (Kraken's way)."""
+        return checksum_of(
+            [
+                text
+                for side in (self.asks, self.bids)
+                for level in side.levels(CHECKSUM_LEVELS)
+                for text in (
+                    self.units.price.text(level[0]),
+                    self.units.quantity.text(level[1]),
+                )
+            ]
+        )
+
+    def check(self) -> None:
+        self.bids.check()
+        self.asks.check()
+        self.candles.check()
+        assert not self.ready or self.seq >= 0
+        best_bid, best_ask = self.bids.levels(1), self.asks.levels(1)
+        assert not (best_bid and best_ask) or best_bid[0][0] < best_ask[0][0], "a crossed book"
+
+
+def checksum_of(texts: Iterable[str]) -> int:
+    return zlib.crc32("".join(text.replace(".", "").lstrip("0") for text in texts).encode())
+
+
+def format_levels(
+    levels: Iterable[Level], price: Callable[[int], str], quantity: Callable[[int], str]
+) -> list[tuple[str, str, int]]:
+    return [(price(level[0]), quantity(level[1]), level[2]) for level in levels]

@@ -1,0 +1,140 @@
+"""Commands on their way to the node, and what became of the recent ones.
+
+Owns the wait for a final answer. Must never answer in the node's place: what is not ordered yet is
+`pending`, what was refused was not taken, and if neither is known it says so.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+from engine import Command, Submit
+from peer.client.protocol import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
+from peer.replica.order_state import Outcome, outcome_of
+from peer.replica.signed import Entry, command_of
+from web.market_data.node_connection import Link
+
+KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
+
+OnQueued = Callable[[list[tuple[int, Command]]], None]  # with their ids
+OnWithdrawn = Callable[[str, int], None]
+OnDone = Callable[[Done, list[Outcome], float], None]  # with seconds since they were sent
+
+
+class Submission:
+    """One request's commands. Changed on the link's thread, waited for on others."""
+
+    def __init__(self, commands: Sequence[Command]) -> None:
+        self.commands = commands
+        self.began = time.monotonic()
+        self.ids: list[int] = []
+        self.again: frozenset[int] = frozenset()  # of them, those sent before: they are no news
+        self.outcomes: dict[int, Outcome] = {}
+        self.refused: Refused | None = None
+        self.commit = 0
+        self.time_ms = 0
+        self._changed = threading.Condition()
+
+    @property
+    def is_complete(self) -> bool:
+        return self.refused is not None or (
+            bool(self.ids) and len(self.outcomes) == len(set(self.ids))
+        )
+
+    def wait(self, seconds: float) -> bool:
+        """True once every outcome is known, False if `seconds` passed first."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.is_complete, seconds)
+
+    def wait_queued(self, seconds: float) -> bool:
+        """True once the node has the commands on disk, or has refused them."""
+        with self._changed:
+            return self._changed.wait_for(lambda: bool(self.ids) or self.is_complete, seconds)
+
+    def note(self, reply: Queued | Done | Refused) -> list[Outcome]:
+        """Take an answer of the node; returns the outcomes it brought."""
+        outcomes: list[Outcome] = []
+        with self._changed:
+            if isinstance(reply, Refused):
+                self.refused = reply
+            elif isinstance(reply, Queued):
+                self.ids, self.again = reply.ids, frozenset(reply.again)
+            else:
+                commands = dict(zip(self.ids, self.commands, strict=True))
+                outcomes = [outcome_of(commands[r.id], r.id, r.events) for r in reply.results]
+                self.outcomes.update((outcome.id, outcome) for outcome in outcomes)
+                self.commit, self.time_ms = reply.commit, reply.time_ms
+            self._changed.notify_all()
+        return outcomes
+
+
+class Desk:
+    """Takes commands from any thread. What it tells, it tells on the link's thread."""
+
+    def __init__(
+        self, link: Link, on_queued: OnQueued, on_done: OnDone, on_withdrawn: OnWithdrawn
+    ) -> None:
+        self._link = link
+        self._on_queued, self._on_done = on_queued, on_done
+        self._on_withdrawn = on_withdrawn
+        self._lock = threading.Lock()
+        self._known: OrderedDict[int, tuple[Command, Outcome | None]] = OrderedDict()
+
+    def submit(
+        self,
+        entries: Sequence[Entry],
+        source: str,
+        on_change: Callable[[Submission], None] | None = None,
+    ) -> Submission:
+        """Send commands that came from an address, in order. `on_change` is told of every answer
+        of the node."""
+        commands = [command_of(entry) for entry in entries]
+        submission = Submission(commands)
+
+        def take(reply: Reply) -> None:
+            assert isinstance(reply, Queued | Done | Refused), f"{reply} answers an Execute"
+            outcomes = submission.note(reply)
+            if isinstance(reply, Queued):
+                both = zip(reply.ids, commands, strict=True)
+                new = [(n, c) for n, c in both if n not in submission.again]
+                self._remember([(number, command, None) for number, command in new])
+                self._on_queued(new)
+            elif isinstance(reply, Done):
+                by_id = dict(zip(submission.ids, commands, strict=True))
+                news = [outcome for outcome in outcomes if outcome.id not in submission.again]
+                self._remember([(o.id, by_id[o.id], o) for o in news])
+                self._on_done(reply, news, time.monotonic() - submission.began)
+            if on_change is not None:
+                on_change(submission)
+
+        self._link.request(Execute(list(entries), source), take)
+        return submission
+
+    def withdraw(self, account: str, number: int, on_answer: Callable[[bool], None]) -> None:
+        """Take an order back that is in no block yet. False: too late, or the node is away."""
+
+        def take(reply: Reply) -> None:
+            withdrawn = isinstance(reply, Withdrawn) and number in reply.ids
+            if withdrawn:
+                self._on_withdrawn(account, number)
+            on_answer(withdrawn)
+
+        self._link.request(Withdraw(account, [number]), take)
+
+    def is_pending(self, number: int) -> bool:
+        """An order sent from here that is not ordered yet, as far as is known."""
+        command, outcome = self.known(number) or (None, None)
+        return isinstance(command, Submit) and outcome is None
+
+    def known(self, number: int) -> tuple[Command, Outcome | None] | None:
+        """A recent command of this gateway and its outcome, None while it is pending."""
+        with self._lock:
+            return self._known.get(number)
+
+    def _remember(self, entries: list[tuple[int, Command, Outcome | None]]) -> None:
+        with self._lock:
+            for number, command, outcome in entries:
+                self._known[number] = (command, outcome)
+            while len(self._known) > KNOWN_MAX:
+                self._known.popitem(last=False)

@@ -1,0 +1,102 @@
+"""The routes of a browser's session: a one-time link or an own key opens it, a cookie keeps it.
+
+Owns the cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, so no other site can
+use it.
+"""
+
+from flask import Blueprint, Response, current_app, request
+
+from web.auth.access import address
+from web.auth.keys import READER_SECONDS, SESSION_SECONDS, NoRoomError, Scope, Who
+from web.contract import requests
+from web.contract.problems import Problem
+from web.routes.request import Json, answer, body, the_gateway
+
+blueprint = Blueprint("login", __name__)
+
+
+@blueprint.get("/")
+def page() -> Response:
+    """Also where a one-time link leads. To look at it spends nothing: previews, prefetches and HEAD
+    do that. The page itself hands its token in, once a person sees it."""
+    return current_app.send_static_file("index.html")
+
+
+def _set_cookie(response: Response, session: str, seconds: int) -> None:
+    gateway = the_gateway()
+    assert gateway.access.keys is not None
+    response.set_cookie(
+        gateway.access.keys.cookie,
+        session,
+        max_age=seconds,
+        httponly=True,
+        samesite="Strict",
+        secure=request.is_secure or bool(gateway.config.tls_certificate),
+    )
+
+
+@blueprint.get("/session")
+def session() -> Response:
+    """Whom this browser, or this API key, acts for."""
+    access = the_gateway().access
+    return answer(_view(access.who(access.of_request())))
+
+
+@blueprint.post("/session/link")
+def open_with_link() -> Response:
+    """Spend a one-time link."""
+    access, asked = the_gateway().access, requests.parse(requests.LinkToken, body())
+    try:
+        session = access.keys.redeem(asked.token) if access.keys else None
+    except NoRoomError:
+        raise _no_room() from None
+    if access.keys is None or session is None:
+        raise Problem(403, "This link was used already, or is too old.", "link_used", "token")
+    response = answer(_view(access.who(access.keys.of_session(session))))
+    _set_cookie(response, session, SESSION_SECONDS)
+    return response
+
+
+@blueprint.post("/session")
+def open_with_key() -> Response:
+    """Whoever has an account's own key may read its orders: a statement signed by it says so."""
+    gateway, statement = the_gateway(), requests.parse(requests.Statement, body())
+    if gateway.access.keys is None:
+        raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
+    credential = gateway.access.of_request()
+    gateway.access.welcome(credential)
+    peer, where = gateway.mirrors.peer or "", address()
+    gateway.statements.take(
+        statement, gateway.mesh_id, peer, lambda: gateway.access.pace_sessions(where)
+    )
+    try:
+        session = gateway.access.keys.open_reader(statement.account, credential, where)
+    except NoRoomError:
+        raise _no_room() from None
+    if session is None:
+        return answer(_view(gateway.access.who(credential)))
+    response = answer({"account": statement.account, "scopes": [Scope.READ]})
+    _set_cookie(response, session, READER_SECONDS)
+    return response
+
+
+def _no_room() -> Problem:
+    return Problem(503, "As many sessions are open here as may be.", "too_many_sessions")
+
+
+@blueprint.delete("/session")
+def logout() -> Response:
+    access = the_gateway().access
+    credential = access.of_request()
+    response = answer(_view(None))
+    if access.keys is not None and credential is not None:
+        access.keys.end(credential)
+        response.delete_cookie(access.keys.cookie, httponly=True, samesite="Strict")
+    return response
+
+
+def _view(who: Who | None) -> Json:
+    if who is None:
+        return {"account": None, "scopes": []}
+    view = {"account": who.account, "scopes": sorted(who.scopes)}
+    return view | {"reads": who.reads} if who.reads else view

@@ -1,0 +1,347 @@
+"""Connections from their acceptance until the application, or the hub, has what came over them.
+
+Owns how waitress is set up, and what it leaves open: how long anything may take, how many
+connections an address may have, and how a stream leaves. Must never wait: all but `service` runs on
+the main thread, for all connections.
+
+waitress reads whole requests on that one thread, with its own strict parser, and writes the answers
+there too. So a client that sends or reads a byte a second costs a socket and no thread, and a body
+ends where the protocol says so. It was chosen over gunicorn, whose threads each read from one
+client: keeping slow ones away from them took a second parser before gunicorn's, and gunicorn waited
+on its main thread for clients to close.
+"""
+
+import logging
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from flask import Flask
+from waitress.adjustments import Adjustments
+from waitress.channel import HTTPChannel
+from waitress.parser import (
+    HTTPRequestParser,
+    ParsingError,
+    TransferEncodingNotImplemented,
+)
+from waitress.server import TcpWSGIServer
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
+
+from peer.process.descriptors import is_full
+from web.config import BODY_BYTES_MAX, Config
+from web.contract.problems import Problem
+from web.serve.client_address import counted, plain
+
+ADDRESS_CONNECTIONS_MAX = 256  # of one address, streams not counted
+HEAD_BYTES_MAX = 32 * 1024
+CHUNK_HEAD_BYTES_MAX = 4 * 1024  # what is unfinished between the chunks of a body, and behind it
+ANSWER_SECONDS_MAX = 60.0  # from a whole request until the client has taken its answer
+IDLE_SECONDS_MAX = 15.0  # between two requests
+LINGER_SECONDS_MAX = 2.0  # a client that sends more than was read must see the answer first
+LINGER_BYTES_MAX = 1024 * 1024
+
+ACCEPTED_MAX = 64  # in one turn
+ACCEPT_REST_SECONDS = 0.5  # when no descriptor is free for one more connection
+
+HAND_OVER = "web.hand_over"  # in a request's environment: gives the connection away
+
+_log = logging.getLogger(__name__)
+
+
+class RequestTimeout(Error):  # type: ignore[misc]
+    code = 408
+    reason = "Request Timeout"
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """One request; what waitress takes and we do not is an error that ends the connection."""
+
+    completed: bool
+    path = ""  # waitress says it of whoever leaves, and has none of a head that makes no sense
+
+    def received(self, data: bytes) -> int:
+        taken: int = super().received(data)
+        if self.completed:
+            self.expect_continue = False  # there is nothing to wait for
+        elif self.chunked and self.body_rcv is not None:
+            self._check_chunk(self.body_rcv)
+        if isinstance(self.error, RequestEntityTooLarge):
+            self.error.body = f"A request has at most {BODY_BYTES_MAX} bytes"
+        return taken
+
+    def _check_chunk(self, body: Any) -> None:
+        """What is not there yet has an end in sight."""
+        if len(body.control_line) + len(body.trailer) > CHUNK_HEAD_BYTES_MAX:
+            self.completed, self.error = True, BadRequest("A chunk's head or a trailer is too long")
+        elif body.chunk_remainder > BODY_BYTES_MAX:
+            self.completed, self.error = True, RequestEntityTooLarge("")
+
+    def parse_header(self, header_plus: bytes) -> None:
+        try:
+            super().parse_header(header_plus)
+        except (ParsingError, TransferEncodingNotImplemented):
+            raise
+        except Exception:  # such as of a Content-Length of 5,000 digits
+            raise ParsingError("The head of the request makes no sense") from None
+        if self.version not in ("1.0", "1.1"):
+            raise ParsingError("HTTP/1.1 was expected")
+        if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
+            raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
+        if self.version == "1.1" and "HOST" not in self.headers:
+            raise ParsingError("The Host is missing")
+        if self.chunked and "CONTENT_LENGTH" in self.headers:
+            raise ParsingError("Transfer-Encoding and Content-Length contradict each other")
+        if "close" in self.headers.get("CONNECTION", "").lower().replace(" ", "").split(","):
+            self.headers["CONNECTION"] = "close"
+
+
+class Refusal(ErrorTask):  # type: ignore[misc]
+    """Answers what is no request, in the one shape of an error, and ends the connection."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        problem = Problem(error.code, f"{error.body}.", error.reason.lower().replace(" ", "_"))
+        body = msgspec.json.encode(problem.json())
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "application/problem+json"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class Task(WSGITask):  # type: ignore[misc]
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        if self.channel.is_alone:
+            environ[HAND_OVER] = self.channel.hand_over
+            environ["gunicorn.socket"] = self.channel.socket  # where flask-sock looks for it
+        return environ
+
+    def execute(self) -> None:
+        try:
+            super().execute()
+        except StopIteration:  # how streams say that there is no answer to write
+            if not self.channel.is_gone:
+                raise
+            self.wrote_header = self.close_on_finish = True
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """One connection."""
+
+    request: Parser | None  # that has begun
+    parser_class = Parser
+    task_class = Task
+    error_task_class = Refusal
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.name = counted(self.addr[0])  # whose it is
+        self.is_gone = False  # handed over: it is not ours to end any more
+        self._is_counted = True
+        self.server.addresses[self.name] += 1
+        self._served = 0
+        self._lingering = 0  # bytes that may still be thrown away
+        self._phase: tuple[str, int] = ("arriving", 0)
+        self.since = time.monotonic()  # of the phase it is in
+
+    # Streams
+
+    @property
+    def is_alone(self) -> bool:
+        """Nothing else is asked or answered on this connection."""
+        return len(self.requests) == 1 and self.request is None and not self.total_outbufs_len
+
+    def hand_over(self) -> socket.socket:
+        """The connection, as the caller's own socket; for the thread of the request."""
+        mine: socket.socket = self.socket.dup()
+        self.is_gone = True
+        return mine
+
+    def service(self) -> None:
+        super().service()
+        self._served += 1
+
+    # Ending
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        """waitress holds the lock everywhere but on the main thread, when no request is there: just
+        then a thread may be sending `100 Continue` for the next one, and both would send it."""
+        with self.outbuf_lock:
+            sent: bool = super()._flush_some(do_close)
+            return sent
+
+    def readable(self) -> bool:
+        return bool(self._lingering or super().readable())
+
+    def writable(self) -> bool:
+        return bool(not self._lingering and super().writable())
+
+    def handle_read(self) -> None:
+        if not self._lingering:
+            super().handle_read()
+            return
+        try:
+            size = len(self.recv(self.adj.recv_bytes))
+        except OSError:
+            size = 0
+        self._lingering -= size
+        if not size or self._lingering <= 0:
+            self.handle_close()
+
+    def handle_write(self) -> None:
+        if self.is_gone or not self.close_when_flushed:
+            super().handle_write()
+            return
+        self._flush_exception(self._flush_some)
+        if self.will_close:
+            self.handle_close()
+        elif self.connected and not self.total_outbufs_len:
+            self._linger()
+
+    def _linger(self) -> None:
+        """The answer is out. Unread bytes would make the kernel take it back at a close."""
+        self.close_when_flushed, self._lingering = False, LINGER_BYTES_MAX
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.handle_close()
+
+    def look(self, now: float, limits: dict[str, float]) -> None:
+        """End itself if what it does takes too long."""
+        phase = self._current(), self._served
+        if phase != self._phase:
+            self._phase, self.since = phase, now
+        elif now - self.since > limits[phase[0]]:
+            if phase[0] == "arriving" and self.request is not None:
+                self._refuse_unfinished(self.request)
+            else:
+                self.handle_close()
+
+    def _refuse_unfinished(self, request: Parser) -> None:
+        """It has begun and does not come to its end."""
+        request.error, request.completed = RequestTimeout("The request did not end in time"), True
+        self.request, self.requests = None, [request]
+        self.server.add_task(self)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Nothing whole has come that is not answered."""
+        return self._current() in ("arriving", "idle", "lingering")
+
+    def _current(self) -> str:
+        if self.is_gone:
+            return "gone"
+        if self._lingering:
+            return "lingering"
+        if self.requests or self.total_outbufs_len:
+            return "answering"
+        return "arriving" if self.request is not None or not self._served else "idle"
+
+    def del_channel(self, map: Any = None) -> None:
+        super().del_channel(map)
+        if self._is_counted:
+            self._is_counted = False
+            self.server.note_end(self.name)
+
+
+class Listener(TcpWSGIServer):  # type: ignore[misc]
+    """Accepts connections on a bound socket. `client_of` says who is at the other end of a
+    connection from here, by its port, if that is another one."""
+
+    channel_class = Channel
+
+    def __init__(
+        self,
+        app: Flask,
+        config: Config,
+        sock: socket.socket,
+        client_of: Callable[[int], str | None] = lambda port: None,
+    ) -> None:
+        self.addresses: Counter[str] = Counter()  # connections of each
+        self._client_of = client_of
+        self._proxies = config.proxies  # they have limits of their own
+        self._most = config.connections
+        self._rest_until = 0.0  # nothing is accepted
+        self._limits = {
+            "arriving": config.request_timeout,
+            "answering": ANSWER_SECONDS_MAX,
+            "idle": IDLE_SECONDS_MAX,
+            "lingering": LINGER_SECONDS_MAX,
+            "gone": 0.0,
+        }
+        settings = Adjustments(
+            sockets=[sock],
+            threads=config.threads,
+            connection_limit=config.connections + 2 * ACCEPTED_MAX,  # never reached
+            max_request_header_size=HEAD_BYTES_MAX,
+            max_request_body_size=BODY_BYTES_MAX + 1,
+            recv_bytes=64 * 1024,
+            cleanup_interval=1,
+            clear_untrusted_proxy_headers=False,  # `proxy` looks at who sends them
+            ident=None,
+            log_socket_errors=False,
+        )
+        where = (sock.family, sock.type, sock.proto, sock.getsockname())
+        super().__init__(app, {}, _sock=sock, adj=settings, sockinfo=where, bind_socket=False)
+
+    def readable(self) -> bool:
+        return bool(time.monotonic() >= self._rest_until and super().readable())
+
+    def handle_accept(self) -> None:
+        for _ in range(ACCEPTED_MAX):
+            try:
+                found = self.accept()
+                if found is None:
+                    return
+                sock, (host, port, *_more) = found
+                self.set_socket_options(sock)
+            except OSError as error:
+                if is_full(error):  # whoever wants to connect waits in the kernel
+                    self._rest_until = time.monotonic() + ACCEPT_REST_SECONDS
+                    _log.error("no descriptor is free for a connection: accepting later")
+                    return
+                continue  # the client is gone already
+            self._admit(sock, plain(self._client_of(port) or host), port)
+
+    def _admit(self, sock: socket.socket, host: str, port: int) -> None:
+        crowded = self.addresses[counted(host)] >= ADDRESS_CONNECTIONS_MAX
+        if crowded and host not in self._proxies:
+            sock.close()
+            return
+        self.channel_class(self, sock, (host, port), self.adj, map=self._map)
+
+    def make_room(self) -> None:
+        """Whoever has most connections loses those that have waited longest. Like all that ends
+        others' connections, between two turns of the loop: in a turn, their numbers could be given
+        to new ones that then got their events."""
+        excess = len(self.active_channels) - self._most
+        if excess <= 0:
+            return
+        waiting = [one for one in self.active_channels.values() if one.is_waiting]
+        waiting.sort(key=lambda one: (-self.addresses[one.name], one.since))
+        for one in waiting[:excess]:
+            one.handle_close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Something that came whole is not answered yet."""
+        return any(not channel.is_waiting for channel in self.active_channels.values())
+
+    def note_end(self, name: str) -> None:
+        """A connection of `name` is no more."""
+        self.addresses[name] -= 1
+        if not self.addresses[name]:
+            del self.addresses[name]
+
+    def look(self, now: float) -> None:
+        """End what takes too long. Called once a second, between two turns of the loop."""
+        for channel in list(self.active_channels.values()):
+            channel.look(now, self._limits)
+
+    def maintenance(self, now: float) -> None:
+        """waitress' own look at what takes too long, in the middle of a turn."""

@@ -1,0 +1,87 @@
+"""Whose pages may use this peer, and under which names it answers.
+
+Owns the check of Host, Origin and Sec-Fetch-*. A page of another site can reach a loopback port: it
+must not get a word out of this one, nor make it work. The Host check stops a name that was made to
+point here, the others a plain request.
+"""
+
+import ipaddress
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from flask import request
+from werkzeug.datastructures import Headers
+
+from web.config import Config
+from web.contract.problems import Problem
+from web.serve.proxy import PROXIED
+
+PORTS = {"http": 80, "https": 443}
+PAGES = frozenset({"/", "/docs"})  # what a link on another site may lead to
+
+
+class Place(NamedTuple):
+    """Where a page comes from, or a request goes to; port 0: it is not known."""
+
+    name: str
+    port: int
+
+
+def check(config: Config) -> None:
+    """Problem if the current request is not for this peer, or the work of another site's page."""
+    host = request.headers.get("Host", "")
+    here = place_of(host)
+    if here is None or not answers_to(here.name, config):
+        raise Problem(421, f"This peer does not answer to the name {host:.80}.", "host")
+    scheme = "https" if config.tls_certificate else request.scheme
+    is_proxied = bool(request.environ.get(PROXIED))
+    if not here.port and not is_proxied:  # a proxy may leave it away, as nginx does in `$host`
+        here = Place(here.name, PORTS[scheme])
+    if not _is_own(request.headers, here):
+        raise Problem(403, "Pages of other sites may not use this peer.", "origin")
+
+
+def _is_own(headers: Headers, here: Place) -> bool:
+    """What browsers say about themselves no page can change. Programs say nothing."""
+    site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
+    if site is None:
+        return origin is None or _is_same(origin, here)
+    if site in ("same-origin", "none"):
+        return True
+    is_link = headers.get("Sec-Fetch-Mode") == "navigate" and request.method == "GET"
+    return is_link and headers.get("Sec-Fetch-Dest") == "document" and request.path in PAGES
+
+
+def _is_same(origin: str, here: Place) -> bool:
+    """Whether a page of `origin` was served here. Pages of another port of a host were not."""
+    scheme, _, text = origin.partition("://")
+    there = place_of(text)
+    if there is None or scheme not in PORTS or there.name != here.name:
+        return False
+    return here.port in (0, there.port or PORTS[scheme])
+
+
+def place_of(host: str) -> Place | None:
+    """Of a Host, in any case, with or without a port; None if it is none."""
+    try:
+        parts = urlsplit(f"//{host}")
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        return None
+    if not name or parts.netloc != host or "@" in host:
+        return None
+    return Place(name.removesuffix("."), port or 0)
+
+
+def answers_to(name: str, config: Config) -> bool:
+    """An address needs no name server, so nobody can have made it point here."""
+    if "*" in config.hosts or name == "localhost":
+        return True
+    places = (place_of(host) for host in config.hosts)
+    if any(place is not None and place.name == name for place in places):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

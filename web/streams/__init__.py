@@ -1,0 +1,1 @@
+"""Streams to browsers: the hub, its subscribers, the channels."""

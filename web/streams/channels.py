@@ -1,0 +1,265 @@
+"""The frames that the browsers get, made from the mirrors.
+
+Owns the names of the channels, what a snapshot and what a delta of each holds, and how often they
+are sent. Called on the link's thread, but for `snapshot`, which the hub's thread calls too.
+
+    book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
+    peers/<market>    snapshot, then delta: of the same levels, what each peer has taken of them
+    trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
+    ticker/<market>   best prices, last trade and the last 24 hours, at most ten times a second
+    candles/<market>/<seconds>  snapshot, then delta with the candles that new trades changed
+    orders/<account>  snapshot of open and finished orders, then delta with those that changed
+    commit            how far the peers have agreed, at most ten times a second
+    mesh              who is there, twice a second and at every change
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from peer.client.accounts import AccountMirror
+from peer.replica.order_state import OrderView
+from web.contract import views
+from web.market_data.book_mirror import DEPTH_MAX, BookMirror
+from web.market_data.candles import INTERVALS_SECONDS, Candle
+from web.market_data.mirrors import Mirrors
+
+FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
+COMMIT_SECONDS = 0.1
+
+Json = dict[str, Any]
+TICKER_SECONDS = 0.1
+CANDLES_SENT = 500  # of a snapshot
+MARKET_CHANNELS = ("book", "peers", "trades", "ticker", "candles")
+ACCOUNT_CHANNELS = ("orders",)
+GLOBAL_CHANNELS = ("commit", "mesh")
+
+
+class Sink(Protocol):
+    def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None: ...
+
+
+def channel_key(kind: str, market: str, account: str, interval: int) -> str | None:
+    """The hub's name for a channel; None if there is no such kind."""
+    if kind == "candles":
+        return f"{kind}/{market}/{interval}"
+    if kind in MARKET_CHANNELS:
+        return f"{kind}/{market}"
+    if kind in ACCOUNT_CHANNELS:
+        return f"{kind}/{account}"
+    return kind if kind in GLOBAL_CHANNELS else None
+
+
+class Publisher:
+    def __init__(self, mirrors: Mirrors, sink: Sink, wall_ms: Callable[[], int]) -> None:
+        self._mirrors = mirrors
+        self._sink = sink
+        self._wall_ms = wall_ms
+        self._minute = 0
+        self._encode = msgspec.json.Encoder().encode
+        self._flushed: dict[str, float] = {}
+        self._mesh_seq = 0
+        self._commit_seq = 0
+        self._commit_at = 0.0
+        self._commit_due = False
+        self._tickers: dict[str, Json] = {}
+        self._ticked: dict[str, float] = {}
+        self._ticker_seq = 0
+        self._ticker_due: set[str] = set()
+        # Of the channels that not everybody wants, those somebody has asked for: from then on they
+        # are published, so that a stream that comes back misses nothing.
+        self._asked_for: set[str] = set()
+
+    def wanted(self, channel: str) -> None:
+        """Somebody listens to `channel`. For any thread."""
+        self._asked_for.add(channel)
+
+    def snapshot(self, channel: str) -> tuple[int, bytes] | None:
+        """A channel's whole state and the seq it covers, which has been published; None while it is
+        not known."""
+        kind, _, name = channel.partition("/")
+        with self._mirrors.lock:
+            if kind == "candles":
+                view = self._candles_snapshot(name)
+            elif kind == "ticker":
+                view = self._ticker(self._mirrors.books.get(name))
+            elif kind in MARKET_CHANNELS:
+                view = self._market_snapshot(kind, self._mirrors.books.get(name))
+            elif kind == "orders":
+                view = self._orders_snapshot(self._mirrors.accounts.get(name))
+            elif kind == "commit":
+                view = self._commit_view()
+            else:
+                view = self._mesh_view()
+        return None if view is None else (view["seq"], self._encode(view))
+
+    def market_reset(self, market: str) -> None:
+        for kind in ("book", "trades"):
+            self._publish_snapshot(f"{kind}/{market}")
+        optional = (f"peers/{market}", f"ticker/{market}")
+        for channel in (*optional, *(f"candles/{market}/{s}" for s in INTERVALS_SECONDS)):
+            if channel in self._asked_for:
+                self._publish_snapshot(channel)
+
+    def orders_reset(self, account: str) -> None:
+        self._publish_snapshot(f"orders/{account}")
+
+    def mesh(self) -> None:
+        self._mesh_seq += 1
+        self._publish_snapshot("mesh")
+
+    def committed(self) -> None:
+        self._commit_due = True
+
+    def ticker(self, market: str) -> None:
+        """Something of a market's ticker may have changed beside its book."""
+        if f"ticker/{market}" in self._asked_for:
+            self._ticker_due.add(market)
+
+    def orders(self, account: AccountMirror, changed: list[OrderView]) -> None:
+        if not changed or not account.ready:
+            return
+        account.number += 1
+        view = {
+            "channel": "orders",
+            "type": "delta",
+            "account": account.account,
+            "seq": account.number,
+            "orders": self._orders(changed),
+        }
+        self._sink.publish(f"orders/{account.account}", account.number, self._encode(view))
+
+    def flush(self, now: float) -> None:
+        """Send what has gathered, if its time has come."""
+        if self._wall_ms() // 60_000 != self._minute:  # the last 24 hours are others now
+            self._minute = self._wall_ms() // 60_000
+            for market in self._mirrors.books:
+                self.ticker(market)
+        for market, book in self._mirrors.books.items():
+            if book.has_changes and now - self._flushed.get(market, 0.0) >= FLUSH_SECONDS:
+                self._flushed[market] = now
+                self._flush_book(market, book)
+            if market in self._ticker_due and now - self._ticked.get(market, 0.0) >= TICKER_SECONDS:
+                self._ticker_due.discard(market)
+                self._ticked[market] = now
+                self._flush_ticker(market, book)
+        if self._commit_due and now - self._commit_at >= COMMIT_SECONDS:
+            self._commit_due, self._commit_at = False, now
+            self._commit_seq += 1
+            self._publish_snapshot("commit")
+
+    def seconds_to_flush(self, now: float) -> float | None:
+        """When `flush` has something to send; None when nothing waits for it."""
+        due = [
+            self._flushed.get(market, 0.0) + FLUSH_SECONDS
+            for market, book in self._mirrors.books.items()
+            if book.has_changes
+        ]
+        due += [self._ticked.get(market, 0.0) + TICKER_SECONDS for market in self._ticker_due]
+        if self._commit_due:
+            due.append(self._commit_at + COMMIT_SECONDS)
+        return max(0.0, min(due) - now) if due else None
+
+    def _flush_book(self, market: str, book: BookMirror) -> None:
+        delta = book.take_delta()
+        self.ticker(market)
+        self._sink.publish(
+            f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
+        )
+        if f"peers/{market}" in self._asked_for:
+            peers = views.peers_json(book, "delta", delta.bids, delta.asks)
+            self._sink.publish(f"peers/{market}", delta.number, self._encode(peers))
+        if delta.trades:
+            seq = delta.trades[-1].number
+            trades = views.trades_json(delta.trades, book.units)
+            view = self._view("trades", "delta", seq) | {"market": market, "trades": trades}
+            self._sink.publish(f"trades/{market}", seq, self._encode(view))
+            for seconds in INTERVALS_SECONDS:
+                self._flush_candles(market, book, seconds, delta.trades[0].time_ms)
+
+    def _flush_candles(self, market: str, book: BookMirror, seconds: int, since_ms: int) -> None:
+        channel = f"candles/{market}/{seconds}"
+        if channel in self._asked_for:
+            changed = book.candles.since(seconds, since_ms)
+            view = self._candles_view(book, seconds, "delta", book.candles.last, changed)
+            self._sink.publish(channel, view["seq"], self._encode(view))
+
+    def _flush_ticker(self, market: str, book: BookMirror) -> None:
+        ticker = views.ticker_json(book, self._wall_ms())
+        if ticker != self._tickers.get(market):
+            self._tickers[market] = ticker
+            self._ticker_seq += 1
+            self._publish_snapshot(f"ticker/{market}")
+
+    def _publish_snapshot(self, channel: str) -> None:
+        found = self.snapshot(channel)
+        if found is not None:
+            self._sink.publish(channel, *found, resets=True)
+
+    def _market_snapshot(self, kind: str, book: BookMirror | None) -> Json | None:
+        if book is None or not book.ready:
+            return None
+        if kind == "book":
+            view = self._view(kind, "snapshot", book.number) | views.book_json(book, DEPTH_MAX)
+            return view | {"complete": book.is_complete}
+        if kind == "peers":
+            levels = (side.levels(DEPTH_MAX) for side in (book.bids, book.asks))
+            return views.peers_json(book, "snapshot", *levels)
+        seq, told = book.told_trades
+        trades = views.trades_json(reversed(told), book.units)
+        market = book.units.market.symbol
+        return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
+
+    def _ticker(self, book: BookMirror | None) -> Json | None:
+        if book is None or not book.ready:
+            return None
+        view = self._view("ticker", "update", self._ticker_seq)
+        return view | views.ticker_json(book, self._wall_ms())
+
+    def _candles_snapshot(self, name: str) -> Json | None:
+        market, _, seconds = name.rpartition("/")
+        book = self._mirrors.books.get(market)
+        if book is None or not book.ready:
+            return None
+        newest = book.candles.newest(int(seconds), CANDLES_SENT)
+        seq, _ = book.told_trades  # the candles of trades beyond it will be sent again, whole
+        return self._candles_view(book, int(seconds), "snapshot", seq, newest)
+
+    def _candles_view(
+        self, book: BookMirror, seconds: int, kind: str, seq: int, candles: list[Candle]
+    ) -> Json:
+        return self._view("candles", kind, seq) | {
+            "market": book.units.market.symbol,
+            "interval": seconds,
+            "candles": [views.candle_json(candle, book.units) for candle in candles],
+        }
+
+    def _orders_snapshot(self, account: AccountMirror | None) -> Json | None:
+        if account is None or not account.ready:
+            return None
+        view = self._view("orders", "snapshot", account.number)
+        finished = self._orders(list(account.finished.values()))
+        orders = self._orders(list(account.open.values()))
+        return view | {"account": account.account, "orders": orders, "finished": finished}
+
+    def _orders(self, orders: list[OrderView]) -> list[Json]:
+        return [views.order_json(order, self._mirrors.units(order.market)) for order in orders]
+
+    def _commit_view(self) -> Json:
+        mirrors = self._mirrors
+        return self._view("commit", "update", self._commit_seq) | {
+            "commit": mirrors.commit,
+            "round": mirrors.round,
+            "time": mirrors.time_ms,
+            "digest": mirrors.digest.hex(),
+        }
+
+    def _mesh_view(self) -> Json:
+        mirrors = self._mirrors
+        view = self._view("mesh", "update", self._mesh_seq) | {"state": mirrors.state}
+        return view if mirrors.mesh is None else view | views.mesh_json(mirrors.mesh)
+
+    @staticmethod
+    def _view(channel: str, kind: str, seq: int) -> Json:
+        return {"channel": channel, "type": kind, "seq": seq}
