@@ -6,13 +6,13 @@ claims to be.
 
 from discovery.grape import (
     Address,
-    BadInput,
-    Closed,
+    BadInputError,
+    ClosedError,
     Grape,
     GrapeError,
-    Malformed,
-    Refused,
-    Unreachable,
+    MalformedError,
+    RefusedError,
+    UnreachableError,
 )
 from discovery.service import Discovery
 from discovery.service_tracker import (
@@ -29,8 +29,8 @@ __all__ = [
     "Address",
     "AnnounceRefused",
     "Announced",
-    "BadInput",
-    "Closed",
+    "BadInputError",
+    "ClosedError",
     "Discovery",
     "Event",
     "Found",
@@ -38,8 +38,8 @@ __all__ = [
     "GrapeError",
     "GrapeFound",
     "GrapeLost",
-    "Malformed",
-    "Refused",
+    "MalformedError",
+    "RefusedError",
     "Timing",
-    "Unreachable",
+    "UnreachableError",
 ]

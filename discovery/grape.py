@@ -6,11 +6,11 @@ an address is a hint, and whoever answers there has to prove who they are.
 
 Errors, all of them GrapeError:
 
-    BadInput      what was asked cannot be asked of a Grape; nothing was sent (also a ValueError)
-    Unreachable   no grape answered in time
-    Malformed     something answered, but not as a Grape does
-    Refused       a Grape answered that it will not or cannot; `reason` has its own words
-    Closed        close() was called before or during the call
+    BadInputError      what was asked cannot be asked of a Grape; nothing was sent; a ValueError
+    UnreachableError   no grape answered in time
+    MalformedError     something answered, but not as a Grape does
+    RefusedError       a Grape answered that it will not or cannot; `reason` has its own words
+    ClosedError        close() was called before or during the call
 
 A Grape reports most errors with status 200 and a JSON string, so the type of a reply decides and
 not its status. Calls block, up to `timeout_s` for each grape asked and each request made of it
@@ -57,19 +57,19 @@ class GrapeError(Exception):
     """Any failure of a call to the grapes."""
 
 
-class BadInput(GrapeError, ValueError):
+class BadInputError(GrapeError, ValueError):
     """The argument cannot be sent to a Grape."""
 
 
-class Unreachable(GrapeError):
+class UnreachableError(GrapeError):
     """No grape answered in time."""
 
 
-class Malformed(GrapeError):
+class MalformedError(GrapeError):
     """The reply is not one a Grape gives."""
 
 
-class Refused(GrapeError):
+class RefusedError(GrapeError):
     """The Grape said no. `reason` is its own text, such as "ERR_GRAPE_LOOKUP"."""
 
     def __init__(self, message: str, reason: str) -> None:
@@ -77,7 +77,7 @@ class Refused(GrapeError):
         self.reason = reason
 
 
-class Closed(GrapeError):
+class ClosedError(GrapeError):
     """close() was called."""
 
 
@@ -96,14 +96,14 @@ class Grape:
 
     `urls` are their HTTP APIs, like "http://127.0.0.1:30001". The grapes are asked one after the
     other until one answers, beginning with the one that answered last. `timeout_s` holds for one
-    request to one grape, from connecting to the last byte. Raises BadInput.
+    request to one grape, from connecting to the last byte. Raises BadInputError.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float = TIMEOUT_S) -> None:
         if isinstance(urls, str) or not 1 <= len(urls) <= GRAPES_MAX:
-            raise BadInput(f"expected a list of 1 to {GRAPES_MAX} grape URLs, got {urls!r}")
+            raise BadInputError(f"expected a list of 1 to {GRAPES_MAX} grape URLs, got {urls!r}")
         if not timeout_s > 0:
-            raise BadInput(f"expected a timeout above 0 seconds, got {timeout_s!r}")
+            raise BadInputError(f"expected a timeout above 0 seconds, got {timeout_s!r}")
         self._endpoints = [_endpoint(url) for url in urls]
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
@@ -132,7 +132,7 @@ class Grape:
             self._request(endpoint, "lookup", name)
             stored = self._request(endpoint, "announce", [name, port])
             if type(stored) is not int:
-                raise Malformed(f"{endpoint.url} answered announce with {_shown(stored)}")
+                raise MalformedError(f"{endpoint.url} answered announce with {_shown(stored)}")
             return stored
 
         return self._first_answer(ask)
@@ -148,7 +148,7 @@ class Grape:
         def ask(endpoint: "_Endpoint") -> list[Address]:
             found = self._request(endpoint, "lookup", name)
             if not isinstance(found, list):
-                raise Malformed(f"{endpoint.url} answered lookup with {_shown(found)}")
+                raise MalformedError(f"{endpoint.url} answered lookup with {_shown(found)}")
             addresses = (_address(entry) for entry in found)
             return list(dict.fromkeys(address for address in addresses if address is not None))
 
@@ -162,13 +162,13 @@ class Grape:
         """
         size = len(_utf8(text, "value"))
         if size > VALUE_BYTES_MAX:
-            raise BadInput(f"expected a value of at most {VALUE_BYTES_MAX} bytes, got {size}")
+            raise BadInputError(f"expected a value of at most {VALUE_BYTES_MAX} bytes, got {size}")
         expected = value_hash(text)
 
         def ask(endpoint: "_Endpoint") -> str:
             stored = self._request(endpoint, "put", {"v": text})
             if stored != expected:
-                raise Malformed(f"{endpoint.url} answered put with {_shown(stored)}")
+                raise MalformedError(f"{endpoint.url} answered put with {_shown(stored)}")
             return expected
 
         return self._first_answer(ask)
@@ -176,11 +176,11 @@ class Grape:
     def get(self, hash_: str) -> str | None:
         """The text stored under the hash, or None if no grape knows it.
 
-        What comes back is checked against the hash. Raises any GrapeError; Malformed also for a
-        value that is no text.
+        What comes back is checked against the hash. Raises any GrapeError; MalformedError also for
+        a value that is no text.
         """
         if not isinstance(hash_, str) or not re.fullmatch("[0-9a-fA-F]{40}", hash_):
-            raise BadInput(f"expected a hash of 40 hex digits, got {_shown(hash_)}")
+            raise BadInputError(f"expected a hash of 40 hex digits, got {_shown(hash_)}")
 
         def ask(endpoint: "_Endpoint") -> str | None:
             found = self._request(endpoint, "get", hash_)
@@ -188,7 +188,7 @@ class Grape:
                 return None
             text = found.get("v") if isinstance(found, dict) else None
             if not isinstance(text, str) or value_hash(text) != hash_.lower():
-                raise Malformed(f"{endpoint.url} answered get with {_shown(found)}")
+                raise MalformedError(f"{endpoint.url} answered get with {_shown(found)}")
             return text
 
         return self._first_answer(ask)
@@ -202,7 +202,7 @@ class Grape:
         return self._first_answer(lambda endpoint: self._request(endpoint, verb, data))
 
     def close(self) -> None:
-        """End calls in progress in other threads with Closed, and refuse later ones."""
+        """End calls in progress in other threads with ClosedError, and refuse later ones."""
         with self._lock:
             self._closed = True
             for connection in self._open:
@@ -214,7 +214,7 @@ class Grape:
             index = (self._first + step) % len(self._endpoints)
             try:
                 answer = ask(self._endpoints[index])
-            except (Refused, Unreachable, Malformed) as error:
+            except (RefusedError, UnreachableError, MalformedError) as error:
                 failures.append(error)  # most refusals speak of that grape's neighbours only
             else:
                 self._first = index
@@ -230,15 +230,17 @@ class Grape:
                 status, reply = connection.post(f"/{verb}", body)
         except (OSError, http.client.HTTPException) as error:
             if self._closed:
-                raise Closed("the client was closed") from error
-            raise Unreachable(f"{endpoint.url}: {str(error) or type(error).__name__}") from error
+                raise ClosedError("the client was closed") from error
+            raise UnreachableError(
+                f"{endpoint.url}: {str(error) or type(error).__name__}"
+            ) from error
         return _decode(endpoint, verb, status, reply)
 
     @contextmanager
     def _interruptible(self, connection: "_Connection") -> Iterator[None]:
         with self._lock:
             if self._closed:
-                raise Closed("the client was closed")
+                raise ClosedError("the client was closed")
             self._open.add(connection)
         try:
             yield
@@ -305,20 +307,20 @@ def _decode(endpoint: _Endpoint, verb: str, status: int, reply: bytes) -> Any:
     """The value of a reply that is not an error, None for an empty one; raises the others."""
     where = f"{endpoint.url} answered {verb} with"
     if len(reply) > REPLY_BYTES_MAX:
-        raise Malformed(f"{where} more than {REPLY_BYTES_MAX} bytes")
+        raise MalformedError(f"{where} more than {REPLY_BYTES_MAX} bytes")
     if status != http.HTTPStatus.OK:
         text = reply.decode(errors="replace").strip()
         if status in _REFUSALS and text:
-            raise Refused(f"{where} HTTP {status}: {_shown(text)}", text[:REASON_CHARS_MAX])
-        raise Malformed(f"{where} HTTP {status}: {_shown(text)}")
+            raise RefusedError(f"{where} HTTP {status}: {_shown(text)}", text[:REASON_CHARS_MAX])
+        raise MalformedError(f"{where} HTTP {status}: {_shown(text)}")
     if not reply:
         return None
     try:
         value = _replies.decode(reply)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Malformed(f"{where} {_shown(reply)}, which is not JSON") from error
+        raise MalformedError(f"{where} {_shown(reply)}, which is not JSON") from error
     if isinstance(value, str) and not (verb == "put" and re.fullmatch("[0-9a-f]{40}", value)):
-        raise Refused(f"{where} {_shown(value)}", value[:REASON_CHARS_MAX])
+        raise RefusedError(f"{where} {_shown(value)}", value[:REASON_CHARS_MAX])
     return value
 
 
@@ -328,11 +330,11 @@ def _summary(failures: Sequence[GrapeError]) -> GrapeError:
         return failures[0]
     message = "; ".join(str(failure) for failure in failures)
     for failure in failures:
-        if isinstance(failure, Refused):
-            return Refused(message, failure.reason)
-    if all(isinstance(failure, Malformed) for failure in failures):
-        return Malformed(message)
-    return Unreachable(message)
+        if isinstance(failure, RefusedError):
+            return RefusedError(message, failure.reason)
+    if all(isinstance(failure, MalformedError) for failure in failures):
+        return MalformedError(message)
+    return UnreachableError(message)
 
 
 def _endpoint(url: str) -> _Endpoint:
@@ -340,10 +342,10 @@ def _endpoint(url: str) -> _Endpoint:
         parts = urllib.parse.urlsplit(url)
         port = parts.port
     except (ValueError, AttributeError, TypeError) as error:
-        raise BadInput(f"not a grape URL: {url!r} ({error})") from error
+        raise BadInputError(f"not a grape URL: {url!r} ({error})") from error
     plain = parts.path in ("", "/") and not (parts.query or parts.fragment or parts.username)
     if parts.scheme != "http" or not parts.hostname or not port or not plain:
-        raise BadInput(f"expected a grape URL like http://127.0.0.1:30001, got {url!r}")
+        raise BadInputError(f"expected a grape URL like http://127.0.0.1:30001, got {url!r}")
     return _Endpoint(f"http://{parts.netloc}", parts.hostname, port)
 
 
@@ -362,25 +364,25 @@ def _address(entry: object) -> Address | None:
 
 
 def check_name(name: str) -> None:
-    """Raises BadInput unless the name can be announced and looked up."""
+    """Raises BadInputError unless the name can be announced and looked up."""
     size = len(_utf8(name, "name"))
     if not 1 <= size <= NAME_BYTES_MAX:
-        raise BadInput(f"expected a name of 1 to {NAME_BYTES_MAX} bytes, got {size}")
+        raise BadInputError(f"expected a name of 1 to {NAME_BYTES_MAX} bytes, got {size}")
 
 
 def check_port(port: int) -> None:
-    """Raises BadInput unless it is a TCP port: a Grape takes 0 for its own and stores that."""
+    """Raises BadInputError unless it is a TCP port: a Grape takes 0 for its own and stores that."""
     if type(port) is not int or not 1 <= port <= 65535:
-        raise BadInput(f"expected a port from 1 to 65535, got {port!r}")
+        raise BadInputError(f"expected a port from 1 to 65535, got {port!r}")
 
 
 def _utf8(text: str, what: str) -> bytes:
     if not isinstance(text, str):
-        raise BadInput(f"expected the {what} as text, got {type(text).__name__}")
+        raise BadInputError(f"expected the {what} as text, got {type(text).__name__}")
     try:
         return text.encode()
     except UnicodeEncodeError as error:
-        raise BadInput(f"the {what} cannot be written as UTF-8: {error}") from error
+        raise BadInputError(f"the {what} cannot be written as UTF-8: {error}") from error
 
 
 def _shown(value: object) -> str:

@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from discovery.grape import GRAPES_MAX, BadInput, Closed, Grape, GrapeError, Refused
-from discovery.service_tracker import Event, Roster, Timing
+from discovery.grape import GRAPES_MAX, BadInputError, ClosedError, Grape, GrapeError, RefusedError
+from discovery.service_tracker import Event, ServiceTracker, Timing
 
 _PAUSE_S = 0.01  # the least between two steps, whatever the schedule says
 _PAUSE_AFTER_BUG_S = 1.0
@@ -31,7 +31,7 @@ class Discovery:
     `grapes` are clients of one Grape each. `announce` is the name and TCP port to announce, or None
     to only watch; `watch` holds the names to look up. Every event goes to `on_event`, in a thread
     of this object: with several Grapes there are several, so it may be called while it runs. `rng`
-    jitters the waits, `clock` is in seconds and monotonic. Raises BadInput.
+    jitters the waits, `clock` is in seconds and monotonic. Raises BadInputError.
     """
 
     def __init__(
@@ -46,14 +46,16 @@ class Discovery:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not 1 <= len(grapes) <= GRAPES_MAX:
-            raise BadInput(f"expected 1 to {GRAPES_MAX} Grapes, got {len(grapes)}")
+            raise BadInputError(f"expected 1 to {GRAPES_MAX} Grapes, got {len(grapes)}")
         timing = timing or Timing()
         self._stopping = threading.Event()
         self._loops = []
         for grape in grapes:
             own_rng = random.Random(rng.getrandbits(64))
-            roster = Roster(", ".join(grape.urls), announce, watch, timing, own_rng, clock())
-            self._loops.append(_Loop(grape, announce, roster, on_event, clock, self._stopping))
+            tracker = ServiceTracker(
+                ", ".join(grape.urls), announce, watch, timing, own_rng, clock()
+            )
+            self._loops.append(_Loop(grape, announce, tracker, on_event, clock, self._stopping))
 
     def start(self) -> None:
         """Begin; once only (RuntimeError)."""
@@ -81,7 +83,7 @@ class _Loop:
         self,
         grape: Grape,
         announce: tuple[str, int] | None,
-        roster: Roster,
+        tracker: ServiceTracker,
         on_event: Callable[[Event], None],
         clock: Callable[[], float],
         stopping: threading.Event,
@@ -89,7 +91,7 @@ class _Loop:
         self.grape = grape
         self.thread = threading.Thread(target=self._run, name="discovery", daemon=True)
         self._own = announce
-        self._roster = roster
+        self._roster = tracker
         self._on_event = on_event
         self._clock = clock
         self._stopping = stopping
@@ -99,7 +101,7 @@ class _Loop:
             try:
                 self._step()
                 pause_s = max(self._roster.next_due_s() - self._clock(), _PAUSE_S)
-            except Closed:
+            except ClosedError:
                 if not self._stopping.is_set():
                     _log.error("discovery ends: its Grape client was closed by another")
                 return
@@ -119,9 +121,9 @@ class _Loop:
         assert self._own is not None
         try:
             stored = self.grape.announce(*self._own)
-        except Closed:
+        except ClosedError:
             raise
-        except Refused as error:
+        except RefusedError as error:
             self._deliver(self._roster.refused(error.reason, self._clock()))
         except GrapeError as error:
             self._deliver(self._roster.failed(str(error), self._clock()))
@@ -131,7 +133,7 @@ class _Loop:
     def _look_up(self, name: str) -> None:
         try:
             addresses = self.grape.lookup(name)
-        except Closed:
+        except ClosedError:
             raise
         except GrapeError as error:
             self._deliver(self._roster.failed(str(error), self._clock()))

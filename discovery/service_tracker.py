@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from discovery.grape import Address, BadInput, check_name, check_port
+from discovery.grape import Address, BadInputError, check_name, check_port
 
 NAMES_MAX = 256
 CROWD_MIN = 100  # a Grape returns no more addresses of a name than this, if others made them up too
@@ -70,7 +70,8 @@ Event = Found | Announced | AnnounceRefused | GrapeLost | GrapeFound
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """All in seconds but `jitter`, the share by which every wait is shortened or lengthened.
 
-    `announce_s` has to be well below the grapes' maximum age (120 s as run here). Raises BadInput.
+    `announce_s` has to be well below the grapes' maximum age (120 s as run here). Raises
+    BadInputError.
     """
 
     announce_s: float = 30.0
@@ -81,9 +82,9 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not 0 < self.search_s <= self.search_s_max <= self.watch_s:
-            raise BadInput("expected 0 < search_s <= search_s_max <= watch_s")
+            raise BadInputError("expected 0 < search_s <= search_s_max <= watch_s")
         if not (self.announce_s > 0 and 0 <= self.jitter < 1):
-            raise BadInput("expected announce_s above 0, jitter from 0 to below 1")
+            raise BadInputError("expected announce_s above 0, jitter from 0 to below 1")
 
 
 class _Watched:
@@ -95,10 +96,10 @@ class _Watched:
         self.is_there = False
 
 
-class Roster:
+class ServiceTracker:
     """What is due at the Grape `grape`. `own` is the name and port to announce, if any.
 
-    Raises BadInput.
+    Raises BadInputError.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Roster:
         now_s: float,
     ) -> None:
         if isinstance(watch, str) or len(watch) > NAMES_MAX:
-            raise BadInput(f"expected a list of at most {NAMES_MAX} names to watch")
+            raise BadInputError(f"expected a list of at most {NAMES_MAX} names to watch")
         for name in watch:
             check_name(name)
         if own is not None:

@@ -1,17 +1,17 @@
 """A peer of the mesh: blocks, one order for all, the journal and the node."""
 
-from peer.client.client import ChangeRejected, Client
-from peer.client.connection import ClientError, NoAnswer, NodeClient, NodeRefused
-from peer.client.order_input import InvalidInput
+from peer.client.client import ChangeRejectedError, Client
+from peer.client.connection import ClientError, NoAnswerError, NodeClient, NodeRefusedError
+from peer.client.order_input import InvalidInputError
 from peer.client.signer import Signer
 
 __all__ = [
-    "ChangeRejected",
+    "ChangeRejectedError",
     "Client",
     "ClientError",
-    "InvalidInput",
-    "NoAnswer",
+    "InvalidInputError",
+    "NoAnswerError",
     "NodeClient",
-    "NodeRefused",
+    "NodeRefusedError",
     "Signer",
 ]

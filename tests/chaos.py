@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from peer.client.connection import NoAnswer
+from peer.client.connection import NoAnswerError
 from peer.client.signer import Signer
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
@@ -204,7 +204,7 @@ class Chaos:
         accounts = [record.account for record in self.records]
         try:
             asked = [peer.client.orders(name) for peer in self.mesh.peers for name in accounts]
-        except NoAnswer:  # a peer that has just been started, on a busy machine
+        except NoAnswerError:  # a peer that has just been started, on a busy machine
             return False
         return not any(orders.pending for orders in asked)
 

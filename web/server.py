@@ -38,7 +38,7 @@ def fitted(config: Config, limit: int) -> Config:
     return replace(config, connections=connections, streams=min(config.streams, clients * 2 // 3))
 
 
-class CannotListen(click.ClickException):
+class CannotListenError(click.ClickException):
     """An address that cannot be served at; the message says why."""
 
 
@@ -121,7 +121,8 @@ class Server:
 
 
 def _bound(bind: str) -> socket.socket:
-    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::]. CannotListen."""
+    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::].
+    CannotListenError if there can be none."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     try:
@@ -134,9 +135,9 @@ def _bound(bind: str) -> socket.socket:
         raise _cannot_listen(bind, error) from None
 
 
-def _cannot_listen(bind: str, error: Exception) -> CannotListen:
+def _cannot_listen(bind: str, error: Exception) -> CannotListenError:
     why = error.strerror if isinstance(error, OSError) else error
-    return CannotListen(f"cannot serve the page at {bind}: {why}")
+    return CannotListenError(f"cannot serve the page at {bind}: {why}")
 
 
 def _url(scheme: str, where: tuple[str, int]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from discovery.grapes.nodejs import NodeError
 from discovery.grapes.parts import grape_program
-from discovery.grapes.process import GrapeProcess, GrapesError, GrapeSpec, PortTaken, start_all
+from discovery.grapes.process import GrapeProcess, GrapesError, GrapeSpec, PortTakenError, start_all
 
 __all__ = [
     "STATE",
@@ -23,7 +23,7 @@ __all__ = [
     "GrapeSpec",
     "GrapesError",
     "NodeError",
-    "PortTaken",
+    "PortTakenError",
     "free_ports",
     "linked_specs",
     "running_grapes",
@@ -81,7 +81,7 @@ def running_grapes(count: int = 2, state: Path = STATE) -> Iterator[list[GrapePr
             ]
             try:
                 start_all(grapes, _silent)
-            except PortTaken:  # by another program, between our look and the Grape's
+            except PortTakenError:  # by another program, between our look and the Grape's
                 if attempt == _ATTEMPTS:
                     raise
             else:

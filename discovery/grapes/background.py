@@ -28,7 +28,7 @@ def start(specs: Sequence[GrapeSpec], state: Path, say: Say) -> None:
     """Start those Grapes that do not run yet; return when all take announcements.
 
     If one cannot be started, those started by this call are ended again. Raises GrapesError,
-    PortTaken or NodeError.
+    PortTakenError or NodeError.
     """
     state.mkdir(parents=True, exist_ok=True)
     with exclusive(state / ".lock"):

@@ -29,7 +29,7 @@ class GrapesError(Exception):
     """A Grape could not be run; the message says what to do."""
 
 
-class PortTaken(GrapesError):
+class PortTakenError(GrapesError):
     """Another program has a port that a Grape needs."""
 
 
@@ -85,7 +85,7 @@ class GrapeProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process, which is not ready yet then. Raises PortTaken or GrapesError."""
+        """Start the process, which is not ready yet then. Raises PortTakenError or GrapesError."""
         assert self._process is None, "started already"
         _check_ports(self.spec)
         with self.log.open("wb") as output:
@@ -107,7 +107,7 @@ class GrapeProcess:
     def await_ready(self) -> None:
         """Return once the Grape takes announcements: it has no other sign of being ready.
 
-        Raises PortTaken, or GrapesError if it ends or takes longer than READY_S_MAX.
+        Raises PortTakenError, or GrapesError if it ends or takes longer than READY_S_MAX.
         """
         grape = Grape([self.spec.url])
         self._await(lambda: grape.announce(PROBE_NAME, self.spec.http_port))
@@ -149,7 +149,7 @@ class GrapeProcess:
     def _ended(self) -> GrapesError:
         tail = "\n".join(self.log.read_text(errors="replace").strip().splitlines()[-15:])
         if "EADDRINUSE" in tail:
-            return PortTaken(
+            return PortTakenError(
                 f"another program took TCP port {self.spec.http_port} or UDP port "
                 f"{self.spec.dht_port} just now. Stop it, or choose other ports.\n{tail}"
             )
@@ -159,7 +159,7 @@ class GrapeProcess:
 def start_all(grapes: Sequence[GrapeProcess], on_started: Callable[[GrapeProcess], None]) -> None:
     """Start them together; return when all are ready, or raise with none of them left running.
 
-    `on_started` is told of each process at once. Raises PortTaken or GrapesError.
+    `on_started` is told of each process at once. Raises PortTakenError or GrapesError.
     """
     try:
         for grape in grapes:
@@ -232,7 +232,7 @@ def _check_ports(spec: GrapeSpec) -> None:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                raise PortTaken(
+                raise PortTakenError(
                     f"a Grape needs {protocol} port {port} on {host} for {use}: "
                     f"{error.strerror}.{_holder(spec)} Stop the program that has it, "
                     "or choose other ports."

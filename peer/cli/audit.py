@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from peer.consensus.block import SIGNATURE_BYTES, Audit, Block, InvalidBlock, decode
+from peer.consensus.block import SIGNATURE_BYTES, Audit, Block, InvalidBlockError, decode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus
 from peer.membership.config import MeshConfig
@@ -79,19 +79,19 @@ class Inspection:
         ]
 
     def blocks(self) -> list[Block]:
-        """The stored blocks, parents before children; InvalidBlock if one is none."""
+        """The stored blocks, parents before children; InvalidBlockError if one is none."""
         return [decode(frame, self.config.committee) for _, frame in self.frames]
 
     def commits(self) -> Iterator[tuple[Commit, Replica]]:
         """The commits that follow from the snapshot and the blocks, each with the state after it.
-        SnapshotError or InvalidBlock where the journal is damaged."""
+        InvalidSnapshotError or InvalidBlockError where the journal is damaged."""
         replica = Replica(self.config.markets, len(self.config.members), self.config.id)
         consensus = Consensus(self.config.committee, None, _sign_nothing)
         if self.snapshots:
             snapshot, exchange = snapshots.decode(self.snapshots[0][3])
             replica = Replica.restore(self.config.markets, self.config.id, snapshot, exchange)
             consensus = Consensus(
-                self.config.committee, None, _sign_nothing, boundary=snapshot.boundary
+                self.config.committee, None, _sign_nothing, checkpoint=snapshot.checkpoint
             )
         for commit in consensus.restore(self.blocks(), 0).commits:
             replica.apply(commit)
@@ -112,13 +112,13 @@ class Inspection:
             derived = {number: digest for number, digest, *_ in self.snapshots[:1]}
             for commit, replica in self.commits():
                 commits = commit.number
-                if commit.boundary is not None:
+                if commit.checkpoint is not None:
                     derived[commits] = replica.audit().digest
             compared = sum(audit.commit in derived for audit in said)
             for audit in said:
                 if derived.get(audit.commit, audit.digest) != audit.digest:
                     problems.add(f"a block or snapshot has another digest of commit {audit.commit}")
-        except (snapshots.SnapshotError, InvalidBlock) as error:
+        except (snapshots.InvalidSnapshotError, InvalidBlockError) as error:
             problems.add(str(error))
         return Finding(len(blocks), commits, compared, list(problems))
 
@@ -128,7 +128,7 @@ class Inspection:
         for digest, frame in self.frames:
             try:
                 block = decode(frame, self.config.committee)
-            except InvalidBlock as error:
+            except InvalidBlockError as error:
                 problems.add(f"block {digest.hex()}: {error}")
                 continue
             before = last.get(block.author)
@@ -156,7 +156,7 @@ class Inspection:
         if not self.snapshots:
             return [0] * len(self.config.members)
         snapshot, _ = snapshots.decode(self.snapshots[0][3])
-        return snapshot.boundary.floors(self.config.committee.mode)
+        return snapshot.checkpoint.floors(self.config.committee.mode)
 
     def _check_certificates(self, problems: "_Problems") -> None:
         for number, digest, certificate, data in self.snapshots:

@@ -15,7 +15,7 @@ from peer.cli.journal_commands import journal
 from peer.cli.key_commands import keys
 from peer.cli.tap import main as tap
 from peer.consensus.committee import Mode
-from peer.consensus.committer import BOUNDARY_EVERY
+from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.membership import config as mesh_file
 from peer.membership.config import ConfigError, Member, MeshConfig
 from peer.membership.identity import IdentityError, parse_key
@@ -102,8 +102,8 @@ def _market(text: str) -> Market:
 
 
 def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> int:
-    if value < BOUNDARY_EVERY or value % BOUNDARY_EVERY:
-        raise click.BadParameter(f"expected a multiple of {BOUNDARY_EVERY}, got {value}")
+    if value < CHECKPOINT_EVERY or value % CHECKPOINT_EVERY:
+        raise click.BadParameter(f"expected a multiple of {CHECKPOINT_EVERY}, got {value}")
     return value
 
 
@@ -124,7 +124,7 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     "--snapshot-every",
     default=SNAPSHOT_EVERY,
     callback=_multiple,
-    help=f"Commits between two snapshots, a multiple of {BOUNDARY_EVERY}.",
+    help=f"Commits between two snapshots, a multiple of {CHECKPOINT_EVERY}.",
 )
 @click.option(
     "--keep-trades",

@@ -24,7 +24,7 @@ from discovery.service import Discovery
 from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stats
-from peer.consensus.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlock, decode
+from peer.consensus.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlockError, decode
 from peer.membership import config as mesh_file
 from peer.membership.config import MeshConfig
 from peer.membership.identity import Identity, Verifier, curve_public
@@ -138,7 +138,7 @@ class Listener:
     def _block(self, frame: bytes) -> Block | str:
         try:
             block = decode(frame, self.config.committee)
-        except InvalidBlock as error:
+        except InvalidBlockError as error:
             return f"a bad block: {error}"
         signed, signature = frame[:-SIGNATURE_BYTES], frame[-SIGNATURE_BYTES:]
         good = self._verifiers[block.author].verify(signed, signature)

@@ -13,10 +13,10 @@ from typing import TypedDict, Unpack
 
 from engine import Cancel, CancelAll, Command, Market, Reason, Side, Submit
 from peer.client import order_input, protocol
-from peer.client.connection import ClientError, NoAnswer, NodeClient
+from peer.client.connection import ClientError, NoAnswerError, NodeClient
 from peer.client.endpoint import Endpoints, endpoints
 from peer.client.follow import KINDS, Follower, Item
-from peer.client.order_input import Change, InvalidInput, NewOrder
+from peer.client.order_input import Change, InvalidInputError, NewOrder
 from peer.client.records import Book, Order, Trade, book_of, order_of, trade_of
 from peer.client.rejections import WORDS
 from peer.client.signer import Signer
@@ -41,7 +41,7 @@ class Terms(TypedDict, total=False):
     account: str  # instead of the client's
 
 
-class ChangeRejected(ClientError):
+class ChangeRejectedError(ClientError):
     """The market did not do what was asked of an order; `reason` says why in a word."""
 
     def __init__(self, reason: Reason) -> None:
@@ -53,10 +53,10 @@ class Client:
     """Trades for `account` at the node whose data folder `data` is, which may start later.
     `timeout_s` bounds every call.
 
-    Raised by every method: InvalidInput (a ValueError) for what cannot be meant, before anything is
-    sent; NodeRefused if the node took nothing; NoAnswer if it gave none in time, and then what was
-    asked may still happen. All but the first are ClientErrors. With a `signer`, its account's
-    commands are signed, and it is the account if no other is named.
+    Raised by every method: InvalidInputError (a ValueError) for what cannot be meant, before
+    anything is sent; NodeRefusedError if the node took nothing; NoAnswerError if it gave none in
+    time, and then what was asked may still happen. All but the first are ClientErrors. With a
+    `signer`, its account's commands are signed, and it is the account if no other is named.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Client:
         return order_of(view, self._units(market))
 
     def cancel(self, order: str, account: str = "") -> Order:
-        """Take an order out of the market. ChangeRejected if it is not open any more."""
+        """Take an order out of the market. ChangeRejectedError if it is not open any more."""
         name, wanted = self._account(account), _id(order)
         known, is_pending = self._find(name, wanted)
         if is_pending and known and wanted in self.node.withdraw(name, [wanted]):
@@ -158,19 +158,19 @@ class Client:
         account: str = "",
     ) -> Order:
         """Give an order a new price, a new open quantity, or both. Less of it alone keeps its place
-        in the queue; every other change may trade at once. ChangeRejected if that is not
+        in the queue; every other change may trade at once. ChangeRejectedError if that is not
         possible."""
         name, wanted = self._account(account), _id(order)
         wish = order_input.read(Change, {"price": price, "quantity": quantity})
         known, _ = self._find(name, wanted)
         if known is None:
-            raise ChangeRejected(Reason.UNKNOWN_ORDER)
+            raise ChangeRejectedError(Reason.UNKNOWN_ORDER)
         return self._change(order_input.change_of(wish, known, self._units(known.market)), known)
 
     def cancel_all(self, market: str = "", side: str = "", account: str = "") -> list[str]:
         """Cancel every order of the account, or those of one market or side; their ids."""
         if side not in ("", "buy", "sell"):
-            raise InvalidInput("side", "must be buy or sell")
+            raise InvalidInputError("side", "must be buy or sell")
         if market:
             self._units(market)
         chosen = Side[side.upper()] if side else None
@@ -218,7 +218,7 @@ class Client:
         them. What happens after this call returned is in the stream."""
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
-            raise InvalidInput("kinds", f"must be some of {', '.join(KINDS)}, not {unknown}")
+            raise InvalidInputError("kinds", f"must be some of {', '.join(KINDS)}, not {unknown}")
         units = {market: self._units(market)} if market else dict(self._all_units())
         name = self._account(account) if "orders" in kinds else ""
         follower = Follower(self.node, frozenset(kinds), units, name)
@@ -226,7 +226,7 @@ class Client:
         # Subscriptions take effect in order, and the mesh is told of twice a second: so the first
         # word of it says that the others are there.
         if not any(isinstance(message, protocol.Mesh) for message in feed):
-            raise NoAnswer(f"the node said nothing for {self._timeout_s} s")
+            raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
         return self._follow(follower, list(follower.begin(depth)), feed, timeout_s)
 
     def _follow(
@@ -244,14 +244,14 @@ class Client:
                 last_s = time.monotonic()
             if timeout_s is not None and time.monotonic() - last_s > timeout_s:
                 return
-        raise NoAnswer(f"the node said nothing for {self._timeout_s} s")
+        raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
 
     # Underneath
 
     def _account(self, named: str) -> str:
         name = named or self.account
         if not name:
-            raise InvalidInput("account", "is needed, here or when the client is made")
+            raise InvalidInputError("account", "is needed, here or when the client is made")
         return name
 
     def _all_units(self) -> dict[str, Units]:
@@ -262,7 +262,9 @@ class Client:
     def _units(self, market: str) -> Units:
         known = self._all_units()
         if market not in known:
-            raise InvalidInput("market", f"must be one of {', '.join(known)}, not {market!r:.40}")
+            raise InvalidInputError(
+                "market", f"must be one of {', '.join(known)}, not {market!r:.40}"
+            )
         return known[market]
 
     def _run(self, command: Command) -> tuple[int, Outcome | None]:
@@ -276,7 +278,7 @@ class Client:
         (number,) = self.node.answer(request, protocol.Queued, deadline_s).ids
         try:
             done = self.node.answer(request, protocol.Done, deadline_s)
-        except NoAnswer:
+        except NoAnswerError:
             return number, None
         return number, outcome_of(command, number, done.results[0].events)
 
@@ -294,7 +296,7 @@ class Client:
     def _change(self, command: Command, known: OrderView | None) -> Order:
         outcome = _ordered(self._run(command)[1])
         if outcome.reason is not None:
-            raise ChangeRejected(outcome.reason)
+            raise ChangeRejectedError(outcome.reason)
         assert outcome.order is not None
         view = known.after(outcome.order) if known else outcome.order
         return order_of(view, self._units(view.market))
@@ -310,7 +312,9 @@ _TYPES = {  # by: has a price, has a stop price
 
 def _ordered(outcome: Outcome | None) -> Outcome:
     if outcome is None:
-        raise NoAnswer("the node has taken it, but there may be no quorum: it is not ordered yet")
+        raise NoAnswerError(
+            "the node has taken it, but there may be no quorum: it is not ordered yet"
+        )
     return outcome
 
 
@@ -318,4 +322,4 @@ def _id(text: str) -> int:
     try:
         return protocol.parse_id(text)
     except ValueError as error:
-        raise InvalidInput("order", f"is no id: {error}") from None
+        raise InvalidInputError("order", f"is no id: {error}") from None

@@ -29,7 +29,7 @@ class ClientError(Exception):
     """The node did not do what was asked."""
 
 
-class NodeRefused(ClientError):
+class NodeRefusedError(ClientError):
     """The node refused; `code` is that of `api.Refused`."""
 
     def __init__(self, refused: protocol.Refused) -> None:
@@ -37,7 +37,7 @@ class NodeRefused(ClientError):
         self.code = refused.code
 
 
-class NoAnswer(ClientError):
+class NoAnswerError(ClientError):
     """No answer in time. What was asked may still happen."""
 
 
@@ -94,16 +94,16 @@ class NodeClient:
         return self.answer(number, kind, time.monotonic() + self._timeout_s)
 
     def answer(self, number: bytes, kind: type[_ReplyT], deadline_s: float) -> _ReplyT:
-        """The next answer to request `number`, waited for until a monotonic time. NoAnswer,
-        NodeRefused."""
+        """The next answer to request `number`, waited for until a monotonic time. NoAnswerError,
+        NodeRefusedError."""
         while (answer := self.receive(deadline_s - time.monotonic())) is not None:
             if answer[0] != number:
                 continue  # of a call that gave up
             if isinstance(answer[1], protocol.Refused):
-                raise NodeRefused(answer[1])
+                raise NodeRefusedError(answer[1])
             if isinstance(answer[1], kind):
                 return answer[1]
-        raise NoAnswer(f"the node did not answer within {self._timeout_s} s")
+        raise NoAnswerError(f"the node did not answer within {self._timeout_s} s")
 
     def submit(self, commands: Sequence[Entry]) -> list[int]:
         """Hand commands (with id 0) in; their ids, once they are durable. They will be ordered."""

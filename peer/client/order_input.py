@@ -39,7 +39,7 @@ SelfTradeName = Literal["none", "cancel_resting", "cancel_incoming", "cancel_bot
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class InvalidInput(ValueError):
+class InvalidInputError(ValueError):
     """`field` is what is wrong, and `words` say what it must be."""
 
     def __init__(self, field: str, words: str) -> None:
@@ -48,7 +48,7 @@ class InvalidInput(ValueError):
         self.words = words
 
 
-class UnknownField(InvalidInput):
+class UnknownField(InvalidInputError):
     def __init__(self, field: str, known: Sequence[str]) -> None:
         super().__init__(field, "")
         self.args = (f"There is no {field:.40}; there is {', '.join(known)}.",)
@@ -91,7 +91,7 @@ _CHOICES: dict[str, Any] = {
 
 
 def read(kind: type[T], fields: Mapping[str, object]) -> T:
-    """`fields`, of which those that are None are left out, as a `kind`. InvalidInput names the
+    """`fields`, of which those that are None are left out, as a `kind`. InvalidInputError names the
     first one that is wrong; UnknownField."""
     known = {field.name: field.required for field in msgspec.structs.fields(kind)}
     for key in fields:
@@ -100,14 +100,14 @@ def read(kind: type[T], fields: Mapping[str, object]) -> T:
     plain = {key: _plain(key, value) for key, value in fields.items() if value is not None}
     for name, required in known.items():
         if required and name not in plain:
-            raise InvalidInput(name, "is needed")
+            raise InvalidInputError(name, "is needed")
     try:
         return msgspec.convert(plain, kind)
     except msgspec.ValidationError as error:
         words, _, path = str(error).partition(" - at `$")
         field = path.strip("`.")
         words = ACCOUNT_WORDS if field == "account" else f"is wrong: {words.lower()}"
-        raise InvalidInput(field, words) from None
+        raise InvalidInputError(field, words) from None
 
 
 def _plain(field: str, value: object) -> object:
@@ -118,7 +118,7 @@ def _plain(field: str, value: object) -> object:
     if choices:
         value = value.strip().lower() if isinstance(value, str) else value
         if value not in choices:
-            raise InvalidInput(field, f"must be {', '.join(choices[:-1])} or {choices[-1]}")
+            raise InvalidInputError(field, f"must be {', '.join(choices[:-1])} or {choices[-1]}")
     return value
 
 
@@ -126,7 +126,7 @@ def amount(field: str, value: object) -> Decimal:
     try:
         return parse_amount(value)
     except AmountError as error:
-        raise InvalidInput(field, str(error)) from None
+        raise InvalidInputError(field, str(error)) from None
 
 
 def count(field: str, value: Decimal, step: Step, most: int, least: int = 1) -> int:
@@ -135,11 +135,11 @@ def count(field: str, value: Decimal, step: Step, most: int, least: int = 1) -> 
     try:
         found = step.count(value)
     except AmountError as error:
-        raise InvalidInput(field, str(error)) from None
+        raise InvalidInputError(field, str(error)) from None
     if found < least:
-        raise InvalidInput(field, f"must be at least {step.text(least)}")
+        raise InvalidInputError(field, f"must be at least {step.text(least)}")
     if found > most:
-        raise InvalidInput(field, f"must be at most {step.text(most)}")
+        raise InvalidInputError(field, f"must be at most {step.text(most)}")
     return found
 
 
@@ -162,10 +162,10 @@ def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
     quantity = quantity_of("quantity", order.quantity, units, market.quantity_min)
     display = 0 if order.display is None else quantity_of("display", order.display, units)
     if display > quantity:
-        raise InvalidInput("display", "must be at most the quantity")
+        raise InvalidInputError("display", "must be at most the quantity")
     tif = TimeInForce[order.tif.upper()] if order.tif else TimeInForce.GTC
     if order.post_only and (not priced or tif in (TimeInForce.IOC, TimeInForce.FOK)):
-        raise InvalidInput("post_only", "needs an order that may rest: limit, GTC or GTD")
+        raise InvalidInputError("post_only", "needs an order that may rest: limit, GTC or GTD")
     return Submit(
         id=0,
         account=order.account or account,
@@ -188,17 +188,17 @@ def _price(field: str, value: Decimal | None, units: Units, wanted: bool, kind: 
     label = kind.replace("_", " ")
     if not wanted:
         if value is not None:
-            raise InvalidInput(field, f"does not go with a {label} order")
+            raise InvalidInputError(field, f"does not go with a {label} order")
         return 0
     if value is None:
-        raise InvalidInput(field, f"is needed for a {label} order")
+        raise InvalidInputError(field, f"is needed for a {label} order")
     return price_of(field, value, units)
 
 
 def _expiry(value: str | int | None, tif: TimeInForce) -> int:
     """Milliseconds since the Unix epoch, from those or from RFC 3339 text."""
     if (value is not None) != (tif == TimeInForce.GTD):
-        raise InvalidInput("expire", "goes with the time in force gtd, and only with it")
+        raise InvalidInputError("expire", "goes with the time in force gtd, and only with it")
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 16):
         try:
             moment = datetime.fromisoformat(value)
@@ -206,18 +206,18 @@ def _expiry(value: str | int | None, tif: TimeInForce) -> int:
             moment = None
         if moment is None or moment.tzinfo is None:
             words = "must be a time with its zone, such as 2030-01-01T00:00:00Z"
-            raise InvalidInput("expire", words)
+            raise InvalidInputError("expire", words)
         value = (moment - _EPOCH) // timedelta(milliseconds=1)
     number = int(value or 0)
     if not 0 <= number < 2**53:
-        raise InvalidInput("expire", "must be a time after 1970, in milliseconds or as text")
+        raise InvalidInputError("expire", "must be a time after 1970, in milliseconds or as text")
     return number
 
 
 def change_of(change: Change, order: OrderView, units: Units) -> Command:
     """A `Reduce` where that is enough, for it keeps its place in the queue; else a `Replace`."""
     if change.price is None and change.quantity is None:
-        raise InvalidInput("quantity", "or price is needed")
+        raise InvalidInputError("quantity", "or price is needed")
     price = 0 if change.price is None else price_of("price", change.price, units)
     quantity = 0
     if change.quantity is not None:

@@ -22,7 +22,7 @@ FRAME_BYTES_MAX = PAYLOAD_BYTES_MAX + 64 * MEMBERS_MAX + 256
 ROUND_MAX = 2**48
 
 
-class InvalidBlock(ValueError):
+class InvalidBlockError(ValueError):
     """Bytes that are no block of this mesh. The text says what was expected and what came."""
 
 
@@ -138,17 +138,17 @@ def make(
 
 
 def decode(frame: bytes, committee: Committee) -> Block:
-    """The block in `frame`; InvalidBlock where it is none of this mesh. The signature is not
+    """The block in `frame`; InvalidBlockError where it is none of this mesh. The signature is not
     verified here: it covers `frame[:-SIGNATURE_BYTES]`."""
     if not SIGNATURE_BYTES < len(frame) <= FRAME_BYTES_MAX:
-        raise InvalidBlock(f"a frame has at most {FRAME_BYTES_MAX} bytes, not {len(frame)}")
+        raise InvalidBlockError(f"a frame has at most {FRAME_BYTES_MAX} bytes, not {len(frame)}")
     raw = frame[:-SIGNATURE_BYTES]
     try:
         body = _decoder.decode(raw)
     except msgspec.DecodeError as error:
-        raise InvalidBlock(f"not a block: {error}") from None
+        raise InvalidBlockError(f"not a block: {error}") from None
     if _encoder.encode(body) != raw:
-        raise InvalidBlock("a block has one encoding, and this is another one of it")
+        raise InvalidBlockError("a block has one encoding, and this is another one of it")
     _check(body, committee)
     ref = Ref(body.round, body.author, digest_of(raw))
     return Block(ref, body.parents, body.payload, body.time_ms, body.audit, frame)
@@ -156,37 +156,39 @@ def decode(frame: bytes, committee: Committee) -> Block:
 
 def _check(body: _Body, committee: Committee) -> None:
     if (body.mesh, body.epoch) != (committee.mesh, committee.epoch):
-        raise InvalidBlock(
+        raise InvalidBlockError(
             f"expected mesh {committee.mesh.hex()} epoch {committee.epoch}, "
             f"got {body.mesh.hex():.32} epoch {body.epoch}"
         )
     if not (1 <= body.round < ROUND_MAX and 0 <= body.author < committee.size):
-        raise InvalidBlock(f"no such slot: round {body.round}, author {body.author}")
+        raise InvalidBlockError(f"no such slot: round {body.round}, author {body.author}")
     if len(body.payload) > PAYLOAD_BYTES_MAX:
-        raise InvalidBlock(f"a payload has at most {PAYLOAD_BYTES_MAX} bytes")
+        raise InvalidBlockError(f"a payload has at most {PAYLOAD_BYTES_MAX} bytes")
     if not 0 <= body.time_ms < ROUND_MAX:
-        raise InvalidBlock(f"not a time in ms since 1970: {body.time_ms}")
+        raise InvalidBlockError(f"not a time in ms since 1970: {body.time_ms}")
     if body.audit.commit < 0 or len(body.audit.digest) != (
         DIGEST_BYTES if body.audit.commit else 0
     ):
-        raise InvalidBlock("an audit is a commit and its 32-byte digest, or 0 and nothing")
+        raise InvalidBlockError("an audit is a commit and its 32-byte digest, or 0 and nothing")
     _check_parents(body, committee)
 
 
 def _check_parents(body: _Body, committee: Committee) -> None:
     if not body.parents or body.parents[0].author != body.author:
-        raise InvalidBlock("the first parent is the author's own previous block")
+        raise InvalidBlockError("the first parent is the author's own previous block")
     authors = [ref.author for ref in body.parents]
     others = authors[1:]
     if others != sorted(set(others)) or body.author in others:
-        raise InvalidBlock(f"one parent an author, in their order; got authors {authors}")
+        raise InvalidBlockError(f"one parent an author, in their order; got authors {authors}")
     if others and not (others[0] >= 0 and others[-1] < committee.size):
-        raise InvalidBlock(f"authors are 0 to {committee.size - 1}; got {authors}")
+        raise InvalidBlockError(f"authors are 0 to {committee.size - 1}; got {authors}")
     for ref in body.parents:
         if not 0 <= ref.round < body.round or len(ref.digest) != DIGEST_BYTES:
-            raise InvalidBlock(f"a parent is of a lower round, with a 32-byte digest; got {ref!r}")
+            raise InvalidBlockError(
+                f"a parent is of a lower round, with a 32-byte digest; got {ref!r}"
+            )
     previous = sum(ref.round == body.round - 1 for ref in body.parents)
     if previous < committee.quorum:
-        raise InvalidBlock(
+        raise InvalidBlockError(
             f"at least {committee.quorum} parents stand at round {body.round - 1}; got {previous}"
         )

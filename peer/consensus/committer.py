@@ -21,7 +21,7 @@ PUNCTUAL_ROUNDS = 3  # an author this close behind a commit's leader counts as p
 GARBAGE_ROUNDS = 60  # byzantine: what is so far below a commit's leader and not committed never is
 KEPT_ROUNDS = 100  # so many committed rounds are kept for those a little behind
 SETTLE_ROUNDS = 50  # at a time
-BOUNDARY_EVERY = 64  # commits
+CHECKPOINT_EVERY = 64  # commits
 WINDOW_ROUNDS = 64
 
 
@@ -46,7 +46,7 @@ class Schedule(NamedTuple):
         return self.eligible[draw % len(self.eligible)]
 
 
-class Boundary(NamedTuple):
+class Checkpoint(NamedTuple):
     """All that the commit rule remembers at the end of a commit, after any change of schedule: the
     same on every peer. With the blocks above `line` one can go on from here."""
 
@@ -91,7 +91,7 @@ class Commit(NamedTuple):
     leader: Ref
     time_ms: int
     blocks: tuple[Block, ...]
-    boundary: Boundary | None  # every BOUNDARY_EVERY commits
+    checkpoint: Checkpoint | None  # every CHECKPOINT_EVERY commits
 
 
 class Committer:
@@ -99,7 +99,7 @@ class Committer:
         self,
         committee: Committee,
         dag: Dag,
-        boundary: Boundary | None = None,
+        checkpoint: Checkpoint | None = None,
         commits_per_schedule: int = COMMITS_PER_SCHEDULE,
         punctual_rounds: int = PUNCTUAL_ROUNDS,
     ) -> None:
@@ -122,19 +122,19 @@ class Committer:
         self._certificates: dict[bytes, bytes | None] = {}  # the same, by block
         self._line = -1  # of the last commit
         self._touched: list[int] = []  # slots that blocks noted since the last `advance` may decide
-        if boundary is not None:
-            self._go_on(boundary)
+        if checkpoint is not None:
+            self._go_on(checkpoint)
 
-    def _go_on(self, boundary: Boundary) -> None:
-        self.next_round = boundary.next_round
-        self.commits = boundary.commit
-        self.time_ms = boundary.time_ms
-        self.schedule = boundary.schedule
-        self.heads = list(boundary.heads)
-        self.times_ms = list(boundary.times_ms)
-        self._committed = set(boundary.committed)
-        self._presence = list(boundary.presence)
-        self._line = boundary.line
+    def _go_on(self, checkpoint: Checkpoint) -> None:
+        self.next_round = checkpoint.next_round
+        self.commits = checkpoint.commit
+        self.time_ms = checkpoint.time_ms
+        self.schedule = checkpoint.schedule
+        self.heads = list(checkpoint.heads)
+        self.times_ms = list(checkpoint.times_ms)
+        self._committed = set(checkpoint.committed)
+        self._presence = list(checkpoint.presence)
+        self._line = checkpoint.line
         if self.committee.mode is Mode.BYZANTINE:
             self._floor = max(self.next_round - 1 - GARBAGE_ROUNDS, -1)
 
@@ -288,10 +288,10 @@ class Committer:
         self.time_ms = max(self.time_ms, ordered_time_ms(self.times_ms))
         self._count_presence(leader.round)
         self._line = _line(self.next_round)
-        boundary = self._boundary() if self.commits % BOUNDARY_EVERY == 0 else None
-        return Commit(self.commits, leader.ref, self.time_ms, blocks, boundary)
+        checkpoint = self._checkpoint() if self.commits % CHECKPOINT_EVERY == 0 else None
+        return Commit(self.commits, leader.ref, self.time_ms, blocks, checkpoint)
 
-    def _boundary(self) -> Boundary:
+    def _checkpoint(self) -> Checkpoint:
         committed: list[bytes] = []
         if self.committee.mode is Mode.BYZANTINE:
             committed = sorted(
@@ -299,7 +299,7 @@ class Committer:
                 for digest in self._committed
                 if (block := self.dag.blocks.get(digest)) is not None and block.round > self._line
             )
-        return Boundary(
+        return Checkpoint(
             self.commits,
             self.next_round,
             self.time_ms,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from peer.consensus.block import NO_AUDIT, Audit, Block, Ref, make
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Boundary, Commit, Committer
+from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag, Evidence
 from peer.consensus.due import Due
 from peer.consensus.start import Start
@@ -61,7 +61,7 @@ class Ready:
 
 class Consensus:
     """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
-    the 64-byte signature of the bytes it is given. `boundary` is where to go on from, or None for
+    the 64-byte signature of the bytes it is given. `checkpoint` is where to go on from, or None for
     the beginning. `start` goes on from a consensus of the same life of this peer."""
 
     def __init__(
@@ -70,16 +70,16 @@ class Consensus:
         me: int | None,
         sign: Callable[[bytes], bytes],
         timing: Timing | None = None,
-        boundary: Boundary | None = None,
+        checkpoint: Checkpoint | None = None,
         start: Start | None = None,
     ) -> None:
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
         self.dag = Dag(committee)
-        if boundary is not None:
-            self.dag = Dag(committee, boundary.floors(committee.mode), boundary.heads)
-        self.committer = Committer(committee, self.dag, boundary)
+        if checkpoint is not None:
+            self.dag = Dag(committee, checkpoint.floors(committee.mode), checkpoint.heads)
+        self.committer = Committer(committee, self.dag, checkpoint)
         self.halted = ""
         self._sign = sign
         self._ready = Ready()

@@ -12,7 +12,7 @@ from peer.consensus.dag import WAITING_MAX
 from peer.network.addresses import AddressBook
 from peer.network.messages import Heartbeat
 from peer.network.patience import Patience
-from peer.network.rate_limit import Allowance
+from peer.network.rate_limit import TokenBucket
 
 QUEUE_MESSAGES_MAX = 1_000
 FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
@@ -25,8 +25,8 @@ class Voice:
         self.socket = socket
         self.heard_ms = -1
         self.fetch_port = 0  # that was named there
-        self.blocks = Allowance(WAITING_MAX)  # of more than these none could be accepted
-        self.heartbeats = Allowance(QUEUE_MESSAGES_MAX)  # as many may have waited for us
+        self.blocks = TokenBucket(WAITING_MAX)  # of more than these none could be accepted
+        self.heartbeats = TokenBucket(QUEUE_MESSAGES_MAX)  # as many may have waited for us
 
 
 class Link:
@@ -47,7 +47,7 @@ class Link:
         self.cut = False
         self.paused_until_ms = 0
         self.unread = 0  # messages, of all it sent
-        self.excess = Allowance(FLOOD_MESSAGES)  # how many more may be left unread
+        self.excess = TokenBucket(FLOOD_MESSAGES)  # how many more may be left unread
         self.floods = False
         self.foreign = 0  # heartbeats of another mesh
         self.owed = 0  # answers it may still give

@@ -15,7 +15,7 @@ OBSERVERS_COST = 20  # and answering all observers together one in so many
 T = TypeVar("T")
 
 
-class Allowance:
+class TokenBucket:
     """One for every step of a count that grows by itself, and up to `burst` at once."""
 
     def __init__(self, burst: int) -> None:
@@ -35,7 +35,7 @@ class Allowance:
         return True
 
 
-class Turns(Generic[T]):
+class FairQueue(Generic[T]):
     """Requests that wait, one queue an asker, answered in turn: one that asks more waits longer and
     delays nobody else. After an answer that took a time t nothing more is answered for `cost` - 1
     times t, so that this peer's own work goes on, however much is asked."""

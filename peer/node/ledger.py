@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine import Exchange
-from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlock, Ref, decode
+from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
-from peer.consensus.committer import Boundary, Commit
+from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Consensus, Ready, Timing
 from peer.consensus.dag import Evidence
 from peer.membership.config import MeshConfig
@@ -22,8 +22,8 @@ from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import Journal, JournalError, StoredEvidence
 from peer.storage.state_sync import Fetched, Manifest
 
-SNAPSHOT_EVERY = 1_024  # commits, a multiple of BOUNDARY_EVERY
-SNAPSHOT_COMMANDS = 200_000  # or at the next boundary after so many: they take a while to replay
+SNAPSHOT_EVERY = 1_024  # commits, a multiple of CHECKPOINT_EVERY
+SNAPSHOT_COMMANDS = 200_000  # or at the next checkpoint after so many: they take a while to replay
 
 
 class KeyElsewhereError(Exception):
@@ -45,7 +45,7 @@ def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
     try:
         first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
         return Evidence(first, decode(other, committee))
-    except InvalidBlock as error:
+    except InvalidBlockError as error:
         raise JournalError(f"the journal is damaged: {error}") from None
 
 
@@ -79,8 +79,8 @@ class Ledger:
         self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest
 
     def read(self, frame: bytes) -> Block | None:
-        """The block in a frame that came from outside; None if it is known already. InvalidBlock
-        if it is none or its signature is wrong."""
+        """The block in a frame that came from outside; None if it is known already.
+        InvalidBlockError if it is none or its signature is wrong."""
         block = decode(frame, self.committee)
         if self.consensus.knows(block.ref):
             return None
@@ -90,7 +90,7 @@ class Ledger:
     def _verify(self, block: Block) -> None:
         signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
         if not self._verifiers[block.author].verify(signed, signature):
-            raise InvalidBlock(f"{block!r} is not signed by its author")
+            raise InvalidBlockError(f"{block!r} is not signed by its author")
 
     def receive(self, block: Block, now_ms: int) -> None:
         """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
@@ -130,7 +130,7 @@ class Ledger:
         for digest, frame in self.journal.frames():
             try:
                 block = decode(frame, self.committee)
-            except InvalidBlock as error:
+            except InvalidBlockError as error:
                 raise JournalError(f"the journal is damaged: {error}") from None
             if block.ref.digest != digest:
                 raise JournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
@@ -141,22 +141,22 @@ class Ledger:
         """Go on from the journal's own snapshot; JournalError if it is damaged."""
         try:
             snapshot, exchange = snapshots.decode(data)
-        except snapshots.SnapshotError as error:
+        except snapshots.InvalidSnapshotError as error:
             raise JournalError(f"the journal is damaged: {error}") from None
         if snapshots.digest_of(snapshot, exchange) != digest:
             raise JournalError("the journal is damaged: its snapshot has another digest")
         self._go_on_from(snapshot, exchange)
 
-    def _keep_open(self, boundary: Boundary, exchange: Exchange) -> None:
+    def _keep_open(self, checkpoint: Checkpoint, exchange: Exchange) -> None:
         """How every open order stands: of what happened to them before, the journal has not all."""
-        self.journal.add_open(boundary.commit, boundary.time_ms, exchange.orders_open())
+        self.journal.add_open(checkpoint.commit, checkpoint.time_ms, exchange.orders_open())
 
     def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
-        boundary = snapshot.boundary
+        checkpoint = snapshot.checkpoint
         self.replica = Replica.restore(self._markets, self.committee.mesh, snapshot, exchange)
         start = self.consensus.start
         self.consensus = Consensus(
-            self.committee, self.me, self._sign, self._timing, boundary, start
+            self.committee, self.me, self._sign, self._timing, checkpoint, start
         )
 
     def next_to_send(self) -> int:
@@ -187,11 +187,11 @@ class Ledger:
         if applied.record is not None:
             self.journal.add_record(commit.number, applied.record, encode(applied.record))
         self._since_snapshot += len(applied.ids)
-        if commit.boundary is not None and self._is_time(commit.number):
+        if commit.checkpoint is not None and self._is_time(commit.number):
             self._since_snapshot = 0
-            snapshot = self.replica.snapshot(commit.boundary)
+            snapshot = self.replica.snapshot(commit.checkpoint)
             digest = self.replica.audit().digest
-            floors = commit.boundary.floors(self.committee.mode)
+            floors = commit.checkpoint.floors(self.committee.mode)
             self.journal.add_snapshot(commit.number, digest, floors, snapshots.encode(snapshot))
             self._uncertified = (commit.number, digest)
             self._certificate.clear()
@@ -221,24 +221,27 @@ class Ledger:
             blocks = [decode(frame, self.committee) for frame in certificate]
             for block in blocks:
                 self._verify(block)
-        except InvalidBlock:
+        except InvalidBlockError:
             return False
         return snapshots.is_certified(manifest.commit, manifest.digest, blocks, self.committee)
 
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
-        """Go on from another peer's certified snapshot. SnapshotError if it is not what was
+        """Go on from another peer's certified snapshot. InvalidSnapshotError if it is not what was
         certified, KeyElsewhereError if it has more from this peer than the journal."""
         snapshot, exchange = snapshots.decode(fetched.data)
         digest = snapshots.digest_of(snapshot, exchange)
-        if (snapshot.boundary.commit, digest) != (fetched.manifest.commit, fetched.manifest.digest):
-            raise snapshots.SnapshotError("the snapshot is not the one a quorum has signed")
+        if (snapshot.checkpoint.commit, digest) != (
+            fetched.manifest.commit,
+            fetched.manifest.digest,
+        ):
+            raise snapshots.InvalidSnapshotError("the snapshot is not the one a quorum has signed")
         if self.me is not None:
-            self._check_own(snapshot.boundary.heads[self.me])
-        number, floors = fetched.manifest.commit, snapshot.boundary.floors(self.committee.mode)
+            self._check_own(snapshot.checkpoint.heads[self.me])
+        number, floors = fetched.manifest.commit, snapshot.checkpoint.floors(self.committee.mode)
         for symbol, trades in snapshot.trades.items():
             self.journal.add_trades(symbol, trades)
         self.journal.note_gap(self.replica.commit + 1, number)
-        self._keep_open(snapshot.boundary, exchange)
+        self._keep_open(snapshot.checkpoint, exchange)
         self.journal.add_snapshot(number, digest, floors, fetched.data)
         self.journal.certify(number, fetched.certificate)
         self.journal.sync()

@@ -16,7 +16,7 @@ from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.client import protocol
 from peer.client.endpoint import Caller, Local
-from peer.consensus.block import InvalidBlock
+from peer.consensus.block import InvalidBlockError
 from peer.consensus.committer import Commit
 from peer.consensus.core import Ready
 from peer.membership.config import MeshConfig
@@ -29,7 +29,7 @@ from peer.node.publisher import Publisher
 from peer.node.responder import Helper
 from peer.node.submissions import Submissions, client_id_of
 from peer.replica.signed import Entry
-from peer.replica.snapshot import SnapshotError
+from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Applied, command_id
 from peer.storage.journal import JournalError
 from peer.storage.state_sync import CatchUp
@@ -249,7 +249,7 @@ class Node:
                 agrees = self.ledger.replica.agrees(block.audit)
                 self.overview.compare(block.author, block.audit, agrees)
                 self.ledger.receive(block, now_ms)
-        except InvalidBlock as error:
+        except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE lets nothing be altered.
             text = f"{self.overview.name(member)} is cut off: a bad block: {error}"
             self.overview.alarms.raise_alarm(f"cut {member}", text)
@@ -263,7 +263,7 @@ class Node:
             return  # not all of it yet, or its blocks came meanwhile: never go back
         try:
             ready = self.ledger.install(fetched, now_ms)
-        except SnapshotError as error:
+        except InvalidSnapshotError as error:
             text = f"{self.overview.name(part.member)} sent a bad snapshot: {error}"
             self.overview.alarms.raise_alarm(f"snapshot {part.member}", text)
             self._catch_up.shun(part.member, now_ms)

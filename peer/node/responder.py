@@ -1,6 +1,6 @@
 """Answering what others ask for: blocks they missed, snapshots.
 
-Owns who is helped next. Must never keep this peer from its own work: see `pace.Turns`.
+Owns who is helped next. Must never keep this peer from its own work: see `pace.FairQueue`.
 """
 
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from peer.network.messages import (
     Pulled,
     Request,
 )
-from peer.network.rate_limit import MEMBERS_COST, OBSERVERS_COST, Turns
+from peer.network.rate_limit import MEMBERS_COST, OBSERVERS_COST, FairQueue
 from peer.storage.journal import Journal
 
 
-class Most(NamedTuple):
+class ResponseLimit(NamedTuple):
     """Of one answer. The shorter it is, the less of this peer's own work waits for it."""
 
     blocks: int
     size: int  # bytes
 
 
-MEMBER_GETS = Most(ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
-OBSERVER_GETS = Most(100, 256 * 1024)
+MEMBER_GETS = ResponseLimit(ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
+OBSERVER_GETS = ResponseLimit(100, 256 * 1024)
 
 
 class Helper:
@@ -35,8 +35,8 @@ class Helper:
         self._mesh = mesh
         self._journal = journal
         self._clock_us = clock_us
-        self._members: Turns[Request] = Turns(MEMBERS_COST)
-        self._observers: Turns[Request] = Turns(OBSERVERS_COST)
+        self._members: FairQueue[Request] = FairQueue(MEMBERS_COST)
+        self._observers: FairQueue[Request] = FairQueue(OBSERVERS_COST)
 
     def help(self, now_ms: int) -> None:
         """Answer some of what was asked."""
@@ -61,7 +61,7 @@ class Helper:
             times.append(self._mesh.due_ms)
         return min(times, default=None)
 
-    def _answer(self, request: Request, most: Most) -> None:
+    def _answer(self, request: Request, most: ResponseLimit) -> None:
         match request:
             case Asked(digests=digests):
                 self._mesh.answer(request, self._journal.find(digests, most.size))
@@ -70,7 +70,7 @@ class Helper:
             case PartAsked(commit=commit, offset=offset):
                 self._mesh.send_part(request, self._journal.snapshot_part(commit, offset))
 
-    def _answer_pull(self, pulled: Pulled, most: Most) -> None:
+    def _answer_pull(self, pulled: Pulled, most: ResponseLimit) -> None:
         certified = self._journal.certified()
         if certified is not None:
             manifest, floors, certificate = certified

@@ -11,25 +11,24 @@ from collections.abc import Iterable
 
 import msgspec
 
-from engine import Exchange
-from engine import SnapshotError as ExchangeSnapshotError
+from engine import Exchange, SnapshotError
 from peer.consensus import block
 from peer.consensus.committee import Committee
-from peer.consensus.committer import Boundary
+from peer.consensus.committer import Checkpoint
 from peer.replica.nonces import Seat
 from peer.replica.trade import MarketTrade
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class SnapshotError(ValueError):
+class InvalidSnapshotError(ValueError):
     """Bytes that are no snapshot, or not the one that was certified."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What `Replica` and `Consensus` need to go on after `boundary.commit`."""
+    """What `Replica` and `Consensus` need to go on after `checkpoint.commit`."""
 
-    boundary: Boundary
+    checkpoint: Checkpoint
     expected: tuple[int, ...]  # the seq of each author's next command
     trades: dict[str, list[MarketTrade]]  # the last ones of each market, oldest first
     trade_numbers: dict[str, int]
@@ -45,12 +44,12 @@ def encode(snapshot: Snapshot) -> bytes:
 
 
 def decode(data: bytes) -> tuple[Snapshot, Exchange]:
-    """The snapshot in `data`, and the exchange it holds. SnapshotError says what is wrong."""
+    """The snapshot in `data`, and the exchange it holds. InvalidSnapshotError if it is none."""
     try:
         snapshot = _decoder.decode(data)
         return snapshot, Exchange.restore(snapshot.exchange)
-    except (msgspec.DecodeError, ExchangeSnapshotError, UnicodeDecodeError) as error:
-        raise SnapshotError(f"not a snapshot: {error}") from None
+    except (msgspec.DecodeError, SnapshotError, UnicodeDecodeError) as error:
+        raise InvalidSnapshotError(f"not a snapshot: {error}") from None
 
 
 def digest_of(snapshot: Snapshot, exchange: Exchange) -> bytes:

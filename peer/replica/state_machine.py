@@ -29,7 +29,7 @@ from engine import (
     Trade,
 )
 from peer.consensus.block import NO_AUDIT, Audit, Block
-from peer.consensus.committer import BOUNDARY_EVERY, Boundary, Commit
+from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
 from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
 from peer.replica.key_orders import KeyOrders
 from peer.replica.nonces import Signers
@@ -131,24 +131,24 @@ class Replica:
         replica = cls(markets, members, mesh, exchange)
         replica.signers = Signers(mesh, members, snapshot.seats)
         replica.expected = list(snapshot.expected)
-        replica.commit = snapshot.boundary.commit
-        replica.time_ms = snapshot.boundary.time_ms
+        replica.commit = snapshot.checkpoint.commit
+        replica.time_ms = snapshot.checkpoint.time_ms
         replica.trades = {s: deque(t, TRADES_KEPT) for s, t in snapshot.trades.items()}
         replica.trade_numbers = dict(snapshot.trade_numbers)
         replica._latest = Audit(0, b"")
-        replica._note_audit(snapshot.boundary)
+        replica._note_audit(snapshot.checkpoint)
         return replica
 
-    def snapshot(self, boundary: Boundary) -> Snapshot:
-        """The state after the last commit, of which `boundary` is the commit rule's part."""
-        assert boundary.commit == self.commit
-        return self._snapshot(boundary, self.exchange.snapshot())
+    def snapshot(self, checkpoint: Checkpoint) -> Snapshot:
+        """The state after the last commit, of which `checkpoint` is the commit rule's part."""
+        assert checkpoint.commit == self.commit
+        return self._snapshot(checkpoint, self.exchange.snapshot())
 
-    def _snapshot(self, boundary: Boundary, exchange: bytes) -> Snapshot:
+    def _snapshot(self, checkpoint: Checkpoint, exchange: bytes) -> Snapshot:
         trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
         seats = self.signers.seats
         expected = tuple(self.expected)
-        return Snapshot(boundary, expected, trades, self.trade_numbers, exchange, seats)
+        return Snapshot(checkpoint, expected, trades, self.trade_numbers, exchange, seats)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -166,9 +166,9 @@ class Replica:
             results = self.exchange.apply_batch(cast("list[Command]", entries))
             self._note_key_orders(results)
         trades = self._record_trades(event for events in (timed, *results) for event in events)
-        if commit.boundary is not None:
+        if commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
-            self._note_audit(commit.boundary)
+            self._note_audit(commit.checkpoint)
         commands = [command_of(entry) for entry in entries] if signed else entries
         record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
         ids = [entry.id for entry in entries]
@@ -282,13 +282,13 @@ class Replica:
                 new.setdefault(event.market, []).append(view)
         return new
 
-    def _note_audit(self, boundary: Boundary) -> None:
-        self._audits[boundary.commit] = digest_of(self._snapshot(boundary, b""), self.exchange)
-        self._audits.pop(boundary.commit - BOUNDARY_EVERY * AUDITS_KEPT, None)
+    def _note_audit(self, checkpoint: Checkpoint) -> None:
+        self._audits[checkpoint.commit] = digest_of(self._snapshot(checkpoint, b""), self.exchange)
+        self._audits.pop(checkpoint.commit - CHECKPOINT_EVERY * AUDITS_KEPT, None)
 
     def audit(self) -> Audit:
         """The newest digest of a commit at which every peer takes one."""
-        number = self.commit - self.commit % BOUNDARY_EVERY
+        number = self.commit - self.commit % CHECKPOINT_EVERY
         return Audit(number, self._audits[number]) if number else NO_AUDIT
 
     def latest(self) -> Audit:
@@ -298,7 +298,7 @@ class Replica:
         return self._latest
 
     def agrees(self, audit: Audit) -> bool | None:
-        """Whether somebody's digest at a boundary is ours too; None if we have none of it."""
+        """Whether somebody's digest at a checkpoint is ours too; None if we have none of it."""
         ours = self._audits.get(audit.commit)
         return None if ours is None else ours == audit.digest
 

@@ -17,7 +17,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from engine import Side
-from peer.client.connection import NoAnswer, NodeClient
+from peer.client.connection import NoAnswerError, NodeClient
 from tests.support.real_mesh import (
     MARKET,
     RealMesh,
@@ -108,7 +108,7 @@ def _connect_locally(victim: RealPeer) -> None:
     with NodeClient(victim.where) as client:
         try:
             client.state(MARKET)
-        except NoAnswer as error:
+        except NoAnswerError as error:
             victim.check_runs()
             raise AssertionError(f"a program on its machine: {error}") from None
 

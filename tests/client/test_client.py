@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from peer import ChangeRejected, Client, InvalidInput, NoAnswer
+from peer import ChangeRejectedError, Client, InvalidInputError, NoAnswerError
 from peer.client.records import Book, Order, Trade
 from peer.replica.order_state import Status
 from tests.support.web_gateway import lone_peer, stand_in
@@ -44,7 +44,7 @@ def test_an_order_s_way_from_rest_to_filled(client: Client) -> None:
     assert (known.id, known.status, known.filled) == (resting.id, "partly_filled", Decimal("0.75"))
     gone = client.cancel(resting.id)
     assert (gone.status, gone.filled, gone.price) == ("cancelled", Decimal("0.75"), 100.50)
-    with pytest.raises(ChangeRejected) as caught:
+    with pytest.raises(ChangeRejectedError) as caught:
         client.cancel(resting.id)
     assert caught.value.reason == "unknown_order"
     assert client.book(BTC).asks == ()
@@ -68,7 +68,7 @@ def test_replacing_keeps_what_was_filled(client: Client) -> None:
     assert (smaller.filled, smaller.remaining, smaller.price) == (1, Decimal("1.5"), 10)
     moved = client.replace(order.id, price="9.95")
     assert (moved.status, moved.price, moved.remaining) == ("partly_filled", Decimal("9.95"), 1.5)
-    with pytest.raises(ChangeRejected, match="no such open order"):
+    with pytest.raises(ChangeRejectedError, match="no such open order"):
         client.replace(order.id, price=9, account="bob")
     assert client.cancel_all(ETH, "sell") == []
     assert client.cancel_all() == [order.id]
@@ -88,23 +88,23 @@ def test_who_asks_again_by_a_client_id_gets_the_same_order(client: Client) -> No
 
 
 def test_what_can_not_be_meant_is_never_sent(client: Client) -> None:
-    with pytest.raises(InvalidInput, match=r"Price must be a multiple of 0.01, not 99.005"):
+    with pytest.raises(InvalidInputError, match=r"Price must be a multiple of 0.01, not 99.005"):
         client.buy(BTC, 1, "99.005")
-    with pytest.raises(InvalidInput, match="must be exact"):
+    with pytest.raises(InvalidInputError, match="must be exact"):
         client.buy(BTC, 0.1, 100)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="one of BTC-USD, ETH-USD, not 'X'"):
+    with pytest.raises(InvalidInputError, match="one of BTC-USD, ETH-USD, not 'X'"):
         client.book("X")
-    with pytest.raises(InvalidInput, match="Side must be buy or sell"):
+    with pytest.raises(InvalidInputError, match="Side must be buy or sell"):
         client.submit(BTC, "bye", 1, 1)
-    with pytest.raises(InvalidInput, match="Order is no id"):
+    with pytest.raises(InvalidInputError, match="Order is no id"):
         client.cancel("17")
-    with pytest.raises(InvalidInput, match="Kinds must be some of book"):
+    with pytest.raises(InvalidInputError, match="Kinds must be some of book"):
         client.stream("books")
-    with pytest.raises(InvalidInput, match="Display must be at most"):
+    with pytest.raises(InvalidInputError, match="Display must be at most"):
         client.buy(BTC, 1, 1, display=2)
-    with pytest.raises(InvalidInput, match="Post only is wrong: expected `bool`, got `int`"):
+    with pytest.raises(InvalidInputError, match="Post only is wrong: expected `bool`, got `int`"):
         client.buy(BTC, 1, 1, post_only=7)  # type: ignore[typeddict-item]
-    with pytest.raises(InvalidInput, match="There is no colour"):
+    with pytest.raises(InvalidInputError, match="There is no colour"):
         client.buy(BTC, 1, 1, colour="red")  # type: ignore[call-arg]
     assert client.orders() == []
 
@@ -190,14 +190,14 @@ def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Pa
         assert (order.status, order.is_final) == (Status.PENDING, False)
         assert [known.status for known in client.orders()] == ["open", "pending"]
         assert client.cancel(order.id).status == "cancelled"
-        with pytest.raises(NoAnswer, match="no quorum"):
+        with pytest.raises(NoAnswerError, match="no quorum"):
             client.cancel(other.id)
 
 
 def test_no_node_is_no_answer(tmp_path: Path) -> None:
     (tmp_path / "nobody").mkdir()
     with Client(tmp_path / "nobody", "alice", timeout_s=0.1) as client:
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswerError):
             client.buy(BTC, 1, 1)
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswerError):
             client.stream("mesh")

@@ -10,7 +10,7 @@ from peer.consensus.block import (
     PAYLOAD_BYTES_MAX,
     SIGNATURE_BYTES,
     Audit,
-    InvalidBlock,
+    InvalidBlockError,
     Ref,
     decode,
     genesis,
@@ -83,7 +83,7 @@ def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
 def test_what_is_no_block_is_refused_with_the_reason(
     changes: dict[str, object], reason: str
 ) -> None:
-    with pytest.raises(InvalidBlock, match=reason):
+    with pytest.raises(InvalidBlockError, match=reason):
         decode(frame(**changes), COMMITTEE)
 
 
@@ -94,13 +94,13 @@ def test_a_second_encoding_of_a_block_is_refused() -> None:
     assert body[6] == 5
     longer = good[:at] + b"\xcc\x05" + good[at + 1 :]
     assert msgspec.msgpack.decode(longer[:-SIGNATURE_BYTES]) == body
-    with pytest.raises(InvalidBlock, match="one encoding"):
+    with pytest.raises(InvalidBlockError, match="one encoding"):
         decode(longer, COMMITTEE)
 
 
 @given(st.binary(max_size=300))
 def test_noise_is_refused(noise: bytes) -> None:
-    with pytest.raises(InvalidBlock):
+    with pytest.raises(InvalidBlockError):
         decode(noise + b"s" * SIGNATURE_BYTES, COMMITTEE)
 
 
@@ -110,6 +110,6 @@ def test_a_changed_byte_is_refused_or_makes_another_block(at: int, change: int) 
     good[at] ^= change
     try:
         read = decode(bytes(good), COMMITTEE)
-    except InvalidBlock:
+    except InvalidBlockError:
         return
     assert read.ref.digest != decode(frame(), COMMITTEE).ref.digest

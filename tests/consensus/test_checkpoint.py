@@ -1,4 +1,4 @@
-"""Going on from a commit boundary is the same as having been there all along."""
+"""Going on from a commit checkpoint is the same as having been there all along."""
 
 import itertools
 import random
@@ -71,29 +71,29 @@ def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Ra
 def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: int) -> None:
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, seed)
-    boundaries = [commit.boundary for commit in commits if commit.boundary]
-    assert len(boundaries) > 3
-    for boundary in boundaries:
-        later = Consensus(committee, None, sign, boundary=boundary)
+    checkpoints = [commit.checkpoint for commit in commits if commit.checkpoint]
+    assert len(checkpoints) > 3
+    for checkpoint in checkpoints:
+        later = Consensus(committee, None, sign, checkpoint=checkpoint)
         later.check()
         for block in blocks:
             if block.round > later.dag.floor[block.author]:
                 later.receive(block, 0)
         later.check()
-        assert later.ready().commits == commits[boundary.commit :]
+        assert later.ready().commits == commits[checkpoint.commit :]
 
 
 @pytest.mark.parametrize("mode", Mode)
 def test_a_restart_at_a_boundary_publishes_the_own_last_block_whole(mode: Mode) -> None:
-    """The newest own block can be the boundary's head, of which the graph knows only the name."""
+    """The newest own block can be the checkpoint's head, of which the graph knows only the name."""
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, 0)
     restarts = 0
     for commit in commits:
-        if commit.boundary is not None:
-            head = commit.boundary.heads[0]
+        if commit.checkpoint is not None:
+            head = commit.checkpoint.heads[0]
             own = [b for b in blocks if b.author == 0 and b.round <= head.round][-1:]
-            later = Consensus(committee, 0, sign, boundary=commit.boundary)
+            later = Consensus(committee, 0, sign, checkpoint=commit.checkpoint)
             assert later.restore(own, 0).publish == own
             restarts += bool(own)
     assert restarts > 3

@@ -17,16 +17,16 @@ from discovery import (
     Address,
     Announced,
     AnnounceRefused,
-    BadInput,
+    BadInputError,
     Discovery,
     Event,
     Found,
     Grape,
     GrapeFound,
     GrapeLost,
-    Refused,
+    RefusedError,
     Timing,
-    Unreachable,
+    UnreachableError,
 )
 from discovery.grapes import free_ports, running_grapes
 
@@ -195,7 +195,7 @@ def test_a_grape_that_hangs_or_knows_nobody_delays_and_hides_nothing() -> None:
         return []
 
     told: queue.SimpleQueue[int] = queue.SimpleQueue()
-    dead = Fake(raising(Unreachable("dead")), raising(Unreachable("dead")))
+    dead = Fake(raising(UnreachableError("dead")), raising(UnreachableError("dead")))
     hanging = Fake(lambda: len(hang()), hang)
     ignorant = Fake(lambda: 1, list)
 
@@ -229,7 +229,7 @@ def test_a_grape_that_hangs_or_knows_nobody_delays_and_hides_nothing() -> None:
 def test_lookups_go_on_while_announcing_is_refused() -> None:
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     address = Address("127.0.0.1", 9)
-    refused = raising(Refused("no", "No nodes to query"))
+    refused = raising(RefusedError("no", "No nodes to query"))
     discovery = watching(Fake(refused, lambda: [address]), events.put)
     discovery.start()
     seen = [events.get(timeout=5) for _ in range(5)]
@@ -326,9 +326,9 @@ def test_a_client_closed_by_another_ends_it_aloud(caplog: pytest.LogCaptureFixtu
 
 
 def test_its_arguments_are_checked() -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Discovery([Grape([FAKE])], ("", 1), [], lambda event: None, rng=random.Random(1))
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Discovery([], ("me", 1), [], lambda event: None, rng=random.Random(1))
 
 

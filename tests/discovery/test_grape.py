@@ -13,12 +13,12 @@ from discovery.grape import (
     NAME_BYTES_MAX,
     REPLY_BYTES_MAX,
     Address,
-    BadInput,
-    Closed,
+    BadInputError,
+    ClosedError,
     Grape,
-    Malformed,
-    Refused,
-    Unreachable,
+    MalformedError,
+    RefusedError,
+    UnreachableError,
     value_hash,
 )
 from discovery.grapes import GrapeProcess, GrapeSpec, free_ports, running_grapes
@@ -148,16 +148,16 @@ def test_a_lookup_gives_at_most_a_hundred_addresses(first: Grape, second: Grape)
     ],
 )
 def test_a_grapes_errors_are_refusals(first: Grape, verb: str, data: object, reason: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RefusedError) as caught:
         first.call(verb, data)
     assert caught.value.reason == reason
 
 
 def test_an_error_thrown_in_a_grape_is_a_refusal(first: Grape) -> None:
     first.call("lookup", "x")
-    with pytest.raises(Refused, match="HTTP 500"):
+    with pytest.raises(RefusedError, match="HTTP 500"):
         first.call("announce", ["x", 70000])
-    with pytest.raises(Refused, match="HTTP 500"):
+    with pytest.raises(RefusedError, match="HTTP 500"):
         first.call("put", None)
 
 
@@ -165,9 +165,9 @@ def test_a_port_out_of_range_ends_a_grape_that_does_not_know_the_name() -> None:
     """Which is why the client does not let it through."""
     with running_grapes(1, STATE) as grapes:
         grape = Grape([grapes[0].spec.url])
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             grape.call("announce", ["never looked up", 70000])
-        with pytest.raises(Unreachable):
+        with pytest.raises(UnreachableError):
             grape.lookup("x")
 
 
@@ -219,7 +219,7 @@ def test_a_grape_without_neighbours_refuses(grapes: list[GrapeProcess], tmp_path
     lonely.start()
     try:
         lonely.await_listening()
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(RefusedError) as caught:
             Grape([spec.url]).announce("x", 5001)
         assert caught.value.reason == "No nodes to query"
     finally:
@@ -242,7 +242,7 @@ def test_the_grape_that_answered_last_is_asked_first(first: Grape) -> None:
 
 def test_no_grape_at_all() -> None:
     urls = [dead_url(), dead_url()]
-    with pytest.raises(Unreachable) as caught:
+    with pytest.raises(UnreachableError) as caught:
         Grape(urls).lookup("x")
     assert all(url in str(caught.value) for url in urls)
 
@@ -255,24 +255,24 @@ def test_no_grape_at_all() -> None:
     [b"<html>", b'{"a": 1}', b"17", b"null", b"", b"true", b"[" * 60_000, b"\xff", b"9" * 5000],
 )
 def test_a_reply_of_another_shape_is_malformed(body: bytes) -> None:
-    with server(reply(body)) as (url, _), pytest.raises(Malformed):
+    with server(reply(body)) as (url, _), pytest.raises(MalformedError):
         Grape([url]).lookup("x")
 
 
 @pytest.mark.parametrize("body", [b"[]", b"true", b"1.0", b"null", b"", b"{}"])
 def test_an_announcement_needs_an_integer(body: bytes) -> None:
-    with server(reply(body)) as (url, _), pytest.raises(Malformed):
+    with server(reply(body)) as (url, _), pytest.raises(MalformedError):
         Grape([url]).announce("x", 5001)
 
 
 @pytest.mark.parametrize("body", [b'{"v": "other"}', b'{"v": 5}', b"{}", b"[]", b"5"])
 def test_a_value_that_is_not_the_one_asked_for_is_malformed(body: bytes) -> None:
-    with server(reply(body)) as (url, _), pytest.raises(Malformed):
+    with server(reply(body)) as (url, _), pytest.raises(MalformedError):
         Grape([url]).get(value_hash("text"))
 
 
 def test_a_hash_that_is_not_the_texts_is_malformed() -> None:
-    with server(reply(b'"' + b"0" * 40 + b'"')) as (url, _), pytest.raises(Malformed):
+    with server(reply(b'"' + b"0" * 40 + b'"')) as (url, _), pytest.raises(MalformedError):
         Grape([url]).put("text")
 
 
@@ -289,7 +289,7 @@ def test_addresses_that_cannot_be_connected_to_are_dropped() -> None:
 
 def test_a_reply_has_a_limit() -> None:
     body = b"[" + b" " * REPLY_BYTES_MAX + b"]"
-    with server(reply(body)) as (url, _), pytest.raises(Malformed, match="more than"):
+    with server(reply(body)) as (url, _), pytest.raises(MalformedError, match="more than"):
         Grape([url]).lookup("x")
 
 
@@ -308,7 +308,7 @@ def silence(connection: socket.socket) -> None:
 def test_a_reply_that_does_not_end_times_out(behave: Callable[[socket.socket], None]) -> None:
     with server(behave) as (url, _):
         began_s = time.monotonic()
-        with pytest.raises(Unreachable, match="timed out"):
+        with pytest.raises(UnreachableError, match="timed out"):
             Grape([url], timeout_s=0.3).lookup("x")
         assert time.monotonic() - began_s < 2
 
@@ -318,7 +318,7 @@ def test_a_reply_cut_off_counts_as_none(sent: bytes) -> None:
     def cut_off(connection: socket.socket) -> None:
         connection.sendall(sent)
 
-    with server(cut_off) as (url, _), pytest.raises((Unreachable, Malformed)):
+    with server(cut_off) as (url, _), pytest.raises((UnreachableError, MalformedError)):
         Grape([url], timeout_s=1).lookup("x")
 
 
@@ -330,7 +330,7 @@ def test_close_ends_a_call_in_progress() -> None:
         def call() -> None:
             try:
                 grape.lookup("x")
-            except Closed as error:
+            except ClosedError as error:
                 raised.append(error)
 
         thread = threading.Thread(target=call)
@@ -342,7 +342,7 @@ def test_close_ends_a_call_in_progress() -> None:
         thread.join()
         assert time.monotonic() - began_s < 2
         assert len(raised) == 1
-        with pytest.raises(Closed):
+        with pytest.raises(ClosedError):
             grape.lookup("x")
 
 
@@ -352,27 +352,27 @@ def test_close_ends_a_call_in_progress() -> None:
 @pytest.mark.parametrize("name", ["", "x" * (NAME_BYTES_MAX + 1), "é" * 257, "\ud800", None, b"x"])
 def test_names_are_checked(name: str) -> None:
     grape = Grape([dead_url()])
-    with pytest.raises(BadInput, match="name"):
+    with pytest.raises(BadInputError, match="name"):
         grape.lookup(name)
-    with pytest.raises(BadInput, match="name"):
+    with pytest.raises(BadInputError, match="name"):
         grape.announce(name, 5001)
 
 
 @pytest.mark.parametrize("port", [0, -1, 65536, True, 5001.0, "5001", None])
 def test_ports_are_checked(port: int) -> None:
-    with pytest.raises(BadInput, match="port from 1 to 65535"):
+    with pytest.raises(BadInputError, match="port from 1 to 65535"):
         Grape([dead_url()]).announce("x", port)
 
 
 @pytest.mark.parametrize("text", ["a" * 1000, "é" * 500, "\ud800", None, b"x"])
 def test_values_are_checked(text: str) -> None:
-    with pytest.raises(BadInput, match="value"):
+    with pytest.raises(BadInputError, match="value"):
         Grape([dead_url()]).put(text)
 
 
 @pytest.mark.parametrize("key", ["", "0" * 39, "0" * 41, "g" * 40, "0" * 40 + "\n", None])
 def test_hashes_are_checked(key: str) -> None:
-    with pytest.raises(BadInput, match="40 hex digits"):
+    with pytest.raises(BadInputError, match="40 hex digits"):
         Grape([dead_url()]).get(key)
 
 
@@ -394,16 +394,16 @@ def test_hashes_are_checked(key: str) -> None:
     ],
 )
 def test_urls_are_checked(url: str) -> None:
-    with pytest.raises(BadInput, match="URL"):
+    with pytest.raises(BadInputError, match="URL"):
         Grape([url])
 
 
 def test_the_arguments_of_a_client_are_checked() -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Grape([])
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Grape("http://127.0.0.1:30001")
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Grape([dead_url()] * 17)
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Grape([dead_url()], timeout_s=0)

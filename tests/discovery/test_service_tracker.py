@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from discovery.grape import Address, BadInput
+from discovery.grape import Address, BadInputError
 from discovery.service_tracker import (
     CROWD_MIN,
     NAMES_MAX,
@@ -15,7 +15,7 @@ from discovery.service_tracker import (
     Found,
     GrapeFound,
     GrapeLost,
-    Roster,
+    ServiceTracker,
     Timing,
 )
 
@@ -25,19 +25,21 @@ CROWD = [Address("10.9.9.9", port) for port in range(1, 1 + CROWD_MIN)]
 STEADY = Timing(jitter=0.0)
 
 
-def roster(*watch: str, own: tuple[str, int] | None = ("me", 3001), at_s: float = 0.0) -> Roster:
-    return Roster(GRAPE, own, watch, STEADY, random.Random(1), at_s)
+def tracker(
+    *watch: str, own: tuple[str, int] | None = ("me", 3001), at_s: float = 0.0
+) -> ServiceTracker:
+    return ServiceTracker(GRAPE, own, watch, STEADY, random.Random(1), at_s)
 
 
-def answering(*watch: str, own: tuple[str, int] | None = ("me", 3001)) -> Roster:
+def answering(*watch: str, own: tuple[str, int] | None = ("me", 3001)) -> ServiceTracker:
     """One that has announced at 0 s."""
-    new = roster(*watch, own=own)
+    new = tracker(*watch, own=own)
     if own:
         assert new.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     return new
 
 
-def waits(quiet: Roster, name: str, addresses: list[Address], count: int) -> list[float]:
+def waits(quiet: ServiceTracker, name: str, addresses: list[Address], count: int) -> list[float]:
     """The waits between lookups that all answer the same."""
     result = []
     now_s = 0.0
@@ -50,7 +52,7 @@ def waits(quiet: Roster, name: str, addresses: list[Address], count: int) -> lis
 
 
 def test_everything_is_due_at_the_start() -> None:
-    new = roster("a", at_s=100.0)
+    new = tracker("a", at_s=100.0)
     assert new.announce_due(100.0)
     assert new.lookup_due(100.0) == "a"
     assert not new.announce_due(99.9)
@@ -59,14 +61,14 @@ def test_everything_is_due_at_the_start() -> None:
 
 
 def test_nothing_to_do() -> None:
-    idle = roster(own=None)
+    idle = tracker(own=None)
     assert idle.next_due_s() == float("inf")
     assert not idle.announce_due(1e9)
     assert idle.lookup_due(1e9) is None
 
 
 def test_announcing_is_repeated_but_told_once() -> None:
-    r = roster()
+    r = tracker()
     assert r.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     assert r.next_due_s() == 30.0
     assert r.announced(1, 30.0) == []
@@ -138,14 +140,14 @@ def test_lost_and_found_are_told_once() -> None:
 
 
 def test_never_found_is_lost_too() -> None:
-    r = roster("a")
+    r = tracker("a")
     assert r.failed("why", 0.0) == [GrapeLost(GRAPE, "why")]
     assert r.announced(2, 1.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     assert r.lookup_due(1.0) == "a"
 
 
 def test_failures_are_retried_ever_more_seldom() -> None:
-    r = roster("a", "b")
+    r = tracker("a", "b")
     now_s, pauses = 0.0, []
     for _ in range(12):
         r.failed("why", now_s)
@@ -162,7 +164,7 @@ def test_failures_are_retried_ever_more_seldom() -> None:
 
 
 def test_a_refused_announcement_is_repeated_and_lookups_go_on() -> None:
-    r = roster("a")
+    r = tracker("a")
     assert r.refused("No nodes to query", 0.0) == [
         GrapeFound(GRAPE),
         AnnounceRefused(GRAPE, "me", "No nodes to query"),
@@ -179,7 +181,7 @@ def test_a_refused_announcement_is_repeated_and_lookups_go_on() -> None:
 
 
 def test_waits_are_jittered_both_ways() -> None:
-    r = Roster(GRAPE, ("me", 1), (), Timing(jitter=0.2), random.Random(1), 0.0)
+    r = ServiceTracker(GRAPE, ("me", 1), (), Timing(jitter=0.2), random.Random(1), 0.0)
     seen = []
     for _ in range(200):
         r.announced(1, 0.0)
@@ -191,7 +193,7 @@ def test_waits_are_jittered_both_ways() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_random_life_keeps_the_rules(seed: int) -> None:
     rng = random.Random(seed)
-    r = Roster(GRAPE, ("me", 1), ["a", "b"], Timing(), rng, 0.0)
+    r = ServiceTracker(GRAPE, ("me", 1), ["a", "b"], Timing(), rng, 0.0)
     now_s = 0.0
     told: bool | None = None
     for _ in range(2_000):
@@ -207,7 +209,7 @@ def test_a_random_life_keeps_the_rules(seed: int) -> None:
         assert r.next_due_s() <= now_s + 1.2 * 30.0
 
 
-def random_step(r: Roster, rng: random.Random, now_s: float) -> list[Event]:
+def random_step(r: ServiceTracker, rng: random.Random, now_s: float) -> list[Event]:
     match rng.randrange(8):
         case 0:
             return r.failed("why", now_s)
@@ -231,18 +233,18 @@ def random_step(r: Roster, rng: random.Random, now_s: float) -> list[Event]:
     ],
 )
 def test_timings_are_checked(wrong: dict[str, float]) -> None:
-    with pytest.raises(BadInput):
+    with pytest.raises(BadInputError):
         Timing(**wrong)
 
 
 def test_names_are_checked() -> None:
-    with pytest.raises(BadInput):
-        roster("")
-    with pytest.raises(BadInput):
-        roster(own=("", 1))
-    with pytest.raises(BadInput):
-        roster(own=("me", 0))
-    with pytest.raises(BadInput):
-        roster(*(f"n{number}" for number in range(NAMES_MAX + 1)))
-    with pytest.raises(BadInput):
-        Roster(GRAPE, None, "one name", STEADY, random.Random(1), 0.0)
+    with pytest.raises(BadInputError):
+        tracker("")
+    with pytest.raises(BadInputError):
+        tracker(own=("", 1))
+    with pytest.raises(BadInputError):
+        tracker(own=("me", 0))
+    with pytest.raises(BadInputError):
+        tracker(*(f"n{number}" for number in range(NAMES_MAX + 1)))
+    with pytest.raises(BadInputError):
+        ServiceTracker(GRAPE, None, "one name", STEADY, random.Random(1), 0.0)

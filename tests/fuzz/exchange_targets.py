@@ -261,7 +261,7 @@ LINES = (
     *(b"Host: [::1", b"Host: localhost:99999999", b"X-Forwarded-For: 1.2.3.4", b"Trailer: x"),
     *(b"Range: bytes=-1,5-2,0-", b"If-Range: x", b"If-None-Match: *", b"If-Modified-Since: x"),
     *(b"Cookie: a=\xff; =; b", b"Accept-Encoding: gzip;q=x", b"Content-Encoding: gzip"),
-    *(b"Content-Type: multipart/form-data; boundary=x", b"Content-Type: text/\xff; charset=x"),
+    *(b"Content-Type: multipart/form-data; checkpoint=x", b"Content-Type: text/\xff; charset=x"),
     *(b"Sec-Fetch-Site: cross-site", b"Origin: null", b"Origin: http://[", b"Last-Event-ID: -"),
     *(b"\xff: \xff", b": x", b" folded", b"X\0: y", b"no colon", b"X: " + b"x" * 40_000),
     *(b"Authorization: Bearer", b"Authorization: Basic \xff", b"Content-Length : 5", b"0", b"fff"),

@@ -18,14 +18,14 @@ from peer.consensus.block import (
     SIGNATURE_BYTES,
     Audit,
     Block,
-    InvalidBlock,
+    InvalidBlockError,
     Ref,
     decode,
     genesis,
     make,
 )
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Boundary, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit, Schedule
 from peer.consensus.core import Pull, Wanted
 from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
@@ -94,7 +94,7 @@ def of_frame(rng: mutate.random.Random, frame: bytes) -> bytes:
 def read_block(frame: bytes) -> None:
     try:
         block = decode(frame, COMMITTEE)
-    except InvalidBlock:
+    except InvalidBlockError:
         return
     assert decode(block.frame, COMMITTEE).ref == block.ref
 
@@ -272,7 +272,7 @@ def read_snapshot(data: bytes) -> None:
         pass
     try:
         snapshot, exchange = snapshots.decode(data)
-    except snapshots.SnapshotError:
+    except snapshots.InvalidSnapshotError:
         return
     snapshots.digest_of(snapshot, exchange)
     exchange.check()
@@ -282,10 +282,10 @@ def snapshot_seeds() -> list[bytes]:
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     ref = Ref(1, 0, b"r" * 32)
     heads = tuple(block.ref for block in genesis(COMMITTEE))
-    boundary = Boundary(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
+    checkpoint = Checkpoint(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
     payload = msgspec.msgpack.decode(batch_seeds()[0])[0]
-    replica.apply(Commit(1, ref, 5, (Block(ref, (), payload, 5),), boundary))
-    snapshot = replica.snapshot(boundary)
+    replica.apply(Commit(1, ref, 5, (Block(ref, (), payload, 5),), checkpoint))
+    snapshot = replica.snapshot(checkpoint)
     fields = msgspec.msgpack.decode(snapshots.encode(snapshot))
     start = len(MAGIC) + 1 + 32
     return [encode([*fields[:4], msgspec.msgpack.decode(snapshot.exchange[start:])])]

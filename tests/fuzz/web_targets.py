@@ -32,7 +32,7 @@ from web.config import Config
 from web.contract import requests
 from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.streams.subscriber import Client, Closed, Kind
+from web.streams.subscriber import Client, ClosedError, Kind
 
 UNITS = units_of(MARKETS[0])
 KNOWN = OrderView(256, "a", MARKETS[0].symbol, price=10_000, quantity=5, remaining=5)
@@ -250,7 +250,7 @@ def read_stream(data: bytes) -> None:
             for text in client.receive():
                 app.gateway.hub.source.on_message(client, text)
             client.check()
-    except Closed:
+    except ClosedError:
         pass
     finally:
         for channel in list(client.channels):

@@ -49,7 +49,7 @@ CLOCK = (
         "who goes on from it has another time",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self.times_ms = list(boundary.times_ms)\n", ""),),
+        (edit("consensus/committer", "        self.times_ms = list(checkpoint.times_ms)\n", ""),),
     ),
     Mutation(
         "nobody moves the mesh for what is due",

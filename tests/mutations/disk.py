@@ -51,14 +51,14 @@ DISK = (
         "who goes on from it decides by other leaders",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self.schedule = boundary.schedule\n", ""),),
+        (edit("consensus/committer", "        self.schedule = checkpoint.schedule\n", ""),),
     ),
     Mutation(
         "a snapshot forgets who was present",
         "who goes on from it makes another schedule",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self._presence = list(boundary.presence)\n", ""),),
+        (edit("consensus/committer", "        self._presence = list(checkpoint.presence)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets which command is next",
@@ -76,6 +76,6 @@ DISK = (
         "blocks are committed twice",
         60,
         BYZANTINE_NODES,
-        (edit("consensus/committer", "        self._committed = set(boundary.committed)\n", ""),),
+        (edit("consensus/committer", "        self._committed = set(checkpoint.committed)\n", ""),),
     ),
 )

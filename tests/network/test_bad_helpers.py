@@ -15,7 +15,7 @@ import zmq
 from discovery.grapes import running_grapes
 from engine import Side
 from peer.cli.runner import keygen
-from peer.client.connection import NoAnswer, NodeClient
+from peer.client.connection import NoAnswerError, NodeClient
 from peer.consensus.block import NO_AUDIT
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
@@ -145,7 +145,7 @@ class Traffic:
         self._mesh = mesh
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
-        self.failure: NoAnswer | None = None
+        self.failure: NoAnswerError | None = None
 
     def _run(self) -> None:
         rng = random.Random(1)
@@ -154,7 +154,7 @@ class Traffic:
             while not self._stop.is_set():
                 for client in clients:
                     client.execute(random_orders(rng, "busy", 2))
-        except NoAnswer as error:
+        except NoAnswerError as error:
             self.failure = error
         finally:
             for client in clients:

@@ -16,7 +16,7 @@ from discovery.grapes import running_grapes
 from engine import Cancel, Reason, Rejected, Side
 from peer.cli.main import main
 from peer.cli.tap import Listener
-from peer.client.connection import NodeRefused
+from peer.client.connection import NodeRefusedError
 from peer.consensus.block import (
     FRAME_BYTES_MAX,
     NO_AUDIT,
@@ -166,7 +166,7 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
     both = rogue.block(time_ms=1), rogue.block(time_ms=2)
     halt = "signed two different blocks"
     rogue.say(*both, until=lambda: all(halt in peer.log() for peer in mesh.peers[:2]))
-    with pytest.raises(NodeRefused, match=halt):
+    with pytest.raises(NodeRefusedError, match=halt):
         mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])
     peer = mesh.peers[0]
     peer.kill()

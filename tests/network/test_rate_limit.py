@@ -1,29 +1,29 @@
 """Allowances and turns, on counts and times of the test's own."""
 
-from peer.network.rate_limit import ASKERS_MAX, WAITING_PER_ASKER_MAX, Allowance, Turns
+from peer.network.rate_limit import ASKERS_MAX, WAITING_PER_ASKER_MAX, FairQueue, TokenBucket
 
 
 def test_one_for_each_step_is_never_too_much() -> None:
-    allowance = Allowance(2)
+    allowance = TokenBucket(2)
     assert all(allowance.take(step) for step in range(1_000))
 
 
 def test_a_burst_and_then_one_for_each_step() -> None:
-    allowance = Allowance(3)
+    allowance = TokenBucket(3)
     assert [allowance.take(7) for _ in range(5)] == [True, True, True, False, False]
     assert [allowance.take(8) for _ in range(2)] == [True, False]
     assert [allowance.take(100) for _ in range(5)] == [True, True, True, False, False]
 
 
 def test_a_count_that_goes_back_gives_nothing() -> None:
-    allowance = Allowance(1)
+    allowance = TokenBucket(1)
     assert allowance.take(50)
     assert not allowance.take(10)
     assert not allowance.take(50)
     assert allowance.take(51)
 
 
-def answered(turns: Turns[str], now_us: int, took_us: int) -> tuple[str | None, int]:
+def answered(turns: FairQueue[str], now_us: int, took_us: int) -> tuple[str | None, int]:
     """The next request, and the time once it is answered."""
     request = turns.next(now_us)
     assert turns.next(now_us + took_us) is None, "not right after an answer"
@@ -31,7 +31,7 @@ def answered(turns: Turns[str], now_us: int, took_us: int) -> tuple[str | None, 
 
 
 def test_who_asks_most_waits_most_and_delays_nobody() -> None:
-    turns: Turns[str] = Turns(2)
+    turns: FairQueue[str] = FairQueue(2)
     for n in range(5):
         turns.put("greedy", f"g{n}")
     turns.put("modest", "m0")
@@ -43,7 +43,7 @@ def test_who_asks_most_waits_most_and_delays_nobody() -> None:
 
 
 def test_answering_takes_its_part_of_the_time_only() -> None:
-    turns: Turns[int] = Turns(10)
+    turns: FairQueue[int] = FairQueue(10)
     now_us = busy_us = 0
     for n in range(100):
         turns.put("a", n)
@@ -57,7 +57,7 @@ def test_answering_takes_its_part_of_the_time_only() -> None:
 
 
 def test_what_waits_is_bounded_and_the_rest_is_counted() -> None:
-    turns: Turns[int] = Turns(2)
+    turns: FairQueue[int] = FairQueue(2)
     for n in range(WAITING_PER_ASKER_MAX + 5):
         turns.put("greedy", n)
     assert turns.dropped == 5

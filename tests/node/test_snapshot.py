@@ -51,12 +51,12 @@ def fetched() -> Fetched:
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     for commit in lived(CONFIG.committee, 1)[1]:
         replica.apply(commit)
-        if commit.boundary is not None:
-            data = snapshots.encode(replica.snapshot(commit.boundary))
+        if commit.checkpoint is not None:
+            data = snapshots.encode(replica.snapshot(commit.checkpoint))
             audit = replica.audit()
             manifest = Manifest(commit.number, audit.digest, len(data))
             return Fetched(1, manifest, data, certificate(audit, (0, 1, 2)))
-    raise AssertionError("no boundary was reached")
+    raise AssertionError("no checkpoint was reached")
 
 
 @pytest.fixture
@@ -69,11 +69,11 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def damaged(fetched: Fetched) -> Fetched:
-    """The snapshot with a time one millisecond later in its boundary."""
+    """The snapshot with a time one millisecond later in its checkpoint."""
     snapshot, _ = snapshots.decode(fetched.data)
-    boundary = snapshot.boundary._replace(time_ms=snapshot.boundary.time_ms + 1)
+    checkpoint = snapshot.checkpoint._replace(time_ms=snapshot.checkpoint.time_ms + 1)
     changed = snapshots.Snapshot(
-        boundary, snapshot.expected, snapshot.trades, snapshot.trade_numbers, snapshot.exchange
+        checkpoint, snapshot.expected, snapshot.trades, snapshot.trade_numbers, snapshot.exchange
     )
     data = snapshots.encode(changed)
     return fetched._replace(data=data, manifest=fetched.manifest._replace(size=len(data)))
@@ -87,7 +87,7 @@ def test_a_snapshot_survives_its_encoding(fetched: Fetched) -> None:
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.9])
 def test_a_part_of_a_snapshot_is_none(fetched: Fetched, share: float) -> None:
-    with pytest.raises(snapshots.SnapshotError, match="not a snapshot: "):
+    with pytest.raises(snapshots.InvalidSnapshotError, match="not a snapshot: "):
         snapshots.decode(fetched.data[: int(len(fetched.data) * share)])
 
 
@@ -98,7 +98,7 @@ def test_noise_is_no_snapshot(fetched: Fetched) -> None:
         data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
         try:
             snapshot, exchange = snapshots.decode(bytes(data))
-        except snapshots.SnapshotError:
+        except snapshots.InvalidSnapshotError:
             continue
         assert snapshots.digest_of(snapshot, exchange) != fetched.manifest.digest
 
@@ -113,7 +113,7 @@ def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) ->
 def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched: Fetched) -> None:
     other = fetched.manifest._replace(commit=fetched.manifest.commit + 64)
     for wrong in (damaged(fetched), fetched._replace(manifest=other)):
-        with pytest.raises(snapshots.SnapshotError, match="not the one a quorum has signed"):
+        with pytest.raises(snapshots.InvalidSnapshotError, match="not the one a quorum has signed"):
             ledger.install(wrong, 0)
     assert ledger.replica.commit == 0
     assert ledger.journal.snapshot() is None
@@ -243,10 +243,10 @@ def test_many_commands_bring_a_snapshot_before_many_commits(
         ledger.apply(commit)
     stored = ledger.journal.snapshot()
     assert stored is not None
-    assert snapshots.decode(stored[1])[0].boundary.commit == 128
+    assert snapshots.decode(stored[1])[0].checkpoint.commit == 128
 
 
 def test_values_inside_values_without_end_are_no_snapshot() -> None:
     deep = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
-    with pytest.raises(snapshots.SnapshotError):
+    with pytest.raises(snapshots.InvalidSnapshotError):
         snapshots.decode(msgspec.msgpack.encode([deep, [], {}, {}, b""]))

@@ -23,7 +23,7 @@ from engine import (
 )
 from peer import Signer
 from peer.consensus.block import Block, Ref
-from peer.consensus.committer import Boundary, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit, Schedule
 from peer.membership.identity import Identity
 from peer.replica import snapshot as snapshots
 from peer.replica.key_orders import KEY_ACCOUNT_ORDERS_MAX, share_of
@@ -37,7 +37,7 @@ MEMBERS = 3
 SMALL = Market("SMALL", "1", "1", orders_max=24)  # of which a member's keys may have four
 LARGE = Market("LARGE", "1", "1")
 ENCODE = msgspec.msgpack.Encoder().encode
-BOUNDARY = Boundary(0, 1, NOW_MS, Schedule(0, (0, 1, 2)), (0,) * 3, (), (), ())
+BOUNDARY = Checkpoint(0, 1, NOW_MS, Schedule(0, (0, 1, 2)), (0,) * 3, (), (), ())
 
 
 class Trader:
@@ -162,8 +162,8 @@ def test_whatever_happens_to_orders_they_are_counted(seed: int) -> None:
     open_ = [order for one in traders for order in mesh.replica.exchange.open_orders(one.account)]
     assert open_, "nothing was left to count"
     number = mesh.replica.commit
-    boundary = BOUNDARY._replace(commit=number, time_ms=mesh.replica.time_ms)
-    data = snapshots.encode(mesh.replica.snapshot(boundary))
+    checkpoint = BOUNDARY._replace(commit=number, time_ms=mesh.replica.time_ms)
+    data = snapshots.encode(mesh.replica.snapshot(checkpoint))
     restored = Replica.restore(mesh.markets, MESH, *snapshots.decode(data))
     restored.key_orders.check(mesh.replica.exchange.orders_open())
 

@@ -29,7 +29,7 @@ from engine import (
 from peer import Signer
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
-from peer.consensus.committer import Boundary, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit, Schedule
 from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
 from peer.replica import snapshot as snapshots
@@ -54,7 +54,7 @@ MEMBERS = [Member(f"m{n}", Identity.ephemeral().public.hex()) for n in range(4)]
 CONFIG = MeshConfig("signed", Mode.CRASH, NOW_MS, MEMBERS, MARKETS)
 MESH = CONFIG.id
 ENCODE = msgspec.msgpack.Encoder().encode
-BOUNDARY = Boundary(0, 1, NOW_MS, Schedule(0, (0, 1, 2, 3)), (0,) * 4, (), (), ())
+BOUNDARY = Checkpoint(0, 1, NOW_MS, Schedule(0, (0, 1, 2, 3)), (0,) * 4, (), (), ())
 
 
 def signer(now_ms: int = NOW_MS, mesh: bytes = MESH, identity: Identity = IDENTITY) -> Signer:
@@ -77,7 +77,7 @@ class Peer:
         self.seq = self.replica.expected[0]
 
     def apply(
-        self, *entries: Entry, now_ms: int = NOW_MS, at_boundary: bool = False
+        self, *entries: Entry, now_ms: int = NOW_MS, at_checkpoint: bool = False
     ) -> list[list[Any]]:
         """One commit of these commands; their events."""
         named = [with_id(entry, command_id(self.seq + n, 0)) for n, entry in enumerate(entries)]
@@ -85,8 +85,8 @@ class Peer:
         self.seq += len(named)
         block = Block(Ref(self.replica.commit + 1, 0, b"d" * 32), (), payload)
         number = self.replica.commit + 1
-        boundary = BOUNDARY._replace(commit=number, time_ms=now_ms) if at_boundary else None
-        commit = Commit(number, block.ref, now_ms, (block,), boundary)
+        checkpoint = BOUNDARY._replace(commit=number, time_ms=now_ms) if at_checkpoint else None
+        commit = Commit(number, block.ref, now_ms, (block,), checkpoint)
         return self.replica.apply(commit).results
 
     def reasons(self, *entries: Entry, now_ms: int = NOW_MS) -> list[Reason | None]:
@@ -375,9 +375,9 @@ def test_what_is_no_batch_is_not_looked_at_ahead() -> None:
 
 def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_them() -> None:
     peer, entry = Peer(), signer().sign(buy())
-    peer.apply(entry, at_boundary=True)
-    boundary = BOUNDARY._replace(commit=1)
-    data = snapshots.encode(peer.replica.snapshot(boundary))
+    peer.apply(entry, at_checkpoint=True)
+    checkpoint = BOUNDARY._replace(commit=1)
+    data = snapshots.encode(peer.replica.snapshot(checkpoint))
     snapshot, exchange = snapshots.decode(data)
     assert snapshot.seats == {ACCOUNT: Seat(NOW_MS, 0)}
     assert snapshots.encode(snapshot) == data
@@ -395,7 +395,7 @@ def test_nonces_are_forgotten_at_boundaries() -> None:
     peer.apply(signer().sign(buy()))
     peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX)
     assert peer.replica.signers.seats == {ACCOUNT: Seat(NOW_MS, 0)}
-    peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX, at_boundary=True)
+    peer.apply(buy("ann"), now_ms=NOW_MS + VALID_MS_MAX, at_checkpoint=True)
     assert peer.replica.signers.seats == {}
 
 

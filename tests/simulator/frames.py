@@ -6,7 +6,7 @@ Owns what stands in for Ed25519: a keyed hash, so that nobody can sign for anoth
 from collections.abc import Callable
 from hashlib import blake2b
 
-from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlock, decode
+from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlockError, decode
 from peer.consensus.committee import Committee
 
 
@@ -36,7 +36,7 @@ class Frames:
     def _verified(self, frame: bytes) -> Block | None:
         try:
             block = decode(frame, self.committee)
-        except InvalidBlock:
+        except InvalidBlockError:
             return None
         signature = signer(block.author)(frame[:-SIGNATURE_BYTES])
         return block if signature == frame[-SIGNATURE_BYTES:] else None

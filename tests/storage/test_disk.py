@@ -11,7 +11,7 @@ import pytest
 
 from engine import Side
 from peer.cli.runner import JOURNAL_FILE
-from peer.client.connection import NodeRefused
+from peer.client.connection import NodeRefusedError
 from peer.client.protocol import Done, Queued, Refused
 from peer.membership import config as mesh_file
 from peer.storage.journal import JournalError
@@ -196,11 +196,11 @@ def test_a_full_disk_stops_a_peer_and_room_lets_it_go_on(tmp_path: Path, small_d
     peer.start()
     taken: list[int] = []
     orders = ([order("a", Side.BUY, price, 1)] for price in range(1, 20_000))
-    with pytest.raises(NodeRefused) as refused:
+    with pytest.raises(NodeRefusedError) as refused:
         taken.extend(id_ for one in orders for id_ in peer.client.submit(one))
     assert refused.value.code == "result_lost"
     assert "disk is full" in str(refused.value)
-    with pytest.raises(NodeRefused) as refused:
+    with pytest.raises(NodeRefusedError) as refused:
         peer.client.submit([order("a", Side.BUY, 1, 1)])
     assert refused.value.code == "halted"
     assert "Traceback" not in peer.log()

@@ -8,7 +8,7 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine import Side
-from peer.client.connection import NodeRefused
+from peer.client.connection import NodeRefusedError
 from peer.membership import config as mesh_file
 from tests.disk.shim import NoShimError, Shim, break_disk
 from tests.support.alone import alone
@@ -34,7 +34,7 @@ class Broken:
         wait_for("quorum", lambda: "quorum is here" in self.peer.log())
 
     def take(self, orders: int) -> None:
-        """Hand in orders one by one; NodeRefused once one is."""
+        """Hand in orders one by one; NodeRefusedError once one is."""
         for _ in range(orders):
             self.taken += self.peer.client.submit([order("a", Side.BUY, 1, 1)])
 
@@ -73,12 +73,12 @@ def test_a_failed_write_or_sync_stops_the_peer_and_costs_nothing_it_acknowledged
     broken: Broken, ops: str, error: int, said: str
 ) -> None:
     break_disk(broken.fault, ops, error, skip=SKIPPED)
-    with pytest.raises(NodeRefused) as refused:
+    with pytest.raises(NodeRefusedError) as refused:
         broken.take(ORDERS)
     assert refused.value.code == "result_lost"
     assert said in str(refused.value)
     broken.fault.unlink()  # it seems to work again: that is no reason to trust it
-    with pytest.raises(NodeRefused) as refused:
+    with pytest.raises(NodeRefusedError) as refused:
         broken.take(1)
     assert refused.value.code == "halted"
     broken.fault.touch()

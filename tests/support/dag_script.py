@@ -71,7 +71,7 @@ class Drawing:
         frame = make(
             self.committee, round_, author, parents, b"x", round_, NO_AUDIT, lambda _: b"s" * 64
         ).frame
-        decode(frame, self.committee)  # InvalidBlock where the rules do not allow it
+        decode(frame, self.committee)  # InvalidBlockError where the rules do not allow it
         self._drawn[round_, author, rival] = ref
         self._names[ref.digest] = name
         return Block(ref, parents, b"x", round_)

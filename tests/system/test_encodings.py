@@ -152,8 +152,8 @@ def state() -> Iterator[tuple[str, bytes]]:
             yield f"record of {commit.number}", execution_record.encode(applied.record)
             for id_, piece in execution_record.pieces_of(applied.record).items():
                 yield f"piece of {id_} in {commit.number}", execution_record.encode_piece(piece)
-        if commit.boundary is not None:
-            whole = replica.snapshot(commit.boundary)
+        if commit.checkpoint is not None:
+            whole = replica.snapshot(commit.checkpoint)
             yield f"snapshot {commit.number}", snapshot.encode(whole)
             yield f"audit {commit.number}", replica.audit().digest
     assert not waiting

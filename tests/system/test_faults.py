@@ -12,7 +12,7 @@ import pytest
 from discovery.grapes import running_grapes
 from engine import Accepted, Side, Trade
 from peer.cli.runner import keygen
-from peer.client.connection import NodeRefused
+from peer.client.connection import NodeRefusedError
 from peer.client.protocol import Done, Execute, MarketUpdate, Queued, topic
 from peer.consensus.committee import Mode
 from tests.support.real_mesh import (
@@ -186,7 +186,7 @@ def test_who_is_no_member_follows_if_the_mesh_lets_it(
         follower.start()
         try:
             mesh.agreed([*mesh.peers, follower])
-            with pytest.raises(NodeRefused, match="is no member"):
+            with pytest.raises(NodeRefusedError, match="is no member"):
                 follower.client.execute([order("a", Side.BUY, 100, 1)])
         finally:
             follower.close()

@@ -13,7 +13,7 @@ import pytest
 from discovery.grapes import running_grapes
 from engine import Cancel, Event, Reason, Rejected, Side, Submit
 from peer import NodeClient, Signer
-from peer.client.connection import NodeRefused
+from peer.client.connection import NodeRefusedError
 from peer.client.protocol import AccountUpdate, topic
 from peer.membership.identity import Identity
 from peer.replica.signed import Entry, Signed, with_id
@@ -139,7 +139,7 @@ def test_an_account_of_its_own_across_peers_restarts_and_snapshots(mesh: RealMes
     mesh.wait_quorum([alpha, bravo])
     for peer in mesh.peers:
         for used in (first, cancel):
-            with pytest.raises(NodeRefused, match="NONCE_USED"):
+            with pytest.raises(NodeRefusedError, match="NONCE_USED"):
                 peer.client.execute([used])
     charlie.client.execute([trader.sign(buy(trader.account, 50))])
     assert mesh.agreed().bids == [(50, 1, 1)]

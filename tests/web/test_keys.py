@@ -20,8 +20,8 @@ from web.auth.keys import (
     Keys,
     KeysError,
     NoRoomError,
+    Principal,
     Scope,
-    Who,
 )
 
 
@@ -37,7 +37,7 @@ def test_a_key_stands_for_its_account_until_it_is_revoked(keys: Keys) -> None:
     found = keys.of_token(token)
     assert found is not None
     assert keys.verified(token) == found
-    assert keys.who(found) == Who("ann", frozenset({Scope.TRADE}))
+    assert keys.who(found) == Principal("ann", frozenset({Scope.TRADE}))
     [info] = keys.list()
     assert token.split("_")[1] == info.id
     assert keys.revoke(info.id)
@@ -65,7 +65,7 @@ def test_what_is_no_key_opens_nothing(keys: Keys, wrong: str) -> None:
     ],
 )
 def test_scopes(scopes: list[Scope], read: bool, trade: bool, others: bool) -> None:
-    who = Who("ann", frozenset(scopes))
+    who = Principal("ann", frozenset(scopes))
     assert (who.may(Scope.READ, "ann"), who.may(Scope.TRADE, "ann")) == (read, trade)
     assert (who.may(Scope.READ, "bob"), who.may(Scope.TRADE, "bob")) == (others, others)
 
@@ -75,7 +75,7 @@ def test_a_link_opens_one_session(keys: Keys) -> None:
     session = keys.redeem(token)
     assert session is not None
     assert keys.redeem(token) is None
-    assert keys.who(keys.of_session(session)) == Who("ann", frozenset({Scope.TRADE}))
+    assert keys.who(keys.of_session(session)) == Principal("ann", frozenset({Scope.TRADE}))
     assert keys.who(keys.of_session(session + "x")) is None
     keys.end(keys.of_session(session))
     assert keys.who(keys.of_session(session)) is None
@@ -177,14 +177,14 @@ def test_a_link_that_finds_no_room_stays_good(keys: Keys, monkeypatch: pytest.Mo
 def test_whoever_shows_a_key_reads_in_the_session_they_have(keys: Keys) -> None:
     [ann] = opened(keys, "ann")
     [stranger] = shown(keys, "192.0.2.1")
-    assert keys.who(stranger) == Who("ed25519:192.0.2.1-0", frozenset({Scope.READ}))
+    assert keys.who(stranger) == Principal("ed25519:192.0.2.1-0", frozenset({Scope.READ}))
     assert keys.open_reader("ed25519:ann", ann, "192.0.2.1") is None
     who = keys.who(ann)
-    assert who == Who("ann", frozenset({Scope.TRADE}), "ed25519:ann")
+    assert who == Principal("ann", frozenset({Scope.TRADE}), "ed25519:ann")
     assert who.may(Scope.READ, "ed25519:ann")
     assert not who.may(Scope.TRADE, "ed25519:ann")
     assert keys.open_reader("ed25519:other", ann, "192.0.2.1") is None
-    assert keys.who(ann) == Who("ann", frozenset({Scope.TRADE}), "ed25519:other")
+    assert keys.who(ann) == Principal("ann", frozenset({Scope.TRADE}), "ed25519:other")
 
 
 def test_a_file_of_before_strangers_were_told_apart_goes_on(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_a_file_of_before_strangers_were_told_apart_goes_on(tmp_path: Path) -> N
     db.commit()
     db.close()
     keys = Keys(path)
-    assert keys.who(keys.of_session("x")) == Who("ann", frozenset({Scope.TRADE}))
+    assert keys.who(keys.of_session("x")) == Principal("ann", frozenset({Scope.TRADE}))
     assert alive(keys, shown(keys, "192.0.2.1")) == [True]
     keys.close()
 
@@ -219,7 +219,7 @@ def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyP
     now_ms = module._now_ms()
     monkeypatch.setattr(module, "_now_ms", lambda: now_ms + 1_000 * module.READER_SECONDS + 1)
     assert keys.who(keys.of_session(str(stranger))) is None
-    assert keys.who(ann) == Who("ann", frozenset({Scope.TRADE}))
+    assert keys.who(ann) == Principal("ann", frozenset({Scope.TRADE}))
 
 
 def test_no_session_no_reader_is_left(tmp_path: Path, keys: Keys) -> None:
@@ -252,7 +252,7 @@ def test_a_key_can_be_known_to_several_peers_of_one_owner(tmp_path: Path, keys: 
     token = keys.create("ann", [Scope.TRADE])
     other = Keys(tmp_path / "other.db")
     assert other.create("ann", [Scope.TRADE], token) == token
-    assert other.who(other.of_token(token)) == Who("ann", frozenset({Scope.TRADE}))
+    assert other.who(other.of_token(token)) == Principal("ann", frozenset({Scope.TRADE}))
     assert other.cookie != keys.cookie, "browsers keep cookies by host, whatever the port"
     with pytest.raises(KeysError, match="looks like"):
         other.create("ann", [Scope.TRADE], "secret")

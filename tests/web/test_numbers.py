@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from engine import Reduce
-from peer import Client, InvalidInput, Signer
+from peer import Client, InvalidInputError, Signer
 from peer.cli.runner import Gateway as Supervised
 from peer.client.signer import signature_of
 from peer.client.units import units_of
@@ -168,9 +168,9 @@ def test_a_python_program_is_told_before_anything_is_sent(tmp_path: Path) -> Non
                 lambda number=number: client.replace(order.id, price=number),
                 lambda number=number: client.replace(order.id, quantity=number),
             ):
-                with pytest.raises(InvalidInput):
+                with pytest.raises(InvalidInputError):
                     refused()
-        with pytest.raises(InvalidInput):
+        with pytest.raises(InvalidInputError):
             client.cancel("1-" + "0" * 15 + "1" + "9" * 4_000)
         with pytest.raises(ValueError, match="64 bits"):
             client.node.execute([Reduce(0, "alice", 256, 2**64)])

@@ -11,7 +11,7 @@ from flask import g, request
 
 from engine import Replace, Submit
 from peer.replica.signed import Entry, Signed, command_of
-from web.auth.keys import Credential, Keys, Scope, Who
+from web.auth.keys import Credential, Keys, Principal, Scope
 from web.auth.rate_limits import Distinct, Limiter
 from web.config import BATCH_MAX, Config
 from web.contract.problems import Problem, too_many
@@ -65,7 +65,7 @@ class Access:
             raise _unauthorised("This API key is wrong or revoked.")
         return found
 
-    def who(self, credential: Credential | None) -> Who | None:
+    def who(self, credential: Credential | None) -> Principal | None:
         return self.keys.who(credential) if self.keys else None
 
     def version(self) -> object:
@@ -85,7 +85,7 @@ class Access:
             raise Problem(403, f"{who.account} may not {scope} for {name:.64}.", "not_owner")
         return name
 
-    def known(self, credential: Credential | None) -> Who:
+    def known(self, credential: Credential | None) -> Principal:
         """Whom a credential stands for. Problem if for nobody."""
         who = self.who(credential)
         if who is None:

@@ -84,7 +84,7 @@ class Scope(StrEnum):
     ADMIN = "admin"  # all that for every account
 
 
-class Who(NamedTuple):
+class Principal(NamedTuple):
     """Whom a request comes from."""
 
     account: str
@@ -259,7 +259,7 @@ class Keys:
             with self._lock:
                 self._db.execute("DELETE FROM sessions WHERE digest = ?", (credential.name,))
 
-    def who(self, credential: Credential | None) -> Who | None:
+    def who(self, credential: Credential | None) -> Principal | None:
         """Whom a credential still stands for."""
         if credential is None:
             return None
@@ -277,7 +277,7 @@ class Keys:
                 row = self._db.execute(query, (name,)).fetchone()
         if row is None:
             return None
-        return Who(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
+        return Principal(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
 
     # Accounts that may not trade here
 

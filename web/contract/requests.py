@@ -204,7 +204,7 @@ def _as_problem() -> Iterator[None]:
         yield
     except order_input.UnknownField as error:
         raise Problem(400, str(error), "unknown_field", error.field) from None
-    except order_input.InvalidInput as error:
+    except order_input.InvalidInputError as error:
         raise _wrong(error.field, error.words) from None
 
 
@@ -234,7 +234,7 @@ def _wanted(kind: type[msgspec.Struct], name: str) -> str:
 
 
 def _wrong(field: str, words: str) -> Problem:
-    return Problem(400, str(order_input.InvalidInput(field, words)), f"invalid_{field}", field)
+    return Problem(400, str(order_input.InvalidInputError(field, words)), f"invalid_{field}", field)
 
 
 def submit_of(order: NewOrder, units: Units, account: str) -> Submit:

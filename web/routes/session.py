@@ -7,7 +7,7 @@ use it.
 from flask import Blueprint, Response, current_app, request
 
 from web.auth.access import address
-from web.auth.keys import READER_SECONDS, SESSION_SECONDS, NoRoomError, Scope, Who
+from web.auth.keys import READER_SECONDS, SESSION_SECONDS, NoRoomError, Principal, Scope
 from web.contract import requests
 from web.contract.problems import Problem
 from web.routes.request import Json, answer, body, the_gateway
@@ -95,7 +95,7 @@ def logout() -> Response:
     return response
 
 
-def _view(who: Who | None) -> Json:
+def _view(who: Principal | None) -> Json:
     if who is None:
         return {"account": None, "scopes": []}
     view = {"account": who.account, "scopes": sorted(who.scopes)}

@@ -26,7 +26,7 @@ from web.gateway import Gateway
 from web.market_data.pending_requests import Submission
 from web.streams.channels import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
 from web.streams.frames import CLOSE_POLICY
-from web.streams.subscriber import IN_FLIGHT_MAX, Client, Closed
+from web.streams.subscriber import IN_FLIGHT_MAX, Client, ClosedError
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class Session:
             answer = operation(client, message)
         except Problem as problem:
             answer = {"ok": False, "error": problem.json()}
-        except Closed:  # it went away while it was being answered
+        except ClosedError:  # it went away while it was being answered
             raise
         except Exception:  # our bug: the client learns that it was ours, as over HTTP
             log.exception("a message failed")

@@ -214,8 +214,9 @@ class Publisher:
     def _ticker(self, book: BookMirror | None) -> Json | None:
         if book is None or not book.ready:
             return None
-        view = self._view("ticker", "update", self._ticker_seq)
-        return view | views.ticker_json(book, self._wall_ms())
+        ticker = views.ticker_json(book, self._wall_ms())
+        self._tickers.setdefault(book.units.market.symbol, ticker)
+        return self._view("ticker", "update", self._ticker_seq) | ticker
 
     def _candles_snapshot(self, name: str) -> Json | None:
         market, _, seconds = name.rpartition("/")

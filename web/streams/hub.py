@@ -24,7 +24,7 @@ from typing import Protocol
 
 from web.config import STREAMS_MAX
 from web.streams.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
-from web.streams.subscriber import BACKLOG_BYTES_MAX, Client, Closed, Kind
+from web.streams.subscriber import BACKLOG_BYTES_MAX, Client, ClosedError, Kind
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +216,7 @@ class Hub:
         try:
             action(client)
             self._watch(client)
-        except Closed:
+        except ClosedError:
             self._let_go(client)
         except Exception:
             log.exception("a stream has failed")
@@ -355,7 +355,7 @@ class Hub:
                     self._deliver_singly(client, frames)
                 elif not client.send(data):
                     self._watch(client)
-            except Closed:
+            except ClosedError:
                 self._let_go(client)
             except Exception:
                 log.exception("a stream has failed")

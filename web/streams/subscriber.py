@@ -34,7 +34,7 @@ class Kind(Enum):
     EVENTS = "events"
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """This client is finished; the hub lets go of it."""
 
 
@@ -134,7 +134,7 @@ class Client:
             except (BlockingIOError, InterruptedError):
                 pass
             except OSError as error:
-                raise Closed(str(error)) from None
+                raise ClosedError(str(error)) from None
             if sent == len(data):
                 return True
             self._offset = sent
@@ -159,7 +159,7 @@ class Client:
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
-            raise Closed(str(error)) from None
+            raise ClosedError(str(error)) from None
         return True
 
     def drop_backlog(self) -> None:
@@ -180,9 +180,9 @@ class Client:
         except (BlockingIOError, InterruptedError):
             return []
         except OSError as error:
-            raise Closed(str(error)) from None
+            raise ClosedError(str(error)) from None
         if not data:
-            raise Closed("the client went away")
+            raise ClosedError("the client went away")
         self.heard = time.monotonic()
         if self._codec is None:
             return []
@@ -204,9 +204,9 @@ class Client:
             try:
                 self._write(self._codec.send(event.response()), droppable=False)
             except LocalProtocolError:
-                raise Closed("closed twice") from None
+                raise ClosedError("closed twice") from None
             if isinstance(event, CloseConnection):
-                raise Closed("closed by the client")
+                raise ClosedError("closed by the client")
         elif not isinstance(event, Pong):
             self.refuse(1003, "text messages only")
         return None
@@ -228,7 +228,7 @@ class Client:
     def refuse(self, code: int, reason: str) -> NoReturn:
         """Say goodbye and be finished."""
         self.say_goodbye(code, reason)
-        raise Closed(reason)
+        raise ClosedError(reason)
 
     def say_goodbye(self, code: int, reason: str) -> None:
         """Tell the client why, as far as its socket takes it. The caller closes."""
