@@ -4,11 +4,13 @@ from peer.client.client import ChangeRejectedError, Client
 from peer.client.connection import ClientError, NoAnswerError, NodeClient, NodeRefusedError
 from peer.client.order_input import InvalidInputError
 from peer.client.signer import Signer
+from peer.membership.identity import Identity
 
 __all__ = [
     "ChangeRejectedError",
     "Client",
     "ClientError",
+    "Identity",
     "InvalidInputError",
     "NoAnswerError",
     "NodeClient",
