@@ -16,8 +16,8 @@ import msgspec
 from peer.consensus.block import SIGNATURE_BYTES, Audit, Block, InvalidBlockError, decode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus
-from peer.membership.config import MeshConfig
 from peer.membership.identity import Verifier
+from peer.membership.mesh_file import MeshConfig
 from peer.node.ledger import evidence_of
 from peer.replica import snapshot as snapshots
 from peer.replica.state_machine import Replica, decode_batch

@@ -24,9 +24,9 @@ from discovery.grapes.process import birth, end
 from engine import Market
 from peer.cli.runner import KEY_FILE, keygen
 from peer.consensus.committee import Mode
-from peer.membership import config as mesh_file
-from peer.membership.config import Member, MeshConfig
+from peer.membership import mesh_file
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.process.lifeline import on_end
 from web.auth.keys import KEYS_FILE, Keys, Scope
 

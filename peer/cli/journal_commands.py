@@ -12,7 +12,7 @@ import msgspec
 
 from peer.cli.audit import Inspection, block_line, commit_line, newest
 from peer.cli.runner import JOURNAL_FILE
-from peer.membership import config as mesh_file
+from peer.membership import mesh_file
 
 _PATH = click.Path(path_type=Path)
 _last = click.option("--last", default=20, type=click.IntRange(0), help="How many; 0: all.")

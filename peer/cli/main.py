@@ -16,9 +16,9 @@ from peer.cli.key_commands import keys
 from peer.cli.tap import main as tap
 from peer.consensus.committee import Mode
 from peer.consensus.committer import CHECKPOINT_EVERY
-from peer.membership import config as mesh_file
-from peer.membership.config import ConfigError, Member, MeshConfig
+from peer.membership import mesh_file
 from peer.membership.identity import IdentityError, parse_key
+from peer.membership.mesh_file import ConfigError, Member, MeshConfig
 from peer.node.ledger import SNAPSHOT_EVERY
 from peer.process import lifeline
 from peer.storage.history_writer import KEEP, KEEP_MIN, Keep

@@ -22,7 +22,7 @@ from engine import Cancel, CancelAll, Command, Reduce, Replace, Submit
 from peer.client.protocol import format_id
 from peer.client.units import Units, units_of
 from peer.consensus.block import Block
-from peer.membership.config import MeshConfig
+from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import Heartbeat
 from peer.replica.signed import command_of
 from peer.replica.state_machine import decode_batch

@@ -21,9 +21,9 @@ from discovery.grape import Address, Grape
 from discovery.service import Discovery
 from discovery.service_tracker import Event as DiscoveryEvent
 from peer.client.endpoint import Endpoints, Local, endpoints
-from peer.membership import config as mesh_file
-from peer.membership.config import MeshConfig
+from peer.membership import mesh_file
 from peer.membership.identity import Identity, Verifier
+from peer.membership.mesh_file import MeshConfig
 from peer.network.address_file import AddressFile
 from peer.network.addresses import read_address
 from peer.network.authenticator import Gate

@@ -25,9 +25,9 @@ from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stats
 from peer.consensus.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlockError, decode
-from peer.membership import config as mesh_file
-from peer.membership.config import MeshConfig
+from peer.membership import mesh_file
 from peer.membership.identity import Identity, Verifier, curve_public
+from peer.membership.mesh_file import MeshConfig
 from peer.network.addresses import AddressBook
 from peer.network.messages import Heartbeat
 

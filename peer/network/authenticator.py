@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import zmq
 
-from peer.membership.config import MeshConfig
 from peer.membership.identity import Identity, curve_public
+from peer.membership.mesh_file import MeshConfig
 
 PLACES_LOGGED_MAX = 1_000
 ANSWERS_PER_TURN_MAX = 200

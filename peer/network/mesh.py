@@ -22,8 +22,8 @@ import zmq
 from discovery.grape import Address
 from peer.consensus.block import Block
 from peer.consensus.core import Pull, Wanted
-from peer.membership.config import MeshConfig
 from peer.membership.identity import Identity, curve_public
+from peer.membership.mesh_file import MeshConfig
 from peer.network import messages as wire
 from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address

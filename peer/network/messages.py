@@ -23,7 +23,7 @@ import msgspec
 from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Audit
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
-from peer.membership.config import MeshConfig
+from peer.membership.mesh_file import MeshConfig
 from peer.storage.state_sync import SNAPSHOT_BYTES_MAX, Manifest, PartWanted
 
 ANSWER_BYTES_MAX = 2 * 1024 * 1024

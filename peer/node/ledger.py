@@ -13,8 +13,8 @@ from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Consensus, Ready, Timing
 from peer.consensus.dag import Evidence
-from peer.membership.config import MeshConfig
 from peer.membership.identity import Verifier
+from peer.membership.mesh_file import MeshConfig
 from peer.replica import snapshot as snapshots
 from peer.replica.execution_record import encode
 from peer.replica.state_machine import Applied, Batch, Replica, decode_batch

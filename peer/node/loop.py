@@ -19,7 +19,7 @@ from peer.client.endpoint import Caller, Local
 from peer.consensus.block import InvalidBlockError
 from peer.consensus.committer import Commit
 from peer.consensus.core import Ready
-from peer.membership.config import MeshConfig
+from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import HEARTBEAT_MS, Flooded, Mesh, Message
 from peer.network.messages import Answered, BlockIn, Heard, Heartbeat, Offered, PartIn
 from peer.node.health import Status

@@ -10,7 +10,7 @@ from collections import deque
 
 from peer.client import protocol
 from peer.consensus.block import Audit
-from peer.membership.config import MeshConfig
+from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
 from peer.node.alarms import Alarms

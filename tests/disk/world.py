@@ -26,8 +26,8 @@ from peer.client.protocol import Reply, Request
 from peer.consensus.block import Block
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull, Wanted
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.authenticator import Asker
 from peer.network.mesh import Mesh
 from peer.network.messages import (

@@ -27,8 +27,8 @@ from peer.consensus.block import (
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit, Schedule
 from peer.consensus.core import Pull, Wanted
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages
 from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger

@@ -13,8 +13,8 @@ import zmq
 from discovery.grape import Address
 from peer.consensus.block import NO_AUDIT
 from peer.consensus.committee import Mode
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.addresses import OPEN_MAX, UNPROVEN_AT_ONCE, UNPROVEN_TRY_MS
 from peer.network.mesh import ALIVE_MS, Mesh
 from peer.network.messages import Asked, Heartbeat

@@ -17,8 +17,8 @@ from peer.consensus.block import FRAME_BYTES_MAX, NO_AUDIT, Audit
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull
 from peer.consensus.dag import WAITING_MAX
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages
 from peer.network.addresses import AddressBook
 from peer.network.authenticator import Asker

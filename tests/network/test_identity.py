@@ -9,9 +9,9 @@ from engine import Market
 from peer.cli.main import main
 from peer.cli.runner import keygen
 from peer.consensus.committee import Committee, Mode
-from peer.membership import config as mesh_file
-from peer.membership.config import ConfigError, Member, MeshConfig
+from peer.membership import mesh_file
 from peer.membership.identity import Identity, IdentityError, Verifier, curve_public
+from peer.membership.mesh_file import ConfigError, Member, MeshConfig
 from peer.storage.journal import Journal, JournalError
 
 

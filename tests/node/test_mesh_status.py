@@ -10,8 +10,8 @@ from engine import Market
 from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.consensus.block import NO_AUDIT, Audit
 from peer.consensus.committee import Mode
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
 from peer.node.clocks import SKEW_MS_MAX, SKEW_SEEN_MS

@@ -16,8 +16,8 @@ from peer.client.protocol import Mesh as MeshView
 from peer.consensus.block import NO_AUDIT, Audit, genesis, make
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull, Wanted
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.messages import Heard, Heartbeat, Offered, PartIn
 from peer.node.ledger import SNAPSHOT_COMMANDS, Ledger
 from peer.node.loop import MESH_VIEW_MS, Node, Wires

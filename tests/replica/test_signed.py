@@ -30,8 +30,8 @@ from peer import Signer
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
 from peer.consensus.committer import Checkpoint, Commit, Schedule
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.replica import snapshot as snapshots
 from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers
 from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, Verdicts

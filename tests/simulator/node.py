@@ -17,8 +17,8 @@ from peer.client.protocol import Done, FeedMessage, Reply, Request
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus, Pull, Ready, Wanted
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.authenticator import Asker
 from peer.network.mesh import ALIVE_MS
 from peer.network.messages import (

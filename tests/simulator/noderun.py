@@ -16,7 +16,7 @@ from engine import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
 from peer.client.endpoint import Caller
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.consensus.block import Block, Ref
-from peer.membership.config import MeshConfig
+from peer.membership.mesh_file import MeshConfig
 from peer.replica.state_machine import Applied, Replica
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage

@@ -9,7 +9,7 @@ import pytest
 from discovery.grapes import running_grapes
 from engine import Side
 from peer.client.connection import NodeRefusedError
-from peer.membership import config as mesh_file
+from peer.membership import mesh_file
 from tests.disk.shim import NoShimError, Shim, break_disk
 from tests.support.alone import alone
 from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for

@@ -17,8 +17,8 @@ from peer.client.endpoint import Local, endpoints
 from peer.client.protocol import Execute, Reply
 from peer.consensus.block import Block
 from peer.consensus.committee import Mode
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
 from peer.node.ledger import Ledger

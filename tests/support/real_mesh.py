@@ -21,8 +21,8 @@ from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoints
 from peer.client.protocol import Done, Execute, Queued, Refused, Result, State
 from peer.consensus.committee import Mode
-from peer.membership import config as mesh_file
-from peer.membership.config import Member, MeshConfig
+from peer.membership import mesh_file
+from peer.membership.mesh_file import Member, MeshConfig
 
 T = TypeVar("T")
 LOCAL = "127.0.0.1"

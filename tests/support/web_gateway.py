@@ -18,7 +18,7 @@ from engine import Market
 from peer.cli.runner import keygen
 from peer.client.endpoint import Endpoints, endpoints
 from peer.consensus.committee import Mode
-from peer.membership.config import Member, MeshConfig, write
+from peer.membership.mesh_file import Member, MeshConfig, write
 from tests.support.web_standin import MARKETS, StandInNode
 from web.auth.keys import KEYS_FILE, Keys, Scope
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from engine import Side
 from peer.cli.main import main
 from peer.cli.runner import JOURNAL_FILE
-from peer.membership import config as mesh_file
+from peer.membership import mesh_file
 from tests.support.alone import Alone
 from tests.support.real_mesh import order
 

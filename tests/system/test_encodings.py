@@ -44,8 +44,8 @@ from peer.consensus.block import Audit, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Pull
-from peer.membership.config import Member, MeshConfig
 from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages as frames
 from peer.replica import execution_record, signed, snapshot
 from peer.replica.state_machine import Replica, encode_batch

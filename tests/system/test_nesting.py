@@ -22,7 +22,7 @@ import peer
 import web
 from peer.client import protocol
 from peer.client.endpoint import parse
-from peer.membership.config import ConfigError, load
+from peer.membership.mesh_file import ConfigError, load
 from tests.fuzz.mutate import DEEP
 from web.config import NESTED_MAX
 from web.contract.problems import Problem

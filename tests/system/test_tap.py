@@ -9,7 +9,7 @@ from engine import Cancel, CancelAll, Command, Market, OrderType, Reduce, Replac
 from peer.cli.renderers import Filter, Json, Lines
 from peer.consensus.block import Block, Ref, genesis
 from peer.consensus.committee import Mode
-from peer.membership.config import Member, MeshConfig
+from peer.membership.mesh_file import Member, MeshConfig
 from peer.replica.state_machine import command_id, encode_batch
 
 CONFIG = MeshConfig(
