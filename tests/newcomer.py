@@ -39,7 +39,7 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8913, 0x8914, 0x8916, 1
 def prepare() -> Path:
     """Have the npm packages; where those are that the documents say to install."""
     grape_program(STATE, print)
-    return npm_ci(ROOT / "tests" / "grenache_client", STATE / "grenache_client", print)
+    return npm_ci(ROOT / "tests" / "support" / "grenache_client", STATE / "grenache_client", print)
 
 
 def network() -> None:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -35,8 +35,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_every_route_is_described_and_no_other() -> None:
-    none_needed = cast(Any, object())
-    app = create_app(Config("inproc://node", "inproc://feed"), none_needed)
+    app = create_app(Config("inproc://node", "inproc://feed"))
     routes = {
         (method.lower(), re.sub("<.*>", "{id}", rule.rule))
         for rule in app.url_map.iter_rules()
