@@ -6,7 +6,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from types import SimpleNamespace
+from typing import Any, cast, get_args
 
 import msgspec
 import pytest
@@ -35,7 +36,8 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_every_route_is_described_and_no_other() -> None:
-    app = create_app(Config("inproc://node", "inproc://feed"))
+    none_needed = cast(Any, SimpleNamespace(hub=SimpleNamespace()))
+    app = create_app(Config("inproc://node", "inproc://feed"), none_needed)
     routes = {
         (method.lower(), re.sub("<.*>", "{id}", rule.rule))
         for rule in app.url_map.iter_rules()
