@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from peer.consensus.block import SIGNATURE_BYTES, Audit, Block, InvalidBlockError, decode
+from peer.consensus.block import Audit, Block, InvalidBlockError, decode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus
-from peer.membership.identity import Verifier
+from peer.membership.block_reader import BlockReader
 from peer.membership.mesh_file import MeshConfig
 from peer.node.ledger import evidence_of
 from peer.replica import snapshot as snapshots
@@ -43,7 +43,7 @@ class Inspection:
     def __init__(self, path: Path, config: MeshConfig) -> None:
         """Read the file at `path`. JournalError if it is not a journal of this mesh."""
         self.config = config
-        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._reader = BlockReader(config)
         if not path.exists():
             raise JournalError(f"no journal at {path}")
         try:
@@ -127,24 +127,18 @@ class Inspection:
         last: dict[int, Block] = {}
         for digest, frame in self.frames:
             try:
-                block = decode(frame, self.config.committee)
+                block = self._reader.read(frame)
             except InvalidBlockError as error:
                 problems.add(f"block {digest.hex()}: {error}")
                 continue
             before = last.get(block.author)
             if block.ref.digest != digest:
                 problems.add(f"{block!r} is stored as {digest.hex()}")
-            elif not self._is_signed(block):
-                problems.add(f"{block!r} is not signed by its author")
             elif before is not None and block.parents[0] != before.ref and self._is_chain(block):
                 problems.add(f"{block!r} does not follow {before!r}")
             last[block.author] = block
             blocks.append(block)
         return blocks
-
-    def _is_signed(self, block: Block) -> bool:
-        signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
-        return self._verifiers[block.author].verify(signed, signature)
 
     def _is_chain(self, block: Block) -> bool:
         """Whether a block must follow the one stored before: pruning keeps an author's newest, and
@@ -165,8 +159,7 @@ class Inspection:
                 problems.add(f"the snapshot after commit {number} has another digest than stored")
             if certificate is not None:
                 frames = msgspec.msgpack.decode(certificate, type=list[bytes])
-                signers = [decode(frame, self.config.committee) for frame in frames]
-                signed = [block for block in signers if self._is_signed(block)]
+                signed = [self._reader.read(frame) for frame in frames]
                 if not snapshots.is_certified(number, digest, signed, self.config.committee):
                     problems.add(f"the certificate of snapshot {number} is no quorum's")
 

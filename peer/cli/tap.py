@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 
 import click
-import msgspec
 import zmq
 
 from discovery.grape import Address, Grape
@@ -24,18 +23,18 @@ from discovery.service import Discovery
 from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stats
-from peer.consensus.block import FRAME_BYTES_MAX, SIGNATURE_BYTES, Block, InvalidBlockError, decode
+from peer.consensus.block import FRAME_BYTES_MAX, Block, InvalidBlockError
 from peer.membership import mesh_file
-from peer.membership.identity import Identity, Verifier, curve_public
+from peer.membership.block_reader import BlockReader
+from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
+from peer.network import messages
 from peer.network.addresses import AddressBook
 from peer.network.messages import Heartbeat
 
 EVENTS_MAX = 1_000
 DRAIN_MAX = 200  # messages of one place in one turn
 SILENCE_S = 5.0  # then it says that there is nothing
-
-_heartbeats = msgspec.msgpack.Decoder(Heartbeat)
 
 
 class Listener:
@@ -48,7 +47,7 @@ class Listener:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.books = [AddressBook(random.Random()) for _ in config.members]
         self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
-        self._verifiers = [Verifier(member.public) for member in config.members]
+        self._reader = BlockReader(config)
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)
         clients = [Grape([url]) for url in grapes]
@@ -137,20 +136,15 @@ class Listener:
 
     def _block(self, frame: bytes) -> Block | str:
         try:
-            block = decode(frame, self.config.committee)
+            return self._reader.read(frame)
         except InvalidBlockError as error:
             return f"a bad block: {error}"
-        signed, signature = frame[:-SIGNATURE_BYTES], frame[-SIGNATURE_BYTES:]
-        good = self._verifiers[block.author].verify(signed, signature)
-        return block if good else f"a forged block: {block!r}"
 
     def _heartbeat(self, member: int, body: bytes) -> Heartbeat | str:
-        try:
-            beat = _heartbeats.decode(body)
-        except msgspec.DecodeError as error:
-            return f"a bad heartbeat: {error}"
-        right = (beat.mesh, beat.member, len(beat.rounds))
-        if right != (self.config.id, member, len(self.config.members)):
+        beat = messages.parse_heartbeat(body)
+        if beat is None:
+            return "a bad heartbeat"
+        if not messages.is_of(beat, self.config, member):
             return "a heartbeat of another mesh or member"
         return beat
 

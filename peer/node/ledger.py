@@ -8,11 +8,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from engine import Exchange
-from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlockError, Ref, decode
+from peer.consensus.block import Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Consensus, Ready, Timing
 from peer.consensus.dag import Evidence
+from peer.membership.block_reader import BlockReader
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.replica import snapshot as snapshots
@@ -73,7 +74,7 @@ class Ledger:
         self._timing = timing
         self._snapshot_every = snapshot_every
         self._keep = keep
-        self._verifiers = [verifier(member.public) for member in config.members]
+        self._reader = BlockReader(config, verifier)
         self._since_snapshot = 0  # commands
         self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
         self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest
@@ -84,13 +85,8 @@ class Ledger:
         block = decode(frame, self.committee)
         if self.consensus.knows(block.ref):
             return None
-        self._verify(block)
+        self._reader.verify(block)
         return block
-
-    def _verify(self, block: Block) -> None:
-        signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
-        if not self._verifiers[block.author].verify(signed, signature):
-            raise InvalidBlockError(f"{block!r} is not signed by its author")
 
     def receive(self, block: Block, now_ms: int) -> None:
         """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
@@ -149,7 +145,7 @@ class Ledger:
 
     def _keep_open(self, checkpoint: Checkpoint, exchange: Exchange) -> None:
         """How every open order stands: of what happened to them before, the journal has not all."""
-        self.journal.add_open(checkpoint.commit, checkpoint.time_ms, exchange.orders_open())
+        self.journal.history.add_open(checkpoint.commit, checkpoint.time_ms, exchange.orders_open())
 
     def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
         checkpoint = snapshot.checkpoint
@@ -183,9 +179,9 @@ class Ledger:
         """Apply a commit, keep its trades, and take a snapshot when it is time to."""
         applied = self.replica.apply(commit)
         for symbol, trades in applied.trades.items():
-            self.journal.add_trades(symbol, trades)
+            self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
-            self.journal.add_record(commit.number, applied.record, encode(applied.record))
+            self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
         self._since_snapshot += len(applied.ids)
         if commit.checkpoint is not None and self._is_time(commit.number):
             self._since_snapshot = 0
@@ -199,8 +195,8 @@ class Ledger:
 
     def tidy(self) -> None:
         """Write what was collected of the past, and prune some of it that is too old."""
-        self.journal.flush()
-        self.journal.prune(self._keep, self.replica.trades)
+        self.journal.history.flush()
+        self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune_blocks()
 
     def _is_time(self, commit: int) -> bool:
@@ -218,9 +214,7 @@ class Ledger:
     def is_certified(self, manifest: Manifest, certificate: list[bytes]) -> bool:
         """Whether a quorum signed that this is the digest after that commit."""
         try:
-            blocks = [decode(frame, self.committee) for frame in certificate]
-            for block in blocks:
-                self._verify(block)
+            blocks = [self._reader.read(frame) for frame in certificate]
         except InvalidBlockError:
             return False
         return snapshots.is_certified(manifest.commit, manifest.digest, blocks, self.committee)
@@ -239,8 +233,8 @@ class Ledger:
             self._check_own(snapshot.checkpoint.heads[self.me])
         number, floors = fetched.manifest.commit, snapshot.checkpoint.floors(self.committee.mode)
         for symbol, trades in snapshot.trades.items():
-            self.journal.add_trades(symbol, trades)
-        self.journal.note_gap(self.replica.commit + 1, number)
+            self.journal.history.add_trades(symbol, trades)
+        self.journal.history.note_gap(self.replica.commit + 1, number)
         self._keep_open(snapshot.checkpoint, exchange)
         self.journal.add_snapshot(number, digest, floors, fetched.data)
         self.journal.certify(number, fetched.certificate)

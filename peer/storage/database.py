@@ -21,29 +21,38 @@ class JournalError(Exception):
     the disk failed."""
 
 
-_S = TypeVar("_S", bound="Store")
+class Tables:
+    """Some tables of a database. A subclass owns what they mean."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+        self._db = database.connection
+
+
+_S = TypeVar("_S", bound="Tables | Database")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
 def guarded(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
-    """Whatever goes wrong with the file ends the journal, and is a JournalError."""
+    """An error of the file ends the journal, and is raised as a JournalError."""
 
     @functools.wraps(method)
-    def wrapper(store: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def wrapper(tables: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         try:
-            return method(store, *args, **kwargs)
+            return method(tables, *args, **kwargs)
         except (sqlite3.Error, OSError) as error:
-            raise store._fail(error) from error
+            database = tables._database if isinstance(tables, Tables) else tables
+            raise database.fail(error) from error
 
     return wrapper
 
 
-class Store:
+class Database:
     """The open file at `path` of the peer with Ed25519 public key `key` in the mesh with id `mesh`.
 
     Once the file can't be read or written, `failed` says why, for good: nothing more is written,
-    since after a failed fsync nobody knows what is on the disk. What was durable can still be read.
+    since what a failed fsync has left on the disk is unknown. What was durable can still be read.
     Every method may raise JournalError.
     """
 
@@ -63,7 +72,7 @@ class Store:
         self._path = path
         self._lock = _lock(path)
         try:
-            self._db = (connect or _connect)(path)
+            self.connection = (connect or _connect)(path)
         except sqlite3.Error as error:
             self._lock.close()
             raise JournalError(f"{path} can't be opened: {error}") from None
@@ -73,10 +82,11 @@ class Store:
             self.close()
             raise
 
-    def _fail(self, error: Exception) -> JournalError:
+    def fail(self, error: Exception) -> JournalError:
+        """Note that the file can't be used any more; the error to raise."""
         self.failed = self.failed or f"the journal {self._path} has failed: {error}"
         with contextlib.suppress(sqlite3.Error):
-            self._db.rollback()
+            self.connection.rollback()
         return JournalError(self.failed)
 
     @staticmethod
@@ -98,7 +108,7 @@ class Store:
 
     @guarded
     def _check(self, path: Path, key: bytes, mesh: bytes) -> None:
-        version = schema.version_of(self._db)
+        version = schema.version_of(self.connection)
         if version < schema.OLDEST:
             raise JournalError(
                 f"{path} has version {version}, and this program reads {schema.OLDEST} and later: "
@@ -110,36 +120,34 @@ class Store:
                 f"{path} has version {version}, and this program reads none after "
                 f"{schema.VERSION}: it was written by a later one"
             )
-        meta = dict(self._db.execute("SELECT name, value FROM meta"))
+        meta = dict(self.connection.execute("SELECT name, value FROM meta"))
         if meta["key"] != key:
             raise JournalError(f"{path} belongs to key {meta['key'].hex()}, not {key.hex()}")
         if meta.setdefault("mesh", mesh) != mesh:
             raise JournalError(f"{path} belongs to mesh {meta['mesh'].hex()}, not {mesh.hex()}")
-        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
-        schema.migrate(self._db)
+        self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
+        schema.migrate(self.connection)
 
     @guarded
     def sync(self) -> None:
         """Everything added so far is durable when this returns."""
         if self.failed:
             raise JournalError(self.failed)
-        if self._db.in_transaction:
-            self._db.commit()
+        if self.connection.in_transaction:
+            self.connection.commit()
 
     def close(self) -> None:
-        """What was added is durable, unless the journal has failed. Raises nothing."""
-        if not self.failed:
-            with contextlib.suppress(JournalError):
-                self.sync()
+        """Raises nothing. What was not synced is gone."""
         with contextlib.suppress(sqlite3.Error):
-            self._db.close()
+            self.connection.close()
         self._lock.close()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Before any write: it belongs to the transaction that the next `sync` ends."""
         if self.failed:
             raise JournalError(self.failed)
-        if not self._db.in_transaction:
-            self._db.execute("BEGIN IMMEDIATE")
+        if not self.connection.in_transaction:
+            self.connection.execute("BEGIN IMMEDIATE")
 
 
 def _lock(path: Path) -> IO[bytes]:

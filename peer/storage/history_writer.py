@@ -1,12 +1,10 @@
 """What a peer keeps for people: trades, and what became of every order.
 
-Owns these tables, their bulk writing and their pruning. Must never be asked on the node's loop: who
-wants to know something opens the file by `peer.storage.history_reader`, in another process.
+Owns these tables, their bulk writing and their pruning. Must never read for others: that is
+`history_reader`, in another process, so that no question holds up the node's loop.
 """
 
-import sqlite3
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,7 +13,7 @@ from engine import OpenOrder
 from peer.replica import execution_record as records
 from peer.replica.execution_record import Piece, Record
 from peer.replica.trade import MarketTrade
-from peer.storage.database import JournalError, Store, guarded
+from peer.storage.database import Database, Tables, guarded
 
 ROWS_MAX = 20_000  # that are collected before they are written
 KEEP_MIN = 1_000
@@ -41,17 +39,11 @@ class _Leaving(NamedTuple):
     pieces: list[tuple[int, Piece]]
 
 
-class Archive(Store):
-    """The tables for people, of an open journal. What is added is collected, and written all at
-    once by `flush` or `sync`."""
+class HistoryWriter(Tables):
+    """The tables for people. What is added is collected, and written all at once by `flush`."""
 
-    def __init__(
-        self,
-        path: Path,
-        key: bytes,
-        mesh: bytes,
-        connect: Callable[[Path], sqlite3.Connection] | None = None,
-    ) -> None:
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
         self._trades: list[tuple[Any, ...]] = []
         self._records: list[tuple[Any, ...]] = []
         self._brought: list[tuple[Any, ...]] = []
@@ -61,12 +53,7 @@ class Archive(Store):
         self._leaving: _Leaving | None = None
         self._first_trades: dict[str, int] = {}  # by market
         self._last_trades: dict[str, int] = {}
-        super().__init__(path, key, mesh, connect)
-        try:
-            self._newest, self._total = self._newest_record()
-        except JournalError:
-            self.close()
-            raise
+        self._newest, self._total = self._newest_record()
 
     @guarded
     def _newest_record(self) -> tuple[int, int]:
@@ -107,15 +94,10 @@ class Archive(Store):
         )
         for table, rows in tables:
             if rows:
-                self._begin()
+                self._database.begin()
                 self._db.executemany(f"INSERT OR IGNORE INTO {table}", rows)
                 self._came += len(rows)
                 rows.clear()
-
-    def sync(self) -> None:
-        """Everything added so far is durable when this returns."""
-        self.flush()
-        super().sync()
 
     # Going on from a snapshot
 
@@ -123,14 +105,14 @@ class Archive(Store):
     def note_gap(self, first: int, last: int) -> None:
         """This peer goes on from a snapshot after commit `last`, and has nothing from `first` on.
         How the orders stood that are open then, `add_open` says."""
-        self._begin()
+        self._database.begin()
         self._db.execute("INSERT OR IGNORE INTO gaps VALUES (?, ?)", (last, first))
         self._newest = max(self._newest, last)
 
     @guarded
     def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
         """All open orders after commit `number`, of which this peer may know nothing."""
-        self._begin()
+        self._database.begin()
         pieces = (
             (order.id, number, records.encode_piece(Piece(time_ms, [], open=order)))
             for order in orders
@@ -157,7 +139,7 @@ class Archive(Store):
         query = "SELECT number FROM trades WHERE market = ? AND number <= ? ORDER BY number LIMIT ?"
         rows = self._db.execute(query, (market, last, room)).fetchall()
         last = rows[-1][0] if rows else last
-        self._begin()
+        self._database.begin()
         self._db.execute("DELETE FROM trades WHERE market = ? AND number <= ?", (market, last))
         self._first_trades[market] = last + 1
 
@@ -180,12 +162,12 @@ class Archive(Store):
         try:
             record = records.decode(row[2])
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise self._fail(error) from None
+            raise self._database.fail(error) from None
         brought, _, ended = records.index_of(record)
         pieces = records.pieces_of(record).items()
         open_ = [(id_, piece) for id_, piece in pieces if not records.is_whole(piece, id_)]
         self._leaving = _Leaving(row[0], brought, open_)
-        self._begin()
+        self._database.begin()
         rows = [(account, row[0]) for account in ended]
         self._db.executemany("DELETE FROM ended WHERE account = ? AND number = ?", rows)
         return True
@@ -197,7 +179,7 @@ class Archive(Store):
         number, brought, pieces = self._leaving
         some = pieces[-room:]
         del pieces[-room:]
-        self._begin()
+        self._database.begin()
         gone = [(id_,) for id_, piece in some if records.ends(piece.events[-1], id_)]
         stay = [
             (id_, number, records.encode_piece(piece))

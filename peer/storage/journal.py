@@ -8,15 +8,18 @@ and never again: a peer that lost its journal could sign a second block for a ro
 in, so it must come back under a new key.
 """
 
+import contextlib
 import itertools
-from collections.abc import Iterable, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from peer.consensus.block import FRAME_BYTES_MAX, Block
-from peer.storage.database import JournalError, guarded
-from peer.storage.history_writer import Archive
+from peer.storage.database import Database, JournalError, Tables, guarded
+from peer.storage.history_writer import HistoryWriter
 from peer.storage.state_sync import PART_BYTES, Manifest
 
 __all__ = ["ClientId", "Journal", "JournalError", "StoredEvidence", "Taken"]
@@ -52,15 +55,47 @@ class StoredEvidence(NamedTuple):
     second_frame: bytes
 
 
-class Journal(Archive):
-    """The open journal: blocks, pending commands, snapshots and, from Archive, what is kept for
-    people. Every method may raise JournalError."""
+class Journal(Tables):
+    """The open journal: blocks, pending commands, snapshots and, in `history`, what is kept for
+    people. Every method may raise JournalError. `connect` opens another kind of file, for tests."""
 
-    _floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+    def __init__(
+        self,
+        path: Path,
+        key: bytes,
+        mesh: bytes,
+        connect: Callable[[Path], sqlite3.Connection] | None = None,
+    ) -> None:
+        super().__init__(Database(path, key, mesh, connect))
+        self._floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+        try:
+            self.history = HistoryWriter(self._database)
+        except JournalError:
+            self._database.close()
+            raise
+
+    create = staticmethod(Database.create)
+
+    @property
+    def failed(self) -> str:
+        """Why nothing more is written; empty while all is well."""
+        return self._database.failed
+
+    def sync(self) -> None:
+        """Everything added so far is durable when this returns."""
+        self.history.flush()
+        self._database.sync()
+
+    def close(self) -> None:
+        """What was added is durable, unless the journal has failed. Raises nothing."""
+        if not self.failed:
+            with contextlib.suppress(JournalError):
+                self.sync()
+        self._database.close()
 
     @guarded
     def add_blocks(self, blocks: Iterable[Block]) -> None:
-        self._begin()
+        self._database.begin()
         self._db.executemany(
             "INSERT OR IGNORE INTO blocks (author, round, digest, frame) VALUES (?, ?, ?, ?)",
             [(block.author, block.round, block.ref.digest, block.frame) for block in blocks],
@@ -69,13 +104,13 @@ class Journal(Archive):
     @guarded
     def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
         """Commands, by seq, that are in no own block; a later one of a seq takes its place."""
-        self._begin()
+        self._database.begin()
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
 
     @guarded
     def add_evidence(self, pairs: Iterable[tuple[Block, Block]]) -> None:
         """Proofs against authors; the first one of each is kept."""
-        self._begin()
+        self._database.begin()
         for first, second in pairs:
             frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
             self._db.execute(
@@ -90,20 +125,20 @@ class Journal(Archive):
     @guarded
     def drop_pending_below(self, seq: int) -> None:
         """Commands below `seq` are in own blocks now."""
-        self._begin()
+        self._database.begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
 
     @guarded
     def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
         """Names of orders, with what was taken under them."""
-        self._begin()
+        self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
 
     @guarded
     def drop_client_ids(self, seqs: Iterable[int]) -> None:
         """These orders were withdrawn: their names are free again."""
-        self._begin()
+        self._database.begin()
         self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
 
     @guarded
@@ -154,7 +189,7 @@ class Journal(Archive):
     @guarded
     def add_snapshot(self, number: int, digest: bytes, floors: list[int], data: bytes) -> None:
         """The state after commit `number`; above `floors`, by author, blocks are still needed."""
-        self._begin()
+        self._database.begin()
         self._db.execute(
             "INSERT OR IGNORE INTO snapshots VALUES (?, ?, NULL, ?, ?)",
             (number, digest, _encode(floors), data),
@@ -171,7 +206,7 @@ class Journal(Archive):
     def certify(self, number: int, certificate: list[bytes]) -> None:
         """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks go
         bit by bit, see `prune_blocks`."""
-        self._begin()
+        self._database.begin()
         (floors,) = self._db.execute(
             "SELECT floors FROM snapshots WHERE number = ?", (number,)
         ).fetchone()
@@ -203,7 +238,7 @@ class Journal(Archive):
             sizes = itertools.accumulate(size for _, size in rows)
             some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
             if some:
-                self._begin()
+                self._database.begin()
                 self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
             else:
                 del self._floors[author]

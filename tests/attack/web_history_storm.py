@@ -39,7 +39,9 @@ def attack(folder: Path, long: bool) -> str:
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
     for first in range(1, count + 1, 20_000):
-        journal.add_trades(MARKET, map(_trade, range(first, min(first + 20_000, count + 1))))
+        journal.history.add_trades(
+            MARKET, map(_trade, range(first, min(first + 20_000, count + 1)))
+        )
         journal.sync()
     rates = ("--account-rate", "100000", "--address-rate", "100000", "--history", str(path))
     with stand_in(folder) as node, running_gateway(node.where, folder, *rates) as gateway:
@@ -69,7 +71,7 @@ def _write_until(over: Callable[[], bool], journal: Journal, folder: Path, first
     """The node writes trades, from this number on; how large its write-ahead log became."""
     numbers, most = itertools.count(first), 0
     while not over():
-        journal.add_trades(MARKET, [_trade(next(numbers)) for _ in range(100)])
+        journal.history.add_trades(MARKET, [_trade(next(numbers)) for _ in range(100)])
         journal.sync()
         most = max(most, (folder / "journal.db-wal").stat().st_size)
         time.sleep(WRITE_SECONDS)

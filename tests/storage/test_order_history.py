@@ -71,7 +71,7 @@ class Watched:
         record = records.record_of(time_ms, timed, commands, results)
         if record is not None:
             self.last.append((self.number, record))
-            self.journal.add_record(self.number, record, records.encode(record))
+            self.journal.history.add_record(self.number, record, records.encode(record))
 
     def _watch(self, events: Sequence[Event], time_ms: int) -> None:
         for event in events:
@@ -88,7 +88,7 @@ class Watched:
         self.journal.close()
         self.journal = Journal(self.path, KEY, MESH)
         for number, record in self.last[-5:]:
-            self.journal.add_record(number, record, records.encode(record))
+            self.journal.history.add_record(number, record, records.encode(record))
 
 
 @pytest.fixture
@@ -139,8 +139,8 @@ def test_pruned_history_ends_cleanly_and_what_is_kept_is_whole(watched: Watched)
     history = History(watched.path)
     for turn in range(250):
         watched.commit()
-        watched.journal.flush()
-        watched.journal.prune(keep, ())
+        watched.journal.history.flush()
+        watched.journal.history.prune(keep, ())
         if watched.rng.random() < 0.03:
             watched.restart()
         if turn % 50 == 49:

@@ -99,13 +99,13 @@ def test_no_step_is_long_even_if_a_commit_was(tmp_path: Path) -> None:
     for number, commands in enumerate(batches, 1):
         record = records.record_of(number, [], commands, exchange.apply_batch(commands))
         assert record is not None
-        journal.add_record(number, record, records.encode(record))
-    journal.flush()
-    journal.prune(KEEP, [])  # twice what came may go in the same turn: here that is all
+        journal.history.add_record(number, record, records.encode(record))
+    journal.history.flush()
+    journal.history.prune(KEEP, [])  # twice what came may go in the same turn: here that is all
     steps = 0
     while True:
         before = journal._db.total_changes
-        journal.prune(Keep(1, 1), [])
+        journal.history.prune(Keep(1, 1), [])
         changed = journal._db.total_changes - before
         assert changed <= 2 * PRUNED_MAX + 10, "of each order two rows: taken, and cancelled"
         steps += 1
