@@ -2,7 +2,7 @@
 
 Owns the conversation with the grapes: framing, limits, which error means what, and which grape of
 several to ask. Must never keep an address, decide who is alive, or trust what a grape returns:
-an address is a hint, and whoever answers there has to prove who they are.
+an address is a hint, and the program that answers there has to prove who it is.
 
 Errors, all of them GrapeError:
 

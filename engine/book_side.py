@@ -9,8 +9,8 @@ first, and its owner's orders, newest first. So taking one out is the same few a
 it is, and an account's index costs two words an order. No garbage collector looks at these objects:
 an order that is in no queue has no links, or dead ones would hold on to each other.
 
-A level that changes is only marked, once. What it adds up to is counted when somebody asks, so that
-a thousand changes of a level between two questions cost one count.
+A level that changes is only marked, once. Its totals are counted on the next
+question, so that a thousand changes of a level between two questions cost one count.
 
 Must never decide what an order may do, nor make events: that is `matching`.
 """
@@ -129,7 +129,7 @@ class Level:
     """The orders at one price, oldest first.
 
     `totals` is what they add up to: orders, lots shown, lots hidden; None from the moment they
-    change until somebody asks.
+    change until the next question.
     """
 
     __slots__ = ("book_side", "first", "key", "last", "price", "totals")
@@ -282,7 +282,7 @@ NOWHERE: Final = Level(BookSide(1), 0, 0)  # where an order is before it is in a
 
 
 def take_apart(orders: dict[int, Order], most: int) -> int:
-    """Take up to `most` of the orders of books that nobody needs any more out of their circles, so
+    """Take up to `most` of the orders of books that are gone out of their circles, so
     that they can be freed; how many it were."""
     count = 0
     while orders and count < most:

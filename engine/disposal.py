@@ -2,8 +2,8 @@
 
 Orders in a queue refer to each other, and no collector looks at them: they stay until they are
 taken apart. Owns doing so. Must never run at the moment an exchange goes: the collector may find it
-anywhere, at the recursion limit too, where nothing can be called. So whoever makes the next
-exchange or moves a clock looks which ones are gone by then.
+anywhere, at the recursion limit too, where nothing can be called. So the next exchange
+that is made, or whose clock moves, looks which ones are gone by then.
 """
 
 from sys import maxsize

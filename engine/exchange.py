@@ -161,7 +161,7 @@ class Exchange:
     def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
         """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
 
-        Bids first, each side best first. Whoever never calls this pays a few bytes for every
+        Bids first, each side best first. A caller that never asks pays a few bytes for every
         distinct price ever used.
         """
         return self.books[market].changes()

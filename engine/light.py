@@ -23,9 +23,9 @@ else:
 def light(cls: type) -> type:
     """A msgspec struct with the fields and methods of `cls`, made three times as fast.
 
-    It does without the garbage collector: whoever links such objects in a circle has to unlink
-    them. msgspec's own way of setting a field would only tell the collector, so objects have the
-    ordinary one, which CPython knows how to do in one step.
+    It does without the garbage collector: the code that links such objects in a circle has to
+    unlink them. msgspec's own way of setting a field would only tell the collector, so objects
+    have the ordinary one, which CPython knows how to do in one step.
     """
     fields: list[Any] = [
         (each.name, Any) if each.default is each.empty else (each.name, Any, each.default)

@@ -5,7 +5,7 @@ wire.
 Must never hold behaviour: what a command does is in `matching`, `book` and `exchange`.
 
 Units: price in ticks, quantity in lots, time in milliseconds since the Unix epoch, all integers.
-An id is a positive integer below 2**53, given by whoever feeds the engine, never used twice. The
+An id is a positive integer below 2**53, given by the caller, never used twice. The
 id of a `Submit` is the id of its order.
 """
 

@@ -92,7 +92,7 @@ def running_grapes(count: int = 2, state: Path = STATE) -> Iterator[list[GrapePr
 
 
 def free_ports(count: int) -> tuple[list[int], list[int]]:
-    """UDP and TCP ports that nobody had a moment ago, `count` of each."""
+    """UDP and TCP ports that were free a moment ago, `count` of each."""
     with contextlib.ExitStack() as stack:
         ports: tuple[list[int], list[int]] = ([], [])
         for kind, found in zip((socket.SOCK_DGRAM, socket.SOCK_STREAM), ports, strict=True):

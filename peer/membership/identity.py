@@ -4,7 +4,7 @@ Owns the key file and all signing and verifying. Must never hand the secret to a
 libsodium and libzmq.
 
 Because the CURVE key is derived from the Ed25519 one, the public key in the mesh file is all that
-is needed to verify a member's blocks and to connect to that member and nobody else.
+is needed to verify a member's blocks and to connect to that member and to no other.
 """
 
 import os

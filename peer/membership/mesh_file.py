@@ -61,7 +61,7 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return keys.index(public) if public in keys else None
 
     def service(self, number: int) -> str:
-        """The name a member announces itself by in the Grape. Finding somebody there proves
+        """The name a member announces itself by in the Grape. Finding an address there proves
         nothing: only the holder of the member's key can complete the CURVE handshake."""
         return f"p2p-orderbook:{self.id.hex()}:{self.members[number].key[:32]}"
 

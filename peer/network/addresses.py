@@ -3,16 +3,16 @@
 Owns the choice. Must never open a socket or read a clock: time (milliseconds of a clock that never
 jumps) and randomness are arguments, what is to be connected and closed comes out as a `Turn`.
 
-Anybody can announce anything under a member's name, as much as they like and all the time. So what
-is said of an address decides only when it is tried; who answers there proves itself by its key.
+Anyone can announce anything under a member's name, at any rate. So what is said of an address
+decides only when it is tried; the program that answers there proves itself by its key.
 
 - A lookup can add addresses, and nothing else. What it lacks means nothing; but a rumour that was
   in vain is forgotten once FORGET_AFTER lookups have lacked it.
 - An address is *known* if the operator gave it, the member itself told it over a connection that
   proves its key, or it was *proven*: the member was heard there. All others are *rumours*.
 - A connection over which the member is heard is never closed, unless it is heard over more than
-  HEARD_MAX. Given addresses are tried for as long as it is heard at none of them, so that nobody
-  can keep a peer on a way of theirs.
+  HEARD_MAX. Given addresses are tried for as long as it is heard at none of them, so that no
+  other address can keep a peer.
 - While the member is silent, known addresses are tried in turn, and after a HEAD_START_MS the
   rumours as well: UNPROVEN_AT_ONCE at a time, each for UNPROVEN_TRY_MS even if the connection fails
   at once. So whatever is announced, a peer makes no more than four connections a second for it.
@@ -219,7 +219,7 @@ class AddressBook:
         return address in self._open or address in self._new or address in self._tried
 
     def hear(self, address: Address, now_ms: int) -> None:
-        """The member was heard there, and nobody else can have been."""
+        """The member was heard there: its key proves it."""
         one = self._open.get(address)
         if one is None:
             return
@@ -275,7 +275,7 @@ class AddressBook:
         return [address for address, one in self._open.items() if one.is_heard(now_ms)]
 
     def _ended(self, now_ms: int) -> list[Address]:
-        """Connections that nobody needs: more than enough, or for nothing so far."""
+        """Connections that are not needed: more than enough, or without a message so far."""
         heard = self._heard(now_ms)
         heard.sort(key=lambda address: address not in self._given)  # and the oldest first
         in_vain = [

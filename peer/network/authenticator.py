@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class Asker(NamedTuple):
-    """Who a message came from: a member by its key, anybody else by the address."""
+    """Who a message came from: a member by its key, any other sender by its address."""
 
     is_member: bool
     name: str
@@ -56,7 +56,7 @@ class Gate:
         socket.zap_domain = b"mesh"
 
     def join(self, socket: zmq.Socket[bytes], server_key: bytes) -> None:
-        """Before `connect`: a link to whoever has this CURVE key, or to nobody."""
+        """Before `connect`: a link to the holder of this CURVE key, or to none."""
         self._own(socket)
         socket.curve_serverkey = server_key
 
@@ -65,7 +65,7 @@ class Gate:
         socket.curve_publickey = self._identity.curve_public
 
     def deny(self, key: bytes) -> None:
-        """Whoever has this CURVE key connects no more, and is not listened to."""
+        """The holder of this CURVE key connects no more, and is not listened to."""
         self._denied.add(key)
 
     def asker(self, frame: zmq.Frame) -> Asker | None:

@@ -90,7 +90,7 @@ class Sentry:
             self._thread.join()
 
     def hear(self, fd: int, asker: Asker | None = None) -> None:
-        """A whole message came over a connection; over one that somebody made, from `asker`."""
+        """A whole message came over a connection; over one that others made, from `asker`."""
         with self._lock:
             self._heard[fd] = asker
 

@@ -4,7 +4,7 @@ Owns the three classes of them and the bound on each. Must never touch a socket:
 
 A connection is unproven until a message has come over it, and only who has a key that may connect
 gets so far. Then it is a member's or an observer's. Each class has its own bound, so strangers take
-no place from observers, and nobody takes one from a member. A member that connects is unproven for
+no place from observers, and none takes one from a member. A member that connects is unproven for
 a few milliseconds: of these the oldest go first, and of the address that has most.
 """
 
@@ -23,7 +23,7 @@ SPEECHLESS_LOOKS_MAX = 500  # who has said nothing by then never will
 
 
 class Visitor(NamedTuple):
-    """A connection that somebody made, over which `asker` has said something if anybody has."""
+    """A connection that others made; over it `asker` has spoken, if it is not empty."""
 
     number: int  # in the order they came
     port: int  # of ours

@@ -4,7 +4,7 @@ Owns the XPUB this peer speaks on, the ROUTER it answers fetches on, and to ever
 and a DEALER. Must never interpret a block: it hands frames on, with the member they came from.
 
 Every socket is CURVE-encrypted. A member's public key in the mesh file gives its CURVE key, so a
-link is to that member or to nobody, wherever the address came from.
+link is to that member or to none, wherever the address came from.
 
 Whatever others send, a turn takes in a bounded part of it. A member publishes at most a block for
 every round that a quorum has made, and a heartbeat each HEARTBEAT_MS: what is more than that is not
@@ -166,7 +166,7 @@ class Mesh:
 
     def requests(self, now_ms: int) -> Iterator[tuple[Asker, Request]]:
         """What others ask for, a bounded part of it. When that much came there may be more, and it
-        is left where it is for a while: then whoever asks too much has to wait."""
+        is left where it is for a while: then callers that ask too much have to wait."""
         if self._rest_until_ms is not None:
             if now_ms < self._rest_until_ms:
                 return

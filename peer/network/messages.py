@@ -1,7 +1,7 @@
 """What peers say to each other, as ZeroMQ frames, and what of it is believed to have a sense.
 
 Owns the messages, their limits and their strict reading. Must never touch a socket, and never raise
-over what somebody else sent: what makes no sense is None.
+over what others sent: a message without a meaning is None.
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
     DEALER  [b"F", concatenated digests], [b"P", round by author], [b"S", (commit, offset)]
@@ -82,21 +82,21 @@ class PartIn(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """Somebody wants these blocks."""
+    """A caller wants these blocks."""
 
     who: bytes
     digests: tuple[bytes, ...]
 
 
 class Pulled(NamedTuple):
-    """Somebody wants all blocks above these rounds."""
+    """A caller wants all blocks above these rounds."""
 
     who: bytes
     rounds: tuple[int, ...]
 
 
 class PartAsked(NamedTuple):
-    """Somebody wants a part of a snapshot."""
+    """A caller wants a part of a snapshot."""
 
     who: bytes
     commit: int
@@ -104,7 +104,7 @@ class PartAsked(NamedTuple):
 
 
 class Introduced(NamedTuple):
-    """Somebody can be heard at this port of its host."""
+    """The caller can be heard at this port of its host."""
 
     port: int
 
@@ -138,7 +138,7 @@ def introduction(port: int) -> tuple[bytes, bytes]:
 
 
 def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | Introduced | None:
-    """What somebody asks for; None where that is nothing we know."""
+    """What the caller asks for; None where that is nothing we know."""
     if len(frames) != 2:
         return None
     kind, body = frames

@@ -5,8 +5,8 @@ read a clock or touch a socket.
 
 A connection that a firewall has forgotten takes questions in and brings no answers, for as long as
 the kernel goes on trying; one behind a proxy does so for ever, and what answers there may even keep
-it alive. Only an answer to a question shows that there is somebody at the other end. So one that
-has nothing to ask asks for nothing, every PROBE_MS.
+it alive. Only an answer to a question shows that the other end is alive. So a peer that has
+nothing to ask asks for nothing, every PROBE_MS.
 """
 
 PROBE_MS = 5_000  # after the last question

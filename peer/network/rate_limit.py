@@ -37,7 +37,7 @@ class TokenBucket:
 
 class FairQueue(Generic[T]):
     """Requests that wait, one queue an asker, answered in turn: one that asks more waits longer and
-    delays nobody else. After an answer that took a time t nothing more is answered for `cost` - 1
+    delays no other. After an answer that took a time t nothing more is answered for `cost` - 1
     times t, so that this peer's own work goes on, however much is asked."""
 
     def __init__(self, cost: int) -> None:
@@ -48,7 +48,7 @@ class FairQueue(Generic[T]):
         self._free_us = 0
 
     def put(self, asker: str, request: T) -> None:
-        """Let a request wait, if there is room: whoever gets no answer asks again."""
+        """Let a request wait, if there is room: a caller without an answer asks again."""
         queue = self._waiting.get(asker)
         if queue is None and len(self._waiting) < ASKERS_MAX:
             queue = self._waiting[asker] = deque()

@@ -3,10 +3,10 @@
 Owns the numbers, by the member the orders came by and by account. They follow from the open orders
 alone, so they are the same on every peer, and no snapshot needs them. Must never know a signature.
 
-Anybody can make keys, as many as they like, and fill a market with orders that nobody else may
+Keys can be made by anyone in any number, and fill a market with orders that only their owner may
 cancel. So all key accounts together have a part of a market's room, each member an equal share of
-that, and each account little of it: whoever fills what one member has shuts nobody out at the
-others, nor anybody whom a member vouches for.
+that, and each account little of it: filling the share of one member shuts out no key at the
+others, nor an account with an API key.
 """
 
 from collections import Counter

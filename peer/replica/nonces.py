@@ -4,8 +4,8 @@ Owns the nonces in use, and who brought their accounts. What is good follows fro
 commands and its clock alone, so it is the same on every peer. Must never know a market or read a
 clock.
 
-Anybody can make keys, as many as they like. So there is room for a number of new ones, and each
-member has its share of it: whoever uses up what one member has shuts nobody out at the others.
+Keys can be made by anyone in any number. So there is room for a number of new ones, and each member
+has its share of it: using up the share of one member shuts out no key at the others.
 """
 
 from collections import Counter

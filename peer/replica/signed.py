@@ -4,7 +4,7 @@ Owns the self-certifying account, the signed command and its text, and the one t
 done to such an account's orders without: their removal. Must never keep state, know a market, or
 hold a secret. Pure.
 
-An account named after an Ed25519 public key belongs to whoever holds the other half: every peer
+An account named after an Ed25519 public key belongs to the holder of the private key: every peer
 applies its commands only with a signature by that key, so not even the peer that takes a command
 can forge or change it. `docs/security.md` has the rules as a trader sees them.
 """

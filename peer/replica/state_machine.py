@@ -298,11 +298,11 @@ class Replica:
         return self._latest
 
     def agrees(self, audit: Audit) -> bool | None:
-        """Whether somebody's digest at a checkpoint is ours too; None if we have none of it."""
+        """Whether a digest at a checkpoint is ours too; None if we have none of it."""
         ours = self._audits.get(audit.commit)
         return None if ours is None else ours == audit.digest
 
     def agrees_latest(self, audit: Audit) -> bool | None:
-        """Whether somebody's digest after its last commit is ours; None if our last is another."""
+        """Whether a member's digest after its last commit is ours; None if our last is another."""
         ours = self._latest
         return ours.digest == audit.digest if 0 < audit.commit == ours.commit else None

@@ -224,7 +224,7 @@ class Journal(Tables):
     @guarded
     def prune_blocks(self) -> None:
         """Forget some of the blocks that only snapshots before the certified one need, but never an
-        author's newest block: nobody may forget where it stands itself. All of them at once would
+        author's newest block: a member must not forget where it stands. All of them at once would
         hold up the loop."""
         if self._floors is None:
             certified = self.certified()

@@ -17,7 +17,7 @@ SILENT_MS = 10_000  # who did not answer: its connection may have to be made ane
 
 
 class Manifest(NamedTuple):
-    """A certified snapshot that somebody has."""
+    """A certified snapshot that a member has."""
 
     commit: int
     digest: bytes  # of the state
