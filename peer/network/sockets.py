@@ -2,7 +2,8 @@
 
 Owns what libzmq and the kernel are asked for. Must never send or receive.
 
-Nothing here waits for ZeroMQ's own heartbeats: messages show whether the other end is alive. A member that is not heard is subscribed to anew, one that does not answer is asked over a new
+Nothing here waits for ZeroMQ's own heartbeats: messages show whether the other end is alive.
+A member that is not heard is subscribed to anew, one that does not answer is asked over a new
 connection. What is left to the kernel is the other end of both: connections over which nothing can
 be sent any more, or that are idle and lead nowhere, are closed.
 """

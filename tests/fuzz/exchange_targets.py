@@ -118,7 +118,7 @@ class Door:
             "connections": len(self.listener.active_channels),
             "addresses": len(self.listener.addresses),
             "streams": gateway.hub.client_count,
-            "channels heard": len(gateway.hub._audience),
+            "channels heard": len(gateway.hub._groups.channels),
             "calls of the node": len(gateway.link._calls),
             "waiting requests": WAITING_MAX - gateway.waiting._value,
             "threads": threading.active_count(),

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.web_gateway import wait_for
 from web.streams import hub as hub_module
+from web.streams import ring
 from web.streams import subscriber as client_module
 from web.streams.frames import text_frame
 from web.streams.hub import STRANGERS_PERCENT, Hub
@@ -211,8 +212,7 @@ def test_a_stream_leaves_nothing_behind(fix: Fixture) -> None:
         fix.connect("book", "orders/alice").sock.close()
     wait_for("the end", lambda: fix.hub.client_count == 0)
     fix.settle()
-    assert not fix.hub._audience
-    assert not fix.hub._groups
+    assert not fix.hub._groups.channels
     assert fix.source.audience == {"book": 0, "orders/alice": 0}
 
 
@@ -274,7 +274,7 @@ def test_strangers_leave_streams_to_those_who_are_known(fix: Fixture) -> None:
 
 
 def test_events_resume_from_the_ring(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub_module, "RING_FRAMES_MAX", 3)
+    monkeypatch.setattr(ring, "FRAMES_MAX", 3)
     for _ in range(5):
         fix.publish()
         fix.publish("other")

@@ -24,15 +24,15 @@ from typing import Protocol
 
 from web.config import STREAMS_MAX
 from web.streams.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
-from web.streams.subscriber import BACKLOG_BYTES_MAX, Client, ClosedError, Kind
+from web.streams.groups import Groups
+from web.streams.ring import Ring
+from web.streams.subscriber import BACKLOG_BYTES_MAX, Client, ClosedError
 
 log = logging.getLogger(__name__)
 
 ADDRESS_STREAMS_MAX = 100
 STRANGERS_PERCENT = 75  # of all streams, for those whom the operator has not let in
 CHANNELS_MAX = 32  # one client's subscriptions
-RING_FRAMES_MAX = 4_096
-RING_BYTES_MAX = 8 * 1024 * 1024
 INBOX_MAX = 10_000  # messages published and not taken yet
 JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
@@ -59,14 +59,6 @@ class Source(Protocol):
         ...
 
 
-class Group:
-    """Clients that get the same bytes: one kind of stream, the same channels."""
-
-    def __init__(self, channels: Iterable[str]) -> None:
-        self.channels = frozenset(channels)
-        self.clients: dict[int, Client] = {}  # by file descriptor
-
-
 class Hub:
     """`source` must be there before `start`, which comes after any fork; every other public method
     may be called from any thread."""
@@ -75,16 +67,12 @@ class Hub:
 
     def __init__(self, epoch: str, clients_max: int = STREAMS_MAX) -> None:
         self._clients_max = clients_max
-        self._epoch = epoch
         self._clients: dict[int, Client] = {}
         self._addresses: Counter[str] = Counter()  # streams of each
         self._strangers = 0
-        self._groups: dict[tuple[Kind, frozenset[str]], Group] = {}
-        self._audience: dict[str, set[Group]] = {}
+        self._groups = Groups()
         self._just_begun: set[Client] = set()  # their snapshots may be ahead of the inbox
-        self._ring: deque[tuple[int, Frame]] = deque()
-        self._ring_bytes = 0
-        self._number = 0
+        self._ring = Ring(epoch)
         self._inbox: deque[Frame | Callable[[], None]] = deque()
         self._overflowed = False
         self._reader, self._writer = socket.socketpair()
@@ -118,7 +106,7 @@ class Hub:
         return len(self._clients)
 
     def is_full(self, is_known: bool) -> bool:
-        """Whether there is no room for one more stream of anybody, or of somebody who is known."""
+        """Whether there is no room for one more stream, known to the operator or not."""
         of_strangers = self._clients_max * STRANGERS_PERCENT // 100
         crowded = not is_known and self._strangers >= of_strangers
         return crowded or len(self._clients) >= self._clients_max
@@ -196,11 +184,9 @@ class Hub:
         self._just_begun.clear()
 
     def _start_again(self) -> None:
-        """Frames were lost here: everyone gets snapshots, and nobody can resume before this."""
+        """Frames were lost here: all get snapshots, and no stream can resume before this."""
         self._overflowed = False
-        self._number += 1
         self._ring.clear()
-        self._ring_bytes = 0
         self.dropped_to_snapshot += len(self._clients)
         self._each(Client.drop_backlog)
 
@@ -209,10 +195,10 @@ class Hub:
             step()
         except Exception:
             log.exception("a step of the hub failed")
-            self._overflowed = True  # what it has delivered nobody knows
+            self._overflowed = True  # what it has delivered is not known
 
     def _with(self, client: Client, action: Callable[[Client], object]) -> None:
-        """Do something for one client; whatever goes wrong over that ends its stream alone."""
+        """Do something for one client; an error ends its stream alone."""
         try:
             action(client)
             self._watch(client)
@@ -273,24 +259,18 @@ class Hub:
     def _missed(self, client: Client) -> list[Frame] | None:
         """The frames since the last one the client saw; None if that is not known any more, or if
         they are more than a client may wait for."""
-        if client.resume is None or client.resume > self._number:
+        if client.resume is None:
             return None
-        oldest = self._ring[0][0] if self._ring else self._number + 1
-        if client.resume < oldest - 1:
-            return None
-        wanted = frozenset(client.wanted)
-        found = [f for number, f in self._ring if number > client.resume and f.channel in wanted]
-        too_many = sum(len(frame.payload) for frame in found) > BACKLOG_BYTES_MAX
-        return None if too_many else found
+        return self._ring.since(client.resume, frozenset(client.wanted), BACKLOG_BYTES_MAX)
 
     def subscribe(self, client: Client, channel: str, snapshot: bool = True) -> bool:
         """On the hub's thread only: start `channel` for `client`, from a snapshot."""
         if channel not in client.channels:
             if len(client.channels) >= CHANNELS_MAX:
                 return False
-            self._leave(client)
+            self._groups.leave(client)
             client.channels.append(channel)
-            self._join(client)
+            self._groups.join(client)
         self._tell_audience(channel)
         if snapshot:
             self._send_snapshot(client, channel)
@@ -298,50 +278,26 @@ class Hub:
 
     def unsubscribe(self, client: Client, channel: str) -> None:
         if channel in client.channels:
-            self._leave(client)
+            self._groups.leave(client)
             client.channels.remove(channel)
             client.ahead.pop(channel, None)
-            self._join(client)
+            self._groups.join(client)
             self._tell_audience(channel)
 
     def _tell_audience(self, channel: str) -> None:
-        groups = self._audience.get(channel, ())
-        self.source.on_audience(channel, sum(len(group.clients) for group in groups))
-
-    def _join(self, client: Client) -> None:
-        key = (client.kind, frozenset(client.channels))
-        group = self._groups.get(key)
-        if group is None:
-            group = self._groups[key] = Group(client.channels)
-            for channel in client.channels:
-                self._audience.setdefault(channel, set()).add(group)
-        group.clients[client.sock.fileno()] = client
-
-    def _leave(self, client: Client) -> None:
-        key = (client.kind, frozenset(client.channels))
-        group = self._groups.get(key)
-        if group is None or group.clients.pop(client.sock.fileno(), None) is None or group.clients:
-            return
-        del self._groups[key]
-        for channel in group.channels:
-            self._audience[channel].discard(group)
-            if not self._audience[channel]:
-                del self._audience[channel]
+        self.source.on_audience(channel, self._groups.listeners(channel))
 
     def _send_snapshot(self, client: Client, channel: str) -> None:
         found = self.source.snapshot(channel)
         if found is not None:
             seq, payload = found
-            client.send_snapshot(Frame(channel, seq, payload, f"{self._epoch}-{self._number}"))
+            client.send_snapshot(Frame(channel, seq, payload, self._ring.event_id))
             self._just_begun.add(client)
 
     def _deliver(self, frames: list[Frame]) -> None:
         for frame in frames:
-            self._number += 1
-            frame.event_id = f"{self._epoch}-{self._number}"
-            self._remember(frame)
-        audiences = [self._audience.get(frame.channel, ()) for frame in frames]
-        for group in set().union(*audiences):
+            self._ring.add(frame)
+        for group in self._groups.of(frame.channel for frame in frames):
             wanted = [frame for frame in frames if frame.channel in group.channels]
             self._deliver_to(list(group.clients.values()), wanted)
 
@@ -367,12 +323,6 @@ class Hub:
             self.frames_sent -= not client.send_frame(frame)
         self.dropped_to_snapshot += client.lagging and not was_lagging
         self._watch(client)
-
-    def _remember(self, frame: Frame) -> None:
-        self._ring.append((self._number, frame))
-        self._ring_bytes += len(frame.payload)
-        while len(self._ring) > RING_FRAMES_MAX or self._ring_bytes > RING_BYTES_MAX:
-            self._ring_bytes -= len(self._ring.popleft()[1].payload)
 
     def _reply(self, client: Client, payload: bytes, done: bool) -> None:
         client.in_flight -= done
@@ -414,7 +364,7 @@ class Hub:
         if not self._addresses[client.address]:
             del self._addresses[client.address]
         self._strangers -= not client.is_known
-        self._leave(client)
+        self._groups.leave(client)
         for channel in client.channels:
             self._tell_audience(channel)
         self._selector.unregister(client.sock)
@@ -431,16 +381,7 @@ class Hub:
         assert self._strangers == sum(not each.is_known for each in self._clients.values())
         for fd, client in self._clients.items():
             assert client.sock.fileno() == fd
-            if client.channels:
-                group = self._groups[client.kind, frozenset(client.channels)]
-                assert group.clients[fd] is client
             assert not client.ahead or client in self._just_begun
             client.check()
-        for group in self._groups.values():
-            assert all(self._clients[fd] is client for fd, client in group.clients.items())
-            assert group.clients
-            assert all(group in self._audience[channel] for channel in group.channels)
-        assert sum(map(len, self._audience.values())) == sum(
-            len(group.channels) for group in self._groups.values()
-        )
-        assert self._ring_bytes == sum(len(frame.payload) for _, frame in self._ring)
+        self._groups.check(self._clients)
+        self._ring.check()
