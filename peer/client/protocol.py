@@ -118,8 +118,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was taken. `code` is one of `busy`, `too_many_pending`, `invalid`, `not_member`,
     `halted`, `stopping`, `unknown`, `other_order`; the name of a Reason, if no peer would apply a
     command for want of a good signature or of room; or `result_lost`: after Queued it was ordered,
-    but the result is not known here any more, or the peer stops first, and it will be ordered after
-    its next start; before Queued the disk failed, and whether it was taken shows when the peer is
+    but the result is not known here any more; or others, as many as may, wait for it already; or
+    the peer stops first, and it will be ordered after its next start; before Queued the disk failed, and whether it was taken shows when the peer is
     started again."""
 
     code: str

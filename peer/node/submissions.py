@@ -5,7 +5,7 @@ do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import NamedTuple
 
@@ -152,8 +152,9 @@ class Submissions:
         """Number the commands and queue them; or say why none of them is taken. An order whose
         client id is `known` was taken before: its caller is told what it became.
         What has a `source` counts for it."""
-        if (refused := self._no_room(commands, source)) is not None:
-            return refused
+        if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
+            text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
+            return Refused("invalid", text)
         taken: dict[int, _Waiting] = {}
         names: dict[ClientId, Taken] = {}
         ids: list[int] = []
@@ -166,8 +167,9 @@ class Submissions:
                 digest = digest_of(command)
                 names[name] = before or Taken(seq, digest)
                 if before is not None:
-                    if (refused := self._repeated(caller, digest, before)) is not None:
-                        return refused
+                    if digest != before.digest:
+                        text = "another order was sent under this client id before"
+                        return Refused("other_order", text)
                     ids.append(command_id(before.seq, self._me))
                     continue
             named = _named(command, command_id(seq, self._me), ids)
@@ -179,6 +181,8 @@ class Submissions:
                 return Refused("invalid", text)
             taken[seq] = _Waiting(named, data, (caller,), now_ms, _holders(named, source))
             ids.append(named.id)
+        if (refused := self._no_room(taken.values())) is not None:
+            return refused
         self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
         self._next_seq += len(taken)
         self._taken.update(taken)
@@ -189,40 +193,30 @@ class Submissions:
         self._unacknowledged.append(Told(caller, ids, again))
         return None
 
-    def _no_room(self, commands: Sequence[Entry], source: str) -> Refused | None:
-        """Why so many can't be taken."""
-        if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
-            text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
-            return Refused("invalid", text)
-        if len(self._taken) + len(commands) > PENDING_MAX:
+    def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
+        """Why so many can't be taken, beside those that are here already."""
+        if len(self._taken) + len(new) > PENDING_MAX:
             text = f"{len(self._taken)} commands wait to be ordered already: try again later"
             return Refused("busy", text)
-        more = Counter(name for c in commands for name in _holders(c, source))
+        more = Counter(name for entry in new for name in entry.holders)
         for name, count in more.items():
             if self._held[name] + count > _SHARES[name.partition(" ")[0]]:
                 text = f"{self._held[name]} commands {name} wait to be ordered already"
                 return Refused("too_many_pending", f"{text}: try again later")
         return None
 
-    def _repeated(self, caller: Caller, digest: bytes, before: Taken) -> Refused | None:
-        """Why an order can't be sent again under the name of the one before."""
-        if digest != before.digest:
-            text = "another order was sent under this client id before"
-            return Refused("other_order", text)
-        entry = self._taken.get(before.seq)
-        if entry and caller not in entry.callers and len(entry.callers) >= CALLERS_MAX:
-            text = f"{CALLERS_MAX} wait for this order's result already: try again later"
-            return Refused("busy", text)
-        return None
-
     def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
-        """Somebody waits for the results of commands taken before."""
+        """The caller waits for the results of commands taken before. Beyond CALLERS_MAX of one
+        command it is told at once that it gets none."""
         for seq in dict.fromkeys(seqs):
             entry = self._taken.get(seq)
             if entry is None:
                 self._asked_again.append((caller, seq))
             elif caller not in entry.callers:
-                entry.callers = (*entry.callers, caller)
+                if len(entry.callers) < CALLERS_MAX:
+                    entry.callers = (*entry.callers, caller)
+                else:
+                    self._asked_again.append((caller, seq))
 
     def next_payload(self) -> bytes:
         """The payload for the next block: the longest waiting commands that fit; maybe none."""
@@ -259,7 +253,8 @@ class Submissions:
 
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
         """To be told after `acknowledge`: what became of orders that were sent again."""
-        lost = Refused("result_lost", "ordered before; ask for the order's state")
+        text = "ordered before, or too many wait for its result: ask for the order's state"
+        lost = Refused("result_lost", text)
         known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
         told = [(who, found or lost) for who, found in known]
         self._asked_again.clear()

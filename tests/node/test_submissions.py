@@ -264,10 +264,28 @@ def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
     again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     said = [taken.take(callers[0], [mine], 0)]
     said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
-    assert [reply and reply.code for reply in said] == [None] * CALLERS_MAX + ["busy"] * 4
+    assert said == [None] * len(callers), "a refusal would say that it was not taken"
+    assert [told.caller for told in taken.acknowledge()] == callers
+    lost = {who: isinstance(what, Refused) and what.code for who, what in taken.known_results()}
+    assert lost == dict.fromkeys(callers[CALLERS_MAX:], "result_lost")
     assert taken.take(callers[0], [mine], 0, again) is None, "it waits already"
+    assert taken.known_results() == []
     answers = taken.done([command_id(1, ME)], [[]])
     assert list(answers) == callers[:CALLERS_MAX]
+
+
+def test_an_order_that_was_taken_needs_no_room_when_it_is_sent_again() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    assert taken.take(ANN, [mine], 0, source="here") is None
+    while taken.take(ANN, [order("b")], 0, source="here") is None:
+        pass
+    refused = taken.take(BOB, [order()], 0, source="here")
+    assert isinstance(refused, Refused)
+    assert refused.code == "too_many_pending"
+    assert taken.take(BOB, [mine], 0, again, source="here") is None
+    mixed = taken.take(BOB, [mine, order()], 0, again, source="here")
+    assert isinstance(mixed, Refused), "for what is new there is none"
 
 
 def test_what_became_of_an_old_order_is_not_known() -> None:
