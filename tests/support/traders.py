@@ -21,6 +21,8 @@ PATIENCE_S = 2.0  # after which an order without a result is sent again, under i
 LAST_PATIENCE_S = 40.0  # for the last answers
 PAUSE_S = 0.004
 CANCELS = 0.2
+OPEN_MAX = 200  # known open orders of a trader: a key may have 500, and what is refused for that
+# reason when its result is lost looks like an order that is gone
 
 
 @dataclass
@@ -124,7 +126,7 @@ class Trader:
     def _send(self, client: NodeClient) -> None:
         number, rng = len(self.record.sent) + 1, self._rng
         command: Submit | Cancel
-        if self._open and rng.random() < CANCELS:
+        if len(self._open) > OPEN_MAX or (self._open and rng.random() < CANCELS):
             order = self._open.pop(rng.randrange(len(self._open)))
             command = Cancel(0, self.record.account, order)
         else:
