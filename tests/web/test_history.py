@@ -37,8 +37,10 @@ def journal(tmp_path: Path) -> Path:
     Journal.create(path, KEY)
     writer = Journal(path, KEY, MESH)
     prices = [110 if number % 10 == 0 else 100 for number in range(1, 101)]
-    writer.add_trades(MARKET, [trade(n, n * 400, p, 10**15) for n, p in enumerate(prices, 1)])
-    writer.add_trades("ETH-USD", [trade(1, 5, 7)])
+    writer.history.add_trades(
+        MARKET, [trade(n, n * 400, p, 10**15) for n, p in enumerate(prices, 1)]
+    )
+    writer.history.add_trades("ETH-USD", [trade(1, 5, 7)])
     writer.close()
     return path
 
@@ -72,7 +74,7 @@ def test_a_sum_beyond_64_bits_is_still_a_sum(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     writer = Journal(path, KEY, MESH)
-    writer.add_trades(MARKET, [trade(number, 0, 1, 2**62 + 1) for number in range(1, 6)])
+    writer.history.add_trades(MARKET, [trade(number, 0, 1, 2**62 + 1) for number in range(1, 6)])
     writer.close()
     history = History(path)
     assert history.candles(MARKET, 1000, 9, 9)[0].volume == 5 * (2**62 + 1)
