@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from peer.consensus.block import Audit, Block, InvalidBlockError, decode
+from peer.consensus.block import Attestation, Block, InvalidBlockError, decode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus
 from peer.membership.block_reader import BlockReader
@@ -105,19 +105,19 @@ class Inspection:
         if problems:
             return Finding(len(blocks), commits, 0, list(problems))
         compared = 0
-        said = {block.audit for block in blocks if block.audit.commit}
+        said = {block.attestation for block in blocks if block.attestation.commit}
         try:
             self._check_certificates(problems)
-            said |= {Audit(number, digest) for number, digest, *_ in self.snapshots}
+            said |= {Attestation(number, digest) for number, digest, *_ in self.snapshots}
             derived = {number: digest for number, digest, *_ in self.snapshots[:1]}
             for commit, replica in self.commits():
                 commits = commit.number
                 if commit.checkpoint is not None:
-                    derived[commits] = replica.audit().digest
-            compared = sum(audit.commit in derived for audit in said)
-            for audit in said:
-                if derived.get(audit.commit, audit.digest) != audit.digest:
-                    problems.add(f"a block or snapshot has another digest of commit {audit.commit}")
+                    derived[commits] = replica.attestation().digest
+            compared = sum(one.commit in derived for one in said)
+            for number, digest in said:
+                if derived.get(number, digest) != digest:
+                    problems.add(f"a block or snapshot has another digest of commit {number}")
         except (snapshots.InvalidSnapshotError, InvalidBlockError) as error:
             problems.add(str(error))
         return Finding(len(blocks), commits, compared, list(problems))
@@ -204,7 +204,7 @@ def block_line(block: Block) -> dict[str, Any]:
         "digest": block.ref.digest.hex(),
         "parents": [[ref.round, ref.author, ref.digest.hex()] for ref in block.parents],
         "time_ms": block.time_ms,
-        "audit": [block.audit.commit, block.audit.digest.hex()],
+        "audit": [block.attestation.commit, block.attestation.digest.hex()],
         "commands": commands,
     }
 

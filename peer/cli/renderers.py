@@ -132,8 +132,9 @@ class Lines:
 
     def _heartbeat(self, beat: Heartbeat) -> None:
         rounds = " ".join(f"{n}@{r}" for n, r in zip(self._names, beat.rounds, strict=True))
-        audit = f" state {beat.audit.digest[:4].hex()}@{beat.audit.commit}" if beat.audit[0] else ""
-        self._line(beat.member, "heartbeat", f"commit {beat.commit:>5}  has {rounds}{audit}")
+        commit, digest = beat.attestation
+        state = f" state {digest[:4].hex()}@{commit}" if commit else ""
+        self._line(beat.member, "heartbeat", f"commit {beat.commit:>5}  has {rounds}{state}")
 
     def _line(self, member: int, kind: str, text: str) -> None:
         name = Text(f"{self._names[member]:>8}", style=_COLOURS[member % len(_COLOURS)])

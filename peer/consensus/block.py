@@ -34,14 +34,14 @@ class Ref(NamedTuple):
     digest: bytes
 
 
-class Audit(NamedTuple):
+class Attestation(NamedTuple):
     """What the author's state was after a recent commit; commit 0 says nothing."""
 
     commit: int
     digest: bytes
 
 
-NO_AUDIT = Audit(0, b"")
+NO_ATTESTATION = Attestation(0, b"")
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -52,14 +52,14 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     parents: tuple[Ref, ...]
     payload: bytes
     time_ms: int
-    audit: Audit
+    attestation: Attestation
 
 
 class Block:
     """A block whose form is valid. `parents[0]` is the author's own previous block, the others
     follow by author."""
 
-    __slots__ = ("_by_author", "audit", "frame", "parents", "payload", "ref", "time_ms")
+    __slots__ = ("_by_author", "attestation", "frame", "parents", "payload", "ref", "time_ms")
 
     def __init__(
         self,
@@ -67,14 +67,14 @@ class Block:
         parents: tuple[Ref, ...],
         payload: bytes = b"",
         time_ms: int = 0,
-        audit: Audit = NO_AUDIT,
+        attestation: Attestation = NO_ATTESTATION,
         frame: bytes = b"",
     ) -> None:
         self.ref = ref
         self.parents = parents
         self.payload = payload
         self.time_ms = time_ms
-        self.audit = audit
+        self.attestation = attestation
         self.frame = frame
         self._by_author = {ref.author: ref for ref in parents}
 
@@ -126,15 +126,17 @@ def make(
     parents: tuple[Ref, ...],
     payload: bytes,
     time_ms: int,
-    audit: Audit,
+    attestation: Attestation,
     sign: Callable[[bytes], bytes],
 ) -> Block:
     """A signed block. `sign` returns the 64-byte signature of the bytes it is given."""
     body = _encoder.encode(
-        _Body(committee.mesh, committee.epoch, round_, author, parents, payload, time_ms, audit)
+        _Body(
+            committee.mesh, committee.epoch, round_, author, parents, payload, time_ms, attestation
+        )
     )
     ref = Ref(round_, author, digest_of(body))
-    return Block(ref, parents, payload, time_ms, audit, body + sign(body))
+    return Block(ref, parents, payload, time_ms, attestation, body + sign(body))
 
 
 def decode(frame: bytes, committee: Committee) -> Block:
@@ -151,7 +153,7 @@ def decode(frame: bytes, committee: Committee) -> Block:
         raise InvalidBlockError("a block has one encoding, and this is another one of it")
     _check(body, committee)
     ref = Ref(body.round, body.author, digest_of(raw))
-    return Block(ref, body.parents, body.payload, body.time_ms, body.audit, frame)
+    return Block(ref, body.parents, body.payload, body.time_ms, body.attestation, frame)
 
 
 def _check(body: _Body, committee: Committee) -> None:
@@ -166,10 +168,12 @@ def _check(body: _Body, committee: Committee) -> None:
         raise InvalidBlockError(f"a payload has at most {PAYLOAD_BYTES_MAX} bytes")
     if not 0 <= body.time_ms < ROUND_MAX:
         raise InvalidBlockError(f"not a time in ms since 1970: {body.time_ms}")
-    if body.audit.commit < 0 or len(body.audit.digest) != (
-        DIGEST_BYTES if body.audit.commit else 0
+    if body.attestation.commit < 0 or len(body.attestation.digest) != (
+        DIGEST_BYTES if body.attestation.commit else 0
     ):
-        raise InvalidBlockError("an audit is a commit and its 32-byte digest, or 0 and nothing")
+        raise InvalidBlockError(
+            "an attestation is a commit and its 32-byte digest, or 0 and nothing"
+        )
     _check_parents(body, committee)
 
 

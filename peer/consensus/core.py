@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from peer.consensus.block import NO_AUDIT, Audit, Block, Ref, make
+from peer.consensus.block import NO_ATTESTATION, Attestation, Block, Ref, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag, Evidence
@@ -239,7 +239,7 @@ class Consensus:
         round_: int,
         payload: bytes,
         now_ms: int,
-        audit: Audit = NO_AUDIT,
+        attestation: Attestation = NO_ATTESTATION,
         time_ms: int | None = None,
     ) -> Block:
         """Make the own block for a round `proposal` named. `now_ms` drives the timers and may be a
@@ -259,7 +259,7 @@ class Consensus:
             self._parents(own, round_),
             payload,
             now_ms if time_ms is None else time_ms,
-            audit,
+            attestation,
             self._sign,
         )
         self._ready.publish.append(block)

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Audit
+from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Attestation
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership.mesh_file import MeshConfig
@@ -40,8 +40,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     fetch_port: int
     rounds: tuple[int, ...]
     commit: int
-    audit: Audit
-    latest: Audit
+    attestation: Attestation
+    latest: Attestation
     time_ms: int
     hears: tuple[bool, ...]  # by member: whether it was heard within ALIVE_MS; itself too
 
@@ -188,13 +188,13 @@ def parse_heartbeat(body: bytes) -> Heartbeat | None:
         heartbeat = _heartbeats.decode(body)
     except msgspec.DecodeError:
         return None
-    audits = heartbeat.audit, heartbeat.latest
-    counts = (heartbeat.commit, heartbeat.time_ms, *(audit.commit for audit in audits))
+    attestations = heartbeat.attestation, heartbeat.latest
+    counts = (heartbeat.commit, heartbeat.time_ms, *(one.commit for one in attestations))
     if not (0 < heartbeat.fetch_port < 2**16 and _all_within(counts, 0)):
         return None
     if not _all_within(heartbeat.rounds, -1):
         return None
-    if any(len(audit.digest) not in (0, DIGEST_BYTES) for audit in audits):
+    if any(len(one.digest) not in (0, DIGEST_BYTES) for one in attestations):
         return None
     return heartbeat
 

@@ -186,7 +186,7 @@ class Ledger:
         if commit.checkpoint is not None and self._is_time(commit.number):
             self._since_snapshot = 0
             snapshot = self.replica.snapshot(commit.checkpoint)
-            digest = self.replica.audit().digest
+            digest = self.replica.attestation().digest
             floors = commit.checkpoint.floors(self.committee.mode)
             self.journal.add_snapshot(commit.number, digest, floors, snapshots.encode(snapshot))
             self._uncertified = (commit.number, digest)
@@ -204,7 +204,7 @@ class Ledger:
 
     def _note_signer(self, block: Block) -> None:
         """Collect blocks that say our newest snapshot's digest, until a quorum has."""
-        if self._uncertified is None or block.audit != self._uncertified:
+        if self._uncertified is None or block.attestation != self._uncertified:
             return
         self._certificate[block.author] = block.frame
         if len(self._certificate) >= self.committee.quorum:

@@ -246,8 +246,8 @@ class Node:
         try:
             block = self.ledger.read(frame)
             if block is not None:
-                agrees = self.ledger.replica.agrees(block.audit)
-                self.overview.compare(block.author, block.audit, agrees)
+                agrees = self.ledger.replica.agrees(block.attestation)
+                self.overview.compare(block.author, block.attestation, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE lets nothing be altered.
@@ -338,11 +338,11 @@ class Node:
     def _propose(self, now_ms: int) -> None:
         if self.halted:
             return
-        consensus, audit = self.ledger.consensus, self.ledger.replica.audit()
+        consensus, attestation = self.ledger.consensus, self.ledger.replica.attestation()
         wall_ms, is_due = self._clock.wall_ms(), self._is_due(now_ms)
         while place := consensus.proposal(now_ms, self.submissions.waiting, is_due):
             payload = self.submissions.next_payload() if place.carries else b""
-            consensus.propose(place.round, payload, now_ms, audit, wall_ms)
+            consensus.propose(place.round, payload, now_ms, attestation, wall_ms)
 
     def _is_due(self, now_ms: int) -> bool:
         """Whether an order expires at a time that the members' clocks have passed."""
@@ -469,7 +469,7 @@ class Node:
             self.mesh.fetch_port,
             self.ledger.consensus.heartbeat(),
             self.ledger.replica.commit,
-            self.ledger.replica.audit(),
+            self.ledger.replica.attestation(),
             self.ledger.replica.latest(),
             self._clock.wall_ms(),
             self.overview.heard(now_ms),

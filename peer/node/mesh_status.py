@@ -9,7 +9,7 @@ import statistics
 from collections import deque
 
 from peer.client import protocol
-from peer.consensus.block import Audit
+from peer.consensus.block import Attestation
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
@@ -59,14 +59,14 @@ class Overview:
         """An own command was ordered so long after it came."""
         self._finality_ms.append(finality_ms)
 
-    def compare(self, member: int, audit: Audit, agrees: bool | None) -> None:
-        """Self-audit: all peers have the same state after the same commit, or something is wrong
-        with one of them. With this one, if a quorum says the same and it does not."""
+    def compare(self, member: int, attestation: Attestation, agrees: bool | None) -> None:
+        """All peers have the same state after the same commit, or something is wrong with one of
+        them. With this one, if a quorum says the same and it does not."""
         if agrees is not None:
             self._agrees[member] = agrees
         if agrees is not False:
             return
-        commit, digest = audit
+        commit, digest = attestation
         if commit > self._told.get(member, 0):
             self._told[member] = commit
             text = f"{self.name(member)} has another state after commit {commit}: {digest.hex()}"
@@ -83,8 +83,8 @@ class Overview:
     def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
         """Look at what a member says of itself."""
         replica = self._ledger.replica
-        audit, latest = heartbeat.audit, heartbeat.latest
-        self.compare(member, audit, replica.agrees(audit))
+        attestation, latest = heartbeat.attestation, heartbeat.latest
+        self.compare(member, attestation, replica.agrees(attestation))
         self.compare(member, latest, replica.agrees_latest(latest))
         self.clocks.hear(member, heartbeat.time_ms, now_ms)
         self._hearing.hear(member, heartbeat.hears, now_ms)

@@ -64,5 +64,5 @@ def is_certified(
 ) -> bool:
     """Whether a quorum of authors say, in blocks whose signatures are verified, that this is the
     digest after this commit."""
-    said = {signed.author for signed in blocks if signed.audit == (commit, digest)}
+    said = {signed.author for signed in blocks if signed.attestation == (commit, digest)}
     return len(said) >= committee.quorum

@@ -28,7 +28,7 @@ from engine import (
     Rejected,
     Trade,
 )
-from peer.consensus.block import NO_AUDIT, Audit, Block
+from peer.consensus.block import NO_ATTESTATION, Attestation, Block
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
 from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
 from peer.replica.key_orders import KeyOrders
@@ -37,7 +37,7 @@ from peer.replica.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, 
 from peer.replica.snapshot import Snapshot, digest_of
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
-AUDITS_KEPT = 64
+ATTESTATIONS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
 
 _NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
@@ -119,8 +119,8 @@ class Replica:
         }
         self.trade_numbers = dict.fromkeys(self.trades, 0)
         self.invalid_payloads = 0
-        self._audits: dict[int, bytes] = {}
-        self._latest = Audit(0, self.exchange.digest())
+        self._attestations: dict[int, bytes] = {}
+        self._latest = Attestation(0, self.exchange.digest())
 
     @classmethod
     def restore(
@@ -135,8 +135,8 @@ class Replica:
         replica.time_ms = snapshot.checkpoint.time_ms
         replica.trades = {s: deque(t, TRADES_KEPT) for s, t in snapshot.trades.items()}
         replica.trade_numbers = dict(snapshot.trade_numbers)
-        replica._latest = Audit(0, b"")
-        replica._note_audit(snapshot.checkpoint)
+        replica._latest = Attestation(0, b"")
+        replica._note_attestation(snapshot.checkpoint)
         return replica
 
     def snapshot(self, checkpoint: Checkpoint) -> Snapshot:
@@ -168,7 +168,7 @@ class Replica:
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
-            self._note_audit(commit.checkpoint)
+            self._note_attestation(commit.checkpoint)
         commands = [command_of(entry) for entry in entries] if signed else entries
         record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
         ids = [entry.id for entry in entries]
@@ -282,27 +282,28 @@ class Replica:
                 new.setdefault(event.market, []).append(view)
         return new
 
-    def _note_audit(self, checkpoint: Checkpoint) -> None:
-        self._audits[checkpoint.commit] = digest_of(self._snapshot(checkpoint, b""), self.exchange)
-        self._audits.pop(checkpoint.commit - CHECKPOINT_EVERY * AUDITS_KEPT, None)
+    def _note_attestation(self, checkpoint: Checkpoint) -> None:
+        digest = digest_of(self._snapshot(checkpoint, b""), self.exchange)
+        self._attestations[checkpoint.commit] = digest
+        self._attestations.pop(checkpoint.commit - CHECKPOINT_EVERY * ATTESTATIONS_KEPT, None)
 
-    def audit(self) -> Audit:
+    def attestation(self) -> Attestation:
         """The newest digest of a commit at which every peer takes one."""
         number = self.commit - self.commit % CHECKPOINT_EVERY
-        return Audit(number, self._audits[number]) if number else NO_AUDIT
+        return Attestation(number, self._attestations[number]) if number else NO_ATTESTATION
 
-    def latest(self) -> Audit:
+    def latest(self) -> Attestation:
         """The digest after the last commit."""
         if self._latest.commit != self.commit:
-            self._latest = Audit(self.commit, self.exchange.digest())
+            self._latest = Attestation(self.commit, self.exchange.digest())
         return self._latest
 
-    def agrees(self, audit: Audit) -> bool | None:
+    def agrees(self, attestation: Attestation) -> bool | None:
         """Whether a digest at a checkpoint is ours too; None if we have none of it."""
-        ours = self._audits.get(audit.commit)
-        return None if ours is None else ours == audit.digest
+        ours = self._attestations.get(attestation.commit)
+        return None if ours is None else ours == attestation.digest
 
-    def agrees_latest(self, audit: Audit) -> bool | None:
+    def agrees_latest(self, attestation: Attestation) -> bool | None:
         """Whether a member's digest after its last commit is ours; None if our last is another."""
         ours = self._latest
-        return ours.digest == audit.digest if 0 < audit.commit == ours.commit else None
+        return ours.digest == attestation.digest if 0 < attestation.commit == ours.commit else None

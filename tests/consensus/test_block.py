@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peer.consensus.block import (
-    NO_AUDIT,
+    NO_ATTESTATION,
     PAYLOAD_BYTES_MAX,
     SIGNATURE_BYTES,
-    Audit,
+    Attestation,
     InvalidBlockError,
     Ref,
     decode,
@@ -36,18 +36,18 @@ def frame(**changes: object) -> bytes:
         "parents": PARENTS,
         "payload": b"",
         "time_ms": 5,
-        "audit": NO_AUDIT,
+        "attestation": NO_ATTESTATION,
     }
     assert changes.keys() <= fields.keys()
     return msgspec.msgpack.encode(list((fields | changes).values())) + b"s" * SIGNATURE_BYTES
 
 
 def test_a_block_comes_back_as_it_was_made() -> None:
-    audit = Audit(64, b"d" * 32)
-    made = make(COMMITTEE, 1, 0, PARENTS, b"orders", 7, audit, sign)
+    attestation = Attestation(64, b"d" * 32)
+    made = make(COMMITTEE, 1, 0, PARENTS, b"orders", 7, attestation, sign)
     read = decode(made.frame, COMMITTEE)
     assert (read.ref, read.parents, read.payload) == (made.ref, PARENTS, b"orders")
-    assert (read.time_ms, read.audit, read.frame) == (7, audit, made.frame)
+    assert (read.time_ms, read.attestation, read.frame) == (7, attestation, made.frame)
 
 
 def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
@@ -66,8 +66,8 @@ def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
         ({"author": 4}, "no such slot"),
         ({"payload": bytes(PAYLOAD_BYTES_MAX + 1)}, "a payload has at most"),
         ({"time_ms": -1}, "not a time"),
-        ({"audit": (64, b"short")}, "an audit is"),
-        ({"audit": (0, b"d" * 32)}, "an audit is"),
+        ({"attestation": (64, b"short")}, "an attestation is"),
+        ({"attestation": (0, b"d" * 32)}, "an attestation is"),
         ({"parents": ()}, "the first parent"),
         ({"parents": PARENTS[1:]}, "the first parent"),
         ({"parents": (*PARENTS, PARENTS[3])}, "one parent an author"),
@@ -90,7 +90,7 @@ def test_what_is_no_block_is_refused_with_the_reason(
 def test_a_second_encoding_of_a_block_is_refused() -> None:
     good = frame(time_ms=5)
     body = msgspec.msgpack.decode(good[:-SIGNATURE_BYTES])
-    at = good.index(b"\x05\x92")  # time_ms 5, then the audit's array
+    at = good.index(b"\x05\x92")  # time_ms 5, then the attestation's array
     assert body[6] == 5
     longer = good[:at] + b"\xcc\x05" + good[at + 1 :]
     assert msgspec.msgpack.decode(longer[:-SIGNATURE_BYTES]) == body

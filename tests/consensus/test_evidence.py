@@ -2,7 +2,7 @@
 
 import pytest
 
-from peer.consensus.block import NO_AUDIT, Block, genesis, make
+from peer.consensus.block import NO_ATTESTATION, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.core import Consensus
 
@@ -16,7 +16,7 @@ def sign(data: bytes) -> bytes:
 def rivals(committee: Committee) -> list[Block]:
     own, *others = (genesis(committee)[n].ref for n in (AUTHOR, 0, 1, 3))
     return [
-        make(committee, 1, AUTHOR, (own, *others), b"", time_ms, NO_AUDIT, sign)
+        make(committee, 1, AUTHOR, (own, *others), b"", time_ms, NO_ATTESTATION, sign)
         for time_ms in (1, 2)
     ]
 

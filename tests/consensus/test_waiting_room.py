@@ -3,7 +3,7 @@ were found by the simulator (byzantine, n=5, seed 777, and n=4, seed 9245)."""
 
 import pytest
 
-from peer.consensus.block import NO_AUDIT, Block, Ref, genesis, make
+from peer.consensus.block import NO_ATTESTATION, Block, Ref, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.dag import WAITING_MAX, Dag
 
@@ -14,7 +14,9 @@ LIAR = 3
 def block(round_: int, author: int, parents: list[Ref], time_ms: int = 0) -> Block:
     """A block of the author's; its own parent is moved to the front."""
     refs = sorted(parents, key=lambda ref: (ref.author != author, ref.author))
-    return make(COMMITTEE, round_, author, tuple(refs), b"", time_ms, NO_AUDIT, lambda _: bytes(64))
+    return make(
+        COMMITTEE, round_, author, tuple(refs), b"", time_ms, NO_ATTESTATION, lambda _: bytes(64)
+    )
 
 
 def test_a_block_that_an_honest_one_refers_to_finds_room() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Generic, NamedTuple, TypeVar
 
-from peer.consensus.block import NO_AUDIT, Block, Ref, decode, genesis, make
+from peer.consensus.block import NO_ATTESTATION, Block, Ref, decode, genesis, make
 from peer.consensus.committee import Committee
 from peer.consensus.dag import Dag
 
@@ -209,7 +209,7 @@ class Family(Generic[OutcomeT]):
     def _number(self, kind: Kind, parents: tuple[Node, ...]) -> int:
         """Of a new kind; the first block of it has to be valid by the rules of `block`."""
         frame = make(
-            self.committee, kind.round, kind.author, _refs(parents), b"", 0, NO_AUDIT, _sign
+            self.committee, kind.round, kind.author, _refs(parents), b"", 0, NO_ATTESTATION, _sign
         ).frame
         decode(frame, self.committee)
         number = self._numbers[kind] = len(self.kinds)

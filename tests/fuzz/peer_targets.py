@@ -16,7 +16,7 @@ from peer.client import protocol
 from peer.client.endpoint import Local, endpoints, parse
 from peer.consensus.block import (
     SIGNATURE_BYTES,
-    Audit,
+    Attestation,
     Block,
     InvalidBlockError,
     Ref,
@@ -60,8 +60,8 @@ def first_blocks(committee: Committee = COMMITTEE) -> list[Block]:
         for n in range(committee.size):
             parents = (before[n].ref, *(b.ref for b in before if b.author != n))
             payload = encode_batch(round_, [encode(one) for one in orders(round_, n)])
-            audit = Audit(64, b"d" * 32)
-            one = make(committee, round_, n, parents, payload, 9, audit, IDENTITIES[n].sign)
+            attestation = Attestation(64, b"d" * 32)
+            one = make(committee, round_, n, parents, payload, 9, attestation, IDENTITIES[n].sign)
             made.append(one)
         blocks += made
         before = made
@@ -121,8 +121,8 @@ def _parts(data: bytes) -> list[bytes]:
 
 def wire_seeds() -> list[bytes]:
     blocks = first_blocks()
-    rounds, audit = (2, 2, 2, 2), Audit(64, b"d" * 32)
-    claims = rounds, 64, audit, audit, 1_700_000_000_000, (True,) * len(rounds)
+    rounds, attestation = (2, 2, 2, 2), Attestation(64, b"d" * 32)
+    claims = rounds, 64, attestation, attestation, 1_700_000_000_000, (True,) * len(rounds)
     beat = messages.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
     manifest = Manifest(64, b"d" * 32, 5_000)
     asked = (

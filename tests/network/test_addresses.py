@@ -11,7 +11,7 @@ import pytest
 import zmq
 
 from discovery.grape import Address
-from peer.consensus.block import NO_AUDIT
+from peer.consensus.block import NO_ATTESTATION
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
@@ -44,7 +44,7 @@ class Pair:
         """All of them say that they are member 1."""
         self.now_ms += TURN_MS
         for one in speaking:
-            numbers = (0, 0), 0, NO_AUDIT, NO_AUDIT, 0, hears
+            numbers = (0, 0), 0, NO_ATTESTATION, NO_ATTESTATION, 0, hears
             one.beat(Heartbeat(one.config.id, 0, 1, one.fetch_port, *numbers))
             list(one.receive(self.now_ms))
             for _, asked in one.requests(self.now_ms):
@@ -117,7 +117,7 @@ def test_who_is_not_heard_says_where_it_is(pair: Pair) -> None:
     """No lookup has member 1, but it knows where member 0 is, and reads there that it is deaf."""
     pair.other.found(0, [at(pair.mesh)])
     for _ in range(500):
-        numbers = (0, 0), 0, NO_AUDIT, NO_AUDIT, 0
+        numbers = (0, 0), 0, NO_ATTESTATION, NO_ATTESTATION, 0
         said = Heartbeat(pair.config.id, 0, 0, pair.mesh.fetch_port, *numbers, (True, False))
         pair.mesh.beat(said)
         list(pair.mesh.requests(pair.now_ms))

@@ -16,7 +16,7 @@ from discovery.grapes import running_grapes
 from engine import Side
 from peer.cli.runner import keygen
 from peer.client.connection import NoAnswerError, NodeClient
-from peer.consensus.block import NO_AUDIT
+from peer.consensus.block import NO_ATTESTATION
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.network.mesh import Mesh
@@ -60,7 +60,7 @@ class Helper:
             time_ms = time.time_ns() // 1_000_000
             rounds = (FAR,) * len(self.mesh.peers)
             port, name = self.wire.fetch_port, self.mesh.config.id
-            claims = FAR, NO_AUDIT, NO_AUDIT, time_ms, (True,) * len(rounds)
+            claims = FAR, NO_ATTESTATION, NO_ATTESTATION, time_ms, (True,) * len(rounds)
             self.wire.beat(Heartbeat(name, 0, LIAR, port, rounds, *claims))
             for _ in self.wire.receive(0):
                 pass

@@ -13,7 +13,7 @@ import pytest
 import zmq
 
 from discovery.grape import Address
-from peer.consensus.block import FRAME_BYTES_MAX, NO_AUDIT, Audit
+from peer.consensus.block import FRAME_BYTES_MAX, NO_ATTESTATION, Attestation
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull
 from peer.consensus.dag import WAITING_MAX
@@ -46,7 +46,7 @@ CONFIG = MeshConfig("floods", Mode.CRASH, 1_700_000_000_000, MEMBERS, MARKETS, "
 
 def beat(config: MeshConfig = CONFIG, member: int = 1, **changes: object) -> Heartbeat:
     rounds, hears = (0,) * len(MEMBERS), (True,) * len(MEMBERS)
-    fields = (config.id, 0, member, 3_101, rounds, 0, NO_AUDIT, NO_AUDIT, 5, hears)
+    fields = (config.id, 0, member, 3_101, rounds, 0, NO_ATTESTATION, NO_ATTESTATION, 5, hears)
     return msgspec.structs.replace(Heartbeat(*fields), **changes)
 
 
@@ -245,8 +245,8 @@ def test_answers_nobody_asked_for_are_not_read(wires: Wires) -> None:
         {"commit": -1},
         {"hears": (1, 0, 2)},
         {"time_ms": 2**60},
-        {"audit": Audit(1, b"d" * 10_000)},
-        {"latest": Audit(-5, b"d" * 32)},
+        {"attestation": Attestation(1, b"d" * 10_000)},
+        {"latest": Attestation(-5, b"d" * 32)},
     ],
 )
 def test_a_heartbeat_of_impossible_numbers_is_none(

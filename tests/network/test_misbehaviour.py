@@ -19,7 +19,7 @@ from peer.cli.tap import Listener
 from peer.client.connection import NodeRefusedError
 from peer.consensus.block import (
     FRAME_BYTES_MAX,
-    NO_AUDIT,
+    NO_ATTESTATION,
     SIGNATURE_BYTES,
     Block,
     Ref,
@@ -59,7 +59,9 @@ class Rogue:
             committee = dataclasses.replace(committee, mesh=mesh)
         parents = [block.ref for block in genesis(committee)]
         refs = (parents.pop(author), *parents)
-        return make(committee, round_, author, refs, payload, time_ms, NO_AUDIT, self.identity.sign)
+        return make(
+            committee, round_, author, refs, payload, time_ms, NO_ATTESTATION, self.identity.sign
+        )
 
     def say(self, *blocks: Block, until: Callable[[], bool]) -> None:
         """Publish again and again: at first nobody may have subscribed yet."""
@@ -186,7 +188,7 @@ def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogu
 def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
     """What to send, a thousand at a time."""
     committee, sign = rogue.config.committee, rogue.identity.sign
-    claims = (2**47,) * 3, 2**47, NO_AUDIT, NO_AUDIT, 1, (True,) * 3
+    claims = (2**47,) * 3, 2**47, NO_ATTESTATION, NO_ATTESTATION, 1, (True,) * 3
     beat = Heartbeat(committee.mesh, 0, 2, 1, *claims)
 
     def ahead(start: int) -> list[tuple[bytes, ...]]:
@@ -194,7 +196,7 @@ def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
         made = []
         for round_ in range(start, start + 1_000):
             parents = tuple(Ref(round_ - 1, author, bytes(32)) for author in (2, 0, 1))
-            block = make(committee, round_, 2, parents, bytes(1_000), 1, NO_AUDIT, sign)
+            block = make(committee, round_, 2, parents, bytes(1_000), 1, NO_ATTESTATION, sign)
             made.append((b"B", block.frame))
         return made
 
@@ -299,7 +301,7 @@ def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
     fake = (Ref(4, 2, b"x" * 32), Ref(4, 0, b"y" * 32), Ref(4, 1, b"z" * 32))
     committee = rogue.config.committee
     real = rogue.block(payload=b"\xc1 no commands")
-    dangling = make(committee, 5, 2, fake, b"", 1, NO_AUDIT, rogue.identity.sign)
+    dangling = make(committee, 5, 2, fake, b"", 1, NO_ATTESTATION, rogue.identity.sign)
     others = mesh.peers[:2]
     rogue.say(dangling, real, until=lambda: all(peer.state().commit > 0 for peer in others))
     mesh.peers[0].client.execute([order("a", Side.SELL, 100, 1)])

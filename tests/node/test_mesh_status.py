@@ -8,7 +8,7 @@ import zmq
 
 from engine import Market
 from peer.cli.runner import JOURNAL_FILE, keygen
-from peer.consensus.block import NO_AUDIT, Audit
+from peer.consensus.block import NO_ATTESTATION, Attestation
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
@@ -41,9 +41,11 @@ class Seen:
         self.ledger.replica.commit = 1
         self.own = self.ledger.replica.latest()
 
-    def hear(self, member: int, latest: Audit, time_ms: int = NOW_MS, now_ms: int = 0) -> None:
+    def hear(
+        self, member: int, latest: Attestation, time_ms: int = NOW_MS, now_ms: int = 0
+    ) -> None:
         rounds = (0,) * 4
-        claims = rounds, 1, NO_AUDIT, latest, time_ms, (True,) * 4
+        claims = rounds, 1, NO_ATTESTATION, latest, time_ms, (True,) * 4
         beat = Heartbeat(self.config.id, 0, member, 1, *claims)
         self.overview.hear(member, beat, now_ms)
 
@@ -64,7 +66,7 @@ def seen(tmp_path: Path) -> Iterator[Seen]:
     seen.close()
 
 
-WRONG, OTHER = Audit(1, b"w" * 32), Audit(1, b"o" * 32)
+WRONG, OTHER = Attestation(1, b"w" * 32), Attestation(1, b"o" * 32)
 
 
 def test_the_same_state_is_no_news(seen: Seen) -> None:
@@ -76,7 +78,7 @@ def test_the_same_state_is_no_news(seen: Seen) -> None:
 
 
 def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
-    seen.hear(1, Audit(2, b"w" * 32))
+    seen.hear(1, Attestation(2, b"w" * 32))
     assert seen.overview.alarms.texts == []
     assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is None
 
@@ -145,7 +147,7 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
         for member, heard in hears.items():
             link = seen.mesh.links[member]
             link.heard_ms = now_ms
-            claims = (0,) * 4, 1, NO_AUDIT, seen.own, NOW_MS + now_ms, heard
+            claims = (0,) * 4, 1, NO_ATTESTATION, seen.own, NOW_MS + now_ms, heard
             link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *claims)
             seen.overview.hear(member, link.heartbeat, now_ms)
         seen.look(now_ms)

@@ -13,7 +13,7 @@ from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.client.endpoint import Local, endpoints
 from peer.client.protocol import FeedMessage
 from peer.client.protocol import Mesh as MeshView
-from peer.consensus.block import NO_AUDIT, Audit, genesis, make
+from peer.consensus.block import NO_ATTESTATION, Attestation, genesis, make
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull, Wanted
 from peer.membership.identity import Identity
@@ -34,13 +34,13 @@ MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)
 CONFIG = MeshConfig("four", Mode.CRASH, 1_700_000_000_000, MEMBERS, MARKETS, "any")
 
 
-def certificate(audit: Audit, signers: Iterable[int]) -> list[bytes]:
+def certificate(attestation: Attestation, signers: Iterable[int]) -> list[bytes]:
     """Blocks of these members that say this digest."""
     start = genesis(CONFIG.committee)
     frames = []
     for n in signers:
         parents = (start[n].ref, *(block.ref for block in start if block.author != n))
-        block = make(CONFIG.committee, 1, n, parents, b"", 1, audit, IDENTITIES[n].sign)
+        block = make(CONFIG.committee, 1, n, parents, b"", 1, attestation, IDENTITIES[n].sign)
         frames.append(block.frame)
     return frames
 
@@ -53,9 +53,9 @@ def fetched() -> Fetched:
         replica.apply(commit)
         if commit.checkpoint is not None:
             data = snapshots.encode(replica.snapshot(commit.checkpoint))
-            audit = replica.audit()
-            manifest = Manifest(commit.number, audit.digest, len(data))
-            return Fetched(1, manifest, data, certificate(audit, (0, 1, 2)))
+            attestation = replica.attestation()
+            manifest = Manifest(commit.number, attestation.digest, len(data))
+            return Fetched(1, manifest, data, certificate(attestation, (0, 1, 2)))
     raise AssertionError("no checkpoint was reached")
 
 
@@ -106,7 +106,7 @@ def test_noise_is_no_snapshot(fetched: Fetched) -> None:
 def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) -> None:
     assert ledger.is_certified(fetched.manifest, fetched.certificate)
     ledger.install(fetched, 0)
-    assert ledger.replica.audit() == (fetched.manifest.commit, fetched.manifest.digest)
+    assert ledger.replica.attestation() == (fetched.manifest.commit, fetched.manifest.digest)
     assert ledger.journal.certified() is not None
 
 
@@ -121,7 +121,7 @@ def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched:
 
 def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
     manifest, frames = fetched.manifest, fetched.certificate
-    other = certificate(Audit(manifest.commit, b"x" * 32), (2,))
+    other = certificate(Attestation(manifest.commit, b"x" * 32), (2,))
     unsigned = frames[2][:-1] + bytes([frames[2][-1] ^ 1])
     for wrong in ([], frames[:2], [*frames[:2], frames[1]], [*frames[:2], *other]):
         assert not ledger.is_certified(manifest, wrong)
@@ -191,7 +191,7 @@ def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched
 
 def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
     hears = (True,) * len(rounds)
-    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_AUDIT, NO_AUDIT, 0, hears)
+    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_ATTESTATION, NO_ATTESTATION, 0, hears)
     return Heard(member, beat)
 
 

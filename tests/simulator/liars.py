@@ -11,7 +11,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from peer.consensus.block import NO_AUDIT, Block, Ref, make
+from peer.consensus.block import NO_ATTESTATION, Block, Ref, make
 from peer.consensus.core import Consensus, Wanted
 from tests.simulator import book
 from tests.simulator.frames import signer
@@ -233,7 +233,7 @@ class Forger:
             parents,
             self._payload(),
             self._now_ms if time_ms is None else time_ms,
-            NO_AUDIT,
+            NO_ATTESTATION,
             signer(self.member),
         )
         self._own.append(block)

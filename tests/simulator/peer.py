@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NamedTuple
 
-from peer.consensus.block import Audit, Block, Ref
+from peer.consensus.block import Attestation, Block, Ref
 from peer.consensus.committee import Committee
 from peer.consensus.core import Consensus, Proposal, Pull, Ready, Timing, Wanted
 from tests.simulator import book
@@ -307,8 +307,9 @@ class Peer:
         items = self.commands[self.sent : self.sent + COMMANDS_PER_BLOCK] if place.carries else []
         payload = book.encode(self.sent + 1, items) if items else b""
         self.sent += len(items)
-        audit = Audit(self.commits, self.book.machine.digest()) if self.commits else Audit(0, b"")
-        self.consensus.propose(place.round, payload, self.now_ms, audit, self.wall_ms)
+        state = self.book.machine.digest() if self.commits else b""
+        said = Attestation(self.commits, state)
+        self.consensus.propose(place.round, payload, self.now_ms, said, self.wall_ms)
 
     def _synced(self, life: int, ready: Ready, sent: bool) -> None:
         if not self.up or life != self.lives:

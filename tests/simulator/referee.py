@@ -83,7 +83,7 @@ class Referee(Observer):
         place = (block.author, block.round)
         before = self._signed.setdefault(place, block.ref.digest)
         self._must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
-        commit, digest = block.audit
+        commit, digest = block.attestation
         self._must(
             commit == 0 or self.digests[commit - 1] == digest,
             f"{block!r} carries another state after commit {commit}",

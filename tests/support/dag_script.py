@@ -18,7 +18,7 @@ always a parent, whether drawn or not.
 import re
 from collections.abc import Iterable, Iterator
 
-from peer.consensus.block import NO_AUDIT, Block, Ref, decode, digest_of, genesis, make
+from peer.consensus.block import NO_ATTESTATION, Block, Ref, decode, digest_of, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import COMMITS_PER_SCHEDULE, Commit, Committer, Schedule
 from peer.consensus.dag import Dag
@@ -68,10 +68,9 @@ class Drawing:
         if (round_, author, rival) in self._drawn:
             raise ValueError(f"{name} is drawn twice")
         parents = self._parents(round_, author, drawn)
-        frame = make(
-            self.committee, round_, author, parents, b"x", round_, NO_AUDIT, lambda _: b"s" * 64
-        ).frame
-        decode(frame, self.committee)  # InvalidBlockError where the rules do not allow it
+        what = self.committee, round_, author, parents, b"x", round_, NO_ATTESTATION
+        made = make(*what, lambda _: b"s" * 64)
+        decode(made.frame, self.committee)  # InvalidBlockError where the rules do not allow it
         self._drawn[round_, author, rival] = ref
         self._names[ref.digest] = name
         return Block(ref, parents, b"x", round_)

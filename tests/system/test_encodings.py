@@ -40,7 +40,7 @@ from engine import (
     Triggered,
 )
 from peer.client import protocol
-from peer.consensus.block import Audit, Block, genesis, make
+from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Pull
@@ -101,7 +101,7 @@ OPEN = OpenOrder(
 )
 SIGNED = signed.Signed(Cancel(771, OWNER, 256), NOW_MS, NOW_MS + 1_000, b"s" * 64)
 REMOVAL = signed.Removal(CancelAll(772, OWNER))
-AUDIT = Audit(40, b"d" * 32)
+ATTESTATION = Attestation(40, b"d" * 32)
 
 packed = msgspec.msgpack.encode
 
@@ -126,7 +126,8 @@ def blocks() -> Iterator[tuple[str, bytes]]:
     start = [block.ref for block in genesis(CONFIG.committee)]
     payload = encode_batch(1, [packed(entry) for entry in (*COMMANDS, SIGNED, REMOVAL)])
     sign = IDENTITIES[0].sign
-    yield "block", make(CONFIG.committee, 1, 0, tuple(start), payload, NOW_MS, AUDIT, sign).frame
+    one = make(CONFIG.committee, 1, 0, tuple(start), payload, NOW_MS, ATTESTATION, sign)
+    yield "block", one.frame
 
 
 def texts() -> Iterator[tuple[str, bytes]]:
@@ -155,7 +156,7 @@ def state() -> Iterator[tuple[str, bytes]]:
         if commit.checkpoint is not None:
             whole = replica.snapshot(commit.checkpoint)
             yield f"snapshot {commit.number}", snapshot.encode(whole)
-            yield f"audit {commit.number}", replica.audit().digest
+            yield f"attestation {commit.number}", replica.attestation().digest
     assert not waiting
     yield (
         "piece, open",
@@ -181,8 +182,8 @@ def _empty(block: Block) -> Block:
 def messages() -> Iterator[tuple[str, bytes]]:
     yield "heartbeat", frames.encode(
         frames.Heartbeat(
-            CONFIG.id, 0, 2, 4_000, (-1, 7, 2**40), 41, AUDIT, Audit(41, b"e" * 32), NOW_MS,
-            (True, False, True),
+            CONFIG.id, 0, 2, 4_000, (-1, 7, 2**40), 41, ATTESTATION, Attestation(41, b"e" * 32),
+            NOW_MS, (True, False, True),
         )
     )  # fmt: skip
     yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5))))
