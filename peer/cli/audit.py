@@ -143,14 +143,13 @@ class Inspection:
     def _is_chain(self, block: Block) -> bool:
         """Whether a block must follow the one stored before: pruning keeps an author's newest, and
         it may be alone there for long."""
-        floor = self._floors()[block.author]
-        return block.parents[0].round > floor
+        return block.parents[0].round > self._gc_rounds()[block.author]
 
-    def _floors(self) -> list[int]:
+    def _gc_rounds(self) -> list[int]:
         if not self.snapshots:
             return [0] * len(self.config.members)
         snapshot, _ = snapshots.decode(self.snapshots[0][3])
-        return snapshot.checkpoint.floors(self.config.committee.mode)
+        return snapshot.checkpoint.gc_rounds(self.config.committee.mode)
 
     def _check_certificates(self, problems: "_Problems") -> None:
         for number, digest, certificate, data in self.snapshots:

@@ -1,12 +1,9 @@
-"""Who decides, and with how many: the thresholds of the commit rule for one mesh and epoch.
+"""The members of one mesh and epoch: how many there are, how many may fail, how many a step needs.
 
-Owns the arithmetic of quorums; everything else asks here and never counts for itself.
-Must never know blocks, keys or addresses.
+Owns the arithmetic of quorums. Must never know blocks, keys or addresses.
 
 Crash mode tolerates f = (n-1)//2 members that stop; it is unsafe with a single one that signs two
 blocks for one round. Byzantine mode tolerates f = (n-1)//3 members that do anything at all.
-Sources: the two-round crash rule is Nemo-Nemo's (arXiv 2604.08914), the three-round one
-Mysticeti-C's (arXiv 2310.14821).
 """
 
 from dataclasses import dataclass
@@ -42,21 +39,5 @@ class Committee:
 
     @cached_property
     def quorum(self) -> int:
-        """q: so many members carry every step."""
+        """q: every step needs so many members."""
         return self.size - self.faults
-
-    @cached_property
-    def wave(self) -> int:
-        """How many rounds from a leader to the first that may anchor it."""
-        return 2 if self.mode is Mode.CRASH else 3
-
-    @cached_property
-    def shared(self) -> int:
-        """t: how many members any two quorums share at least. So many votes in an anchor's history
-        commit its leader in crash mode: an anchor's history holds a quorum of each round."""
-        return 2 * self.quorum - self.size
-
-    @cached_property
-    def skip(self) -> int:
-        """So many blames skip a leader directly: then no anchor can find enough votes."""
-        return self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum

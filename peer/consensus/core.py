@@ -18,8 +18,8 @@ from peer.consensus.dag import Dag, Evidence
 from peer.consensus.due import Due
 from peer.consensus.start import Start
 from peer.consensus.synchronizer import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
-from peer.consensus.synchronizer import Fetch
 from peer.consensus.synchronizer import Pull as Pull
+from peer.consensus.synchronizer import Synchronizer
 from peer.consensus.synchronizer import Wanted as Wanted
 
 CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
@@ -55,7 +55,7 @@ class Ready:
     publish: list[Block] = field(default_factory=list)
     requests: list[Wanted | Pull] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
-    lost: list[Block] = field(default_factory=list)  # own blocks that will never be committed
+    expired_blocks: list[Block] = field(default_factory=list)  # own ones: never to be committed
     evidence: list[Evidence] = field(default_factory=list)
 
 
@@ -76,20 +76,19 @@ class Consensus:
         self.committee = committee
         self.me = me
         self.timing = timing or Timing()
-        self.dag = Dag(committee)
-        if checkpoint is not None:
-            self.dag = Dag(committee, checkpoint.floors(committee.mode), checkpoint.heads)
+        checkpoint = checkpoint or Checkpoint.first(committee)
+        self.dag = Dag(committee, checkpoint.gc_rounds(committee.mode), checkpoint.heads)
         self.committer = Committer(committee, self.dag, checkpoint)
         self.halted = ""
         self._sign = sign
         self._ready = Ready()
         self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, since when
         timing = self.timing
-        self._fetch = Fetch(
+        self._synchronizer = Synchronizer(
             self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
         )
         self.start = start or Start(committee, timing.start_wait_ms)
-        self._due = Due(committee)
+        self._due = Due(self.committer.decider.rule.wave)
         self._spoke_ms: int | None = None  # when this peer made its last block
         self._openers = 0  # the blocks since then that only said the time
         self._evidence_seen = 0
@@ -103,12 +102,13 @@ class Consensus:
                 self._own = block
             self._accept(self.dag.add(block, restored=True), now_ms)
         ready = self.ready()
-        last = [self._own] if self._own is not None else []  # at the floor the graph has no frame
-        return Ready(publish=last, commits=ready.commits, lost=ready.lost, evidence=ready.evidence)
+        last = [self._own] if self._own is not None else []  # what is collected has no frame
+        ready.persist, ready.publish = [], last
+        return ready
 
     @property
     def own_newest(self) -> Block | None:
-        """In byzantine mode the newest own block can have fallen below the graph's floor."""
+        """In byzantine mode the newest own block can be collected."""
         if self.me is None:
             return None
         newest = self.dag.newest[self.me]
@@ -138,9 +138,9 @@ class Consensus:
         if self._equivocated() or not accepted:  # a rival is evidence, though it is not accepted
             return
         self._ready.commits += self.committer.advance()
-        self._ready.lost += [b for b in self.committer.lost if b.author == self.me]
-        self.committer.lost.clear()
-        self._accept(self.committer.settle(), now_ms)
+        expired = self.committer.take_expired()
+        self._ready.expired_blocks += [block for block in expired if block.author == self.me]
+        self._accept(self.committer.collect_garbage(), now_ms)
 
     def _equivocated(self) -> bool:
         """Report new evidence; whether this peer had to stop over it."""
@@ -166,11 +166,11 @@ class Consensus:
         own = self.own_newest
         if own is not None and self.me is not None and len(rounds) == self.committee.size:
             self.start.hear(member, rounds[self.me], max(own.round, self.dag.highest[self.me]))
-        self._ask(self._fetch.hear(member, rounds, now_ms))
+        self._ask(self._synchronizer.hear(member, rounds, now_ms))
 
     def answered(self, member: int, now_ms: int) -> None:
         """All blocks of an answer to a `Pull` have been received; ask on if there is more."""
-        self._ask(self._fetch.answered(member, now_ms))
+        self._ask(self._synchronizer.answered(member, now_ms))
 
     def _ask(self, pull: Pull | None) -> None:
         if pull is not None:
@@ -231,7 +231,7 @@ class Consensus:
     def far_ahead(self, now_ms: int) -> int | None:
         """The round of an honest member that is so far ahead that proposing now would only add old
         rounds: then catch up first."""
-        reached = self._fetch.reached(now_ms)
+        reached = self._synchronizer.reached(now_ms)
         return reached if reached > self.dag.quorum_round + CATCH_UP_ROUNDS else None
 
     def propose(
@@ -283,11 +283,11 @@ class Consensus:
 
     def tick(self, now_ms: int) -> None:
         """Time passed: ask for the missing blocks whose time has come."""
-        self._ready.requests += self._fetch.tick(now_ms)
+        self._ready.requests += self._synchronizer.tick(now_ms)
 
     def next_tick_ms(self, now_ms: int) -> int | None:
         """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
-        due_ms = self._fetch.next_ms()
+        due_ms = self._synchronizer.next_ms()
         times = [] if due_ms is None else [due_ms]
         if (start_ms := self.start.due_ms) is not None:
             times.append(max(start_ms, now_ms))

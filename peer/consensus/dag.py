@@ -1,10 +1,10 @@
 """The graph of accepted blocks.
 
 Owns which blocks are here, which wait for a parent, and who was seen to sign two blocks for one
-place. Must never decide anything: `committer` reads the graph and decides.
+place. Must never decide anything: `decide` reads the graph and does.
 
-A block is accepted once all its parents are. Below `floor` an author's blocks are settled: they
-count as accepted and need not be in memory.
+A block is accepted once all its parents are. At and below an author's gc round its blocks are
+collected: they count as accepted and need not be here.
 
 An equivocator can sign any number of blocks for one place. The first that comes is accepted like
 any other block; a *rival* of it only if a waiting block of somebody who is not known to equivocate
@@ -34,28 +34,28 @@ class Evidence(NamedTuple):
 
 
 class Dag:
-    """Begins with the genesis blocks; or above `floor`, the rounds by author up to which all is
-    settled, with `heads` the newest committed block of each author."""
+    """Begins with the genesis blocks; or above `gc_rounds`, the rounds by author up to which all is
+    collected, with `heads` the newest committed block of each author."""
 
     def __init__(
-        self, committee: Committee, floor: Sequence[int] = (), heads: Sequence[Ref] = ()
+        self, committee: Committee, gc_rounds: Sequence[int] = (), heads: Sequence[Ref] = ()
     ) -> None:
         self.committee = committee
-        line = max(floor, default=-1)
-        blocks = genesis(committee) if line < 0 else ()
+        highest = max(gc_rounds, default=-1)
+        blocks = genesis(committee) if highest < 0 else ()
         self.blocks: dict[bytes, Block] = {block.ref.digest: block for block in blocks}
         self.rounds: dict[int, dict[int, list[Block]]] = {0: {b.author: [b] for b in blocks}}
         self.newest: list[Block] = list(blocks)
-        self.floor = [-1] * committee.size
-        if line >= 0:
-            known = [h if h.round <= line else Ref(line, h.author, b"") for h in heads]
+        self.gc_rounds = [-1] * committee.size
+        if highest >= 0:
+            known = [h if h.round <= highest else Ref(highest, h.author, b"") for h in heads]
             self.newest = [Block(ref, ()) for ref in known]
-            self.floor = list(floor)
+            self.gc_rounds = list(gc_rounds)
         self.evidence: dict[int, Evidence] = {}  # by author; one proof is enough
         self.waiting: dict[bytes, Block] = {}
         self.missing: dict[bytes, Ref] = {}  # what waiting blocks refer to and is not here at all
         self.missed = 0  # how often something new was missing
-        self.quorum_round = max(line, 0)  # the highest at which a quorum of authors stands
+        self.quorum_round = max(highest, 0)  # the highest at which a quorum of authors stands
         self._children: dict[bytes, list[Block]] = {}  # of absent blocks: those that wait for them
         self._charged: dict[bytes, int] = {}  # whose share a waiting block takes up
         self._held = [0] * committee.size  # how many waiting blocks each author is charged with
@@ -64,7 +64,7 @@ class Dag:
         block = self.blocks.get(ref.digest)
         if block is not None and block.ref == ref:
             return True
-        return ref.round <= self.floor[ref.author]
+        return ref.round <= self.gc_rounds[ref.author]
 
     def at(self, round_: int) -> dict[int, list[Block]]:
         """The accepted blocks of a round by author; more than one only of an equivocator."""
@@ -75,9 +75,9 @@ class Dag:
 
     @property
     def highest(self) -> tuple[int, ...]:
-        """The newest accepted or settled round of every author: what a heartbeat carries."""
-        pairs = zip(self.newest, self.floor, strict=True)
-        return tuple(max(block.round, floor) for block, floor in pairs)
+        """The newest accepted or collected round of every author: what a heartbeat carries."""
+        pairs = zip(self.newest, self.gc_rounds, strict=True)
+        return tuple(max(block.round, gc_round) for block, gc_round in pairs)
 
     @property
     def highest_round(self) -> int:
@@ -235,10 +235,10 @@ class Dag:
     # Looking back
 
     def newest_before(self, round_: int, author: int) -> Block | None:
-        """The newest accepted block of an author below a round; None when it is settled."""
+        """The newest accepted block of an author below a round; None when it is collected."""
         block = self.newest[author]
         while block.round >= round_:
-            if not block.parents or block.parents[0].round <= self.floor[author]:
+            if not block.parents or block.parents[0].round <= self.gc_rounds[author]:
                 return None
             block = self.blocks[block.parents[0].digest]
         return block
@@ -257,20 +257,20 @@ class Dag:
 
     # Forgetting
 
-    def settle(self, floor: list[int]) -> list[Block]:
-        """Forget the blocks at or below `floor`, by author; the blocks accepted by that, since a
-        missing parent below the floor is no longer waited for."""
-        self.floor = [max(old, new) for old, new in zip(self.floor, floor, strict=True)]
-        for round_ in [r for r in self.rounds if r <= max(self.floor)]:
+    def collect_garbage(self, gc_rounds: Sequence[int]) -> list[Block]:
+        """Forget the blocks at or below `gc_rounds`, by author; the blocks accepted by that, since
+        a missing parent that is collected is no longer waited for."""
+        self.gc_rounds = [max(pair) for pair in zip(self.gc_rounds, gc_rounds, strict=True)]
+        for round_ in [r for r in self.rounds if r <= max(self.gc_rounds)]:
             by_author = self.rounds[round_]
-            for author in [a for a in by_author if round_ <= self.floor[a]]:
+            for author in [a for a in by_author if round_ <= self.gc_rounds[a]]:
                 for block in by_author.pop(author):
                     del self.blocks[block.ref.digest]
             if not by_author:
                 del self.rounds[round_]
-        return self._settle_waiting()
+        return self._collect_waiting()
 
-    def _settle_waiting(self) -> list[Block]:
+    def _collect_waiting(self) -> list[Block]:
         for block in [b for b in self.waiting.values() if self.has(b.ref)]:
             self._drop(block)
         ripe = [b for b in self.waiting.values() if all(map(self.has, b.parents))]
@@ -280,25 +280,26 @@ class Dag:
         return [b for block in ripe for b in self._accept(block, restored=False)]
 
     def _link(self) -> None:
-        """Note anew who waits for what. Going by digest alone would not do after the floor has
-        risen: of two refs with one digest, one of them wrong, one can be settled and one not."""
+        """Note anew who waits for what. Going by digest alone would not do after a collection: of
+        two refs with one digest, one of them wrong, one can be collected and one not."""
         self._children, self.missing = {}, {}
         for block in self.waiting.values():
             self._await(block, [ref for ref in block.parents if not self.has(ref)])
 
     def check(self) -> None:
         """Assert every invariant."""
-        blocks, floor = self.blocks, self.floor
+        blocks, gc_rounds = self.blocks, self.gc_rounds
         for digest, block in blocks.items():
             round_, author, name = block.ref
             assert digest == name
-            assert round_ > floor[author]
+            assert round_ > gc_rounds[author]
             assert block in self.rounds[round_][author]
             for ref in block.parents:
                 parent = blocks.get(ref.digest)
-                assert (parent is not None and parent.ref == ref) or ref.round <= floor[ref.author]
+                is_here = parent is not None and parent.ref == ref
+                assert is_here or ref.round <= gc_rounds[ref.author]
         assert sum(len(b) for r in self.rounds.values() for b in r.values()) == len(self.blocks)
-        if self.quorum_round > max(*self.floor, 0):
+        if self.quorum_round > max(*self.gc_rounds, 0):
             assert len(self.at(self.quorum_round)) >= self.committee.quorum
         self._check_waiting()
 

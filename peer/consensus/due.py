@@ -8,16 +8,14 @@ something, a few empty rounds move the ordered clock there. They may be in vain,
 for instance: then trying again gets rarer, so that a mesh does not spin.
 """
 
-from peer.consensus.committee import Committee
-
 SPARE_ROUNDS = 2  # beyond one wave: blocks that say the time, and one leader that does not commit
 PAUSE_MS = 1_000
 PAUSE_MS_MAX = 10_000
 
 
 class Due:
-    def __init__(self, committee: Committee) -> None:
-        self._rounds = committee.wave + SPARE_ROUNDS
+    def __init__(self, wave: int) -> None:
+        self._rounds = wave + SPARE_ROUNDS
         self._rest()
 
     def _rest(self) -> None:

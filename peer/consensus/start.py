@@ -27,7 +27,7 @@ class Start:
     def hear(self, member: int, claimed: int, own: int) -> None:
         """A member's heartbeat names `claimed` as the newest round of this one, which itself knows
         of `own`: its newest block's round or, in byzantine mode, a later one up to which all is
-        settled."""
+        collected."""
         if claimed > own:
             self._agree.discard(member)
         else:

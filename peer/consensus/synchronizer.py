@@ -47,7 +47,7 @@ class _Claim(NamedTuple):
     heard_ms: int
 
 
-class Fetch:
+class Synchronizer:
     """`delay_ms`: how long a missing block may be on its way by itself. `retry_ms`: after that
     another member is asked. `pull_timeout_ms`: how long an answer to a `Pull` may take."""
 

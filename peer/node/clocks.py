@@ -6,7 +6,7 @@ wrong. Must never read a clock: the time of day and the monotonic time are argum
 
 from typing import NamedTuple
 
-from peer.consensus.committer import ordered_time_ms
+from peer.consensus.clock import ordered_time_ms
 
 SKEW_MS_MAX = 2_000
 SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew

@@ -187,8 +187,8 @@ class Ledger:
             self._since_snapshot = 0
             snapshot = self.replica.snapshot(commit.checkpoint)
             digest = self.replica.attestation().digest
-            floors = commit.checkpoint.floors(self.committee.mode)
-            self.journal.add_snapshot(commit.number, digest, floors, snapshots.encode(snapshot))
+            gc_rounds = commit.checkpoint.gc_rounds(self.committee.mode)
+            self.journal.add_snapshot(commit.number, digest, gc_rounds, snapshots.encode(snapshot))
             self._uncertified = (commit.number, digest)
             self._certificate.clear()
         return applied
@@ -231,12 +231,13 @@ class Ledger:
             raise snapshots.InvalidSnapshotError("the snapshot is not the one a quorum has signed")
         if self.me is not None:
             self._check_own(snapshot.checkpoint.heads[self.me])
-        number, floors = fetched.manifest.commit, snapshot.checkpoint.floors(self.committee.mode)
+        gc_rounds = snapshot.checkpoint.gc_rounds(self.committee.mode)
+        number = fetched.manifest.commit
         for symbol, trades in snapshot.trades.items():
             self.journal.history.add_trades(symbol, trades)
         self.journal.history.note_gap(self.replica.commit + 1, number)
         self._keep_open(snapshot.checkpoint, exchange)
-        self.journal.add_snapshot(number, digest, floors, fetched.data)
+        self.journal.add_snapshot(number, digest, gc_rounds, fetched.data)
         self.journal.certify(number, fetched.certificate)
         self.journal.sync()
         self._uncertified = None

@@ -366,7 +366,7 @@ class Node:
             self.local.reply(caller, reply)
         for commit in ready.commits:
             self._apply(commit, now_ms)
-        if ready.lost:
+        if ready.expired_blocks:
             self.submissions.requeue(self.ledger.next_to_send())
         if ready.commits:
             self.publisher.flush(self.ledger.consensus.dag.quorum_round)

@@ -73,8 +73,8 @@ class Helper:
     def _answer_pull(self, pulled: Pulled, most: ResponseLimit) -> None:
         certified = self._journal.certified()
         if certified is not None:
-            manifest, floors, certificate = certified
-            if any(has < floor for has, floor in zip(pulled.rounds, floors, strict=True)):
+            manifest, gc_rounds, certificate = certified
+            if any(has < gc for has, gc in zip(pulled.rounds, gc_rounds, strict=True)):
                 self._mesh.offer(pulled, manifest, certificate)
                 return
         self._mesh.answer(pulled, self._journal.above(pulled.rounds, most.blocks, most.size))

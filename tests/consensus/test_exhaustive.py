@@ -88,27 +88,27 @@ def test_a_view_has_all_that_its_blocks_refer_to() -> None:
 
 Broken = Callable[[], Family]
 CRASH_RULE: dict[str, Broken] = {
-    "skip at q blames": lambda: Decisions(mesh(CRASH, 3, mutants.SkipAtQuorum), 4, IN_TURN),
+    "skip at q blames": lambda: Decisions(mesh(CRASH, 3), 4, IN_TURN, rule=mutants.skip_at_quorum),
     "t - 1 votes in the anchor's history": lambda: Decisions(
-        mesh(CRASH, 4, mutants.SharedOneLess), 4, {1: 0, 3: 1}
+        mesh(CRASH, 4), 4, {1: 0, 3: 1}, rule=mutants.indirect_one_less
     ),
     "t + 1 votes in the anchor's history": lambda: Decisions(
-        mesh(CRASH, 3, mutants.SharedOneMore), 4, IN_TURN
+        mesh(CRASH, 3), 4, IN_TURN, rule=mutants.indirect_one_more
     ),
     "disjoint quorums": lambda: Decisions(mesh(CRASH, 2, mutants.DisjointQuorums), 4, {1: 0, 3: 1}),
-    "q - 1 votes": lambda: Decisions(mesh(CRASH, 3), 4, IN_TURN, (), mutants.DirectOneLess),
+    "q - 1 votes": lambda: Decisions(mesh(CRASH, 3), 4, IN_TURN, rule=mutants.direct_one_less),
     "the anchor passes over an open slot": lambda: Decisions(
-        mesh(CRASH, 3), 5, {1: 0, 3: 1, 4: 2}, (), mutants.PassesOver
+        mesh(CRASH, 3), 5, {1: 0, 3: 1, 4: 2}, decider=mutants.PassesOver
     ),
     "an equivocator among three": lambda: Decisions(mesh(CRASH, 3), 3, {1: 0, 2: 1}, LIAR),
     "an equivocator among four": lambda: Decisions(mesh(CRASH, 4), 4, {1: 0, 3: 1}, LIAR),
 }
 BYZANTINE_RULE: dict[str, Broken] = {
     "skip at q - 1 blames": lambda: Decisions(
-        mesh(BYZANTINE, 4, mutants.SkipOneLess), 4, {1: 1, 4: 1}, LIAR, crown=True
+        mesh(BYZANTINE, 4), 4, {1: 1, 4: 1}, LIAR, crown=True, rule=mutants.skip_one_less
     ),
     "q - 1 certificates": lambda: Decisions(
-        mesh(BYZANTINE, 4), 4, {1: 1, 4: 1}, LIAR, mutants.DirectOneLess, crown=True
+        mesh(BYZANTINE, 4), 4, {1: 1, 4: 1}, LIAR, crown=True, rule=mutants.direct_one_less
     ),
 }
 SCHEDULE: dict[str, Broken] = {

@@ -2,8 +2,8 @@
 
 import pytest
 
+from peer.consensus.clock import ordered_time_ms
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import ordered_time_ms
 from peer.consensus.core import Consensus, Timing
 from peer.consensus.due import PAUSE_MS, PAUSE_MS_MAX, Due
 from peer.consensus.start import Start
@@ -12,6 +12,7 @@ from peer.node.clocks import CLOCK_AGE_MS_MAX, SKEW_MS_MAX, SKEW_SEEN_MS, Clocks
 WALL_MS = 1_700_000_000_000
 DAY_MS = 86_400_000
 WAIT_MS = 3_000
+WAVE = 2  # rounds, in crash mode
 
 
 def committee(size: int, mode: Mode = Mode.CRASH) -> Committee:
@@ -62,7 +63,7 @@ def test_a_silent_member_has_no_clock_and_does_not_move_the_ordered_one() -> Non
 
 
 def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
-    due = Due(committee(3))
+    due = Due(WAVE)
     assert not due.wants(7, 0, False)
     assert [due.wants(round_, 0, True) for round_ in range(7, 13)] == [True] * 4 + [False] * 2
     attempts, next_round = [], 11
@@ -76,7 +77,7 @@ def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
 
 
 def test_what_is_done_makes_no_rounds_and_the_next_is_not_late() -> None:
-    due = Due(committee(3))
+    due = Due(WAVE)
     for now_ms in (0, PAUSE_MS, 3 * PAUSE_MS):
         assert due.wants(7, now_ms, True)
     assert not due.wants(7, 3 * PAUSE_MS, False)

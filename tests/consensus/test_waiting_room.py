@@ -56,9 +56,9 @@ def test_rubbish_without_an_honest_block_above_it_takes_its_authors_room_only() 
 
 
 @pytest.mark.parametrize("wrong_first", [True, False])
-def test_a_wrong_name_is_settled_apart_from_the_right_one(wrong_first: bool) -> None:
-    """A liar calls a block by a lower round: with that round settled, its own block waits no more,
-    and the honest one that knows better still does."""
+def test_a_wrong_name_is_collected_apart_from_the_right_one(wrong_first: bool) -> None:
+    """A liar calls a block by a lower round. With that round collected, the liar's own block waits
+    no more, and the honest one that knows better still does."""
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
     first = [block(1, author, zero) for author in range(4)]
@@ -70,7 +70,7 @@ def test_a_wrong_name_is_settled_apart_from_the_right_one(wrong_first: bool) -> 
     for made in (wrong, right) if wrong_first else (right, wrong):
         assert dag.add(made) == []
         dag.check()
-    assert [b.ref for b in dag.settle([0] * 4)] == [wrong.ref]
+    assert [b.ref for b in dag.collect_garbage([0] * 4)] == [wrong.ref]
     dag.check()
     assert dag.missing == {late.ref.digest: late.ref}
     assert [b.ref for b in dag.add(late)] == [late.ref, right.ref]

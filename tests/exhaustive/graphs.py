@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import Generic, NamedTuple, TypeVar
 
 from peer.consensus.block import NO_ATTESTATION, Block, Ref, decode, genesis, make
-from peer.consensus.committee import Committee
+from peer.consensus.committee import Committee, Mode
 from peer.consensus.dag import Dag
 
 LIES_MAX = 2  # blocks that a liar makes in a round
@@ -257,7 +257,7 @@ class Family(Generic[OutcomeT]):
             authors = min(authors + 1, self.committee.quorum)
             if self.leaders.get(round_ - 1) == parent.kind.author:
                 vote = parent.number
-            if self.committee.wave == 3 and parent.kind.vote:
+            if self.committee.mode is Mode.BYZANTINE and parent.kind.vote:
                 votes = tuple(sorted((*votes, parent.kind.vote)))
         return Sum(authors, vote, votes, facts | parent.facts)
 

@@ -6,14 +6,16 @@ what of a block that can read are votes, certificates and which of them are in i
 may lead after it, while schedules change: what of a block that can read is its whole history.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import SKIPPED, Commit, Committer, Decision, Schedule
+from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag
+from peer.consensus.decide import Decider, Rule, Slot, Status
+from peer.consensus.schedule import Rotation, Schedule
 from tests.exhaustive import rule
 from tests.exhaustive.graphs import Fact, Family, Kind, Node, numbers
 
@@ -41,18 +43,19 @@ class Decisions(Family[tuple[int, ...]]):
         rounds: int,
         leaders: Mapping[int, int],
         liars: tuple[int, ...] = (),
-        committer: type[Committer] = Committer,
         crown: bool = False,
+        rule: Callable[[Committee], Rule] = Rule.of,
+        decider: type[Decider] = Decider,
     ) -> None:
         super().__init__(committee, rounds, leaders, liars)
         self._crown = crown
-        self._committer = committer(committee, self.dag)
-        table = (leaders.get(round_, NOBODY) for round_ in range(rounds + committee.wave))
-        self._committer.schedule = Given(0, tuple(table))
+        self._wave = Rule.of(committee).wave
+        table = (leaders.get(round_, NOBODY) for round_ in range(rounds + self._wave))
+        self._decider = decider(self.dag, Given(0, tuple(table)), rule(committee))
 
     def judge(self) -> tuple[int, ...]:
         last = self.dag.highest_round - 1
-        found = self._committer.decide(1, last) if last > 0 else []
+        found = self._decider.decide(1, last) if last > 0 else []
         return tuple(_code(found[s - 1]) if s <= last else rule.UNKNOWN for s in self.leaders)
 
     def expected(self, graph: int) -> tuple[int, ...]:
@@ -72,7 +75,7 @@ class Decisions(Family[tuple[int, ...]]):
         ]
         if not anchors:
             return frozenset()
-        return frozenset(f for f in facts if f[0] + self.committee.wave <= max(anchors))
+        return frozenset(f for f in facts if f[0] + self._wave <= max(anchors))
 
     def facts(self, kind: Kind, number: int) -> frozenset[Fact]:
         if self.committee.mode is Mode.BYZANTINE:
@@ -91,7 +94,7 @@ class Decisions(Family[tuple[int, ...]]):
         below = [self._standing(author, self.rounds) for author in range(self.committee.size)]
         below[anchor.kind.author] = anchor
         with_it = graph
-        for round_ in range(self.rounds + 1, self.rounds + self.committee.wave):
+        for round_ in range(self.rounds + 1, self.rounds + self._wave):
             votes = anchor.number if round_ == self.rounds + 1 else 0
             certifies = anchor.number if round_ == self.rounds + 2 else 0
             for author in honest:
@@ -128,11 +131,11 @@ def patterns(slots: Sequence[int], taken: Sequence[int], size: int) -> Iterator[
             yield {slots[0]: leader, **rest}
 
 
-def _code(decision: Decision) -> int:
+def _code(slot: Slot) -> int:
     """As the oracle says it: the number of a block is its digest."""
-    if decision is None:
-        return rule.UNKNOWN
-    return rule.SKIPPED if decision is SKIPPED else _number(decision)
+    if slot.block is not None:
+        return _number(slot.block)
+    return rule.SKIPPED if slot.status is Status.SKIP else rule.UNKNOWN
 
 
 def _number(block: Block | Ref) -> int:
@@ -160,15 +163,16 @@ class Commits(Family[Committed]):
         committer: type[Committer] = Committer,
     ) -> None:
         super().__init__(committee, rounds)
-        self._schedule = Schedule(first_schedule, tuple(range(committee.size)))
+        schedule = Schedule(first_schedule, tuple(range(committee.size)))
         self._committer = partial(
-            committer, commits_per_schedule=commits_per_schedule, punctual_rounds=punctual_rounds
+            committer,
+            checkpoint=Checkpoint.first(committee)._replace(schedule=schedule),
+            rotation=Rotation(commits_per_schedule, punctual_rounds),
         )
 
     def judge(self) -> Committed:
         dag = Dag(self.committee)
         committer = self._committer(self.committee, dag)
-        committer.schedule = self._schedule
         commits: list[Commit] = []
         for block in self.dag.pushed:
             for accepted in dag.add(block):

@@ -1,54 +1,43 @@
 """Commit rules and thresholds that are wrong, each in one point.
 
-Owns them as classes to be passed in where the right ones go.
+Owns them as what is passed in where the right ones go.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
 
 from peer.consensus.block import Block
 from peer.consensus.committee import Committee
-from peer.consensus.committer import SKIPPED, Commit, Committer, Decision
+from peer.consensus.committer import Commit, Committer
+from peer.consensus.decide import Decider, Rule, Slot
 
 
-class SkipAtQuorum(Committee):
+def skip_at_quorum(committee: Committee) -> Rule:
     """Crash: a leader that is skipped here has votes enough there."""
-
-    @cached_property
-    def skip(self) -> int:
-        return self.quorum
+    return replace(Rule.of(committee), skip=committee.quorum)
 
 
-class SkipOneLess(Committee):
+def skip_one_less(committee: Committee) -> Rule:
     """Byzantine: the liar blames and votes."""
-
-    @cached_property
-    def skip(self) -> int:
-        return self.quorum - 1
+    return replace(Rule.of(committee), skip=committee.quorum - 1)
 
 
-class SharedOneLess(Committee):
+def indirect_one_less(committee: Committee) -> Rule:
     """Crash: an anchor commits a leader that was skipped directly."""
-
-    @cached_property
-    def shared(self) -> int:
-        return 2 * self.quorum - self.size - 1
-
-    @cached_property
-    def skip(self) -> int:
-        return self.size - self.shared
+    rule = Rule.of(committee)
+    return replace(rule, indirect=rule.indirect - 1)
 
 
-class SharedOneMore(Committee):
+def indirect_one_more(committee: Committee) -> Rule:
     """Crash: an anchor skips a leader that was committed directly."""
+    rule = Rule.of(committee)
+    return replace(rule, indirect=rule.indirect + 1)
 
-    @cached_property
-    def shared(self) -> int:
-        return 2 * self.quorum - self.size + 1
 
-    @cached_property
-    def skip(self) -> int:
-        return self.size - self.shared + 2
+def direct_one_less(committee: Committee) -> Rule:
+    """An anchor's history need not hold what a direct commit stands on."""
+    return replace(Rule.of(committee), direct=committee.quorum - 1)
 
 
 class DisjointQuorums(Committee):
@@ -59,38 +48,29 @@ class DisjointQuorums(Committee):
         return self.size // 2
 
 
-class DirectOneLess(Committer):
-    """An anchor's history need not hold what a direct commit stands on."""
-
-    def _supported(
-        self, round_: int, voices: Collection[Sequence[Block]], enough: int
-    ) -> Block | None:
-        return super()._supported(round_, voices, min(enough, self.committee.quorum - 1))
-
-
-class PassesOver(Committer):
+class PassesOver(Decider):
     """The anchor is the first slot known to be committed, though one before it is open."""
 
     @staticmethod
-    def _anchor(later: list[Decision]) -> Block | None:
-        return next((decision for decision in later if isinstance(decision, Block)), None)
+    def anchor(later: Iterable[Slot]) -> Block | None:
+        return next((slot.block for slot in later if slot.block is not None), None)
 
 
 class StaleDecisions(Committer):
     """What was decided beyond the change of a schedule stays so."""
 
     def _commit_schedule(self, commits: list[Commit]) -> bool:
-        for decision in self._decided():
+        for slot in self.decider.decided(self.next_round):
             self.next_round += 1
-            if decision is not SKIPPED:
-                commits.append(self._commit(decision))
+            if slot.block is not None:
+                commits.append(self._commit(slot.block))
         return False
 
 
 class CountsWhatIsHere(Committer):
     """Who may lead follows from the blocks that came, not from those that are committed."""
 
-    def _count_presence(self, round_: int) -> None:
+    def _rotate(self, round_: int) -> None:
         committed, self.heads = self.heads, [block.ref for block in self.dag.newest]
-        super()._count_presence(round_)
+        super()._rotate(round_)
         self.heads = committed

@@ -25,8 +25,9 @@ from peer.consensus.block import (
     make,
 )
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Checkpoint, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Pull, Wanted
+from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages

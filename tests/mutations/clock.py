@@ -29,7 +29,7 @@ CLOCK = (
         "one wrong clock moves the market, for good",
         100,
         BYZANTINE_RUNS,
-        (edit("consensus/committer", "[(len(times_ms) - 1) // 2]", "[-1]"),),
+        (edit("consensus/clock", "[(len(times_ms) - 1) // 2]", "[-1]"),),
     ),
     Mutation(
         "commands come without the time",
@@ -49,7 +49,13 @@ CLOCK = (
         "who goes on from it has another time",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self.times_ms = list(checkpoint.times_ms)\n", ""),),
+        (
+            edit(
+                "consensus/committer",
+                "self.times_ms = list(checkpoint.times_ms)",
+                "self.times_ms = [self.committee.created_ms] * self.committee.size",
+            ),
+        ),
     ),
     Mutation(
         "nobody moves the mesh for what is due",

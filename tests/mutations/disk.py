@@ -51,14 +51,26 @@ DISK = (
         "who goes on from it decides by other leaders",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self.schedule = checkpoint.schedule\n", ""),),
+        (
+            edit(
+                "consensus/committer",
+                "Decider(self.dag, checkpoint.schedule, ",
+                "Decider(self.dag, Checkpoint.first(self.committee).schedule, ",
+            ),
+        ),
     ),
     Mutation(
         "a snapshot forgets who was present",
         "who goes on from it makes another schedule",
         60,
         CRASH_NODES,
-        (edit("consensus/committer", "        self._presence = list(checkpoint.presence)\n", ""),),
+        (
+            edit(
+                "consensus/committer",
+                "self._presence = list(checkpoint.presence)",
+                "self._presence = [0] * self.committee.size",
+            ),
+        ),
     ),
     Mutation(
         "a snapshot forgets which command is next",
@@ -72,10 +84,16 @@ DISK = (
         ),
     ),
     Mutation(
-        "a snapshot forgets what is committed above its line",
+        "a snapshot forgets what is committed above its gc round",
         "blocks are committed twice",
         60,
         BYZANTINE_NODES,
-        (edit("consensus/committer", "        self._committed = set(checkpoint.committed)\n", ""),),
+        (
+            edit(
+                "consensus/committer",
+                "self._committed = set(checkpoint.committed)",
+                "self._committed = set(Checkpoint.first(self.committee).committed)",
+            ),
+        ),
     ),
 )

@@ -96,15 +96,15 @@ LIFE = (
         (edit("consensus/dag", "if not (restored or self._is_needed(block)):", "if True:"),),
     ),
     Mutation(
-        "lost blocks are not reported",
+        "expired blocks are not reported",
         "their commands are never sent again",
         400,
         "--mode byzantine --n 4",
         (
             edit(
                 "consensus/core",
-                "self._ready.lost += [b for b in self.committer.lost if b.author == self.me]",
-                "pass",
+                "expired = self.committer.take_expired()",
+                "expired = self.committer.take_expired()[:0]",
             ),
         ),
     ),
@@ -122,15 +122,15 @@ LIFE = (
         ),
     ),
     Mutation(
-        "settled by what is here, not by what is committed",
+        "collected by what is here, not by what is committed",
         "what one accepts unseen another waits for for ever",
         400,
         "--mode byzantine --n 4",
         (
             edit(
                 "consensus/committer",
-                "        self._line = _line(self.next_round)",
-                "        self._line = _line(self.dag.highest_round)",
+                "        self._gc_round = gc_round(leader.round)",
+                "        self._gc_round = gc_round(self.dag.highest_round)",
             ),
         ),
     ),

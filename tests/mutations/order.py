@@ -27,7 +27,15 @@ ORDER = (
         "peers that looked at a slot before the change decide another leader than those after",
         400,
         CRASH_RUNS,
-        (edit("consensus/committer", "            self._leaders.clear()\n", ""),),
+        (
+            edit(
+                "consensus/committer",
+                "            self.decider = Decider(self.dag, schedule, self.decider.rule)\n",
+                "            leaders = self.decider._leaders\n"
+                "            self.decider = Decider(self.dag, schedule, self.decider.rule)\n"
+                "            self.decider._leaders = leaders\n",
+            ),
+        ),
     ),
     Mutation(
         "stale decisions after a schedule change",
@@ -37,7 +45,7 @@ ORDER = (
         (
             edit(
                 "consensus/committer",
-                "                if self.schedule != schedule:",
+                "                if self.decider is not decider:",
                 "                if False:",
             ),
         ),
@@ -62,9 +70,9 @@ ORDER = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "consensus/committee",
-                "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
-                "self.quorum",
+                "consensus/decide",
+                "skip=n - t + 1, ",
+                "skip=q, ",
             ),
         ),
     ),
@@ -73,24 +81,7 @@ ORDER = (
         "crash faults are all that rule survives",
         400,
         f"graphs {BYZANTINE_GRAPHS}",
-        (
-            edit("consensus/committee", "return 2 if self.mode is Mode.CRASH else 3", "return 2"),
-            edit(
-                "consensus/committee",
-                "self.size - self.shared + 1 if self.mode is Mode.CRASH else self.quorum",
-                "self.size - self.shared + 1",
-            ),
-            edit(
-                "consensus/committer",
-                "supports = self._vote if self.committee.mode is Mode.CRASH else self._certificate",
-                "supports = self._vote",
-            ),
-            edit(
-                "consensus/committer",
-                "self.committee.shared if self.committee.mode is Mode.CRASH else 1",
-                "self.committee.shared",
-            ),
-        ),
+        (edit("consensus/decide", "if committee.mode is Mode.BYZANTINE:", "if False:"),),
     ),
     Mutation(
         "three-round rule with a bare majority",
@@ -112,11 +103,9 @@ ORDER = (
         f"graphs {CRASH_GRAPHS}",
         (
             edit(
-                "consensus/committer",
-                "            if decision is not SKIPPED:\n                return decision\n"
-                "        return None",
-                "            if decision not in (SKIPPED, None):\n                return decision\n"
-                "        return None",
+                "consensus/decide",
+                "if slot.status is not Status.SKIP:",
+                "if slot.status is Status.COMMIT:",
             ),
         ),
     ),
@@ -134,7 +123,7 @@ ORDER = (
         CRASH_RUNS,
         (
             edit(
-                "consensus/committer",
+                "consensus/schedule",
                 "self.eligible[draw % len(self.eligible)]",
                 "self.eligible[round_ % len(self.eligible)]",
             ),
@@ -154,8 +143,8 @@ ORDER = (
         CRASH_RUNS,
         (
             edit(
-                "consensus/committer",
-                "ranked[: max(enough, self.committee.faults + 1)]",
+                "consensus/schedule",
+                "ranked[: max(enough, least)]",
                 "ranked[:1]",
             ),
             edit(
@@ -172,9 +161,9 @@ ORDER = (
         "graphs --mode byzantine --n 4",
         (
             edit(
-                "consensus/committer",
-                "for digest in {supports(block, round_, leader) for block in blocks}:",
-                "for digest in [supports(block, round_, leader) for block in blocks]:",
+                "consensus/decide",
+                "for digest in {support(self, block, round_, leader) for block in blocks}:",
+                "for digest in [support(self, block, round_, leader) for block in blocks]:",
             ),
         ),
     ),
@@ -185,7 +174,7 @@ ORDER = (
         f"graphs {BYZANTINE_GRAPHS}",
         (
             edit(
-                "consensus/committer",
+                "consensus/decide",
                 "sum(any(b.parent(round_, leader) is None for b in blocks) for blocks in authors)",
                 "sum(b.parent(round_, leader) is None for blocks in authors for b in blocks)",
             ),

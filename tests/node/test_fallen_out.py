@@ -7,7 +7,7 @@ import pytest
 
 from peer.cli.runner import keygen
 from peer.consensus.committee import Mode
-from peer.consensus.committer import GARBAGE_ROUNDS, KEPT_ROUNDS
+from peer.consensus.garbage import EXPIRY_ROUNDS, KEPT_ROUNDS
 from tests.disk.world import NAMES, Told, World
 
 AWAY = 0
@@ -27,12 +27,12 @@ def top(world: World) -> int:
 
 
 @pytest.mark.parametrize("mode", list(Mode))
-@pytest.mark.parametrize("rounds", [GARBAGE_ROUNDS + 20, 2 * (GARBAGE_ROUNDS + KEPT_ROUNDS)])
+@pytest.mark.parametrize("rounds", [EXPIRY_ROUNDS + 20, 2 * (EXPIRY_ROUNDS + KEPT_ROUNDS)])
 @pytest.mark.parametrize("restarts", [False, True])
 def test_what_was_acknowledged_is_ordered_all_the_same(
     tmp_path: Path, mode: Mode, rounds: int, restarts: bool
 ) -> None:
-    """Above the garbage line, where blocks are still to be had, and beyond, by a snapshot."""
+    """Within the rounds of which blocks are still to be had, and beyond, by a snapshot."""
     for name in NAMES[mode]:
         keygen(tmp_path / name)
     told = Told()

@@ -23,7 +23,8 @@ from engine import (
 )
 from peer import Signer
 from peer.consensus.block import Block, Ref
-from peer.consensus.committer import Checkpoint, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit
+from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.replica import snapshot as snapshots
 from peer.replica.key_orders import KEY_ACCOUNT_ORDERS_MAX, share_of

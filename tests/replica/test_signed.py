@@ -29,7 +29,8 @@ from engine import (
 from peer import Signer
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
-from peer.consensus.committer import Checkpoint, Commit, Schedule
+from peer.consensus.committer import Checkpoint, Commit
+from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.replica import snapshot as snapshots

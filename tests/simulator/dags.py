@@ -11,7 +11,7 @@ from random import Random
 
 from peer.consensus.block import Block, Ref, digest_of, genesis
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Commit, Committer
+from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag
 from tests.simulator.styles import styles
 
@@ -31,7 +31,7 @@ class Graph:
         self._salt = random.randbytes(8)
         self._rounds: list[dict[int, list[Block]]] = [{b.author: [b] for b in genesis(committee)}]
         self._own = [[b, b] for b in genesis(committee)]  # by author and, of liars, camp
-        self._schedule = Committer(committee, Dag(committee)).schedule  # the first one
+        self._schedule = Checkpoint.first(committee).schedule
         ways = styles(random, committee, self.liars)
         for round_, self.style in zip(range(1, rounds + 1), ways, strict=False):
             self._grow(round_)

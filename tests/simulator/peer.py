@@ -366,8 +366,8 @@ class Peer:
                 f"commits {commit.number}: leader {commit.leader.round}/{commit.leader.author}"
                 f", {len(commit.blocks)} blocks"
             )
-        if ready.lost and self.member is not None:  # send again all that is not ordered yet
-            self.sent = self.book.expected[self.member] - 1
+        if ready.expired_blocks and self.member is not None:
+            self.sent = self.book.expected[self.member] - 1  # what is not ordered goes again
         self.around.observer.committed(self, ready)
 
     def _plan_wake(self) -> None:

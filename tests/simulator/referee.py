@@ -56,7 +56,7 @@ class Referee(Observer):
         # The newest committed block of each member: its round and time.
         self._said = [(0, plan.committee.created_ms)] * plan.committee.size
         self._timed: set[tuple[int, int]] = set()
-        self._floors: dict[int, tuple[int, ...]] = {}
+        self._gc_rounds: dict[int, tuple[int, ...]] = {}
         self._parts: dict[int, list[tuple[int, list[int]]]] = {}
 
     def started(self, peer: Peer) -> None:
@@ -111,17 +111,17 @@ class Referee(Observer):
             peer.book.machine.digest() == self.digests[peer.commits - 1],
             f"peer {peer.address} has another state after commit {peer.commits}",
         )
-        self._check_floor(peer)
+        self._check_collected(peer)
 
-    def _check_floor(self, peer: Peer) -> None:
+    def _check_collected(self, peer: Peer) -> None:
         """In byzantine mode, what is accepted unseen must be the same for all that committed as
         much: else one waits for ever for what another built on."""
         if self.mode is Mode.BYZANTINE:
-            floor = tuple(peer.consensus.dag.floor)
-            before = self._floors.setdefault(peer.commits, floor)
+            rounds = tuple(peer.consensus.dag.gc_rounds)
+            before = self._gc_rounds.setdefault(peer.commits, rounds)
             self._must(
-                before == floor,
-                f"peer {peer.address} has settled all up to {floor} after commit {peer.commits}, "
+                before == rounds,
+                f"peer {peer.address} has collected up to {rounds} after commit {peer.commits}, "
                 f"another up to {before}",
             )
 

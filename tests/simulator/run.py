@@ -11,8 +11,8 @@ from hashlib import blake2b
 from random import Random
 from typing import Any
 
-from peer.consensus.committer import GARBAGE_ROUNDS
 from peer.consensus.core import Timing
+from peer.consensus.garbage import EXPIRY_ROUNDS
 from tests.simulator import book
 from tests.simulator.disk import Disk
 from tests.simulator.frames import Frames, signer
@@ -288,7 +288,7 @@ class Run:
 
     def _silence(self) -> tuple[Ending, str] | None:
         """An idle mesh makes no blocks, and everybody is as far as everybody else. Commands of
-        liars that nobody will ever commit keep it busy until they are garbage."""
+        liars that nobody will ever commit keep it busy until they expire."""
         self.world.note("world", "all is done; silence is expected")
         start, blocks = self.referee.highest_round, -1
         rounds = 0
@@ -307,7 +307,7 @@ class Run:
 
     @property
     def _rounds_to_silence(self) -> int:
-        return GARBAGE_ROUNDS + LAST_ROUNDS if self.liars else LAST_ROUNDS
+        return EXPIRY_ROUNDS + LAST_ROUNDS if self.liars else LAST_ROUNDS
 
     def _stuck(self) -> str:
         lines = [

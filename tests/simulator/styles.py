@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
-from peer.consensus.committee import Committee
+from peer.consensus.committee import Committee, Mode
 
 SIGNS = (-1, 0, 1)
 
@@ -100,7 +100,7 @@ def _trap(random: Random, committee: Committee, liars: frozenset[int]) -> Iterat
     yield _anarchy(random, size)
     camp = _some(random, size)
     yield _split(random, camp, liars, (-1, 1), (0, 0), distance=0.0)
-    if committee.wave == 3 or random.random() < 0.5:
+    if committee.mode is Mode.BYZANTINE or random.random() < 0.5:
         camp = _some(random, size)
         yield _split(random, camp, liars, (0, 0), (-1, 1), distance=0.0)
     for _ in range(random.choice((2, 4, 6))):

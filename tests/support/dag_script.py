@@ -20,8 +20,10 @@ from collections.abc import Iterable, Iterator
 
 from peer.consensus.block import NO_ATTESTATION, Block, Ref, decode, digest_of, genesis, make
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import COMMITS_PER_SCHEDULE, Commit, Committer, Schedule
+from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag
+from peer.consensus.decide import Status
+from peer.consensus.schedule import Schedule
 
 NAMES = "ABCDEFGHIJKLMNOPQRSTUVWXY"
 _CELL = re.compile(r"([A-Y])('*)(?:\[([^]]*)\])?")
@@ -45,6 +47,11 @@ class Drawing:
         self._drawn = {(b.round, b.author, 0): b.ref for b in genesis(self.committee)}
         self._names = {ref.digest: f"{NAMES[ref.author]}0" for ref in self._drawn.values()}
         self._accused: set[int] = set()
+
+    def lead_by(self, schedule: Schedule) -> None:
+        """Begin with other leaders than those of the real draw."""
+        first = Checkpoint.first(self.committee)._replace(schedule=schedule)
+        self.committer = Committer(self.committee, self.dag, first)
 
     def add(self, round_: int, cell: "re.Match[str]") -> Iterator[str]:
         """Take a block in; what is to be said of that."""
@@ -92,33 +99,28 @@ class Drawing:
 
     def advance(self) -> Iterator[str]:
         """What the graph decides now, as lines."""
-        committer = self.committer
-        first, top = committer.next_round, self.dag.highest_round
-        schedule, decisions = committer.schedule, committer.decide(committer.next_round, top)
-        direct = [committer.decide(round_, round_)[0] for round_ in range(first, top + 1)]
-        leaders = {round_: committer.leader(round_) for round_ in range(first, top + 1)}
+        committer, decider = self.committer, self.committer.decider
+        first = committer.next_round
+        slots = decider.decide(first, self.dag.highest_round)
         commits = {commit.leader.round: commit for commit in committer.advance()}
-        for round_ in range(first, committer.next_round):
+        for slot in slots[: committer.next_round - first]:
             by = ""
-            if direct[round_ - first] is None:
-                anchors = decisions[round_ - first + self.committee.wave :]
-                [anchor, *_] = (d for d in anchors if isinstance(d, Block))
-                by = f" by {self._name(anchor.ref)}"
-            if round_ in commits:
-                yield self._commit(commits[round_], by)
-            else:
-                yield f"{NAMES[leaders[round_]]}{round_} skipped{by}"
-            if round_ in commits and commits[round_].number % COMMITS_PER_SCHEDULE == 0:
-                break  # the slots after it have other leaders than those asked above
-        if committer.schedule != schedule:
+            if decider.direct(slot.round).status is Status.UNDECIDED:
+                anchor = decider.anchor(slots[decider.rule.anchors(slot.round) - first :])
+                by = f" by {self._name(anchor.ref)}" if anchor else ""
+            commit = commits.get(slot.round)
+            skipped = f"{NAMES[slot.leader]}{slot.round} skipped{by}"
+            yield skipped if commit is None else self._commit(commit, by)
+            if commit is not None and commit.number % committer.rotation.commits == 0:
+                break  # the slots after it have other leaders
+        if committer.schedule != decider.schedule:
             members = "".join(NAMES[a] for a in committer.schedule.eligible)
             yield f"schedule {committer.schedule.number}: {members}"
-            yield from self._rest(round_ + 1, commits)
-        if committer.lost:
-            yield f"lost: {self._list(block.ref for block in committer.lost)}"
-            committer.lost.clear()
-        if settled := committer.settle():
-            yield f"settled, so accepted: {self._list(block.ref for block in settled)}"
+            yield from self._rest(slot.round + 1, commits)
+        if expired := committer.take_expired():
+            yield f"expired: {self._list(block.ref for block in expired)}"
+        if accepted := committer.collect_garbage():
+            yield f"collected, so accepted: {self._list(block.ref for block in accepted)}"
 
     def _rest(self, first: int, commits: dict[int, Commit]) -> Iterator[str]:
         for round_ in range(first, self.committer.next_round):
@@ -137,11 +139,9 @@ class Drawing:
 
     def open(self) -> str:
         """The slots that have blocks after them and are not decided."""
-        rounds = range(self.committer.next_round, self.dag.highest_round)
-        found = self.committer.decide(rounds.start, rounds.stop)
-        pairs = zip(rounds, found, strict=False)
-        undecided = [f"{NAMES[self.committer.leader(r)]}{r}" for r, d in pairs if d is None]
-        return " ".join(undecided)
+        slots = self.committer.decider.decide(self.committer.next_round, self.dag.highest_round)
+        undecided = (slot for slot in slots[:-1] if slot.status is Status.UNDECIDED)
+        return " ".join(f"{NAMES[slot.leader]}{slot.round}" for slot in undecided)
 
 
 def play(script: str) -> str:
@@ -162,7 +162,7 @@ def play(script: str) -> str:
             raise ValueError(f"the mode comes first, not {line!r}")
         if words[0] == "leaders":
             eligible = tuple(NAMES.index(letter) for letter in words[1].strip())
-            drawing.committer.schedule = Rota(0, eligible)
+            drawing.lead_by(Rota(0, eligible))
             continue
         out += [f"  {text}" for text in _rounds(drawing, *words)]
     if drawing is not None and (undecided := drawing.open()):

@@ -1,0 +1,31 @@
+"""The order of the blocks inside a commit.
+
+Pure: it follows from the leader's block, the graph and what earlier commits hold. Must never depend
+on when or in which order blocks came.
+"""
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+
+from peer.consensus.block import Block, Ref
+
+
+def linearize(
+    leader: Block, blocks: Mapping[bytes, Block], is_committed: Callable[[Ref], bool]
+) -> tuple[Block, ...]:
+    """The leader's ancestors that no earlier commit holds, and itself: by round, and within a round
+    by a hash that no author can turn to its favour without choosing the leader's digest."""
+    found = [leader]
+    seen = {leader.ref.digest}
+    for block in found:
+        for ref in block.parents:
+            if ref.digest not in seen and not is_committed(ref):
+                seen.add(ref.digest)
+                found.append(blocks[ref.digest])
+    salt = leader.ref.digest
+
+    def place(block: Block) -> tuple[int, bytes, bytes]:
+        draw = blake2b(salt + bytes([block.author]), digest_size=16).digest()
+        return block.round, draw, block.ref.digest
+
+    return tuple(sorted(found, key=place))
