@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def ordered_time_ms(times_ms: Sequence[int]) -> int:
-    """Of the times that all members last said, their lower median. Of n clocks (n - 1) // 2 may be
-    ahead by any amount and do not move it, nor do as many that stand still or belong to members
-    that are silent."""
+    """ORDER-20. The lower median of the times that all members last said. Of n clocks (n - 1) // 2
+    may be ahead by any amount and do not move it, nor do as many that stand still or belong to
+    members that are silent."""
     return sorted(times_ms)[(len(times_ms) - 1) // 2]

@@ -6,7 +6,8 @@ often and in whatever steps it is asked for. Must never keep a decision, or know
 
 A block *votes* for the block it refers to in a slot of the round before, and *blames* the slot if
 it refers to none. In byzantine mode a block *certifies* what a quorum of its parents vote for.
-`docs/ordering.md` argues why no two peers decide differently, and has the sources.
+`docs/ordering.md` states the rules that are named here, argues why no two peers decide differently,
+and has the sources.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -89,7 +90,7 @@ class Decider:
         return leader
 
     def decided(self, first: int) -> Iterator[Slot]:
-        """The slots from `first` on, up to one that is undecided."""
+        """ORDER-16. The slots from `first` on, up to one that is undecided."""
         top = self.dag.highest_round - 1
         window = WINDOW_ROUNDS
         while first <= top:
@@ -118,7 +119,7 @@ class Decider:
         return [slots[round_] for round_ in range(first, last + 1)]
 
     def direct(self, round_: int) -> Slot:
-        """What the blames of a slot and the voices for it say by themselves."""
+        """ORDER-12, ORDER-13. What the voices for a slot and its blames say by themselves."""
         leader = self.leader(round_)
         if self._blames(round_, leader) >= self.rule.skip:
             return Slot(round_, leader, Status.SKIP)
@@ -130,21 +131,21 @@ class Decider:
 
     @staticmethod
     def anchor(later: Iterable[Slot]) -> Block | None:
-        """The first slot that is not skipped. If that one is undecided there is no anchor yet."""
+        """ORDER-14. The first slot not skipped. If that is undecided there is no anchor yet."""
         for slot in later:
             if slot.status is not Status.SKIP:
                 return slot.block
         return None
 
     def indirect(self, round_: int, anchor: Block) -> Slot:
-        """What the anchor's history says of a slot that is not decided directly."""
+        """ORDER-14. What the anchor's history says of a slot that is not decided directly."""
         leader, at = self.leader(round_), self.rule.voices(round_)
         voices = [[block] for block in self.dag.history(anchor, at) if block.round == at]
         block = self._supported(round_, leader, voices, self.rule.indirect)
         return Slot(round_, leader, Status.COMMIT if block else Status.SKIP, block)
 
     def _blames(self, round_: int, leader: int) -> int:
-        """How many authors refer to no block of the leader's."""
+        """How many authors refer to no block of the leader's, in at least one of their blocks."""
         authors = self.dag.at(round_ + 1).values()
         if len(authors) < self.rule.skip:
             return 0
@@ -153,8 +154,8 @@ class Decider:
     def _supported(
         self, round_: int, leader: int, voices: Collection[Sequence[Block]], enough: int
     ) -> Block | None:
-        """The leader's block that enough voices are for. The blocks of an equivocator are one
-        voice, though for each of the blocks they support."""
+        """The leader's block that enough voices are for. ORDER-15: the blocks of an equivocator are
+        one voice, though for each of the blocks they support."""
         support = self.rule.support
         counts: dict[bytes, int] = {}
         for blocks in voices:

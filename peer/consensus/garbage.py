@@ -1,8 +1,8 @@
 """Which blocks the graph may forget, and which ones will never be committed.
 
-Owns two lines that follow the commits, at a distance that is the same for all peers. Pure. At and
-below an author's gc round every block is *collected*: it counts as accepted, and need not be here.
-In byzantine mode a block that was not committed at the time has *expired* at the expiry round.
+Owns two distances behind the commits, which are the same for all peers. Pure. At and below an
+author's gc round every block is *collected*: it counts as accepted and need not be here (ORDER-33).
+In byzantine mode what is at or below the expiry round and not committed has *expired* (ORDER-28).
 """
 
 from collections.abc import Sequence

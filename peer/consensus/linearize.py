@@ -13,8 +13,8 @@ from peer.consensus.block import Block, Ref
 def linearize(
     leader: Block, blocks: Mapping[bytes, Block], is_committed: Callable[[Ref], bool]
 ) -> tuple[Block, ...]:
-    """The leader's ancestors that no earlier commit holds, and itself: by round, and within a round
-    by a hash that no author can turn to its favour without choosing the leader's digest."""
+    """ORDER-17. The leader's ancestors that no earlier commit holds, and itself: by round, and in a
+    round by a hash that no author can turn to its favour without choosing the leader's digest."""
     found = [leader]
     seen = {leader.ref.digest}
     for block in found:

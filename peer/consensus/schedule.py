@@ -18,7 +18,8 @@ class Schedule(NamedTuple):
     eligible: tuple[int, ...]
 
     def leader(self, round_: int) -> int:
-        """By a hash: a plain rotation lets a dead member and an unlucky beat block for ever."""
+        """ORDER-18. By a hash: with a plain rotation a dead member and an unlucky beat could block
+        the mesh for ever."""
         seed = round_.to_bytes(8, "big") + self.number.to_bytes(8, "big")
         draw = int.from_bytes(blake2b(seed, digest_size=8).digest(), "big")
         return self.eligible[draw % len(self.eligible)]
@@ -36,7 +37,7 @@ class Rotation(NamedTuple):
         return [head.author for head in heads if round_ - head.round <= self.punctual_rounds]
 
     def after(self, schedule: Schedule, presence: Sequence[int], least: int) -> Schedule:
-        """The next schedule. In it are those present in half of the commits of the last one, by
+        """ORDER-19. The next schedule: those who were present in half of the last one's commits, by
         `presence`, and never fewer than `least`: f + 1, so that one of them is not faulty."""
         ranked = sorted(range(len(presence)), key=lambda author: (-presence[author], author))
         enough = sum(2 * count >= self.commits for count in presence)

@@ -83,11 +83,13 @@ def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
 def test_what_is_no_block_is_refused_with_the_reason(
     changes: dict[str, object], reason: str
 ) -> None:
+    """ORDER-1."""
     with pytest.raises(InvalidBlockError, match=reason):
         decode(frame(**changes), COMMITTEE)
 
 
 def test_a_second_encoding_of_a_block_is_refused() -> None:
+    """ORDER-2."""
     good = frame(time_ms=5)
     body = msgspec.msgpack.decode(good[:-SIGNATURE_BYTES])
     at = good.index(b"\x05\x92")  # time_ms 5, then the attestation's array

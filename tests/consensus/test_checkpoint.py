@@ -69,6 +69,7 @@ def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Ra
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: int) -> None:
+    """ORDER-32."""
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, seed)
     checkpoints = [commit.checkpoint for commit in commits if commit.checkpoint]

@@ -23,6 +23,7 @@ def rivals(committee: Committee) -> list[Block]:
 
 @pytest.mark.parametrize("mode", Mode)
 def test_a_second_block_for_a_round_is_evidence_the_moment_it_comes(mode: Mode) -> None:
+    """ORDER-5."""
     committee = Committee(b"evidence".ljust(16), 4, mode)
     consensus = Consensus(committee, None, sign)
     first, second = rivals(committee)
@@ -37,6 +38,7 @@ def test_a_second_block_for_a_round_is_evidence_the_moment_it_comes(mode: Mode) 
 
 @pytest.mark.parametrize("mode", Mode)
 def test_evidence_from_before_a_restart_counts(mode: Mode) -> None:
+    """ORDER-5."""
     committee = Committee(b"evidence".ljust(16), 4, mode)
     before, after = Consensus(committee, None, sign), Consensus(committee, None, sign)
     for block in rivals(committee):

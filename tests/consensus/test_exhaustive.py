@@ -22,7 +22,7 @@ def by_name(leaders: dict[int, int]) -> str:
 
 @pytest.mark.parametrize("leaders", list(patterns((1, 2, 3), (), 3)), ids=by_name)
 def test_three_members(leaders: dict[int, int]) -> None:
-    """All graphs of four rounds; and the oracle agrees about each."""
+    """ORDER-12 to ORDER-14, ORDER-16. All graphs of four rounds; the oracle agrees about each."""
     family = Decisions(mesh(CRASH, 3), 4, leaders)
     family.grow()
     assert len(family.outcomes) > 1_000
@@ -30,6 +30,7 @@ def test_three_members(leaders: dict[int, int]) -> None:
 
 
 def test_four_members() -> None:
+    """ORDER-12 to ORDER-14, ORDER-16."""
     family = Decisions(mesh(CRASH, 4), 4, {1: 0, 3: 1})
     family.grow()
     assert len(family.outcomes) > 5_000
@@ -42,6 +43,7 @@ def test_four_members() -> None:
     ids=["the liar leads", "an anchor above three rounds"],
 )
 def test_four_members_of_which_one_lies(rounds: int, leaders: dict[int, int]) -> None:
+    """ORDER-12 to ORDER-16."""
     family = Decisions(mesh(BYZANTINE, 4), rounds, leaders, LIAR, crown=rounds in leaders)
     family.grow()
     assert len(family.outcomes) > 15_000
@@ -51,7 +53,8 @@ def test_four_members_of_which_one_lies(rounds: int, leaders: dict[int, int]) ->
 @pytest.mark.parametrize("commits", [1, 2])
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_schedules_that_change(first: int, commits: int) -> None:
-    """All that comes out: blocks, their order, times, and who may lead then."""
+    """ORDER-16, ORDER-17, ORDER-19. All that comes out: blocks, their order, times, and who may
+    lead then."""
     family = Commits(mesh(CRASH, 3), 3, first, commits, punctual_rounds=0)
     family.grow()
     assert max(len(outcome.commits) for outcome in family.outcomes.values()) == 2

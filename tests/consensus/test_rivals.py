@@ -52,7 +52,7 @@ class Mesh:
 
 
 def test_rivals_of_one_place_are_not_kept_for_the_sake_of_rivals_that_stand_on_them() -> None:
-    """Each with one that is sent first and waits for it."""
+    """ORDER-6. Each with one that is sent first and waits for it."""
     mesh = Mesh()
     own = mesh.dag.slot(2, LIAR)[0].ref
     for n in range(MANY):
@@ -64,7 +64,7 @@ def test_rivals_of_one_place_are_not_kept_for_the_sake_of_rivals_that_stand_on_t
 
 
 def test_chains_of_rivals_are_not_kept() -> None:
-    """Each from the beginning on, its top sent first."""
+    """ORDER-6. Each from the beginning on, its top sent first."""
     mesh = Mesh(rounds=20)
     for n in range(MANY // 19):
         own, chain = mesh.dag.slot(0, LIAR)[0].ref, []
@@ -78,6 +78,7 @@ def test_chains_of_rivals_are_not_kept() -> None:
 
 
 def test_what_an_honest_block_stands_on_is_kept_however_long_the_chain() -> None:
+    """ORDER-6."""
     mesh = Mesh(rounds=20)
     own, chain = mesh.dag.slot(0, LIAR)[0].ref, []
     for round_ in range(1, 21):
@@ -95,6 +96,7 @@ def test_what_an_honest_block_stands_on_is_kept_however_long_the_chain() -> None
 
 
 def test_what_waits_for_a_rival_in_vain_waits_no_more_and_can_come_again() -> None:
+    """ORDER-7."""
     mesh = Mesh()
     rival = mesh.on(mesh.dag.slot(2, LIAR)[0].ref, 3, "rival")
     child = mesh.on(rival.ref, 4, "child")
@@ -116,7 +118,7 @@ def test_what_waits_for_a_rival_in_vain_waits_no_more_and_can_come_again() -> No
 def test_honest_members_that_saw_different_rivals_first_accept_each_other_s_blocks(
     takes: int,
 ) -> None:
-    """At most one rival a place for each of them."""
+    """ORDER-6. At most one rival a place for each of them."""
     views = [Mesh() for _ in HONEST]
     own = views[0].dag.slot(3, LIAR)[0].ref
     seen = [views[0].on(own, 4, f"for {n % takes}") for n in HONEST]

@@ -29,6 +29,7 @@ def simulate(*arguments: str, hash_seed: str = "0") -> "subprocess.CompletedProc
 
 @pytest.mark.parametrize(("mode", "seeds"), [("crash", 200), ("byzantine", 100)])
 def test_all_peers_have_one_order_and_every_command_is_applied_once(mode: str, seeds: int) -> None:
+    """ORDER-16, ORDER-20, ORDER-27, ORDER-36."""
     done = simulate("--seeds", str(seeds), "--mode", mode, "--first")
     assert done.returncode == 0, done.stdout
     rows = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == [mode]]
@@ -52,7 +53,8 @@ def test_a_seed_gives_the_same_run_whatever_the_hash_seed() -> None:
 
 @pytest.mark.parametrize("mode", ["crash", "byzantine"])
 def test_whole_nodes_keep_what_they_promised(mode: str) -> None:
-    """With the real ledger, journal and engine: snapshots, restarts from them, failing disks."""
+    """ORDER-29, ORDER-31, ORDER-35. With the real ledger, journal and engine: snapshots, restarts
+    from them, failing disks."""
     done = simulate("--nodes", "--seeds", "10", "--mode", mode, "--n", "1,3,4,3,5", "--first")
     assert done.returncode == 0, done.stdout
 
@@ -63,6 +65,7 @@ def test_every_broken_rule_is_a_change_of_the_code_as_it_is(mutation: Mutation) 
 
 
 def test_a_broken_rule_is_noticed() -> None:
+    """ORDER-29."""
     command = [sys.executable, "-m", "tests.mutations", "send before fsync"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=HANGS_S, check=False

@@ -21,6 +21,7 @@ def committee(size: int, mode: Mode = Mode.CRASH) -> Committee:
 
 @pytest.mark.parametrize("size", range(1, 26))
 def test_a_minority_of_clocks_does_not_move_the_ordered_clock(size: int) -> None:
+    """ORDER-20."""
     wrong = (size - 1) // 2
     right = [WALL_MS + n for n in range(size - wrong)]
     for by_ms in (-WALL_MS, -DAY_MS, DAY_MS, 365 * DAY_MS):
@@ -31,6 +32,7 @@ def test_a_minority_of_clocks_does_not_move_the_ordered_clock(size: int) -> None
 
 
 def test_a_clock_is_off_only_if_it_stays_so() -> None:
+    """ORDER-24."""
     clocks = Clocks(3, 0)
 
     def off(ahead_ms: int, now_ms: int) -> dict[int, int]:
@@ -63,6 +65,7 @@ def test_a_silent_member_has_no_clock_and_does_not_move_the_ordered_one() -> Non
 
 
 def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
+    """ORDER-23."""
     due = Due(WAVE)
     assert not due.wants(7, 0, False)
     assert [due.wants(round_, 0, True) for round_ in range(7, 13)] == [True] * 4 + [False] * 2
@@ -77,6 +80,7 @@ def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
 
 
 def test_what_is_done_makes_no_rounds_and_the_next_is_not_late() -> None:
+    """ORDER-23."""
     due = Due(WAVE)
     for now_ms in (0, PAUSE_MS, 3 * PAUSE_MS):
         assert due.wants(7, now_ms, True)
@@ -100,6 +104,7 @@ def propose(consensus: Consensus, now_ms: int) -> bool:
 
 
 def test_who_was_silent_says_the_time_before_it_sends_commands() -> None:
+    """ORDER-22."""
     consensus = alone()
     at_ms = (0, 1, 1_001, 2_002, 2_003, 9 * DAY_MS, 9 * DAY_MS + 1)
     assert [propose(consensus, now_ms) for now_ms in at_ms] == [
@@ -110,12 +115,14 @@ def test_who_was_silent_says_the_time_before_it_sends_commands() -> None:
 
 
 def test_where_rounds_are_slow_commands_are_sent_all_the_same() -> None:
+    """ORDER-22."""
     consensus = alone()
     sent = [propose(consensus, now_ms) for now_ms in range(0, 60_000, 5_000)]
     assert sent == [False, False, False, True] * 3
 
 
 def test_a_clock_that_was_ahead_is_right_again_in_the_next_block() -> None:
+    """ORDER-21."""
     consensus = alone()
     consensus.proposal(0, True)
     assert consensus.propose(1, b"", 0, time_ms=WALL_MS + DAY_MS).time_ms == WALL_MS + DAY_MS
@@ -126,6 +133,7 @@ def test_a_clock_that_was_ahead_is_right_again_in_the_next_block() -> None:
 
 
 def test_a_member_is_silent_until_a_quorum_knows_nothing_newer_of_it() -> None:
+    """ORDER-25."""
     start = Start(committee(5), WAIT_MS)
     start.hear(1, 7, own=7)
     assert not start.is_over(0)
@@ -139,6 +147,7 @@ def test_a_member_is_silent_until_a_quorum_knows_nothing_newer_of_it() -> None:
 
 
 def test_nobody_is_waited_for_once_all_are_heard() -> None:
+    """ORDER-25."""
     start = Start(committee(3), WAIT_MS)
     start.hear(1, 0, own=0)
     assert not start.is_over(0)
@@ -148,6 +157,7 @@ def test_nobody_is_waited_for_once_all_are_heard() -> None:
 
 
 def test_in_crash_mode_one_that_claims_to_know_more_is_given_time_to_show_it() -> None:
+    """ORDER-25, ORDER-26."""
     start = Start(committee(3), WAIT_MS)
     start.hear(1, 7, own=7)
     start.hear(2, 8, own=7)
@@ -157,6 +167,7 @@ def test_in_crash_mode_one_that_claims_to_know_more_is_given_time_to_show_it() -
 
 
 def test_who_is_told_of_more_by_too_many_stays_silent() -> None:
+    """ORDER-25."""
     start = Start(committee(3), WAIT_MS)
     for now_ms in (0, 10 * WAIT_MS):
         start.hear(1, 8, own=7)
@@ -166,6 +177,7 @@ def test_who_is_told_of_more_by_too_many_stays_silent() -> None:
 
 
 def test_in_byzantine_mode_a_claim_alone_keeps_nobody_silent() -> None:
+    """ORDER-26."""
     start = Start(committee(4, Mode.BYZANTINE), WAIT_MS)
     start.hear(1, 99, own=7)
     start.hear(2, 7, own=7)

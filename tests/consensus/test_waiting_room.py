@@ -20,6 +20,7 @@ def block(round_: int, author: int, parents: list[Ref], time_ms: int = 0) -> Blo
 
 
 def test_a_block_that_an_honest_one_refers_to_finds_room() -> None:
+    """ORDER-3, ORDER-4."""
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
     first = [block(1, author, zero) for author in range(4)]
@@ -47,6 +48,7 @@ def test_a_block_that_an_honest_one_refers_to_finds_room() -> None:
 
 
 def test_rubbish_without_an_honest_block_above_it_takes_its_authors_room_only() -> None:
+    """ORDER-4."""
     dag = Dag(COMMITTEE)
     for number in range(3 * WAITING_MAX):
         refs = [Ref(8, a, (number * 4 + a).to_bytes(32, "big")) for a in range(4)]
@@ -57,8 +59,8 @@ def test_rubbish_without_an_honest_block_above_it_takes_its_authors_room_only() 
 
 @pytest.mark.parametrize("wrong_first", [True, False])
 def test_a_wrong_name_is_collected_apart_from_the_right_one(wrong_first: bool) -> None:
-    """A liar calls a block by a lower round. With that round collected, the liar's own block waits
-    no more, and the honest one that knows better still does."""
+    """ORDER-33. A liar calls a block by a lower round. With that round collected, the liar's own
+    block waits no more, and the honest one that knows better still does."""
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
     first = [block(1, author, zero) for author in range(4)]

@@ -212,6 +212,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
 def test_who_is_helped_badly_turns_to_others_and_comes_to_the_same_state(
     mesh: RealMesh, tmp_path: Path, lie: Lie, kind: type[Request], said: str
 ) -> None:
+    """ORDER-31, ORDER-38."""
     keygen(tmp_path / "late")
     with Helper(mesh, lie) as helper, Traffic(mesh) as traffic:
         late = RealPeer(tmp_path / "late", mesh.file, mesh.grapes, options=[helper.place])

@@ -13,6 +13,7 @@ DEAF = "peer3 is deaf: it speaks, but hears too few to take part"
 
 
 def test_a_deaf_peer_is_seen_by_all_and_the_others_trade_on(tmp_path: Path) -> None:
+    """ORDER-39."""
     with on_a_cuttable_network(tmp_path, seed=1) as chaos:
         *others, deaf = chaos.mesh.peers
         assert chaos.network is not None

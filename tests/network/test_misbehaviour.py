@@ -165,6 +165,7 @@ def test_garbage_for_commands_is_ordered_and_does_nothing(mesh: RealMesh, rogue:
 
 
 def test_two_blocks_for_one_round_halt_a_mesh_in_crash_mode(mesh: RealMesh, rogue: Rogue) -> None:
+    """ORDER-5."""
     both = rogue.block(time_ms=1), rogue.block(time_ms=2)
     halt = "signed two different blocks"
     rogue.say(*both, until=lambda: all(halt in peer.log() for peer in mesh.peers[:2]))
@@ -298,6 +299,7 @@ def test_the_tap_is_an_observer_like_any_other(mesh: RealMesh, rogue: Rogue) -> 
 def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
     mesh: RealMesh, rogue: Rogue
 ) -> None:
+    """ORDER-4."""
     fake = (Ref(4, 2, b"x" * 32), Ref(4, 0, b"y" * 32), Ref(4, 1, b"z" * 32))
     committee = rogue.config.committee
     real = rogue.block(payload=b"\xc1 no commands")

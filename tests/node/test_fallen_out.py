@@ -32,7 +32,8 @@ def top(world: World) -> int:
 def test_what_was_acknowledged_is_ordered_all_the_same(
     tmp_path: Path, mode: Mode, rounds: int, restarts: bool
 ) -> None:
-    """Within the rounds of which blocks are still to be had, and beyond, by a snapshot."""
+    """ORDER-28. Within the rounds of which blocks are still to be had, and beyond, by a
+    snapshot."""
     for name in NAMES[mode]:
         keygen(tmp_path / name)
     told = Told()

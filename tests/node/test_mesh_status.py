@@ -84,6 +84,7 @@ def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
 
 
 def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
+    """ORDER-30."""
     seen.hear(1, WRONG)
     seen.hear(1, WRONG)
     text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
@@ -93,6 +94,7 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
 
 
 def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None:
+    """ORDER-30."""
     seen.hear(1, WRONG)
     seen.hear(2, WRONG)
     seen.hear(3, OTHER)
@@ -102,6 +104,7 @@ def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None
 
 
 def test_a_clock_that_stays_wrong_raises_an_alarm_that_ends_with_its_cause(seen: Seen) -> None:
+    """ORDER-24."""
     ahead_ms = 2 * SKEW_MS_MAX
     for later_ms in (0, SKEW_SEEN_MS):
         assert seen.overview.alarms.texts == []

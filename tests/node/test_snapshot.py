@@ -111,6 +111,7 @@ def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) ->
 
 
 def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched: Fetched) -> None:
+    """ORDER-31."""
     other = fetched.manifest._replace(commit=fetched.manifest.commit + 64)
     for wrong in (damaged(fetched), fetched._replace(manifest=other)):
         with pytest.raises(snapshots.InvalidSnapshotError, match="not the one a quorum has signed"):
@@ -120,6 +121,7 @@ def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched:
 
 
 def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
+    """ORDER-31."""
     manifest, frames = fetched.manifest, fetched.certificate
     other = certificate(Attestation(manifest.commit, b"x" * 32), (2,))
     unsigned = frames[2][:-1] + bytes([frames[2][-1] ^ 1])

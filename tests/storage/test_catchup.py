@@ -63,6 +63,7 @@ def rows(peer: RealPeer, query: str) -> int:
 
 
 def test_one_that_was_away_takes_over_a_snapshot_and_trades_on(mesh: RealMesh) -> None:
+    """ORDER-31."""
     rng = random.Random(1)
     *busy, away = mesh.peers
     away.client.execute([order("away", Side.BUY, 1, 7)])

@@ -42,6 +42,7 @@ def opened(disk: Alone) -> Failing:
 
 @pytest.mark.parametrize("error", ["disk I/O error", "database or disk is full"])
 def test_what_could_not_be_stored_is_never_published(tmp_path: Path, error: str) -> None:
+    """ORDER-29."""
     first, second = order("a", Side.BUY, 100, 1), order("a", Side.BUY, 101, 1)
     with Alone(tmp_path / "me", connect) as peer:
         assert [type(reply) for reply in peer.execute(first)] == [Queued, Done]

@@ -33,6 +33,7 @@ def trades_in(results: list[Result]) -> list[Trade]:
 
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_crossing_orders_at_all_peers_at_once(mesh: RealMesh, seed: int) -> None:
+    """ORDER-36."""
     rng = random.Random(seed)
     before = mesh.agreed()
     made = before.trades[0].number if before.trades else 0

@@ -22,6 +22,7 @@ Setting = Callable[[Path, int], AbstractContextManager[Chaos]]
 def test_nothing_acknowledged_is_lost_or_done_twice(
     tmp_path: Path, setting: Setting, seed: int
 ) -> None:
+    """ORDER-34 to ORDER-36."""
     with setting(tmp_path, seed) as chaos:
         chaos.run(plan(seed, SECONDS, chaos.network is not None), print)
         assert chaos.faults == []

@@ -59,6 +59,7 @@ def test_one_of_three_dies_and_the_others_trade_on(mesh: RealMesh) -> None:
 
 
 def test_without_a_quorum_orders_wait_and_nothing_matches(mesh: RealMesh) -> None:
+    """ORDER-39."""
     last, *dying = mesh.peers
     last.client.execute([order("maker", Side.SELL, 10_000, 5)])
     before = mesh.agreed()
@@ -80,6 +81,7 @@ def test_without_a_quorum_orders_wait_and_nothing_matches(mesh: RealMesh) -> Non
 
 
 def test_acknowledged_orders_survive_kill_9_of_all_peers(mesh: RealMesh) -> None:
+    """ORDER-29."""
     rng = random.Random(2)
     submit_at_once([(peer.client, random_orders(rng, "before", 300)) for peer in mesh.peers])
     before = mesh.agreed()
@@ -149,6 +151,7 @@ def test_a_peer_without_its_journal_does_not_speak(mesh: RealMesh) -> None:
 
 
 def test_an_old_copy_of_a_journal_halts_its_peer(mesh: RealMesh) -> None:
+    """ORDER-26."""
     peer = mesh.peers[2]
     peer.client.execute([order("a", Side.BUY, 100, 1)])
     peer.stop()
