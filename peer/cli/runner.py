@@ -29,7 +29,8 @@ from peer.network.addresses import read_address
 from peer.network.authenticator import Gate
 from peer.network.mesh import Mesh
 from peer.node.ledger import SNAPSHOT_EVERY, Ledger
-from peer.node.loop import Clock, Node, Wires
+from peer.node.loop import Node, Wires
+from peer.node.timers import Clock
 from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
 from peer.storage.history_writer import KEEP, Keep

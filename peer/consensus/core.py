@@ -49,14 +49,15 @@ class Proposal(NamedTuple):
 
 @dataclass
 class Ready:
-    """What the peer must do now, in the order of the fields: store, then send, then apply."""
+    """What the peer must do now, in the order of the fields: persist, send, apply, report."""
 
     persist: list[Block] = field(default_factory=list)
+    evidence: list[Evidence] = field(default_factory=list)  # to persist, and to report
     publish: list[Block] = field(default_factory=list)
     requests: list[Wanted | Pull] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
     expired_blocks: list[Block] = field(default_factory=list)  # own ones: never to be committed
-    evidence: list[Evidence] = field(default_factory=list)
+    halted: str = ""  # why this peer takes no part any more
 
 
 class Consensus:
@@ -151,7 +152,7 @@ class Consensus:
         self._ready.evidence += new
         if new and self.committee.mode is Mode.CRASH:
             first, second = new[0]
-            self.halted = (
+            self.halted = self._ready.halted = (
                 f"member {first.author} signed two different blocks ({first!r}, {second!r}): "
                 "crash mode cannot go on safely"
             )

@@ -4,23 +4,24 @@ Owns recovery, snapshots and the taking over of a snapshot: whatever needs all t
 never touch a socket or a clock.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from engine import Exchange
 from peer.consensus.block import Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint, Commit
-from peer.consensus.core import Consensus, Ready, Timing
+from peer.consensus.core import Consensus, Proposal, Ready, Timing
 from peer.consensus.dag import Evidence
 from peer.membership.block_reader import BlockReader
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
+from peer.node.effects import Effects
 from peer.replica import snapshot as snapshots
 from peer.replica.execution_record import encode
 from peer.replica.state_machine import Applied, Batch, Replica, decode_batch
 from peer.storage.history_writer import KEEP, Keep
-from peer.storage.journal import Journal, JournalError, StoredEvidence
+from peer.storage.journal import ClientId, Journal, JournalError, StoredEvidence, Taken
 from peer.storage.state_sync import Fetched, Manifest
 
 SNAPSHOT_EVERY = 1_024  # commits, a multiple of CHECKPOINT_EVERY
@@ -32,10 +33,11 @@ class KeyElsewhereError(Exception):
 
 
 class Recovered(NamedTuple):
-    """What a restart found: blocks to publish again, commands in own blocks."""
+    """What a restart found. The commits it decides are applied."""
 
     ready: Ready
-    own: list[Batch]
+    own: list[Batch]  # commands in own blocks
+    pending: list[tuple[int, bytes]]  # commands in no block, by seq
     blocks: int
 
 
@@ -114,11 +116,14 @@ class Ledger:
         ready = self.consensus.restore(blocks, now_ms)
         for commit in ready.commits:
             self.apply(commit)
+        ready.commits = []
         for row in self.journal.evidence():
             self.consensus.accuse(evidence_of(row, self.committee))
-        ready.evidence += self.consensus.ready().evidence
+        accused = self.consensus.ready()
+        ready.evidence += accused.evidence
+        ready.halted = ready.halted or accused.halted
         own = [decode_batch(b) for b in blocks if b.author == self.me and b.payload]
-        return Recovered(ready, own, len(blocks))
+        return Recovered(ready, own, self.journal.pending(), len(blocks))
 
     def _stored_blocks(self) -> list[Block]:
         """The journal's blocks, parents before children; JournalError if one is damaged."""
@@ -155,10 +160,75 @@ class Ledger:
             self.committee, self.me, self._sign, self._timing, checkpoint, start
         )
 
+    # What the loop asks and hands on, without knowing which of the three it concerns
+
+    def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
+        """A member said in a heartbeat how far it is."""
+        self.consensus.hear(member, rounds, now_ms)
+
+    def answered(self, member: int, now_ms: int) -> None:
+        """All blocks of a member's answer have been received."""
+        self.consensus.answered(member, now_ms)
+
+    def proposal(self, now_ms: int, commands_wait: bool, is_due: bool) -> Proposal | None:
+        """The block that this member should make now, if any."""
+        return self.consensus.proposal(now_ms, commands_wait, is_due)
+
+    def propose(self, round_: int, payload: bytes, now_ms: int, wall_ms: int) -> None:
+        """Make it. It says the time and the state of this member."""
+        said = self.replica.attestation()
+        self.consensus.propose(round_, payload, now_ms, said, wall_ms)
+
+    def ready(self, now_ms: int) -> Ready:
+        """What consensus wants done, once."""
+        self.consensus.tick(now_ms)
+        return self.consensus.ready()
+
+    def next_tick_ms(self, now_ms: int) -> int | None:
+        """When consensus wants something though nothing comes; None: never."""
+        return self.consensus.next_tick_ms(now_ms)
+
+    @property
+    def round(self) -> int:
+        """The highest round at which a quorum of the blocks here stands."""
+        return self.consensus.dag.quorum_round
+
+    @property
+    def rounds(self) -> tuple[int, ...]:
+        """The highest round that is here, by author: what a heartbeat says."""
+        return self.consensus.heartbeat()
+
+    def newest_round(self, member: int) -> int:
+        """Of a member's newest block here."""
+        return self.consensus.dag.newest[member].round
+
+    def far_ahead(self, now_ms: int) -> int | None:
+        """The round of members that are so far ahead that this one catches up first."""
+        return self.consensus.far_ahead(now_ms)
+
+    @property
+    def commit(self) -> int:
+        """The last one that is applied."""
+        return self.replica.commit
+
+    @property
+    def expected(self) -> int:
+        """The seq of this member's next command to be applied."""
+        assert self.me is not None
+        return self.replica.expected[self.me]
+
+    @property
+    def next_expiry_ms(self) -> int | None:
+        """When the first order expires, by the ordered clock; None: none does."""
+        return self.replica.exchange.next_expiry()
+
+    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
+        """Those of the names under which an order was taken, with that order."""
+        return self.journal.client_ids(names)
+
     def next_to_send(self) -> int:
         """The seq of this member's first command that is in no block which can still be ordered."""
-        assert self.me is not None
-        seq = self.replica.expected[self.me]
+        seq = self.expected
         blocks = self.consensus.committer.uncommitted_payloads.values()
         for block in sorted((b for b in blocks if b.author == self.me), key=lambda b: b.round):
             batch = decode_batch(block)
@@ -166,14 +236,27 @@ class Ledger:
                 seq = max(seq, batch.first + len(batch.commands))
         return seq
 
-    def persist(self, ready: Ready) -> None:
-        """Add the accepted blocks to the journal; durable after its next `sync`."""
-        if ready.persist:
-            self.journal.add_blocks(ready.persist)
-        if ready.evidence:
-            self.journal.add_evidence(ready.evidence)
-        for block in ready.publish:
+    def persist(self, effects: Effects) -> None:
+        """Write what is to be persisted, and make it durable if anything rests on that."""
+        if effects.blocks:
+            self.journal.add_blocks(effects.blocks)
+        if effects.evidence:
+            self.journal.add_evidence(effects.evidence)
+        if effects.commands:
+            self.journal.add_pending(effects.commands.items())
+        if effects.withdrawn:
+            self.journal.drop_client_ids(effects.withdrawn)
+        if effects.names:
+            self.journal.add_client_ids(effects.names.items())
+        if effects.publish:
+            self.journal.drop_pending_below(effects.first_waiting)
+        for block in effects.publish:
             self._note_signer(block)
+        if effects.beat:
+            self.tidy()
+        if effects.must_sync:
+            self.journal.sync()
+        effects.is_persisted = True
 
     def apply(self, commit: Commit) -> Applied:
         """Apply a commit, keep its trades, and take a snapshot when it is time to."""

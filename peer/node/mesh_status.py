@@ -7,9 +7,11 @@ about any of it.
 import logging
 import statistics
 from collections import deque
+from collections.abc import Iterable
 
 from peer.client import protocol
 from peer.consensus.block import Attestation
+from peer.consensus.dag import Evidence
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
@@ -109,6 +111,24 @@ class Overview:
         text = f"{self.name(member)} floods: it is not heard for {pause_s} s at a time"
         self.alarms.raise_alarm(f"flood {member}", text)
 
+    def misbehaved(self, member: int, what: str) -> None:
+        """A member sent what no member may send, and is cut off."""
+        self.alarms.raise_alarm(f"cut {member}", f"{self.name(member)} is cut off: {what}")
+
+    def helped_badly(self, member: int, what: str) -> None:
+        """A member answered with what it should not have."""
+        self.alarms.raise_alarm(f"snapshot {member}", f"{self.name(member)} sent {what}")
+
+    def equivocated(self, evidence: Iterable[Evidence]) -> None:
+        for first, second in evidence:
+            text = f"{self.name(first.author)} signed both {first!r} and {second!r}"
+            self.alarms.raise_alarm(f"evidence {first.author}", text)
+
+    def forged(self, members: Iterable[int]) -> None:
+        for member in members:
+            text = f"{self.name(member)} forged: it sent a command that its trader had not signed"
+            self.alarms.raise_alarm(f"forgery {member}", text)
+
     def _forgive(self, now_ms: int) -> None:
         for member, since_ms in list(self._flooded_ms.items()):
             if now_ms - since_ms >= FLOOD_OVER_MS:
@@ -162,7 +182,7 @@ class Overview:
             members=[self._member(number, now_ms) for number in range(self._committee.size)],
             quorum_size=self._committee.quorum,
             quorum=self.quorum,
-            round=self._ledger.consensus.dag.quorum_round,
+            round=self._ledger.round,
             commit=replica.commit,
             digest=replica.latest().digest,
             pending=status.pending,
@@ -176,13 +196,29 @@ class Overview:
             unready=reasons(status),
         )
 
+    def heartbeat(self, me: int, now_ms: int, wall_ms: int) -> Heartbeat:
+        """What this peer says of itself to all."""
+        replica = self._ledger.replica
+        return Heartbeat(
+            self._config.id,
+            self._committee.epoch,
+            me,
+            self._mesh.fetch_port,
+            self._ledger.rounds,
+            replica.commit,
+            replica.attestation(),
+            replica.latest(),
+            wall_ms,
+            self.heard(now_ms),
+        )
+
     def _unanswered_ms(self, now_ms: int) -> dict[str, int]:
         links = self._mesh.links
         return {self.name(m): link.patience.unanswered_ms(now_ms) for m, link in links.items()}
 
     def _member(self, number: int, now_ms: int) -> protocol.MemberView:
         member = self._config.members[number]
-        round_ = self._ledger.consensus.dag.newest[number].round
+        round_ = self._ledger.newest_round(number)
         if number == self._ledger.me:
             commit = self._ledger.replica.commit
             address = f"{self._mesh.host}:{self._mesh.port}"

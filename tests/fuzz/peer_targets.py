@@ -191,11 +191,8 @@ class HeardNode:
 
     def turn(self) -> None:
         self.now_ms += 10
-        consensus = self.node.ledger.consensus
-        consensus.tick(self.now_ms)
-        self.node._execute(consensus.ready(), self.now_ms)
-        self.node._beat(self.now_ms)
-        self.node._misbehaved.clear()
+        self.node._effects.cut.clear()
+        self.node._carry_out(self.now_ms)
 
 
 def signed(body: list[object]) -> bytes:

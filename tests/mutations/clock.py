@@ -62,7 +62,11 @@ CLOCK = (
         "an order outlives its time until somebody trades",
         40,
         CRASH_NODES,
-        (edit("node/loop", "return expiry_ms <= self._members_time_ms(now_ms)", "return False"),),
+        (
+            edit(
+                "node/loop", "return expiry_ms <= self.overview.", "return False and self.overview."
+            ),
+        ),
     ),
     Mutation(
         "a member speaks before it has heard anybody",

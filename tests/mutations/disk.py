@@ -14,8 +14,8 @@ DISK = (
         (
             edit(
                 "node/loop",
-                "        self._persist(ready)\n        self.mesh.publish(ready.publish)\n",
-                "        self.mesh.publish(ready.publish)\n        self._persist(ready)\n",
+                "        self.ledger.persist(effects)\n        self._send(effects)\n",
+                "        self._send(effects)\n        self.ledger.persist(effects)\n",
             ),
         ),
     ),
@@ -26,9 +26,9 @@ DISK = (
         CRASH_NODES,
         (
             edit(
-                "node/loop",
-                "if ready.publish or ready.commits or unsaved or ready.evidence:",
-                "if ready.publish or ready.commits:",
+                "node/effects",
+                "rests = self.publish or self.commits or self.commands or",
+                "rests = self.publish or self.commits or",
             ),
         ),
     ),
@@ -37,14 +37,18 @@ DISK = (
         "after a crash a peer shows an older market than before it",
         40,
         CRASH_NODES,
-        (edit("node/loop", "if ready.publish or ready.commits or", "if ready.publish or"),),
+        (
+            edit(
+                "node/effects", "rests = self.publish or self.commits or", "rests = self.publish or"
+            ),
+        ),
     ),
     Mutation(
         "names of orders are not stored",
         "after a restart an order that is sent again is taken again",
         40,
         CRASH_NODES,
-        (edit("node/loop", "if self.submissions.new_client_ids:", "if False:"),),
+        (edit("node/ledger", "if effects.names:", "if False:"),),
     ),
     Mutation(
         "a snapshot forgets who may lead",

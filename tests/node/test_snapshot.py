@@ -20,7 +20,8 @@ from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.messages import Heard, Heartbeat, Offered, PartIn
 from peer.node.ledger import SNAPSHOT_COMMANDS, Ledger
-from peer.node.loop import MESH_VIEW_MS, Node, Wires
+from peer.node.loop import Node, Wires
+from peer.node.timers import MESH_VIEW_MS
 from peer.replica import snapshot as snapshots
 from peer.replica.state_machine import Replica
 from peer.storage.journal import Journal
@@ -180,9 +181,10 @@ def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched
     for now_ms, helper, data in ((0, 1, lie), (10, 2, fetched.data)):
         for offering in (1, 2):
             node._take(Offered(offering, manifest, fetched.certificate), now_ms)
-        node._beat(now_ms)
+        node._carry_out(now_ms)
         assert follower.mesh.asked[-1] == PartWanted(helper, manifest.commit, 0)
         node._take(PartIn(helper, manifest.commit, 0, data), now_ms)
+        node._carry_out(now_ms)
         if helper == 1:
             assert node.ledger.replica.commit == 0
     assert node.ledger.replica.commit == manifest.commit
@@ -202,19 +204,19 @@ def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
 ) -> None:
     node, local = follower.node, follower.local
     node._take(heartbeat(0, (500, 0, 0, 0)), 0)
-    node._beat(0)
+    node._carry_out(0)
     assert local.view.catching_up == ""
     node._take(heartbeat(1, (0, 400, 0, 0)), 1)
-    node._beat(MESH_VIEW_MS)
+    node._carry_out(MESH_VIEW_MS)
     assert local.view.catching_up == "fetching blocks: at round 0 of 400"
     node._take(Offered(1, fetched.manifest, fetched.certificate), MESH_VIEW_MS)
-    node._beat(2 * MESH_VIEW_MS)
+    node._carry_out(2 * MESH_VIEW_MS)
     commit = fetched.manifest.commit
     assert local.view.catching_up == f"fetching the state after commit {commit}: 0 %"
     node._take(PartIn(1, commit, 0, fetched.data), 2 * MESH_VIEW_MS)
-    node._beat(3 * MESH_VIEW_MS)
+    node._carry_out(3 * MESH_VIEW_MS)
     node._take(heartbeat(1, (0, 0, 0, 0)), 3 * MESH_VIEW_MS)
-    node._beat(4 * MESH_VIEW_MS)
+    node._carry_out(4 * MESH_VIEW_MS)
     assert local.view.catching_up == ""
 
 
@@ -224,10 +226,11 @@ def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(
     """By then its blocks have come, and commands after it are applied and answered."""
     node, manifest = follower.node, fetched.manifest
     node._take(Offered(1, manifest, fetched.certificate), 0)
-    node._beat(0)
+    node._carry_out(0)
     node.ledger.install(fetched, 0)
     replica = node.ledger.replica
     node._take(PartIn(1, manifest.commit, 0, fetched.data), 10)
+    node._carry_out(10)
     assert node.ledger.replica is replica
 
 

@@ -15,16 +15,8 @@ from peer.consensus.block import NO_ATTESTATION, Block, Ref, make
 from peer.consensus.core import Consensus, Wanted
 from tests.simulator import book
 from tests.simulator.frames import signer
-from tests.simulator.peer import (
-    Answer,
-    Asked,
-    AskedAbove,
-    Heartbeat,
-    Peer,
-    Published,
-    Submitted,
-    Surroundings,
-)
+from tests.simulator.messages import Answer, Asked, AskedAbove, Heartbeat, Published, Submitted
+from tests.simulator.peer import Peer, Surroundings
 from tests.simulator.world import EPOCH_MS, MS
 
 FLOOD = 40  # blocks for one round

@@ -8,44 +8,27 @@ served, and a restart knows nothing but the disk.
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any
 
-from peer.consensus.block import Attestation, Block, Ref
+from peer.consensus.block import Attestation, Block
 from peer.consensus.committee import Committee
 from peer.consensus.core import Consensus, Proposal, Pull, Ready, Timing, Wanted
 from tests.simulator import book
 from tests.simulator.disk import Disk
+from tests.simulator.messages import (
+    Answer,
+    Asked,
+    AskedAbove,
+    Heartbeat,
+    Published,
+    Submitted,
+)
 from tests.simulator.world import EPOCH_MS, MS, World
 
 COMMANDS_PER_BLOCK = 40
 PULL_BLOCKS = 150  # in one answer: few, so that the asking on is exercised
 LAZY_BLOCKS = 30  # of others, that a mutant leaves unsynced
 DOOM_US = 300 * MS  # a crash that waits for its point in a step comes then at the latest
-
-
-class Heartbeat(NamedTuple):
-    rounds: tuple[int, ...]
-
-
-class Published(NamedTuple):
-    frame: bytes
-
-
-class Asked(NamedTuple):
-    refs: tuple[Ref, ...]
-
-
-class AskedAbove(NamedTuple):
-    rounds: tuple[int, ...]
-
-
-class Answer(NamedTuple):
-    frames: tuple[bytes, ...]
-    pull: bool  # all of an answer to AskedAbove
-
-
-class Submitted(NamedTuple):
-    command: bytes
 
 
 class Stage(Enum):

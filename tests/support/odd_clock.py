@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from peer.cli.runner import Options, run
-from peer.node.loop import Clock
+from peer.node.timers import Clock
 from peer.process import lifeline
 
 FILE = "odd_clock"

@@ -1,0 +1,71 @@
+"""Everything that a turn of the node brings about, as one value.
+
+Owns the order of safety: the fields stand in the order in which the loop carries them out, and no
+part of the node acts but by a field. Must never act itself.
+"""
+
+from dataclasses import dataclass, field
+
+from peer.client.endpoint import Caller
+from peer.client.protocol import Refused, Reply, Request
+from peer.consensus.block import Block
+from peer.consensus.committer import Commit
+from peer.consensus.core import Pull, Ready, Wanted
+from peer.consensus.dag import Evidence
+from peer.storage.journal import ClientId, Taken
+from peer.storage.state_sync import Fetched, PartWanted
+
+
+@dataclass
+class Effects:
+    """ORDER-29. Persist, send, apply, answer, report; then, alone, take over another state."""
+
+    # Persist: durable before anything below happens.
+    blocks: list[Block] = field(default_factory=list)  # accepted
+    evidence: list[Evidence] = field(default_factory=list)
+    commands: dict[int, bytes] = field(default_factory=dict)  # by seq, taken and in no block
+    names: dict[ClientId, Taken] = field(default_factory=dict)  # of orders that were taken
+    withdrawn: list[int] = field(default_factory=list)  # seqs: their orders' names are free again
+    first_waiting: int = 0  # all commands below this seq are in blocks
+    # Send, to members.
+    publish: list[Block] = field(default_factory=list)
+    requests: list[Wanted | Pull | PartWanted] = field(default_factory=list)
+    cut: set[int] = field(default_factory=set)  # members that sent what no member may send
+    # Apply.
+    commits: list[Commit] = field(default_factory=list)
+    send_again: bool = False  # commands are in no block any more that can be ordered
+    # Answer, the programs on this machine: first what changed, then these.
+    promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that it is persisted
+    replies: list[tuple[Caller, Reply]] = field(default_factory=list)
+    questions: list[tuple[Caller, Request]] = field(default_factory=list)
+    # Report.
+    halt: str = ""  # why this peer takes no part any more
+    beat: bool = False  # tell the members how far this one is
+    # Take over.
+    fetched: Fetched | None = None  # a member's state, in place of this one's
+
+    is_persisted: bool = False
+
+    def add(self, ready: Ready) -> None:
+        """What consensus wants done."""
+        self.blocks += ready.persist
+        self.evidence += ready.evidence
+        self.publish += ready.publish
+        self.requests += ready.requests
+        self.commits += ready.commits
+        self.send_again = self.send_again or bool(ready.expired_blocks)
+        self.halt = self.halt or ready.halted
+
+    def lose(self, refused: Refused) -> None:
+        """The disk failed. If it did before all was persisted, no promise can be given and no
+        commit shown."""
+        if not self.is_persisted:
+            self.promises = [(caller, refused) for caller, _ in self.promises]
+            self.commits = []
+
+    @property
+    def must_sync(self) -> bool:
+        """Whether something below rests on what is to be persisted. Others' blocks alone can wait
+        for the next turn in which that is so: their authors have them."""
+        rests = self.publish or self.commits or self.commands or self.withdrawn or self.evidence
+        return bool(rests) or self.beat

@@ -1,0 +1,57 @@
+"""What a node is doing with its life: one state, and which may follow which.
+
+Owns the state and the reason why a peer has stopped. Must never do anything about it.
+"""
+
+from enum import Enum
+
+from peer.client.protocol import Refused
+
+
+class State(Enum):
+    RUNNING = "running"
+    CATCHING_UP = "catching up"  # with members that are far ahead
+    STOPPING = "stopping"  # no new commands; those that wait are still ordered, if they can be
+    HALTED = "halted"  # takes no part until people have looked at it
+    DISK_FAILED = "disk failed"  # hands out what is stored, and takes nothing in
+
+
+FOLLOWS: dict[State, frozenset[State]] = {
+    State.RUNNING: frozenset(set(State) - {State.RUNNING}),
+    State.CATCHING_UP: frozenset(set(State) - {State.CATCHING_UP}),
+    State.STOPPING: frozenset({State.HALTED, State.DISK_FAILED}),
+    State.HALTED: frozenset({State.DISK_FAILED}),
+    State.DISK_FAILED: frozenset(),
+}
+
+
+class Lifecycle:
+    def __init__(self) -> None:
+        self.state = State.RUNNING
+        self.halted = ""  # why this peer has stopped
+
+    def enter(self, state: State) -> bool:
+        """Go on to a state, if it may follow; whether it did."""
+        may = state in FOLLOWS[self.state]
+        if may:
+            self.state = state
+        return may
+
+    def halt(self, why: str, state: State = State.HALTED) -> bool:
+        """Stop taking part; whether that is news. The first reason stays."""
+        is_news = not self.halted
+        if self.enter(state):
+            self.halted = self.halted or why
+        return is_news
+
+    @property
+    def takes_part(self) -> bool:
+        return not self.halted
+
+    def refusal(self) -> Refused | None:
+        """What to answer to a command now, if it is not taken."""
+        if self.halted:
+            return Refused("halted", f"this peer has stopped: {self.halted}")
+        if self.state is State.STOPPING:
+            return Refused("stopping", "this peer is stopping: send it to another")
+        return None

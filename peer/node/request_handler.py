@@ -1,0 +1,101 @@
+"""What programs on this machine ask of their node.
+
+Owns which commands are taken and how questions are answered. Must never answer a command itself, or
+store one: both are effects of the turn.
+"""
+
+from peer.client import protocol
+from peer.client.endpoint import Caller
+from peer.client.protocol import Refused, Reply, Request
+from peer.membership.mesh_file import MeshConfig
+from peer.node.effects import Effects
+from peer.node.ledger import Ledger
+from peer.node.lifecycle import Lifecycle
+from peer.node.mesh_status import Overview
+from peer.node.publisher import Publisher
+from peer.node.submissions import Submissions, client_id_of
+from peer.node.timers import Clock
+from peer.replica.signed import Entry
+from peer.replica.state_machine import command_id
+
+
+class RequestHandler:
+    def __init__(
+        self,
+        config: MeshConfig,
+        ledger: Ledger,
+        submissions: Submissions,
+        publisher: Publisher,
+        life: Lifecycle,
+        overview: Overview,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._me = ledger.me or 0
+        self._submissions = submissions
+        self._publisher = publisher
+        self._life = life
+        self._overview = overview
+        self._clock = clock
+
+    def take(self, caller: Caller, request: Request, now_ms: int, effects: Effects) -> None:
+        """A request came. A question waits until what this turn changes has been published."""
+        match request:
+            case protocol.Execute(commands, source):
+                refused = self._refusal() or self._submit(caller, commands, now_ms, source, effects)
+                if refused is not None:
+                    effects.replies.append((caller, refused))
+            case protocol.Withdraw(account, ids):
+                if (refused := self._refusal()) is not None:
+                    effects.replies.append((caller, refused))
+                else:
+                    self._withdraw(caller, account, ids, effects)
+            case _:
+                effects.questions.append((caller, request))
+
+    def _refusal(self) -> Refused | None:
+        if self._ledger.me is None:
+            text = "this peer follows the mesh but is no member: send orders to a member"
+            return Refused("not_member", text)
+        return self._life.refusal()
+
+    def _submit(
+        self, caller: Caller, commands: list[Entry], now_ms: int, source: str, effects: Effects
+    ) -> Refused | None:
+        names = [name for name in map(client_id_of, commands) if name is not None]
+        stored = self._ledger.client_ids(names) if names else {}
+        known = {name: one for name, one in stored.items() if one.seq not in effects.withdrawn}
+        wall_ms = self._clock.wall_ms()
+        members_ms = self._overview.clocks.ordered_ms(now_ms, wall_ms) or wall_ms  # too few heard
+        clock_ms = max(self._ledger.replica.time_ms, members_ms)
+        found = self._ledger.replica.first_refused(
+            commands, clock_ms, self._me, lambda entry: client_id_of(entry) in known
+        )
+        if found is not None:
+            place, reason = found
+            text = f"command {place + 1} would be rejected: {reason.name}"
+            return Refused(reason.name.lower(), text)
+        return self._submissions.take(caller, commands, now_ms, known, source)
+
+    def _withdraw(self, caller: Caller, account: str, ids: list[int], effects: Effects) -> None:
+        withdrawn = self._submissions.withdraw(account, ids)
+        effects.commands.update(withdrawn)
+        effects.withdrawn += withdrawn
+        gone = [command_id(seq, self._me) for seq in withdrawn]
+        effects.promises.append((caller, protocol.Withdrawn(gone)))
+
+    def answer(self, request: Request) -> Reply:
+        """A question, of the state as it is."""
+        match request:
+            case protocol.GetState(market, depth):
+                return self._publisher.state(market, depth)
+            case protocol.GetOrders(account):
+                pending = self._submissions.pending_of(account)
+                return self._publisher.orders(account, pending)
+            case protocol.GetAccounts(limit):
+                return self._publisher.accounts(limit)
+            case protocol.GetMarkets():
+                name, mesh = self._overview.own_name, self._config.id.hex()
+                return protocol.Markets(name, mesh, self._config.markets)
+        raise AssertionError(f"{type(request).__name__} is no question")

@@ -1,0 +1,71 @@
+"""What time it is for a node, and what the loop does at its time rather than when something comes.
+
+Owns the two clocks of a node, and how long the loop may wait.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from peer.network.mesh import HEARTBEAT_MS
+
+TURN_MS_MAX = 100
+MESH_VIEW_MS = 500
+STOP_MS = 2_000  # that commands are given to be ordered before a peer stops
+
+
+def _now_us() -> int:
+    return time.monotonic_ns() // 1_000
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class Clock(NamedTuple):
+    """Where a node reads the time: one clock that never jumps and drives all timers, and the time
+    of day."""
+
+    now_us: Callable[[], int] = _now_us
+    wall_ms: Callable[[], int] = _wall_ms
+
+    def now_ms(self) -> int:
+        return self.now_us() // 1_000
+
+
+class Timers:
+    """Reads no clock."""
+
+    def __init__(self) -> None:
+        self._beat_ms = 0  # when it is time for the next heartbeat,
+        self._view_ms = 0  # for the next view of the mesh,
+        self._stop_ms = 0  # and for the end of a peer that stops
+
+    def beats(self, now_ms: int) -> bool:
+        """Whether it is time for a heartbeat; if so, it is again HEARTBEAT_MS later."""
+        if now_ms < self._beat_ms:
+            return False
+        self._beat_ms = now_ms + HEARTBEAT_MS
+        return True
+
+    def shows(self, now_ms: int, changed: bool) -> bool:
+        """Whether it is time to show the mesh, or it has `changed`; if so, it is time again
+        MESH_VIEW_MS later."""
+        if now_ms < self._view_ms and not changed:
+            return False
+        self._view_ms = now_ms + MESH_VIEW_MS
+        return True
+
+    def stop(self, now_ms: int) -> None:
+        """The peer stops, STOP_MS from now at the latest."""
+        self._stop_ms = now_ms + STOP_MS
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether a peer that stops has waited for long enough."""
+        return now_ms >= self._stop_ms
+
+    def wait_ms(self, now_ms: int, due: Iterable[int | None]) -> int:
+        """For how long there is nothing to do but what comes. `due` is when others have to do
+        something; None: not by time alone."""
+        times = [self._beat_ms, now_ms + TURN_MS_MAX, *(at for at in due if at is not None)]
+        return max(min(times) - now_ms, 0)

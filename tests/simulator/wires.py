@@ -1,0 +1,171 @@
+"""The wires of a simulated node: to other members and to the programs on its machine.
+
+Owns what is on its way in. Must never lose or delay anything: the network does.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from peer.client.endpoint import Caller, Local
+from peer.client.protocol import Done, FeedMessage, Reply, Request
+from peer.consensus.block import Block
+from peer.consensus.core import Pull, Wanted
+from peer.network.authenticator import Asker
+from peer.network.mesh import ALIVE_MS
+from peer.network.messages import (
+    Answered,
+    Asked,
+    BlockIn,
+    Heard,
+    Heartbeat,
+    Message,
+    Offered,
+    PartAsked,
+    PartIn,
+    Pulled,
+)
+from peer.network.messages import Request as Question
+from peer.network.patience import Patience
+from peer.storage.state_sync import Manifest, PartWanted
+
+
+class Ends(Protocol):
+    """Whose wires they are."""
+
+    member: int | None
+    address: int
+
+    def publish(self, block: Block) -> None: ...
+
+    def send_all(self, message: Any) -> None: ...
+
+    def send(self, to: int, message: Any) -> None: ...
+
+
+class _Link(NamedTuple):
+    heard_ms: int = -1
+    heartbeat: Heartbeat | None = None
+    address: str = ""
+    unread: int = 0
+    barred: str = ""
+    renewed: int = 0
+    patience: Patience = Patience()  # nothing is awaited here
+
+
+class MeshWires:
+    """The wires to the other members: what `peer.network.mesh.Mesh` is to a node."""
+
+    host = "simulated"
+    port = fetch_port = 1
+    refused = 0
+    due_ms = None
+
+    def __init__(self, peer: Ends, size: int) -> None:
+        self.links = {n: _Link() for n in range(size) if n != peer.member}
+        self._peer = peer
+        self._cut: set[int] = set()
+        self._inbox: list[Message] = []
+        self._questions: list[Question] = []
+
+    def deliver(self, sender: int, message: Any) -> None:
+        """Something of `sender` arrives."""
+        if sender in self._cut:
+            return
+        match message:
+            case Block():
+                self._inbox.append(BlockIn(sender, message.frame))
+            case Heartbeat():
+                self._inbox.append(Heard(sender, message))
+            case Wanted(refs=refs):
+                self._questions.append(Asked(bytes([sender]), tuple(ref.digest for ref in refs)))
+            case Pull(above=above):
+                self._questions.append(Pulled(bytes([sender]), above))
+            case PartWanted(commit=commit, offset=offset):
+                self._questions.append(PartAsked(bytes([sender]), commit, offset))
+            case [*messages]:
+                self._inbox += messages
+
+    def requests(self, now_ms: int) -> Iterator[tuple[Asker, Question]]:
+        del now_ms
+        questions, self._questions = self._questions, []
+        for question in questions:
+            yield Asker(True, str(question.who[0])), question
+
+    def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
+        del quorum_round
+        inbox, self._inbox = self._inbox, []
+        for message in inbox:
+            if isinstance(message, Heard) and message.member in self.links:
+                self.links[message.member] = _Link(now_ms, message.heartbeat, "simulated:1")
+            yield message
+
+    def alive(self, member: int, now_ms: int) -> bool:
+        heard_ms = self.links[member].heard_ms
+        return heard_ms >= 0 and now_ms - heard_ms < ALIVE_MS
+
+    def cut(self, member: int) -> None:
+        self._cut.add(member)
+
+    def publish(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._peer.publish(block)
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        self._peer.send_all(heartbeat)
+
+    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+        for request in requests:
+            self._peer.send(request.member, request)
+
+    def answer(self, asked: Asked | Pulled, frames: Sequence[bytes]) -> None:
+        answer: list[Message] = [BlockIn(self._me, frame) for frame in frames]
+        if isinstance(asked, Pulled):
+            answer.append(Answered(self._me))
+        self._peer.send(asked.who[0], answer)
+
+    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
+        self._peer.send(pulled.who[0], [Offered(self._me, manifest, certificate)])
+
+    def send_part(self, asked: PartAsked, data: bytes) -> None:
+        self._peer.send(asked.who[0], [PartIn(self._me, asked.commit, asked.offset, data)])
+
+    @property
+    def _me(self) -> int:
+        return self._peer.address
+
+
+class LocalWires(Local):
+    """The wires to the programs on the machine, without sockets."""
+
+    def __init__(
+        self, replied: Callable[[Caller, Reply], None], showed: Callable[[int], None]
+    ) -> None:
+        self.subscribed = set()
+        self.new_listeners = []
+        self._seqs = {}
+        self._inbox: list[tuple[Caller, Request]] = []
+        self._replied = replied
+        self._showed = showed
+
+    def deliver(self, caller: Caller, request: Request) -> None:
+        self._inbox.append((caller, request))
+
+    def receive(self) -> Iterator[tuple[Caller, Request]]:
+        inbox, self._inbox = self._inbox, []
+        yield from inbox
+
+    def reply(self, caller: Caller, reply: Reply) -> None:
+        if isinstance(reply, Done):
+            self._showed(reply.commit)
+        self._replied(caller, reply)
+
+    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
+        self._showed(message.commit)
+
+
+class NoPoller:
+    """Waiting is the simulation's business."""
+
+    def poll(self, timeout_ms: int) -> list[Any]:
+        del timeout_ms
+        return []
