@@ -104,7 +104,7 @@ def digest_of(data: bytes) -> bytes:
 
 
 def genesis(committee: Committee) -> tuple[Block, ...]:
-    """The blocks of round 0, one a member: fixed, unsigned, known to everybody."""
+    """The blocks of round 0, one a member: fixed, unsigned, known to all."""
     return tuple(
         Block(
             Ref(0, author, digest_of(b"genesis" + _seal(committee) + bytes([author]))),

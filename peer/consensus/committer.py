@@ -71,9 +71,11 @@ class Committer:
     ) -> None:
         self.committee = committee
         self.dag = dag
+        self.rotation = rotation or Rotation()
         self.uncommitted_payloads: dict[bytes, Block] = {}
         self._expired_blocks: list[Block] = []  # not taken yet
-        self.rotation = rotation or Rotation()
+        self._rule = Rule.of(committee)
+        self._least = self._rule.least
         self._touched: set[int] = set()  # slots that what was noted since `advance` may decide
         self._go_on(checkpoint or Checkpoint.first(committee))
 
@@ -81,7 +83,7 @@ class Committer:
         self.commits = checkpoint.commit
         self.next_round = checkpoint.next_round  # the first slot not decided yet
         self.time_ms = checkpoint.time_ms
-        self.decider = Decider(self.dag, checkpoint.schedule, Rule.of(self.committee))
+        self.decider = Decider(self.dag, checkpoint.schedule, self._rule)
         self.heads = list(checkpoint.heads)
         self.times_ms = list(checkpoint.times_ms)
         self._presence = list(checkpoint.presence)
@@ -98,8 +100,8 @@ class Committer:
 
     def note(self, block: Block) -> None:
         """A block was accepted: it may decide some slots, and its commands wait for a commit."""
-        if len(self.dag.at(block.round)) >= self.committee.quorum:  # else it decides nothing yet
-            self._touched.update(self.decider.rule.judged(block.round))
+        if len(self.dag.at(block.round)) >= self._least:
+            self._touched.update(self._rule.judged(block.round))
         if block.payload and block.round > self._expiry_round and self.wants(block.ref):
             self.uncommitted_payloads[block.ref.digest] = block
 
@@ -108,7 +110,8 @@ class Committer:
         return not self._is_committed(ref)
 
     def _is_committed(self, ref: Ref) -> bool:
-        """Or expired. In crash mode the beginning of an author's chain is committed."""
+        """Whether a commit holds a block, or it is too old for any. In crash mode the commits hold
+        the beginning of each author's chain."""
         if self.committee.mode is Mode.CRASH:
             return ref.round <= self.heads[ref.author].round
         return ref.round <= self._expiry_round or ref.digest in self._committed
@@ -177,7 +180,7 @@ class Committer:
             least = self.committee.faults + 1
             schedule = self.rotation.after(self.schedule, self._presence, least)
             self._presence = [0] * self.committee.size
-            self.decider = Decider(self.dag, schedule, self.decider.rule)
+            self.decider = Decider(self.dag, schedule, self._rule)
 
     def _checkpoint(self) -> Checkpoint:
         here = (self.dag.blocks.get(digest) for digest in self._committed)

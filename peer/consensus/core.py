@@ -15,6 +15,7 @@ from peer.consensus.block import NO_ATTESTATION, Attestation, Block, Ref, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag, Evidence
+from peer.consensus.decide import Rule
 from peer.consensus.due import Due
 from peer.consensus.start import Start
 from peer.consensus.synchronizer import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
@@ -23,7 +24,7 @@ from peer.consensus.synchronizer import Synchronizer
 from peer.consensus.synchronizer import Wanted as Wanted
 
 CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
-LAGGING_ROUNDS = 3  # nobody waits for a leader this far behind
+LAGGING_ROUNDS = 3  # no member waits for a leader this far behind
 FRESH_DOUBLINGS_MAX = 20
 
 
@@ -89,7 +90,7 @@ class Consensus:
             self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
         )
         self.start = start or Start(committee, timing.start_wait_ms)
-        self._due = Due(self.committer.decider.rule.wave)
+        self._due = Due(Rule.of(committee).wave)
         self._spoke_ms: int | None = None  # when this peer made its last block
         self._openers = 0  # the blocks since then that only said the time
         self._evidence_seen = 0
@@ -120,7 +121,7 @@ class Consensus:
         return self.dag.has(ref) or ref.digest in self.dag.waiting
 
     def receive(self, block: Block, now_ms: int) -> None:
-        """A block whose form and signature are valid came in, from whomever."""
+        """A block whose form and signature are valid came in, whichever member sent it."""
         self._accept(self.dag.add(block), now_ms)
 
     def accuse(self, evidence: Evidence) -> None:
@@ -195,8 +196,8 @@ class Consensus:
 
     def _wanted(self, round_: int, now_ms: int, commands_wait: bool, is_due: bool) -> bool:
         """An idle mesh is silent: a round is for commands, own or known ones, for what is due, or
-        to finish what anyone started. Without the last a peer that used up its round could wait
-        for ever."""
+        to finish what a member has started. Without the last a peer that used up its round could
+        wait for ever."""
         return (
             self._due.wants(round_, now_ms, is_due)
             or commands_wait

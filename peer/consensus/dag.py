@@ -1,15 +1,15 @@
 """The graph of accepted blocks.
 
-Owns which blocks are here, which wait for a parent, and who was seen to sign two blocks for one
+Owns which blocks are here, which wait for a parent, and which authors signed two blocks for one
 place. Must never decide anything: `decide` reads the graph and does.
 
 A block is accepted once all its parents are. At and below an author's gc round its blocks are
 collected: they count as accepted and need not be here.
 
 An equivocator can sign any number of blocks for one place. The first that comes is accepted like
-any other block; a *rival* of it only if a waiting block of somebody who is not known to equivocate
-leads to it. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this
-bounds them, and that nobody honest is ever refused for it.
+any other block; a *rival* of it only if a waiting block leads to it whose author is not known to
+equivocate. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this
+bounds them, and that no honest block is ever refused for it.
 
 Every author has a share of the room for waiting blocks. A block is charged to its own author or to
 one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
@@ -99,9 +99,8 @@ class Dag:
         return []
 
     def _hold(self, block: Block, absent: list[Ref]) -> None:
-        """Let a block wait. One that finds no room is dropped: nothing here waits for it, since
-        whoever is charged with what does would give that up for it; to be fetched if it is needed.
-        """
+        """Let a block wait. One that finds no room is dropped, to be fetched if it is needed. No
+        block here waits for it: the author charged with such a block would give that up for it."""
         payer = self._payer(block)
         if payer is None:
             return
@@ -112,7 +111,7 @@ class Dag:
         self._await(block, absent)
 
     def _payer(self, block: Block) -> int | None:
-        """Who is charged with a block: its author, or who is charged with a block that waits for
+        """The author charged with a block: its own, or the one charged with a block that waits for
         it. An honest author's share is only used by its own blocks and what they stand on."""
         children = self._children.get(block.ref.digest, ())
         payers = dict.fromkeys([block.author, *(self._charged[c.ref.digest] for c in children)])
@@ -174,7 +173,7 @@ class Dag:
         return accepted
 
     def _is_needed(self, block: Block) -> bool:
-        """Whether a waiting block of somebody who is not known to equivocate leads to it."""
+        """Whether a waiting block leads to it whose author is not known to equivocate."""
         return any(child.author not in self.evidence for child in self._waiting_on(block))
 
     def _waiting_on(self, block: Block) -> list[Block]:
@@ -189,7 +188,7 @@ class Dag:
         return queue
 
     def _give_up_those_on(self, rival: Block) -> None:
-        """What waits for a rival that nobody needs is needed by nobody either."""
+        """What waits for a rival that is not needed is not needed either."""
         for block in reversed(self._waiting_on(rival)):
             self._drop(block)
 
@@ -280,8 +279,8 @@ class Dag:
         return [b for block in ripe for b in self._accept(block, restored=False)]
 
     def _link(self) -> None:
-        """Note anew who waits for what. Going by digest alone would not do after a collection: of
-        two refs with one digest, one of them wrong, one can be collected and one not."""
+        """Note anew which block waits for what. Going by digest alone would not do after a
+        collection: of two refs with one digest, one of them wrong, only one can be collected."""
         self._children, self.missing = {}, {}
         for block in self.waiting.values():
             self._await(block, [ref for ref in block.parents if not self.has(ref)])

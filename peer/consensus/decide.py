@@ -57,7 +57,17 @@ class Rule:
         t = 2 * q - n  # so many members any two quorums share
         return cls(wave=2, direct=q, skip=n - t + 1, indirect=t, support=Decider.vote)
 
+    @property
+    def least(self) -> int:
+        """So many authors at a round decide something directly, at the least."""
+        return min(self.direct, self.skip)
+
     # The arithmetic of the wave: everything else asks here.
+
+    @staticmethod
+    def votes(slot: int) -> int:
+        """The round of the votes for a slot's leader, and of the blames."""
+        return slot + 1
 
     def voices(self, slot: int) -> int:
         """The round of the voices for a slot."""
@@ -146,7 +156,7 @@ class Decider:
 
     def _blames(self, round_: int, leader: int) -> int:
         """How many authors refer to no block of the leader's, in at least one of their blocks."""
-        authors = self.dag.at(round_ + 1).values()
+        authors = self.dag.at(self.rule.votes(round_)).values()
         if len(authors) < self.rule.skip:
             return 0
         return sum(any(b.parent(round_, leader) is None for b in blocks) for blocks in authors)
@@ -176,9 +186,9 @@ class Decider:
         """Which block of the leader's a quorum of the parents of a block two rounds later vote for.
         It has at most one parent an author, so there is one at most."""
         if block.ref.digest not in self._certificates:
-            votes: dict[bytes, int] = {}
+            at, votes = self.rule.votes(round_), dict[bytes, int]()
             for ref in block.parents:
-                if ref.round == round_ + 1:
+                if ref.round == at:
                     vote = self.vote(self.dag.blocks[ref.digest], round_, leader)
                     if vote is not None:
                         votes[vote] = votes.get(vote, 0) + 1

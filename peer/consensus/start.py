@@ -7,7 +7,7 @@ What a member has said, others have heard. So after a start it proposes nothing 
 make a quorum with it have said, in heartbeats of now, that they know no block of it above the
 newest one in its journal. In crash mode it gives all others some time to say so too: one of them
 may be the only one that heard the last block. A member that knows more hands the block over, and
-the node stops; a claim without the signed block keeps nobody silent for long. So equivocation by
+the node stops; a claim without the signed block keeps no member silent for long. So equivocation by
 an old journal is rare; if no member that heard the last block is there, it remains possible.
 """
 

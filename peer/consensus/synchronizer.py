@@ -14,7 +14,7 @@ from peer.consensus.dag import Dag
 REFS_PER_REQUEST_MAX = 256
 CLAIM_AGE_MS = 3_000
 SCAN_MS = 5  # so long lie between two looks at what is missing: a faulty member can make it much
-BACKOFF_MAX = 5  # doublings, one for each time that everybody was asked in vain
+BACKOFF_MAX = 5  # doublings, one for each time that all members were asked in vain
 
 
 class Wanted(NamedTuple):

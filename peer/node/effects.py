@@ -1,7 +1,7 @@
 """Everything that a turn of the node brings about, as one value.
 
-Owns the order of safety: the fields stand in the order in which the loop carries them out, and no
-part of the node acts but by a field. Must never act itself.
+Owns the order of safety: the fields stand in the order in which the loop carries them out. Must
+never act itself. Not among them is the help that members ask for: it hands out what is stored.
 """
 
 from dataclasses import dataclass, field
@@ -44,7 +44,7 @@ class Effects:
     # Take over.
     fetched: Fetched | None = None  # a member's state, in place of this one's
 
-    is_persisted: bool = False
+    is_persisted: bool = False  # set by the ledger
 
     def add(self, ready: Ready) -> None:
         """What consensus wants done."""

@@ -125,7 +125,7 @@ class Node:
         return may and in_time and bool(self.submissions.outstanding)
 
     def _report_unordered_commands(self) -> None:
-        """The loop ends: those who wait for a command learn that it is kept."""
+        """The loop ends: callers that wait for a command learn that it is kept."""
         for caller, request in self.local.receive():
             self._requests.take(caller, request, self._clock.now_ms(), self._effects)
         if count := self.submissions.outstanding:
@@ -305,7 +305,7 @@ class Node:
             self.submissions.requeue(self.ledger.next_to_send())
 
     def _results(self, applied: Applied, now_ms: int) -> Iterator[tuple[Caller, protocol.Done]]:
-        """What a commit did, for those here who wait for it."""
+        """What a commit did, for the callers that wait for it."""
         number, time_ms = applied.commit.number, applied.commit.time_ms
         done = self.submissions.done(applied.ids, applied.results, number, time_ms)
         for caller, (results, taken_ms) in done.items():
@@ -359,7 +359,7 @@ class Node:
             self._carry_out(now_ms)
 
     def _skip_to_state(self) -> None:
-        """The state has changed other than by commits: tell those who thought they knew it."""
+        """The state has changed other than by commits: subscribers and callers must ask anew."""
         self.publisher.reset(self.ledger.replica)
         if self.ledger.me is not None:
             text = "ordered while this peer was away; ask for the order's state"

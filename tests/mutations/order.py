@@ -30,9 +30,9 @@ ORDER = (
         (
             edit(
                 "consensus/committer",
-                "            self.decider = Decider(self.dag, schedule, self.decider.rule)\n",
+                "            self.decider = Decider(self.dag, schedule, self._rule)\n",
                 "            leaders = self.decider._leaders\n"
-                "            self.decider = Decider(self.dag, schedule, self.decider.rule)\n"
+                "            self.decider = Decider(self.dag, schedule, self._rule)\n"
                 "            self.decider._leaders = leaders\n",
             ),
         ),
