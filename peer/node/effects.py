@@ -34,10 +34,10 @@ class Effects:
     # Apply.
     commits: list[Commit] = field(default_factory=list)
     send_again: bool = False  # commands are in no block any more that can be ordered
-    # Answer, the programs on this machine: first what changed, then these.
-    promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that it is persisted
-    replies: list[tuple[Caller, Reply]] = field(default_factory=list)
-    questions: list[tuple[Caller, Request]] = field(default_factory=list)
+    # Answer, the programs on this machine.
+    promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that all is persisted
+    replies: list[tuple[Caller, Reply]] = field(default_factory=list)  # once changes are published
+    questions: list[tuple[Caller, Request]] = field(default_factory=list)  # about the state then
     # Report.
     halt: str = ""  # why this peer takes no part any more
     beat: bool = False  # tell the members how far this one is

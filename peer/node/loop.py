@@ -313,11 +313,13 @@ class Node:
             yield caller, protocol.Done(number, time_ms, results)
 
     def _answer(self, effects: Effects) -> None:
-        """Programs hear first what has changed, and then the answers to what they asked."""
+        """Programs hear what is persisted, what has changed, and only then what came of it."""
+        for caller, promise in effects.promises:
+            self.local.reply(caller, promise)
         if effects.commits:
             self.publisher.flush(self.ledger.round)
         self.publisher.greet()
-        for caller, reply in (*effects.promises, *effects.replies):
+        for caller, reply in effects.replies:
             self.local.reply(caller, reply)
         for caller, question in effects.questions:
             self.local.reply(caller, self._requests.answer(question))
