@@ -1,13 +1,14 @@
 """Everything that a turn of the node brings about, as one value.
 
 Owns the order of safety: the fields stand in the order in which the loop carries them out. Must
-never act itself. Not among them is the help that members ask for: it hands out what is stored.
+never act itself. Not among them are the answers to questions of programs and of members: they tell
+what earlier turns have brought about.
 """
 
 from dataclasses import dataclass, field
 
 from peer.client.endpoint import Caller
-from peer.client.protocol import Refused, Reply, Request
+from peer.client.protocol import Refused, Reply
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit
 from peer.consensus.core import Pull, Ready, Wanted
@@ -37,7 +38,6 @@ class Effects:
     # Answer, the programs on this machine.
     promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that all is persisted
     replies: list[tuple[Caller, Reply]] = field(default_factory=list)  # once changes are published
-    questions: list[tuple[Caller, Request]] = field(default_factory=list)  # about the state then
     # Report.
     halt: str = ""  # why this peer takes no part any more
     beat: bool = False  # tell the members how far this one is

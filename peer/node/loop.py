@@ -72,7 +72,7 @@ class Node:
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._helper = Helper(self.mesh, ledger.journal, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.overview, self._clock
-        self._requests = RequestHandler(config, ledger, *parts)
+        self._requests = RequestHandler(config, ledger, self.local, *parts)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
         self._watch: Callable[[], None] = lambda: None
@@ -321,8 +321,6 @@ class Node:
         self.publisher.greet()
         for caller, reply in effects.replies:
             self.local.reply(caller, reply)
-        for caller, question in effects.questions:
-            self.local.reply(caller, self._requests.answer(question))
 
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Tell people and members how things are here."""

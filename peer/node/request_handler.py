@@ -1,11 +1,11 @@
 """What programs on this machine ask of their node.
 
-Owns which commands are taken and how questions are answered. Must never answer a command itself, or
-store one: both are effects of the turn.
+Owns which commands are taken and how questions are answered. Must never answer a command at once,
+or store one: both are effects of the turn.
 """
 
 from peer.client import protocol
-from peer.client.endpoint import Caller
+from peer.client.endpoint import Caller, Local
 from peer.client.protocol import Refused, Reply, Request
 from peer.membership.mesh_file import MeshConfig
 from peer.node.effects import Effects
@@ -24,6 +24,7 @@ class RequestHandler:
         self,
         config: MeshConfig,
         ledger: Ledger,
+        local: Local,
         submissions: Submissions,
         publisher: Publisher,
         life: Lifecycle,
@@ -33,6 +34,7 @@ class RequestHandler:
         self._config = config
         self._ledger = ledger
         self._me = ledger.me or 0
+        self._local = local
         self._submissions = submissions
         self._publisher = publisher
         self._life = life
@@ -40,7 +42,7 @@ class RequestHandler:
         self._clock = clock
 
     def take(self, caller: Caller, request: Request, now_ms: int, effects: Effects) -> None:
-        """A request came. A question waits until what this turn changes has been published."""
+        """A request came. A question is answered at once: what this turn changes comes later."""
         match request:
             case protocol.Execute(commands, source):
                 refused = self._refusal() or self._submit(caller, commands, now_ms, source, effects)
@@ -52,7 +54,7 @@ class RequestHandler:
                 else:
                     self._withdraw(caller, account, ids, effects)
             case _:
-                effects.questions.append((caller, request))
+                self._local.reply(caller, self._answer(request))
 
     def _refusal(self) -> Refused | None:
         if self._ledger.me is None:
@@ -85,9 +87,8 @@ class RequestHandler:
         gone = [command_id(seq, self._me) for seq in withdrawn]
         effects.promises.append((caller, protocol.Withdrawn(gone)))
 
-    def answer(self, request: Request) -> Reply:
-        """A question, of the state as it is."""
-        match request:
+    def _answer(self, question: Request) -> Reply:
+        match question:
             case protocol.GetState(market, depth):
                 return self._publisher.state(market, depth)
             case protocol.GetOrders(account):
@@ -98,4 +99,4 @@ class RequestHandler:
             case protocol.GetMarkets():
                 name, mesh = self._overview.own_name, self._config.id.hex()
                 return protocol.Markets(name, mesh, self._config.markets)
-        raise AssertionError(f"{type(request).__name__} is no question")
+        raise AssertionError(f"{type(question).__name__} is no question")
