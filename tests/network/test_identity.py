@@ -7,11 +7,11 @@ from click.testing import CliRunner
 
 from engine import Market
 from peer.cli.main import main
-from peer.cli.runner import keygen
 from peer.consensus.committee import Committee, Mode
 from peer.membership import mesh_file
 from peer.membership.identity import Identity, IdentityError, Verifier, curve_public
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
+from peer.storage import data_folder
 from peer.storage.journal import Journal, JournalError
 
 
@@ -112,7 +112,7 @@ def test_a_mesh_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_journal_belongs_to_one_key_and_one_mesh(tmp_path: Path) -> None:
-    one, other = keygen(tmp_path / "one"), Identity.ephemeral()
+    one, other = data_folder.create(tmp_path / "one"), Identity.ephemeral()
     path = tmp_path / "one" / "journal.db"
     Journal(path, one.public, b"m" * 16).close()
     with pytest.raises(JournalError, match="belongs to key"):

@@ -28,7 +28,7 @@ class Access:
 
     def __init__(self, config: Config, keys: Keys | None) -> None:
         self.keys = keys
-        self._strangers = config.strangers
+        self._require_api_key = config.require_api_key
         self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
         self._signatures = Limiter(config.address_rate, BATCH_MAX)
@@ -100,8 +100,8 @@ class Access:
         return who is not None and who.may(Scope.READ, account)
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
-        """The account to trade for. A signature is authority enough where strangers are welcome;
-        `signing` will look at it, which costs something, whoever sent it."""
+        """The account to trade for. A signature is authority enough unless an API key is required;
+        `signatures` will verify it, which costs something, whoever sent it."""
         if not is_signed:
             return self.account(Scope.TRADE, named, credential)
         self.welcome(credential)
@@ -109,9 +109,9 @@ class Access:
         return named
 
     def welcome(self, credential: Credential | None) -> None:
-        """Problem if who comes with a key of their own has to be known here as well, and is not."""
+        """Problem if a caller with a key of their own needs an API key as well, and has none."""
         who = self.who(credential)
-        if not self._strangers and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
+        if self._require_api_key and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
             text = "This peer takes signed orders only from those with an API key or a link of it."
             raise Problem(403, text, "strangers")
 

@@ -31,7 +31,7 @@ def _set_cookie(response: Response, session: str, seconds: int) -> None:
         max_age=seconds,
         httponly=True,
         samesite="Strict",
-        secure=request.is_secure or bool(gateway.config.tls_certificate),
+        secure=request.is_secure or bool(gateway.config.tls_cert),
     )
 
 

@@ -33,7 +33,7 @@ def check(config: Config) -> None:
     here = place_of(host)
     if here is None or not answers_to(here.name, config):
         raise Problem(421, f"This peer does not answer to the name {host:.80}.", "host")
-    scheme = "https" if config.tls_certificate else request.scheme
+    scheme = "https" if config.tls_cert else request.scheme
     is_proxied = bool(request.environ.get(PROXIED))
     if not here.port and not is_proxied:  # a proxy may leave it away, as nginx does in `$host`
         here = Place(here.name, PORTS[scheme])
