@@ -15,6 +15,7 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from web.auth.access import address
+from web.commands import Commands
 from web.config import BODY_BYTES_MAX, Config
 from web.contract import openapi
 from web.contract.problems import Problem
@@ -33,7 +34,8 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
-    served.hub.source = Session(served)
+    commands = app.extensions["commands"] = Commands(served)
+    served.hub.source = Session(served, commands)
     metrics = app.extensions["metrics"] = Metrics(served)
     served.on_ordered = metrics.ordered
     app.before_request(lambda: origin.check(config))

@@ -5,7 +5,7 @@ Owns the shape only. `id` is the order the command is about, or the command's ow
 
 from typing import Any
 
-from engine import Command, Submit
+from engine import Cancel, Command, Submit
 from peer.client.protocol import format_id
 from peer.replica.order_state import Outcome, Status, submitted
 from web.contract import views
@@ -17,7 +17,10 @@ Json = dict[str, Any]
 
 def answer_json(submission: Submission, index: int, mirrors: Mirrors) -> Json:
     """What is known of the command at `index`: its final result, or that it is pending."""
-    number, command = submission.ids[index], submission.commands[index]
+    command = submission.commands[index]
+    if submission.is_withdrawn and isinstance(command, Cancel):
+        return _withdrawn(command.order)
+    number = submission.ids[index]
     outcome = submission.outcomes.get(number)
     if outcome is None:
         return _pending(command, number, mirrors)
@@ -55,7 +58,7 @@ def _change(outcome: Outcome, mirrors: Mirrors, submission: Submission) -> Json:
     return views.order_json(told, mirrors.units(order.market))
 
 
-def withdrawn_json(number: int) -> Json:
+def _withdrawn(number: int) -> Json:
     """An order that was taken back before any other peer saw it."""
     return {
         "id": format_id(number),

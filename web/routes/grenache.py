@@ -24,9 +24,9 @@ from web.auth.access import address
 from web.config import BODY_BYTES_MAX
 from web.contract import requests
 from web.contract.problems import Problem
+from web.market_data.pending_requests import Submission
 from web.routes.market import levels_of, trades_of
-from web.routes.orders import cancel_order, place_order
-from web.routes.request import Json, the_gateway
+from web.routes.request import CALLER, Json, commands, for_account, the_gateway
 
 blueprint = Blueprint("rpc", __name__)
 RID_MAX = 128  # characters
@@ -89,25 +89,29 @@ def _answer_to(payload: Any) -> Json:
     return operation({key: value for key, value in payload.items() if key not in ("op", "key")})
 
 
-def _submit(wish: Json) -> Json:
-    if set(wish) != {"order"}:
+def _submit(payload: Json) -> Json:
+    if set(payload) != {"order"}:
         raise Problem(400, 'submit takes "order", an object.', "invalid", "order")
-    return place_order(wish["order"]).view
+    order = requests.parse(requests.NewOrder, payload["order"])
+    return _result(commands().place(CALLER, for_account(order)))
 
 
-def _cancel(wish: Json) -> Json:
-    asked = requests.parse(requests.CancelCall, wish)
-    return cancel_order(asked.order, asked.account, asked.signature).view
+def _cancel(payload: Json) -> Json:
+    wanted = requests.parse(requests.CancelOrder, payload)
+    return _result(commands().cancel(CALLER, for_account(wanted)))
 
 
-def _book(wish: Json) -> Json:
-    asked = requests.parse(requests.BookQuery, wish)
-    return levels_of(asked)
+def _result(submission: Submission) -> Json:
+    commands().wait(submission)
+    return commands().answer(submission)
 
 
-def _trades(wish: Json) -> Json:
-    asked = requests.parse(requests.TradesQuery, wish)
-    return trades_of(asked)
+def _book(payload: Json) -> Json:
+    return levels_of(requests.parse(requests.BookQuery, payload))
+
+
+def _trades(payload: Json) -> Json:
+    return trades_of(requests.parse(requests.TradesQuery, payload))
 
 
 OPERATIONS: dict[str, Callable[[Json], Json]] = {

@@ -1,72 +1,53 @@
 """The routes that trade: place, change and cancel orders, and ask what became of them.
 
-Owns their paths and the wait for a final result. Must never answer in the node's place.
+Owns their paths. What is asked is read here and done by `commands`.
 """
 
-import queue
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
+import msgspec
 from flask import Blueprint, Response, request
 
-from engine import Cancel, CancelAll, Submit
+from engine import Submit
 from peer.replica.order_state import FINAL, OrderView, Status, submitted
-from peer.replica.signed import KEY_PREFIX, Entry
 from web import queries
-from web.auth.access import address
 from web.auth.history_access import Asked
 from web.auth.keys import Scope
-from web.auth.signatures import cancelling, signed
 from web.contract import requests, views
-from web.contract.problems import Problem, refused, rejected
-from web.contract.results import answer_json, withdrawn_json
+from web.contract.problems import Problem
 from web.market_data.pending_requests import Submission
-from web.routes.request import Json, account, answer, body, query, the_gateway, the_past, trader
+from web.routes.request import (
+    CALLER,
+    Json,
+    account,
+    answer,
+    body,
+    commands,
+    for_account,
+    query,
+    the_gateway,
+    the_past,
+)
 
 blueprint = Blueprint("trading", __name__)
-CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
 ORDERS_SECONDS = 1.0  # an account's orders are waited for so long
-
-
-class Result(NamedTuple):
-    """What became of a request, in JSON; not `is_final` while it is not ordered."""
-
-    view: Json
-    is_final: bool
 
 
 @blueprint.post("/order")
 def place() -> Response:
-    return _answer(place_order(body()))
-
-
-def place_order(data: object) -> Result:
-    submission = _submit([_new_order(data)])
-    return Result(_result(submission, 0), submission.is_complete)
-
-
-def _new_order(data: object) -> Entry:
-    order, gateway = requests.parse(requests.NewOrder, data), the_gateway()
-    name = trader(order.account, order.signature)
-    command = requests.submit_of(order, gateway.units(order.market), name)
-    return signed(command, order.signature, gateway.mesh_id)
+    return _answer(commands().place(CALLER, for_account(requests.parse(requests.NewOrder, body()))))
 
 
 @blueprint.post("/orders")
 def place_many() -> Response:
     """Several orders, in order and right behind one another; if one is not valid, none is sent."""
     orders = requests.orders_of(body())
-    commands = []
-    for index, order in enumerate(orders):
-        try:
-            commands.append(_new_order(order))
-        except Problem as problem:
-            problem.more["index"] = index
-            raise
-    submission = _submit(commands)
-    results = [_result(submission, index) for index in range(len(commands))]
-    return _answer(Result({"results": results}, submission.is_complete))
+    submission = commands().place_many(
+        CALLER, (for_account(requests.parse(requests.NewOrder, order)) for order in orders)
+    )
+    commands().wait(submission)
+    results = [commands().answer(submission, index) for index in range(len(orders))]
+    return answer({"results": results}, _status(submission))
 
 
 @blueprint.get("/orders")
@@ -143,32 +124,22 @@ def _order_json(order: OrderView) -> Json:
 @blueprint.patch("/order/<text>")
 def change(text: str) -> Response:
     """A smaller quantity keeps the order's place in the queue; anything else loses it."""
-    wish = requests.parse(requests.Change, body())
-    return _answer(_change(_changed(wish, text)))
-
-
-def _changed(wish: requests.Change, text: str) -> Entry:
-    gateway = the_gateway()
-    name = trader(wish.account, wish.signature)
-    if wish.signature is not None:
-        command = requests.signed_change_of(wish, name, text, gateway.units(wish.market))
-        return signed(command, wish.signature, gateway.mesh_id)
-    wanted = requests.order_id(text)
-    known = gateway.open_order(name, wanted, ORDERS_SECONDS)
-    return requests.change_of(wish, known, gateway.units(known.market))
+    wanted = for_account(requests.parse(requests.Change, body()))
+    return _answer(commands().change(CALLER, text, wanted, seconds=ORDERS_SECONDS))
 
 
 @blueprint.delete("/order/<text>")
 def cancel(text: str) -> Response:
-    return _answer(cancel_order(text, "", _signature()))
+    wanted = requests.CancelOrder(text, signature=_signature())
+    return _answer(commands().cancel(CALLER, for_account(wanted)))
 
 
-def cancel_order(text: str, named: str, signature: requests.Signature | None) -> Result:
-    command = requests.cancel_of(text, trader(named, signature))
-    entry = _cancelling(command, signature)
-    if the_gateway().desk.is_pending(command.order) and _withdraw(command):
-        return Result(withdrawn_json(command.order), True)
-    return _change(entry)
+@blueprint.delete("/orders")
+def cancel_all() -> Response:
+    asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
+    wanted = requests.parse(requests.Withdrawal, asked)
+    wanted = msgspec.structs.replace(wanted, signature=_signature())
+    return _answer(commands().cancel_all(CALLER, wanted))
 
 
 def _signature() -> requests.Signature | None:
@@ -178,74 +149,11 @@ def _signature() -> requests.Signature | None:
     return requests.parse(requests.Authority, body()).signature
 
 
-@blueprint.delete("/orders")
-def cancel_all() -> Response:
-    asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
-    wish = requests.parse(requests.Withdrawal, asked)
-    signature = _signature()
-    command = requests.cancel_all_of(wish, trader(wish.account, signature))
-    return _answer(_change(_cancelling(command, signature)))
+def _answer(submission: Submission) -> Response:
+    """What became of one command, once that is known."""
+    commands().wait(submission)
+    return answer(commands().answer(submission), _status(submission))
 
 
-def _cancelling(command: Cancel | CancelAll, signature: requests.Signature | None) -> Entry:
-    access = the_gateway().access
-    is_operator = access.is_operator(access.of_request())
-    return cancelling(command, signature, the_gateway().mesh_id, is_operator)
-
-
-def _withdraw(command: Cancel) -> bool:
-    """Take back an order that no other peer has seen. False: it must be cancelled instead."""
-    gateway = the_gateway()
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    gateway.desk.withdraw(command.account, command.order, answers.put)
-    try:
-        return answers.get(timeout=gateway.config.order_timeout)
-    except queue.Empty:
-        return False
-
-
-def _change(command: Entry) -> Result:
-    """A command about orders that are there: a rejection of it is an error."""
-    submission = _submit([command])
-    view = _result(submission, 0)
-    outcome = submission.outcomes.get(submission.ids[0])
-    if outcome is not None and outcome.reason is not None:
-        raise rejected(outcome.reason, id=view["id"], commit=view["commit"])
-    return Result(view, submission.is_complete)
-
-
-def _answer(result: Result) -> Response:
-    return answer(result.view, 200 if result.is_final else 202)
-
-
-def _result(submission: Submission, index: int) -> Json:
-    return answer_json(submission, index, the_gateway().mirrors)
-
-
-def _submit(commands: Sequence[Entry]) -> Submission:
-    """Send commands and wait for the end of them, but no longer than the timeout; while many wait
-    already, only until they are on disk here, so that some threads are always free."""
-    gateway = the_gateway()
-    gateway.access.admit(commands, address())
-    for name in dict.fromkeys(command.account for command in commands):
-        if not name.startswith(KEY_PREFIX):  # anybody can make any number of those
-            gateway.watch_account(name)
-    submission = gateway.desk.submit(commands, address())
-    if gateway.waiting.acquire(blocking=False):
-        try:
-            submission.wait(gateway.config.order_timeout)
-        finally:
-            gateway.waiting.release()
-    else:
-        submission.wait_queued(gateway.config.order_timeout)
-    if submission.refused is not None:
-        raise refused(submission.refused, submission.ids)
-    if not submission.ids:
-        raise Problem(
-            504,
-            "The peer's node did not answer: the order may or may not have been taken. "
-            "Look at your open orders before you send it again.",
-            "unknown_outcome",
-        )
-    gateway.mirrors.await_commit(submission.commit, CATCH_UP_SECONDS)
-    return submission
+def _status(submission: Submission) -> int:
+    return 200 if submission.is_complete else 202

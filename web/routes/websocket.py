@@ -15,13 +15,10 @@ from typing import Any
 
 import msgspec
 
-from engine import Cancel, CancelAll, Command
-from peer.replica.signed import Entry
 from web.auth.keys import Scope
-from web.auth.signatures import cancelling, signed
+from web.commands import Commands, OnChange
 from web.contract import requests
 from web.contract.problems import Problem, refused
-from web.contract.results import answer_json, withdrawn_json
 from web.gateway import Gateway
 from web.market_data.pending_requests import Submission
 from web.streams.channels import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
@@ -35,8 +32,9 @@ log = logging.getLogger(__name__)
 class Session:
     """The hub's `Source`: one for all clients."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, commands: Commands) -> None:
         self._gateway = gateway
+        self._commands = commands
         self._encode = msgspec.json.Encoder().encode
         self._operations: dict[str, Callable[[Client, Json], Json | None]] = {
             "subscribe": self._subscribe,
@@ -125,90 +123,41 @@ class Session:
 
     def _order(self, client: Client, message: Json) -> None:
         order = requests.parse(requests.NewOrder, message.get("order"))
-        units = self._gateway.units(order.market)
-        account = self._trader(client, order.account, order.signature)
-        command = requests.submit_of(order, units, account)
-        self._submit(client, message, self._signed(command, order.signature))
+        self._send(client, message, lambda tell: self._commands.place(client, order, tell))
 
     def _change(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Change)]
-        wish = requests.parse(requests.Change, {key: message.get(key) for key in fields})
-        account = self._trader(client, wish.account, wish.signature)
-        if wish.signature is not None:
-            units = self._gateway.units(wish.market)
-            command = requests.signed_change_of(wish, account, message.get("order"), units)
-            self._submit(client, message, self._signed(command, wish.signature))
-            return
-        wanted = requests.order_id(message.get("order"))
-        known = self._gateway.open_order(account, wanted)
-        units = self._gateway.units(known.market)
-        self._submit(client, message, requests.change_of(wish, known, units))
+        wanted = requests.parse(requests.Change, {key: message.get(key) for key in fields})
+        order = message.get("order")
+        self._send(client, message, lambda tell: self._commands.change(client, order, wanted, tell))
 
     def _cancel(self, client: Client, message: Json) -> None:
-        wish = {name: message[name] for name in ("signature",) if name in message}
-        signature = requests.parse(requests.Authority, wish).signature
-        account = self._trader(client, requests.account_of(message.get("account"), ""), signature)
-        command = requests.cancel_of(message.get("order"), account)
-        entry = self._cancelling(client, command, signature)
-        if not self._gateway.desk.is_pending(command.order):
-            self._submit(client, message, entry)
-            return
-        self._take_slot(client, entry)
-
-        def answer(withdrawn: bool) -> None:
-            if withdrawn:
-                view = {"reply": message.get("id"), "ok": True, "pending": False}
-                view["result"] = withdrawn_json(command.order)
-                self._gateway.hub.reply(client, self._encode(view))
-            else:
-                self._send(client, message, entry)
-
-        self._gateway.desk.withdraw(account, command.order, answer)
+        given = {"signature": message.get("signature")}
+        signature = requests.parse(requests.Authority, given).signature
+        account = requests.account_of(message.get("account"), "")
+        wanted = requests.CancelOrder(message.get("order", ""), account, signature)
+        self._send(client, message, lambda tell: self._commands.cancel(client, wanted, tell))
 
     def _cancel_all(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Withdrawal)]
         given = {key: message[key] for key in fields if message.get(key)}
-        wish = requests.parse(requests.Withdrawal, given)
-        account = self._trader(client, wish.account, wish.signature)
-        command = requests.cancel_all_of(wish, account)
-        self._submit(client, message, self._cancelling(client, command, wish.signature))
+        wanted = requests.parse(requests.Withdrawal, given)
+        self._send(client, message, lambda tell: self._commands.cancel_all(client, wanted, tell))
 
-    def _take_slot(self, client: Client, entry: Entry) -> None:
-        self._gateway.access.admit([entry], client.address)
+    def _send(self, client: Client, message: Json, start: Callable[[OnChange], Submission]) -> None:
+        """Start a command, whose answers go to the client as they come."""
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
-        client.in_flight += 1
-
-    def _trader(self, client: Client, named: str, signature: requests.Signature | None) -> str:
-        access = self._gateway.access
-        return access.trader(named, signature is not None, client.credential, client.address)
-
-    def _signed(self, command: Command, signature: requests.Signature | None) -> Entry:
-        return signed(command, signature, self._gateway.mesh_id)
-
-    def _cancelling(
-        self,
-        client: Client,
-        command: Cancel | CancelAll,
-        signature: requests.Signature | None,
-    ) -> Entry:
-        is_operator = self._gateway.access.is_operator(client.credential)
-        return cancelling(command, signature, self._gateway.mesh_id, is_operator)
-
-    def _submit(self, client: Client, message: Json, command: Entry) -> None:
-        self._take_slot(client, command)
-        self._send(client, message, command)
-
-    def _send(self, client: Client, message: Json, command: Entry) -> None:
         name = message.get("id")
 
-        def answer(submission: Submission) -> None:
+        def tell(submission: Submission) -> None:
             view: Json = {"reply": name, "ok": True, "pending": not submission.is_complete}
             if submission.refused is not None:
                 view |= {"ok": False, "error": refused(submission.refused, submission.ids).json()}
             else:
-                view["result"] = answer_json(submission, 0, self._gateway.mirrors)
+                view["result"] = self._commands.answer(submission)
             done = submission.is_complete
             self._gateway.hub.reply(client, self._encode(view), done)
 
-        self._gateway.desk.submit([command], client.address, answer)
+        start(tell)
+        client.in_flight += 1  # on the hub's thread, before it takes the first answer
