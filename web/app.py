@@ -15,18 +15,19 @@ from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from web.auth.access import address
-from web.commands import Commands
 from web.config import BODY_BYTES_MAX, Config
 from web.contract import openapi
 from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.routes import admin, grenache, market, orders, session, streaming
+from web.routes import admin, documents, grenache, market, orders, session, streaming
 from web.routes.metrics import Metrics
 from web.routes.websocket import Session
 from web.serve import origin
 from web.serve.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
+ROUTES = [module.routes for module in (orders, market, grenache, session, admin, documents)]
+OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
@@ -34,18 +35,14 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
-    commands = app.extensions["commands"] = Commands(served)
-    served.hub.source = Session(served, commands)
+    served.hub.source = Session(served)
     metrics = app.extensions["metrics"] = Metrics(served)
     served.on_ordered = metrics.ordered
     app.before_request(lambda: origin.check(config))
     app.before_request(lambda: served.access.pace(address()))
-    app.register_blueprint(session.blueprint)
-    app.register_blueprint(market.blueprint)
-    app.register_blueprint(orders.blueprint)
-    app.register_blueprint(admin.blueprint)
-    app.register_blueprint(grenache.blueprint)
-    app.register_blueprint(openapi.blueprint)
+    for routes in ROUTES:
+        app.register_blueprint(routes)
+    app.extensions["document"] = openapi.document(OPERATIONS)
     streaming.register(app)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
@@ -92,7 +89,7 @@ def _count(response: Response, metrics: Metrics) -> Response:
 
 
 def _problem(problem: Problem) -> Response:
-    body = msgspec.json.encode(problem.json())
+    body = msgspec.json.encode(problem.view)
     response = Response(body, problem.status, content_type="application/problem+json")
     if problem.status in (429, 503):
         response.headers["Retry-After"] = str(problem.more.get("retry_after", 1))

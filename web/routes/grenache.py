@@ -17,24 +17,30 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, g, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from web.auth.access import address
 from web.config import BODY_BYTES_MAX
 from web.contract import requests
+from web.contract.market_responses import BookOfPeers, Trades
+from web.contract.openapi import PUBLIC
 from web.contract.problems import Problem
+from web.contract.responses import Call, Reply, Result
+from web.contract.results import answer_of
 from web.market_data.pending_requests import Submission
 from web.routes.market import levels_of, trades_of
-from web.routes.request import CALLER, Json, commands, for_account, the_gateway
+from web.routes.operations import Routes
+from web.routes.request import Json, commands, for_account, the_gateway
 
-blueprint = Blueprint("rpc", __name__)
+routes = Routes("grenache")
 RID_MAX = 128  # characters
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-@blueprint.post("/")
+@routes.operation("post", "/", Call, (403, 413, *PUBLIC), body=Call)
 def call() -> Response:
+    """Grenache RPC: [rid, service, payload] to [rid, error, result]."""
     zipped = "gzip" in request.headers.get("grc-compress", "")
     rid: str | None = None
     try:
@@ -77,7 +83,7 @@ def _parse(data: bytes) -> tuple[str, Any]:
     return message[0], message[2]
 
 
-def _answer_to(payload: Any) -> Json:
+def _answer_to(payload: Any) -> Reply:
     if not isinstance(payload, dict):
         raise Problem(400, 'An object such as {"op": "book"} was expected.', "not_object")
     name = payload.get("op")
@@ -89,32 +95,32 @@ def _answer_to(payload: Any) -> Json:
     return operation({key: value for key, value in payload.items() if key not in ("op", "key")})
 
 
-def _submit(payload: Json) -> Json:
+def _submit(payload: Json) -> Result:
     if set(payload) != {"order"}:
         raise Problem(400, 'submit takes "order", an object.', "invalid", "order")
     order = requests.parse(requests.NewOrder, payload["order"])
-    return _result(commands().place(CALLER, for_account(order)))
+    return _result(commands().place(for_account(order)))
 
 
-def _cancel(payload: Json) -> Json:
+def _cancel(payload: Json) -> Result:
     wanted = requests.parse(requests.CancelOrder, payload)
-    return _result(commands().cancel(CALLER, for_account(wanted)))
+    return _result(commands().cancel(for_account(wanted)))
 
 
-def _result(submission: Submission) -> Json:
+def _result(submission: Submission) -> Result:
     commands().wait(submission)
-    return commands().answer(submission)
+    return answer_of(submission, the_gateway().mirrors)
 
 
-def _book(payload: Json) -> Json:
+def _book(payload: Json) -> BookOfPeers:
     return levels_of(requests.parse(requests.BookQuery, payload))
 
 
-def _trades(payload: Json) -> Json:
+def _trades(payload: Json) -> Trades:
     return trades_of(requests.parse(requests.TradesQuery, payload))
 
 
-OPERATIONS: dict[str, Callable[[Json], Json]] = {
+OPERATIONS: dict[str, Callable[[Json], Reply]] = {
     "submit": _submit,
     "cancel": _cancel,
     "book": _book,

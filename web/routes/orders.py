@@ -6,21 +6,22 @@ Owns their paths. What is asked is read here and done by `commands`.
 from dataclasses import replace
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import request
 
 from engine import Submit
 from peer.replica.order_state import FINAL, OrderView, Status, submitted
 from web import queries
 from web.auth.history_access import Asked
 from web.auth.keys import Scope
-from web.contract import requests, views
+from web.contract import requests
+from web.contract.openapi import EVERYWHERE, WRITES
 from web.contract.problems import Problem
+from web.contract.responses import Batch, Cancelled, Order, Orders, Pending, Withdrawn
+from web.contract.results import answer_of, placed
 from web.market_data.pending_requests import Submission
+from web.routes.operations import Answer, Routes
 from web.routes.request import (
-    CALLER,
-    Json,
     account,
-    answer,
     body,
     commands,
     for_account,
@@ -29,30 +30,34 @@ from web.routes.request import (
     the_past,
 )
 
-blueprint = Blueprint("trading", __name__)
+routes = Routes("orders")
 ORDERS_SECONDS = 1.0  # an account's orders are waited for so long
 
 
-@blueprint.post("/order")
-def place() -> Response:
-    return _answer(commands().place(CALLER, for_account(requests.parse(requests.NewOrder, body()))))
+@routes.operation("post", "/order", {200: Order, 202: Order}, WRITES, body=requests.NewOrder)
+def place() -> Answer:
+    """Place an order."""
+    return _answer(commands().place(for_account(requests.parse(requests.NewOrder, body()))))
 
 
-@blueprint.post("/orders")
-def place_many() -> Response:
-    """Several orders, in order and right behind one another; if one is not valid, none is sent."""
+@routes.operation("post", "/orders", {200: Batch, 202: Batch}, WRITES, body=requests.NewOrders)
+def place_many() -> Answer:
+    """Place several orders, right behind one another."""
     orders = requests.orders_of(body())
     submission = commands().place_many(
-        CALLER, (for_account(requests.parse(requests.NewOrder, order)) for order in orders)
+        for_account(requests.parse(requests.NewOrder, order)) for order in orders
     )
     commands().wait(submission)
-    results = [commands().answer(submission, index) for index in range(len(orders))]
-    return answer({"results": results}, _status(submission))
+    mirrors = the_gateway().mirrors
+    results = [placed(submission, index, mirrors) for index in range(len(orders))]
+    return Batch(results), _status(submission)
 
 
-@blueprint.get("/orders")
-def orders() -> Response:
-    """Open orders, and a page of those that ended; of a later page these alone."""
+@routes.operation("get", "/orders", Orders, (*EVERYWHERE, 403, 503), requests.OrdersQuery)
+def orders() -> Orders:
+    """An account's open orders, and its finished ones, the last first.
+
+    Of a later page of finished ones these alone."""
     gateway, name = the_gateway(), account(Scope.READ)
     asked = query(requests.OrdersQuery)
     before = requests.order_id(asked.before) if asked.before else None
@@ -61,23 +66,19 @@ def orders() -> Response:
         mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
         if mirror is None:
             raise Problem(503, "This peer's node did not list the orders in time.", "starting")
-        open_ = [] if before else [_order_json(order) for order in mirror.open.values()]
+        open_ = [] if before else [_view(order) for order in mirror.open.values()]
         recent = [replace(order) for order in reversed(mirror.finished.values())]
     history = the_past()
     ended = queries.finished(history, name, recent, before, asked.limit)
-    return answer(
-        {
-            "account": name,
-            "orders": open_,
-            "finished": [_order_json(order) for order in ended],
-            "since": history.orders_since() if history else None,
-        }
-    )
+    since = history.orders_since() if history else None
+    return Orders(name, open_, [_view(order) for order in ended], since)
 
 
-@blueprint.get("/orders/<text>")
-def order(text: str) -> Response:
-    """One order, open or not. Before much is read it is clear that the caller may see it."""
+@routes.operation("get", "/orders/{id}", Order, (*EVERYWHERE, 403, 404))
+def order(text: str) -> Order:
+    """One order.
+
+    Before much is read it is clear that the caller may see it."""
     wanted = requests.order_id(text)
     access, history = the_gateway().access, the_past()
     access.known(access.of_request())
@@ -92,7 +93,7 @@ def order(text: str) -> Response:
         if found is None and history is not None:
             found = _from_past(history, wanted)
         if found is not None:
-            return answer(_order_json(queries.completed(history, found) if history else found))
+            return _view(queries.completed(history, found) if history else found)
     raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
 
 
@@ -117,29 +118,52 @@ def _recent(wanted: int) -> OrderView | None:
     return outcome.order if outcome else submitted(command, wanted)
 
 
-def _order_json(order: OrderView) -> Json:
-    return views.order_json(order, the_gateway().mirrors.units(order.market))
+def _view(order: OrderView) -> Order:
+    return Order.of(order, the_gateway().mirrors.units(order.market))
 
 
-@blueprint.patch("/order/<text>")
-def change(text: str) -> Response:
-    """A smaller quantity keeps the order's place in the queue; anything else loses it."""
+@routes.operation(
+    "patch",
+    "/order/{id}",
+    {200: Order, 202: Pending},
+    WRITES,
+    requests.OfAccount,
+    requests.Change,
+)
+def change(text: str) -> Answer:
+    """Change an order's price or quantity."""
     wanted = for_account(requests.parse(requests.Change, body()))
-    return _answer(commands().change(CALLER, text, wanted, seconds=ORDERS_SECONDS))
+    return _answer(commands().change(text, wanted, seconds=ORDERS_SECONDS))
 
 
-@blueprint.delete("/order/<text>")
-def cancel(text: str) -> Response:
+@routes.operation(
+    "delete",
+    "/order/{id}",
+    {200: (Order, Withdrawn), 202: Pending},
+    WRITES,
+    requests.OfAccount,
+    requests.Authority,
+)
+def cancel(text: str) -> Answer:
+    """Cancel an order."""
     wanted = requests.CancelOrder(text, signature=_signature())
-    return _answer(commands().cancel(CALLER, for_account(wanted)))
+    return _answer(commands().cancel(for_account(wanted)))
 
 
-@blueprint.delete("/orders")
-def cancel_all() -> Response:
+@routes.operation(
+    "delete",
+    "/orders",
+    {200: Cancelled, 202: Pending},
+    WRITES,
+    requests.WithdrawalQuery,
+    requests.Authority,
+)
+def cancel_all() -> Answer:
+    """Cancel all orders of an account."""
     asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
     wanted = requests.parse(requests.Withdrawal, asked)
     wanted = msgspec.structs.replace(wanted, signature=_signature())
-    return _answer(commands().cancel_all(CALLER, wanted))
+    return _answer(commands().cancel_all(wanted))
 
 
 def _signature() -> requests.Signature | None:
@@ -149,10 +173,10 @@ def _signature() -> requests.Signature | None:
     return requests.parse(requests.Authority, body()).signature
 
 
-def _answer(submission: Submission) -> Response:
+def _answer(submission: Submission) -> Answer:
     """What became of one command, once that is known."""
     commands().wait(submission)
-    return answer(commands().answer(submission), _status(submission))
+    return answer_of(submission, the_gateway().mirrors), _status(submission)
 
 
 def _status(submission: Submission) -> int:

@@ -1,9 +1,9 @@
-"""What every HTTP route needs: the gateway, answers in JSON, and query parameters within limits."""
+"""What every HTTP route needs: the gateway, the caller, and what was sent, within limits."""
 
 from typing import Any, TypeVar
 
 import msgspec
-from flask import Response, current_app, request
+from flask import current_app, request
 from msgspec.structs import replace
 
 from peer.client.units import Units
@@ -30,10 +30,6 @@ def the_gateway() -> Gateway:
 def the_past() -> Asked | None:
     """The journal, as who asks now may ask it."""
     return the_gateway().past(address())
-
-
-def answer(view: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(view), status, content_type="application/json")
 
 
 def body() -> Any:
@@ -70,13 +66,9 @@ class _Request:
         return address()
 
 
-CALLER = _Request()
-
-
 def commands() -> Commands:
-    found = current_app.extensions["commands"]
-    assert isinstance(found, Commands)
-    return found
+    """What the caller of the current request can have done."""
+    return Commands(the_gateway(), _Request())
 
 
 def for_account(wanted: A) -> A:

@@ -61,7 +61,7 @@ def _before_handshake() -> None:
     if request.path == "/ws":
         _check_handshake()
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-        gateway = _gateway()
+        gateway = http.the_gateway()
         _check_room(gateway)
         g.channels = wanted_channels(gateway)
         _check_alone()
@@ -101,12 +101,6 @@ def _check_room(gateway: Gateway) -> None:
 
 def _no_room() -> Problem:
     return Problem(503, "Too many streams are open on this peer.", "too_many_streams")
-
-
-def _gateway() -> Gateway:
-    gateway = current_app.extensions["gateway"]
-    assert isinstance(gateway, Gateway)
-    return gateway
 
 
 def wanted_channels(gateway: Gateway) -> list[str]:
@@ -151,7 +145,7 @@ def _held(gateway: Gateway) -> dict[str, Any]:
 
 
 def websocket(ws: Any) -> None:
-    gateway = _gateway()
+    gateway = http.the_gateway()
     try:
         taken = _take_over()
     except Problem as problem:
@@ -163,7 +157,7 @@ def websocket(ws: Any) -> None:
 
 
 def events() -> Response:
-    gateway = _gateway()
+    gateway = http.the_gateway()
     _check_room(gateway)
     channels = wanted_channels(gateway)
     if request.method == "HEAD":

@@ -16,9 +16,10 @@ from typing import Any
 import msgspec
 
 from web.auth.keys import Scope
-from web.commands import Commands, OnChange
+from web.commands import Commands
 from web.contract import requests
 from web.contract.problems import Problem, refused
+from web.contract.results import answer_of
 from web.gateway import Gateway
 from web.market_data.pending_requests import Submission
 from web.streams.channels import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
@@ -32,9 +33,8 @@ log = logging.getLogger(__name__)
 class Session:
     """The hub's `Source`: one for all clients."""
 
-    def __init__(self, gateway: Gateway, commands: Commands) -> None:
+    def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._commands = commands
         self._encode = msgspec.json.Encoder().encode
         self._operations: dict[str, Callable[[Client, Json], Json | None]] = {
             "subscribe": self._subscribe,
@@ -82,14 +82,16 @@ class Session:
                 raise Problem(400, f"There is no such operation; there is {wanted}.", "invalid_op")
             answer = operation(client, message)
         except Problem as problem:
-            answer = {"ok": False, "error": problem.json()}
+            answer = {"ok": False, "error": problem.view}
         except ClosedError:  # it went away while it was being answered
             raise
         except Exception:  # our bug: the client learns that it was ours, as over HTTP
             log.exception("a message failed")
             failed = Problem(500, "The gateway failed; its log says why.", "failed")
-            answer = {"ok": False, "error": failed.json()}
-        if answer is not None:
+            answer = {"ok": False, "error": failed.view}
+        if answer is None:  # a command: its answers come to this thread, and have to wait for it
+            client.in_flight += 1
+        else:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 
     def _account(self, client: Client, scope: Scope, named: object) -> str:
@@ -123,41 +125,39 @@ class Session:
 
     def _order(self, client: Client, message: Json) -> None:
         order = requests.parse(requests.NewOrder, message.get("order"))
-        self._send(client, message, lambda tell: self._commands.place(client, order, tell))
+        self._commands(client, message).place(order)
 
     def _change(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Change)]
-        wanted = requests.parse(requests.Change, {key: message.get(key) for key in fields})
-        order = message.get("order")
-        self._send(client, message, lambda tell: self._commands.change(client, order, wanted, tell))
+        change = requests.parse(requests.Change, {key: message.get(key) for key in fields})
+        self._commands(client, message).change(message.get("order"), change)
 
     def _cancel(self, client: Client, message: Json) -> None:
         given = {"signature": message.get("signature")}
         signature = requests.parse(requests.Authority, given).signature
         account = requests.account_of(message.get("account"), "")
         wanted = requests.CancelOrder(message.get("order", ""), account, signature)
-        self._send(client, message, lambda tell: self._commands.cancel(client, wanted, tell))
+        self._commands(client, message).cancel(wanted)
 
     def _cancel_all(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Withdrawal)]
         given = {key: message[key] for key in fields if message.get(key)}
         wanted = requests.parse(requests.Withdrawal, given)
-        self._send(client, message, lambda tell: self._commands.cancel_all(client, wanted, tell))
+        self._commands(client, message).cancel_all(wanted)
 
-    def _send(self, client: Client, message: Json, start: Callable[[OnChange], Submission]) -> None:
-        """Start a command, whose answers go to the client as they come."""
+    def _commands(self, client: Client, message: Json) -> Commands:
+        """What may be sent to the node for a message, whose answers go to the client as they
+        come."""
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
-        name = message.get("id")
 
         def tell(submission: Submission) -> None:
-            view: Json = {"reply": name, "ok": True, "pending": not submission.is_complete}
-            if submission.refused is not None:
-                view |= {"ok": False, "error": refused(submission.refused, submission.ids).json()}
-            else:
-                view["result"] = self._commands.answer(submission)
             done = submission.is_complete
+            view: Json = {"reply": message.get("id"), "ok": True, "pending": not done}
+            if submission.refused is not None:
+                view |= {"ok": False, "error": refused(submission.refused, submission.ids).view}
+            else:
+                view["result"] = answer_of(submission, self._gateway.mirrors)
             self._gateway.hub.reply(client, self._encode(view), done)
 
-        start(tell)
-        client.in_flight += 1  # on the hub's thread, before it takes the first answer
+        return Commands(self._gateway, client, tell)

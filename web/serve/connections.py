@@ -105,7 +105,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         error = self.request.error
         problem = Problem(error.code, f"{error.body}.", error.reason.lower().replace(" ", "_"))
-        body = msgspec.json.encode(problem.json())
+        body = msgspec.json.encode(problem.view)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/problem+json"))
         self.set_close_on_finish()
