@@ -202,7 +202,7 @@ def parse(kind: type[T], data: object) -> T:
 def _as_problem() -> Iterator[None]:
     try:
         yield
-    except order_input.UnknownField as error:
+    except order_input.UnknownFieldError as error:
         raise Problem(400, str(error), "unknown_field", error.field) from None
     except order_input.InvalidInputError as error:
         raise _wrong(error.field, error.words) from None
