@@ -3,6 +3,9 @@
 Owns the demo's keys and mesh file, its ports, and the processes it starts; shows their logs
 together. Says in a file of its own that it runs, for `stop`. Must never be needed for a real mesh:
 `python -m peer run` is all that one takes.
+
+A process manager such as honcho would not make it smaller: it ends all processes with the first
+that ends, and gives none the pipe that tells a peer of this program's end.
 """
 
 import contextlib
