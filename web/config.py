@@ -33,7 +33,7 @@ class Config:
     request_timeout: float = 10.0  # seconds until a request, once begun, has arrived whole
     connections: int = CONNECTIONS_MAX
     streams: int = STREAMS_MAX
-    log_level: str = "info"
+    log_level: str = "warning"
     grapes: tuple[str, ...] = ()  # URLs of Grapes that are told of this gateway
     announce: str = ""  # the name they are told
     history: str = ""  # the node's journal, for the trades of the past; empty: none

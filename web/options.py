@@ -1,7 +1,7 @@
 """The gateway's command line: its options, and the command that starts one with them.
 
-Owns the flags: `python -m web` has all of them, and what starts a gateway takes those of
-`FORWARDED` as its own and passes them on by `command_line`. Must never start anything.
+Owns the flags: `python -m web` has all of them, and a program that starts a gateway has those of
+`FORWARDED` as well and passes them on by `command_line`. Must never start anything.
 """
 
 import sys
@@ -14,19 +14,22 @@ import click
 from web.config import Config
 from web.serve.tls import context_of
 
-# What whoever starts a gateway has to choose as well.
-FORWARDED = [
-    click.Option(
-        ["--tls-cert"],
-        default=Config.tls_cert,
-        help="PEM file of the certificate chain: serve the page by TLS. With --tls-key.",
-    ),
-    click.Option(["--tls-key"], default=Config.tls_key, help="PEM file of its private key."),
-    click.Option(
-        ["--require-api-key"],
-        is_flag=True,
-        help="Take signed orders, too, only from those with an API key or a session. Without it "
-        "anybody may trade who signs with a key of their own.",
+
+def _option(names: str, text: str) -> click.Option:
+    """A field of Config, with its default."""
+    declared = names.split()
+    default = getattr(Config, declared[-1].lstrip("-").replace("-", "_"))
+    several, is_flag = isinstance(default, tuple), isinstance(default, bool)
+    return click.Option(declared, default=default, multiple=several, is_flag=is_flag, help=text)
+
+
+FORWARDED = [  # that a program which starts a gateway has as its own options
+    _option("--tls-cert", "PEM file of the certificate chain: serve by TLS. With --tls-key."),
+    _option("--tls-key", "PEM file of its private key."),
+    _option(
+        "--require-api-key",
+        "Take signed orders, too, only from callers with an API key or a session. Without it a "
+        "signature by the account's own key is enough.",
     ),
 ]
 OPTIONS = [
@@ -36,47 +39,21 @@ OPTIONS = [
         required=True,
         help="The peer's data folder: where its node listens, its journal, its API keys.",
     ),
-    click.Option(["--bind"], default=Config.bind, help="Address to serve at."),
-    click.Option(
-        ["--order-timeout"],
-        default=Config.order_timeout,
-        help="Seconds an order is waited for before it is answered as pending.",
-    ),
-    click.Option(
-        ["--account-rate"], default=Config.account_rate, help="Orders a second of an account."
-    ),
-    click.Option(
-        ["--address-rate"], default=Config.address_rate, help="Requests a second of an address."
-    ),
-    click.Option(
-        ["--host", "hosts"],
-        multiple=True,
-        help="A further host name this gateway answers to; '*' for any. May be repeated.",
-    ),
-    click.Option(
-        ["--proxy", "proxies"],
-        multiple=True,
-        help="Address of a reverse proxy, whose X-Forwarded-For is believed. May be repeated.",
-    ),
-    click.Option(
-        ["--grape", "grapes"],
-        multiple=True,
-        help="URL of a Grape that is told of this gateway. May be repeated.",
-    ),
-    click.Option(
-        ["--announce"], default=Config.announce, help="Name of the service, told to the Grapes."
-    ),
-    click.Option(["--threads"], default=Config.threads, help="Threads for requests."),
-    click.Option(
-        ["--request-timeout"],
-        default=Config.request_timeout,
-        help="Seconds within which a request must arrive.",
-    ),
+    _option("--bind", "Address to serve at."),
+    _option("--order-timeout", "Seconds until an order is answered as pending."),
+    _option("--account-rate", "Orders a second of an account."),
+    _option("--address-rate", "Requests a second of an address."),
+    _option("--host hosts", "A further host name this gateway answers to; '*' for any. Repeat."),
+    _option("--proxy proxies", "A reverse proxy, whose X-Forwarded-For is believed. Repeat."),
+    _option("--grape grapes", "URL of a Grape that is told of this gateway. Repeat."),
+    _option("--announce", "Name of the service, told to the Grapes."),
+    _option("--threads", "Threads for requests."),
+    _option("--request-timeout", "Seconds within which a request must arrive."),
     *FORWARDED,
     click.Option(
         ["--exit-with-parent"], is_flag=True, help="Stop when standard input, a pipe, is closed."
     ),
-    click.Option(["--log-level"], default="warning"),
+    _option("--log-level", "Of what is logged."),
 ]
 
 
@@ -94,6 +71,13 @@ def check(given: Mapping[str, Any]) -> None:
             context_of(certificate, key)
         except OSError as error:
             raise click.UsageError(f"{certificate} with {key} is no use: {error}") from None
+
+
+def forwarded(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of `FORWARDED` out of those of a command. UsageError, as `check`."""
+    found = {option.name or "": given.pop(option.name or "") for option in FORWARDED}
+    check(found)
+    return found
 
 
 def command_line(**given: Any) -> list[str]:

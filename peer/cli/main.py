@@ -112,11 +112,11 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 
 @main.command()
 @click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
-@click.option("--mesh", "mesh_", type=_PATH, required=True, help="The mesh file.")
+@click.option("--mesh", type=_PATH, required=True, help="The mesh file.")
 @click.option(
     "--grape", "grapes", multiple=True, help="A Grape to meet at, http://host:port; repeat."
 )
-@click.option("--at", "static", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
+@click.option("--at", "places", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
 @click.option("--host", default="127.0.0.1", help="Interface for other peers.")
 @click.option("--port", default=0, help="Port others subscribe to; 0: any.")
 @click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
@@ -142,40 +142,13 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
 )
-def run(
-    data: Path,
-    mesh_: Path,
-    grapes: tuple[str, ...],
-    static: tuple[str, ...],
-    host: str,
-    port: int,
-    fetch_port: int,
-    ui: str,
-    snapshot_every: int,
-    keep_trades: int,
-    keep_events: int,
-    exit_with_parent: bool,
-    **gateway: Any,
-) -> None:
+def run(exit_with_parent: bool, keep_trades: int, keep_events: int, **given: Any) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
-    gateway_options.check(gateway)
+    gateway = gateway_options.forwarded(given)
     if exit_with_parent:
         lifeline.hold()
-    runner.run(
-        runner.Options(
-            data,
-            mesh_,
-            grapes,
-            static,
-            host,
-            port,
-            fetch_port,
-            ui,
-            snapshot_every,
-            Keep(keep_trades, keep_events),
-            gateway,
-        )
-    )
+    keep = Keep(keep_trades, keep_events)
+    runner.run(runner.Options(keep=keep, gateway=gateway, **given))
 
 
 run.params += gateway_options.FORWARDED

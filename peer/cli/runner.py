@@ -38,7 +38,7 @@ class Options:
     data: Path
     mesh: Path
     grapes: tuple[str, ...] = ()
-    static: tuple[str, ...] = ()  # members at known places: name=host:port
+    places: tuple[str, ...] = ()  # of members: name=host:port
     host: str = "127.0.0.1"
     port: int = 0
     fetch_port: int = 0
@@ -65,7 +65,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     found = Found(DISCOVERED_MAX)
     node = _assemble(options, config, context, room, found, security or Security(), clock)
     node.mesh.sentry.start()
-    finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.static)
+    finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.places)
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
     on_end(node.stop)
     node.recover()
