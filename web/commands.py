@@ -103,7 +103,7 @@ class Commands(NamedTuple):
         self.gateway.access.admit(entries, self.caller.address)
         if self.on_change is None:
             for name in dict.fromkeys(entry.account for entry in entries):
-                if not name.startswith(KEY_PREFIX):  # anybody can make any number of those
+                if not name.startswith(KEY_PREFIX):  # a client can make any number of those
                     self.gateway.watch_account(name)
 
     def wait(self, submission: Submission) -> None:

@@ -19,7 +19,7 @@ class Config:
     feed: str  # ZeroMQ address of the node's PUB
     bind: str = "127.0.0.1:8081"
     order_timeout: float = 2.0  # seconds until an order that is not ordered is answered as pending
-    keys: str = ""  # the peer's API keys and sessions; empty: nobody can trade
+    keys: str = ""  # the peer's API keys and sessions; empty: no caller can trade
     account_rate: float = 100.0  # commands a second of one account; ten times as many at once
     address_rate: float = 500.0  # requests and commands a second of one address; likewise
     require_api_key: bool = False  # a signature by a key of one's own is not enough to trade

@@ -70,7 +70,7 @@ def check(given: Mapping[str, Any]) -> None:
         try:
             context_of(certificate, key)
         except OSError as error:
-            raise click.UsageError(f"{certificate} with {key} is no use: {error}") from None
+            raise click.UsageError(f"{certificate} with {key} can't be used: {error}") from None
 
 
 def forwarded(given: dict[str, Any]) -> dict[str, Any]:

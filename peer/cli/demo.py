@@ -158,7 +158,7 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
     label = click.style(f"{NAMES[number - 1]:>6} | ", fg=COLOURS[(number - 1) % len(COLOURS)])
     assert process.stdout is not None
     for line in process.stdout:
-        with contextlib.suppress(OSError):  # nobody looks any more; a peer must not wait for that
+        with contextlib.suppress(OSError):  # the terminal is gone; a peer must not wait for it
             click.echo(label + line.decode(errors="replace").rstrip())
 
 

@@ -39,7 +39,7 @@ def main(verbose: bool) -> None:
     """A peer of a p2p-orderbook mesh.
 
     A mesh by hand: every member runs `keygen` once and tells its public key; one of them makes
-    the mesh file with `mesh` and gives it to all; then everybody runs `run`.
+    the mesh file with `mesh` and gives it to all; then every member runs `run`.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

@@ -86,7 +86,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         finder.stop()
         node.mesh.sentry.stop()
         context.destroy()
-        node.ledger.journal.close()  # last: until then nobody else listens at the local sockets
+        node.ledger.journal.close()  # last: until then no other peer has the local sockets
     _log.info("stopped")
 
 

@@ -1,7 +1,7 @@
 """An order as a person writes it, in decimals and words, checked and turned into a command.
 
 Owns the fields of an order, their limits, and the words when one is wrong: the same for a program
-beside the node and for whoever comes over HTTP. Amounts never pass through a float. Pure.
+beside the node and for a client over HTTP. Amounts never pass through a float. Pure.
 """
 
 from collections.abc import Mapping, Sequence

@@ -73,7 +73,7 @@ class Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whoever holds an account's key signs that this peer may show the account's orders here."""
+    """The holder of an account's key signs that this peer may show the account's orders here."""
 
     account: Account
     signature: Signature
@@ -209,7 +209,7 @@ def _as_problem() -> Iterator[None]:
 
 
 def query(kind: type[T], arguments: Mapping[str, str]) -> T:
-    """The parameters of a query as a `kind`; others are none of our business."""
+    """The parameters of a query as a `kind`; others are left out."""
     names = [field.name for field in msgspec.structs.fields(kind)]
     given = {name: arguments[name] for name in names if name in arguments}
     try:

@@ -1,6 +1,6 @@
 """The routes of the peer's operator: who fills the book, and who may not trade here any more.
 
-Owns their paths. Must never answer anybody without the scope `admin`.
+Owns their paths. Must never answer a caller without the scope `admin`.
 """
 
 import queue

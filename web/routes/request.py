@@ -28,7 +28,7 @@ def the_gateway() -> Gateway:
 
 
 def the_past() -> Asked | None:
-    """The journal, as who asks now may ask it."""
+    """The journal, as the caller may ask it."""
     return the_gateway().past(address())
 
 

@@ -43,7 +43,7 @@ def _set_cookie(response: Response, session: str, seconds: int) -> None:
 
 @routes.operation("get", "/session", Session)
 def session() -> Session:
-    """Whom this key or browser acts for."""
+    """Which account this key or browser acts for."""
     access = the_gateway().access
     return _view(access.who(access.of_request()))
 
@@ -76,7 +76,7 @@ def open_with_key() -> Response:
     if gateway.access.keys is None:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
     credential = gateway.access.of_request()
-    gateway.access.welcome(credential)
+    gateway.access.check_api_key(credential)
     peer, where = gateway.mirrors.peer or "", address()
     gateway.statements.take(
         statement, gateway.mesh_id, peer, lambda: gateway.access.pace_sessions(where)

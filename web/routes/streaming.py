@@ -134,7 +134,8 @@ def _take_over() -> socket.socket:
 
 
 def _held(gateway: Gateway) -> dict[str, Any]:
-    """Whose a stream is. What stands for nobody, such as the cookie of an old session, is none."""
+    """What a stream's client holds. A credential that grants nothing any more, such as the cookie
+    of an old session, is none."""
     credential = gateway.access.of_request()
     stands = gateway.access.who(credential) is not None
     return {

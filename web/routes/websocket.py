@@ -146,8 +146,7 @@ class Session:
         self._commands(client, message).cancel_all(wanted)
 
     def _commands(self, client: Client, message: Json) -> Commands:
-        """What may be sent to the node for a message, whose answers go to the client as they
-        come."""
+        """The commands of a client; the answers go to it as they come."""
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
 

@@ -1,4 +1,4 @@
-"""Whose pages may use this peer, and under which names it answers.
+"""Which sites' pages may use this peer, and under which names it answers.
 
 Owns the check of Host, Origin and Sec-Fetch-*. A page of another site can reach a loopback port: it
 must not get a word out of this one, nor make it work. The Host check stops a name that was made to
@@ -74,7 +74,7 @@ def place_of(host: str) -> Place | None:
 
 
 def answers_to(name: str, config: Config) -> bool:
-    """An address needs no name server, so nobody can have made it point here."""
+    """An address needs no name server, so no attacker can have made it point here."""
     if "*" in config.hosts or name == "localhost":
         return True
     places = (place_of(host) for host in config.hosts)

@@ -1,4 +1,4 @@
-"""Who asks, when a reverse proxy stands in between.
+"""The client's address, when a reverse proxy stands in between.
 
 Owns the reading of `X-Forwarded-For` and `X-Forwarded-Proto`. Must never believe them of a sender
 that is not one of the given proxies: every client can send them.

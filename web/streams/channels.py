@@ -23,7 +23,7 @@ from peer.replica.order_state import OrderView
 from web.contract.market_responses import Book, Candle, Levels, Mesh, Ticker, Trade, shares_of
 from web.contract.responses import Order, fields_of
 from web.market_data import candles as kept
-from web.market_data.book_mirror import DEPTH_MAX, BookMirror, Delta, format_levels
+from web.market_data.book_mirror import DEPTH_MAX, BookMirror, Delta
 from web.market_data.candles import INTERVALS_SECONDS
 from web.market_data.mirrors import Mirrors
 
@@ -269,18 +269,9 @@ class Publisher:
 
 
 def _book_delta(mirror: BookMirror, delta: Delta) -> Json:
-    price, quantity = mirror.units.price.text, mirror.units.quantity.text
-    return {
-        "channel": "book",
-        "type": "delta",
-        "market": mirror.units.market.symbol,
-        "seq": delta.number,
-        "commit": mirror.commit,
-        "time": mirror.time_ms,
-        "bids": format_levels(delta.bids, price, quantity),
-        "asks": format_levels(delta.asks, price, quantity),
-        "checksum": mirror.checksum(),
-    }
+    view = fields_of(Book.with_levels(mirror, delta.bids, delta.asks))
+    del view["digest"]
+    return {"channel": "book", "type": "delta"} | view
 
 
 def _peers(mirror: BookMirror, kind: str, bids: Levels, asks: Levels) -> Json:
