@@ -9,14 +9,15 @@ came, nor answer in the node's place.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from engine import Cancel, CancelAll, Submit
-from peer.client.protocol import format_id
+from engine import Cancel, CancelAll, Reason
 from peer.replica.signed import KEY_PREFIX, Entry
 from web.auth.keys import Credential
 from web.auth.signatures import cancelling, signed
 from web.contract import requests
 from web.contract.problems import Problem, refused, rejected
 from web.contract.requests import CancelOrder, Change, NewOrder, Signature, Withdrawal
+from web.contract.responses import Rejected, Result
+from web.contract.results import answer_of
 from web.gateway import Gateway
 from web.market_data.pending_requests import OnChange, Submission
 
@@ -106,11 +107,19 @@ class Commands(NamedTuple):
                 if not name.startswith(KEY_PREFIX):  # a client can make any number of those
                     self.gateway.watch_account(name)
 
+    def result(self, submission: Submission) -> Result:
+        """What became of one command, once it is ordered. Problem if a change was rejected. (A
+        rejected order is a result: it has been ordered and is final.)"""
+        self.wait(submission)
+        found = answer_of(submission, self.gateway.mirrors)
+        if isinstance(found, Rejected):
+            raise rejected(Reason[found.reason.upper()], id=found.id, commit=found.commit)
+        return found
+
     def wait(self, submission: Submission) -> None:
         """Until the commands are ordered, but no longer than the timeout; while many wait already,
         only until they are on disk here, so that some threads are always free. Problem if they were
-        refused, or if it is not known whether they were taken, or if a change was rejected. (A
-        rejected order is a result: it has been ordered and is final.)"""
+        refused, or if it is not known whether they were taken."""
         gateway, seconds = self.gateway, self.gateway.config.order_timeout
         if gateway.waiting.acquire(blocking=False):
             try:
@@ -129,8 +138,3 @@ class Commands(NamedTuple):
                 "unknown_outcome",
             )
         gateway.mirrors.await_commit(submission.commit, CATCH_UP_SECONDS)
-        for id_, command in zip(submission.ids, submission.commands, strict=False):
-            outcome = submission.outcomes.get(id_)
-            if outcome and outcome.reason is not None and not isinstance(command, Submit):
-                about = outcome.order.id if outcome.order else id_
-                raise rejected(outcome.reason, id=format_id(about), commit=submission.commit)

@@ -27,8 +27,6 @@ from web.contract.market_responses import BookOfPeers, Trades
 from web.contract.openapi import PUBLIC
 from web.contract.problems import Problem
 from web.contract.responses import Call, Reply, Result
-from web.contract.results import answer_of
-from web.market_data.pending_requests import Submission
 from web.routes.market import levels_of, trades_of
 from web.routes.operations import Routes
 from web.routes.request import Json, commands, for_account, the_gateway
@@ -99,17 +97,12 @@ def _submit(payload: Json) -> Result:
     if set(payload) != {"order"}:
         raise Problem(400, 'submit takes "order", an object.', "invalid", "order")
     order = requests.parse(requests.NewOrder, payload["order"])
-    return _result(commands().place(for_account(order)))
+    return commands().result(commands().place(for_account(order)))
 
 
 def _cancel(payload: Json) -> Result:
     wanted = requests.parse(requests.CancelOrder, payload)
-    return _result(commands().cancel(for_account(wanted)))
-
-
-def _result(submission: Submission) -> Result:
-    commands().wait(submission)
-    return answer_of(submission, the_gateway().mirrors)
+    return commands().result(commands().cancel(for_account(wanted)))
 
 
 def _book(payload: Json) -> BookOfPeers:

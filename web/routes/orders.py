@@ -16,8 +16,8 @@ from web.auth.keys import Scope
 from web.contract import requests
 from web.contract.openapi import EVERYWHERE, WRITES
 from web.contract.problems import Problem
-from web.contract.responses import Batch, Cancelled, Order, Orders, Pending, Withdrawn
-from web.contract.results import answer_of, placed
+from web.contract.responses import Batch, Cancelled, Order, Orders, Pending, Result, Withdrawn
+from web.contract.results import placed
 from web.market_data.pending_requests import Submission
 from web.routes.operations import Answer, Routes
 from web.routes.request import (
@@ -50,7 +50,7 @@ def place_many() -> Answer:
     commands().wait(submission)
     mirrors = the_gateway().mirrors
     results = [placed(submission, index, mirrors) for index in range(len(orders))]
-    return Batch(results), _status(submission)
+    return Batch(results), _status(*results)
 
 
 @routes.operation("get", "/orders", Orders, (*EVERYWHERE, 403, 503), requests.OrdersQuery)
@@ -174,10 +174,9 @@ def _signature() -> requests.Signature | None:
 
 
 def _answer(submission: Submission) -> Answer:
-    """What became of one command, once that is known."""
-    commands().wait(submission)
-    return answer_of(submission, the_gateway().mirrors), _status(submission)
+    result = commands().result(submission)
+    return result, _status(result)
 
 
-def _status(submission: Submission) -> int:
-    return 200 if submission.is_complete else 202
+def _status(*results: Result) -> int:
+    return 202 if any(result.status == Status.PENDING for result in results) else 200
