@@ -18,7 +18,7 @@ import click
 from playwright.sync_api import Browser, Page
 
 from discovery.grapes import running_grapes
-from peer.cli.runner import JOURNAL_FILE
+from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.browser import running_chromium
 from tests.support.market_maker import MIDDLE, MarketMaker
 from tests.support.real_mesh import RealMesh, RealPeer
@@ -104,8 +104,7 @@ def studio(to: Path) -> Iterator[Studio]:
         mesh.start()
         gateways = []
         for peer in mesh.peers:
-            history = ("--history", str(peer.folder / JOURNAL_FILE))
-            gateway = stack.enter_context(running_gateway(peer.where, peer.folder, *history))
+            gateway = stack.enter_context(running_gateway(peer.folder))
             gateways.append(gateway.wait_ready())
         browser = stack.enter_context(running_chromium())
         yield Studio(browser, mesh, gateways, to)

@@ -19,13 +19,15 @@ from web.config import BODY_BYTES_MAX, Config
 from web.contract import openapi
 from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.routes import admin, grenache, market, orders, session, streaming
+from web.routes import admin, documents, grenache, market, orders, session, streaming
 from web.routes.metrics import Metrics
 from web.routes.websocket import Session
 from web.serve import origin
 from web.serve.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
+ROUTES = [module.routes for module in (orders, market, grenache, session, admin, documents)]
+OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
@@ -38,12 +40,9 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     served.on_ordered = metrics.ordered
     app.before_request(lambda: origin.check(config))
     app.before_request(lambda: served.access.pace(address()))
-    app.register_blueprint(session.blueprint)
-    app.register_blueprint(market.blueprint)
-    app.register_blueprint(orders.blueprint)
-    app.register_blueprint(admin.blueprint)
-    app.register_blueprint(grenache.blueprint)
-    app.register_blueprint(openapi.blueprint)
+    for routes in ROUTES:
+        app.register_blueprint(routes)
+    app.extensions["document"] = openapi.document(OPERATIONS)
     streaming.register(app)
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_problem)
@@ -90,7 +89,7 @@ def _count(response: Response, metrics: Metrics) -> Response:
 
 
 def _problem(problem: Problem) -> Response:
-    body = msgspec.json.encode(problem.json())
+    body = msgspec.json.encode(problem.view)
     response = Response(body, problem.status, content_type="application/problem+json")
     if problem.status in (429, 503):
         response.headers["Retry-After"] = str(problem.more.get("retry_after", 1))

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 def fitted(config: Config, limit: int) -> Config:
     """With as many clients as so many descriptors allow. A client takes one, three behind TLS."""
-    clients = (limit - DESCRIPTORS_KEPT) // (3 if config.tls_certificate else 1)
+    clients = (limit - DESCRIPTORS_KEPT) // (3 if config.tls_cert else 1)
     connections = min(config.connections, clients // 3)
     return replace(config, connections=connections, streams=min(config.streams, clients * 2 // 3))
 
@@ -55,10 +55,10 @@ class Server:
     def run(self) -> int:
         logging.basicConfig(level=self._config.log_level.upper())
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests wait: no news
-        bind = "127.0.0.1:0" if self._config.tls_certificate else self._config.bind
+        bind = "127.0.0.1:0" if self._config.tls_cert else self._config.bind
         with _bound(bind) as sock:
             port: int = sock.getsockname()[1]
-            front = self._secure(port) if self._config.tls_certificate else None
+            front = self._secure(port) if self._config.tls_cert else None
             listener = Listener(
                 self._app, self._config, sock, front.client_of if front else lambda port: None
             )
@@ -71,7 +71,7 @@ class Server:
     def _secure(self, inside: int) -> Front:
         config = self._config
         most = config.connections + config.streams
-        front = Front(config.bind, (config.tls_certificate, config.tls_key), inside, most)
+        front = Front(config.bind, (config.tls_cert, config.tls_key), inside, most)
         try:
             front.start()
         except (OSError, ValueError, OverflowError) as error:

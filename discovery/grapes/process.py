@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
+import psutil
 
 from discovery.grape import Grape, GrapeError
 
@@ -179,14 +180,13 @@ def start_all(grapes: Sequence[GrapeProcess], on_started: Callable[[GrapeProcess
 def birth(pid: int) -> str | None:
     """What tells this process from a later one with the same pid; None if it is not running."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
-        return None if Path("/proc/self/stat").exists() else _birth_by_ps(pid)
-    except ProcessLookupError:
+        process = psutil.Process(pid)
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        # Since the system's start: the time of day may be set meanwhile.
+        return f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.NoSuchProcess:
         return None
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else f"{boot} {fields[18]}"
 
 
 def end(pid: int, born: str, patience_s: float = STOP_S_MAX) -> bool:
@@ -207,17 +207,6 @@ def end(pid: int, born: str, patience_s: float = STOP_S_MAX) -> bool:
                 return True
             time.sleep(_POLL_S)
     raise GrapesError(f"process {pid} does not end")
-
-
-def _birth_by_ps(pid: int) -> str | None:
-    """Where there is no /proc (macOS)."""
-    command = ["ps", "-o", "stat=,lstart=", "-p", str(pid)]
-    state, _, started = (
-        subprocess.run(command, capture_output=True, text=True, check=False)
-        .stdout.strip()
-        .partition(" ")
-    )
-    return started.strip() if started and not state.startswith("Z") else None
 
 
 def _check_ports(spec: GrapeSpec) -> None:

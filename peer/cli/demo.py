@@ -3,6 +3,9 @@
 Owns the demo's keys and mesh file, its ports, and the processes it starts; shows their logs
 together. Says in a file of its own that it runs, for `stop`. Must never be needed for a real mesh:
 `python -m peer run` is all that one takes.
+
+A process manager such as honcho would not make it smaller: it ends all processes with the first
+that ends, and gives none the pipe that tells a peer of this program's end.
 """
 
 import contextlib
@@ -22,12 +25,12 @@ import msgspec
 
 from discovery.grapes.process import birth, end
 from engine import Market
-from peer.cli.runner import KEY_FILE, keygen
 from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.process.lifeline import on_end
+from peer.storage.data_folder import KEY_FILE, create
 from web.auth.keys import KEYS_FILE, Keys, Scope
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
@@ -70,10 +73,9 @@ def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
 def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
     click.echo(f"Making keys and a mesh file for {size} peers in {folder}/ ...")
     keys = []
-    for name in NAMES[:size]:
-        there = (folder / name / KEY_FILE).exists()
-        identity = Identity.load(folder / name / KEY_FILE) if there else keygen(folder / name)
-        keys.append(identity.public.hex())
+    for data in (folder / name for name in NAMES[:size]):
+        made = Identity.load(data / KEY_FILE) if (data / KEY_FILE).exists() else create(data)
+        keys.append(made.public.hex())
     members = [Member(name, key) for name, key in zip(NAMES, keys, strict=False)]
     now_ms = time.time_ns() // 1_000_000
     config = MeshConfig("demo", mode, now_ms, members, list(MARKETS), observers="any")
@@ -87,7 +89,7 @@ def run(demo: Demo, only: int | None) -> bool:
     size = len(demo.config.members)
     numbers = [only] if only else list(range(1, size + 1))
     if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
-        keygen(demo.folder / NAMES[only - 1])
+        create(demo.folder / NAMES[only - 1])
     asked = threading.Event()
     on_end(asked.set)
     peers: list[subprocess.Popen[bytes]] = []
@@ -156,7 +158,7 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
     label = click.style(f"{NAMES[number - 1]:>6} | ", fg=COLOURS[(number - 1) % len(COLOURS)])
     assert process.stdout is not None
     for line in process.stdout:
-        with contextlib.suppress(OSError):  # nobody looks any more; a peer must not wait for that
+        with contextlib.suppress(OSError):  # the terminal is gone; a peer must not wait for it
             click.echo(label + line.decode(errors="replace").rstrip())
 
 

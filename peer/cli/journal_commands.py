@@ -11,8 +11,8 @@ import click
 import msgspec
 
 from peer.cli.audit import Inspection, block_line, commit_line, newest
-from peer.cli.runner import JOURNAL_FILE
 from peer.membership import mesh_file
+from peer.storage.data_folder import JOURNAL_FILE
 
 _PATH = click.Path(path_type=Path)
 _last = click.option("--last", default=20, type=click.IntRange(0), help="How many; 0: all.")

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,8 +22,10 @@ from peer.membership.identity import IdentityError, parse_key
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
 from peer.node.ledger import SNAPSHOT_EVERY
 from peer.process import lifeline
+from peer.storage import data_folder
 from peer.storage.history_writer import KEEP, KEEP_MIN, Keep
 from peer.storage.journal import JournalError
+from web import options as gateway_options
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
@@ -36,7 +39,7 @@ def main(verbose: bool) -> None:
     """A peer of a p2p-orderbook mesh.
 
     A mesh by hand: every member runs `keygen` once and tells its public key; one of them makes
-    the mesh file with `mesh` and gives it to all; then everybody runs `run`.
+    the mesh file with `mesh` and gives it to all; then every member runs `run`.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -55,7 +58,7 @@ main.add_command(tap, "tap")
 @click.argument("data", type=_PATH)
 def keygen(data: Path) -> None:
     """Make a new peer in the folder DATA: its key and its empty journal. Prints the public key."""
-    click.echo(runner.keygen(data).public.hex())
+    click.echo(data_folder.create(data).public.hex())
 
 
 @main.command()
@@ -109,17 +112,15 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 
 @main.command()
 @click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
-@click.option("--mesh", "mesh_", type=_PATH, required=True, help="The mesh file.")
+@click.option("--mesh", type=_PATH, required=True, help="The mesh file.")
 @click.option(
     "--grape", "grapes", multiple=True, help="A Grape to meet at, http://host:port; repeat."
 )
-@click.option("--at", "static", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
+@click.option("--at", "places", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
 @click.option("--host", default="127.0.0.1", help="Interface for other peers.")
 @click.option("--port", default=0, help="Port others subscribe to; 0: any.")
 @click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
 @click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
-@click.option("--tls-cert", default="", help="PEM file: serve the page by TLS. With --tls-key.")
-@click.option("--tls-key", default="", help="PEM file of its private key.")
 @click.option(
     "--snapshot-every",
     default=SNAPSHOT_EVERY,
@@ -139,49 +140,18 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     help="Likewise of what happened to orders: taken, traded, changed, ended.",
 )
 @click.option(
-    "--strangers/--no-strangers",
-    default=True,
-    help="Whether anybody who reaches the page may trade with a key of their own.",
-)
-@click.option(
     "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
 )
-def run(
-    data: Path,
-    mesh_: Path,
-    grapes: tuple[str, ...],
-    static: tuple[str, ...],
-    host: str,
-    port: int,
-    fetch_port: int,
-    ui: str,
-    tls_cert: str,
-    tls_key: str,
-    snapshot_every: int,
-    keep_trades: int,
-    keep_events: int,
-    strangers: bool,
-    exit_with_parent: bool,
-) -> None:
+def run(exit_with_parent: bool, keep_trades: int, keep_events: int, **given: Any) -> None:
     """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
+    gateway = gateway_options.forwarded(given)
     if exit_with_parent:
         lifeline.hold()
-    runner.run(
-        runner.Options(
-            data,
-            mesh_,
-            grapes,
-            static,
-            host,
-            port,
-            fetch_port,
-            ui,
-            (tls_cert, tls_key),
-            snapshot_every,
-            Keep(keep_trades, keep_events),
-            strangers,
-        )
-    )
+    keep = Keep(keep_trades, keep_events)
+    runner.run(runner.Options(keep=keep, gateway=gateway, **given))
+
+
+run.params += gateway_options.FORWARDED
 
 
 @main.command("demo")

@@ -38,7 +38,7 @@ SILENCE_S = 5.0  # then it says that there is nothing
 
 
 class Listener:
-    """The mesh as somebody hears it who only listens."""
+    """The mesh as an observer hears it."""
 
     def __init__(self, config: MeshConfig, grapes: tuple[str, ...]) -> None:
         self.config = config
@@ -218,7 +218,7 @@ def _known(what: str, wanted: tuple[str, ...], names: list[str]) -> frozenset[in
 
 
 def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
-    """Until Ctrl-C, or until nobody reads any more."""
+    """Until Ctrl-C, or until the output is closed."""
     began_s, heard = time.monotonic(), False
     try:
         for message in listener.messages():

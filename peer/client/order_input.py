@@ -1,7 +1,7 @@
 """An order as a person writes it, in decimals and words, checked and turned into a command.
 
 Owns the fields of an order, their limits, and the words when one is wrong: the same for a program
-beside the node and for whoever comes over HTTP. Amounts never pass through a float. Pure.
+beside the node and for a client over HTTP. Amounts never pass through a float. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +48,7 @@ class InvalidInputError(ValueError):
         self.words = words
 
 
-class UnknownField(InvalidInputError):
+class UnknownFieldError(InvalidInputError):
     def __init__(self, field: str, known: Sequence[str]) -> None:
         super().__init__(field, "")
         self.args = (f"There is no {field:.40}; there is {', '.join(known)}.",)
@@ -92,11 +92,11 @@ _CHOICES: dict[str, Any] = {
 
 def read(kind: type[T], fields: Mapping[str, object]) -> T:
     """`fields`, of which those that are None are left out, as a `kind`. InvalidInputError names the
-    first one that is wrong; UnknownField."""
+    first one that is wrong; UnknownFieldError."""
     known = {field.name: field.required for field in msgspec.structs.fields(kind)}
     for key in fields:
         if key not in known:
-            raise UnknownField(key, list(known))
+            raise UnknownFieldError(key, list(known))
     plain = {key: _plain(key, value) for key, value in fields.items() if value is not None}
     for name, required in known.items():
         if required and name not in plain:

@@ -5,7 +5,6 @@ Owns its reading, checking and writing. Must never hold a secret: the file is fo
 Every member needs the same file: its content makes the mesh id, which stands in every block.
 """
 
-import tomllib
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from hashlib import blake2b
@@ -19,6 +18,10 @@ from peer.consensus.committee import MEMBERS_MAX, Committee, Mode
 from peer.membership.identity import IdentityError, curve_public, parse_key
 
 MARKETS_MAX = 64
+_HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
+# mode: crash (faults are stops) or byzantine (members may lie)
+# observers: keys that may listen, or any
+"""
 PROTOCOL = 2  # of the rules and encodings that members share; with others it is another mesh
 
 
@@ -69,13 +72,13 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def load(path: Path) -> MeshConfig:
     """Read and check a mesh file."""
     try:
-        config = msgspec.convert(tomllib.loads(path.read_text()), MeshConfig)
+        config = msgspec.toml.decode(path.read_bytes(), type=MeshConfig)
         check(config)
     except FileNotFoundError:
         raise ConfigError(f"no mesh file at {path}") from None
     except RecursionError:
         raise ConfigError(f"{path}: values inside values without end") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError, ValueError, IdentityError) as error:
+    except (msgspec.MsgspecError, ValueError, IdentityError) as error:
         raise ConfigError(f"{path}: {error}") from None
     return config
 
@@ -119,28 +122,6 @@ def _check_unique(what: str, values: Sequence[str]) -> None:
 
 def write(config: MeshConfig, path: Path) -> None:
     """Write a mesh file that `load` reads back to the same."""
-    lines = [
-        "# A mesh of p2p-orderbook. Every member runs with this same file.",
-        f"name = {_quote(config.name)}",
-        f"mode = {_quote(config.mode)}  # crash: faults are stops; byzantine: members may lie",
-        f"created_ms = {config.created_ms}",
-        f"observers = {_toml(config.observers)}  # keys that may listen, or any",
-    ]
-    tables = [("members", member) for member in config.members]
-    for title, table in [*tables, *(("markets", market) for market in config.markets)]:
-        lines += ["", f"[[{title}]]"]
-        fields = msgspec.structs.asdict(table)
-        lines += [f"{field} = {_toml(value)}" for field, value in fields.items()]
     new = path.with_name(path.name + ".new")
-    new.write_text("\n".join(lines) + "\n")
+    new.write_bytes(_HEAD + msgspec.toml.encode(config))
     new.replace(path)  # whole, or not there
-
-
-def _quote(text: str) -> str:
-    return msgspec.json.encode(text).decode()
-
-
-def _toml(value: str | int | list[str]) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_quote(item) for item in value) + "]"
-    return str(value) if isinstance(value, int) else _quote(value)

@@ -8,7 +8,8 @@ my orders, the history) goes through it. Pure: must never do I/O or ask a clock.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import NamedTuple
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from engine import (
     Accepted,
@@ -44,6 +45,13 @@ class Status(StrEnum):
 
 
 FINAL = frozenset({Status.FILLED, Status.CANCELLED, Status.EXPIRED, Status.REJECTED})
+
+
+_TERMS = (
+    *("account", "market", "side", "type", "tif", "price"),
+    *("stop_price", "display", "expire_ms", "client_id"),
+)
+_terms_of = attrgetter(*_TERMS)
 
 
 class Fill(NamedTuple):
@@ -123,11 +131,9 @@ class OrderView:
 
     def _accept(self, event: Accepted) -> None:
         self.status = Status.OPEN
-        self.account, self.market, self.side = event.account, event.market, event.side
-        self.type, self.tif, self.price = event.type, event.tif, event.price
+        for name, value in _terms(event).items():
+            setattr(self, name, value)
         self.quantity = self.remaining = event.quantity
-        self.stop_price, self.display = event.stop_price, event.display
-        self.expire_ms, self.client_id = event.expire_ms, event.client_id
 
     def _trade(self, event: Trade) -> None:
         maker = self.id == event.maker
@@ -163,21 +169,9 @@ class OrderView:
 
 def submitted(command: Submit, number: int, time_ms: int = 0) -> OrderView:
     """The order of `command` before anything is known about it."""
+    quantity = command.quantity
     return OrderView(
-        id=number,
-        account=command.account,
-        market=command.market,
-        side=command.side,
-        type=command.type,
-        tif=command.tif,
-        price=command.price,
-        quantity=command.quantity,
-        remaining=command.quantity,
-        stop_price=command.stop_price,
-        display=command.display,
-        expire_ms=command.expire_ms,
-        client_id=command.client_id,
-        time_ms=time_ms,
+        number, quantity=quantity, remaining=quantity, time_ms=time_ms, **_terms(command)
     )
 
 
@@ -186,22 +180,18 @@ def resting(order: OpenOrder) -> OrderView:
     one."""
     filled = max(0, order.quantity - order.remaining)
     return OrderView(
-        id=order.id,
-        account=order.account,
-        market=order.market,
-        side=order.side,
-        type=order.type,
-        tif=order.tif,
-        price=order.price,
+        order.id,
         quantity=filled + order.remaining,
         remaining=order.remaining,
         filled=filled,
-        stop_price=order.stop_price,
-        display=order.display,
-        expire_ms=order.expire_ms,
-        client_id=order.client_id,
         status=Status.PARTLY_FILLED if filled else Status.OPEN,
+        **_terms(order),
     )
+
+
+def _terms(order: Submit | Accepted | OpenOrder) -> dict[str, Any]:
+    """What was asked for, in the fields that a command, its event and an open order share."""
+    return dict(zip(_TERMS, _terms_of(order), strict=True))
 
 
 @dataclass

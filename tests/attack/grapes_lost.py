@@ -13,8 +13,8 @@ from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine import Side
-from peer.cli.runner import ADDRESSES_FILE
 from peer.network.address_file import AddressFile
+from peer.storage.data_folder import ADDRESSES_FILE
 from tests.support.real_mesh import RealMesh, RealPeer, held_ports, order, submit_at_once, wait_for
 from tests.support.tcp_connections import links_of
 

@@ -17,6 +17,7 @@ from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from peer.replica.trade import MarketTrade
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.database import LOG_BYTES_MAX
 from peer.storage.journal import Journal
 from tests.support.web_crowd import CROWD, crowd, trade
@@ -35,7 +36,7 @@ EXPECTED = {"200", "401", "429", "503"}  # none of them a failure
 
 def attack(folder: Path, long: bool) -> str:
     count = TRADES_LONG if long else TRADES_SHORT
-    path = folder / "journal.db"
+    path = folder / JOURNAL_FILE
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
     for first in range(1, count + 1, 20_000):
@@ -43,8 +44,8 @@ def attack(folder: Path, long: bool) -> str:
             MARKET, map(_trade, range(first, min(first + 20_000, count + 1)))
         )
         journal.sync()
-    rates = ("--account-rate", "100000", "--address-rate", "100000", "--history", str(path))
-    with stand_in(folder) as node, running_gateway(node.where, folder, *rates) as gateway:
+    rates = ("--account-rate", "100000", "--address-rate", "100000")
+    with stand_in(folder) as node, running_gateway(folder, *rates) as gateway:
         node.trade_counts[MARKET] = count
         gateway.wait_ready()
         gateway.order(**sell("1", "1"))

@@ -68,7 +68,7 @@ KINDS = {
 
 
 def attack(folder: Path, long: bool) -> str:
-    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+    with stand_in(folder), running_gateway(folder) as gateway:
         gateway.wait_ready()
         alone = trade(gateway)
         with crowd(gateway.port, stranger) as counted:

@@ -35,7 +35,7 @@ KINDS = {
 def attack(folder: Path, long: bool) -> str:
     seconds = SECONDS_LONG if long else SECONDS_SHORT
     rates = ("--address-rate", "100000", "--account-rate", "100000")
-    with stand_in(folder) as node, running_gateway(node.where, folder, *rates) as gateway:
+    with stand_in(folder), running_gateway(folder, *rates) as gateway:
         gateway.wait_ready()
         alone = trade(gateway)
         each = {name: _beside(gateway, said, seconds) for name, said in KINDS.items()}

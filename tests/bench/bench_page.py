@@ -17,7 +17,7 @@ from typing import Any
 import click
 from playwright.sync_api import CDPSession, Page
 
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import FOLDER, Endpoints, endpoints
 from peer.client.protocol import Committed, MarketUpdate, topic
 from peer.replica.trade import MarketTrade
 from tests.bench.bench_web import Publisher, encode
@@ -126,12 +126,12 @@ def report(seen: Any, busy: dict[str, float], seconds: float) -> None:
 def main(rate: float, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
         folder = Path(name)
-        where = Endpoints(f"ipc://{folder}/node", f"ipc://{folder}/feed")
-        book = BusyBook(where, rate / (2 * PER_UPDATE))
+        (folder / FOLDER).mkdir(mode=0o700)
+        book = BusyBook(endpoints(folder), rate / (2 * PER_UPDATE))
         book.start()
         page = browser.new_page(viewport=WIDE)
         page.add_init_script(WATCH)
-        with running_gateway(where, folder) as gateway:
+        with running_gateway(folder) as gateway:
             measure(page, gateway.wait_ready(), book, seconds)
         book.done.set()
         book.join()

@@ -27,7 +27,7 @@ import msgspec
 import zmq
 
 from engine import Market
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import FOLDER, Endpoints, endpoints
 from peer.client.protocol import (
     Committed,
     GetMarkets,
@@ -148,12 +148,9 @@ class Run(NamedTuple):
         )
 
 
-def measure(where: Endpoints, publisher: Publisher, source: Path, wish: Wish) -> Run:
+def measure(data: Path, publisher: Publisher, source: Path, wish: Wish) -> Run:
     """Start the gateway of a checkout and put the load on it."""
-    with (
-        tempfile.TemporaryDirectory() as name,
-        running_gateway(where, Path(name), source=source) as gateway,
-    ):
+    with running_gateway(data, source=source) as gateway:
         gateway.wait_ready()
         ours, theirs = multiprocessing.Pipe()
         readers = multiprocessing.get_context("spawn").Process(
@@ -216,12 +213,12 @@ def main(
     runs: dict[str, list[Run]] = {name: [] for name in sources}
     wish = Wish(clients, seconds, stalled)
     with tempfile.TemporaryDirectory() as folder:
-        where = Endpoints(f"ipc://{folder}/node", f"ipc://{folder}/feed")
-        publisher = Publisher(where, rate)
+        (Path(folder) / FOLDER).mkdir(mode=0o700)
+        publisher = Publisher(endpoints(Path(folder)), rate)
         publisher.start()
         for _ in range(rounds):
             for name, source in sources.items():
-                runs[name].append(measure(where, publisher, source, wish))
+                runs[name].append(measure(Path(folder), publisher, source, wish))
                 click.echo(runs[name][-1].line(name))
         publisher.done.set()
         publisher.join()

@@ -19,7 +19,6 @@ import msgspec
 import zmq
 
 from engine import Command, Side
-from peer.cli.runner import JOURNAL_FILE, KEY_FILE, keygen
 from peer.client import protocol
 from peer.client.endpoint import Caller, Endpoints, Local
 from peer.client.protocol import Reply, Request
@@ -46,6 +45,8 @@ from peer.network.messages import Request as Question
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.replica.state_machine import seq_and_member
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Manifest, PartWanted
 from tests.disk.image import MARKS
@@ -334,7 +335,7 @@ def main() -> None:
             told.add(line)
     else:
         for name in NAMES[mode]:
-            keygen(folder / name)
+            data_folder.create(folder / name)
         told.say("made")
     world = World(mode, folder, told, seed)
     world.trade(turns)

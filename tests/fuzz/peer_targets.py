@@ -11,7 +11,6 @@ import zmq
 from engine import Cancel, Command, Exchange, Reduce, Replace, Side, Submit
 from engine.state import _MAGIC as MAGIC
 from engine.state import SNAPSHOT_VERSION
-from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.client import protocol
 from peer.client.endpoint import Local, endpoints, parse
 from peer.consensus.block import (
@@ -38,6 +37,8 @@ from peer.node.responder import OBSERVER_GETS
 from peer.replica import snapshot as snapshots
 from peer.replica.signed import Signed, account_of_key
 from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Manifest, PartWanted
 from tests.fuzz import Target, mutate
@@ -150,7 +151,7 @@ class HeardNode:
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
         folder = Path(self._folder.name) / "follower"
-        identity = keygen(folder)
+        identity = data_folder.create(folder)
         self._journal = Journal(folder / JOURNAL_FILE, identity.public, CONFIG.id)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()

@@ -36,7 +36,7 @@ from web.streams.subscriber import Client, ClosedError, Kind
 
 UNITS = units_of(MARKETS[0])
 KNOWN = OrderView(256, "a", MARKETS[0].symbol, price=10_000, quantity=5, remaining=5)
-KINDS = (requests.NewOrder, requests.Change, requests.Withdrawal, requests.CancelCall)
+KINDS = (requests.NewOrder, requests.Change, requests.Withdrawal, requests.CancelOrder)
 QUERIES = (
     requests.StateQuery,
     requests.BookQuery,
@@ -90,8 +90,8 @@ def read_wish(data: bytes) -> None:
                     msgspec.msgpack.encode(requests.change_of(parsed, KNOWN, UNITS))
                 case requests.Withdrawal():
                     requests.cancel_all_of(parsed, "me")
-                case requests.CancelCall():
-                    requests.cancel_of(parsed.order, "me")
+                case requests.CancelOrder():
+                    requests.cancel_of(parsed, "me")
         except Problem:
             pass
 

@@ -14,13 +14,13 @@ import zmq
 
 from discovery.grapes import running_grapes
 from engine import Side
-from peer.cli.runner import keygen
 from peer.client.connection import NoAnswerError, NodeClient
 from peer.consensus.block import NO_ATTESTATION
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.network.mesh import Mesh
 from peer.network.messages import Asked, Heartbeat, PartAsked, Pulled, Request
+from peer.storage import data_folder
 from peer.storage.state_sync import PART_BYTES, SNAPSHOT_BYTES_MAX, Manifest
 from tests.support.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
@@ -213,7 +213,7 @@ def test_who_is_helped_badly_turns_to_others_and_comes_to_the_same_state(
     mesh: RealMesh, tmp_path: Path, lie: Lie, kind: type[Request], said: str
 ) -> None:
     """ORDER-31, ORDER-38."""
-    keygen(tmp_path / "late")
+    data_folder.create(tmp_path / "late")
     with Helper(mesh, lie) as helper, Traffic(mesh) as traffic:
         late = RealPeer(tmp_path / "late", mesh.file, mesh.grapes, options=[helper.place])
         late.start()

@@ -15,8 +15,7 @@ import zmq
 
 from discovery.grape import Address
 from engine import Side
-from peer.cli.runner import GATEWAY_RESTART_S, Gateway
-from peer.client.endpoint import Endpoints
+from peer.cli.gateway_process import RESTART_S, GatewayProcess
 from peer.network.addresses import KNOWN_TRY_MS
 from peer.network.connection_guard import Sentry
 from peer.network.mesh import HEARTBEAT_MS, REST_MS
@@ -25,6 +24,7 @@ from peer.process.descriptors import DESCRIPTORS_MIN, OBSERVERS_MAX, UNPROVEN_MA
 from tests.network.test_floods import Wires, beat
 from tests.support.alone import Alone
 from tests.support.real_mesh import order, wait_for
+from web.options import command_line
 
 
 @contextlib.contextmanager
@@ -152,14 +152,13 @@ def test_a_peer_trades_on(tmp_path: Path) -> None:
         assert not peer.node.halted
 
 
-def test_the_gateway_is_started_later() -> None:
-    where = Endpoints("ipc:///tmp/nobody.node", "ipc:///tmp/nobody.feed")
+def test_the_gateway_is_started_later(tmp_path: Path) -> None:
     with none_free():
-        gateway = Gateway("127.0.0.1:0", where)
+        gateway = GatewayProcess(command_line(data=tmp_path, bind="127.0.0.1:0"))
         gateway.watch()
     try:
         assert gateway._process is None
-        time.sleep(GATEWAY_RESTART_S)
+        time.sleep(RESTART_S)
         gateway.watch()
         assert gateway._process is not None
     finally:

@@ -1,17 +1,19 @@
 """Keys, mesh files and who may use them."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from click.testing import CliRunner
 
 from engine import Market
 from peer.cli.main import main
-from peer.cli.runner import keygen
 from peer.consensus.committee import Committee, Mode
 from peer.membership import mesh_file
 from peer.membership.identity import Identity, IdentityError, Verifier, curve_public
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
+from peer.storage import data_folder
 from peer.storage.journal import Journal, JournalError
 
 
@@ -74,11 +76,11 @@ def test_the_mesh_id_follows_what_members_must_agree_on_and_nothing_else() -> No
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"members": []}, "missing required field `members`"),
+        ({"members": []}, "expected 1 to 25 members, got 0"),
         ({"members": config().members * 2}, "every member name is there once"),
         ({"members": [Member("a b", config().members[0].key)]}, "a name is 1 to 32"),
         ({"members": [Member("a", "00")]}, "key of a: a key is 64 hex digits"),
-        ({"markets": []}, "missing required field `markets`"),
+        ({"markets": []}, "expected 1 to 64 markets, got 0"),
         ({"markets": [Market("X", "0", "1")]}, "X: tick is a decimal above 0"),
         ({"markets": [Market("X", "1", "nan")]}, "X: lot is a decimal above 0"),
         ({"observers": ["zz"]}, "observers: a key is 64 hex digits"),
@@ -90,6 +92,33 @@ def test_a_mesh_file_that_cannot_work_is_refused(
     mesh_file.write(config(**changes), tmp_path / "mesh.toml")
     with pytest.raises(ConfigError, match=reason):
         mesh_file.load(tmp_path / "mesh.toml")
+
+
+@pytest.mark.parametrize("field", ["members", "markets"])
+def test_a_mesh_file_without_a_field_is_refused(tmp_path: Path, field: str) -> None:
+    path = tmp_path / "mesh.toml"
+    mesh_file.write(config(), path)
+    found = tomllib.loads(path.read_text())
+    del found[field]
+    path.write_text(tomli_w.dumps(found))
+    with pytest.raises(ConfigError, match=f"missing required field `{field}`"):
+        mesh_file.load(path)
+
+
+def test_a_file_of_an_earlier_writer_loads(tmp_path: Path) -> None:
+    member = config().members[0]
+    path = tmp_path / "mesh.toml"
+    path.write_text(
+        "# A mesh of p2p-orderbook. Every member runs with this same file.\n"
+        'name = "a"\n'
+        'mode = "crash"  # crash: faults are stops; byzantine: members may lie\n'
+        "created_ms = 5\n"
+        "observers = []  # keys that may listen, or any\n"
+        f'\n[[members]]\nname = "ann"\nkey = "{member.key}"\n'
+        '\n[[markets]]\nsymbol = "X"\ntick = "1"\nlot = "1"\nquantity_min = 1\n'
+    )
+    fields = {"name": "a", "created_ms": 5, "members": [member], "observers": []}
+    assert mesh_file.load(path) == config(markets=[Market("X", "1", "1")], **fields)
 
 
 def test_a_mesh_by_hand(tmp_path: Path) -> None:
@@ -112,7 +141,7 @@ def test_a_mesh_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_journal_belongs_to_one_key_and_one_mesh(tmp_path: Path) -> None:
-    one, other = keygen(tmp_path / "one"), Identity.ephemeral()
+    one, other = data_folder.create(tmp_path / "one"), Identity.ephemeral()
     path = tmp_path / "one" / "journal.db"
     Journal(path, one.public, b"m" * 16).close()
     with pytest.raises(JournalError, match="belongs to key"):

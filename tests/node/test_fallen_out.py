@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from peer.cli.runner import keygen
 from peer.consensus.committee import Mode
 from peer.consensus.garbage import EXPIRY_ROUNDS, KEPT_ROUNDS
+from peer.storage import data_folder
 from tests.disk.world import NAMES, Told, World
 
 AWAY = 0
@@ -35,7 +35,7 @@ def test_what_was_acknowledged_is_ordered_all_the_same(
     """ORDER-28. Within the rounds of which blocks are still to be had, and beyond, by a
     snapshot."""
     for name in NAMES[mode]:
-        keygen(tmp_path / name)
+        data_folder.create(tmp_path / name)
     told = Told()
     with World(mode, tmp_path, told, seed=1) as world:
         world.submit(AWAY, 1)

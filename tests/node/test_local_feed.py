@@ -8,6 +8,7 @@ import pytest
 
 from engine import Side
 from peer.client.connection import NodeClient
+from peer.client.endpoint import endpoints
 from peer.client.protocol import AccountUpdate, topic
 from tests.support.real_mesh import MARKETS, order
 from tests.support.web_gateway import lone_peer
@@ -17,7 +18,7 @@ ANSWER_S = 20.0
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[NodeClient]:
-    with lone_peer(tmp_path, MARKETS) as where, NodeClient(where, ANSWER_S) as client:
+    with lone_peer(tmp_path, MARKETS) as data, NodeClient(endpoints(data), ANSWER_S) as client:
         yield client
 
 

@@ -7,7 +7,6 @@ import pytest
 import zmq
 
 from engine import Market
-from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.consensus.block import NO_ATTESTATION, Attestation
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
@@ -19,6 +18,8 @@ from peer.node.health import Status
 from peer.node.hearing import DEAF_MS
 from peer.node.ledger import Ledger
 from peer.node.mesh_status import FLOOD_OVER_MS, JUDGE_MS, Overview
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
 
 NOW_MS = 1_700_000_000_000
@@ -28,7 +29,7 @@ class Seen:
     """The overview of member 0 of four, after its first own commit."""
 
     def __init__(self, folder: Path) -> None:
-        identity = keygen(folder)
+        identity = data_folder.create(folder)
         others = [Identity(bytes([n]) * 32).public for n in range(3)]
         keys = [identity.public, *others]
         members = [Member(f"m{n}", key.hex()) for n, key in enumerate(keys)]

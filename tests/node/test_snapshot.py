@@ -9,7 +9,6 @@ import msgspec
 import pytest
 import zmq
 
-from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.client.endpoint import Local, endpoints
 from peer.client.protocol import FeedMessage
 from peer.client.protocol import Mesh as MeshView
@@ -24,6 +23,8 @@ from peer.node.loop import Node, Wires
 from peer.node.timers import MESH_VIEW_MS
 from peer.replica import snapshot as snapshots
 from peer.replica.state_machine import Replica
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
 from peer.storage.state_sync import PART_BYTES, Fetched, Manifest, PartWanted
 from tests.consensus.test_checkpoint import lived
@@ -63,7 +64,7 @@ def fetched() -> Fetched:
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     """Of a peer that follows, and has nothing yet."""
-    identity = keygen(tmp_path / "follower")
+    identity = data_folder.create(tmp_path / "follower")
     journal = Journal(tmp_path / "follower" / JOURNAL_FILE, identity.public, CONFIG.id)
     yield Ledger(CONFIG, None, identity.sign, journal)
     journal.close()

@@ -12,9 +12,9 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine import Accepted, Side
-from peer.cli.runner import JOURNAL_FILE
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.replica.execution_record import decode
+from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
 KEPT = "commands are not ordered yet: kept"

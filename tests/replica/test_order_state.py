@@ -28,7 +28,8 @@ from peer.client.protocol import AccountUpdate, Orders
 from peer.client.rejections import WORDS
 from peer.client.units import units_of
 from peer.replica.order_state import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
-from web.contract.results import answer_json
+from web.contract.responses import Order
+from web.contract.results import answer_of
 from web.market_data.book_mirror import BookMirror
 from web.market_data.mirrors import Mirrors
 from web.market_data.pending_requests import Submission
@@ -274,5 +275,6 @@ def test_the_answer_to_a_change_tells_all_of_the_order(has_heard: bool) -> None:
     mirrors.accounts["alice"] = alice
     alice.open[7] = known.after(change) if has_heard else known
     mirrors.commit = 5 if has_heard else 4
-    told = answer_json(submission, 0, mirrors)
-    assert (told["filled"], told["remaining"], told["quantity"]) == ("4", "2", "6")
+    told = answer_of(submission, mirrors)
+    assert isinstance(told, Order)
+    assert (told.filled, told.remaining, told.quantity) == ("4", "2", "6")

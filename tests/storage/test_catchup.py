@@ -13,10 +13,11 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine import CancelAll, Side
-from peer.cli.runner import JOURNAL_FILE, keygen
 from peer.client.units import units_of
 from peer.replica.order_state import OrderView
 from peer.replica.trade import MarketTrade
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.history_reader import History
 from peer.storage.state_sync import (
     PART_BYTES,
@@ -141,7 +142,7 @@ def test_a_restart_goes_on_from_the_snapshot_with_all_trades_there(mesh: RealMes
 
 def test_a_follower_that_comes_late_starts_from_a_snapshot(mesh: RealMesh, tmp_path: Path) -> None:
     trade_for(mesh.peers, 300, random.Random(3))
-    keygen(tmp_path / "late")
+    data_folder.create(tmp_path / "late")
     late = RealPeer(tmp_path / "late", mesh.file, mesh.grapes)
     late.start()
     try:

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from engine import Side
-from peer.cli.runner import JOURNAL_FILE
 from peer.client.connection import NodeRefusedError
 from peer.client.protocol import Done, Queued, Refused
 from peer.membership import mesh_file
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import JournalError
 from tests.support.alone import Alone, alone
 from tests.support.real_mesh import MARKET, RealPeer, order, wait_for

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from engine import CancelAll, Command, Exchange, Side, Submit
-from peer.cli.runner import JOURNAL_FILE
 from peer.client.units import units_of
 from peer.replica import execution_record as records
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.history_reader import History
 from peer.storage.history_writer import KEEP, PRUNED_MAX, ROWS_MAX, Keep
 from peer.storage.journal import Journal

@@ -11,7 +11,6 @@ from pathlib import Path
 import zmq
 
 from engine import Command
-from peer.cli.runner import JOURNAL_FILE, KEY_FILE, keygen
 from peer.client.connection import NodeClient
 from peer.client.endpoint import Local, endpoints
 from peer.client.protocol import Execute, Reply
@@ -23,6 +22,8 @@ from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import Journal
 from tests.support.real_mesh import MARKETS
@@ -45,7 +46,11 @@ class RecordedMesh(Mesh):
 
 def alone(folder: Path) -> MeshConfig:
     """A mesh of the peer in `folder` alone; its key and journal are made the first time."""
-    identity = Identity.load(folder / KEY_FILE) if (folder / KEY_FILE).exists() else keygen(folder)
+    identity = (
+        Identity.load(folder / KEY_FILE)
+        if (folder / KEY_FILE).exists()
+        else data_folder.create(folder)
+    )
     member = Member("me", identity.public.hex())
     return MeshConfig("alone", Mode.CRASH, CREATED_MS, [member], MARKETS, [])
 

@@ -15,7 +15,6 @@ import msgspec
 import zmq
 
 from engine import Command, Market, OrderType, Side, Submit, TimeInForce
-from peer.cli.runner import keygen
 from peer.client import protocol
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoints
@@ -23,6 +22,7 @@ from peer.client.protocol import Done, Execute, Queued, Refused, Result, State
 from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.mesh_file import Member, MeshConfig
+from peer.storage import data_folder
 
 T = TypeVar("T")
 LOCAL = "127.0.0.1"
@@ -181,7 +181,7 @@ class RealMesh:
     ) -> None:
         self.grapes = grapes
         names = names or [f"peer{number}" for number in range(1, size + 1)]
-        members = [Member(name, keygen(folder / name).public.hex()) for name in names]
+        members = [Member(name, data_folder.create(folder / name).public.hex()) for name in names]
         now_ms = time.time_ns() // 1_000_000
         self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
         self.file = folder / "mesh.toml"

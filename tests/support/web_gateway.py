@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import simple_websocket
 
 from engine import Market
-from peer.cli.runner import keygen
-from peer.client.endpoint import Endpoints, endpoints
+from peer.client.endpoint import FOLDER, endpoints
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import Member, MeshConfig, write
+from peer.storage import data_folder
 from tests.support.web_standin import MARKETS, StandInNode
 from web.auth.keys import KEYS_FILE, Keys, Scope
 
@@ -47,20 +47,17 @@ class Answer:
 
 
 class Gateway:
-    """One `python -m web` process, real server and all; of another checkout, if `source` says
-    so."""
+    """One `python -m web` process for the peer in the folder `data`, real server and all; of
+    another checkout, if `source` says so."""
 
-    def __init__(
-        self, where: Endpoints, folder: Path, *options: str, source: Path | None = None
-    ) -> None:
-        command = [sys.executable, "-m", "web", "--node", where.node, "--feed", where.feed]
+    def __init__(self, data: Path, *options: str, source: Path | None = None) -> None:
+        command = [sys.executable, "-m", "web", "--data", str(data)]
         if "--bind" not in options:
             command += ["--bind", "127.0.0.1:0"]
-        self.keys = Keys(folder / KEYS_FILE)
-        command += ["--keys", str(folder / KEYS_FILE)]
+        self.keys = Keys(data / KEYS_FILE)
         self.bearer = f"Bearer {self.keys.create('operator', [Scope.ADMIN])}"
-        self.folder = folder
-        self._log = folder / "gateway.log"
+        self.folder = data
+        self._log = data / "gateway.log"
         with self._log.open("wb") as log:
             command += options
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
@@ -164,10 +161,8 @@ class Stream:
 
 
 @contextmanager
-def running_gateway(
-    where: Endpoints, folder: Path, *options: str, source: Path | None = None
-) -> Iterator[Gateway]:
-    gateway = Gateway(where, folder, *options, source=source)
+def running_gateway(data: Path, *options: str, source: Path | None = None) -> Iterator[Gateway]:
+    gateway = Gateway(data, *options, source=source)
     try:
         yield gateway
     finally:
@@ -178,8 +173,10 @@ def running_gateway(
 
 
 @contextmanager
-def stand_in(folder: Path) -> Iterator[StandInNode]:
-    node = StandInNode(f"ipc://{folder}/node", f"ipc://{folder}/feed").start()
+def stand_in(data: Path) -> Iterator[StandInNode]:
+    """Where the node of a peer with this data folder would be."""
+    (data / FOLDER).mkdir(mode=0o700, exist_ok=True)
+    node = StandInNode(*endpoints(data)).start()
     try:
         yield node
     finally:
@@ -187,17 +184,17 @@ def stand_in(folder: Path) -> Iterator[StandInNode]:
 
 
 @contextmanager
-def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Endpoints]:
-    """A real node: a mesh of one member, which is its own quorum."""
-    member = Member("solo", keygen(folder / "solo").public.hex())
+def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Path]:
+    """A real node, in a mesh of one member, which is its own quorum: its data folder."""
+    member = Member("solo", data_folder.create(folder / "solo").public.hex())
     config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(markets))
     write(config, folder / "mesh.toml")
-    with lone_peer_again(folder) as where:
-        yield where
+    with lone_peer_again(folder) as data:
+        yield data
 
 
 @contextmanager
-def lone_peer_again(folder: Path) -> Iterator[Endpoints]:
+def lone_peer_again(folder: Path) -> Iterator[Path]:
     """The `lone_peer` of this folder, started again."""
     data = folder / "solo"
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
@@ -209,7 +206,7 @@ def lone_peer_again(folder: Path) -> Iterator[Endpoints]:
             stderr=log,
         )
     try:
-        yield endpoints(data)
+        yield data
     finally:
         node.terminate()
         node.communicate(timeout=20)

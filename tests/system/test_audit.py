@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from engine import Side
 from peer.cli.main import main
-from peer.cli.runner import JOURNAL_FILE
 from peer.membership import mesh_file
+from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.alone import Alone
 from tests.support.real_mesh import order
 

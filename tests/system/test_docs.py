@@ -13,7 +13,7 @@ from peer.cli.demo import MARKETS
 from tests.attack import ATTACKS
 from tests.mutations.__main__ import MUTATIONS
 from tests.support.web_gateway import lone_peer
-from web.contract.openapi import OPERATIONS
+from web.app import OPERATIONS
 
 README = Path(__file__).parents[2] / "README.md"
 API = README.parent / "docs" / "api.md"

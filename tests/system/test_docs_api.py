@@ -44,7 +44,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("docs")
-    with lone_peer(folder, MARKETS) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder, MARKETS) as data, running_gateway(data) as gateway:
         yield Reader(gateway.wait_ready())
 
 

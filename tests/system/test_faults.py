@@ -11,10 +11,10 @@ import pytest
 
 from discovery.grapes import running_grapes
 from engine import Accepted, Side, Trade
-from peer.cli.runner import keygen
 from peer.client.connection import NodeRefusedError
 from peer.client.protocol import Done, Execute, MarketUpdate, Queued, topic
 from peer.consensus.committee import Mode
+from peer.storage import data_folder
 from tests.support.real_mesh import (
     MARKET,
     OTHER_MARKET,
@@ -182,7 +182,7 @@ def test_who_is_no_member_follows_if_the_mesh_lets_it(
     tmp_path: Path, grapes: list[str], mode: Mode
 ) -> None:
     with RealMesh(tmp_path, grapes, size=4, mode=mode, observers="any") as mesh:
-        keygen(tmp_path / "follower")
+        data_folder.create(tmp_path / "follower")
         follower = RealPeer(tmp_path / "follower", mesh.file, grapes)
         mesh.start()
         mesh.peers[0].client.execute([order("a", Side.BUY, 100, 1)])
@@ -196,7 +196,7 @@ def test_who_is_no_member_follows_if_the_mesh_lets_it(
 
 
 def test_a_stranger_is_refused(mesh: RealMesh, grapes: list[str], tmp_path: Path) -> None:
-    keygen(tmp_path / "stranger")
+    data_folder.create(tmp_path / "stranger")
     stranger = RealPeer(tmp_path / "stranger", mesh.file, grapes)
     mesh.peers[0].client.execute([order("a", Side.BUY, 100, 1)])
     stranger.start()

@@ -48,7 +48,7 @@ def peer(tmp_path: Path) -> Iterator[RealPeer]:
 
 @pytest.mark.parametrize("moment", ["first", "serving"])
 def test_a_killed_peer_leaves_no_gateway(peer: RealPeer, moment: str) -> None:
-    words = f"--history {peer.folder}"
+    words = f"web --data {peer.folder}"
     peer.start()
     wait_for("the gateway's process", lambda: running(words))
     if moment == "serving":
@@ -64,14 +64,14 @@ def test_a_closed_terminal_is_a_clean_end(peer: RealPeer) -> None:
     peer.process.send_signal(signal.SIGHUP)
     assert peer.process.wait(PATIENCE_S) == 0
     assert "stopped" in peer.log()
-    assert not running(f"--history {peer.folder}")
+    assert not running(f"web --data {peer.folder}")
 
 
 @pytest.mark.parametrize("module", ["peer", "web"])
 def test_who_is_to_end_with_its_starter_needs_a_pipe_to_it(tmp_path: Path, module: str) -> None:
     options = ["run", "--data", str(tmp_path), "--mesh", str(tmp_path / "mesh.toml")]
     if module == "web":
-        options = ["--node", f"ipc://{tmp_path}/node", "--feed", f"ipc://{tmp_path}/feed"]
+        options = ["--data", str(tmp_path)]
     command = [sys.executable, "-m", module, *options, "--exit-with-parent"]
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE_S
@@ -220,7 +220,7 @@ def test_a_taken_port_is_named_and_the_page_comes_when_it_is_free(peer: RealPeer
 
 
 def test_the_page_comes_back_whenever_its_process_ends(peer: RealPeer) -> None:
-    words = f"--history {peer.folder}"
+    words = f"web --data {peer.folder}"
     peer.start()
     wait_for("the page", lambda: "serving at" in peer.log())
     (before,) = running(words)

@@ -25,7 +25,7 @@ NOBODY = {"Authorization": ""}
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("web")
-    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+    with stand_in(folder), running_gateway(folder) as gateway:
         yield gateway.wait_ready()
 
 
@@ -218,7 +218,7 @@ def test_a_page_of_another_site_cannot_use_a_session(web: Gateway) -> None:
 
 
 def test_guessing_keys_is_slow(tmp_path: Path) -> None:
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path) as gateway:
         good = gateway.bearer
         assert gateway.ask("GET", "/session").status == 200
         statuses, began = [], time.monotonic()
@@ -233,7 +233,7 @@ def test_guessing_keys_is_slow(tmp_path: Path) -> None:
 
 def test_orders_are_paced_by_account(tmp_path: Path) -> None:
     options = ("--account-rate", "1")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         gateway.wait_ready()
         hundred: dict[str, Any] = {"orders": [buy("1", "1", "ann")] * 100}
         assert gateway.ask("POST", "/orders", hundred).status == 200
@@ -249,7 +249,7 @@ def test_orders_are_paced_by_account(tmp_path: Path) -> None:
 
 def test_requests_are_paced_by_address(tmp_path: Path) -> None:
     options = ("--address-rate", "1")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         answers = [gateway.ask("GET", "/healthz") for _ in range(110)]
     assert answers[0].status == 200
     assert refusal(answers[-1]) == (429, "rate")
@@ -259,8 +259,8 @@ def test_requests_are_paced_by_address(tmp_path: Path) -> None:
 def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
     options = ("--address-rate", "1")
     with (
-        stand_in(tmp_path) as node,
-        running_gateway(node.where, tmp_path, *options) as gateway,
+        stand_in(tmp_path),
+        running_gateway(tmp_path, *options) as gateway,
         gateway.websocket("?channels=mesh") as stream,
     ):
         pings = [TextMessage(json.dumps({"op": "ping", "id": n})) for n in range(200)]
@@ -273,7 +273,7 @@ def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
 
 def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> None:
     options = ("--address-rate", "1", "--proxy", "127.0.0.1")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
 
         def ask(forwarded: str) -> int:
             return gateway.ask("GET", "/healthz", None, {"X-Forwarded-For": forwarded}).status
@@ -290,7 +290,7 @@ def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> Non
 
 def test_without_a_proxy_nobody_chooses_his_address(tmp_path: Path) -> None:
     options = ("--address-rate", "1")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         chosen = ({"X-Forwarded-For": f"198.51.100.{n}"} for n in range(110))
         answers = [gateway.ask("GET", "/healthz", None, headers).status for headers in chosen]
     assert (answers[0], answers[-1]) == (200, 429)

@@ -21,7 +21,7 @@ from tests.support.web_standin import StandInNode
 def shaky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, StandInNode]]:
     folder = tmp_path_factory.mktemp("standin")
     options = ("--order-timeout", "0.3")
-    with stand_in(folder) as node, running_gateway(node.where, folder, *options) as gateway:
+    with stand_in(folder) as node, running_gateway(folder, *options) as gateway:
         yield gateway.wait_ready(), node
 
 
@@ -145,9 +145,14 @@ def test_a_restarted_node_is_followed(
         assert stream.channel("book", "delta")["bids"] == [["53.00", "0.00000000", 0]]
 
 
+def test_without_a_journal_nothing_is_known_of_the_time_before(
+    shaky: tuple[Gateway, StandInNode],
+) -> None:
+    assert shaky[0].get("/orders?account=nobody")["since"] is None
+
+
 def test_before_the_node_is_there_the_gateway_says_so(tmp_path: Path) -> None:
-    where = StandInNode(f"ipc://{tmp_path}/node", f"ipc://{tmp_path}/feed").where
-    with running_gateway(where, tmp_path) as gateway:
+    with running_gateway(tmp_path) as gateway:
         assert gateway.ask("GET", "/").status == 200
         answer = gateway.ask("GET", "/state")
         assert (answer.status, answer.json["detail"][:22]) == (503, "This peer is starting:")
@@ -158,7 +163,7 @@ def test_before_the_node_is_there_the_gateway_says_so(tmp_path: Path) -> None:
 
 
 def test_the_end_says_goodbye_and_is_quick(tmp_path: Path) -> None:
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path) as gateway:
         gateway.wait_ready()
         with gateway.websocket("?channels=mesh") as stream:
             stream.channel("mesh")
@@ -177,8 +182,8 @@ def test_the_end_says_goodbye_and_is_quick(tmp_path: Path) -> None:
 
 
 def test_the_gateway_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "web", "--node", f"ipc://{tmp_path}/node", "--feed"]
-    command += [f"ipc://{tmp_path}/feed", "--bind", "127.0.0.1:0", "--exit-with-parent"]
+    command = [sys.executable, "-m", "web", "--data", str(tmp_path)]
+    command += ["--bind", "127.0.0.1:0", "--exit-with-parent"]
     starter = "import subprocess as s, time; "
     starter += f"child = s.Popen({command!r}, stdin=s.PIPE); time.sleep(60)"
     log = tmp_path / "log"

@@ -24,7 +24,7 @@ pytestmark = MARKS
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 
@@ -40,7 +40,7 @@ def shaky(
     tmp_path_factory: pytest.TempPathFactory, libraries: None
 ) -> Iterator[tuple[Gateway, StandInNode]]:
     folder = tmp_path_factory.mktemp("standin")
-    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+    with stand_in(folder) as node, running_gateway(folder) as gateway:
         yield gateway.wait_ready(), node
 
 
@@ -250,8 +250,8 @@ def test_a_dropped_message_is_made_good(clear: Gateway, open_page: Open, context
 
 
 def test_the_page_survives_its_gateway(tmp_path: Path, open_page: Open, context: Any) -> None:
-    with stand_in(tmp_path) as node:
-        with running_gateway(node.where, tmp_path) as gateway:
+    with stand_in(tmp_path):
+        with running_gateway(tmp_path) as gateway:
             gateway.wait_ready().order(side="buy", price="77", quantity="1")
             page = context.new_page()
             page.goto(gateway.link())
@@ -259,7 +259,7 @@ def test_the_page_survives_its_gateway(tmp_path: Path, open_page: Open, context:
         expect(page.locator(".health")).to_contain_text("Offline")
         expect(page.locator(".banner")).to_contain_text("No connection to this peer")
         bind = ("--bind", f"127.0.0.1:{gateway.port}")
-        with running_gateway(node.where, tmp_path, *bind) as gateway:
+        with running_gateway(tmp_path, *bind) as gateway:
             gateway.wait_ready().order(side="buy", price="78", quantity="1")
             expect(page.locator(".level.bid")).to_have_count(2)
             expect(page.locator(".health")).to_contain_text("Live")

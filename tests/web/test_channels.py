@@ -11,7 +11,7 @@ from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, 
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 

@@ -20,7 +20,7 @@ pytestmark = MARKS
 @pytest.fixture
 def gateway(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
     """Before a stand-in, whose clock goes on a minute with every trade."""
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+    with stand_in(tmp_path) as node, running_gateway(tmp_path) as gateway:
         gateway.wait_ready().order(**sell("100", "1000"))
         node.time_ms += HOUR_MS - node.time_ms % HOUR_MS  # longer candles begin where it says
         for _ in range(STREAMED + OLDER):

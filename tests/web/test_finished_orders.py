@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from peer.cli.runner import JOURNAL_FILE
-from tests.support.real_mesh import RealMesh, RealPeer
+from tests.support.real_mesh import RealMesh
 from tests.support.web_gateway import Gateway, buy, running_gateway, sell, wait_for
 
 COUNT = 23
@@ -55,28 +54,24 @@ def check(web: Gateway, told: dict[str, Any], stays: str) -> None:
     assert answer["since"] == 0
 
 
-def gateway_of(peer: RealPeer, folder: Path) -> Any:
-    return running_gateway(peer.where, folder, "--history", str(peer.folder / JOURNAL_FILE))
-
-
 def test_finished_orders_are_the_same_after_restarts(tmp_path: Path) -> None:
     with RealMesh(tmp_path, [], size=1) as mesh:
         mesh.start()
         [peer] = mesh.peers
-        with gateway_of(peer, tmp_path) as web:
+        with running_gateway(peer.folder) as web:
             web.wait_ready()
             told = trade_a_little(web)
             stays = next(id_ for id_, order in told.items() if order["client_id"] == "stays")
             assert told[stays]["status"] == "partly_filled"
             assert len(told[stays]["fills"]) == 2
             check(web, told, stays)
-        with gateway_of(peer, tmp_path) as web:
+        with running_gateway(peer.folder) as web:
             web.wait_ready()
             wait_for("the journal", lambda: len(paged(web, "bob", 200)) > COUNT)
             check(web, told, stays)
         peer.kill()
         peer.start()
-        with gateway_of(peer, tmp_path) as web:
+        with running_gateway(peer.folder) as web:
             web.wait_ready()
             check(web, told, stays)
             assert web.order(**sell("90", "2"))["status"] == "filled"
@@ -88,7 +83,7 @@ def test_finished_orders_are_the_same_after_restarts(tmp_path: Path) -> None:
 def test_a_page_is_asked_for_in_plain_words(tmp_path: Path) -> None:
     with RealMesh(tmp_path, [], size=1) as mesh:
         mesh.start()
-        with gateway_of(mesh.peers[0], tmp_path) as web:
+        with running_gateway(mesh.peers[0].folder) as web:
             web.wait_ready()
             wrong = web.ask("GET", "/orders?account=alice&before=x")
             assert (wrong.status, wrong.json["field"]) == (400, "id")

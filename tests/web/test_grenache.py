@@ -143,7 +143,7 @@ def test_errors_have_a_code_and_a_sentence(
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("web")
-    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+    with stand_in(folder), running_gateway(folder) as gateway:
         yield gateway.wait_ready()
 
 

@@ -187,16 +187,15 @@ def _day_of(gateway: Gateway, volume: int) -> Any:
 
 def test_a_new_gateway_knows_the_trades_of_the_old_one(tmp_path: Path) -> None:
     count = 230  # more than a node tells by itself
-    with lone_peer(tmp_path) as where:
-        with running_gateway(where, tmp_path) as first:
+    with lone_peer(tmp_path) as data:
+        with running_gateway(data) as first:
             first.wait_ready()
             for start in range(0, count, 46):
                 some = range(start, start + 46)
                 orders = [o(f"{100 + n % 7}", "1") for n in some for o in (sell, buy)]
                 assert first.ask("POST", "/orders", {"orders": orders}).status == 200
             whole = first.get("/candles?interval=86400")["candles"][-1]
-        journal = ("--history", str(tmp_path / "solo" / "journal.db"))
-        with running_gateway(where, tmp_path, *journal) as second:
+        with running_gateway(data) as second:
             second.wait_ready()
             trades = second.get("/trades?limit=1000")["trades"]
             assert [t["number"] for t in trades] == list(range(count, 0, -1))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.history_reader import History
 from tests.fuzz.web_targets import served
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
@@ -150,15 +151,14 @@ def test_candles_cost_the_time_that_it_takes_to_write_them_out() -> None:
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Path]]:
     """A gateway that was started after all that happened."""
     folder = tmp_path_factory.mktemp("past")
-    path = folder / "solo" / "journal.db"
-    with lone_peer(folder) as where:
-        with running_gateway(where, folder) as first:
+    with lone_peer(folder) as data:
+        with running_gateway(data) as first:
             first.wait_ready()
             first.order(**sell("100", "3", "ann"))
             first.order(**buy("100", "1", "bob"))
             first.order(**buy("9", "1", "bob", tif="ioc"))
-        with running_gateway(where, folder, "--history", str(path)) as second:
-            yield second.wait_ready(), path
+        with running_gateway(data) as second:
+            yield second.wait_ready(), data / JOURNAL_FILE
 
 
 def test_an_order_is_looked_up_for_who_may_see_it(journal: tuple[Gateway, Path]) -> None:

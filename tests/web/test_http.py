@@ -36,7 +36,7 @@ NOBODY = {"Authorization": ""}
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("http")
     options = ("--address-rate", "100000", "--request-timeout", "3")
-    with stand_in(folder) as node, running_gateway(node.where, folder, *options) as gateway:
+    with stand_in(folder), running_gateway(folder, *options) as gateway:
         yield gateway.wait_ready()
 
 
@@ -355,7 +355,7 @@ def test_pages_of_other_sites_can_t_make_a_peer_work(
 
 def test_a_page_at_any_port_of_a_proxy_may_trade(tmp_path: Path) -> None:
     options = ("--proxy", "127.0.0.1", "--host", "Book.example.org")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         gateway.wait_ready()
         by_proxy = {"X-Forwarded-For": "192.0.2.7:4711", "X-Forwarded-Proto": "https"}
         for host in ("book.example.org", "BOOK.example.org:8443"):

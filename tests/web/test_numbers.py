@@ -18,7 +18,7 @@ import pytest
 
 from engine import Reduce
 from peer import Client, InvalidInputError, Signer
-from peer.cli.runner import Gateway as Supervised
+from peer.cli.gateway_process import GatewayProcess
 from peer.client.signer import signature_of
 from peer.client.units import units_of
 from peer.membership.identity import Identity
@@ -27,6 +27,7 @@ from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, 
 from tests.support.web_standin import MARKETS
 from web.contract import requests
 from web.contract.problems import Problem
+from web.options import command_line
 
 UNITS = units_of(MARKETS[0])
 KNOWN = OrderView(256, "a", MARKETS[0].symbol, price=10_000, quantity=5, remaining=5)
@@ -92,7 +93,7 @@ def test_an_id_is_a_short_number(text: str) -> None:
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("numbers")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 
@@ -182,7 +183,7 @@ def test_a_gateway_with_a_dead_part_ends_and_is_started_again(tmp_path: Path) ->
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with stand_in(tmp_path) as node:
-        supervised = Supervised(f"127.0.0.1:{port}", node.where)
+        supervised = GatewayProcess(command_line(data=tmp_path, bind=f"127.0.0.1:{port}"))
         try:
             first = wait_for("a gateway", lambda: _live_process(port), 20)
             node.faults.misfits = 1

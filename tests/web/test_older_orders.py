@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Route, expect
 
-from peer.cli.runner import JOURNAL_FILE
 from tests.support.browser import MARKS
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway
 
@@ -18,8 +17,7 @@ pytestmark = MARKS
 
 @pytest.fixture
 def web(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
-    history = ("--history", str(tmp_path / "solo" / JOURNAL_FILE))
-    with lone_peer(tmp_path) as where, running_gateway(where, tmp_path, *history) as gateway:
+    with lone_peer(tmp_path) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 

@@ -13,10 +13,9 @@ import msgspec
 import pytest
 
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
-from web.app import create_app
+from web.app import OPERATIONS, create_app
 from web.config import Config
-from web.contract import responses
-from web.contract.openapi import OPERATIONS
+from web.contract import market_responses, responses
 from web.contract.requests import Interval
 from web.market_data.candles import INTERVALS_SECONDS
 
@@ -31,7 +30,7 @@ CHECKS = (
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 
@@ -75,13 +74,13 @@ def test_answers_have_the_described_fields_and_no_others(web: Gateway) -> None:
     check(responses.Batch, batch)
     check(responses.Orders, web.get("/orders?account=bob"))
     check(responses.Order, web.get(f"/orders/{resting.id}"))
-    state = check(responses.State, web.get("/state"))
+    state = check(market_responses.State, web.get("/state"))
     assert (len(state.trades), state.peers[0].name) == (2, "solo")
-    check(responses.Book, web.get("/book?group=5"))
-    check(responses.Trades, web.get("/trades"))
-    check(responses.Candles, web.get("/candles"))
-    check(list[responses.Market], web.get("/markets"))
-    check(responses.Mesh, web.get("/mesh"))
+    check(market_responses.Book, web.get("/book?group=5"))
+    check(market_responses.Trades, web.get("/trades"))
+    check(market_responses.Candles, web.get("/candles"))
+    check(list[market_responses.Market], web.get("/markets"))
+    check(market_responses.Mesh, web.get("/mesh"))
     check(responses.Problem, web.ask("GET", "/book?depth=0").json)
     gone = check(responses.Cancelled, web.ask("DELETE", "/orders?account=alice").json)
     assert len(gone.cancelled) == 2

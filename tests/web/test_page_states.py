@@ -20,7 +20,7 @@ def market(
     tmp_path_factory: pytest.TempPathFactory, libraries: None
 ) -> Iterator[tuple[Gateway, StandInNode]]:
     folder = tmp_path_factory.mktemp("standin")
-    with stand_in(folder) as node, running_gateway(node.where, folder) as gateway:
+    with stand_in(folder) as node, running_gateway(folder) as gateway:
         gateway.wait_ready().order(**sell("100", "3"))
         gateway.order(**buy("100", "1"))
         gateway.order(**buy("99", "1"))

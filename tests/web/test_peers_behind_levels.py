@@ -23,8 +23,8 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
 
 
 @pytest.fixture
-def web(mesh: RealMesh, tmp_path: Path) -> Iterator[Gateway]:
-    with running_gateway(mesh.peers[2].where, tmp_path) as gateway:
+def web(mesh: RealMesh) -> Iterator[Gateway]:
+    with running_gateway(mesh.peers[2].folder) as gateway:
         yield gateway.wait_ready()
     for peer in mesh.peers:
         peer.client.execute([CancelAll(0, name) for name in ("alice", "bob")])

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from engine import Side
-from peer.client.endpoint import Endpoints
 from peer.client.protocol import Reason
 from peer.node.health import PENDING_MS_MAX
 from tests.support.cuttable import cuttable_network
@@ -24,7 +23,7 @@ from web.gateway import Gateway as Served
 def shaky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, StandInNode]]:
     folder = tmp_path_factory.mktemp("ready")
     options = ("--order-timeout", "0.3")
-    with stand_in(folder) as node, running_gateway(node.where, folder, *options) as gateway:
+    with stand_in(folder) as node, running_gateway(folder, *options) as gateway:
         yield gateway.wait_ready(), node
 
 
@@ -121,20 +120,23 @@ def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
             gateway.stop()
 
 
-def test_a_link_over_tcp_that_is_swallowed_is_made_anew(tmp_path: Path) -> None:
+def test_a_link_over_tcp_that_is_swallowed_is_made_anew() -> None:
     with held_ports(2) as ports, cuttable_network([[], ports]) as network:
         node, feed = (f"tcp://127.0.0.1:{port}" for port in ports)
-        there = Endpoints(*(f"tcp://{network.address(0, 1)}:{port}" for port in ports))
+        gateway = Served(Config(*(f"tcp://{network.address(0, 1)}:{port}" for port in ports)))
         stand_in_node = StandInNode(node, feed).start()
         try:
-            with running_gateway(there, tmp_path) as web:
-                web.wait_ready()
-                for port in ports:
-                    network.swallow(0, 1, port)
-                wait_for("the silence", lambda: codes(web) == ["stale"])
-                wait_for("the way back", lambda: codes(web) == [], 30)
-                assert web.order(**buy("1", "1"))["status"] == "open"
+            gateway.start()
+            wait_for("the node", lambda: gateway.unready() == [])
+            for port in ports:
+                network.swallow(0, 1, port)
+            wait_for("the silence", lambda: [r.code for r in gateway.unready()] == ["stale"])
+            wait_for("the way back", lambda: gateway.unready() == [], 30)
+            submission = gateway.desk.submit([order("alice", Side.BUY, 100, 1)], "")
+            assert submission.wait(10)
+            assert [one.reason for one in submission.outcomes.values()] == [None]
         finally:
+            gateway.stop()
             stand_in_node.stop()
 
 

@@ -13,7 +13,7 @@ from tests.support.web_gateway import Gateway, lone_peer, running_gateway, wait_
 @pytest.fixture(scope="module")
 def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()
 
 
@@ -67,7 +67,7 @@ def test_orders_are_listed_and_found(web: Gateway) -> None:
         "account": "nobody",
         "orders": [],
         "finished": [],
-        "since": None,
+        "since": 0,
     }
     assert web.ask("GET", "/orders/1-99999").status == 404
 

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from peer.client.endpoint import Endpoints
 from tests.support.web_gateway import (
     Gateway,
     buy,
@@ -19,27 +18,24 @@ NO_ID = ("status", "reason", "detail")
 
 
 @pytest.fixture(scope="module")
-def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Endpoints, Path]]:
-    folder = tmp_path_factory.mktemp("again")
-    with lone_peer(folder) as where:
-        yield where, folder
+def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with lone_peer(tmp_path_factory.mktemp("again")) as data:
+        yield data
 
 
 @pytest.mark.parametrize("how", ["cancelled", "filled"])
-def test_an_order_that_has_ended_stays_so(peer: tuple[Endpoints, Path], how: str) -> None:
+def test_an_order_that_has_ended_stays_so(peer: Path, how: str) -> None:
     """Its gateway was started again meanwhile, and knows nothing of it."""
-    where, folder = peer
     account = f"ann-{how}"
     mine = sell("100.50", "2", account, client_id="a")
-    with running_gateway(where, folder) as first:
+    with running_gateway(peer) as first:
         first.wait_ready()
         number = first.order(**mine)["id"]
         if how == "cancelled":
             assert first.ask("DELETE", f"/order/{number}?account={account}").status == 200
         else:
             first.order(**buy("100.50", "2", "bob"))
-    journal = str(folder / "solo" / "journal.db")
-    with running_gateway(where, folder, "--history", journal) as second:
+    with running_gateway(peer) as second:
         second.wait_ready()
         with second.websocket(f"?channels=orders&account={account}") as stream:
             assert stream.channel("orders", "snapshot")["orders"] == []
@@ -54,9 +50,8 @@ def test_an_order_that_has_ended_stays_so(peer: tuple[Endpoints, Path], how: str
         assert second.get("/book")["asks"] == []
 
 
-def test_another_order_under_the_same_name_is_refused(peer: tuple[Endpoints, Path]) -> None:
-    where, folder = peer
-    with running_gateway(where, folder) as web:
+def test_another_order_under_the_same_name_is_refused(peer: Path) -> None:
+    with running_gateway(peer) as web:
         web.wait_ready()
         mine = buy("1", "1", "cid", client_id="mine")
         number = web.order(**mine)["id"]
@@ -70,11 +65,11 @@ def test_another_order_under_the_same_name_is_refused(peer: tuple[Endpoints, Pat
 @pytest.mark.parametrize("how", ["open", "cancelled"])
 def test_a_peer_that_was_restarted_knows_which_order_it_was(tmp_path: Path, how: str) -> None:
     mine = buy("1", "1", "ann", client_id="mine")
-    with lone_peer(tmp_path) as where, running_gateway(where, tmp_path) as web:
+    with lone_peer(tmp_path) as data, running_gateway(data) as web:
         number = web.wait_ready().order(**mine)["id"]
         if how == "cancelled":
             assert web.ask("DELETE", f"/order/{number}?account=ann").status == 200
-    with lone_peer_again(tmp_path) as where, running_gateway(where, tmp_path) as web:
+    with lone_peer_again(tmp_path) as data, running_gateway(data) as web:
         web.wait_ready()
         for change in ({"quantity": "2"}, {"side": "sell"}):
             refused = web.ask("POST", "/order", mine | change)
@@ -88,10 +83,9 @@ def _open(web: Gateway, account: str) -> list[str]:
     return [order["id"] for order in web.get(f"/orders?account={account}")["orders"]]
 
 
-def test_whose_an_order_is_strangers_are_not_told(peer: tuple[Endpoints, Path]) -> None:
+def test_whose_an_order_is_strangers_are_not_told(peer: Path) -> None:
     """To who asks about it, it is as if there were none."""
-    where, folder = peer
-    with running_gateway(where, folder) as web:
+    with running_gateway(peer) as web:
         web.wait_ready()
         theirs, none = web.order(**buy("1", "1", "ann"))["id"], "1-999999"
         bearer = {"Authorization": f"Bearer {web.keys.create('eve', ['trade'])}"}

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from engine import Cancel, Side, Submit
 from peer import NodeClient, Signer
 from peer.cli.main import main
+from peer.client.endpoint import endpoints
 from peer.client.protocol import Refused, parse_id
 from peer.client.signer import signature_of
 from peer.membership.identity import Identity
@@ -70,8 +71,8 @@ class Stranger:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, str]]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
-        with closing(NodeClient(where)) as client:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
+        with closing(NodeClient(endpoints(data))) as client:
             mesh = client.markets().mesh
         yield gateway.wait_ready(), mesh
 
@@ -239,7 +240,7 @@ def test_the_operator_sees_who_has_most_orders(stranger: Stranger) -> None:
 
 
 def test_the_operator_has_a_command_line_for_it(stranger: Stranger) -> None:
-    folder = stranger.gateway.folder / "solo"
+    folder = stranger.gateway.folder
 
     def run(*arguments: str) -> str:
         done = CliRunner().invoke(main, ["accounts", str(folder), *arguments])
@@ -263,7 +264,7 @@ def test_the_operator_has_a_command_line_for_it(stranger: Stranger) -> None:
 
 
 def test_who_has_too_much_waiting_is_told_so_alone(tmp_path: Path) -> None:
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path) as gateway:
+    with stand_in(tmp_path) as node, running_gateway(tmp_path) as gateway:
         gateway.wait_ready()
         node.faults.refusal = Refused("too_many_pending", "2000 commands from there wait")
         answer = gateway.ask("POST", "/order", buy("10", "1"))

@@ -10,6 +10,7 @@ import pytest
 
 from engine import Cancel, CancelAll, Command, Reduce, Replace, Side, Submit
 from peer import NodeClient, Signer
+from peer.client.endpoint import endpoints
 from peer.client.protocol import parse_id
 from peer.client.signer import signature_of
 from peer.membership.identity import Identity
@@ -62,8 +63,8 @@ class Web:
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, str]]:
     folder = tmp_path_factory.mktemp("real")
-    with lone_peer(folder) as where, running_gateway(where, folder) as gateway:
-        with closing(NodeClient(where)) as client:
+    with lone_peer(folder) as data, running_gateway(data) as gateway:
+        with closing(NodeClient(endpoints(data))) as client:
             mesh = client.markets().mesh
         yield gateway.wait_ready(), mesh
 
@@ -217,9 +218,9 @@ def test_signatures_are_paced_before_they_are_verified() -> None:
 
 def test_a_peer_can_do_without_strangers(tmp_path: Path) -> None:
     with (
-        lone_peer(tmp_path) as where,
-        running_gateway(where, tmp_path, "--no-strangers") as gateway,
-        closing(NodeClient(where)) as client,
+        lone_peer(tmp_path) as data,
+        running_gateway(data, "--require-api-key") as gateway,
+        closing(NodeClient(endpoints(data))) as client,
     ):
         web = Web(gateway.wait_ready(), client.markets().mesh)
         for method, path, body in (
@@ -297,7 +298,7 @@ def test_a_statement_of_before_the_start_may_have_been_used_then() -> None:
 
 def test_a_pending_order_is_withdrawn_by_a_signed_cancel_or_by_the_operator(tmp_path: Path) -> None:
     options = ("--order-timeout", "0.2")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path) as node, running_gateway(tmp_path, *options) as gateway:
         web = Web(gateway.wait_ready(), "00" * 16)
         node.faults.holds = True
         status, order = web.ask("POST", "/order", web.request())

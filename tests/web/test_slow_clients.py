@@ -10,19 +10,19 @@ from pathlib import Path
 import pytest
 
 from tests.support.web_gateway import Gateway, buy, running_gateway, stand_in, wait_for
-from web.config import BODY_BYTES_MAX, CONNECTIONS_MAX, THREADS
+from web.config import BODY_BYTES_MAX, CONNECTIONS_MAX, Config
 from web.serve.connections import ADDRESS_CONNECTIONS_MAX
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /order HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
-SLOW = 2 * THREADS
+SLOW = 2 * Config.threads
 
 
 @pytest.fixture
 def web(tmp_path: Path) -> Iterator[Gateway]:
     options = ("--request-timeout", "4", "--address-rate", "100000")
-    with stand_in(tmp_path) as node, running_gateway(node.where, tmp_path, *options) as gateway:
+    with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         yield gateway.wait_ready()
 
 

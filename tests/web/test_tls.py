@@ -57,9 +57,8 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
     context = ssl.create_default_context()
     authority.configure_trust(context)
     keys, log = Keys(folder / KEYS_FILE), folder / "log"
-    with stand_in(folder) as node, log.open("wb") as output:
-        command = [sys.executable, "-m", "web", "--node", node.where.node, "--feed"]
-        command += [node.where.feed, "--bind", "127.0.0.1:0", "--keys", str(folder / KEYS_FILE)]
+    with stand_in(folder), log.open("wb") as output:
+        command = [sys.executable, "-m", "web", "--data", str(folder), "--bind", "127.0.0.1:0"]
         command += ["--tls-cert", str(folder / "cert.pem"), "--tls-key", str(folder / "key.pem")]
         process = subprocess.Popen(command, stdout=output, stderr=output)
         try:
@@ -116,8 +115,14 @@ def test_plain_http_gets_nothing(web: Secure) -> None:
         (["--tls-cert", "no.pem", "--tls-key", "no.pem"], "no.pem"),
     ],
 )
-def test_what_is_wrong_with_the_files_is_said(options: list[str], complaint: str) -> None:
-    command = [sys.executable, "-m", "web", "--node", "ipc://x", "--feed", "ipc://y", *options]
+@pytest.mark.parametrize("module", ["web", "peer"])
+def test_what_is_wrong_with_the_files_is_said(
+    tmp_path: Path, module: str, options: list[str], complaint: str
+) -> None:
+    command = [sys.executable, "-m", module, *(["run"] if module == "peer" else [])]
+    command += ["--data", str(tmp_path), *options]
+    if module == "peer":
+        command += ["--mesh", str(tmp_path / "mesh.toml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode != 0
     assert complaint in done.stderr

@@ -28,7 +28,7 @@ def pages(tmp_path: Path, chromium: Browser) -> Iterator[list[Page]]:
         mesh.start()
         opened = []
         for peer, account in zip(mesh.peers, ("ann", "ben"), strict=False):
-            gateway = stack.enter_context(running_gateway(peer.where, peer.folder)).wait_ready()
+            gateway = stack.enter_context(running_gateway(peer.folder)).wait_ready()
             context = chromium.new_context(viewport=WIDE)
             context.set_default_timeout(15_000)
             page = context.new_page()

@@ -1,1 +1,1 @@
-"""Who asks and whether they may: keys, sessions, signatures, limits."""
+"""Who a caller is and what they may do: keys, sessions, signatures, limits."""

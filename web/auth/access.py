@@ -1,7 +1,7 @@
-"""Who asks, and whether it may: the checks between a request and an account.
+"""Who the caller is, and what they may do: the checks between a request and an account.
 
-Owns the reading of credentials and the refusals. Everything about the market is for everybody; an
-account's orders are for those who hold a key or a session of it. Must never look into an order.
+Owns the reading of credentials and the refusals. The market is public; an account's orders
+are for those who hold a key or a session of it. Must never look into an order.
 """
 
 from collections import Counter
@@ -24,11 +24,11 @@ SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # that one address opens by showing key
 
 
 class Access:
-    """Safe for many threads. Without `keys` nobody can trade."""
+    """Safe for many threads. Without `keys` no caller can trade."""
 
     def __init__(self, config: Config, keys: Keys | None) -> None:
         self.keys = keys
-        self._strangers = config.strangers
+        self._require_api_key = config.require_api_key
         self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
         self._signatures = Limiter(config.address_rate, BATCH_MAX)
@@ -56,7 +56,7 @@ class Access:
         return self.keys.of_session(cookie) if self.keys and cookie else None
 
     def of_token(self, token: str, where: str) -> Credential:
-        """The credential of an API key; Problem if it is none of ours."""
+        """The credential of an API key; Problem if this peer has not made it."""
         found = self.keys.verified(token) if self.keys else None
         if found is None and self.keys is not None:
             _refuse(self._unproven.take(where), "unknown API keys from this address")
@@ -69,14 +69,14 @@ class Access:
         return self.keys.who(credential) if self.keys else None
 
     def version(self) -> object:
-        """Another one whenever a credential may have come to stand for somebody else."""
+        """Another value whenever a credential may have come to grant something else."""
         return self.keys.version() if self.keys else None
 
     # Permissions
 
     def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
-        """The account to act for: the one named, else the credential's own. Problem if whoever asks
-        may not."""
+        """The account to act for: the one named, else the credential's own. Problem if the
+        caller may not."""
         who = self.known(credential)
         name = named or who.account
         if not who.may(scope, name):
@@ -86,7 +86,7 @@ class Access:
         return name
 
     def known(self, credential: Credential | None) -> Principal:
-        """Whom a credential stands for. Problem if for nobody."""
+        """Who holds a credential. Problem if it grants nothing."""
         who = self.who(credential)
         if who is None:
             raise _unauthorised(
@@ -100,18 +100,18 @@ class Access:
         return who is not None and who.may(Scope.READ, account)
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
-        """The account to trade for. A signature is authority enough where strangers are welcome;
-        `signing` will look at it, which costs something, whoever sent it."""
+        """The account to trade for. A signature is authority enough unless an API key is required;
+        `signatures` will verify it, which costs processor time."""
         if not is_signed:
             return self.account(Scope.TRADE, named, credential)
-        self.welcome(credential)
+        self.check_api_key(credential)
         _refuse(self._signatures.take(where), "signatures from this address")
         return named
 
-    def welcome(self, credential: Credential | None) -> None:
-        """Problem if who comes with a key of their own has to be known here as well, and is not."""
+    def check_api_key(self, credential: Credential | None) -> None:
+        """Problem if a signature is not enough here, and the caller has no API key or session."""
         who = self.who(credential)
-        if not self._strangers and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
+        if self._require_api_key and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
             text = "This peer takes signed orders only from those with an API key or a link of it."
             raise Problem(403, text, "strangers")
 
@@ -132,7 +132,7 @@ class Access:
         _refuse(self._addresses.take(where), "requests from this address")
 
     def pace_sessions(self, where: str) -> None:
-        """One more session for a key that somebody at an address shows."""
+        """One more session that an address opens by showing a key."""
         _refuse(self._sessions.take(where), "sessions opened from this address")
 
     def admit(self, entries: Sequence[Entry], where: str) -> None:

@@ -2,7 +2,7 @@
 
 Owns the price of a question: the time that the journal is read for it, and the answer written where
 that is long. Few do so at a time, so that most threads, and the interpreter, are always free for
-those who trade; each address has its share, and whoever has used it up has to wait; and no address
+those who trade; each address has its share, and has to wait once it is used up; and no address
 has both readers, or all the places. Must never be in the way of the gateway's own reading.
 """
 

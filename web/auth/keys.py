@@ -24,9 +24,9 @@ from web.config import TOKEN_CHARACTERS_MAX
 
 KEYS_FILE = "keys.db"
 KEYS_MAX = 10_000
-SESSIONS_MAX = 1_000  # opened by links, and as many by keys of strangers
+SESSIONS_MAX = 1_000  # opened by links, and as many by accounts' own keys
 ACCOUNT_SESSIONS_MAX = 100  # of these, of one account
-ADDRESS_SESSIONS_MAX = 20  # of the strangers', from one address
+ADDRESS_SESSIONS_MAX = 20  # of those by own keys, from one address
 LINKS_MAX = 100
 ACCOUNT_LINKS_MAX = 20
 BARRED_MAX = 10_000
@@ -67,7 +67,7 @@ class Room(NamedTuple):
 
 _LINKS = Room("links", "true", "account", ACCOUNT_LINKS_MAX, LINKS_MAX)
 _SESSIONS = Room("sessions", "address = ''", "account", ACCOUNT_SESSIONS_MAX, SESSIONS_MAX)
-_STRANGERS = Room("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
+_OWN_KEYS = Room("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
 
 
 class KeysError(ValueError):
@@ -75,7 +75,7 @@ class KeysError(ValueError):
 
 
 class NoRoomError(KeysError):
-    """There are as many as may be, and nobody has more than whoever wants another one."""
+    """There are as many as may be, and no other holder has more than the one that wants another."""
 
 
 class Scope(StrEnum):
@@ -85,11 +85,11 @@ class Scope(StrEnum):
 
 
 class Principal(NamedTuple):
-    """Whom a request comes from."""
+    """Who a caller is, and what they may do."""
 
     account: str
     scopes: frozenset[Scope]
-    reads: str = ""  # a key account besides, whose owner has shown the key
+    reads: str = ""  # a key account besides: the caller has shown its key
 
     @property
     def is_known(self) -> bool:
@@ -135,7 +135,7 @@ class Keys:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(sessions)")]
-        if "address" not in columns:  # a file of before strangers' sessions were told apart
+        if "address" not in columns:  # a file made before sessions by own keys were told apart
             column = "address TEXT NOT NULL DEFAULT ''"
             self._db.execute(f"ALTER TABLE sessions ADD COLUMN {column}")
         # Known at once by a browser: cookies of several peers on one host share one jar.
@@ -180,7 +180,7 @@ class Keys:
             return [KeyInfo(*row) for row in self._db.execute(query)]
 
     def verified(self, token: str) -> Credential | None:
-        """The key a token is of, if that was found out lately."""
+        """The key a token is of, if that was verified before."""
         digest = _digest(token)
         with self._lock:
             if digest not in self._verified:
@@ -232,7 +232,7 @@ class Keys:
         has, or in a new one, which is returned and counts for its address. NoRoomError."""
         if self.who(credential) is None or credential is None or credential.table != "sessions":
             with self._lock:
-                return self._issue(_STRANGERS, address, account, Scope.READ, READER_SECONDS)
+                return self._issue(_OWN_KEYS, address, account, Scope.READ, READER_SECONDS)
         now_ms = _now_ms()
         row = (credential.name, account, now_ms + 1_000 * READER_SECONDS)
         with self._lock:
@@ -260,7 +260,7 @@ class Keys:
                 self._db.execute("DELETE FROM sessions WHERE digest = ?", (credential.name,))
 
     def who(self, credential: Credential | None) -> Principal | None:
-        """Whom a credential still stands for."""
+        """Who holds a credential; None if it grants nothing any more."""
         if credential is None:
             return None
         name, now_ms = credential.name, _now_ms()
@@ -322,8 +322,8 @@ class Keys:
         return token
 
     def _make_room(self, room: Room, holder: str) -> None:
-        """Whoever has as many as one may loses the oldest. If all together have too many, whoever
-        has most does: a newcomer takes nobody's last one."""
+        """A holder with as many as one may have loses the oldest. If all together have too many,
+        the holder with most does: a newcomer never takes another's last one."""
         counts = dict(
             self._db.execute(
                 f"SELECT {room.holder}, count(*) FROM {room.table} WHERE {room.which} GROUP BY 1"

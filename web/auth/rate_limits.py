@@ -1,4 +1,4 @@
-"""How often somebody may ask, and of how many different things: by name.
+"""How often a name may ask, and for how many different things.
 
 Owns the rates and bounded tables of what was used. Must never wait: it says how long a client
 should.

@@ -2,7 +2,7 @@
 
 Owns the way from a request's `signature` to the signed command the node takes. A signature covers
 whole ticks and lots; a request has decimals: the command made of them is the one that was signed,
-or it is refused here, so that strangers' rubbish costs the node nothing.
+or it is refused here, so that what makes no sense costs the node nothing.
 """
 
 import threading
@@ -60,7 +60,7 @@ def cancelling(
 
 
 class Statements:
-    """Which statements by keys have been used: each opens one session, whoever saw it. Safe for
+    """Which statements by keys have been used: each opens one session. Safe for
     many threads. `clock_ms` gives the time in milliseconds since 1970."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:

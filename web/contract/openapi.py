@@ -1,26 +1,24 @@
-"""The OpenAPI document of the HTTP interface, and the page that shows it.
+"""The OpenAPI document of the HTTP interface, made from what its routes declare.
 
-Owns which operation takes and answers what. Schemas come from the types that check the input and
-from those that describe the answers: must never repeat one by hand. Streams are in `docs/api.md`.
+Schemas come from the types that check the input and from those that the answers are: must never
+repeat one by hand. Streams are in `docs/api.md`. Pure.
 """
 
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from flask import Blueprint, Response, current_app
 
 from peer.client.units import AMOUNT_PATTERN
-from web.contract import requests, responses
+from web.contract import responses
 
 Json = dict[str, Any]
-blueprint = Blueprint("openapi", __name__)
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
-EVERYWHERE = (400, 401, 421, 429)  # a parameter or the host name is wrong
-SESSION = (401, 403, 421, 429)
-AWAY = (503,)  # the node is starting, or gone
+PUBLIC = (421, 429)  # the host name is wrong, or these are too many
+EVERYWHERE = (400, 401, *PUBLIC)  # a parameter, or the API key
+MARKET = (400, 404, *PUBLIC, 503)  # the node is starting, or gone
 WRITES = (400, 401, 403, 404, 409, 413, 421, 429, 503, 504)
 PROBLEMS = {
     400: "Something in the request is wrong; `field` says what.",
@@ -62,191 +60,31 @@ LINKS: dict[str, Json] = {
 
 
 class Operation(NamedTuple):
+    """What a route takes and answers."""
+
     method: str
     path: str
     summary: str
     answers: dict[int, Any]  # by status: a type, several to choose from, or a media type's name
-    problems: tuple[int, ...] = EVERYWHERE + AWAY
-    query: type[msgspec.Struct] | None = None
-    body: Any = None
+    problems: tuple[int, ...]
+    query: type[msgspec.Struct] | None
+    body: Any
 
     @property
     def id(self) -> str:
         return f"{self.method} {self.path}"
 
 
-_ORDER = {200: responses.Order, 202: responses.Order}
-_CHANGE = {200: responses.Order, 202: responses.Pending}
-_CANCEL = {200: (responses.Order, responses.Withdrawn), 202: responses.Pending}
-_CANCEL_ALL = {200: responses.Cancelled, 202: responses.Pending}
-OPERATIONS = (
-    Operation("post", "/order", "Place an order", _ORDER, WRITES, body=requests.NewOrder),
-    Operation(
-        "post",
-        "/orders",
-        "Place several orders, right behind one another",
-        {200: responses.Batch, 202: responses.Batch},
-        WRITES,
-        body=requests.NewOrders,
-    ),
-    Operation(
-        "get",
-        "/orders",
-        "An account's open orders, and its finished ones, the last first",
-        {200: responses.Orders},
-        (*EVERYWHERE, 403, 503),
-        query=requests.OrdersQuery,
-    ),
-    Operation("get", "/orders/{id}", "One order", {200: responses.Order}, (*EVERYWHERE, 403, 404)),
-    Operation(
-        "patch",
-        "/order/{id}",
-        "Change an order's price or quantity",
-        _CHANGE,
-        WRITES,
-        requests.OfAccount,
-        requests.Change,
-    ),
-    Operation(
-        "delete",
-        "/order/{id}",
-        "Cancel an order",
-        _CANCEL,
-        WRITES,
-        requests.OfAccount,
-        requests.Authority,
-    ),
-    Operation(
-        "delete",
-        "/orders",
-        "Cancel all orders of an account",
-        _CANCEL_ALL,
-        WRITES,
-        requests.WithdrawalQuery,
-        requests.Authority,
-    ),
-    Operation(
-        "get",
-        "/state",
-        "Everything of one moment: book, trades, mesh",
-        {200: responses.State},
-        (400, 404, 421, 429, 503),
-        requests.StateQuery,
-    ),
-    Operation(
-        "get",
-        "/book",
-        "Levels, on request merged",
-        {200: responses.BookOfPeers},
-        (400, 404, 421, 429, 503),
-        requests.BookQuery,
-    ),
-    Operation(
-        "get",
-        "/trades",
-        "Trades, the newest first",
-        {200: responses.Trades},
-        (400, 404, 421, 429, 503),
-        requests.TradesQuery,
-    ),
-    Operation(
-        "get",
-        "/candles",
-        "Candles, the oldest first",
-        {200: responses.Candles},
-        (400, 404, 421, 429, 503),
-        requests.CandlesQuery,
-    ),
-    Operation(
-        "get",
-        "/ticker",
-        "Best prices, last trade, last 24 hours",
-        {200: responses.Ticker},
-        (400, 404, 421, 429, 503),
-        requests.OfMarket,
-    ),
-    Operation("get", "/markets", "The markets and their limits", {200: list[responses.Market]}),
-    Operation("get", "/mesh", "The peers", {200: responses.Mesh}),
-    Operation("get", "/healthz", "The gateway works", {200: responses.Health}),
-    Operation("get", "/readyz", "An order sent now would be ordered", {200: responses.Health}),
-    Operation("get", "/metrics", "For Prometheus", {200: "text/plain"}),
-    Operation(
-        "post",
-        "/",
-        "Grenache RPC: [rid, service, payload] to [rid, error, result]",
-        {200: responses.Call},
-        (403, 413, 421, 429),
-        body=responses.Call,
-    ),
-    Operation("get", "/session", "Whom this key or browser acts for", {200: responses.Session}),
-    Operation(
-        "post",
-        "/session",
-        "Read an account's orders with its own key",
-        {200: responses.Session},
-        (*EVERYWHERE, 403, 409, 413, 503),
-        body=requests.Statement,
-    ),
-    Operation(
-        "post",
-        "/session/link",
-        "Spend a one-time link: the answer sets the session's cookie",
-        {200: responses.Session},
-        (*EVERYWHERE, 403, 413),
-        body=requests.LinkToken,
-    ),
-    Operation(
-        "delete", "/session", "End this browser's session", {200: responses.Session}, SESSION
-    ),
-    Operation(
-        "get",
-        "/accounts",
-        "Who has most open orders; for who runs this peer",
-        {200: responses.Accounts},
-        (*EVERYWHERE, 403, 503),
-        requests.AccountsQuery,
-    ),
-    Operation(
-        "put",
-        "/barred",
-        "Let an account trade no more at this peer; for who runs it",
-        {200: responses.Barred},
-        (*EVERYWHERE, 403),
-        requests.OfAccount,
-    ),
-    Operation(
-        "delete",
-        "/barred",
-        "Let it trade again",
-        {200: responses.Barred},
-        (*EVERYWHERE, 403),
-        requests.OfAccount,
-    ),
-    Operation("get", "/", "The page", {200: "text/html"}, (421, 429)),
-    Operation("get", "/docs", "This document, for people", {200: "text/html"}, (421, 429)),
-    Operation("get", "/openapi.json", "This document", {200: dict[str, Any]}, (421, 429)),
-)
 _TAGS = {"/order": "Orders", "/orders": "Orders", "/": "Grenache"}
 _BOOK = frozenset({"/state", "/book", "/trades", "/candles", "/markets", "/mesh"})
 
 
-@blueprint.get("/openapi.json")
-def document() -> Response:
-    return Response(encoded(), content_type=JSON)
-
-
-@blueprint.get("/docs")
-def docs() -> Response:
-    return current_app.send_static_file("docs.html")
-
-
-@cache
-def encoded() -> bytes:
-    kinds = list(dict.fromkeys(kind for op in OPERATIONS for kind in _types(op)))
+def document(operations: Sequence[Operation]) -> bytes:
+    kinds = list(dict.fromkeys(kind for op in operations for kind in _types(op)))
     found, components = msgspec.json.schema_components(kinds, ref_template=REF)
     schemas = dict(zip(map(repr, kinds), found, strict=True))
     paths: dict[str, Json] = {}
-    for operation in OPERATIONS:
+    for operation in operations:
         paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schemas)
     return msgspec.json.encode(
         {
@@ -278,11 +116,11 @@ def _types(operation: Operation) -> list[Any]:
     found = [responses.Problem, *([operation.body] if operation.body else [])]
     for kind in operation.answers.values():
         if not isinstance(kind, str):
-            found += _choices(kind)
+            found += choices(kind)
     return found
 
 
-def _choices(kind: Any) -> tuple[Any, ...]:
+def choices(kind: Any) -> tuple[Any, ...]:
     return kind if isinstance(kind, tuple) else (kind,)
 
 
@@ -323,7 +161,7 @@ def _responses(operation: Operation, schemas: dict[str, Json]) -> Json:
         if isinstance(kind, str):
             content: Json = {kind: {"schema": {"type": "string"}}}
         else:
-            several = [schemas[repr(choice)] for choice in _choices(kind)]
+            several = [schemas[repr(choice)] for choice in choices(kind)]
             content = {JSON: {"schema": several[0] if len(several) == 1 else {"anyOf": several}}}
         found[str(status)] = {"description": words, "content": content}
         if operation.id in LINKS:

@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from engine import Reason
 from peer.client.protocol import Refused, format_id
-from web.contract.views import explain
+from web.contract import responses
 
 TITLES = {
     400: "The request is not valid",
@@ -57,7 +59,8 @@ REJECTIONS = {
 
 
 class Problem(Exception):
-    """Ends a request. `field` is the part of the input that is wrong."""
+    """Ends a request. `field` is the part of the input that is wrong; `more` are further fields of
+    the answer."""
 
     def __init__(
         self, status: int, detail: str, code: str = "", field: str = "", **more: Any
@@ -69,16 +72,16 @@ class Problem(Exception):
         self.field = field
         self.more = more
 
-    def json(self) -> dict[str, Any]:
-        view: dict[str, Any] = {
-            "type": f"urn:p2p-orderbook:{self.code}" if self.code else "about:blank",
-            "title": TITLES.get(self.status, "The request failed"),
-            "status": self.status,
-            "detail": self.detail,
-        }
-        if self.field:
-            view["field"] = self.field
-        return view | self.more
+    @property
+    def view(self) -> responses.Problem:
+        return responses.Problem(
+            type=f"urn:p2p-orderbook:{self.code}" if self.code else "about:blank",
+            title=TITLES.get(self.status, "The request failed"),
+            status=self.status,
+            detail=self.detail,
+            field=self.field or UNSET,
+            **self.more,
+        )
 
 
 def too_many(seconds: float, what: str, code: str = "rate") -> Problem:
@@ -96,6 +99,5 @@ def refused(reply: Refused, ids: Sequence[int] = ()) -> Problem:
 
 
 def rejected(reason: Reason, **more: Any) -> Problem:
-    view = explain(reason)
-    status = REJECTIONS.get(reason, 409)
-    return Problem(status, view["detail"], view["reason"], reason=view["reason"], **more)
+    name, words = responses.explain(reason)
+    return Problem(REJECTIONS.get(reason, 409), words, name, reason=name, **more)

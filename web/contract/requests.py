@@ -73,7 +73,7 @@ class Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whoever holds an account's key signs that this peer may show the account's orders here."""
+    """The holder of an account's key signs that this peer may show the account's orders here."""
 
     account: Account
     signature: Signature
@@ -85,8 +85,8 @@ class LinkToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)]
 
 
-class CancelCall(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One order to cancel, over Grenache."""
+class CancelOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One order to cancel."""
 
     order: Text
     account: Account = ""
@@ -202,14 +202,14 @@ def parse(kind: type[T], data: object) -> T:
 def _as_problem() -> Iterator[None]:
     try:
         yield
-    except order_input.UnknownField as error:
+    except order_input.UnknownFieldError as error:
         raise Problem(400, str(error), "unknown_field", error.field) from None
     except order_input.InvalidInputError as error:
         raise _wrong(error.field, error.words) from None
 
 
 def query(kind: type[T], arguments: Mapping[str, str]) -> T:
-    """The parameters of a query as a `kind`; others are none of our business."""
+    """The parameters of a query as a `kind`; others are left out."""
     names = [field.name for field in msgspec.structs.fields(kind)]
     given = {name: arguments[name] for name in names if name in arguments}
     try:
@@ -287,13 +287,13 @@ def name_of(value: object) -> str | int | None:
     raise Problem(400, "The id is a whole number below 2**53 or a short text.", "invalid_id", "id")
 
 
-def cancel_of(text: object, account: str) -> Cancel:
-    return Cancel(0, account, order_id(text))
+def cancel_of(wanted: CancelOrder, account: str) -> Cancel:
+    return Cancel(0, account, order_id(wanted.order))
 
 
-def cancel_all_of(wish: Withdrawal, account: str) -> CancelAll:
-    side = Side[wish.side.upper()] if wish.side else None
-    return CancelAll(0, wish.account or account, wish.market, side)
+def cancel_all_of(wanted: Withdrawal, account: str) -> CancelAll:
+    side = Side[wanted.side.upper()] if wanted.side else None
+    return CancelAll(0, account, wanted.market, side)
 
 
 def signed_change_of(change: Change, account: str, text: object, units: Units) -> Command:

@@ -1,32 +1,62 @@
-"""What the HTTP interface answers, as types: the document at `/openapi.json` is made from them.
+"""What the API answers: each shape declared once, as the struct that is encoded.
 
-Owns nothing but the description; `views` makes the answers, and tests hold them against this. A
-field with a default of UNSET may be missing.
+Owns the names and the order of the fields. The document at `/openapi.json` is made from these
+structs, and the routes answer with nothing else. What is about markets and the mesh is in
+`market_responses`. Amounts are decimal text, ids are text such as
+"2-17", times are milliseconds since 1970; a field whose default is UNSET may be missing. Pure.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
 
+import engine
+from engine import OrderType, Side, TimeInForce
 from peer.client.order_input import SideName, TifName, TypeName
+from peer.client.protocol import format_id
+from peer.client.rejections import WORDS
+from peer.client.units import Units
+from peer.replica.order_state import OrderView
 
+Json = dict[str, Any]
 Amount = Annotated[str, Meta(pattern=r"^\d+(\.\d+)?$", description="A decimal number as text.")]
-# A tuple would say more, but schemathesis does not understand its schema.
-Level = Annotated[
-    list[Amount | int],
-    Meta(min_length=3, max_length=3, description="Price, quantity, number of orders."),
-]
 Call = Annotated[list[Any], Meta(min_length=3, max_length=3)]
-Digest = Annotated[str, Meta(pattern="^[0-9a-f]*$", description="BLAKE2b of the engine's state.")]
 TimeMs = Annotated[int, Meta(description="Milliseconds since 1970.")]
 _MEMBER = "([1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-6])"
 Id = Annotated[
     str, Meta(pattern=f"^{_MEMBER}-[0-9]{{1,13}}$", description="Member and its count: 2-17.")
 ]
 
+SIDES: dict[Side, SideName] = {Side.BUY: "buy", Side.SELL: "sell"}
+TYPES: dict[OrderType, Any] = {kind: kind.name.lower() for kind in OrderType}
+TIFS: dict[TimeInForce, Any] = {tif: tif.name.lower() for tif in TimeInForce}
+# To others than its owner it is as if an order did not exist.
+_TOLD = {engine.Reason.NOT_OWNER: engine.Reason.UNKNOWN_ORDER}
+
+
+def explain(reason: engine.Reason) -> tuple[str, str]:
+    """Why the market refused a command, in a word and in a sentence."""
+    reason = _TOLD.get(reason, reason)
+    return reason.name.lower(), WORDS[reason]
+
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing but the fields that are named."""
+
+
+def fields_of(view: Reply) -> Json:
+    """The fields that are there, to be part of a message."""
+    return {name: value for name, value in asdict(view).items() if value is not UNSET}
+
+
+def copied(source: object, kind: type[Reply]) -> Json:
+    """The fields of `kind` that `source` has, too."""
+    names = kind.__struct_fields__
+    return {name: getattr(source, name) for name in names if hasattr(source, name)}
+
+
+# Orders
 
 
 class Fill(Reply, frozen=True):
@@ -60,11 +90,39 @@ class Order(Reply, frozen=True):
     detail: str | UnsetType = UNSET
     commit: int | UnsetType = UNSET
 
+    @classmethod
+    def of(cls, order: OrderView, units: Units | None) -> Self:
+        more = _amounts(order, units) if units is not None else {"fills": []}
+        if order.reason is not None:
+            more["reason"], more["detail"] = explain(order.reason)
+        return cls(
+            id=format_id(order.id),
+            account=order.account,
+            market=order.market,
+            side=SIDES[order.side],
+            type=TYPES[order.type],
+            tif=TIFS[order.tif],
+            status=order.status,
+            client_id=order.client_id,
+            time=order.time_ms,
+            expire=order.expire_ms or UNSET,
+            **more,
+        )
 
-class Session(Reply, frozen=True):
-    account: str | None
-    scopes: list[str]
-    reads: str | UnsetType = UNSET
+
+def _amounts(order: OrderView, units: Units) -> Json:
+    price, quantity = units.price.text, units.quantity.text
+    fills = [Fill(price(fill.price), quantity(fill.quantity), fill.maker) for fill in order.fills]
+    return {
+        "fills": fills,
+        "price": price(order.price) if order.price else None,
+        "quantity": quantity(order.quantity),
+        "remaining": quantity(order.remaining),
+        "filled": quantity(order.filled),
+        "stop_price": price(order.stop_price) if order.stop_price else UNSET,
+        "triggered": order.triggered if order.stop_price else UNSET,
+        "display": quantity(order.display) if order.display else UNSET,
+    }
 
 
 class Orders(Reply, frozen=True):
@@ -74,25 +132,6 @@ class Orders(Reply, frozen=True):
     orders: list[Order]
     finished: list[Order]
     since: TimeMs | None
-
-
-class Account(Reply, frozen=True):
-    """How many open orders an account has, whichever peer took them."""
-
-    account: str
-    orders: int
-    is_key: bool
-    barred: bool
-
-
-class Accounts(Reply, frozen=True):
-    accounts: list[Account]
-    barred: list[str]
-
-
-class Barred(Reply, frozen=True):
-    account: str
-    barred: bool
 
 
 class Batch(Reply, frozen=True):
@@ -114,6 +153,17 @@ class Pending(Reply, frozen=True):
     status: str
 
 
+class Rejected(Reply, frozen=True):
+    """A change that the market did not make, over the WebSocket; over HTTP it is a Problem."""
+
+    id: Id
+    status: str
+    reason: str
+    detail: str
+    commit: int
+    time: TimeMs
+
+
 class Withdrawn(Reply, frozen=True):
     """Taken back before any other peer saw it."""
 
@@ -122,158 +172,34 @@ class Withdrawn(Reply, frozen=True):
     detail: str
 
 
-class Trade(Reply, frozen=True):
-    number: int
-    time: TimeMs
-    price: Amount
-    quantity: Amount
-    side: SideName
-    maker: Id
-    taker: Id
+Result = Order | Cancelled | Pending | Rejected | Withdrawn
+
+# Accounts and sessions
 
 
-class Trades(Reply, frozen=True):
-    market: str
-    trades: list[Trade]
-    missed: int
+class Session(Reply, frozen=True):
+    account: str | None
+    scopes: list[str]
+    reads: str | UnsetType = UNSET
 
 
-class Candle(Reply, frozen=True):
-    time: TimeMs
-    open: Amount
-    high: Amount
-    low: Amount
-    close: Amount
-    volume: Amount
-    trades: int
+class Account(Reply, frozen=True):
+    """How many open orders an account has, whichever peer took them."""
+
+    account: str
+    orders: int
+    is_key: bool
+    barred: bool
 
 
-class Candles(Reply, frozen=True):
-    market: str
-    interval: int
-    missed: int
-    candles: list[Candle]
+class Accounts(Reply, frozen=True):
+    accounts: list[Account]
+    barred: list[str]
 
 
-Share = Annotated[
-    list[int | Amount],
-    Meta(min_length=3, max_length=3, description="Member, as in ids; quantity; number of orders."),
-]
-
-
-Signed = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?$", description="As text; may be negative.")]
-
-
-class Ticker(Reply, frozen=True):
-    """Best prices, the last trade, and all since `since`: 24 hours, or less if less is known."""
-
-    market: str
-    bid: Amount | None
-    bid_quantity: Amount | None
-    ask: Amount | None
-    ask_quantity: Amount | None
-    last: Amount | None
-    last_quantity: Amount | None
-    last_time: TimeMs | None
-    trades: int
-    open: Amount | None
-    high: Amount | None
-    low: Amount | None
-    change: Signed | None
-    change_percent: Signed | None
-    volume: Amount
-    since: TimeMs
-
-
-class Book(Reply, frozen=True):
-    market: str
-    seq: int
-    commit: int
-    time: TimeMs
-    digest: Digest
-    bids: list[Level]
-    asks: list[Level]
-    checksum: int
-
-
-class BookOfPeers(Book, frozen=True):
-    """With `?peers=1`, of each level what each peer has taken of it."""
-
-    bid_peers: list[list[Share]] | UnsetType = UNSET
-    ask_peers: list[list[Share]] | UnsetType = UNSET
-
-
-class Market(Reply, frozen=True):
-    symbol: str
-    tick: Amount
-    lot: Amount
-    quantity_min: Amount
-    quantity_max: Amount
-    price_max: Amount
-    price_band_percent: int
-
-
-class Peer(Reply, frozen=True):
-    """A member of the mesh as this peer sees it."""
-
-    name: str
-    key: str
-    address: str
-    self: bool
-    alive: bool
-    round: int
-    commit: int
-    age_ms: int
-    agrees: bool | None
-    unread: int
-    barred: str
-    hears: list[str]
-    renewed: int
-
-
-class Mesh(Reply, frozen=True):
-    state: str
-    peer: str
-    mesh: str
-    mode: str
-    quorum: bool
-    quorum_size: int
-    round: int
-    commit: int
-    digest: Digest
-    pending: int
-    finality_ms: float
-    halted: str
-    alarms: list[str]
-    catching_up: str
-    refused: int
-    unanswered: int
-    oldest_pending_ms: int
-    peers: list[Peer]
-
-
-class State(Book, frozen=True):
-    """The book with everything else; of the mesh only a part until it is known."""
-
-    tick: Amount
-    lot: Amount
-    trades: list[Trade]
-    state: str
-    peer: str | None
-    quorum: bool
-    pending: int
-    peers: list[Peer]
-    mesh: str | UnsetType = UNSET
-    mode: str | UnsetType = UNSET
-    quorum_size: int | UnsetType = UNSET
-    round: int | UnsetType = UNSET
-    finality_ms: float | UnsetType = UNSET
-    halted: str | UnsetType = UNSET
-    alarms: list[str] | UnsetType = UNSET
-    catching_up: str | UnsetType = UNSET
-    refused: int | UnsetType = UNSET
-    unanswered: int | UnsetType = UNSET
-    oldest_pending_ms: int | UnsetType = UNSET
+class Barred(Reply, frozen=True):
+    account: str
+    barred: bool
 
 
 class Health(Reply, frozen=True):
@@ -296,3 +222,9 @@ class Problem(Struct, frozen=True):
     detail: str
     field: str | UnsetType = UNSET
     reasons: list[Reason] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    id: str | UnsetType = UNSET
+    ids: list[str] | UnsetType = UNSET
+    commit: int | UnsetType = UNSET
+    retry_after: int | UnsetType = UNSET
+    index: int | UnsetType = UNSET

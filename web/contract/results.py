@@ -1,64 +1,62 @@
-"""The answer to a command, in JSON: the same over HTTP and over the WebSocket.
+"""What is known of commands that were sent: the answer over HTTP and over the WebSocket.
 
-Owns the shape only. `id` is the order the command is about, or the command's own for a cancel-all.
+Owns the choice of the answer. Its `id` is that of the order the command is about, or the command's
+own for a cancel-all.
 """
 
-from typing import Any
+from msgspec.structs import replace
 
-from engine import Command, Submit
+from engine import Cancel, Submit
 from peer.client.protocol import format_id
 from peer.replica.order_state import Outcome, Status, submitted
-from web.contract import views
+from web.contract.responses import Cancelled, Order, Pending, Rejected, Result, Withdrawn, explain
 from web.market_data.mirrors import Mirrors
 from web.market_data.pending_requests import Submission
 
-Json = dict[str, Any]
 
-
-def answer_json(submission: Submission, index: int, mirrors: Mirrors) -> Json:
-    """What is known of the command at `index`: its final result, or that it is pending."""
-    number, command = submission.ids[index], submission.commands[index]
+def answer_of(submission: Submission, mirrors: Mirrors) -> Result:
+    """The final result of one command, or that it is pending."""
+    command = submission.commands[0]
+    if isinstance(command, Submit):
+        return placed(submission, 0, mirrors)
+    if submission.is_withdrawn and isinstance(command, Cancel):
+        text = "Withdrawn before it was ordered."
+        return Withdrawn(format_id(command.order), Status.CANCELLED, text)
+    number = submission.ids[0]
     outcome = submission.outcomes.get(number)
     if outcome is None:
-        return _pending(command, number, mirrors)
-    when = {"commit": submission.commit, "time": submission.time_ms}
-    if isinstance(command, Submit):
-        assert outcome.order is not None
-        return views.order_json(outcome.order, mirrors.units(command.market)) | when
-    with mirrors.lock:
-        return _change(outcome, mirrors, submission) | when
+        return Pending(format_id(getattr(command, "order", number)), Status.PENDING)
+    return _changed(outcome, submission, mirrors)
 
 
-def _pending(command: Command, number: int, mirrors: Mirrors) -> Json:
-    """A command that is on disk here and not ordered yet."""
-    if isinstance(command, Submit):
-        return views.order_json(submitted(command, number), mirrors.units(command.market))
-    about = getattr(command, "order", number)
-    return {"id": format_id(about), "status": Status.PENDING.value}
+def placed(submission: Submission, index: int, mirrors: Mirrors) -> Order:
+    """The same of a new order, one of several."""
+    command, number = submission.commands[index], submission.ids[index]
+    assert isinstance(command, Submit)
+    units = mirrors.units(command.market)
+    outcome = submission.outcomes.get(number)
+    if outcome is None:
+        return Order.of(submitted(command, number), units)
+    assert outcome.order is not None
+    view = Order.of(outcome.order, units)
+    return replace(view, commit=submission.commit, time=submission.time_ms)
 
 
-def _change(outcome: Outcome, mirrors: Mirrors, submission: Submission) -> Json:
+def _changed(outcome: Outcome, submission: Submission, mirrors: Mirrors) -> Result:
     """The outcome of a command about orders that were there before."""
     order = outcome.order
+    commit, time_ms = submission.commit, submission.time_ms
+    about = format_id(order.id if order else outcome.id)
     if outcome.reason is not None:
-        about = order.id if order else outcome.id
-        view = {"id": format_id(about), "status": Status.REJECTED.value}
-        return view | views.explain(outcome.reason)
+        return Rejected(about, Status.REJECTED, *explain(outcome.reason), commit, time_ms)
     if order is None:
-        cancelled = [format_id(number) for number in outcome.cancelled]
-        return {"id": format_id(outcome.id), "status": "done", "cancelled": cancelled}
+        gone = [format_id(number) for number in outcome.cancelled]
+        return Cancelled(about, "done", gone, commit, time_ms)
     # The mirror knows all of the order, the events of one command only what they changed.
-    known = mirrors.find_order(order.id)
-    told = known or order
-    if known and mirrors.commit < submission.commit and known.time_ms < submission.time_ms:
-        told = known.after(order)
-    return views.order_json(told, mirrors.units(order.market))
-
-
-def withdrawn_json(number: int) -> Json:
-    """An order that was taken back before any other peer saw it."""
-    return {
-        "id": format_id(number),
-        "status": Status.CANCELLED.value,
-        "detail": "Withdrawn before it was ordered.",
-    }
+    with mirrors.lock:
+        known = mirrors.find_order(order.id)
+        told = known or order
+        if known and mirrors.commit < commit and known.time_ms < time_ms:
+            told = known.after(order)
+        view = Order.of(told, mirrors.units(order.market))
+    return replace(view, commit=commit, time=time_ms)

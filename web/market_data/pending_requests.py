@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
-from engine import Command, Submit
+from engine import Cancel, Command, Submit
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
 from peer.replica.order_state import Outcome, outcome_of
 from peer.replica.signed import Entry, command_of
@@ -32,14 +32,17 @@ class Submission:
         self.again: frozenset[int] = frozenset()  # of them, those sent before: they are no news
         self.outcomes: dict[int, Outcome] = {}
         self.refused: Refused | None = None
+        self.is_withdrawn = False  # the order to cancel was taken back: nothing had to be ordered
         self.commit = 0
         self.time_ms = 0
         self._changed = threading.Condition()
 
     @property
     def is_complete(self) -> bool:
-        return self.refused is not None or (
-            bool(self.ids) and len(self.outcomes) == len(set(self.ids))
+        return (
+            self.refused is not None
+            or self.is_withdrawn
+            or (bool(self.ids) and len(self.outcomes) == len(set(self.ids)))
         )
 
     def wait(self, seconds: float) -> bool:
@@ -52,12 +55,14 @@ class Submission:
         with self._changed:
             return self._changed.wait_for(lambda: bool(self.ids) or self.is_complete, seconds)
 
-    def note(self, reply: Queued | Done | Refused) -> list[Outcome]:
+    def note(self, reply: Queued | Done | Refused | Withdrawn) -> list[Outcome]:
         """Take an answer of the node; returns the outcomes it brought."""
         outcomes: list[Outcome] = []
         with self._changed:
             if isinstance(reply, Refused):
                 self.refused = reply
+            elif isinstance(reply, Withdrawn):
+                self.is_withdrawn = True
             elif isinstance(reply, Queued):
                 self.ids, self.again = reply.ids, frozenset(reply.again)
             else:
@@ -67,6 +72,9 @@ class Submission:
                 self.commit, self.time_ms = reply.commit, reply.time_ms
             self._changed.notify_all()
         return outcomes
+
+
+OnChange = Callable[[Submission], None]
 
 
 class Desk:
@@ -85,12 +93,43 @@ class Desk:
         self,
         entries: Sequence[Entry],
         source: str,
-        on_change: Callable[[Submission], None] | None = None,
+        on_change: OnChange | None = None,
     ) -> Submission:
         """Send commands that came from an address, in order. `on_change` is told of every answer
         of the node."""
-        commands = [command_of(entry) for entry in entries]
-        submission = Submission(commands)
+        submission = Submission([command_of(entry) for entry in entries])
+        self._send(submission, entries, source, on_change)
+        return submission
+
+    def cancel(self, entry: Entry, source: str, on_change: OnChange | None = None) -> Submission:
+        """Take an order back that is in no block yet, or else send the command that cancels it."""
+        command = command_of(entry)
+        assert isinstance(command, Cancel)
+        submission = Submission([command])
+
+        def take(reply: Reply) -> None:
+            if not isinstance(reply, Withdrawn) or command.order not in reply.ids:
+                self._send(submission, [entry], source, on_change)
+                return
+            self._on_withdrawn(command.account, command.order)
+            submission.note(reply)
+            if on_change is not None:
+                on_change(submission)
+
+        if self.is_pending(command.order):
+            self._link.request(Withdraw(command.account, [command.order]), take)
+        else:
+            self._send(submission, [entry], source, on_change)
+        return submission
+
+    def _send(
+        self,
+        submission: Submission,
+        entries: Sequence[Entry],
+        source: str,
+        on_change: OnChange | None,
+    ) -> None:
+        commands = submission.commands
 
         def take(reply: Reply) -> None:
             assert isinstance(reply, Queued | Done | Refused), f"{reply} answers an Execute"
@@ -109,18 +148,6 @@ class Desk:
                 on_change(submission)
 
         self._link.request(Execute(list(entries), source), take)
-        return submission
-
-    def withdraw(self, account: str, number: int, on_answer: Callable[[bool], None]) -> None:
-        """Take an order back that is in no block yet. False: too late, or the node is away."""
-
-        def take(reply: Reply) -> None:
-            withdrawn = isinstance(reply, Withdrawn) and number in reply.ids
-            if withdrawn:
-                self._on_withdrawn(account, number)
-            on_answer(withdrawn)
-
-        self._link.request(Withdraw(account, [number]), take)
 
     def is_pending(self, number: int) -> bool:
         """An order sent from here that is not ordered yet, as far as is known."""

@@ -1,20 +1,21 @@
 """The routes of the peer's operator: who fills the book, and who may not trade here any more.
 
-Owns their paths. Must never answer anybody without the scope `admin`.
+Owns their paths. Must never answer a caller without the scope `admin`.
 """
 
 import queue
 
-from flask import Blueprint, Response
-
-from peer.client.protocol import Accounts, GetAccounts, Reply
+from peer.client import protocol
 from peer.replica.signed import KEY_PREFIX
 from web.auth.keys import Keys, KeysError
 from web.contract import requests
+from web.contract.openapi import EVERYWHERE
 from web.contract.problems import Problem
-from web.routes.request import answer, query, the_gateway
+from web.contract.responses import Account, Accounts, Barred
+from web.routes.operations import Routes
+from web.routes.request import query, the_gateway
 
-blueprint = Blueprint("operating", __name__)
+routes = Routes("admin")
 NODE_SECONDS = 5.0
 
 
@@ -27,45 +28,40 @@ def _operators_keys() -> Keys:
     return access.keys
 
 
-@blueprint.get("/accounts")
-def accounts() -> Response:
-    """Those with most open orders in the mesh."""
+@routes.operation("get", "/accounts", Accounts, (*EVERYWHERE, 403, 503), requests.AccountsQuery)
+def accounts() -> Accounts:
+    """Who has most open orders; for who runs this peer."""
     keys, asked = _operators_keys(), query(requests.AccountsQuery)
-    replies: queue.SimpleQueue[Reply] = queue.SimpleQueue()
-    the_gateway().link.request(GetAccounts(asked.limit), replies.put)
+    replies: queue.SimpleQueue[protocol.Reply] = queue.SimpleQueue()
+    the_gateway().link.request(protocol.GetAccounts(asked.limit), replies.put)
     try:
         reply = replies.get(timeout=NODE_SECONDS)
     except queue.Empty:
         reply = None
-    if not isinstance(reply, Accounts):
+    if not isinstance(reply, protocol.Accounts):
         raise Problem(503, "This peer's node did not answer.", "unreachable")
     barred = set(keys.barred())
     rows = [
-        {
-            "account": name,
-            "orders": orders,
-            "is_key": name.startswith(KEY_PREFIX),
-            "barred": name in barred,
-        }
+        Account(name, orders, name.startswith(KEY_PREFIX), name in barred)
         for name, orders in reply.accounts
     ]
-    return answer({"accounts": rows, "barred": sorted(barred)})
+    return Accounts(rows, sorted(barred))
 
 
-@blueprint.put("/barred")
-def bar() -> Response:
-    """From now on an account may cancel its orders here, and no more."""
+@routes.operation("put", "/barred", Barred, (*EVERYWHERE, 403), requests.OfAccount)
+def bar() -> Barred:
+    """Let an account trade no more at this peer; for who runs it."""
     keys, name = _operators_keys(), query(requests.OfAccount).account
     try:
         keys.bar(name)
     except KeysError as error:
         raise Problem(400, f"{error}.".capitalize(), "invalid", "account") from None
-    return answer({"account": name, "barred": True})
+    return Barred(name, True)
 
 
-@blueprint.delete("/barred")
-def unbar() -> Response:
-    """It may trade again."""
+@routes.operation("delete", "/barred", Barred, (*EVERYWHERE, 403), requests.OfAccount)
+def unbar() -> Barred:
+    """Let it trade again."""
     keys, name = _operators_keys(), query(requests.OfAccount).account
     keys.unbar(name)
-    return answer({"account": name, "barred": False})
+    return Barred(name, False)

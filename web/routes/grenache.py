@@ -17,24 +17,28 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, g, request
+from flask import Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from web.auth.access import address
 from web.config import BODY_BYTES_MAX
 from web.contract import requests
+from web.contract.market_responses import BookOfPeers, Trades
+from web.contract.openapi import PUBLIC
 from web.contract.problems import Problem
+from web.contract.responses import Call, Reply, Result
 from web.routes.market import levels_of, trades_of
-from web.routes.orders import cancel_order, place_order
-from web.routes.request import Json, the_gateway
+from web.routes.operations import Routes
+from web.routes.request import Json, commands, for_account, the_gateway
 
-blueprint = Blueprint("rpc", __name__)
+routes = Routes("grenache")
 RID_MAX = 128  # characters
 _GZIP = 16 + zlib.MAX_WBITS
 
 
-@blueprint.post("/")
+@routes.operation("post", "/", Call, (403, 413, *PUBLIC), body=Call)
 def call() -> Response:
+    """Grenache RPC: [rid, service, payload] to [rid, error, result]."""
     zipped = "gzip" in request.headers.get("grc-compress", "")
     rid: str | None = None
     try:
@@ -77,7 +81,7 @@ def _parse(data: bytes) -> tuple[str, Any]:
     return message[0], message[2]
 
 
-def _answer_to(payload: Any) -> Json:
+def _answer_to(payload: Any) -> Reply:
     if not isinstance(payload, dict):
         raise Problem(400, 'An object such as {"op": "book"} was expected.', "not_object")
     name = payload.get("op")
@@ -89,28 +93,27 @@ def _answer_to(payload: Any) -> Json:
     return operation({key: value for key, value in payload.items() if key not in ("op", "key")})
 
 
-def _submit(wish: Json) -> Json:
-    if set(wish) != {"order"}:
+def _submit(payload: Json) -> Result:
+    if set(payload) != {"order"}:
         raise Problem(400, 'submit takes "order", an object.', "invalid", "order")
-    return place_order(wish["order"]).view
+    order = requests.parse(requests.NewOrder, payload["order"])
+    return commands().result(commands().place(for_account(order)))
 
 
-def _cancel(wish: Json) -> Json:
-    asked = requests.parse(requests.CancelCall, wish)
-    return cancel_order(asked.order, asked.account, asked.signature).view
+def _cancel(payload: Json) -> Result:
+    wanted = requests.parse(requests.CancelOrder, payload)
+    return commands().result(commands().cancel(for_account(wanted)))
 
 
-def _book(wish: Json) -> Json:
-    asked = requests.parse(requests.BookQuery, wish)
-    return levels_of(asked)
+def _book(payload: Json) -> BookOfPeers:
+    return levels_of(requests.parse(requests.BookQuery, payload))
 
 
-def _trades(wish: Json) -> Json:
-    asked = requests.parse(requests.TradesQuery, wish)
-    return trades_of(asked)
+def _trades(payload: Json) -> Trades:
+    return trades_of(requests.parse(requests.TradesQuery, payload))
 
 
-OPERATIONS: dict[str, Callable[[Json], Json]] = {
+OPERATIONS: dict[str, Callable[[Json], Reply]] = {
     "submit": _submit,
     "cancel": _cancel,
     "book": _book,

@@ -5,148 +5,138 @@ Owns their paths. Reads mirrors under their lock; must never wait for the node.
 
 import time
 
-from flask import Blueprint, Response, current_app
+from flask import Response, current_app
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from engine import Market
 from web import queries
 from web.auth.access import address
-from web.contract import requests, views
+from web.contract import requests
+from web.contract.market_responses import (
+    BookOfPeers,
+    Candle,
+    Candles,
+    Market,
+    Mesh,
+    State,
+    Ticker,
+    Trade,
+    Trades,
+)
+from web.contract.openapi import MARKET
 from web.contract.problems import Problem
-from web.market_data.mirrors import Mirrors
-from web.routes.request import Json, answer, query, ready_book, the_gateway, the_past
+from web.contract.responses import Health, Reason
+from web.routes.operations import Routes, answer
+from web.routes.request import query, ready_book, the_gateway, the_past
 
-blueprint = Blueprint("reading", __name__)
+routes = Routes("market")
 
 
-@blueprint.get("/state")
-def state() -> Response:
-    """Everything at once: book, trades, commit, digest, peers."""
+@routes.operation("get", "/state", State, MARKET, requests.StateQuery)
+def state() -> State:
+    """Everything of one moment: book, trades, mesh."""
     asked = query(requests.StateQuery)
     of, mirrors = the_gateway().units(asked.market), the_gateway().mirrors
     with mirrors.lock:
-        book = ready_book(of)
-        view = views.book_json(book, asked.depth)
-        view |= {
-            "tick": of.market.tick,
-            "lot": of.market.lot,
-            "trades": views.trades_json(book.trades, of),
-            "state": mirrors.state,
-        }
-        view |= _mesh_part(mirrors)
-    return answer(view)
+        return State.whole(ready_book(of), asked.depth, mirrors)
 
 
-# What `/state` has of its own, of the same moment as the book.
-_OTHERS_OF_MESH = frozenset({"commit", "digest"})
+@routes.operation("get", "/book", BookOfPeers, MARKET, requests.BookQuery)
+def book() -> BookOfPeers:
+    """Levels, on request merged.
+
+    Merged into steps of `group`, bids are rounded down and asks up."""
+    return levels_of(query(requests.BookQuery))
 
 
-def _mesh_part(mirrors: Mirrors) -> Json:
-    if mirrors.mesh is None:
-        return {"peer": mirrors.peer, "quorum": False, "pending": 0, "peers": []}
-    view = views.mesh_json(mirrors.mesh)
-    return {key: value for key, value in view.items() if key not in _OTHERS_OF_MESH}
-
-
-@blueprint.get("/book")
-def book() -> Response:
-    """Levels alone, on request merged into steps of `group`: bids down, asks up; and on request
-    with the peers that took their orders."""
-    return answer(levels_of(query(requests.BookQuery)))
-
-
-def levels_of(asked: requests.BookQuery) -> Json:
-    of, depth = the_gateway().units(asked.market), asked.depth
+def levels_of(asked: requests.BookQuery) -> BookOfPeers:
+    of = the_gateway().units(asked.market)
     group = requests.group_of(asked.group, of)
     with the_gateway().mirrors.lock:
-        mirror = ready_book(of)
-        view = views.book_json(mirror, depth)
-        if group > 1 or asked.peers:
-            view |= views.grouped_json(mirror, depth, group, bool(asked.peers))
-    return view
+        return BookOfPeers.grouped(ready_book(of), asked.depth, group, bool(asked.peers))
 
 
-@blueprint.get("/trades")
-def trades() -> Response:
-    return answer(trades_of(query(requests.TradesQuery)))
+@routes.operation("get", "/trades", Trades, MARKET, requests.TradesQuery)
+def trades() -> Trades:
+    """Trades, the newest first."""
+    return trades_of(query(requests.TradesQuery))
 
 
-def trades_of(asked: requests.TradesQuery) -> Json:
+def trades_of(asked: requests.TradesQuery) -> Trades:
     gateway = the_gateway()
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         recent = list(ready_book(of).trades)
     found = queries.trades(the_past(), of, recent, asked.before, asked.limit)
     missed = queries.missed(found, asked.before, asked.limit, recent[0].number if recent else 0)
-    return {
-        "market": of.market.symbol,
-        "trades": views.trades_json(found, of),
-        "missed": missed,
-    }
+    return Trades(of.market.symbol, [Trade.of(trade, of) for trade in found], missed)
 
 
-@blueprint.get("/candles")
+@routes.operation("get", "/candles", Candles, MARKET, requests.CandlesQuery)
 def candles() -> Response:
-    """To write them out takes longer than to read them, wherever they come from."""
+    """Candles, the oldest first.
+
+    To write them out takes longer than to read them, wherever they come from."""
     asked = query(requests.CandlesQuery)
     return the_gateway().readers.read(address(), lambda: answer(_candles_of(asked)))
 
 
-def _candles_of(asked: requests.CandlesQuery) -> Json:
+def _candles_of(asked: requests.CandlesQuery) -> Candles:
     gateway = the_gateway()
     of = gateway.units(asked.market)
     with gateway.mirrors.lock:
         kept = ready_book(of).candles
     found = queries.candles(gateway.history, gateway.mirrors, of, kept, asked)
-    view = {"market": of.market.symbol, "interval": asked.interval, "missed": kept.missed}
-    return view | {"candles": [views.candle_json(candle, of) for candle in found]}
+    shown = [Candle.of(candle, of) for candle in found]
+    return Candles(of.market.symbol, asked.interval, kept.missed, shown)
 
 
-@blueprint.get("/ticker")
-def ticker() -> Response:
+@routes.operation("get", "/ticker", Ticker, MARKET, requests.OfMarket)
+def ticker() -> Ticker:
+    """Best prices, last trade, last 24 hours."""
     gateway = the_gateway()
     of = gateway.units(query(requests.OfMarket).market)
     with gateway.mirrors.lock:
         book = ready_book(of)
     with gateway.mirrors.lock:
-        return answer(views.ticker_json(book, time.time_ns() // 1_000_000))
+        return Ticker.of(book, time.time_ns() // 1_000_000)
 
 
-@blueprint.get("/markets")
-def markets() -> Response:
-    return answer([views.market_json(market) for market in _markets(the_gateway().mirrors)])
-
-
-def _markets(mirrors: Mirrors) -> list[Market]:
+@routes.operation("get", "/markets", list[Market])
+def markets() -> list[Market]:
+    """The markets and their limits."""
+    mirrors = the_gateway().mirrors
     with mirrors.lock:
-        return [book.units.market for book in mirrors.books.values()]
+        return [Market.of(book.units.market) for book in mirrors.books.values()]
 
 
-@blueprint.get("/mesh")
-def mesh() -> Response:
+@routes.operation("get", "/mesh", Mesh)
+def mesh() -> Mesh:
+    """The peers."""
     mirrors = the_gateway().mirrors
     with mirrors.lock:
         if mirrors.mesh is None:
             raise Problem(503, "This peer is starting: the mesh is not known yet.", "starting")
-        return answer({"state": mirrors.state} | views.mesh_json(mirrors.mesh))
+        return Mesh.of(mirrors.mesh, mirrors.state)
 
 
-@blueprint.get("/healthz")
-def healthz() -> Response:
-    """The gateway itself works."""
-    return answer({"status": "ok"})
+@routes.operation("get", "/healthz", Health)
+def healthz() -> Health:
+    """The gateway works."""
+    return Health("ok")
 
 
-@blueprint.get("/readyz")
-def readyz() -> Response:
-    """Orders sent here now would be ordered; else every reason why not, the worst first."""
-    reasons = the_gateway().unready()
-    if reasons:
-        listed = [{"code": reason.code, "detail": reason.text} for reason in reasons]
-        raise Problem(503, reasons[0].text, reasons[0].code, reasons=listed)
-    return answer({"status": "ready"})
+@routes.operation("get", "/readyz", Health)
+def readyz() -> Health:
+    """An order sent now would be ordered.
+
+    Else every reason why not, the worst first."""
+    if reasons := the_gateway().unready():
+        listed = [Reason(reason.code, reason.text) for reason in reasons]
+        raise Problem(503, listed[0].detail, listed[0].code, reasons=listed)
+    return Health("ready")
 
 
-@blueprint.get("/metrics")
+@routes.operation("get", "/metrics", "text/plain")
 def metrics() -> Response:
+    """For Prometheus."""
     return Response(current_app.extensions["metrics"].text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,7 +1,7 @@
 """What Prometheus is told about this gateway and its peer.
 
 Owns the names. What the gateway does is counted as it happens; everything else is read from the
-mirrors when somebody asks. Must never change either.
+mirrors when Prometheus asks. Must never change either.
 """
 
 from collections.abc import Iterator

@@ -1,77 +1,63 @@
 """The routes that trade: place, change and cancel orders, and ask what became of them.
 
-Owns their paths and the wait for a final result. Must never answer in the node's place.
+Owns their paths. What is asked is read here and done by `commands`.
 """
 
-import queue
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
-from flask import Blueprint, Response, request
+import msgspec
+from flask import request
 
-from engine import Cancel, CancelAll, Submit
+from engine import Submit
 from peer.replica.order_state import FINAL, OrderView, Status, submitted
-from peer.replica.signed import KEY_PREFIX, Entry
 from web import queries
-from web.auth.access import address
 from web.auth.history_access import Asked
 from web.auth.keys import Scope
-from web.auth.signatures import cancelling, signed
-from web.contract import requests, views
-from web.contract.problems import Problem, refused, rejected
-from web.contract.results import answer_json, withdrawn_json
+from web.contract import requests
+from web.contract.openapi import EVERYWHERE, WRITES
+from web.contract.problems import Problem
+from web.contract.responses import Batch, Cancelled, Order, Orders, Pending, Result, Withdrawn
+from web.contract.results import placed
 from web.market_data.pending_requests import Submission
-from web.routes.request import Json, account, answer, body, query, the_gateway, the_past, trader
+from web.routes.operations import Answer, Routes
+from web.routes.request import (
+    account,
+    body,
+    commands,
+    for_account,
+    query,
+    the_gateway,
+    the_past,
+)
 
-blueprint = Blueprint("trading", __name__)
-CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
+routes = Routes("orders")
 ORDERS_SECONDS = 1.0  # an account's orders are waited for so long
 
 
-class Result(NamedTuple):
-    """What became of a request, in JSON; not `is_final` while it is not ordered."""
-
-    view: Json
-    is_final: bool
-
-
-@blueprint.post("/order")
-def place() -> Response:
-    return _answer(place_order(body()))
+@routes.operation("post", "/order", {200: Order, 202: Order}, WRITES, body=requests.NewOrder)
+def place() -> Answer:
+    """Place an order."""
+    return _answer(commands().place(for_account(requests.parse(requests.NewOrder, body()))))
 
 
-def place_order(data: object) -> Result:
-    submission = _submit([_new_order(data)])
-    return Result(_result(submission, 0), submission.is_complete)
-
-
-def _new_order(data: object) -> Entry:
-    order, gateway = requests.parse(requests.NewOrder, data), the_gateway()
-    name = trader(order.account, order.signature)
-    command = requests.submit_of(order, gateway.units(order.market), name)
-    return signed(command, order.signature, gateway.mesh_id)
-
-
-@blueprint.post("/orders")
-def place_many() -> Response:
-    """Several orders, in order and right behind one another; if one is not valid, none is sent."""
+@routes.operation("post", "/orders", {200: Batch, 202: Batch}, WRITES, body=requests.NewOrders)
+def place_many() -> Answer:
+    """Place several orders, right behind one another."""
     orders = requests.orders_of(body())
-    commands = []
-    for index, order in enumerate(orders):
-        try:
-            commands.append(_new_order(order))
-        except Problem as problem:
-            problem.more["index"] = index
-            raise
-    submission = _submit(commands)
-    results = [_result(submission, index) for index in range(len(commands))]
-    return _answer(Result({"results": results}, submission.is_complete))
+    submission = commands().place_many(
+        for_account(requests.parse(requests.NewOrder, order)) for order in orders
+    )
+    commands().wait(submission)
+    mirrors = the_gateway().mirrors
+    results = [placed(submission, index, mirrors) for index in range(len(orders))]
+    return Batch(results), _status(*results)
 
 
-@blueprint.get("/orders")
-def orders() -> Response:
-    """Open orders, and a page of those that ended; of a later page these alone."""
+@routes.operation("get", "/orders", Orders, (*EVERYWHERE, 403, 503), requests.OrdersQuery)
+def orders() -> Orders:
+    """An account's open orders, and its finished ones, the last first.
+
+    Of a later page of finished ones these alone."""
     gateway, name = the_gateway(), account(Scope.READ)
     asked = query(requests.OrdersQuery)
     before = requests.order_id(asked.before) if asked.before else None
@@ -80,23 +66,19 @@ def orders() -> Response:
         mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
         if mirror is None:
             raise Problem(503, "This peer's node did not list the orders in time.", "starting")
-        open_ = [] if before else [_order_json(order) for order in mirror.open.values()]
+        open_ = [] if before else [_view(order) for order in mirror.open.values()]
         recent = [replace(order) for order in reversed(mirror.finished.values())]
     history = the_past()
     ended = queries.finished(history, name, recent, before, asked.limit)
-    return answer(
-        {
-            "account": name,
-            "orders": open_,
-            "finished": [_order_json(order) for order in ended],
-            "since": history.orders_since() if history else None,
-        }
-    )
+    since = history.orders_since() if history else None
+    return Orders(name, open_, [_view(order) for order in ended], since)
 
 
-@blueprint.get("/orders/<text>")
-def order(text: str) -> Response:
-    """One order, open or not. Before much is read it is clear that the caller may see it."""
+@routes.operation("get", "/orders/{id}", Order, (*EVERYWHERE, 403, 404))
+def order(text: str) -> Order:
+    """One order.
+
+    Before much is read it is clear that the caller may see it."""
     wanted = requests.order_id(text)
     access, history = the_gateway().access, the_past()
     access.known(access.of_request())
@@ -111,7 +93,7 @@ def order(text: str) -> Response:
         if found is None and history is not None:
             found = _from_past(history, wanted)
         if found is not None:
-            return answer(_order_json(queries.completed(history, found) if history else found))
+            return _view(queries.completed(history, found) if history else found)
     raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
 
 
@@ -136,39 +118,52 @@ def _recent(wanted: int) -> OrderView | None:
     return outcome.order if outcome else submitted(command, wanted)
 
 
-def _order_json(order: OrderView) -> Json:
-    return views.order_json(order, the_gateway().mirrors.units(order.market))
+def _view(order: OrderView) -> Order:
+    return Order.of(order, the_gateway().mirrors.units(order.market))
 
 
-@blueprint.patch("/order/<text>")
-def change(text: str) -> Response:
-    """A smaller quantity keeps the order's place in the queue; anything else loses it."""
-    wish = requests.parse(requests.Change, body())
-    return _answer(_change(_changed(wish, text)))
+@routes.operation(
+    "patch",
+    "/order/{id}",
+    {200: Order, 202: Pending},
+    WRITES,
+    requests.OfAccount,
+    requests.Change,
+)
+def change(text: str) -> Answer:
+    """Change an order's price or quantity."""
+    wanted = for_account(requests.parse(requests.Change, body()))
+    return _answer(commands().change(text, wanted, seconds=ORDERS_SECONDS))
 
 
-def _changed(wish: requests.Change, text: str) -> Entry:
-    gateway = the_gateway()
-    name = trader(wish.account, wish.signature)
-    if wish.signature is not None:
-        command = requests.signed_change_of(wish, name, text, gateway.units(wish.market))
-        return signed(command, wish.signature, gateway.mesh_id)
-    wanted = requests.order_id(text)
-    known = gateway.open_order(name, wanted, ORDERS_SECONDS)
-    return requests.change_of(wish, known, gateway.units(known.market))
+@routes.operation(
+    "delete",
+    "/order/{id}",
+    {200: (Order, Withdrawn), 202: Pending},
+    WRITES,
+    requests.OfAccount,
+    requests.Authority,
+)
+def cancel(text: str) -> Answer:
+    """Cancel an order."""
+    wanted = requests.CancelOrder(text, signature=_signature())
+    return _answer(commands().cancel(for_account(wanted)))
 
 
-@blueprint.delete("/order/<text>")
-def cancel(text: str) -> Response:
-    return _answer(cancel_order(text, "", _signature()))
-
-
-def cancel_order(text: str, named: str, signature: requests.Signature | None) -> Result:
-    command = requests.cancel_of(text, trader(named, signature))
-    entry = _cancelling(command, signature)
-    if the_gateway().desk.is_pending(command.order) and _withdraw(command):
-        return Result(withdrawn_json(command.order), True)
-    return _change(entry)
+@routes.operation(
+    "delete",
+    "/orders",
+    {200: Cancelled, 202: Pending},
+    WRITES,
+    requests.WithdrawalQuery,
+    requests.Authority,
+)
+def cancel_all() -> Answer:
+    """Cancel all orders of an account."""
+    asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
+    wanted = requests.parse(requests.Withdrawal, asked)
+    wanted = msgspec.structs.replace(wanted, signature=_signature())
+    return _answer(commands().cancel_all(wanted))
 
 
 def _signature() -> requests.Signature | None:
@@ -178,74 +173,10 @@ def _signature() -> requests.Signature | None:
     return requests.parse(requests.Authority, body()).signature
 
 
-@blueprint.delete("/orders")
-def cancel_all() -> Response:
-    asked = {key: request.args[key] for key in ("account", "market", "side") if key in request.args}
-    wish = requests.parse(requests.Withdrawal, asked)
-    signature = _signature()
-    command = requests.cancel_all_of(wish, trader(wish.account, signature))
-    return _answer(_change(_cancelling(command, signature)))
+def _answer(submission: Submission) -> Answer:
+    result = commands().result(submission)
+    return result, _status(result)
 
 
-def _cancelling(command: Cancel | CancelAll, signature: requests.Signature | None) -> Entry:
-    access = the_gateway().access
-    is_operator = access.is_operator(access.of_request())
-    return cancelling(command, signature, the_gateway().mesh_id, is_operator)
-
-
-def _withdraw(command: Cancel) -> bool:
-    """Take back an order that no other peer has seen. False: it must be cancelled instead."""
-    gateway = the_gateway()
-    answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
-    gateway.desk.withdraw(command.account, command.order, answers.put)
-    try:
-        return answers.get(timeout=gateway.config.order_timeout)
-    except queue.Empty:
-        return False
-
-
-def _change(command: Entry) -> Result:
-    """A command about orders that are there: a rejection of it is an error."""
-    submission = _submit([command])
-    view = _result(submission, 0)
-    outcome = submission.outcomes.get(submission.ids[0])
-    if outcome is not None and outcome.reason is not None:
-        raise rejected(outcome.reason, id=view["id"], commit=view["commit"])
-    return Result(view, submission.is_complete)
-
-
-def _answer(result: Result) -> Response:
-    return answer(result.view, 200 if result.is_final else 202)
-
-
-def _result(submission: Submission, index: int) -> Json:
-    return answer_json(submission, index, the_gateway().mirrors)
-
-
-def _submit(commands: Sequence[Entry]) -> Submission:
-    """Send commands and wait for the end of them, but no longer than the timeout; while many wait
-    already, only until they are on disk here, so that some threads are always free."""
-    gateway = the_gateway()
-    gateway.access.admit(commands, address())
-    for name in dict.fromkeys(command.account for command in commands):
-        if not name.startswith(KEY_PREFIX):  # anybody can make any number of those
-            gateway.watch_account(name)
-    submission = gateway.desk.submit(commands, address())
-    if gateway.waiting.acquire(blocking=False):
-        try:
-            submission.wait(gateway.config.order_timeout)
-        finally:
-            gateway.waiting.release()
-    else:
-        submission.wait_queued(gateway.config.order_timeout)
-    if submission.refused is not None:
-        raise refused(submission.refused, submission.ids)
-    if not submission.ids:
-        raise Problem(
-            504,
-            "The peer's node did not answer: the order may or may not have been taken. "
-            "Look at your open orders before you send it again.",
-            "unknown_outcome",
-        )
-    gateway.mirrors.await_commit(submission.commit, CATCH_UP_SECONDS)
-    return submission
+def _status(*results: Result) -> int:
+    return 202 if any(result.status == Status.PENDING for result in results) else 200

@@ -1,14 +1,16 @@
-"""What every HTTP route needs: the gateway, answers in JSON, and query parameters within limits."""
+"""What every HTTP route needs: the gateway, the caller, and what was sent, within limits."""
 
 from typing import Any, TypeVar
 
 import msgspec
-from flask import Response, current_app, request
+from flask import current_app, request
+from msgspec.structs import replace
 
 from peer.client.units import Units
 from web.auth.access import address
 from web.auth.history_access import Asked
-from web.auth.keys import Scope
+from web.auth.keys import Credential, Scope
+from web.commands import Commands
 from web.contract import requests
 from web.contract.problems import Problem
 from web.gateway import Gateway
@@ -16,6 +18,7 @@ from web.market_data.book_mirror import BookMirror
 
 Json = dict[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
+A = TypeVar("A", requests.NewOrder, requests.Change, requests.Withdrawal, requests.CancelOrder)
 
 
 def the_gateway() -> Gateway:
@@ -25,12 +28,8 @@ def the_gateway() -> Gateway:
 
 
 def the_past() -> Asked | None:
-    """The journal, as who asks now may ask it."""
+    """The journal, as the caller may ask it."""
     return the_gateway().past(address())
-
-
-def answer(view: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(view), status, content_type="application/json")
 
 
 def body() -> Any:
@@ -43,19 +42,39 @@ def query(kind: type[T]) -> T:
     return requests.query(kind, request.args)
 
 
-def account(scope: Scope, named: str | None = None) -> str:
-    """The account to act for: the one named, by the query if not by `named`, else the caller's own.
-    Problem if the caller may not."""
+def account(scope: Scope) -> str:
+    """The account to act for: the one the query names, else the caller's own. Problem if the caller
+    may not."""
     access = the_gateway().access
-    asked = requests.account_of(request.args.get("account"), "")
-    return access.account(scope, named or asked, access.of_request())
+    return access.account(scope, _named(), access.of_request())
 
 
-def trader(named: str, signature: requests.Signature | None) -> str:
-    """The account to trade for; Problem if the caller may not."""
-    access = the_gateway().access
-    asked = requests.account_of(request.args.get("account"), "")
-    return access.trader(named or asked, signature is not None, access.of_request(), address())
+def _named() -> str:
+    """The account that the query names."""
+    return requests.account_of(request.args.get("account"), "")
+
+
+class _Request:
+    """The current request, as the caller of a command."""
+
+    @property
+    def credential(self) -> Credential | None:
+        return the_gateway().access.of_request()
+
+    @property
+    def address(self) -> str:
+        return address()
+
+
+def commands() -> Commands:
+    """What the caller of the current request can have done."""
+    return Commands(the_gateway(), _Request())
+
+
+def for_account(wanted: A) -> A:
+    """For the account that the query names, if the request itself names none."""
+    named = _named()
+    return wanted if wanted.account or not named else replace(wanted, account=named)
 
 
 def ready_book(of: Units) -> BookMirror:

@@ -4,21 +4,27 @@ Owns the cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, 
 use it.
 """
 
-from flask import Blueprint, Response, current_app, request
+from flask import Response, current_app, request
+from msgspec import UNSET
 
 from web.auth.access import address
 from web.auth.keys import READER_SECONDS, SESSION_SECONDS, NoRoomError, Principal, Scope
 from web.contract import requests
+from web.contract.openapi import EVERYWHERE, PUBLIC
 from web.contract.problems import Problem
-from web.routes.request import Json, answer, body, the_gateway
+from web.contract.responses import Session
+from web.routes.operations import Routes, answer
+from web.routes.request import body, the_gateway
 
-blueprint = Blueprint("login", __name__)
+routes = Routes("session")
 
 
-@blueprint.get("/")
+@routes.operation("get", "/", "text/html", PUBLIC)
 def page() -> Response:
-    """Also where a one-time link leads. To look at it spends nothing: previews, prefetches and HEAD
-    do that. The page itself hands its token in, once a person sees it."""
+    """The page.
+
+    Also where a one-time link leads. To look at it spends nothing: previews, prefetches and HEAD do
+    that. The page itself hands its token in, once a person sees it."""
     return current_app.send_static_file("index.html")
 
 
@@ -31,20 +37,22 @@ def _set_cookie(response: Response, session: str, seconds: int) -> None:
         max_age=seconds,
         httponly=True,
         samesite="Strict",
-        secure=request.is_secure or bool(gateway.config.tls_certificate),
+        secure=request.is_secure or bool(gateway.config.tls_cert),
     )
 
 
-@blueprint.get("/session")
-def session() -> Response:
-    """Whom this browser, or this API key, acts for."""
+@routes.operation("get", "/session", Session)
+def session() -> Session:
+    """Which account this key or browser acts for."""
     access = the_gateway().access
-    return answer(_view(access.who(access.of_request())))
+    return _view(access.who(access.of_request()))
 
 
-@blueprint.post("/session/link")
+@routes.operation(
+    "post", "/session/link", Session, (*EVERYWHERE, 403, 413), body=requests.LinkToken
+)
 def open_with_link() -> Response:
-    """Spend a one-time link."""
+    """Spend a one-time link: the answer sets the session's cookie."""
     access, asked = the_gateway().access, requests.parse(requests.LinkToken, body())
     try:
         session = access.keys.redeem(asked.token) if access.keys else None
@@ -57,14 +65,18 @@ def open_with_link() -> Response:
     return response
 
 
-@blueprint.post("/session")
+@routes.operation(
+    "post", "/session", Session, (*EVERYWHERE, 403, 409, 413, 503), body=requests.Statement
+)
 def open_with_key() -> Response:
-    """Whoever has an account's own key may read its orders: a statement signed by it says so."""
+    """Read an account's orders with its own key.
+
+    A statement that the key has signed says that the browser may."""
     gateway, statement = the_gateway(), requests.parse(requests.Statement, body())
     if gateway.access.keys is None:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
     credential = gateway.access.of_request()
-    gateway.access.welcome(credential)
+    gateway.access.check_api_key(credential)
     peer, where = gateway.mirrors.peer or "", address()
     gateway.statements.take(
         statement, gateway.mesh_id, peer, lambda: gateway.access.pace_sessions(where)
@@ -75,7 +87,7 @@ def open_with_key() -> Response:
         raise _no_room() from None
     if session is None:
         return answer(_view(gateway.access.who(credential)))
-    response = answer({"account": statement.account, "scopes": [Scope.READ]})
+    response = answer(Session(statement.account, [Scope.READ]))
     _set_cookie(response, session, READER_SECONDS)
     return response
 
@@ -84,8 +96,9 @@ def _no_room() -> Problem:
     return Problem(503, "As many sessions are open here as may be.", "too_many_sessions")
 
 
-@blueprint.delete("/session")
+@routes.operation("delete", "/session", Session, (401, 403, *PUBLIC))
 def logout() -> Response:
+    """End this browser's session."""
     access = the_gateway().access
     credential = access.of_request()
     response = answer(_view(None))
@@ -95,8 +108,7 @@ def logout() -> Response:
     return response
 
 
-def _view(who: Principal | None) -> Json:
+def _view(who: Principal | None) -> Session:
     if who is None:
-        return {"account": None, "scopes": []}
-    view = {"account": who.account, "scopes": sorted(who.scopes)}
-    return view | {"reads": who.reads} if who.reads else view
+        return Session(None, [])
+    return Session(who.account, sorted(who.scopes), who.reads or UNSET)

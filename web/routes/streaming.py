@@ -61,7 +61,7 @@ def _before_handshake() -> None:
     if request.path == "/ws":
         _check_handshake()
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
-        gateway = _gateway()
+        gateway = http.the_gateway()
         _check_room(gateway)
         g.channels = wanted_channels(gateway)
         _check_alone()
@@ -103,12 +103,6 @@ def _no_room() -> Problem:
     return Problem(503, "Too many streams are open on this peer.", "too_many_streams")
 
 
-def _gateway() -> Gateway:
-    gateway = current_app.extensions["gateway"]
-    assert isinstance(gateway, Gateway)
-    return gateway
-
-
 def wanted_channels(gateway: Gateway) -> list[str]:
     """The channels the query asks for: `?channels=book,trades&market=BTC-USD&account=…`."""
     default = DEFAULT_CHANNELS + (",orders" if request.args.get("account") else "")
@@ -140,7 +134,8 @@ def _take_over() -> socket.socket:
 
 
 def _held(gateway: Gateway) -> dict[str, Any]:
-    """Whose a stream is. What stands for nobody, such as the cookie of an old session, is none."""
+    """What a stream's client holds. A credential that grants nothing any more, such as the cookie
+    of an old session, is none."""
     credential = gateway.access.of_request()
     stands = gateway.access.who(credential) is not None
     return {
@@ -151,7 +146,7 @@ def _held(gateway: Gateway) -> dict[str, Any]:
 
 
 def websocket(ws: Any) -> None:
-    gateway = _gateway()
+    gateway = http.the_gateway()
     try:
         taken = _take_over()
     except Problem as problem:
@@ -163,7 +158,7 @@ def websocket(ws: Any) -> None:
 
 
 def events() -> Response:
-    gateway = _gateway()
+    gateway = http.the_gateway()
     _check_room(gateway)
     channels = wanted_channels(gateway)
     if request.method == "HEAD":

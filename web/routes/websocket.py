@@ -15,13 +15,11 @@ from typing import Any
 
 import msgspec
 
-from engine import Cancel, CancelAll, Command
-from peer.replica.signed import Entry
 from web.auth.keys import Scope
-from web.auth.signatures import cancelling, signed
+from web.commands import Commands
 from web.contract import requests
 from web.contract.problems import Problem, refused
-from web.contract.results import answer_json, withdrawn_json
+from web.contract.results import answer_of
 from web.gateway import Gateway
 from web.market_data.pending_requests import Submission
 from web.streams.channels import ACCOUNT_CHANNELS, MARKET_CHANNELS, channel_key
@@ -84,14 +82,16 @@ class Session:
                 raise Problem(400, f"There is no such operation; there is {wanted}.", "invalid_op")
             answer = operation(client, message)
         except Problem as problem:
-            answer = {"ok": False, "error": problem.json()}
+            answer = {"ok": False, "error": problem.view}
         except ClosedError:  # it went away while it was being answered
             raise
         except Exception:  # our bug: the client learns that it was ours, as over HTTP
             log.exception("a message failed")
             failed = Problem(500, "The gateway failed; its log says why.", "failed")
-            answer = {"ok": False, "error": failed.json()}
-        if answer is not None:
+            answer = {"ok": False, "error": failed.view}
+        if answer is None:  # a command: its answers come to this thread, and have to wait for it
+            client.in_flight += 1
+        else:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 
     def _account(self, client: Client, scope: Scope, named: object) -> str:
@@ -125,90 +125,38 @@ class Session:
 
     def _order(self, client: Client, message: Json) -> None:
         order = requests.parse(requests.NewOrder, message.get("order"))
-        units = self._gateway.units(order.market)
-        account = self._trader(client, order.account, order.signature)
-        command = requests.submit_of(order, units, account)
-        self._submit(client, message, self._signed(command, order.signature))
+        self._commands(client, message).place(order)
 
     def _change(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Change)]
-        wish = requests.parse(requests.Change, {key: message.get(key) for key in fields})
-        account = self._trader(client, wish.account, wish.signature)
-        if wish.signature is not None:
-            units = self._gateway.units(wish.market)
-            command = requests.signed_change_of(wish, account, message.get("order"), units)
-            self._submit(client, message, self._signed(command, wish.signature))
-            return
-        wanted = requests.order_id(message.get("order"))
-        known = self._gateway.open_order(account, wanted)
-        units = self._gateway.units(known.market)
-        self._submit(client, message, requests.change_of(wish, known, units))
+        change = requests.parse(requests.Change, {key: message.get(key) for key in fields})
+        self._commands(client, message).change(message.get("order"), change)
 
     def _cancel(self, client: Client, message: Json) -> None:
-        wish = {name: message[name] for name in ("signature",) if name in message}
-        signature = requests.parse(requests.Authority, wish).signature
-        account = self._trader(client, requests.account_of(message.get("account"), ""), signature)
-        command = requests.cancel_of(message.get("order"), account)
-        entry = self._cancelling(client, command, signature)
-        if not self._gateway.desk.is_pending(command.order):
-            self._submit(client, message, entry)
-            return
-        self._take_slot(client, entry)
-
-        def answer(withdrawn: bool) -> None:
-            if withdrawn:
-                view = {"reply": message.get("id"), "ok": True, "pending": False}
-                view["result"] = withdrawn_json(command.order)
-                self._gateway.hub.reply(client, self._encode(view))
-            else:
-                self._send(client, message, entry)
-
-        self._gateway.desk.withdraw(account, command.order, answer)
+        given = {"signature": message.get("signature")}
+        signature = requests.parse(requests.Authority, given).signature
+        account = requests.account_of(message.get("account"), "")
+        wanted = requests.CancelOrder(message.get("order", ""), account, signature)
+        self._commands(client, message).cancel(wanted)
 
     def _cancel_all(self, client: Client, message: Json) -> None:
         fields = [field.name for field in msgspec.structs.fields(requests.Withdrawal)]
         given = {key: message[key] for key in fields if message.get(key)}
-        wish = requests.parse(requests.Withdrawal, given)
-        account = self._trader(client, wish.account, wish.signature)
-        command = requests.cancel_all_of(wish, account)
-        self._submit(client, message, self._cancelling(client, command, wish.signature))
+        wanted = requests.parse(requests.Withdrawal, given)
+        self._commands(client, message).cancel_all(wanted)
 
-    def _take_slot(self, client: Client, entry: Entry) -> None:
-        self._gateway.access.admit([entry], client.address)
+    def _commands(self, client: Client, message: Json) -> Commands:
+        """The commands of a client; the answers go to it as they come."""
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
-        client.in_flight += 1
 
-    def _trader(self, client: Client, named: str, signature: requests.Signature | None) -> str:
-        access = self._gateway.access
-        return access.trader(named, signature is not None, client.credential, client.address)
-
-    def _signed(self, command: Command, signature: requests.Signature | None) -> Entry:
-        return signed(command, signature, self._gateway.mesh_id)
-
-    def _cancelling(
-        self,
-        client: Client,
-        command: Cancel | CancelAll,
-        signature: requests.Signature | None,
-    ) -> Entry:
-        is_operator = self._gateway.access.is_operator(client.credential)
-        return cancelling(command, signature, self._gateway.mesh_id, is_operator)
-
-    def _submit(self, client: Client, message: Json, command: Entry) -> None:
-        self._take_slot(client, command)
-        self._send(client, message, command)
-
-    def _send(self, client: Client, message: Json, command: Entry) -> None:
-        name = message.get("id")
-
-        def answer(submission: Submission) -> None:
-            view: Json = {"reply": name, "ok": True, "pending": not submission.is_complete}
-            if submission.refused is not None:
-                view |= {"ok": False, "error": refused(submission.refused, submission.ids).json()}
-            else:
-                view["result"] = answer_json(submission, 0, self._gateway.mirrors)
+        def tell(submission: Submission) -> None:
             done = submission.is_complete
+            view: Json = {"reply": message.get("id"), "ok": True, "pending": not done}
+            if submission.refused is not None:
+                view |= {"ok": False, "error": refused(submission.refused, submission.ids).view}
+            else:
+                view["result"] = answer_of(submission, self._gateway.mirrors)
             self._gateway.hub.reply(client, self._encode(view), done)
 
-        self._gateway.desk.submit([command], client.address, answer)
+        return Commands(self._gateway, client, tell)

@@ -1,7 +1,7 @@
 """Tells the Grapes that this gateway answers Grenache RPC.
 
 Owns one discovery thread for each Grape that was named. Must never be waited for: without a Grape
-the gateway works, only nobody finds it there.
+the gateway works, but is not found there.
 """
 
 import logging

@@ -61,7 +61,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """One request; what waitress takes and we do not is an error that ends the connection."""
 
     completed: bool
-    path = ""  # waitress says it of whoever leaves, and has none of a head that makes no sense
+    path = ""  # waitress logs it when a client leaves; a head that makes no sense has none
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
@@ -105,7 +105,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]
     def execute(self) -> None:
         error = self.request.error
         problem = Problem(error.code, f"{error.body}.", error.reason.lower().replace(" ", "_"))
-        body = msgspec.json.encode(problem.json())
+        body = msgspec.json.encode(problem.view)
         self.status = f"{error.code} {error.reason}"
         self.response_headers.append(("Content-Type", "application/problem+json"))
         self.set_close_on_finish()
@@ -301,7 +301,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                 sock, (host, port, *_more) = found
                 self.set_socket_options(sock)
             except OSError as error:
-                if is_full(error):  # whoever wants to connect waits in the kernel
+                if is_full(error):  # who wants to connect waits in the kernel
                     self._rest_until = time.monotonic() + ACCEPT_REST_SECONDS
                     _log.error("no descriptor is free for a connection: accepting later")
                     return
@@ -316,7 +316,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self.channel_class(self, sock, (host, port), self.adj, map=self._map)
 
     def make_room(self) -> None:
-        """Whoever has most connections loses those that have waited longest. Like all that ends
+        """The address with most loses the connections that have waited longest. Like all that ends
         others' connections, between two turns of the loop: in a turn, their numbers could be given
         to new ones that then got their events."""
         excess = len(self.active_channels) - self._most

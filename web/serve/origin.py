@@ -1,4 +1,4 @@
-"""Whose pages may use this peer, and under which names it answers.
+"""Which sites' pages may use this peer, and under which names it answers.
 
 Owns the check of Host, Origin and Sec-Fetch-*. A page of another site can reach a loopback port: it
 must not get a word out of this one, nor make it work. The Host check stops a name that was made to
@@ -33,7 +33,7 @@ def check(config: Config) -> None:
     here = place_of(host)
     if here is None or not answers_to(here.name, config):
         raise Problem(421, f"This peer does not answer to the name {host:.80}.", "host")
-    scheme = "https" if config.tls_certificate else request.scheme
+    scheme = "https" if config.tls_cert else request.scheme
     is_proxied = bool(request.environ.get(PROXIED))
     if not here.port and not is_proxied:  # a proxy may leave it away, as nginx does in `$host`
         here = Place(here.name, PORTS[scheme])
@@ -74,7 +74,7 @@ def place_of(host: str) -> Place | None:
 
 
 def answers_to(name: str, config: Config) -> bool:
-    """An address needs no name server, so nobody can have made it point here."""
+    """An address needs no name server, so no attacker can have made it point here."""
     if "*" in config.hosts or name == "localhost":
         return True
     places = (place_of(host) for host in config.hosts)

@@ -1,7 +1,10 @@
-"""Who asks, when a reverse proxy stands in between.
+"""The client's address, when a reverse proxy stands in between.
 
-Owns the reading of `X-Forwarded-For` and `X-Forwarded-Proto`. Must never believe them of anybody
-but a proxy it was told of: everybody can send them.
+Owns the reading of `X-Forwarded-For` and `X-Forwarded-Proto`. Must never believe them of a sender
+that is not one of the given proxies: every client can send them.
+
+werkzeug's ProxyFix counts hops instead of looking at addresses, so one proxy less in front of it
+lets a client choose its address; and it takes an entry with its port as an address.
 """
 
 from collections.abc import Iterable

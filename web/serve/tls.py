@@ -1,8 +1,8 @@
 """TLS in front of the web server, in the same process.
 
 Owns the port that browsers reach, and the encryption, with the certificate as its files have it
-now: who renews it need not restart anything. Every connection goes on, in plain, to the
-server's own port on loopback; whose it is, the server asks here. Must never look into what it
+now: a renewal needs no restart. Every connection goes on, in plain, to the
+server's own port on loopback; the server asks here for its client. Must never look into what it
 passes on. It is not done in the server itself because the hub takes sockets over from
 it, which works with plain ones only.
 """
@@ -52,7 +52,7 @@ def _versions(files: tuple[str, ...]) -> list[tuple[int, ...] | None]:
 class Front:
     """Listens at `bind`, HOST:PORT, once started. `files` are the PEM files of certificate and key,
     `inside` is the server's port, to which it passes on up to `most` connections. OSError if the
-    files are no use."""
+    files can't be used."""
 
     def __init__(self, bind: str, files: tuple[str, str], inside: int, most: int) -> None:
         self._most = most
@@ -138,7 +138,9 @@ class Front:
             self._newest = context_of(*self._files)
             _log.warning("the certificate has changed: new connections get the new one")
         except OSError as error:
-            _log.error("the certificate has changed and is no use, the old one stays: %s", error)
+            _log.error(
+                "the certificate has changed and can't be used, the old one stays: %s", error
+            )
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
         task = asyncio.current_task()
@@ -195,7 +197,7 @@ class Front:
 
 
 async def _pump(source: StreamReader, sink: StreamWriter) -> None:
-    """Never more than a buffer ahead of whoever reads."""
+    """Never more than a buffer ahead of the reader."""
     while data := await source.read(CHUNK_BYTES):
         sink.write(data)
         await sink.drain()

@@ -20,9 +20,11 @@ import msgspec
 
 from peer.client.accounts import AccountMirror
 from peer.replica.order_state import OrderView
-from web.contract import views
-from web.market_data.book_mirror import DEPTH_MAX, BookMirror
-from web.market_data.candles import INTERVALS_SECONDS, Candle
+from web.contract.market_responses import Book, Candle, Levels, Mesh, Ticker, Trade, shares_of
+from web.contract.responses import Order, fields_of
+from web.market_data import candles as kept
+from web.market_data.book_mirror import DEPTH_MAX, BookMirror, Delta
+from web.market_data.candles import INTERVALS_SECONDS
 from web.market_data.mirrors import Mirrors
 
 FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
@@ -63,7 +65,7 @@ class Publisher:
         self._commit_seq = 0
         self._commit_at = 0.0
         self._commit_due = False
-        self._tickers: dict[str, Json] = {}
+        self._tickers: dict[str, Ticker] = {}
         self._ticked: dict[str, float] = {}
         self._ticker_seq = 0
         self._ticker_due: set[str] = set()
@@ -164,15 +166,13 @@ class Publisher:
     def _flush_book(self, market: str, book: BookMirror) -> None:
         delta = book.take_delta()
         self.ticker(market)
-        self._sink.publish(
-            f"book/{market}", delta.number, self._encode(views.delta_json(book, delta))
-        )
+        self._sink.publish(f"book/{market}", delta.number, self._encode(_book_delta(book, delta)))
         if f"peers/{market}" in self._asked_for:
-            peers = views.peers_json(book, "delta", delta.bids, delta.asks)
+            peers = _peers(book, "delta", delta.bids, delta.asks)
             self._sink.publish(f"peers/{market}", delta.number, self._encode(peers))
         if delta.trades:
             seq = delta.trades[-1].number
-            trades = views.trades_json(delta.trades, book.units)
+            trades = [Trade.of(trade, book.units) for trade in delta.trades]
             view = self._view("trades", "delta", seq) | {"market": market, "trades": trades}
             self._sink.publish(f"trades/{market}", seq, self._encode(view))
             for seconds in INTERVALS_SECONDS:
@@ -186,7 +186,7 @@ class Publisher:
             self._sink.publish(channel, view["seq"], self._encode(view))
 
     def _flush_ticker(self, market: str, book: BookMirror) -> None:
-        ticker = views.ticker_json(book, self._wall_ms())
+        ticker = Ticker.of(book, self._wall_ms())
         if ticker != self._tickers.get(market):
             self._tickers[market] = ticker
             self._ticker_seq += 1
@@ -201,22 +201,22 @@ class Publisher:
         if book is None or not book.ready:
             return None
         if kind == "book":
-            view = self._view(kind, "snapshot", book.number) | views.book_json(book, DEPTH_MAX)
+            view = self._view(kind, "snapshot", book.number) | fields_of(Book.of(book, DEPTH_MAX))
             return view | {"complete": book.is_complete}
         if kind == "peers":
             levels = (side.levels(DEPTH_MAX) for side in (book.bids, book.asks))
-            return views.peers_json(book, "snapshot", *levels)
+            return _peers(book, "snapshot", *levels)
         seq, told = book.told_trades
-        trades = views.trades_json(reversed(told), book.units)
+        trades = [Trade.of(trade, book.units) for trade in reversed(told)]
         market = book.units.market.symbol
         return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
 
     def _ticker(self, book: BookMirror | None) -> Json | None:
         if book is None or not book.ready:
             return None
-        ticker = views.ticker_json(book, self._wall_ms())
+        ticker = Ticker.of(book, self._wall_ms())
         self._tickers.setdefault(book.units.market.symbol, ticker)
-        return self._view("ticker", "update", self._ticker_seq) | ticker
+        return self._view("ticker", "update", self._ticker_seq) | fields_of(ticker)
 
     def _candles_snapshot(self, name: str) -> Json | None:
         market, _, seconds = name.rpartition("/")
@@ -228,12 +228,12 @@ class Publisher:
         return self._candles_view(book, int(seconds), "snapshot", seq, newest)
 
     def _candles_view(
-        self, book: BookMirror, seconds: int, kind: str, seq: int, candles: list[Candle]
+        self, book: BookMirror, seconds: int, kind: str, seq: int, candles: list[kept.Candle]
     ) -> Json:
         return self._view("candles", kind, seq) | {
             "market": book.units.market.symbol,
             "interval": seconds,
-            "candles": [views.candle_json(candle, book.units) for candle in candles],
+            "candles": [Candle.of(candle, book.units) for candle in candles],
         }
 
     def _orders_snapshot(self, account: AccountMirror | None) -> Json | None:
@@ -244,8 +244,8 @@ class Publisher:
         orders = self._orders(list(account.open.values()))
         return view | {"account": account.account, "orders": orders, "finished": finished}
 
-    def _orders(self, orders: list[OrderView]) -> list[Json]:
-        return [views.order_json(order, self._mirrors.units(order.market)) for order in orders]
+    def _orders(self, orders: list[OrderView]) -> list[Order]:
+        return [Order.of(order, self._mirrors.units(order.market)) for order in orders]
 
     def _commit_view(self) -> Json:
         mirrors = self._mirrors
@@ -258,9 +258,32 @@ class Publisher:
 
     def _mesh_view(self) -> Json:
         mirrors = self._mirrors
-        view = self._view("mesh", "update", self._mesh_seq) | {"state": mirrors.state}
-        return view if mirrors.mesh is None else view | views.mesh_json(mirrors.mesh)
+        view = self._view("mesh", "update", self._mesh_seq)
+        if mirrors.mesh is None:
+            return view | {"state": mirrors.state}
+        return view | fields_of(Mesh.of(mirrors.mesh, mirrors.state))
 
     @staticmethod
     def _view(channel: str, kind: str, seq: int) -> Json:
         return {"channel": channel, "type": kind, "seq": seq}
+
+
+def _book_delta(mirror: BookMirror, delta: Delta) -> Json:
+    view = fields_of(Book.with_levels(mirror, delta.bids, delta.asks))
+    del view["digest"]
+    return {"channel": "book", "type": "delta"} | view
+
+
+def _peers(mirror: BookMirror, kind: str, bids: Levels, asks: Levels) -> Json:
+    """Of each level, its price and what each peer has taken of it; nothing of one that is gone."""
+    price, quantity = mirror.units.price.text, mirror.units.quantity.text
+    view: Json = {
+        "channel": "peers",
+        "type": kind,
+        "seq": mirror.number,
+        "market": mirror.units.market.symbol,
+    }
+    for name, side, levels in (("bids", mirror.bids, bids), ("asks", mirror.asks, asks)):
+        shares = ((level[0], side.shares(level[0])) for level in levels)
+        view[name] = [(price(ticks), shares_of(each, quantity)) for ticks, each in shares]
+    return view

@@ -1,0 +1,140 @@
+"""Placing, changing and cancelling orders: one use case each, however a request has come.
+
+Owns who may do it, in which units, under which signature and at which rate; whether an order can
+still be taken back. REST, the WebSocket and Grenache RPC parse a request,
+call a use case, wait or are called back, and write the answer out. Must never know how a request
+came, nor answer in the node's place.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Protocol
+
+from engine import Cancel, CancelAll, Reason
+from peer.replica.signed import KEY_PREFIX, Entry
+from web.auth.keys import Credential
+from web.auth.signatures import cancelling, signed
+from web.contract import requests
+from web.contract.problems import Problem, refused, rejected
+from web.contract.requests import CancelOrder, Change, NewOrder, Signature, Withdrawal
+from web.contract.responses import Rejected, Result
+from web.contract.results import answer_of
+from web.gateway import Gateway
+from web.market_data.pending_requests import OnChange, Submission
+
+CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
+
+
+class Caller(Protocol):
+    """Who sends a command: what they have proven to hold, and the address they are counted by."""
+
+    @property
+    def credential(self) -> Credential | None: ...
+    @property
+    def address(self) -> str: ...
+
+
+class Commands(NamedTuple):
+    """Those of one caller. Each use case sends its commands to the node and returns; `on_change` is
+    told of every answer of the node, on the link's thread, or else the caller waits for them.
+    Problem if the caller may not send them, or if they can't be meant or are too many."""
+
+    gateway: Gateway
+    caller: Caller
+    on_change: OnChange | None = None
+
+    def place(self, order: NewOrder) -> Submission:
+        return self._submit([self._new(order)])
+
+    def place_many(self, orders: Iterable[NewOrder]) -> Submission:
+        """In order and right behind one another; if one of them is not valid, none is sent."""
+        entries: list[Entry] = []
+        try:
+            for order in orders:
+                entries += [self._new(order)]
+        except Problem as problem:
+            problem.more["index"] = len(entries)
+            raise
+        return self._submit(entries)
+
+    def _new(self, order: NewOrder) -> Entry:
+        account = self._trader(order.account, order.signature)
+        command = requests.submit_of(order, self.gateway.units(order.market), account)
+        return signed(command, order.signature, self.gateway.mesh_id)
+
+    def change(self, order: object, change: Change, seconds: float = 0.0) -> Submission:
+        """A smaller quantity keeps the order's place in the queue; anything else loses it. The
+        account's orders are waited for up to `seconds`."""
+        account, gateway = self._trader(change.account, change.signature), self.gateway
+        if change.signature is not None:
+            units = gateway.units(change.market)
+            command = requests.signed_change_of(change, account, order, units)
+            return self._submit([signed(command, change.signature, gateway.mesh_id)])
+        known = gateway.open_order(account, requests.order_id(order), seconds)
+        return self._submit([requests.change_of(change, known, gateway.units(known.market))])
+
+    def cancel(self, wanted: CancelOrder) -> Submission:
+        """Take an order back that no other peer has seen, or else cancel it."""
+        account = self._trader(wanted.account, wanted.signature)
+        entry = self._cancelling(requests.cancel_of(wanted, account), wanted.signature)
+        self._admit([entry])
+        return self.gateway.desk.cancel(entry, self.caller.address, self.on_change)
+
+    def cancel_all(self, wanted: Withdrawal) -> Submission:
+        """All orders of an account, or those of one market or one side."""
+        account = self._trader(wanted.account, wanted.signature)
+        command = requests.cancel_all_of(wanted, account)
+        return self._submit([self._cancelling(command, wanted.signature)])
+
+    def _trader(self, named: str, signature: Signature | None) -> str:
+        """The account to trade for."""
+        caller, is_signed = self.caller, signature is not None
+        return self.gateway.access.trader(named, is_signed, caller.credential, caller.address)
+
+    def _cancelling(self, command: Cancel | CancelAll, signature: Signature | None) -> Entry:
+        is_operator = self.gateway.access.is_operator(self.caller.credential)
+        return cancelling(command, signature, self.gateway.mesh_id, is_operator)
+
+    def _submit(self, entries: Sequence[Entry]) -> Submission:
+        self._admit(entries)
+        return self.gateway.desk.submit(entries, self.caller.address, self.on_change)
+
+    def _admit(self, entries: Sequence[Entry]) -> None:
+        """Problem if these are too many. A caller that waits may ask for the account's orders next:
+        they are watched from now on."""
+        self.gateway.access.admit(entries, self.caller.address)
+        if self.on_change is None:
+            for name in dict.fromkeys(entry.account for entry in entries):
+                if not name.startswith(KEY_PREFIX):  # a client can make any number of those
+                    self.gateway.watch_account(name)
+
+    def result(self, submission: Submission) -> Result:
+        """What became of one command, once it is ordered. Problem if a change was rejected. (A
+        rejected order is a result: it has been ordered and is final.)"""
+        self.wait(submission)
+        found = answer_of(submission, self.gateway.mirrors)
+        if isinstance(found, Rejected):
+            raise rejected(Reason[found.reason.upper()], id=found.id, commit=found.commit)
+        return found
+
+    def wait(self, submission: Submission) -> None:
+        """Until the commands are ordered, but no longer than the timeout; while many wait already,
+        only until they are on disk here, so that some threads are always free. Problem if they were
+        refused, or if it is not known whether they were taken."""
+        gateway, seconds = self.gateway, self.gateway.config.order_timeout
+        if gateway.waiting.acquire(blocking=False):
+            try:
+                submission.wait(seconds)
+            finally:
+                gateway.waiting.release()
+        else:
+            submission.wait_queued(seconds)
+        if submission.refused is not None:
+            raise refused(submission.refused, submission.ids)
+        if not (submission.ids or submission.is_complete):
+            raise Problem(
+                504,
+                "The peer's node did not answer: the order may or may not have been taken. "
+                "Look at your open orders before you send it again.",
+                "unknown_outcome",
+            )
+        gateway.mirrors.await_commit(submission.commit, CATCH_UP_SECONDS)

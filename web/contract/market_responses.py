@@ -1,0 +1,331 @@
+"""What the API answers about markets and the mesh: see `responses`."""
+
+from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
+from typing import Annotated, Self
+
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import astuple, replace
+
+import engine
+from peer.client import protocol
+from peer.client.order_input import SideName
+from peer.client.protocol import format_id
+from peer.client.units import Units
+from peer.replica.trade import MarketTrade
+from web.contract.responses import Amount, Id, Json, Reply, TimeMs, copied, fields_of
+from web.market_data import candles as kept
+from web.market_data.book_mirror import BookMirror, SideMirror, format_levels
+from web.market_data.mirrors import Mirrors
+
+Levels = Iterable[protocol.Level]
+# A tuple would say more, but schemathesis does not understand its schema.
+Level = Annotated[
+    Sequence[Amount | int],
+    Meta(min_length=3, max_length=3, description="Price, quantity, number of orders."),
+]
+Share = Annotated[
+    Sequence[int | Amount],
+    Meta(min_length=3, max_length=3, description="Member, as in ids; quantity; number of orders."),
+]
+Signed = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?$", description="As text; may be negative.")]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]*$", description="BLAKE2b of the engine's state.")]
+
+
+class Trade(Reply, frozen=True):
+    number: int
+    time: TimeMs
+    price: Amount
+    quantity: Amount
+    side: SideName
+    maker: Id
+    taker: Id
+
+    @classmethod
+    def of(cls, trade: MarketTrade, units: Units) -> Self:
+        return cls(
+            trade.number,
+            trade.time_ms,
+            units.price.text(trade.price),
+            units.quantity.text(trade.quantity),
+            "sell" if trade.side else "buy",
+            format_id(trade.maker),
+            format_id(trade.taker),
+        )
+
+
+class Trades(Reply, frozen=True):
+    market: str
+    trades: list[Trade]
+    missed: int
+
+
+class Candle(Reply, frozen=True):
+    time: TimeMs
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+    volume: Amount
+    trades: int
+
+    @classmethod
+    def of(cls, candle: kept.Candle, units: Units) -> Self:
+        prices = candle.open, candle.high, candle.low, candle.close
+        open_, high, low, close = map(units.price.text, prices)
+        volume = units.quantity.text(candle.volume)
+        return cls(candle.time_ms, open_, high, low, close, volume, candle.trades)
+
+
+class Candles(Reply, frozen=True):
+    market: str
+    interval: int
+    missed: int
+    candles: list[Candle]
+
+
+class Ticker(Reply, frozen=True):
+    """Best prices, the last trade, and all since `since`: 24 hours, or less if less is known."""
+
+    market: str
+    bid: Amount | None
+    bid_quantity: Amount | None
+    ask: Amount | None
+    ask_quantity: Amount | None
+    last: Amount | None
+    last_quantity: Amount | None
+    last_time: TimeMs | None
+    trades: int
+    open: Amount | None
+    high: Amount | None
+    low: Amount | None
+    change: Signed | None
+    change_percent: Signed | None
+    volume: Amount
+    since: TimeMs
+
+    @classmethod
+    def of(cls, mirror: BookMirror, now_ms: int) -> Self:
+        price, quantity = mirror.units.price.text, mirror.units.quantity.text
+        bid, ask = (next(iter(side.levels(1)), None) for side in (mirror.bids, mirror.asks))
+        last = mirror.trades[0] if mirror.trades else None
+        day = mirror.candles.day(max(now_ms, mirror.time_ms))
+        change, traded = day.close - day.open, day.open > 0
+        sign = "-" if change < 0 else ""
+        # In hundredths of a percent, half away from zero.
+        share = (20_000 * abs(change) + day.open) // (2 * day.open) if traded else 0
+        return cls(
+            market=mirror.units.market.symbol,
+            bid=price(bid[0]) if bid else None,
+            bid_quantity=quantity(bid[1]) if bid else None,
+            ask=price(ask[0]) if ask else None,
+            ask_quantity=quantity(ask[1]) if ask else None,
+            last=price(last.price) if last else None,
+            last_quantity=quantity(last.quantity) if last else None,
+            last_time=last.time_ms if last else None,
+            trades=last.number if last else 0,
+            open=price(day.open) if traded else None,
+            high=price(day.high) if traded else None,
+            low=price(day.low) if traded else None,
+            change=sign + price(abs(change)) if traded else None,
+            change_percent=f"{sign}{share // 100}.{share % 100:02}" if traded else None,
+            volume=quantity(day.volume),
+            since=day.since_ms,
+        )
+
+
+class Market(Reply, frozen=True):
+    symbol: str
+    tick: Amount
+    lot: Amount
+    quantity_min: Amount
+    quantity_max: Amount
+    price_max: Amount
+    price_band_percent: int
+
+    @classmethod
+    def of(cls, market: engine.Market) -> Self:
+        price, quantity = Decimal(market.tick), Decimal(market.lot)
+        amounts = {
+            "quantity_min": f"{quantity * market.quantity_min:f}",
+            "quantity_max": f"{quantity * market.quantity_max:f}",
+            "price_max": f"{price * market.price_max:f}",
+        }
+        return cls(**copied(market, cls) | amounts)
+
+
+class Book(Reply, frozen=True):
+    market: str
+    seq: int
+    commit: int
+    time: TimeMs
+    digest: Digest
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    checksum: int
+
+    @classmethod
+    def of(cls, mirror: BookMirror, depth: int) -> Self:
+        return cls.with_levels(mirror, mirror.bids.levels(depth), mirror.asks.levels(depth))
+
+    @classmethod
+    def with_levels(cls, mirror: BookMirror, bids: Levels, asks: Levels) -> Self:
+        price, quantity = mirror.units.price.text, mirror.units.quantity.text
+        return cls(
+            mirror.units.market.symbol,
+            mirror.number,
+            mirror.commit,
+            mirror.time_ms,
+            mirror.digest.hex(),
+            format_levels(bids, price, quantity),
+            format_levels(asks, price, quantity),
+            mirror.checksum(),
+        )
+
+
+class BookOfPeers(Book, frozen=True):
+    """With `?peers=1`, of each level what each peer has taken of it."""
+
+    bid_peers: Sequence[Sequence[Share]] | UnsetType = UNSET
+    ask_peers: Sequence[Sequence[Share]] | UnsetType = UNSET
+
+    @classmethod
+    def grouped(cls, mirror: BookMirror, depth: int, group: int, peers: bool) -> Self:
+        """Both sides merged into steps of `group` ticks, never showing a better price than there
+        is; with `peers` also what each of them has taken of a step."""
+        if group == 1 and not peers:
+            return cls.of(mirror, depth)
+        bids, asks = _steps(mirror.bids, depth, group), _steps(mirror.asks, depth, -group)
+        book = cls.with_levels(mirror, _merged(bids), _merged(asks))
+        if not peers:
+            return book
+        quantity = mirror.units.quantity.text
+        bid_peers, ask_peers = (
+            [
+                shares_of((one for level in levels for one in side.shares(level[0])), quantity)
+                for levels in steps.values()
+            ]
+            for steps, side in ((bids, mirror.bids), (asks, mirror.asks))
+        )
+        return replace(book, bid_peers=bid_peers, ask_peers=ask_peers)
+
+
+def _steps(side: SideMirror, depth: int, group: int) -> dict[int, list[protocol.Level]]:
+    """The levels of the first `depth` steps of `group` ticks, by step; below zero: rounded up."""
+    steps: dict[int, list[protocol.Level]] = {}
+    for level in side.levels(len(side)):
+        step = level[0] // group * group
+        if step not in steps and len(steps) == depth:
+            break
+        steps.setdefault(step, []).append(level)
+    return steps
+
+
+def _merged(steps: dict[int, list[protocol.Level]]) -> Levels:
+    for step, levels in steps.items():
+        yield step, sum(level[1] for level in levels), sum(level[2] for level in levels)
+
+
+def shares_of(
+    shares: Iterable[protocol.Share], quantity: Callable[[int], str]
+) -> list[tuple[int, str, int]]:
+    """What each peer has taken of a level, or of several: its number as in ids, shown quantity,
+    orders."""
+    merged: dict[int, tuple[int, int]] = {}
+    for member, lots, orders in shares:
+        known = merged.get(member, (0, 0))
+        merged[member] = (known[0] + lots, known[1] + orders)
+    return [
+        (member + 1, quantity(lots), orders) for member, (lots, orders) in sorted(merged.items())
+    ]
+
+
+# The mesh
+
+
+class Peer(Reply, frozen=True):
+    """A member of the mesh as this peer sees it."""
+
+    name: str
+    key: str
+    address: str
+    self: bool
+    alive: bool
+    round: int
+    commit: int
+    age_ms: int
+    agrees: bool | None
+    unread: int
+    barred: str
+    hears: list[str]
+    renewed: int
+
+
+class Mesh(Reply, frozen=True):
+    state: str
+    peer: str
+    mesh: str
+    mode: str
+    quorum: bool
+    quorum_size: int
+    round: int
+    commit: int
+    digest: Digest
+    pending: int
+    finality_ms: float
+    halted: str
+    alarms: list[str]
+    catching_up: str
+    refused: int
+    unanswered: int
+    oldest_pending_ms: int
+    peers: list[Peer]
+
+    @classmethod
+    def of(cls, mesh: protocol.Mesh, state: str) -> Self:
+        peers = [
+            Peer(**copied(member, Peer) | {"self": member.name == mesh.peer})
+            for member in mesh.members
+        ]
+        changed = {"state": state, "digest": mesh.digest.hex(), "peers": peers}
+        return cls(**copied(mesh, cls) | changed)
+
+
+class State(Book, frozen=True, kw_only=True):
+    """The book with everything else; of the mesh only a part until it is known."""
+
+    tick: Amount
+    lot: Amount
+    trades: list[Trade]
+    state: str
+    peer: str | None
+    mesh: str | UnsetType = UNSET
+    mode: str | UnsetType = UNSET
+    quorum: bool
+    quorum_size: int | UnsetType = UNSET
+    round: int | UnsetType = UNSET
+    pending: int
+    finality_ms: float | UnsetType = UNSET
+    halted: str | UnsetType = UNSET
+    alarms: list[str] | UnsetType = UNSET
+    catching_up: str | UnsetType = UNSET
+    refused: int | UnsetType = UNSET
+    unanswered: int | UnsetType = UNSET
+    oldest_pending_ms: int | UnsetType = UNSET
+    peers: list[Peer]
+
+    @classmethod
+    def whole(cls, mirror: BookMirror, depth: int, mirrors: Mirrors) -> Self:
+        """Commit and digest are the book's: all of it is of one moment."""
+        market = mirror.units.market
+        mesh: Json = {"state": mirrors.state, "peer": mirrors.peer, "quorum": False}
+        mesh |= {"pending": 0, "peers": []}
+        if mirrors.mesh is not None:
+            mesh = fields_of(Mesh.of(mirrors.mesh, mirrors.state))
+        return cls(
+            *astuple(Book.of(mirror, depth)),
+            tick=market.tick,
+            lot=market.lot,
+            trades=[Trade.of(trade, mirror.units) for trade in mirror.trades],
+            **{name: mesh[name] for name in mesh if name not in Book.__struct_fields__},
+        )

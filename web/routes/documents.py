@@ -1,0 +1,22 @@
+"""The API's document, for programs and for people."""
+
+from typing import Any
+
+from flask import Response, current_app
+
+from web.contract.openapi import JSON, PUBLIC
+from web.routes.operations import Routes
+
+routes = Routes("documents")
+
+
+@routes.operation("get", "/docs", "text/html", PUBLIC)
+def docs() -> Response:
+    """This document, for people."""
+    return current_app.send_static_file("docs.html")
+
+
+@routes.operation("get", "/openapi.json", dict[str, Any], PUBLIC)
+def document() -> Response:
+    """This document."""
+    return Response(current_app.extensions["document"], content_type=JSON)
