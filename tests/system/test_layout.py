@@ -6,6 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("engine", "discovery", "peer", "web")
@@ -72,3 +73,26 @@ def test_one_name_is_one_module_and_shadows_none() -> None:
     names = Counter(path.stem for path in modules() if not path.stem.startswith("__"))
     assert [name for name, count in names.items() if count > 1] == []
     assert names.keys() & sys.stdlib_module_names == set()
+
+
+def test_no_file_and_no_function_has_two_subjects() -> None:
+    for path in modules():
+        text = (ROOT / path).read_text()
+        assert text.count("\n") <= LINES_MAX, path
+        if str(path.parent) == WRITTEN_OUT:
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                assert lines <= FUNCTION_LINES_MAX, f"{path}: {node.name}"
+
+
+def test_the_way_of_an_order_is_that_of_the_code() -> None:
+    """Every function on the way that CONTRIBUTING.md draws is there."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `([a-z_/]+)` \| (`.*`) \|", text, re.MULTILINE)
+    assert len(rows) > 10
+    for folder, functions in rows:
+        package = folder.replace("/", ".")
+        for name in re.findall(r"`([^`]+)`", functions):
+            assert callable(resolve_name(f"{package}.{name}")), name
