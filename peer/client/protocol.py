@@ -119,8 +119,8 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     `halted`, `stopping`, `unknown`, `other_order`; the name of a Reason, if no peer would apply a
     command for want of a good signature or of room; or `result_lost`: after Queued it was ordered,
     but the result is not known here any more; or others, as many as may, wait for it already; or
-    the peer stops first, and it will be ordered after its next start; before Queued the disk failed, and whether it was taken shows when the peer is
-    started again."""
+    the peer stops first, and it will be ordered after its next start; before Queued the disk
+    failed, and whether it was taken shows when the peer is started again."""
 
     code: str
     reason: str
