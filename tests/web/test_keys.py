@@ -138,7 +138,7 @@ def test_in_a_full_house_those_with_most_make_room_and_nobody_loses_their_last(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = module.Room("sessions", "address <> ''", "address", 20, 6)
-    monkeypatch.setattr(module, "_STRANGERS", few)
+    monkeypatch.setattr(module, "_OWN_KEYS", few)
     ann = opened(keys, "ann")
     many, one = shown(keys, "many", 5), shown(keys, "one")
     others = [shown(keys, f"other{n}")[0] for n in range(4)]
