@@ -191,19 +191,15 @@ class Node:
 
     def _find(self) -> None:
         """Follow up what discovery found."""
-        while True:
-            try:
-                event = self._discovered.get_nowait()
-            except queue.Empty:
-                return
-            match event:
+        for _ in range(self._discovered.qsize()):  # this thread alone takes from it
+            match self._discovered.get_nowait():
                 case Found(name, addresses):
                     self.mesh.found(self._services[name], addresses)
                 case GrapeLost(_, reason):
                     _log.warning("a Grape does not answer; all that is known stays: %s", reason)
                 case GrapeFound(grape):
                     _log.info("the Grape at %s answers", grape)
-                case _:
+                case event:
                     _log.debug("%s", event)
 
     def _take(self, message: Message, now_ms: int) -> None:
