@@ -299,7 +299,7 @@ def serve_local(data: bytes) -> None:
     folder, alone, served = _local.pop() if _local else (*_alone(), 0)
     parsed = parse([b"conn", b"id", data])
     if parsed is not None and not isinstance(parsed[1], protocol.Refused):
-        alone.node._serve(*parsed, now_ms=served)
+        alone.node._requests.take(*parsed, now_ms=served, effects=alone.node._effects)
     if served % 100 == 0:
         alone.node._turn()
     if served > TURNS_PER_NODE or alone.node.halted:

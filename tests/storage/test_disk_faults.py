@@ -75,7 +75,8 @@ def test_a_failed_write_or_sync_stops_the_peer_and_costs_nothing_it_acknowledged
     break_disk(broken.fault, ops, error, skip=SKIPPED)
     with pytest.raises(NodeRefusedError) as refused:
         broken.take(ORDERS)
-    assert refused.value.code == "result_lost"
+    # The second if the write that failed was one of a turn between two orders.
+    assert refused.value.code in ("result_lost", "halted")
     assert said in str(refused.value)
     broken.fault.unlink()  # it seems to work again: that is no reason to trust it
     with pytest.raises(NodeRefusedError) as refused:
