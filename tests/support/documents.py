@@ -5,6 +5,7 @@ Owns how an example looks in them.
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,24 +72,35 @@ def events_differ(shown: str, said: str) -> bool:
 
 
 def talk(stream: Stream, text: str) -> None:
-    """Say and hear what a WebSocket's example shows below its first line."""
+    """Say and hear what a WebSocket's example shows below its first line. What is shown between two
+    messages to the peer may come in another order: channels and replies wait for nothing of each
+    other."""
+    awaited: list[Callable[[Any], bool]] = []
     for line in re.sub(r"\n {3,}", " ", text.partition("\n")[2].strip()).splitlines():
-        _follow(stream, line)
+        way, _, shown = line.partition(" ")
+        if way == "→":
+            _hear_all(stream, awaited)
+            stream.send(**json.loads(shown))
+        else:
+            assert way == "←"
+            awaited.append(_like(shown))
+    _hear_all(stream, awaited)
 
 
-def _follow(stream: Stream, line: str) -> None:
-    way, _, text = line.partition(" ")
-    if way == "→":
-        stream.send(**json.loads(text))
-        return
-    assert way == "←"
-    marks = re.findall(r'"(channel|type|reply|pending)":("\w+"|\d+|true|false)', text)
+def _hear_all(stream: Stream, awaited: list[Callable[[Any], bool]]) -> None:
+    while awaited:
+        message = stream.next(lambda came: any(fits(came) for fits in awaited))
+        awaited.remove(next(fits for fits in awaited if fits(message)))
+
+
+def _like(shown: str) -> Callable[[Any], bool]:
+    """Whether a message is one as shown."""
+    marks = re.findall(r'"(channel|type|reply|pending)":("\w+"|\d+|true|false)', shown)
     wanted = {name: json.loads(value) for name, value in marks}
+    assert len(wanted) >= 2
 
     def fits(message: Any) -> bool:
-        return wanted.items() <= message.items() and names(text) <= names(
-            json.dumps(message, separators=(",", ":"))
-        )
+        said = json.dumps(message, separators=(",", ":"))
+        return wanted.items() <= message.items() and names(shown) <= names(said)
 
-    assert len(wanted) >= 2
-    stream.next(fits)
+    return fits
