@@ -9,36 +9,47 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.replica.trade import MarketTrade
+from peer.storage.database import LOG_BYTES_MAX
 
 ROWS_MAX = 100_000  # trades that are read at a time, for a question about candles
 ROUNDS_MAX = 20  # times that many, for a single candle of more
 REST_FROM_S = 0.005  # a longer question is followed by a rest as long as it took
+LOG_REST_S, LOG_LOOK_S = 0.25, 0.01  # at most, and in such steps, where the log grows too long
 PIECES_MAX = 10_000  # commits that did something to one order
 RECORDS_MAX = 256  # that one question keeps at hand
 _LOW = 0xFFFFFFFF
 _NOTHING = Record(0, [], [])
 _log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+_trades = msgspec.json.Decoder(list[MarketTrade]).decode
+_candles = msgspec.json.Decoder(list[tuple[int, ...]]).decode
+
+# Many rows come as one, of JSON: for each row that Python takes from SQLite, its thread has to wait
+# for its turn among all others, and the journal's log can't begin anew meanwhile.
 _TRADES = """
-SELECT number, time_ms, price, quantity, side, maker, taker FROM trades
-WHERE market = ? AND number < ? ORDER BY number DESC LIMIT ?
+SELECT json_group_array(json_array(number, time_ms, price, quantity, side, maker, taker)) FROM (
+    SELECT * FROM trades WHERE market = ? AND number < ? ORDER BY number DESC LIMIT ?
+)
 """
 _NEXT = """
 SELECT number, time_ms FROM trades WHERE market = ? AND number >= ? ORDER BY number LIMIT 1
 """
 # A sum of quantities could leave 64 bits: its two halves do not.
 _CANDLES = f"""
-SELECT begins, first, last, high, low, upper, lower, count,
+SELECT json_group_array(json_array(begins, first, last, high, low, upper, lower, count,
     (SELECT price FROM trades WHERE market = :market AND number = first),
     (SELECT price FROM trades WHERE market = :market AND number = last)
+))
 FROM (
     SELECT time_ms - time_ms % :interval AS begins, min(number) AS first, max(number) AS last,
         max(price) AS high, min(price) AS low, sum(quantity >> 32) AS upper,
@@ -47,7 +58,7 @@ FROM (
         SELECT number, time_ms, price, quantity FROM trades
         WHERE market = :market AND number < :below ORDER BY number DESC LIMIT :rows
     )
-    GROUP BY begins ORDER BY begins
+    GROUP BY begins ORDER BY begins DESC LIMIT :candles
 )
 """
 _ENDED = "SELECT number FROM ended WHERE account = ? AND number <= ? ORDER BY number DESC LIMIT ?"
@@ -120,12 +131,14 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
 
     def trades(self, market: str, below: int, limit: int) -> list[MarketTrade]:
         """Up to `limit` trades with numbers below `below`, the newest first."""
-        return [MarketTrade(*row) for row in self._ask(_TRADES, (market, below, limit))]
+        found = self._ask_many(_TRADES, (market, below, limit), _trades)
+        return sorted(found, key=attrgetter("number"), reverse=True)
 
     def number_at(self, market: str, time_ms: int) -> int:
         """From this number on no trade is older than `time_ms`."""
@@ -145,7 +158,9 @@ class History:
         """Up to `limit` candles of the newest trades with numbers below `below`, oldest first. Only
         whole ones: of more than `rows_max` trades the oldest interval is left out, unless it is the
         only one."""
-        found = self.parts(market, interval_ms, below, rows_max)
+        found = self.parts(market, interval_ms, below, rows_max, limit + 1)
+        if len(found) > limit:
+            return found[1:]
         count = sum(candle.trades for candle in found)
         for _ in range(ROUNDS_MAX):
             if count < rows_max or len(found) != 1:
@@ -159,16 +174,17 @@ class History:
             del found[0]
         return found[-limit:]
 
-    def parts(self, market: str, interval_ms: int, below: int, rows_max: int) -> list[PastCandle]:
-        """The candles of the newest `rows_max` trades with numbers below `below`, oldest first; the
-        oldest one may lack earlier trades."""
+    def parts(
+        self, market: str, interval_ms: int, below: int, rows_max: int, limit: int = ROWS_MAX
+    ) -> list[PastCandle]:
+        """The candles of the newest `rows_max` trades with numbers below `below`, the last `limit`
+        of them, oldest first; the oldest one may lack earlier trades."""
         values = {"market": market, "interval": interval_ms, "below": below, "rows": rows_max}
-        return [
+        found = self._ask_many(_CANDLES, values | {"candles": limit}, _candles)
+        return sorted(
             PastCandle(begins, first, last, opened, high, low, closed, (upper << 32) + lower, count)
-            for begins, first, last, high, low, upper, lower, count, opened, closed in self._ask(
-                _CANDLES, values
-            )
-        ]
+            for begins, first, last, high, low, upper, lower, count, opened, closed in found
+        )
 
     def order(self, id_: int) -> PastOrder | None:
         """What is known of an order that was ordered by the mesh; None if nothing."""
@@ -254,16 +270,34 @@ class History:
                 self._db.close()
                 self._db = None
 
+    def _ask_many(self, query: str, values: object, read: Callable[[str], list[T]]) -> list[T]:
+        """As `_ask`, of a query whose rows are one list in JSON."""
+        return [each for (text,) in self._ask(query, values) for each in read(text)]
+
     def _ask(self, query: str, values: object) -> list[tuple[Any, ...]]:
         """No rows if the journal is not there, of a version without these tables, or damaged. While
-        it is read, the node's writing can't begin its log anew: so it rests after long reading."""
+        it is read, the node's writing can't begin its log anew: so it rests after long reading, and
+        where the log has become too long, until it has begun anew."""
         with self._lock:
-            began = time.monotonic()
+            began, log_bytes = time.monotonic(), self._log_bytes()
             found = self._read(query, values)
             took_s = time.monotonic() - began
             if took_s > REST_FROM_S:
                 time.sleep(took_s)
+                self._await_new_log(log_bytes)
             return found
+
+    def _await_new_log(self, before: int) -> None:
+        """A log that does not grow waits for the node's next words: nobody has to wait for it."""
+        until = time.monotonic() + LOG_REST_S
+        while max(LOG_BYTES_MAX, before) < self._log_bytes() and time.monotonic() < until:
+            time.sleep(LOG_LOOK_S)
+
+    def _log_bytes(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except OSError:
+            return 0
 
     def _read(self, query: str, values: object) -> list[tuple[Any, ...]]:
         try:

@@ -85,6 +85,7 @@ def crowd(port: int, client: Client) -> Iterator[Counter[str]]:
 
 
 def _run(port: int, client: Client, over: Event, pipe: Connection) -> None:
+    os.nice(19)  # it stands for other machines, whose processors are not the gateway's
     parts = [Counter[str]() for _ in range(CROWD)]
     all_ = [
         threading.Thread(target=client, args=(port, n, over, part), daemon=True)

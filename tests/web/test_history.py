@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from peer.replica.trade import MarketTrade
-from peer.storage.history_reader import History, PastCandle
+from peer.storage.history_reader import _CANDLES, _TRADES, History, PastCandle
 from peer.storage.journal import Journal
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
 from web.market_data.candles import (
@@ -68,6 +68,14 @@ def test_candles_are_of_whole_intervals_and_exact(history: History) -> None:
     cut = history.candles(MARKET, 10_000, 2**53, 10, rows_max=60)
     assert [c.time_ms for c in cut] == [20_000, 30_000, 40_000], "the cut one is left out"
     assert [c.time_ms for c in history.candles(MARKET, 10_000, 2**53, 1)] == [40_000]
+
+
+def test_trades_and_candles_are_one_row_however_many(history: History) -> None:
+    """Each row costs the reading thread a turn among all others, and keeps the log growing."""
+    values = {"market": MARKET, "interval": 1, "below": 2**53, "rows": 90, "candles": 80}
+    for query, wanted in ((_TRADES, (MARKET, 2**53, 90)), (_CANDLES, values)):
+        [(text,)] = history._ask(query, wanted)
+        assert text.count("],[") >= 79
 
 
 def test_a_sum_beyond_64_bits_is_still_a_sum(tmp_path: Path) -> None:
