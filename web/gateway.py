@@ -15,6 +15,7 @@ from pathlib import Path
 from engine import Command, Market, Submit
 from peer.client.accounts import AccountMirror
 from peer.client.protocol import (
+    DEPTH_MAX,
     AccountUpdate,
     Committed,
     Done,
@@ -43,7 +44,7 @@ from web.auth.signatures import Statements
 from web.config import ACCOUNTS_MAX, WAITING_MAX, Config
 from web.contract.problems import Problem
 from web.market_data.backfill import Recall
-from web.market_data.book_mirror import DEPTH_MAX, BookMirror
+from web.market_data.book_mirror import BookMirror
 from web.market_data.candles import Candles
 from web.market_data.mirrors import Mirrors
 from web.market_data.node_connection import Link

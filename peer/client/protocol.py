@@ -249,6 +249,7 @@ FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
 
 COMMANDS_PER_REQUEST_MAX = 1_000
 ACCOUNTS_MAX = 1_000  # of one answer
+DEPTH_MAX = 1_000  # levels a side in a State
 ID_DIGITS_MAX = 16  # of either half of an id's text
 
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator
 from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
+from peer.client.protocol import DEPTH_MAX
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.state_machine import Applied, Replica
 from peer.replica.trade import MarketTrade
 
-DEPTH_MAX = 1_000
 ASKED_FOR_MAX = 1_000
 
 

@@ -7,12 +7,13 @@ import pytest
 
 from engine import Cancel, Event, Market, Side, Submit, Trade
 from engine.exchange import Exchange
+from peer.client import levels as module
+from peer.client.levels import SideMirror
 from peer.client.protocol import Level, MarketUpdate, Share, State
 from peer.client.units import units_of
 from peer.node.publisher import shares_of
 from peer.replica.trade import MarketTrade
-from web.market_data import book_mirror as module
-from web.market_data.book_mirror import BookMirror, SideMirror, checksum_of
+from web.market_data.book_mirror import BookMirror, checksum_of
 from web.market_data.candles import CANDLES_KEPT, Candles
 
 MARKET = Market("M", tick="0.5", lot="0.01")

@@ -9,13 +9,14 @@ from msgspec.structs import astuple, replace
 
 import engine
 from peer.client import protocol
+from peer.client.levels import SideMirror
 from peer.client.order_input import SideName
 from peer.client.protocol import format_id
 from peer.client.units import Units
 from peer.replica.trade import MarketTrade
 from web.contract.responses import Amount, Id, Json, Reply, TimeMs, copied, fields_of
 from web.market_data import candles as kept
-from web.market_data.book_mirror import BookMirror, SideMirror, format_levels
+from web.market_data.book_mirror import BookMirror, format_levels
 from web.market_data.mirrors import Mirrors
 
 Levels = Iterable[protocol.Level]

@@ -16,12 +16,11 @@ from engine import TIME_MS_MAX, Cancel, CancelAll, Command, Reduce, Replace, Sid
 from peer.client import order_input
 from peer.client.accounts import FINISHED_MAX
 from peer.client.order_input import ACCOUNT_WORDS, Account, SideName, Text
-from peer.client.protocol import ACCOUNTS_MAX, parse_id
+from peer.client.protocol import ACCOUNTS_MAX, DEPTH_MAX, parse_id
 from peer.client.units import Units
 from peer.replica.order_state import OrderView
 from web.config import BATCH_MAX, NESTED_MAX, TOKEN_CHARACTERS_MAX, TRADES_MAX
 from web.contract.problems import Problem
-from web.market_data.book_mirror import DEPTH_MAX
 from web.market_data.candles import CANDLES_MAX
 
 MarketName = Annotated[str, msgspec.Meta(description="The first market without it.")]

@@ -11,94 +11,18 @@ node and us; `number` is our count of frames for the browsers, which get several
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import islice, repeat
+from itertools import islice
 
 import msgspec
-from sortedcontainers import SortedDict
 
-from peer.client.protocol import Level, MarketUpdate, Share, State
+from peer.client.levels import SideMirror
+from peer.client.protocol import Level, MarketUpdate, State
 from peer.client.units import Units
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 from web.market_data.candles import Candles
 
-DEPTH_MAX = 1_000  # levels a side that a State is asked for
-LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept
 STAGED_MAX = 10_000  # updates kept while a State is on its way
 CHECKSUM_LEVELS = 10
-
-
-_NOT_TOLD: list[Share] = []
-
-
-class SideMirror:
-    """One side, best first. Where the node knows more levels than it was asked for, those beyond
-    `bound` are not known here and changes to them are left out."""
-
-    def __init__(self, sign: int) -> None:
-        self._sign = sign  # 1: lowest price first (asks), -1: highest first (bids)
-        self._levels: SortedDict = SortedDict()
-        self._bound: int | None = None
-        self._shares: dict[int, list[Share]] = {}  # by price
-        self.changed: dict[int, Level] = {}
-
-    def __len__(self) -> int:
-        return len(self._levels)
-
-    @property
-    def is_complete(self) -> bool:
-        return self._bound is None
-
-    @property
-    def is_short(self) -> bool:
-        """Too few levels are left of a book that is known to be deeper."""
-        return self._bound is not None and len(self._levels) < DEPTH_MAX // 2
-
-    def reset(self, levels: list[Level], shares: list[list[Share]]) -> None:
-        self._levels = SortedDict((self._sign * level[0], level) for level in levels)
-        self._shares = {level[0]: each for level, each in zip(levels, shares, strict=False)}
-        self._bound = self._sign * levels[-1][0] if len(levels) >= DEPTH_MAX else None
-        self.changed.clear()
-
-    def apply(self, levels: list[Level], shares: list[list[Share]]) -> None:
-        for level, each in zip(levels, shares or repeat(_NOT_TOLD), strict=False):
-            key = self._sign * level[0]
-            if self._bound is not None and key > self._bound:
-                continue
-            if level[1]:
-                self._levels[key] = level
-                self._shares[level[0]] = each
-            else:
-                self._levels.pop(key, None)
-                self._shares.pop(level[0], None)
-            self.changed[level[0]] = level
-        while len(self._levels) > LEVELS_MAX:
-            _, (price, _, _) = self._levels.popitem()
-            self._shares.pop(price, None)
-            self._bound = self._levels.keys()[-1]
-            self.changed[price] = (price, 0, 0)
-
-    def levels(self, depth: int) -> list[Level]:
-        return list(islice(self._levels.values(), depth))
-
-    def shares(self, price: int) -> list[Share]:
-        """What each peer has taken of the level at `price`; empty when that is not known."""
-        return self._shares.get(price, _NOT_TOLD)
-
-    def take_changes(self) -> list[Level]:
-        changes = list(self.changed.values())
-        self.changed.clear()
-        return changes
-
-    def check(self) -> None:
-        assert all(level[1] > 0 and level[2] > 0 for level in self._levels.values())
-        assert all(key == self._sign * level[0] for key, level in self._levels.items())
-        assert len(self._levels) <= LEVELS_MAX
-        for price, quantity, orders in self._levels.values():
-            _, quantities, counts = zip(
-                *self._shares.get(price) or [(0, quantity, orders)], strict=True
-            )
-            assert (sum(quantities), sum(counts)) == (quantity, orders)
-        assert self._shares.keys() <= {level[0] for level in self._levels.values()}
 
 
 class Delta(msgspec.Struct, frozen=True):

@@ -19,11 +19,12 @@ from typing import Any, Protocol
 import msgspec
 
 from peer.client.accounts import AccountMirror
+from peer.client.protocol import DEPTH_MAX
 from peer.replica.order_state import OrderView
 from web.contract.market_responses import Book, Candle, Levels, Mesh, Ticker, Trade, shares_of
 from web.contract.responses import Order, fields_of
 from web.market_data import candles as kept
-from web.market_data.book_mirror import DEPTH_MAX, BookMirror, Delta
+from web.market_data.book_mirror import BookMirror, Delta
 from web.market_data.candles import INTERVALS_SECONDS
 from web.market_data.mirrors import Mirrors
 
