@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.process import lifeline
 from peer.process.descriptors import raise_limit
 from peer.storage.data_folder import JOURNAL_FILE
@@ -35,11 +35,9 @@ def main(data: Path, exit_with_parent: bool, **given: Any) -> None:
         limit = raise_limit()
     except OSError as error:
         raise click.ClickException(str(error)) from None
-    node, feed = endpoints(data)
     journal = data / JOURNAL_FILE
     config = Config(
-        node=node,
-        feed=feed,
+        node=endpoint(data).address,
         keys=str(data / KEYS_FILE),
         history=str(journal) if journal.exists() else "",
         **given,

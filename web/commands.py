@@ -21,8 +21,6 @@ from web.contract.results import answer_of
 from web.gateway import Gateway
 from web.market_data.pending_requests import OnChange, Submission
 
-CATCH_UP_SECONDS = 0.25  # a final answer waits so long for the mirrors to show it too
-
 
 class Caller(Protocol):
     """Who sends a command: what they have proven to hold, and the address they are counted by."""
@@ -137,4 +135,3 @@ class Commands(NamedTuple):
                 "Look at your open orders before you send it again.",
                 "unknown_outcome",
             )
-        gateway.mirrors.await_commit(submission.commit, CATCH_UP_SECONDS)

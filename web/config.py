@@ -15,8 +15,7 @@ ACCOUNTS_MAX = 1_000  # accounts mirrored at a time
 
 @dataclass(frozen=True)
 class Config:
-    node: str  # ZeroMQ address of the node's ROUTER
-    feed: str  # ZeroMQ address of the node's PUB
+    node: str  # ZeroMQ address of the node's local socket
     bind: str = "127.0.0.1:8081"
     order_timeout: float = 2.0  # seconds until an order that is not ordered is answered as pending
     keys: str = ""  # the peer's API keys and sessions; empty: no caller can trade

@@ -9,7 +9,7 @@ import click
 
 from engine import CancelAll, Cancelled, Rejected, Side
 from peer.client.connection import NodeClient
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.client.rejections import WORDS
 from peer.replica.signed import KEY_PREFIX, Removal
 
@@ -21,7 +21,7 @@ _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.pass_context
 def accounts(context: click.Context, data: Path) -> None:
     """Accounts and their open orders, at the running peer in the folder DATA."""
-    context.obj = NodeClient(endpoints(data))
+    context.obj = NodeClient(endpoint(data))
     context.call_on_close(context.obj.close)
 
 

@@ -13,7 +13,7 @@ import zmq
 
 from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
-from peer.client.endpoint import Local, endpoints
+from peer.client.endpoint import Local, endpoint
 from peer.membership import mesh_file
 from peer.membership.identity import Identity, Verifier
 from peer.membership.mesh_file import MeshConfig
@@ -106,7 +106,7 @@ def _assemble(
     where = options.host, options.port, options.fetch_port
     gate = safe.gate(context, config, identity, poller)
     mesh = Mesh(context, config, identity, poller, *where, gate, room)
-    wires = Wires(poller, mesh, Local(context, endpoints(options.data), poller))
+    wires = Wires(poller, mesh, Local(context, endpoint(options.data), poller))
     ledger = Ledger(
         config,
         config.number_of(identity.public),

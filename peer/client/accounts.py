@@ -1,17 +1,17 @@
-"""The orders of one account, kept up to date from the node's events.
+"""The orders of one account, kept up to date from what its node says of them.
 
 Owns open and pending orders and the most recent finished ones. Must never guess how an order ended:
 one that is gone after a loss of messages is gone here too, without a status made up. Pure.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
+from collections.abc import Iterable
 
 from engine import Accepted, Event, MarketState, Submit, Trade
-from peer.client.protocol import AccountUpdate, Orders
+from peer.client.protocol import AccountUpdate, Orders, PendingUpdate
 from peer.replica.order_state import FINAL, OrderView, Status, resting, submitted
 
 FINISHED_MAX = 200  # finished orders kept per account
-STAGED_MAX = 1_000  # updates kept while the orders are asked for
 
 
 class AccountMirror:
@@ -21,20 +21,22 @@ class AccountMirror:
         self.finished: OrderedDict[int, OrderView] = OrderedDict()  # oldest first
         self.seq = -1
         self.number = 0  # of the frames for the browsers
-        self.ready = False
+        self.ready = False  # Orders have come
         self.listeners = 0
-        self.stale = True  # updates may have been lost: Orders is needed
-        self._staged: deque[AccountUpdate] = deque(maxlen=STAGED_MAX)
 
-    def apply(self, update: AccountUpdate) -> list[OrderView]:
-        """The orders that `update` changed; sets `stale` if messages before it were lost."""
-        if self.stale or update.seq > self.seq + 1:
-            self.stale = True
-            self._staged.append(update)
-            return []
-        if update.seq <= self.seq:
-            return []
-        self.seq = update.seq
+    def take(self, message: Orders | PendingUpdate | AccountUpdate) -> list[OrderView]:
+        """The orders that `message` changed; of Orders, all that are open."""
+        if isinstance(message, Orders):
+            self._reset(message)
+            return list(self.open.values())
+        assert self.ready, f"{message} came before Orders"
+        assert message.seq == self.seq + 1, f"{message} came after {self.seq}"
+        self.seq = message.seq
+        if isinstance(message, AccountUpdate):
+            return self._apply(message)
+        return self._add_pending(message) + self._withdraw(message.withdrawn)
+
+    def _apply(self, update: AccountUpdate) -> list[OrderView]:
         changed: dict[int, OrderView] = {}
         for event in update.events:
             for number in _orders_of(event):
@@ -60,32 +62,25 @@ class AccountMirror:
         while len(self.finished) > FINISHED_MAX:
             self.finished.popitem(last=False)
 
-    def add_pending(self, orders: list[OrderView]) -> list[OrderView]:
-        """Orders this gateway sent and the node has taken, unless they were heard of already."""
-        new = [o for o in orders if o.id not in self.open and o.id not in self.finished]
+    def _add_pending(self, update: PendingUpdate) -> list[OrderView]:
+        """Orders that the node has taken. Orders may have told of them before."""
+        new = [
+            submitted(command, number, update.time_ms)
+            for number, command in update.pending
+            if isinstance(command, Submit) and number not in self.open
+        ]
         self.open.update((order.id, order) for order in new)
         return new
 
-    def settle(self, order: OrderView) -> bool:
-        """The final answer to an order whose events did not come by the feed; True if news."""
-        known = self.open.get(order.id)
-        if known is None or known.status != Status.PENDING:
-            return False
-        if order.status in FINAL:
-            self._finish(order)
-        else:
-            self.open[order.id] = order
-        return True
-
-    def withdraw(self, ids: list[int]) -> list[OrderView]:
-        """Pending orders that were taken back before any peer saw them."""
+    def _withdraw(self, ids: Iterable[int]) -> list[OrderView]:
+        """Pending orders that were taken back before any other peer saw them."""
         gone = [self.open[number] for number in ids if number in self.open]
         for order in gone:
             order.status = Status.CANCELLED
             self._finish(order)
         return gone
 
-    def reset(self, orders: Orders) -> None:
+    def _reset(self, orders: Orders) -> None:
         """Start again from the node's list. Earlier fills of an order are kept if they still add
         up."""
         known, self.open = self.open, {}
@@ -97,15 +92,8 @@ class AccountMirror:
         for number, command in orders.pending:
             if isinstance(command, Submit):
                 self.open[number] = submitted(command, number)
-        self.seq, self.ready, self.stale = orders.seq, True, False
+        self.seq, self.ready = orders.seq, True
         self.number += 1
-        staged, self._staged = self._staged, deque(maxlen=STAGED_MAX)
-        for update in staged:
-            self.apply(update)
-
-    def restart(self) -> None:
-        self.seq, self.stale = -1, True
-        self._staged.clear()
 
     def check(self) -> None:
         assert not self.open.keys() & self.finished.keys()

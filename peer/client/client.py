@@ -13,10 +13,12 @@ from typing import TypedDict, Unpack
 
 from engine import Cancel, CancelAll, Command, Market, Reason, Side, Submit
 from peer.client import order_input, protocol
-from peer.client.connection import ClientError, NoAnswerError, NodeClient
-from peer.client.endpoint import Endpoints, endpoints
+from peer.client.accounts import AccountMirror
+from peer.client.connection import ClientError, Feed, NoAnswerError, NodeClient
+from peer.client.endpoint import Endpoint, endpoint
 from peer.client.follow import KINDS, Follower, Item
 from peer.client.order_input import Change, InvalidInputError, NewOrder
+from peer.client.protocol import AccountUpdate, Orders, PendingUpdate, Streamed
 from peer.client.records import Book, Order, Trade, book_of, order_of, trade_of
 from peer.client.rejections import WORDS
 from peer.client.signer import Signer
@@ -61,12 +63,12 @@ class Client:
 
     def __init__(
         self,
-        data: str | Path | Endpoints,
+        data: str | Path | Endpoint,
         account: str = "",
         timeout_s: float = TIMEOUT_S,
         signer: Signer | None = None,
     ) -> None:
-        where = data if isinstance(data, Endpoints) else endpoints(Path(data))
+        where = data if isinstance(data, Endpoint) else endpoint(Path(data))
         self.node = NodeClient(where, timeout_s)  # the same in ticks and lots, and whole batches
         self.account = account or (signer.account if signer else "")
         self._signer = signer
@@ -144,11 +146,12 @@ class Client:
     def cancel(self, order: str, account: str = "") -> Order:
         """Take an order out of the market. ChangeRejectedError if it is not open any more."""
         name, wanted = self._account(account), _id(order)
-        known, is_pending = self._find(name, wanted)
-        if is_pending and known and wanted in self.node.withdraw(name, [wanted]):
-            known.status = Status.CANCELLED
-            return order_of(known, self._units(known.market))
-        return self._change(Cancel(0, name, wanted), known)
+        with _Watched(self.node, name, self._timeout_s) as orders:
+            known = orders.find(wanted)
+            is_pending = known is not None and known.status is Status.PENDING
+            if is_pending and wanted in self.node.withdraw(name, [wanted]):
+                return self._order(wanted, orders)
+            return self._change(Cancel(0, name, wanted), wanted, orders)
 
     def replace(
         self,
@@ -162,10 +165,12 @@ class Client:
         possible."""
         name, wanted = self._account(account), _id(order)
         wish = order_input.read(Change, {"price": price, "quantity": quantity})
-        known, _ = self._find(name, wanted)
-        if known is None:
-            raise ChangeRejectedError(Reason.UNKNOWN_ORDER)
-        return self._change(order_input.change_of(wish, known, self._units(known.market)), known)
+        with _Watched(self.node, name, self._timeout_s) as orders:
+            known = orders.find(wanted)
+            if known is None:
+                raise ChangeRejectedError(Reason.UNKNOWN_ORDER)
+            command = order_input.change_of(wish, known, self._units(known.market))
+            return self._change(command, wanted, orders)
 
     def cancel_all(self, market: str = "", side: str = "", account: str = "") -> list[str]:
         """Cancel every order of the account, or those of one market or side; their ids."""
@@ -195,7 +200,8 @@ class Client:
     def book(self, market: str, depth: int = DEPTH) -> Book:
         """The best levels of both sides, up to 1000."""
         units = self._units(market)
-        return book_of(self.node.state(market, depth), units)
+        state = self.node.state(market, depth)
+        return book_of(state, state.bids, state.asks, units)
 
     def trades(self, market: str, limit: int = 100) -> list[Trade]:
         """The last trades, newest first; a node knows 200."""
@@ -221,29 +227,29 @@ class Client:
             raise InvalidInputError("kinds", f"must be some of {', '.join(KINDS)}, not {unknown}")
         units = {market: self._units(market)} if market else dict(self._all_units())
         name = self._account(account) if "orders" in kinds else ""
-        follower = Follower(self.node, frozenset(kinds), units, name)
-        feed = self.node.feed(*follower.topics, protocol.topic("mesh"), timeout_s=self._timeout_s)
-        # Subscriptions take effect in order, and the mesh is told of twice a second: so the first
-        # word of it says that the others are there.
-        if not any(isinstance(message, protocol.Mesh) for message in feed):
+        follower = Follower(kinds, units, name, depth)
+        feed = self.node.feed(*follower.topics)
+        first = feed.batch(self._timeout_s)
+        if not first:
+            feed.close()
             raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
-        return self._follow(follower, list(follower.begin(depth)), feed, timeout_s)
+        return self._follow(follower, feed, first, timeout_s)
 
     def _follow(
-        self,
-        follower: Follower,
-        first: list[Item],
-        feed: Iterator[protocol.FeedMessage],
-        timeout_s: float | None,
+        self, follower: Follower, feed: Feed, batch: list[Streamed], timeout_s: float | None
     ) -> Iterator[Item]:
-        yield from first
-        last_s = time.monotonic()
-        for message in feed:
-            for item in follower.take(message):
-                yield item
-                last_s = time.monotonic()
-            if timeout_s is not None and time.monotonic() - last_s > timeout_s:
-                return
+        last_s, was_short = time.monotonic(), False
+        with feed:
+            while batch:
+                for item in follower.take(batch):
+                    yield item
+                    last_s = time.monotonic()
+                if timeout_s is not None and time.monotonic() - last_s > timeout_s:
+                    return
+                if follower.is_short and not was_short:
+                    feed.begin_again()
+                was_short = follower.is_short
+                batch = feed.batch(self._timeout_s)
         raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
 
     # Underneath
@@ -282,24 +288,46 @@ class Client:
             return number, None
         return number, outcome_of(command, number, done.results[0].events)
 
-    def _find(self, account: str, wanted: int) -> tuple[OrderView | None, bool]:
-        """An open order of the account, if it has it; and whether it is only pending."""
-        found = self.node.orders(account)
-        for order in found.open:
-            if order.id == wanted:
-                return resting(order), False
-        for number, command in found.pending:
-            if number == wanted and isinstance(command, Submit):
-                return submitted(command, number), True
-        return None, False
-
-    def _change(self, command: Command, known: OrderView | None) -> Order:
+    def _change(self, command: Command, wanted: int, orders: "_Watched") -> Order:
         outcome = _ordered(self._run(command)[1])
         if outcome.reason is not None:
             raise ChangeRejectedError(outcome.reason)
-        assert outcome.order is not None
-        view = known.after(outcome.order) if known else outcome.order
+        return self._order(wanted, orders)
+
+    def _order(self, wanted: int, orders: "_Watched") -> Order:
+        view = orders.find(wanted)
+        assert view is not None, "the node tells what it did before it answers"
         return order_of(view, self._units(view.market))
+
+
+class _Watched:
+    """An account's orders while one of them is to be changed."""
+
+    def __init__(self, node: NodeClient, account: str, timeout_s: float) -> None:
+        self._feed = node.feed(protocol.topic("account", account))
+        self._mirror = AccountMirror(account)
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> "_Watched":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._feed.close()
+
+    def find(self, number: int) -> OrderView | None:
+        """An order as it is, with all that an answer of the node was about. NoAnswerError."""
+        while messages := self._feed.batch(0 if self._mirror.ready else self._timeout_s):
+            for message in messages:
+                assert isinstance(message, Orders | PendingUpdate | AccountUpdate)
+                self._mirror.take(message)
+        if not self._mirror.ready:
+            raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
+        return self._mirror.open.get(number) or self._mirror.finished.get(number)
 
 
 _TYPES = {  # by: has a price, has a stop price

@@ -1,12 +1,14 @@
-"""A program's way to its node: the local protocol of `api`, synchronously, in ticks and lots.
+"""A program's way to its node: the local protocol, synchronously, in ticks and lots.
 
-Owns one DEALER and a SUB for each feed. Must be used from one thread. What the web gateway can do,
-any local program can do with this; `trader` has the same in decimals.
+Owns one connection, over which answers and the messages of feeds come in the order in which things
+happened. Must be used from one thread. What the web gateway can do, any local program can do with
+this; `client` has the same in decimals.
 """
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -14,13 +16,15 @@ import msgspec
 import zmq
 
 from peer.client import protocol
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import Endpoint
 from peer.replica.signed import Entry
 
 TIMEOUT_S = 10.0
+UNREAD_MAX = 10_000  # messages of a feed that come while it is not read; then it starts again
+BATCH_MAX = 1_000
+KEPT_MAX = 10_000  # answers that come while a feed is read
 
-_replies = msgspec.msgpack.Decoder(protocol.Reply)
-_messages = msgspec.msgpack.Decoder(protocol.FeedMessage)
+_decode = msgspec.msgpack.Decoder(protocol.Answer).decode
 _encode = msgspec.msgpack.Encoder().encode
 _ReplyT = TypeVar("_ReplyT", bound=protocol.Reply)
 
@@ -30,7 +34,7 @@ class ClientError(Exception):
 
 
 class NodeRefusedError(ClientError):
-    """The node refused; `code` is that of `api.Refused`."""
+    """The node refused; `code` is that of `protocol.Refused`."""
 
     def __init__(self, refused: protocol.Refused) -> None:
         super().__init__(refused.reason)
@@ -44,14 +48,18 @@ class NoAnswerError(ClientError):
 class NodeClient:
     """Talks to the node at `where`, which may start later. `timeout_s` bounds every call."""
 
-    def __init__(self, where: Endpoints, timeout_s: float = TIMEOUT_S) -> None:
-        self._where = where
+    def __init__(self, where: Endpoint, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
         self._context = zmq.Context()
         self._dealer = self._context.socket(zmq.DEALER)
         self._dealer.linger = 0
-        self._dealer.connect(where.node)
-        self._feeds: list[zmq.Socket[bytes]] = []
+        self._monitor = self._dealer.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+        self._dealer.connect(where.address)
+        self._poller = zmq.Poller()
+        for socket in (self._dealer, self._monitor):
+            self._poller.register(socket, zmq.POLLIN)
+        self._feeds: dict[bytes, Feed | None] = {}  # None: not wanted any more
+        self._kept: deque[tuple[bytes, protocol.Answer]] = deque(maxlen=KEPT_MAX)
         self._numbers = itertools.count(1)
 
     def __enter__(self) -> "NodeClient":
@@ -66,28 +74,80 @@ class NodeClient:
         self.close()
 
     def close(self) -> None:
-        self._dealer.close()
-        for feed in self._feeds:
-            feed.close()
-        self._context.term()
+        """Ends every feed, too."""
+        self._dealer.disable_monitor()
+        self._context.destroy(linger=0)
 
     def send(self, request: protocol.Request) -> bytes:
         """Send without waiting; the request id that its answers will bear. ValueError, and nothing
         is sent, if a number in it has more than 64 bits."""
         number = next(self._numbers).to_bytes(8, "big")
+        self._send(number, request)
+        return number
+
+    def _send(self, number: bytes, request: protocol.Request) -> None:
         try:
             body = _encode(request)
         except OverflowError as error:
             raise ValueError(f"a number has more than 64 bits: {error}") from None
         self._dealer.send_multipart((number, body))
+
+    def receive(self, timeout_s: float) -> tuple[bytes, protocol.Answer] | None:
+        """The next answer to any request, or None if none comes in time. What comes of feeds
+        meanwhile waits in them."""
+        deadline_s = time.monotonic() + timeout_s
+        while not self._kept:
+            if not self._read(deadline_s):
+                return None
+        return self._kept.popleft()
+
+    def _read(self, deadline_s: float | None) -> bool:
+        """Take in the next message; False if none comes until then."""
+        if not self._poll(deadline_s):
+            return False
+        number, body = self._dealer.recv_multipart()
+        message = _decode(body) if body else None
+        if number in self._feeds:
+            self._take(number, message)
+        elif message is not None and not isinstance(message, protocol.Unsubscribed):
+            self._kept.append((number, message))
+        return True
+
+    def _take(self, number: bytes, message: protocol.Answer | None) -> None:
+        feed = self._feeds[number]
+        if isinstance(message, protocol.Unsubscribed | protocol.Refused):
+            del self._feeds[number]
+        if feed is not None:
+            feed._take(message)
+
+    def _poll(self, deadline_s: float | None) -> bool:
+        """Whether a message comes until then."""
+        while True:
+            left_ms = None
+            if deadline_s is not None:
+                left_ms = max(int((deadline_s - time.monotonic()) * 1000), 0)
+            ready = dict(self._poller.poll(left_ms))
+            if self._monitor not in ready:
+                return bool(ready)
+            self._monitor.recv_multipart()
+            self._subscribe_again()
+
+    def _subscribe_again(self) -> None:
+        """A connection has ended, and with it what it was subscribed to."""
+        self._feeds = {number: feed for number, feed in self._feeds.items() if feed is not None}
+        for number, feed in self._feeds.items():
+            assert feed is not None
+            self._send(number, feed.request)
+
+    def _subscribe(self, feed: "Feed") -> bytes:
+        number = self.send(feed.request)
+        self._feeds[number] = feed
         return number
 
-    def receive(self, timeout_s: float) -> tuple[bytes, protocol.Reply] | None:
-        """The next answer to any request, or None if none comes in time."""
-        if not self._dealer.poll(max(int(timeout_s * 1000), 0)):
-            return None
-        number, body = self._dealer.recv_multipart()
-        return number, _replies.decode(body)
+    def _unsubscribe(self, number: bytes) -> None:
+        self._feeds[number] = None  # what is on its way is for nobody
+        if not self._dealer.closed:
+            self._send(number, protocol.Unsubscribe())
 
     def _ask(self, request: protocol.Request, kind: type[_ReplyT]) -> _ReplyT:
         number = self.send(request)
@@ -136,25 +196,96 @@ class NodeClient:
     def markets(self) -> protocol.Markets:
         return self._ask(protocol.GetMarkets(), protocol.Markets)
 
-    def feed(
-        self, *topics: bytes, timeout_s: float | None = None
-    ) -> Iterator[protocol.FeedMessage]:
-        """The feed's messages of `topics` (see `api.topic`) from now on, until none comes for
-        `timeout_s`."""
-        feed = self._context.socket(zmq.SUB)
-        feed.linger = 0
-        feed.connect(self._where.feed)
-        for topic in topics:
-            feed.subscribe(topic)
-        self._feeds.append(feed)
-        return self._messages(feed, timeout_s)
+    def feed(self, *topics: str, timeout_s: float | None = None) -> "Feed":
+        """What the node says of `topics` (see `protocol.topic`): first how each stands, then its
+        updates, until none comes for `timeout_s`."""
+        return Feed(self, topics, timeout_s)
 
-    def _messages(
-        self, feed: "zmq.Socket[bytes]", timeout_s: float | None
-    ) -> Iterator[protocol.FeedMessage]:
-        try:
-            while feed.poll(None if timeout_s is None else int(timeout_s * 1000)):
-                yield _messages.decode(feed.recv_multipart()[1])
-        finally:
-            self._feeds.remove(feed)
-            feed.close()
+
+class Feed:
+    """The messages of one subscription, in order: an iterator. A state comes again, and replaces
+    what was before, where updates were lost: the program did not read them, or the connection has
+    ended. NodeRefusedError, when it is read."""
+
+    def __init__(self, node: NodeClient, topics: Sequence[str], timeout_s: float | None) -> None:
+        self.request = protocol.Subscribe(list(topics))
+        self._node = node
+        self._timeout_s = timeout_s
+        self._waiting: deque[protocol.Streamed] = deque()
+        self._refused: protocol.Refused | None = None
+        self._number: bytes | None = node._subscribe(self)  # None: more came than was read
+        self._is_closed = False
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._let_go()
+        self._is_closed = True
+
+    def _let_go(self) -> None:
+        if self._number is not None:
+            self._node._unsubscribe(self._number)
+        self._number = None
+        self._waiting.clear()
+
+    def begin_again(self) -> None:
+        """The states of the topics come again, behind what is on its way."""
+        if self._number is not None:
+            self._node._send(self._number, self.request)
+
+    def __iter__(self) -> "Feed":
+        return self
+
+    def __next__(self) -> protocol.Streamed:
+        if not self._wait(self._timeout_s):
+            raise StopIteration
+        return self._waiting.popleft()
+
+    def batch(self, timeout_s: float | None) -> list[protocol.Streamed]:
+        """What has come, at most BATCH_MAX messages; the first is waited for. Empty: none came."""
+        if self._wait(timeout_s):
+            for _ in range(BATCH_MAX):
+                if not self._node._read(0):
+                    break
+        return [self._waiting.popleft() for _ in range(min(BATCH_MAX, len(self._waiting)))]
+
+    def _wait(self, timeout_s: float | None) -> bool:
+        if self._is_closed:
+            return False
+        if self._number is None:
+            self._number = self._node._subscribe(self)
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._waiting:
+            if self._refused is not None:
+                raise NodeRefusedError(self._refused)
+            if not self._node._read(deadline_s):
+                return False
+        return True
+
+    def _take(self, message: protocol.Answer | None) -> None:
+        match message:
+            case None | protocol.Lost():
+                pass  # the states follow
+            case protocol.Refused():
+                self._refused = message
+            case (
+                protocol.State()
+                | protocol.Orders()
+                | protocol.MarketUpdate()
+                | protocol.PendingUpdate()
+                | protocol.AccountUpdate()
+                | protocol.Committed()
+                | protocol.Mesh()
+            ):
+                self._waiting.append(message)
+        if len(self._waiting) > UNREAD_MAX:
+            self._let_go()

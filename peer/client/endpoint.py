@@ -1,8 +1,7 @@
-"""The wires between a node and the programs on its machine: `api` spoken over two local sockets.
+"""Where a node is for the programs on its machine: one local socket that speaks `protocol`.
 
-Owns the ROUTER that takes requests and the XPUB that carries the feed, and the folder they are in:
-in the peer's own data folder, where nobody else can be first. Must never know what a request does:
-the node answers.
+Owns the ROUTER and the folder its file is in: in the peer's own data folder, where nobody else can
+be first. Must never know what a request does: the node answers.
 """
 
 import atexit
@@ -12,22 +11,32 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import zmq
 
-from peer.client.protocol import FeedMessage, Refused, Reply, Request, topic
+from peer.client.programs import UNREAD_BUSY, UNREAD_MAX, Caller, Programs
+from peer.client.protocol import (
+    Refused,
+    Reply,
+    Request,
+    Streamed,
+    Unsubscribe,
+    Unsubscribed,
+    Update,
+)
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 REQUEST_ID_BYTES_MAX = 16
 REQUESTS_PER_TURN_MAX = 100
-QUEUE_MESSAGES_MAX = 10_000
+QUEUE_MESSAGES_MAX = 10_000  # each way, of one program
 FOLDER = "local"  # in the data folder
 PATH_BYTES_MAX = 96  # of a folder of Unix sockets: with their names, what all systems take
 _SCHEME = "ipc://"
+_MORE = zmq.NOBLOCK | zmq.SNDMORE
 
 _requests = msgspec.msgpack.Decoder(Request)
 _encode = msgspec.msgpack.Encoder().encode
@@ -35,21 +44,13 @@ _TYPE = _encode("type")  # the first field of a request, after the byte that cou
 _log = logging.getLogger(__name__)
 
 
-class Caller(NamedTuple):
-    """Where an answer goes: a connection and the request id it chose."""
+class Endpoint(NamedTuple):
+    """The ZeroMQ address of a node's local socket."""
 
-    connection: bytes
-    request: bytes
-
-
-class Endpoints(NamedTuple):
-    """ZeroMQ addresses of a node's local sockets."""
-
-    node: str
-    feed: str
+    address: str
 
 
-def endpoints(data: Path) -> Endpoints:
+def endpoint(data: Path) -> Endpoint:
     """Where the node with this data folder listens, once it runs. FileNotFoundError without such a
     folder."""
     if not data.is_dir():
@@ -57,7 +58,7 @@ def endpoints(data: Path) -> Endpoints:
     data = data.resolve()
     if len(os.fsencode(data / FOLDER)) > PATH_BYTES_MAX:
         data = _short(data)
-    return Endpoints(f"{_SCHEME}{data / FOLDER}/node", f"{_SCHEME}{data / FOLDER}/feed")
+    return Endpoint(f"{_SCHEME}{data / FOLDER}/node")
 
 
 @functools.cache
@@ -70,7 +71,7 @@ def _short(data: Path) -> Path:
 
 
 def _make(folder: Path) -> None:
-    """The folder of the sockets, which only this user can enter. OSError."""
+    """The folder of the socket, which only this user can enter. OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -90,61 +91,53 @@ def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
         return caller, Refused("invalid", f"not a request: {error}")
 
 
-def _file(endpoint: str) -> Path:
-    return Path(endpoint.removeprefix(_SCHEME))
-
-
 class Local:
-    """Constructing binds both endpoints. OSError if that cannot be."""
+    """Constructing binds the endpoint. OSError if that cannot be."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoints, poller: zmq.Poller
+        self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoint, poller: zmq.Poller
     ) -> None:
-        self.subscribed: set[bytes] = set()  # topics somebody listens to
-        self.new_listeners: list[bytes] = []  # topics somebody began to listen to, once each
-        self._seqs: dict[bytes, int] = {}
+        self._where = where
+        self._file = Path(where.address.removeprefix(_SCHEME))
+        self._said = ""  # of a file that was gone, last
+        self._ignored = b""  # the last program that was
+        self._programs = Programs(self._send)
         self._poller = poller
         self._router = context.socket(zmq.ROUTER)
         self._router.maxmsgsize = REQUEST_BYTES_MAX
-        self._feed = context.socket(zmq.XPUB)
-        self._places = ((self._router, where.node), (self._feed, where.feed))
-        self._said = ""  # of a file that was gone, last
-        for socket, endpoint in self._places:
-            socket.linger = 500
-            if socket is self._feed:
-                socket.xpub_verbose = True
-            socket.sndhwm = socket.rcvhwm = QUEUE_MESSAGES_MAX
-            self._bind(socket, endpoint)
-            poller.register(socket, zmq.POLLIN)
+        self._router.router_mandatory = True  # else what has no room would be dropped unseen
+        self._router.sndhwm = self._router.rcvhwm = QUEUE_MESSAGES_MAX
+        self._router.linger = 500
+        self._bind()
+        poller.register(self._router, zmq.POLLIN)
 
-    def _bind(self, socket: "zmq.Socket[bytes]", endpoint: str) -> None:
-        _make(_file(endpoint).parent)
+    def _bind(self) -> None:
+        _make(self._file.parent)
         try:
-            socket.bind(endpoint)
+            self._router.bind(self._where.address)
         except zmq.ZMQError as error:
-            raise OSError(f"cannot listen at {endpoint}: {error.strerror}") from None
+            raise OSError(f"cannot listen at {self._where.address}: {error.strerror}") from None
 
     def renew(self) -> None:
-        """Listen again where somebody has removed a socket's file. Call it now and then. What is
-        connected stays so."""
-        for socket, endpoint in self._places:
-            if _file(endpoint).exists():
-                continue
-            with contextlib.suppress(zmq.ZMQError):  # it failed last time
-                socket.unbind(endpoint)
-            try:
-                self._bind(socket, endpoint)
-                said = f"{_file(endpoint)} was gone: made anew"
-            except OSError as error:
-                said = f"local programs cannot reach this peer: {error}"
-            if said != self._said:
-                _log.warning("%s", said)
-            self._said = said
+        """Listen again if the socket's file was removed. Call it now and then. What is connected
+        stays so."""
+        if self._file.exists():
+            return
+        with contextlib.suppress(zmq.ZMQError):  # it failed last time
+            self._router.unbind(self._where.address)
+        try:
+            self._bind()
+            said = f"{self._file} was gone: made anew"
+        except OSError as error:
+            said = f"local programs cannot reach this peer: {error}"
+        if said != self._said:
+            _log.warning("%s", said)
+        self._said = said
 
     def receive(self) -> Iterator[tuple[Caller, Request]]:
         """The requests that came, a bounded number of them; the rest next turn. One that is not
-        understood is refused here."""
-        self._note_subscriptions()
+        understood is refused here. Subscriptions that lost updates come again."""
+        yield from self._programs.starting_again()
         for _ in range(REQUESTS_PER_TURN_MAX):
             try:
                 frames = self._router.recv_multipart(zmq.NOBLOCK)
@@ -154,46 +147,60 @@ class Local:
             if parsed is None:
                 continue
             caller, request = parsed
-            if isinstance(request, Refused):
+            unread = self._programs.unread(caller.connection)
+            if unread >= UNREAD_MAX:
+                self._ignore(caller.connection)
+            elif isinstance(request, Refused):
                 self.reply(caller, request)
+            elif unread >= UNREAD_BUSY:
+                text = f"{unread} answers wait for this program: it must read them first"
+                self.reply(caller, Refused("busy", text))
+            elif isinstance(request, Unsubscribe):
+                self._programs.unsubscribe(caller)
+                self.reply(caller, Unsubscribed())
             else:
                 yield caller, request
 
-    def _note_subscriptions(self) -> None:
-        while True:
-            try:
-                message = self._feed.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if message[:1] == b"\x01":
-                self.subscribed.add(message[1:])
-                self.new_listeners.append(message[1:])
-            else:
-                self.subscribed.discard(message[1:])
+    def _ignore(self, connection: bytes) -> None:
+        if connection != self._ignored:
+            self._ignored = connection
+            _log.warning("a local program asks and does not read the answers: it is not heard")
+
+    def _send(self, caller: Caller, body: bytes) -> bool:
+        send = self._router.send  # send_multipart takes twice as long
+        try:
+            send(caller.connection, _MORE)  # only the first part can fail
+            send(caller.request, _MORE)
+            send(body, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            raise ConnectionError("this program is gone") from None
+        return True
 
     def reply(self, caller: Caller, reply: Reply) -> None:
-        self._router.send_multipart((*caller, _encode(reply)))
+        self._programs.reply(caller, reply)
 
-    def seq(self, kind: str, name: str = "") -> int:
-        """The seq of the newest message of a topic."""
-        return self._seqs.get(topic(kind, name), 0)
+    def subscribe(
+        self, caller: Caller, topics: list[str], state_of: Callable[[str], Streamed | Refused]
+    ) -> None:
+        self._programs.subscribe(caller, topics, state_of)
 
-    def next_seq(self, kind: str, name: str = "") -> int:
-        key = topic(kind, name)
-        seq = self._seqs[key] = self._seqs.get(key, 0) + 1
-        return seq
+    def hears(self, topic: str) -> bool:
+        """Whether there is a program to publish it to."""
+        return self._programs.hears(topic)
 
-    def lose(self, kind: str) -> None:
-        """Make all listeners of a kind of topic see a gap, so that they ask for the state."""
-        prefix = topic(kind)[:-1]
-        for key in self._seqs:
-            if key.startswith(prefix):
-                self._seqs[key] += 1
+    def seq(self, topic: str) -> int:
+        return self._programs.seq(topic)
 
-    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
-        self._feed.send_multipart((topic(kind, name), _encode(message)))
+    def publish(self, update: Update, topic: str) -> None:
+        self._programs.publish(update, topic)
+
+    def start_again(self) -> None:
+        self._programs.start_again()
 
     def close(self) -> None:
-        for socket in (self._router, self._feed):
-            self._poller.unregister(socket)
-            socket.close()
+        self._poller.unregister(self._router)
+        self._router.close()

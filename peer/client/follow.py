@@ -1,125 +1,144 @@
 """What happens at a node, told in decimals: the books, trades and orders that one stream follows.
 
-Owns how the feed's messages become whole values, and the cure for lost ones: it asks the node. A
-slow reader gets fewer books, but every trade as long as the node knows it.
+Owns how the messages of a feed become whole values. Pure. A program that reads slowly gets fewer
+books, but every trade as long as the node knows it.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from peer.client.accounts import AccountMirror
-from peer.client.connection import NodeClient
-from peer.client.protocol import AccountUpdate, Committed, FeedMessage, MarketUpdate, Mesh, topic
+from peer.client.levels import SideMirror
+from peer.client.protocol import (
+    AccountUpdate,
+    Committed,
+    MarketUpdate,
+    Mesh,
+    Orders,
+    PendingUpdate,
+    State,
+    Streamed,
+    topic,
+)
 from peer.client.records import Book, Order, Trade, book_of, order_of, trade_of
 from peer.client.units import Units
 from peer.replica.order_state import OrderView
 from peer.replica.trade import MarketTrade
 
-BEATS_PER_AUDIT = 4  # the mesh is told of twice a second
 KINDS = ("book", "trades", "orders", "commit", "mesh")
 Item = Book | Trade | Order | Committed | Mesh
 
 
+class _Market:
+    """One market's levels as of the last commit, and the updates since."""
+
+    def __init__(self, units: Units) -> None:
+        self.units = units
+        self.bids, self.asks = SideMirror(-1), SideMirror(1)
+        self.staged: list[MarketUpdate] = []
+        self.traded: int | None = None  # number of the last trade told
+        self.is_news = False
+
+    def reset(self, state: State) -> list[MarketTrade]:
+        """Start again from `state`; the trades since the last one told."""
+        self.bids.reset(state.bids, state.bid_shares)
+        self.asks.reset(state.asks, state.ask_shares)
+        self.staged.clear()
+        self.is_news = True
+        if self.traded is None:  # what was before the stream is no news
+            self.traded = state.trades[0].number if state.trades else 0
+        return self._note(state.trades[::-1])
+
+    def complete(self) -> list[MarketTrade]:
+        """The commit of the staged updates has come; its trades, oldest first."""
+        trades: list[MarketTrade] = []
+        for update in self.staged:
+            for side, levels in ((self.bids, update.bids), (self.asks, update.asks)):
+                side.apply(levels, [])
+                side.take_changes()
+            trades += self._note(update.trades)
+            self.is_news = True
+        self.staged.clear()
+        return trades
+
+    def _note(self, trades: Iterable[MarketTrade]) -> list[MarketTrade]:
+        assert self.traded is not None
+        new = [trade for trade in trades if trade.number > self.traded]
+        self.traded = max((trade.number for trade in new), default=self.traded)
+        return new
+
+
 class Follower:
-    """One stream: `kinds` of the markets in `units`; orders are those of one account. Subscribe to
-    `topics` first, then `begin`, then `take` what comes."""
+    """One stream: `kinds` of the markets in `units`; orders are those of one account. Give it what
+    comes of `topics`, in order."""
 
     def __init__(
-        self, node: NodeClient, kinds: frozenset[str], units: dict[str, Units], account: str
+        self, kinds: Iterable[str], units: dict[str, Units], account: str, depth: int
     ) -> None:
-        self._node = node
-        self._kinds = kinds
+        self._kinds = frozenset(kinds)
+        self._depth = depth
         self._units = units
-        self._seqs: dict[str, int] = {}  # what the last State of a market covers
-        self._beats = 0
-        self._audited = 0  # the commit at the last audit
-        self._owed = 0  # seq that the node's orders had reached by then
-        self._traded = dict.fromkeys(units, 0)  # number of the last trade told
-        self._mirror = AccountMirror(account) if "orders" in kinds else None
+        self._markets: dict[str, _Market] = {}
+        if self._kinds & {"book", "trades"}:
+            self._markets = {symbol: _Market(each) for symbol, each in units.items()}
+        self._mirror = AccountMirror(account) if "orders" in self._kinds else None
 
     @property
-    def topics(self) -> list[bytes]:
-        found = [topic("commit")] if "commit" in self._kinds else []
-        if self._kinds & {"book", "trades"}:
-            found += [topic("market", symbol) for symbol in self._units]
+    def topics(self) -> list[str]:
+        """The mesh is always heard: it says that the node is there."""
+        found = [topic("market", symbol) for symbol in self._markets]
         if self._mirror is not None:
             found.append(topic("account", self._mirror.account))
-        return found
+        if self._markets or "commit" in self._kinds:
+            found.append(topic("commit"))
+        return [*found, topic("mesh")]
 
-    def begin(self, depth: int) -> Iterator[Item]:
-        """The books and the open orders as they are."""
-        self._depth = depth
-        if self._kinds & {"book", "trades"}:
-            for symbol in self._units:
-                state = self._node.state(symbol, depth)
-                self._seqs[symbol] = state.seq
-                self._traded[symbol] = state.trades[0].number if state.trades else 0
-                if "book" in self._kinds:
-                    yield book_of(state, self._units[symbol])
-        if self._mirror is not None:
-            yield from self._ask_orders(self._mirror)
+    @property
+    def is_short(self) -> bool:
+        """Too little is left of a book that is known to be deeper: its state is needed again."""
+        return any(side.is_short for m in self._markets.values() for side in (m.bids, m.asks))
 
-    def take(self, message: FeedMessage) -> Iterator[Item]:
-        match message:
-            case MarketUpdate():
-                yield from self._take_market(message)
-            case AccountUpdate() if self._mirror is not None:
-                yield from self._tell_orders(self._mirror.apply(message))
-                if self._mirror.stale:
-                    yield from self._ask_orders(self._mirror)
-            case Committed() if "commit" in self._kinds:
-                yield message
-            case Mesh():
-                if "mesh" in self._kinds:
+    def take(self, messages: Sequence[Streamed]) -> Iterator[Item]:
+        """What the next messages tell. Of a book that changes several times, only the end."""
+        commits = [n for n, message in enumerate(messages) if isinstance(message, Committed)]
+        for number, message in enumerate(messages):
+            match message:
+                case State():
+                    yield from self._reset(message)
+                case MarketUpdate():
+                    self._markets[message.market].staged.append(message)
+                case Orders() | PendingUpdate() | AccountUpdate():
+                    yield from self._orders(message)
+                case Committed():
+                    yield from self._commit(message, number == commits[-1])
+                case Mesh() if "mesh" in self._kinds:
                     yield message
-                self._beats += 1
-                if self._beats % BEATS_PER_AUDIT == 0 and message.commit != self._audited:
-                    yield from self._audit(message.commit)
 
-    def _take_market(self, update: MarketUpdate) -> Iterator[Item]:
-        symbol = update.market
-        news = [trade for trade in update.trades if trade.number > self._traded[symbol]]
-        lost = bool(news) and news[0].number > self._traded[symbol] + 1
-        if update.seq > self._seqs[symbol] and ("book" in self._kinds or lost):
-            yield from self._ask_market(symbol)
-        else:
-            yield from self._tell_trades(symbol, news)
+    def _reset(self, state: State) -> Iterator[Item]:
+        market = self._markets[state.market]
+        yield from self._trades(market, market.reset(state))
+        yield from self._book(market, state)
 
-    def _ask_market(self, symbol: str) -> Iterator[Item]:
-        """What is new of it; the seq is another one also when the node was started again."""
-        state = self._node.state(symbol, self._depth)
-        yield from self._tell_trades(symbol, state.trades[::-1])
-        if "book" in self._kinds and state.seq != self._seqs[symbol]:
-            yield book_of(state, self._units[symbol])
-        self._seqs[symbol] = state.seq
+    def _commit(self, commit: Committed, is_last: bool) -> Iterator[Item]:
+        for market in self._markets.values():
+            yield from self._trades(market, market.complete())
+            if is_last:
+                yield from self._book(market, commit)
+        if "commit" in self._kinds:
+            yield commit
 
-    def _audit(self, commit: int) -> Iterator[Item]:
-        """Nothing follows the last message, so that it was lost shows only to who asks."""
-        self._audited = commit
-        if self._kinds & {"book", "trades"}:
-            for symbol in self._units:
-                yield from self._ask_market(symbol)
-        if self._mirror is not None:
-            seq = self._node.orders(self._mirror.account).seq
-            # What it had reached at the last audit must be here by now.
-            if self._mirror.seq < min(self._owed, seq) or seq < self._mirror.seq:
-                yield from self._ask_orders(self._mirror)
-            elif seq > self._mirror.seq:
-                self._audited = -1  # look again
-            self._owed = seq
+    def _book(self, market: _Market, at: State | Committed) -> Iterator[Book]:
+        if market.is_news and "book" in self._kinds:
+            sides = (market.bids.levels(self._depth), market.asks.levels(self._depth))
+            yield book_of(at, *sides, market.units)
+        market.is_news = False
 
-    def _tell_trades(self, symbol: str, trades: list[MarketTrade]) -> Iterator[Trade]:
-        """Those not told yet, oldest first."""
-        for trade in trades:
-            if trade.number > self._traded[symbol]:
-                self._traded[symbol] = trade.number
-                if "trades" in self._kinds:
-                    yield trade_of(trade, self._units[symbol])
+    def _trades(self, market: _Market, trades: Iterable[MarketTrade]) -> Iterator[Trade]:
+        if "trades" in self._kinds:
+            yield from (trade_of(trade, market.units) for trade in trades)
 
-    def _ask_orders(self, mirror: AccountMirror) -> Iterator[Order]:
-        mirror.reset(self._node.orders(mirror.account))
-        yield from self._tell_orders(mirror.open.values())
-
-    def _tell_orders(self, views: Iterable[OrderView]) -> Iterator[Order]:
+    def _orders(self, message: Orders | PendingUpdate | AccountUpdate) -> Iterator[Order]:
+        assert self._mirror is not None
+        views: list[OrderView] = self._mirror.take(message)
         for view in views:
             if view.market in self._units:
                 yield order_of(view, self._units[view.market])

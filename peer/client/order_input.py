@@ -26,7 +26,7 @@ from peer.client.units import AmountError, Step, Units, parse_amount
 from peer.replica.order_state import OrderView
 
 Text = Annotated[str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX)]
-# An account is part of a feed topic, whose names end at a zero byte.
+# An account is a name in addresses, topics and log lines.
 Account = Annotated[
     str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX, pattern=r"^[A-Za-z0-9_.@:+\-]*$")
 ]

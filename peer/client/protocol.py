@@ -1,10 +1,8 @@
-"""What a local program and its node say to each other, over two local ZeroMQ sockets.
+"""What a local program and its node say to each other, over one local ZeroMQ connection.
 
-Owns the messages; holds no behaviour. Both sockets speak msgpack of the structs below.
-
-Commands and queries: the program's DEALER to the node's ROUTER, two frames each way,
-`[request id, body]`; the request id is up to 16 bytes of the program's choice and comes back with
-every answer to it.
+Owns the messages; holds no behaviour. The program has a DEALER, the node a ROUTER. Both send two
+frames, `[request id, body]`; the body is msgpack of one of the structs below. The program chooses
+the request id, up to 16 bytes, and every answer to the request bears it.
 
     Execute  -> Queued once the commands are on disk, then Done one or more times until every one
                 of them has been ordered; or Refused, and then none was taken
@@ -13,22 +11,39 @@ every answer to it.
     GetMarkets -> Markets
     GetAccounts -> Accounts
     Withdraw -> Withdrawn
+    Subscribe -> of each topic its state, then its updates, until Unsubscribe; or Refused
+    Unsubscribe, under the request id of a Subscribe -> Unsubscribed, the last message under that id
 
 A request's first field is `type`, and it has no others than those here: what a reader has to skip
 may be values inside values without end.
 
-Feed: the program's SUB on the node's PUB, two frames, `[topic, body]`. Topics end in a zero byte,
-so that subscribing to one never gives another:
+A topic is text. These are its state, which comes first, and its updates:
 
-    market/<symbol>\0    MarketUpdate
-    account/<account>\0  AccountUpdate
-    commit\0             Committed, after all other messages of the same turn
-    mesh\0               Mesh, twice a second and whenever the quorum comes or goes
+    market/<symbol>    State; MarketUpdate
+    account/<account>  Orders; PendingUpdate and AccountUpdate
+    commit             Committed, after all other updates of the same turn
+    mesh               Mesh, twice a second and whenever the quorum comes or goes
 
-To an account's new listener an AccountUpdate without events says where that feed stands.
+Order. What comes over a connection comes in the order in which it happened at the node. Questions
+are answered first in a turn of the node's loop: a State or Orders has all that was read before it,
+and nothing of what is read after it. Then come PendingUpdates; Queued and Withdrawn; MarketUpdates,
+AccountUpdates and Committed; Refused and Done, these by commit, and of one commit in the order of
+its commands. So a program that reads Queued, Withdrawn or Done has read before it what that
+changed.
 
-`seq` counts the messages of one topic since the node started: a gap is a loss, and the cure is
-GetState. Subscribe first, ask for the state second, drop updates whose seq the state covers.
+Loss. A subscription loses no update while its connection lives, but if the program reads too
+slowly: when QUEUE_MESSAGES_MAX messages wait for it, the node sends it no more updates. Once the
+program has read half of them, it gets Lost under the request id of each such subscription and then
+the states of all its topics, as at first. Topics whose states must fit together belong in one
+Subscribe. Answers are never left out. They wait for the program behind those states, so that a
+result is not ahead of its updates then either; a State or Orders is as old as the question. While
+UNREAD_BUSY answers wait, the node takes nothing from the program and refuses all as `busy`. While
+UNREAD_MAX wait, it takes nothing and says nothing: a program that asks must read. With its
+connection a program's subscriptions end: on a new one it subscribes again.
+
+`seq` counts the updates of a topic since the first of its present subscribers came; State and
+Orders bear that of the last update they cover. An empty message is none: with it the node finds out
+whether a program is still there.
 """
 
 import msgspec
@@ -90,7 +105,20 @@ class Withdraw(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wit
     ids: list[int]
 
 
-Request = Execute | GetState | GetOrders | GetMarkets | GetAccounts | Withdraw
+class Subscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="subscribe"):
+    """At most TOPICS_PER_REQUEST_MAX, all of them or none. Under the request id of an earlier
+    Subscribe it takes that one's place."""
+
+    topics: list[str]
+
+
+class Unsubscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="unsubscribe"):
+    pass
+
+
+Request = (
+    Execute | GetState | GetOrders | GetMarkets | GetAccounts | Withdraw | Subscribe | Unsubscribe
+)
 
 
 class Queued(msgspec.Struct, frozen=True, tag="queued"):
@@ -164,7 +192,15 @@ class Withdrawn(msgspec.Struct, frozen=True, tag="withdrawn"):
     ids: list[int]
 
 
-Reply = Queued | Done | Refused | State | Orders | Markets | Accounts | Withdrawn
+class Unsubscribed(msgspec.Struct, frozen=True, tag="unsubscribed"):
+    pass
+
+
+class Lost(msgspec.Struct, frozen=True, tag="lost"):
+    """Updates of this subscription were lost. The states of all its topics follow."""
+
+
+Reply = Queued | Done | Refused | State | Orders | Markets | Accounts | Withdrawn | Unsubscribed
 
 
 class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
@@ -181,6 +217,17 @@ class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
     ask_shares: list[list[Share]] = []
 
 
+class PendingUpdate(msgspec.Struct, frozen=True, tag="pending"):
+    """Commands of an account that this node has taken and that wait to be ordered, with their ids,
+    and the ids of those that were taken back."""
+
+    account: str
+    seq: int
+    time_ms: int  # by this peer's clock
+    pending: list[tuple[int, Command]]
+    withdrawn: list[int]
+
+
 class AccountUpdate(msgspec.Struct, frozen=True, tag="account"):
     account: str
     seq: int
@@ -190,7 +237,7 @@ class AccountUpdate(msgspec.Struct, frozen=True, tag="account"):
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):
-    """All updates up to `commit` have been published; `digest` is the engine's after it."""
+    """All updates up to `commit` have been sent; `digest` is the engine's after it."""
 
     seq: int
     commit: int
@@ -245,17 +292,20 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     unready: list[Reason] = []  # the worst first; empty: it is ready
 
 
-FeedMessage = MarketUpdate | AccountUpdate | Committed | Mesh
+Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh
+Streamed = State | Orders | Update | Lost  # what comes of a subscription
+Answer = Reply | Update | Lost
 
 COMMANDS_PER_REQUEST_MAX = 1_000
-ACCOUNTS_MAX = 1_000  # of one answer
+TOPICS_PER_REQUEST_MAX = 100
 DEPTH_MAX = 1_000  # levels a side in a State
+ACCOUNTS_MAX = 1_000  # of one answer
 ID_DIGITS_MAX = 16  # of either half of an id's text
 
 
-def topic(kind: str, name: str = "") -> bytes:
-    r"""The feed topic of `kind`: `topic("market", "BTC-USD")` is `b"market/BTC-USD\0"`."""
-    return f"{kind}/{name}\0".encode() if name else f"{kind}\0".encode()
+def topic(kind: str, name: str = "") -> str:
+    """`topic("market", "BTC-USD")` is `"market/BTC-USD"`."""
+    return f"{kind}/{name}" if name else kind
 
 
 def format_id(number: int) -> str:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from engine import Side
+from peer.client.protocol import Committed, State, format_id
 from peer.client.protocol import Level as RawLevel
-from peer.client.protocol import State, format_id
 from peer.client.rejections import WORDS
 from peer.client.units import Units
 from peer.replica.order_state import FINAL, OrderView, Status
@@ -123,14 +123,16 @@ def trade_of(trade: MarketTrade, units: Units) -> Trade:
     )
 
 
-def book_of(state: State, units: Units) -> Book:
+def book_of(
+    at: State | Committed, bids: Iterable[RawLevel], asks: Iterable[RawLevel], units: Units
+) -> Book:
     return Book(
-        market=state.market,
-        bids=_levels(state.bids, units),
-        asks=_levels(state.asks, units),
-        commit=state.commit,
-        time_ms=state.time_ms,
-        digest=state.digest.hex(),
+        market=units.market.symbol,
+        bids=_levels(bids, units),
+        asks=_levels(asks, units),
+        commit=at.commit,
+        time_ms=at.time_ms,
+        digest=at.digest.hex(),
     )
 
 

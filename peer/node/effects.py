@@ -7,7 +7,8 @@ what earlier turns have brought about.
 
 from dataclasses import dataclass, field
 
-from peer.client.endpoint import Caller
+from engine import Command
+from peer.client.programs import Caller
 from peer.client.protocol import Refused, Reply
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit
@@ -36,6 +37,8 @@ class Effects:
     commits: list[Commit] = field(default_factory=list)
     send_again: bool = False  # commands are in no block any more that can be ordered
     # Answer, the programs on this machine.
+    taken: list[Command] = field(default_factory=list)  # they are pending now
+    taken_back: dict[str, list[int]] = field(default_factory=dict)  # ids, by account
     promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that all is persisted
     replies: list[tuple[Caller, Reply]] = field(default_factory=list)  # once changes are published
     # Report.
@@ -61,6 +64,7 @@ class Effects:
         commit shown."""
         if not self.is_persisted:
             self.promises = [(caller, refused) for caller, _ in self.promises]
+            self.taken, self.taken_back = [], {}
             self.commits = []
 
     @property

@@ -14,7 +14,8 @@ import zmq
 from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.client import protocol
-from peer.client.endpoint import Caller, Local
+from peer.client.endpoint import Local
+from peer.client.programs import Caller
 from peer.consensus.block import InvalidBlockError
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Flooded, Mesh, Message
@@ -72,7 +73,7 @@ class Node:
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._helper = Helper(self.mesh, ledger.journal, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.overview, self._clock
-        self._requests = RequestHandler(config, ledger, self.local, *parts)
+        self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
         self._watch: Callable[[], None] = lambda: None
@@ -184,6 +185,7 @@ class Node:
         text = f"the disk failed; it may be ordered once this peer is started again: {why}"
         self._promise()
         self._effects.lose(protocol.Refused("result_lost", text))
+        self.publisher.reset(self.ledger.replica)  # of a commit in part, not all is told
         self._answer(self._effects)
         self._effects = Effects()
 
@@ -265,6 +267,7 @@ class Node:
 
     def _promise(self) -> None:
         """Tell of all commands that were taken, once they are persisted."""
+        self._effects.taken += self.submissions.new
         for caller, ids, again in self.submissions.acknowledge():
             self._effects.promises.append((caller, protocol.Queued(ids, again)))
 
@@ -310,11 +313,11 @@ class Node:
 
     def _answer(self, effects: Effects) -> None:
         """Programs hear what is persisted, what has changed, and only then what came of it."""
+        self.publisher.pending(effects.taken, effects.taken_back, self._clock.wall_ms())
         for caller, promise in effects.promises:
             self.local.reply(caller, promise)
         if effects.commits:
             self.publisher.flush(self.ledger.round)
-        self.publisher.greet()
         for caller, reply in effects.replies:
             self.local.reply(caller, reply)
 
@@ -330,9 +333,10 @@ class Node:
                 self.mesh.beat(self.overview.heartbeat(self.ledger.me, now_ms, wall_ms))
         changed = self.overview.look(now_ms, wall_ms, self.life.takes_part)
         if self._timers.shows(now_ms, changed):
-            seq, progress = self.local.next_seq("mesh"), self._progress()
-            view = self.overview.view(seq, now_ms, self._status(now_ms), progress)
-            self.local.publish(view, "mesh")
+            self.local.publish(self._view(self.local.seq("mesh") + 1, now_ms), "mesh")
+
+    def _view(self, seq: int, now_ms: int) -> protocol.Mesh:
+        return self.overview.view(seq, now_ms, self._status(now_ms), self._progress())
 
     def _halt(self, why: str, state: State = State.HALTED) -> None:
         if self.life.halt(why, state):

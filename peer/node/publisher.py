@@ -1,21 +1,19 @@
-"""The feed: what changed in the markets, told to the programs on this machine.
+"""What changed in the markets and in orders, told to the programs on this machine.
 
-Owns the messages of the feed but the mesh view, and the answers to questions about the book. Reads
-the replica, never changes it.
+Owns the updates of markets, accounts and commits, and the states they go on from. Reads the
+replica, never changes it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
-from peer.client.protocol import DEPTH_MAX
+from peer.client.protocol import DEPTH_MAX, topic
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.state_machine import Applied, Replica
 from peer.replica.trade import MarketTrade
-
-ASKED_FOR_MAX = 1_000
 
 
 class Publisher:
@@ -24,64 +22,55 @@ class Publisher:
         self._replica = replica
         self._account_events: dict[str, list[Event]] = {}
         self._trades: dict[str, list[MarketTrade]] = {}
-        self._asked_for: dict[bytes, None] = {}  # topics of accounts whose orders were asked for
 
     def reset(self, replica: Replica) -> None:
         """The state came about other than by commits published here: nothing in it is news, and
-        everybody has to ask for it anew."""
+        every subscription starts again."""
         self._replica = replica
         for symbol in replica.trades:
             replica.exchange.changes(symbol)
         self._account_events.clear()
         self._trades.clear()
-        self._local.lose("market")
-        self._local.lose("account")
+        self._local.start_again()
 
     def add(self, applied: Applied) -> None:
-        """Collect the events of accounts somebody listens to."""
+        """Collect the trades, and the events of accounts that a program hears."""
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
-        listening = self._local.subscribed | self._asked_for.keys()
         for events in (applied.timed, *applied.results):
             for event in events:
                 for account in _accounts(event):
-                    if protocol.topic("account", account) in listening:
+                    if self._local.hears(topic("account", account)):
                         self._account_events.setdefault(account, []).append(event)
 
     def flush(self, round_: int) -> None:
         """Publish what changed since the last time."""
-        replica = self._replica
-        for symbol in replica.trades:
+        for symbol in self._replica.trades:
             self._publish_market(symbol)
         for account, events in self._account_events.items():
             self._publish_account(account, events)
         self._account_events.clear()
-        seq = self._local.next_seq("commit")
-        done = protocol.Committed(
-            seq, replica.commit, round_, replica.time_ms, replica.latest().digest
-        )
-        self._local.publish(done, "commit")
+        self._local.publish(self.committed(round_, self._next_seq("commit")), "commit")
 
     def _publish_market(self, symbol: str) -> None:
         replica = self._replica
         changes = replica.exchange.changes(symbol)
         trades = self._trades.pop(symbol, [])
-        if not changes and not trades:
+        if not (changes or trades) or not self._local.hears(topic("market", symbol)):
             return
         sides: tuple[list[protocol.Level], list[protocol.Level]] = ([], [])
         for side, price, quantity, orders in changes:
             sides[side].append((price, quantity, orders))
-        seq = self._local.next_seq("market", symbol)
         update = protocol.MarketUpdate(
             symbol,
-            seq,
+            self._next_seq(topic("market", symbol)),
             replica.commit,
             replica.time_ms,
             *sides,
             trades,
             *self._shares(symbol, *sides),
         )
-        self._local.publish(update, "market", symbol)
+        self._local.publish(update, topic("market", symbol))
 
     def _shares(
         self, symbol: str, bids: list[protocol.Level], asks: list[protocol.Level]
@@ -102,7 +91,7 @@ class Publisher:
         bid_shares, ask_shares = self._shares(symbol, bids, asks)
         return protocol.State(
             market=symbol,
-            seq=self._local.seq("market", symbol),
+            seq=self._local.seq(topic("market", symbol)),
             commit=replica.commit,
             time_ms=replica.time_ms,
             digest=replica.latest().digest,
@@ -113,29 +102,40 @@ class Publisher:
             ask_shares=ask_shares,
         )
 
-    def greet(self) -> None:
-        """Tell new listeners to an account where its feed stands. A subscription takes another way
-        than the question for the state, so an update can have fallen between the two: now the
-        listener sees the gap."""
-        for key in self._local.new_listeners:
-            kind, _, account = key.rstrip(b"\0").decode(errors="replace").partition("/")
-            if kind == "account" and key == protocol.topic(kind, account):
-                self._publish_account(account, [])
-        self._local.new_listeners.clear()
-
     def _publish_account(self, account: str, events: list[Event]) -> None:
-        seq = self._local.next_seq("account", account)
-        replica = self._replica
+        name, replica = topic("account", account), self._replica
+        seq = self._next_seq(name)
         update = protocol.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
-        self._local.publish(update, "account", account)
+        self._local.publish(update, name)
+
+    def pending(
+        self, taken: Iterable[Command], taken_back: Mapping[str, list[int]], wall_ms: int
+    ) -> None:
+        """Tell of commands that are on disk here and wait to be ordered, and of those that do no
+        more, by account."""
+        by_account: dict[str, list[tuple[int, Command]]] = {account: [] for account in taken_back}
+        for command in taken:
+            by_account.setdefault(command.account, []).append((command.id, command))
+        for account, theirs in by_account.items():
+            name, gone = topic("account", account), taken_back.get(account, [])
+            if self._local.hears(name):
+                seq = self._next_seq(name)
+                update = protocol.PendingUpdate(account, seq, wall_ms, theirs, gone)
+                self._local.publish(update, name)
+
+    def _next_seq(self, name: str) -> int:
+        return self._local.seq(name) + 1
 
     def orders(self, account: str, pending: list[tuple[int, Command]]) -> protocol.Orders:
-        """An account's open orders. From now on its updates are counted, listened to or not."""
-        self._asked_for[protocol.topic("account", account)] = None
-        if len(self._asked_for) > ASKED_FOR_MAX:
-            del self._asked_for[next(iter(self._asked_for))]
-        seq = self._local.seq("account", account)
+        """An account's open orders."""
+        seq = self._local.seq(topic("account", account))
         return protocol.Orders(account, seq, self._replica.exchange.open_orders(account), pending)
+
+    def committed(self, round_: int, seq: int | None = None) -> protocol.Committed:
+        replica = self._replica
+        seq = self._local.seq("commit") if seq is None else seq
+        digest = replica.latest().digest
+        return protocol.Committed(seq, replica.commit, round_, replica.time_ms, digest)
 
     def accounts(self, limit: int) -> protocol.Accounts:
         """Those with most open orders."""

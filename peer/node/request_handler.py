@@ -4,9 +4,13 @@ Owns which commands are taken and how questions are answered. Must never answer 
 or store one: both are effects of the turn.
 """
 
+from collections.abc import Callable
+
+from engine import ACCOUNT_LENGTH_MAX
 from peer.client import protocol
-from peer.client.endpoint import Caller, Local
-from peer.client.protocol import Refused, Reply, Request
+from peer.client.endpoint import Local
+from peer.client.programs import Caller
+from peer.client.protocol import Mesh, Refused, Reply, Request, Streamed
 from peer.membership.mesh_file import MeshConfig
 from peer.node.effects import Effects
 from peer.node.ledger import Ledger
@@ -30,6 +34,7 @@ class RequestHandler:
         life: Lifecycle,
         overview: Overview,
         clock: Clock,
+        view: Callable[[int, int], Mesh],
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -40,6 +45,7 @@ class RequestHandler:
         self._life = life
         self._overview = overview
         self._clock = clock
+        self._view = view  # of the mesh, for a seq and a time
 
     def take(self, caller: Caller, request: Request, now_ms: int, effects: Effects) -> None:
         """A request came. A question is answered at once: what this turn changes comes later."""
@@ -53,6 +59,8 @@ class RequestHandler:
                     effects.replies.append((caller, refused))
                 else:
                     self._withdraw(caller, account, ids, effects)
+            case protocol.Subscribe(topics):
+                self._local.subscribe(caller, topics, lambda topic: self._state(topic, now_ms))
             case _:
                 self._local.reply(caller, self._answer(request))
 
@@ -85,6 +93,7 @@ class RequestHandler:
         effects.commands.update(withdrawn)
         effects.withdrawn += withdrawn
         gone = [command_id(seq, self._me) for seq in withdrawn]
+        effects.taken_back.setdefault(account, []).extend(gone)
         effects.promises.append((caller, protocol.Withdrawn(gone)))
 
     def _answer(self, question: Request) -> Reply:
@@ -100,3 +109,16 @@ class RequestHandler:
                 name, mesh = self._overview.own_name, self._config.id.hex()
                 return protocol.Markets(name, mesh, self._config.markets)
         raise AssertionError(f"{type(question).__name__} is no question")
+
+    def _state(self, topic: str, now_ms: int) -> Streamed | Refused:
+        """What the updates of a topic go on from."""
+        match topic.split("/", 1):
+            case ["market", symbol]:
+                return self._publisher.state(symbol, protocol.DEPTH_MAX)
+            case ["account", account] if 1 <= len(account) <= ACCOUNT_LENGTH_MAX:
+                return self._publisher.orders(account, self._submissions.pending_of(account))
+            case ["commit"]:
+                return self._publisher.committed(self._ledger.round)
+            case ["mesh"]:
+                return self._view(self._local.seq("mesh"), now_ms)
+        return Refused("unknown", f"there is no topic {topic!r:.80}")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from engine import Cancel, Command, Event, Reduce, Replace, Submit
-from peer.client.endpoint import Caller
+from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
 from peer.replica.signed import Entry, Signed, command_of, with_id
@@ -91,6 +91,7 @@ class Submissions:
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[Told] = []
+        self._new: list[int] = []  # seqs taken since the last acknowledgement
         self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
         self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
         self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
@@ -186,6 +187,7 @@ class Submissions:
         self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
         self._next_seq += len(taken)
         self._taken.update(taken)
+        self._new.extend(taken)
         self._held.update(name for entry in taken.values() for name in entry.holders)
         self._queue.extend(taken)
         self.new_client_ids.update((name, one) for name, one in names.items() if one.seq in taken)
@@ -244,10 +246,16 @@ class Submissions:
             unsaved.append((seq, self._taken[seq].data))
         return unsaved[::-1]
 
+    @property
+    def new(self) -> list[Command]:
+        """Commands taken since the last acknowledgement."""
+        return [command_of(self._taken[seq].command) for seq in self._new]
+
     def acknowledge(self) -> list["Told"]:
         """All commands are durable now: who is to be told what."""
         self._saved_seq = self._next_seq - 1
         self.new_client_ids.clear()
+        self._new.clear()
         told, self._unacknowledged = self._unacknowledged, []
         return told
 

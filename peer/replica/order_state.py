@@ -6,7 +6,7 @@ my orders, the history) goes through it. Pure: must never do I/O or ask a clock.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -141,21 +141,6 @@ class OrderView:
         self.filled += event.quantity
         self.fills.append(Fill(event.price, event.quantity, maker))
         self.status = Status.PARTLY_FILLED if self.remaining else Status.FILLED
-
-    def after(self, change: "OrderView") -> "OrderView":
-        """This order once `change`, what the events of one command say alone, is applied too."""
-        filled = self.filled + change.filled
-        partly = change.status == Status.OPEN and filled
-        return replace(
-            self,
-            status=Status.PARTLY_FILLED if partly else change.status,
-            price=change.price or self.price,
-            quantity=filled + change.remaining,
-            remaining=change.remaining,
-            filled=filled,
-            fills=[*self.fills, *change.fills],
-            triggered=self.triggered or change.triggered,
-        )
 
     def check(self) -> None:
         assert self.filled >= sum(fill.quantity for fill in self.fills)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from engine import Side, Submit
 from peer import NodeClient, Signer
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.client.signer import signature_of
 from peer.membership.identity import Identity
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway
@@ -92,7 +92,7 @@ class Flood:
 
 def attack(folder: Path, long: bool) -> str:
     with lone_peer(folder) as data, running_gateway(data) as gateway:
-        with closing(NodeClient(endpoints(data))) as client:
+        with closing(NodeClient(endpoint(data))) as client:
             mesh = client.markets().mesh
         gateway.wait_ready()
         flooders = [Flood(gateway, mesh, f"127.4.0.{n}") for n in range(1, 5)]

@@ -17,10 +17,10 @@ from typing import Any
 import click
 from playwright.sync_api import CDPSession, Page
 
-from peer.client.endpoint import FOLDER, Endpoints, endpoints
-from peer.client.protocol import Committed, MarketUpdate, topic
+from peer.client.endpoint import FOLDER, Endpoint, endpoint
+from peer.client.protocol import MarketUpdate, topic
 from peer.replica.trade import MarketTrade
-from tests.bench.bench_web import Publisher, encode
+from tests.bench.bench_web import Publisher
 from tests.support.browser import WIDE, running_chromium
 from tests.support.web_gateway import Gateway, running_gateway
 
@@ -55,7 +55,7 @@ window.WebSocket = class extends Plain {
 class BusyBook(Publisher):
     """`rate` updates a second, each of 2 * PER_UPDATE levels near the middle."""
 
-    def __init__(self, where: Endpoints, rate: float) -> None:
+    def __init__(self, where: Endpoint, rate: float) -> None:
         super().__init__(where, rate)
         self._rng = random.Random(3)
         self.trades = 0
@@ -74,12 +74,9 @@ class BusyBook(Publisher):
             price = MIDDLE + self._rng.randrange(-30, 30)
             trades = [MarketTrade(self.trades, now_ms, price, LOT // 8, self.sent % 2, 256, 257)]
         shares = [[(self.sent % 3, level[1], 1)] for level in bids]
-        update = MarketUpdate(
-            "BTC-USD", self.sent, self.sent, now_ms, bids, asks, trades, shares, shares
-        )
-        self.pub.send_multipart([topic("market", "BTC-USD"), encode(update)])
-        committed = Committed(self.sent, self.sent, self.sent, now_ms, bytes(32))
-        self.pub.send_multipart([topic("commit"), encode(committed)])
+        update = MarketUpdate("BTC-USD", 0, self.sent, now_ms, bids, asks, trades, shares, shares)
+        self.publish(update, topic("market", "BTC-USD"))
+        self.publish(self._committed(now_ms), "commit")
 
 
 def busy_s(devtools: CDPSession) -> dict[str, float]:
@@ -127,7 +124,7 @@ def main(rate: float, seconds: float) -> None:
     with tempfile.TemporaryDirectory() as name, running_chromium() as browser:
         folder = Path(name)
         (folder / FOLDER).mkdir(mode=0o700)
-        book = BusyBook(endpoints(folder), rate / (2 * PER_UPDATE))
+        book = BusyBook(endpoint(folder), rate / (2 * PER_UPDATE))
         book.start()
         page = browser.new_page(viewport=WIDE)
         page.add_init_script(WATCH)

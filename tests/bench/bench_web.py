@@ -27,7 +27,8 @@ import msgspec
 import zmq
 
 from engine import Market
-from peer.client.endpoint import FOLDER, Endpoints, endpoints
+from peer.client.endpoint import FOLDER, QUEUE_MESSAGES_MAX, Endpoint, endpoint
+from peer.client.programs import Caller, Programs
 from peer.client.protocol import (
     Committed,
     GetMarkets,
@@ -37,6 +38,9 @@ from peer.client.protocol import (
     Mesh,
     Request,
     State,
+    Streamed,
+    Subscribe,
+    Update,
     topic,
 )
 from tests.bench.stream_readers import Counted, serve
@@ -44,7 +48,6 @@ from tests.support.web_gateway import Gateway, running_gateway
 
 HERE = Path(__file__).parents[2]
 MARKET = Market("BTC-USD", "0.01", "0.00000001")
-encode = msgspec.msgpack.encode
 
 
 class Wish(NamedTuple):
@@ -56,14 +59,16 @@ class Wish(NamedTuple):
 class Publisher(threading.Thread):
     """A node that only publishes: `rate` changes a second once `go` is set."""
 
-    def __init__(self, where: Endpoints, rate: float) -> None:
+    def __init__(self, where: Endpoint, rate: float) -> None:
         super().__init__(daemon=True)
         self.rate, self.go, self.done = rate, threading.Event(), threading.Event()
         self.sent = 0
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context.instance()
-        self.router, self.pub = context.socket(zmq.ROUTER), context.socket(zmq.PUB)
-        self.router.bind(where.node)
-        self.pub.bind(where.feed)
+        self.router = context.socket(zmq.ROUTER)
+        self.router.router_mandatory = True
+        self.router.sndhwm = QUEUE_MESSAGES_MAX
+        self.router.bind(where.address)
+        self.programs = Programs(self._send)
 
     def run(self) -> None:
         beat = due = time.monotonic()
@@ -71,31 +76,56 @@ class Publisher(threading.Thread):
             now = time.monotonic()
             if now >= beat:
                 beat = now + 0.5
-                self.pub.send_multipart([topic("mesh"), encode(self._mesh())])
+                self.publish(self._mesh(), "mesh")
             if self.go.is_set() and now >= due:
                 due = max(due + 1 / self.rate, now - 0.1)
                 self._change()
             wait = min(beat, due if self.go.is_set() else beat) - time.monotonic()
             if self.router.poll(max(0, int(wait * 1000))):
                 self._answer()
+            for caller, request in self.programs.starting_again():
+                self.programs.subscribe(caller, request.topics, self._state_of)
+
+    def _send(self, caller: Caller, body: bytes) -> bool:
+        try:
+            self.router.send_multipart((*caller, body), zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            raise ConnectionError(error.strerror) from None
+        return True
+
+    def publish(self, update: Update, name: str) -> None:
+        seq = self.programs.seq(name) + 1
+        self.programs.publish(msgspec.structs.replace(update, seq=seq), name)
 
     def _change(self) -> None:
         self.sent += 1
         now_ms = time.time_ns() // 1_000_000
         bids = [(6_000_000 - (self.sent + i) % 50, 1 + self.sent % 1000, 1) for i in range(3)]
         asks = [(6_000_001 + (self.sent + i) % 50, 1 + self.sent % 1000, 1) for i in range(3)]
-        update = MarketUpdate("BTC-USD", self.sent, self.sent, now_ms, bids, asks, [])
-        self.pub.send_multipart([topic("market", "BTC-USD"), encode(update)])
-        committed = Committed(self.sent, self.sent, self.sent, now_ms, bytes(32))
-        self.pub.send_multipart([topic("commit"), encode(committed)])
+        update = MarketUpdate("BTC-USD", 0, self.sent, now_ms, bids, asks, [])
+        self.publish(update, topic("market", "BTC-USD"))
+        self.publish(self._committed(now_ms), "commit")
+
+    def _committed(self, now_ms: int = 0) -> Committed:
+        return Committed(0, self.sent, self.sent, now_ms, bytes(32))
 
     def _answer(self) -> None:
-        who, name, body = self.router.recv_multipart()
-        request = msgspec.msgpack.decode(body, type=Request)
-        reply: Markets | State = State("BTC-USD", self.sent, self.sent, 0, bytes(32), [], [], [])
-        if isinstance(request, GetMarkets):
-            reply = Markets("bench", "00", [MARKET])
-        self.router.send_multipart([who, name, encode(reply)])
+        *who, body = self.router.recv_multipart()
+        match msgspec.msgpack.decode(body, type=Request):
+            case Subscribe(topics):
+                self.programs.subscribe(Caller(*who), topics, self._state_of)
+            case GetMarkets():
+                self.programs.reply(Caller(*who), Markets("bench", "00", [MARKET]))
+
+    def _state_of(self, name: str) -> Streamed:
+        if name == "commit":
+            return self._committed()
+        if name == "mesh":
+            return self._mesh()
+        seq = self.programs.seq(name)
+        return State("BTC-USD", seq, self.sent, 0, bytes(32), [], [], [])
 
     def _mesh(self) -> Mesh:
         member = MemberView("bench", "00", "", True, 0, self.sent, 0, True)
@@ -214,7 +244,7 @@ def main(
     wish = Wish(clients, seconds, stalled)
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / FOLDER).mkdir(mode=0o700)
-        publisher = Publisher(endpoints(Path(folder)), rate)
+        publisher = Publisher(endpoint(Path(folder)), rate)
         publisher.start()
         for _ in range(rounds):
             for name, source in sources.items():

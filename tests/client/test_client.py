@@ -124,7 +124,7 @@ def test_a_stream_tells_every_change(client: Client) -> None:
         assert isinstance(item, Book | Trade | Order)
         told[type(item)].append(item)
         orders = told[Order]
-        if len(orders) == 3 and len(told[Trade]) == 3 and client.book(BTC) == told[Book][-1]:
+        if len(orders) == len(told[Trade]) == 3 and told[Book][-1:] == [client.book(BTC)]:
             break
     assert [order.filled for order in told[Order] if isinstance(order, Order)] == [0.5, 1, 1.5]
     numbers = [trade.number for trade in told[Trade] if isinstance(trade, Trade)]

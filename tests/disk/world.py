@@ -20,7 +20,8 @@ import zmq
 
 from engine import Command, Side
 from peer.client import protocol
-from peer.client.endpoint import Caller, Endpoints, Local
+from peer.client.endpoint import Endpoint, Local
+from peer.client.programs import Caller
 from peer.client.protocol import Reply, Request
 from peer.consensus.block import Block
 from peer.consensus.committee import Mode
@@ -193,9 +194,9 @@ class Desk(Local):
             kind = "rests" if caller.request == RESTS else "taken"
             self.told.say(f"{kind} {' '.join(map(str, reply.ids))}")
 
-    def publish(self, message: protocol.FeedMessage, kind: str, name: str = "") -> None:
-        if isinstance(message, protocol.Committed):
-            self.told.say(f"state {message.commit} {message.digest.hex()}")
+    def publish(self, update: protocol.Update, topic: str) -> None:
+        if isinstance(update, protocol.Committed):
+            self.told.say(f"state {update.commit} {update.digest.hex()}")
 
 
 class World:
@@ -235,7 +236,7 @@ class World:
         self._contexts.append(context)
         poller = zmq.Poller()
         wire = Wire(context, self.config, identity, poller).join(me, self)
-        desk = Desk(context, Endpoints("inproc://node", "inproc://feed"), poller).open(self.told)
+        desk = Desk(context, Endpoint("inproc://node"), poller).open(self.told)
         journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
         journal._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         ledger = Ledger(self.config, me, identity.sign, journal, snapshot_every=SNAPSHOT_EVERY)

@@ -12,7 +12,7 @@ from engine import Cancel, Command, Exchange, Reduce, Replace, Side, Submit
 from engine.state import _MAGIC as MAGIC
 from engine.state import SNAPSHOT_VERSION
 from peer.client import protocol
-from peer.client.endpoint import Local, endpoints, parse
+from peer.client.endpoint import Local, endpoint, parse
 from peer.consensus.block import (
     SIGNATURE_BYTES,
     Attestation,
@@ -156,7 +156,7 @@ class HeardNode:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()
         mesh = Mesh(self._context, CONFIG, identity, poller)
-        wires = Wires(poller, mesh, Local(self._context, endpoints(folder), poller))
+        wires = Wires(poller, mesh, Local(self._context, endpoint(folder), poller))
         ledger = Ledger(CONFIG, None, identity.sign, self._journal)
         self.node = Node(CONFIG, ledger, wires, queue.Queue())
         self.now_ms = 0
@@ -323,6 +323,7 @@ def local_seeds() -> list[bytes]:
         protocol.GetState("BTC-USD", 5),
         protocol.GetOrders("a"),
         protocol.GetMarkets(),
+        protocol.Subscribe(["market/BTC-USD", "account/a", "commit", "mesh"]),
     ]
     return [encode(request) for request in requests]
 

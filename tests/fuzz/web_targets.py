@@ -145,10 +145,10 @@ class Served:
     def __init__(self, is_live: bool) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="fuzz-")
         folder = Path(self._folder.name)
-        self._node = StandInNode(f"ipc://{folder}/node", f"ipc://{folder}/feed")
+        self._node = StandInNode(f"ipc://{folder}/node")
         where, keys = self._node.where, str(folder / KEYS_FILE)
         self.gateway = Gateway(
-            Config(where.node, where.feed, keys=keys, account_rate=1e12, address_rate=1e12)
+            Config(where.address, keys=keys, account_rate=1e12, address_rate=1e12)
         )
         self.app: Flask = create_app(self.gateway.config, self.gateway)
         self.faults = Faults()
@@ -158,7 +158,7 @@ class Served:
             self.gateway.start()
             wait_for("the node", lambda: self.gateway.mirrors.state == "live")
         else:
-            self.gateway._take(Markets("alpha", "00" * 16, list(MARKETS)))
+            self.gateway.feed._take_markets(Markets("alpha", "00" * 16, list(MARKETS)))
         self.door = socket.create_server(("127.0.0.1", 0))
         assert self.gateway.access.keys is not None
         self.token = self.gateway.access.keys.create("op", [Scope.ADMIN])

@@ -1,46 +1,393 @@
-"""What a local program hears on its node's feed: nothing is lost unseen, and no stream takes what
-is another's."""
+"""What local programs hear from a node over their connections: all of it, in order, however much
+there is and however slowly another one reads."""
 
+import contextlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import zmq
 
-from engine import Side
-from peer.client.connection import NodeClient
-from peer.client.endpoint import endpoints
-from peer.client.protocol import AccountUpdate, topic
-from tests.support.real_mesh import MARKETS, order
-from tests.support.web_gateway import lone_peer
+from engine import Accepted, Cancel, Side
+from peer.client import endpoint as endpoint_module
+from peer.client import programs
+from peer.client.connection import NodeClient, NodeRefusedError
+from peer.client.endpoint import Endpoint, Local, endpoint
+from peer.client.protocol import (
+    AccountUpdate,
+    Answer,
+    Committed,
+    Done,
+    Execute,
+    GetMarkets,
+    Lost,
+    Markets,
+    MarketUpdate,
+    Mesh,
+    Orders,
+    PendingUpdate,
+    Queued,
+    Refused,
+    Request,
+    State,
+    Subscribe,
+    Unsubscribe,
+    Unsubscribed,
+    topic,
+)
+from tests.support.alone import Alone
+from tests.support.real_mesh import MARKET, MARKETS, OTHER_MARKET, order
+from tests.support.web_gateway import lone_peer, lone_peer_again
 
 ANSWER_S = 20.0
+WINDOW = 20  # requests that are under way at once
+ALL = [topic("market", MARKET), topic("account", "ann"), topic("commit")]
 
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[NodeClient]:
-    with lone_peer(tmp_path, MARKETS) as data, NodeClient(endpoints(data), ANSWER_S) as client:
+    with lone_peer(tmp_path, MARKETS) as data, NodeClient(endpoint(data), ANSWER_S) as client:
         yield client
 
 
-def test_what_came_between_the_question_and_the_subscription_shows_as_a_gap(
+class Program:
+    """A connection and nothing else. It reads only when it is told to, and little waits on its
+    side of the socket."""
+
+    def __init__(self, where: Endpoint) -> None:
+        self._context = zmq.Context()
+        self._dealer = self._context.socket(zmq.DEALER)
+        self._dealer.linger, self._dealer.rcvhwm, self._dealer.rcvbuf = 0, 1, 4_096
+        self._dealer.connect(where.address)
+
+    def __enter__(self) -> "Program":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._dealer.close()
+        self._context.term()
+
+    def send(self, name: bytes, request: Request) -> None:
+        self._dealer.send_multipart((name, msgspec.msgpack.encode(request)))
+
+    def read(self, wait_ms: int = 0) -> Iterator[tuple[bytes, Answer]]:
+        """What has come, until nothing does for so long."""
+        while self._dealer.poll(wait_ms):
+            name, body = self._dealer.recv_multipart()
+            if body:
+                yield name, msgspec.msgpack.decode(body, type=Answer)
+
+
+# The order
+
+
+def test_an_update_is_read_before_the_answer_that_tells_of_it(tmp_path: Path) -> None:
+    """With many commands under way: Queued after its PendingUpdate, Done after its Committed."""
+    with lone_peer(tmp_path, MARKETS) as data, Program(endpoint(data)) as program:
+        program.send(b"feed", Subscribe(ALL))
+        told: set[int] = set()  # ids in PendingUpdates
+        accepted: set[int] = set()
+        sent = done = commit = 0
+        deadline_s = time.monotonic() + ANSWER_S
+        while done < 500 and time.monotonic() < deadline_s:
+            while sent < 500 and sent - done < WINDOW:
+                program.send(b"%d" % sent, Execute([order("ann", Side.BUY, 1 + sent % 90, 1)]))
+                sent += 1
+            for _, message in program.read(wait_ms=1):
+                match message:
+                    case PendingUpdate(pending=pending):
+                        told |= {number for number, _ in pending}
+                    case Queued(ids):
+                        assert told >= set(ids)
+                    case AccountUpdate(events=events):
+                        accepted |= {e.id for e in events if isinstance(e, Accepted)}
+                    case Committed():
+                        commit = message.commit
+                    case Done(at, _, results):
+                        assert at <= commit
+                        assert accepted >= {result.id for result in results}
+                        done += len(results)
+        assert done == 500
+
+
+def test_a_question_is_answered_between_the_updates_before_and_after_it(
     client: NodeClient,
 ) -> None:
-    known = client.orders("ann")
-    client.execute([order("ann", Side.BUY, 10, 1)])
-    assert client.orders("ann").seq == known.seq + 1, "told, and nobody listened"
-    feed = client.feed(topic("account", "ann"), timeout_s=ANSWER_S)
-    greeting = next(feed)
-    assert isinstance(greeting, AccountUpdate)
-    assert (greeting.seq, greeting.events) == (known.seq + 2, [])
+    feed = client.feed(topic("market", MARKET), topic("commit"))
+    seq = 0
+    for price in range(1, 200):
+        client.send(Execute([order("ann", Side.BUY, price, 1)]))
+        state = client.state(MARKET, 1)
+        updates = [m for m in feed._waiting if isinstance(m, MarketUpdate)]
+        seqs = [update.seq for update in updates]
+        assert seqs == list(range(seq + 1, state.seq + 1)), "all that it covers, and no more"
+        feed._waiting.clear()
+        seq = state.seq
+    assert seq > 10
 
 
 def test_two_feeds_of_one_client_do_not_take_each_others_messages(client: NodeClient) -> None:
     names = ("ann", "bob")
     feeds = [client.feed(topic("account", name), timeout_s=ANSWER_S) for name in names]
     for feed in feeds:
-        next(feed)  # its greeting: the subscription stands
+        assert isinstance(next(feed), Orders)
     for price in (10, 11):
         client.execute([order(name, Side.BUY, price, 1) for name in names])
     for name, feed in reversed([*zip(names, feeds, strict=True)]):  # whose came last is read first
-        heard = [next(feed) for _ in range(2)]
+        heard = [next(feed) for _ in range(4)]
         assert [each.account for each in heard if isinstance(each, AccountUpdate)] == [name] * 2
+        assert [each.account for each in heard if isinstance(each, PendingUpdate)] == [name] * 2
+
+
+def test_a_feed_begins_where_the_orders_stand(client: NodeClient) -> None:
+    """Nothing falls between the question and the subscription: they are one."""
+    first = client.execute([order("ann", Side.BUY, 10, 1)])[0].id
+    feed = client.feed(topic("account", "ann"), timeout_s=ANSWER_S)
+    second = client.execute([order("ann", Side.BUY, 11, 1)])[0].id
+    orders, pending, update = (next(feed) for _ in range(3))
+    assert isinstance(orders, Orders)
+    assert [each.id for each in orders.open] == [first]
+    assert isinstance(pending, PendingUpdate)
+    assert [number for number, _ in pending.pending] == [second]
+    assert isinstance(update, AccountUpdate)
+    assert [event.id for event in update.events if isinstance(event, Accepted)] == [second]
+    assert (pending.seq, update.seq) == (orders.seq + 1, orders.seq + 2)
+
+
+def test_a_command_that_is_taken_back_is_told_of(tmp_path: Path) -> None:
+    with Alone(tmp_path / "me") as peer:
+        peer.execute(order("ann", Side.BUY, 1, 1))
+        peer.node._propose = lambda now_ms: None  # type: ignore[method-assign]
+        feed = peer.client.feed(topic("account", "ann"))
+        ((number,),) = [a.ids for a in peer.execute(order("ann", Side.BUY, 2, 1), answers=1)]  # type: ignore[union-attr]
+        assert peer.ask(lambda: peer.client.withdraw("ann", [number])) == [number]
+        orders, taken, withdrawn = feed.batch(0)
+        assert isinstance(orders, Orders)
+        assert isinstance(taken, PendingUpdate)
+        assert isinstance(withdrawn, PendingUpdate)
+        assert (len(taken.pending), withdrawn.withdrawn) == (1, [number])
+
+
+# What may be subscribed to
+
+
+def test_no_topic_that_is_not_there(client: NodeClient) -> None:
+    for wanted in ("market/none", "market", "account/", "account/" + "a" * 65, "weather", ""):
+        feed = client.feed(topic("commit"), wanted)
+        with pytest.raises(NodeRefusedError, match=r"no topic|no market"):
+            next(feed)
+    feed = client.feed(topic("commit"), topic("mesh"), topic("market", OTHER_MARKET))
+    kinds = [type(next(feed)) for _ in range(3)]
+    assert kinds == [Mesh, State, Committed]
+
+
+def test_a_feed_that_is_closed_on_its_way_is_no_more(client: NodeClient) -> None:
+    with client.feed(*ALL) as feed:
+        client.execute([order("ann", Side.BUY, 1, 1)])
+        for price in range(50):
+            client.send(Execute([order("ann", Side.BUY, price + 1, 1)]))
+    assert list(feed) == []
+    state = client.state(MARKET)
+    assert len(client.orders("ann").open) >= state.bids[0][2]
+    assert client.markets().markets
+
+
+def test_after_unsubscribed_nothing_comes(tmp_path: Path) -> None:
+    with lone_peer(tmp_path, MARKETS) as data, Program(endpoint(data)) as program:
+        for name in (b"feed", b"other"):
+            program.send(name, Subscribe(ALL))
+        for number in range(50):
+            program.send(b"order", Execute([order("ann", Side.BUY, number + 1, 1)]))
+        for name in (b"feed", b"none"):
+            program.send(name, Unsubscribe())
+        for number in range(50):
+            program.send(b"order", Execute([order("ann", Side.BUY, number + 1, 1)]))
+        read, done = [], 0
+        for name, message in program.read(wait_ms=20_000):
+            read.append((name, message))
+            done += len(message.results) if isinstance(message, Done) else 0
+            if done == 100:
+                break
+        of = {name: [m for other, m in read if other == name] for name in (b"feed", b"other")}
+        assert of[b"feed"][-1] == Unsubscribed()
+        assert of[b"feed"].count(Unsubscribed()) == 1
+        assert (b"none", Unsubscribed()) in read
+        assert len(of[b"other"]) > len(of[b"feed"])
+
+
+# Programs that read slowly
+
+
+@pytest.fixture
+def narrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Alone]:
+    """A node that keeps little for those who do not read."""
+    monkeypatch.setattr(endpoint_module, "QUEUE_MESSAGES_MAX", 40)
+    monkeypatch.setattr(endpoint_module, "UNREAD_BUSY", 20)
+    monkeypatch.setattr(endpoint_module, "UNREAD_MAX", 200)
+    with Alone(tmp_path / "me") as peer:
+        yield peer
+
+
+def kept_for(peer: Alone) -> int:
+    """How many programs the node keeps something for, beside their subscriptions."""
+    return len(peer.node.local._programs._slow)
+
+
+def test_who_stops_reading_harms_nobody_and_is_told_the_state_later(narrow: Alone) -> None:
+    where = endpoint(narrow.folder)
+    with Program(where) as stopped, narrow.client.feed(*ALL) as reading:
+        stopped.send(b"feed", Subscribe(ALL))
+        while len(narrow.node.local._programs._programs) < 2:
+            narrow.node._turn()
+        heard: list[int] = []
+        number = slow = 0
+        while slow < 50 and number < 5_000:
+            number += 1
+            narrow.execute(*(order("ann", Side.BUY, 1 + n % 9, 1) for n in range(20)))
+            heard += [m.seq for m in reading.batch(0) if isinstance(m, MarketUpdate)]
+            slow += kept_for(narrow)
+        assert heard == list(range(1, number + 1))
+        for price in range(1, 10):  # and now it is quiet
+            gone = [Cancel(0, "ann", o.id) for o in narrow.open_orders("ann") if o.price == price]
+            narrow.execute(*gone)
+        narrow.execute(order("ann", Side.BUY, 77, 5))
+        messages: list[Answer] = []
+        deadline_s = time.monotonic() + ANSWER_S
+        while kept_for(narrow) and time.monotonic() < deadline_s:
+            messages += [message for _, message in stopped.read()]
+            narrow.node._turn()
+        messages += [message for _, message in stopped.read(100)]
+        place = messages.index(Lost())
+        old = [m.seq for m in messages[:place] if isinstance(m, MarketUpdate)]
+        assert old == heard[: len(old)] != heard
+        state, orders, committed = messages[place + 1 : place + 4]
+        assert isinstance(state, State)
+        assert state.bids == [(77, 5, 1)]
+        assert isinstance(orders, Orders)
+        assert len(orders.open) == 1
+        assert isinstance(committed, Committed)
+        assert committed.digest == state.digest == narrow.node.ledger.replica.latest().digest
+        assert kept_for(narrow) == 0
+        narrow.execute(order("ann", Side.BUY, 78, 5))
+        kinds = [type(message) for _, message in stopped.read(200)]
+        assert kinds == [PendingUpdate, MarketUpdate, AccountUpdate, Committed]
+
+
+def test_whose_answers_are_not_read_is_refused_and_loses_none(narrow: Alone) -> None:
+    """Until it reads: what was taken is answered, what was refused was not taken."""
+    count = 0
+    with Program(endpoint(narrow.folder)) as program:
+        sent = 0
+        while not kept_for(narrow) and sent < 20_000:
+            for _ in range(50):
+                program.send(b"%d" % sent, Execute([order("bob", Side.BUY, 5, 1)]))
+                sent += 1
+            narrow.node._turn()
+        for _ in range(15):
+            program.send(b"%d" % sent, Execute([order("bob", Side.BUY, 5, 1)]))
+            sent += 1
+            narrow.node._turn()
+        answers: dict[bytes, list[Answer]] = {}
+        deadline_s = time.monotonic() + 3 * ANSWER_S
+        while (len(answers) < sent or kept_for(narrow)) and time.monotonic() < deadline_s:
+            for name, message in program.read():
+                answers.setdefault(name, []).append(message)
+            narrow.node._turn()
+        for name, message in program.read(200):
+            answers.setdefault(name, []).append(message)
+        assert [int(name) for name in answers] == sorted(int(name) for name in answers)
+        assert len(answers) == sent
+        for told in answers.values():
+            kinds = [type(answer) for answer in told]
+            assert kinds in ([Queued, Done], [Refused])
+            count += kinds == [Queued, Done]
+        refused = [a for told in answers.values() for a in told if isinstance(a, Refused)]
+        assert {a.code for a in refused} == {"busy"}
+        assert len(narrow.open_orders("bob")) == count < sent
+        program.send(b"at last", GetMarkets())
+        for _ in range(3):
+            narrow.node._turn()
+        assert [type(message) for _, message in program.read(1_000)] == [Markets]
+
+
+def test_who_asks_and_asks_and_never_reads_is_not_read_at_last(narrow: Alone) -> None:
+    with Program(endpoint(narrow.folder)) as program:
+        for _ in range(4_000):
+            with contextlib.suppress(zmq.Again):
+                program._dealer.send_multipart((b"1", b"nonsense"), zmq.NOBLOCK)
+            narrow.node._turn()
+        most = max(len(p.unread) for p in narrow.node.local._programs._programs.values())
+        assert most == endpoint_module.UNREAD_MAX
+    narrow.execute(order("bob", Side.BUY, 5, 1))
+
+
+def test_a_client_that_does_not_read_its_feed_gets_the_state_when_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("peer.client.connection.UNREAD_MAX", 20)
+    with lone_peer(tmp_path, MARKETS) as data, NodeClient(endpoint(data), ANSWER_S) as client:
+        feed = client.feed(topic("market", MARKET), timeout_s=ANSWER_S)
+        for price in range(1, 60):
+            client.execute([order("ann", Side.BUY, price, 1)])
+        state = next(feed)
+        assert isinstance(state, State)
+        assert len(state.bids) == 59
+        client.execute([order("ann", Side.BUY, 60, 1)])
+        update = next(feed)
+        assert isinstance(update, MarketUpdate)
+        assert (update.bids, update.seq) == ([(60, 1, 1)], state.seq + 1)
+
+
+# Connections that end
+
+
+def test_after_a_restart_of_the_node_a_feed_goes_on_from_its_state(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        with lone_peer(tmp_path, MARKETS) as data:
+            client = stack.enter_context(NodeClient(endpoint(data), ANSWER_S))
+            feed = client.feed(topic("market", MARKET), timeout_s=ANSWER_S)
+            client.execute([order("ann", Side.BUY, 10, 1)])
+            assert [type(next(feed)) for _ in range(2)] == [State, MarketUpdate]
+        with lone_peer_again(tmp_path):
+            state = next(feed)
+            assert isinstance(state, State)
+            assert state.bids == [(10, 1, 1)]
+            client.execute([order("ann", Side.BUY, 11, 1)])
+            update = next(feed)
+            assert isinstance(update, MarketUpdate)
+            assert (update.bids, update.seq) == ([(11, 1, 1)], state.seq + 1)
+
+
+def test_after_a_lost_connection_a_feed_goes_on_from_the_state(tmp_path: Path) -> None:
+    """The node itself stays, and knows nothing of the old connection soon."""
+    with Alone(tmp_path / "me") as peer:
+        feed = peer.client.feed(*ALL)
+        peer.execute(order("ann", Side.BUY, 10, 1))
+        feed.batch(0)
+        node = peer.node
+        node.local.close()
+        node.local = Local(peer.context, endpoint(peer.folder), node._poller)
+        node.publisher._local = node._requests._local = node.local
+        deadline_s = time.monotonic() + ANSWER_S
+        messages = []
+        while len(messages) < 3 and time.monotonic() < deadline_s:
+            node._turn()
+            messages += feed.batch(0.01)
+        assert [type(message) for message in messages] == [State, Orders, Committed]
+        peer.execute(order("ann", Side.BUY, 11, 1))
+        kinds = [type(message) for message in feed.batch(0)]
+        assert kinds == [PendingUpdate, MarketUpdate, AccountUpdate, Committed]
+
+
+def test_of_programs_that_are_gone_nothing_is_kept(tmp_path: Path) -> None:
+    with Alone(tmp_path / "me") as peer:
+        for number in range(programs.PROGRAMS_MAX + 5):
+            with NodeClient(endpoint(peer.folder), ANSWER_S) as passing:
+                feed = passing.feed(topic("account", f"quiet-{number}"))
+                assert isinstance(peer.ask(lambda feed=feed: next(feed)), Orders)
+        assert len(peer.node.local._programs._programs) <= programs.PROGRAMS_MAX
+        with NodeClient(endpoint(peer.folder), ANSWER_S) as last:
+            feed = last.feed(topic("market", MARKET))
+            assert isinstance(peer.ask(lambda: next(feed)), State)

@@ -7,7 +7,7 @@ import pytest
 
 from engine import Accepted, Cancel, Cancelled, Event, Reason, Rejected, Side, Submit
 from peer import Signer
-from peer.client.endpoint import Caller
+from peer.client.programs import Caller
 from peer.client.protocol import Done, Queued, Refused
 from peer.membership.identity import Identity
 from peer.node.submissions import Submissions

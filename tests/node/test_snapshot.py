@@ -9,9 +9,9 @@ import msgspec
 import pytest
 import zmq
 
-from peer.client.endpoint import Local, endpoints
-from peer.client.protocol import FeedMessage
+from peer.client.endpoint import Local, endpoint
 from peer.client.protocol import Mesh as MeshView
+from peer.client.protocol import Update
 from peer.consensus.block import NO_ATTESTATION, Attestation, genesis, make
 from peer.consensus.committee import Mode
 from peer.consensus.core import Pull, Wanted
@@ -148,9 +148,9 @@ class KeptLocal(Local):
 
     view: MeshView
 
-    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
-        if isinstance(message, MeshView):
-            self.view = message
+    def publish(self, update: Update, topic: str) -> None:
+        if isinstance(update, MeshView):
+            self.view = update
 
 
 class Follower:
@@ -160,7 +160,7 @@ class Follower:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()
         self.mesh = AskingMesh(self.context, CONFIG, Identity.ephemeral(), poller)
-        self.local = KeptLocal(self.context, endpoints(folder), poller)
+        self.local = KeptLocal(self.context, endpoint(folder), poller)
         self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())
 
     def close(self) -> None:

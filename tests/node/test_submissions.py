@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from engine import Cancel, Command, Event, Rejected, Side, Submit
-from peer.client.endpoint import Caller
+from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
 from peer.node.submissions import (

@@ -3,6 +3,7 @@
 import random
 
 import pytest
+from msgspec.structs import replace
 
 from engine import (
     Cancel,
@@ -11,11 +12,14 @@ from engine import (
     Command,
     Event,
     Market,
+    OpenOrder,
     OrderType,
     Reason,
     Reduce,
+    Reduced,
     Rejected,
     Replace,
+    Replaced,
     SelfTrade,
     Side,
     Submit,
@@ -24,10 +28,10 @@ from engine import (
 )
 from engine.exchange import Exchange
 from peer.client.accounts import FINISHED_MAX, AccountMirror
-from peer.client.protocol import AccountUpdate, Orders
+from peer.client.protocol import AccountUpdate, Done, Orders, PendingUpdate, Queued, Result
 from peer.client.rejections import WORDS
 from peer.client.units import units_of
-from peer.replica.order_state import FINAL, Fill, OrderView, Outcome, Status, outcome_of, submitted
+from peer.replica.order_state import FINAL, Fill, Outcome, Status, outcome_of, submitted
 from web.contract.responses import Order
 from web.contract.results import answer_of
 from web.market_data.book_mirror import BookMirror
@@ -192,19 +196,18 @@ def _random_command(rng: random.Random, account: str, ids: int) -> Command:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_mirror_always_holds_what_the_engine_holds(seed: int) -> None:
-    """Random commands of two accounts; some updates are lost, which must be noticed."""
+    """Random commands of two accounts; some updates are lost, and the orders come instead."""
     rng = random.Random(seed)
     script = Script()
     mirror = AccountMirror("a")
-    mirror.reset(Orders("a", 0, [], []))
+    mirror.take(Orders("a", 0, [], []))
     for seq in range(1, 600):
         script.run(_random_command(rng, rng.choice("ab"), script.count))
         if rng.random() < 0.97:
-            mirror.apply(AccountUpdate("a", seq, seq, seq, script.events))
-        if mirror.stale:
-            mirror.reset(Orders("a", seq, script.exchange.open_orders("a"), []))
-        elif mirror.seq == seq:
-            _compare(mirror, script)
+            mirror.take(AccountUpdate("a", seq, seq, seq, script.events))
+        else:
+            mirror.take(Orders("a", seq, script.exchange.open_orders("a"), []))
+        _compare(mirror, script)
         mirror.check()
 
 
@@ -215,18 +218,16 @@ def _compare(mirror: AccountMirror, script: Script) -> None:
         assert (order.remaining, order.price) == (theirs[number].remaining, theirs[number].price)
 
 
-def test_pending_orders_are_shown_and_settled() -> None:
-    mirror = AccountMirror("a")
-    mirror.reset(Orders("a", 0, [], [(5, Submit(5, "a", "M", Side.BUY, 1, 1))]))
+def test_pending_orders_are_shown_until_they_are_ordered_or_taken_back() -> None:
+    mirror, command = AccountMirror("a"), Submit(0, "a", "M", Side.BUY, 1, 1)
+    mirror.take(Orders("a", 0, [], [(5, replace(command, id=5))]))
     assert [order.status for order in mirror.open.values()] == [Status.PENDING]
-    command = Submit(0, "a", "M", Side.BUY, 1, 1)
-    assert mirror.add_pending([submitted(command, 6)])
-    assert not mirror.add_pending([submitted(command, 6)])
-    assert [order.id for order in mirror.withdraw([6])] == [6]
-    outcome = outcome_of(command, 5, [Rejected(5, "a", Reason.BOOK_FULL)])
-    assert outcome.order is not None
-    assert mirror.settle(outcome.order)
-    assert not mirror.settle(outcome.order)
+    news = PendingUpdate("a", 1, 7_000, [(n, replace(command, id=n)) for n in (5, 6)], [])
+    assert [(order.id, order.time_ms) for order in mirror.take(news)] == [(6, 7_000)]
+    assert [order.id for order in mirror.take(PendingUpdate("a", 2, 0, [], [6]))] == [6]
+    rejected = AccountUpdate("a", 3, 1, 8_000, [Rejected(5, "a", Reason.BOOK_FULL)])
+    assert [order.id for order in mirror.take(rejected)] == [5]
+    assert mirror.open == {}
     assert [order.status for order in mirror.finished.values()] == [
         Status.CANCELLED,
         Status.REJECTED,
@@ -234,47 +235,61 @@ def test_pending_orders_are_shown_and_settled() -> None:
     mirror.check()
 
 
+def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
+    mirror, update = AccountMirror("a"), AccountUpdate("a", 5, 5, 5, [])
+    with pytest.raises(AssertionError):
+        mirror.take(update)
+    for seq in (3, 5, 6):
+        mirror.take(Orders("a", seq, [], []))
+        with pytest.raises(AssertionError):
+            mirror.take(update)
+
+
 def test_only_so_many_finished_orders_are_kept() -> None:
     mirror = AccountMirror("a")
-    mirror.reset(Orders("a", 0, [], []))
+    mirror.take(Orders("a", 0, [], []))
     for number in range(1, FINISHED_MAX + 50):
-        mirror.add_pending([submitted(Submit(0, "a", "M", Side.BUY, 1, 1), number)])
-        mirror.withdraw([number])
+        command = Submit(number, "a", "M", Side.BUY, 1, 1)
+        mirror.take(PendingUpdate("a", number, 0, [(number, command)], [number]))
     assert len(mirror.finished) == FINISHED_MAX
     assert all(order.status in FINAL for order in mirror.finished.values())
 
 
-def test_a_change_that_the_mirror_has_not_heard_of_is_applied_to_what_it_knows() -> None:
-    before = OrderView(
-        7, "alice", "BTC-USD", price=100, quantity=10, remaining=6, filled=4, status=Status.OPEN
-    )
-    reduced = OrderView(7, market="BTC-USD", price=100, quantity=2, remaining=2, status=Status.OPEN)
-    after = before.after(reduced)
+def _open(number: int, market: str) -> OpenOrder:
+    """An order of alice of which 4 of 10 are filled."""
+    kind = OrderType.LIMIT, TimeInForce.GTC
+    return OpenOrder(number, "alice", market, Side.BUY, 100, 6, 10, *kind, 0, 0, 0, "")
+
+
+def test_a_change_is_applied_to_what_the_mirror_knows() -> None:
+    mirror, known = AccountMirror("alice"), _open(7, "BTC-USD")
+    mirror.take(Orders("alice", 0, [known], []))
+    place = ("BTC-USD", Side.BUY)
+    (after,) = mirror.take(AccountUpdate("alice", 1, 1, 1, [Reduced(7, "alice", *place, 100, 2)]))
     assert (after.status, after.quantity, after.remaining) == (Status.PARTLY_FILLED, 6, 2)
     after.check()
-    fill = Fill(101, 3, maker=False)
-    moved = OrderView(
-        7, price=101, quantity=5, remaining=2, filled=3, status=Status.PARTLY_FILLED, fills=[fill]
-    )
-    after = before.after(moved)
-    assert (after.price, after.filled, after.quantity, after.fills) == (101, 7, 9, [fill])
+    mirror.take(Orders("alice", 1, [known], []))
+    moved = [
+        Replaced(7, "alice", *place, 101, 5),
+        Trade("BTC-USD", Side.BUY, 101, 3, 6, 7, "bob", "alice", 0, 2),
+    ]
+    (after,) = mirror.take(AccountUpdate("alice", 2, 2, 2, moved))
+    told = (after.price, after.filled, after.quantity, after.fills)
+    assert told == (101, 7, 9, [Fill(101, 3, maker=False)])
     after.check()
 
 
-@pytest.mark.parametrize("has_heard", [False, True])
-def test_the_answer_to_a_change_tells_all_of_the_order(has_heard: bool) -> None:
-    known = OrderView(
-        7, "alice", "M", price=100, quantity=10, remaining=6, filled=4, status=Status.PARTLY_FILLED
-    )
-    change = OrderView(7, market="M", price=100, quantity=2, remaining=2, status=Status.OPEN)
+def test_the_answer_to_a_change_tells_all_of_the_order() -> None:
+    known = _open(7, "M")
+    reduced: list[Event] = [Reduced(7, "alice", "M", Side.BUY, 100, 2)]
     submission = Submission([Reduce(0, "alice", 7, 2)])
-    submission.ids, submission.commit, submission.time_ms = [9], 5, 50  # it is ordered by now
-    submission.outcomes[9] = Outcome(9, change, None, [])
     mirrors, alice = Mirrors(), AccountMirror("alice")
     mirrors.books["M"] = BookMirror(units_of(MARKET))
     mirrors.accounts["alice"] = alice
-    alice.open[7] = known.after(change) if has_heard else known
-    mirrors.commit = 5 if has_heard else 4
+    alice.take(Orders("alice", 0, [known], []))
+    alice.take(AccountUpdate("alice", 1, 5, 50, reduced))  # the node tells this first
+    submission.note(Queued([9]))
+    submission.note(Done(5, 50, [Result(9, reduced)]))
     told = answer_of(submission, mirrors)
     assert isinstance(told, Order)
     assert (told.filled, told.remaining, told.quantity) == ("4", "2", "6")

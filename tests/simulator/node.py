@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from engine import Market
-from peer.client.endpoint import Caller
+from peer.client.programs import Caller
 from peer.client.protocol import Reply, Request
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit

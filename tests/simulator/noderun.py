@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from engine import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
-from peer.client.endpoint import Caller
+from peer.client.programs import Caller
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.consensus.block import Block, Ref
 from peer.membership.mesh_file import MeshConfig

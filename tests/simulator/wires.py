@@ -6,8 +6,9 @@ Owns what is on its way in. Must never lose or delay anything: the network does.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from peer.client.endpoint import Caller, Local
-from peer.client.protocol import Done, FeedMessage, Reply, Request
+from peer.client.endpoint import Local
+from peer.client.programs import Caller, Programs
+from peer.client.protocol import Done, PendingUpdate, Reply, Request, Update
 from peer.consensus.block import Block
 from peer.consensus.core import Pull, Wanted
 from peer.network.authenticator import Asker
@@ -140,9 +141,7 @@ class LocalWires(Local):
     def __init__(
         self, replied: Callable[[Caller, Reply], None], showed: Callable[[int], None]
     ) -> None:
-        self.subscribed = set()
-        self.new_listeners = []
-        self._seqs = {}
+        self._programs = Programs(lambda caller, body: True)
         self._inbox: list[tuple[Caller, Request]] = []
         self._replied = replied
         self._showed = showed
@@ -159,8 +158,12 @@ class LocalWires(Local):
             self._showed(reply.commit)
         self._replied(caller, reply)
 
-    def publish(self, message: FeedMessage, kind: str, name: str = "") -> None:
-        self._showed(message.commit)
+    def hears(self, topic: str) -> bool:
+        return not topic.startswith("account/")
+
+    def publish(self, update: Update, topic: str) -> None:
+        if not isinstance(update, PendingUpdate):
+            self._showed(update.commit)
 
 
 class NoPoller:

@@ -6,13 +6,15 @@ Owns its sockets and files. What it publishes is recorded and goes out to nobody
 import queue
 import sqlite3
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import zmq
 
-from engine import Command
+from engine import Command, OpenOrder
 from peer.client.connection import NodeClient
-from peer.client.endpoint import Local, endpoints
+from peer.client.endpoint import Local, endpoint
 from peer.client.protocol import Execute, Reply
 from peer.consensus.block import Block
 from peer.consensus.committee import Mode
@@ -28,6 +30,7 @@ from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import Journal
 from tests.support.real_mesh import MARKETS
 
+T = TypeVar("T")
 CREATED_MS = 1_700_000_000_000
 
 
@@ -65,17 +68,18 @@ class Alone:
         snapshot_every: int = 64,
         keep: Keep = KEEP,
     ) -> None:
+        self.folder = folder
         self.config = alone(folder)
         identity = Identity.load(folder / KEY_FILE)
         self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id, connect)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()
         self.mesh = RecordedMesh(self.context, self.config, identity, poller)
-        wires = Wires(poller, self.mesh, Local(self.context, endpoints(folder), poller))
+        wires = Wires(poller, self.mesh, Local(self.context, endpoint(folder), poller))
         sign = identity.sign
         ledger = Ledger(self.config, 0, sign, self.journal, None, snapshot_every, keep)
         self.node = Node(self.config, ledger, wires, queue.Queue())
-        self.client = NodeClient(endpoints(folder))
+        self.client = NodeClient(endpoint(folder))
         try:
             self.node.recover()
         except BaseException:
@@ -105,3 +109,14 @@ class Alone:
             if len(got) >= answers:
                 return got
         raise AssertionError(f"{len(got)} answers came: {got}")
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """What a client gets that waits for its answer; the node turns meanwhile."""
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(question)
+            while not answer.done():
+                self.node._turn()
+            return answer.result()
+
+    def open_orders(self, account: str) -> list[OpenOrder]:
+        return self.node.ledger.replica.exchange.open_orders(account)

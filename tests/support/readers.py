@@ -1,6 +1,6 @@
 """Somebody who looks at what one peer shows, all the time, and keeps what there was to see.
 
-Owns two threads for each peer: one asks, one listens to the feed. Must never judge: `shown` does,
+Owns two threads for each peer: one asks, one has subscribed. Must never judge: `shown` does,
 when all is over and every journal can be read.
 """
 
@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
-import zmq
 
 from engine import OpenOrder
 from peer.client.connection import ClientError, NodeClient
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import Endpoint
 from peer.client.protocol import State, topic
 from tests.support.real_mesh import MARKET
 
@@ -29,7 +28,7 @@ class Answer(NamedTuple):
 
     asked_s: float
     shown_s: float
-    state: bytes  # api.State
+    state: bytes  # protocol.State
 
 
 class Held(NamedTuple):
@@ -42,10 +41,10 @@ class Held(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What came on the feed."""
+    """What came of a subscription."""
 
     shown_s: float
-    body: bytes  # api.FeedMessage
+    body: bytes  # protocol.Streamed
 
 
 class Seen(NamedTuple):
@@ -60,7 +59,7 @@ class Seen(NamedTuple):
 class Reader:
     """Looks at the peer `name`, and at `accounts` in turn."""
 
-    def __init__(self, name: str, where: Endpoints, accounts: Sequence[str], seed: int) -> None:
+    def __init__(self, name: str, where: Endpoint, accounts: Sequence[str], seed: int) -> None:
         self.seen = Seen(name, [], [], [])
         self._where = where
         self._accounts = list(accounts)
@@ -103,16 +102,10 @@ class Reader:
         return state
 
     def _listen(self) -> None:
-        context = zmq.Context()
-        feed = context.socket(zmq.SUB)
-        feed.linger = 0
-        feed.connect(self._where.feed)
         accounts = [topic("account", account) for account in self._accounts]
-        for wanted in (topic("market", MARKET), topic("commit"), topic("mesh"), *accounts):
-            feed.subscribe(wanted)
-        while not self._stop.is_set():
-            if feed.poll(100):
-                body = feed.recv_multipart()[1]
-                self.seen.feed.append(Message(time.monotonic(), body))
-        feed.close()
-        context.term()
+        with NodeClient(self._where) as client:
+            feed = client.feed(topic("market", MARKET), *accounts, topic("commit"), topic("mesh"))
+            while not self._stop.is_set():
+                for message in feed.batch(0.1):
+                    body = msgspec.msgpack.encode(message)
+                    self.seen.feed.append(Message(time.monotonic(), body))

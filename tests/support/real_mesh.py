@@ -11,13 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import msgspec
-import zmq
-
 from engine import Command, Market, OrderType, Side, Submit, TimeInForce
 from peer.client import protocol
 from peer.client.connection import NodeClient
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.client.protocol import Done, Execute, Queued, Refused, Result, State
 from peer.consensus.committee import Mode
 from peer.membership import mesh_file
@@ -83,7 +80,7 @@ class RealPeer:
         if ui:
             self._command += ["--ui", "127.0.0.1:0"]
         self._command += options
-        self.where = endpoints(folder)
+        self.where = endpoint(folder)
         self.client = NodeClient(self.where, timeout_s=10)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -144,16 +141,11 @@ class RealPeer:
     ) -> protocol.Mesh:
         """What it shows of its mesh, once that is as expected."""
         deadline_s = time.monotonic() + timeout_s
-        with zmq.Context() as context, context.socket(zmq.SUB) as feed:
-            feed.linger = 0
-            feed.subscribe(protocol.topic("mesh"))
-            feed.connect(self.where.feed)
+        with NodeClient(self.where) as client:
+            feed = client.feed(protocol.topic("mesh"))
             while time.monotonic() < deadline_s:
                 self.check_runs()
-                if feed.poll(100):
-                    view = msgspec.msgpack.decode(
-                        feed.recv_multipart()[1], type=protocol.FeedMessage
-                    )
+                for view in feed.batch(0.1):
                     assert isinstance(view, protocol.Mesh)
                     if until(view):
                         return view

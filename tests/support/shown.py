@@ -16,13 +16,23 @@ from typing import NamedTuple
 import msgspec
 
 from engine import Event
-from peer.client.protocol import AccountUpdate, Committed, FeedMessage, MarketUpdate, Mesh, State
+from peer.client.protocol import (
+    AccountUpdate,
+    Committed,
+    Lost,
+    MarketUpdate,
+    Mesh,
+    Orders,
+    PendingUpdate,
+    State,
+    Streamed,
+)
 from tests.support.past import Account, Market, Past
 from tests.support.readers import Seen
 
-Shown = State | FeedMessage
+_UNDATED = Orders | PendingUpdate | Lost
 
-_decode = msgspec.msgpack.Decoder(Shown).decode
+_decode = msgspec.msgpack.Decoder(Streamed).decode
 
 
 class Told(NamedTuple):
@@ -97,8 +107,10 @@ def _stale(
             yield what
 
 
-def _extent(shown: Shown) -> _Newest:
+def _extent(shown: Streamed) -> _Newest:
     """How far a peer was when it showed this."""
+    if isinstance(shown, _UNDATED):
+        return _Newest()
     extent = _Newest(shown.commit)
     if not isinstance(shown, Mesh):
         extent.time_ms = shown.time_ms
@@ -119,6 +131,8 @@ def _differences(
     times = {number: record.time_ms for number, record in past.records.items()}
     for name, body in _all(seen):
         shown = _decode(body)
+        if isinstance(shown, _UNDATED):
+            continue
         if isinstance(shown, State | Committed | Mesh) and shown.digest != digests.setdefault(
             shown.commit, shown.digest
         ):
@@ -169,21 +183,32 @@ def _wrong_orders(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
 
 
 def _wrong_events(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
-    """An account's updates have its events, all of them while none of the updates is missing."""
+    """A feed begins with the account's orders, and its updates have all events since then."""
+    commit = 0
     ends: dict[str, tuple[int, int]] = {}  # seq of the last update, and events up to there
     for message in seen.feed:
-        update = _decode(message.body)
-        if not isinstance(update, AccountUpdate):
-            continue
-        account = accounts[update.account]
-        last = account.upto(update.commit)
-        seq, first = ends.get(update.account, (0, 0))
-        if not update.events or update.seq != seq + 1:  # it begins anew
-            first = max(last - len(update.events), 0)
-        if update.events != account.events(first, last):
-            what = f"{update.events} of {update.account}"
-            yield f"{seen.name} showed at commit {update.commit} {what}"
-        ends[update.account] = update.seq, last
+        shown = _decode(message.body)
+        if isinstance(shown, State):
+            commit = shown.commit
+        elif isinstance(shown, Orders):
+            account = accounts[shown.account]
+            ends[shown.account] = shown.seq, account.upto(commit)
+            if not account.held(commit, commit, shown.open):
+                what = f"{shown.open} of {shown.account}"
+                yield f"the feed of {seen.name} began at commit {commit} with {what}"
+        elif isinstance(shown, PendingUpdate | AccountUpdate):
+            seq, first = ends[shown.account]
+            if shown.seq != seq + 1:
+                what = f"{shown.seq - seq - 1} updates of {shown.account}"
+                yield f"the feed of {seen.name} lacks {what}"
+            last = first
+            if isinstance(shown, AccountUpdate):
+                account = accounts[shown.account]
+                last = account.upto(shown.commit)
+                if shown.events != account.events(first, last):
+                    what = f"{shown.events} of {shown.account}"
+                    yield f"{seen.name} showed at commit {shown.commit} {what}"
+            ends[shown.account] = shown.seq, last
 
 
 def _invented(past: Past, told: Mapping[str, Sequence[Told]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from engine import Accepted, Cancel, Cancelled, Event, Side, Submit, Trade
 from peer.client.connection import NodeClient
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import Endpoint
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.client.signer import Signer
 from tests.support.real_mesh import MARKET
@@ -72,7 +72,7 @@ class Trader:
     the account's own key if it has one."""
 
     def __init__(
-        self, account: str, where: Endpoints, seed: int, signer: Signer | None = None
+        self, account: str, where: Endpoint, seed: int, signer: Signer | None = None
     ) -> None:
         self.record = Record(account)
         self._signer = signer

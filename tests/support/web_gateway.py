@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import simple_websocket
 
 from engine import Market
-from peer.client.endpoint import FOLDER, endpoints
+from peer.client.endpoint import FOLDER, endpoint
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import Member, MeshConfig, write
 from peer.storage import data_folder
@@ -176,7 +176,7 @@ def running_gateway(data: Path, *options: str, source: Path | None = None) -> It
 def stand_in(data: Path) -> Iterator[StandInNode]:
     """Where the node of a peer with this data folder would be."""
     (data / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    node = StandInNode(*endpoints(data)).start()
+    node = StandInNode(endpoint(data).address).start()
     try:
         yield node
     finally:

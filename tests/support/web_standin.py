@@ -1,7 +1,7 @@
 """A stand-in for a node: the real engine behind real ZeroMQ sockets, without a mesh.
 
-For what a real node can't be made to do on request: hold commands back as without a quorum, lose a
-message of the feed, restart with its counters at zero.
+For what a real node can't be made to do on request: hold commands back as without a quorum, have no
+room for an update, restart with its counters at zero.
 """
 
 import threading
@@ -15,14 +15,15 @@ import zmq
 
 from engine import Cancel, Command, Event, Market, MarketState, Side, Trade
 from engine.exchange import Exchange
-from peer.client.endpoint import Endpoints
+from peer.client.endpoint import Endpoint
+from peer.client.programs import Caller, Programs
 from peer.client.protocol import (
+    DEPTH_MAX,
     Accounts,
     AccountUpdate,
     Committed,
     Done,
     Execute,
-    FeedMessage,
     GetAccounts,
     GetMarkets,
     GetOrders,
@@ -33,6 +34,7 @@ from peer.client.protocol import (
     MemberView,
     Mesh,
     Orders,
+    PendingUpdate,
     Queued,
     Reason,
     Refused,
@@ -41,6 +43,11 @@ from peer.client.protocol import (
     Result,
     Share,
     State,
+    Streamed,
+    Subscribe,
+    Unsubscribe,
+    Unsubscribed,
+    Update,
     Withdraw,
     Withdrawn,
     topic,
@@ -62,16 +69,16 @@ class Faults:
 
     holds: bool = False  # commands are queued and not ordered
     refusal: Refused | None = None
-    mute: bool = False  # no reply, no feed
+    mute: bool = False  # it says nothing
     answers: bool = True  # it may speak only
     unready: list[Reason] = field(default_factory=list)
-    lost_updates: int = 0  # of markets, from now on
-    misfits: int = 0  # messages of the feed, from now on, of one frame too many
+    lost_updates: int = 0  # of markets, from now on, for which its queue has no room
+    misfits: int = 0  # messages, from now on, of one frame too many
     alarms: list[str] = field(default_factory=list)
     disagrees: bool = False  # another peer's digest differs
     catching_up: str = ""
     loses_results: bool = False  # commands are ordered, but what came of them is not told
-    held: list[tuple[bytes, bytes, list[int], list[Command]]] = field(default_factory=list)
+    held: list[tuple[Caller, list[int], list[Command]]] = field(default_factory=list)
 
     def clear(self) -> None:
         self.holds = self.mute = self.disagrees = self.loses_results = False
@@ -83,12 +90,10 @@ class Faults:
 
 
 class StandInNode:
-    """Serves `node` and `feed` from `start` to `stop`."""
+    """Serves at `node` from `start` to `stop`."""
 
-    def __init__(
-        self, node: str, feed: str, markets: Sequence[Market] = MARKETS, name: str = "alpha"
-    ) -> None:
-        self.where = Endpoints(node, feed)
+    def __init__(self, node: str, markets: Sequence[Market] = MARKETS, name: str = "alpha") -> None:
+        self.where = Endpoint(node)
         self.markets = list(markets)
         self.name = name
         self.faults = Faults()
@@ -100,6 +105,7 @@ class StandInNode:
         self.sources: list[str] = []  # of the commands that came
         self.time_ms = START_MS
         self._restarting = False
+        self._is_full = False
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -119,50 +125,70 @@ class StandInNode:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._seqs: dict[bytes, int] = defaultdict(int)
+            self._programs = Programs(self._send)
             context = zmq.Context()
-            self._router, self._pub = context.socket(zmq.ROUTER), context.socket(zmq.PUB)
-            for sock, address in zip((self._router, self._pub), self.where, strict=True):
-                sock.setsockopt(zmq.LINGER, 0)
-                sock.bind(address)
+            self._router = context.socket(zmq.ROUTER)
+            self._router.router_mandatory = True
+            self._router.linger = 0
+            self._router.bind(self.where.address)
             self._restarting = False
             while not self._stopping.is_set() and not self._restarting:
                 self._turn()
             context.destroy(linger=0)
 
     def _turn(self) -> None:
+        for caller, request in self._programs.starting_again():
+            self._answer(caller, request)
         if self._router.poll(10):
-            who, name, body = self._router.recv_multipart()
+            *who, body = self._router.recv_multipart()
             if self.faults.answers and not self.faults.mute:
-                self._answer(who, name, msgspec.msgpack.decode(body, type=Request))
+                self._answer(Caller(*who), msgspec.msgpack.decode(body, type=Request))
         if not self.faults.holds and self.faults.held:
             held, self.faults.held = self.faults.held, []
-            for who, name, ids, commands in held:
-                self._order(who, name, ids, commands)
+            for caller, ids, commands in held:
+                self._order(caller, ids, commands)
         if time.monotonic() - getattr(self, "_beat", 0.0) > 0.2 and not self.faults.mute:
             self._beat = time.monotonic()
-            self._publish(topic("mesh"), self._mesh())
+            self._publish(self._mesh(self._next("mesh")), "mesh")
 
-    def _answer(self, who: bytes, name: bytes, request: Request) -> None:
+    def _answer(self, caller: Caller, request: Request) -> None:
         match request:
             case Execute():
                 self.sources.append(request.source)
-                self._execute(who, name, request.commands)
-            case GetState():
-                self._reply(who, name, self._state(request))
+                self._execute(caller, request.commands)
+            case Subscribe(topics):
+                self._programs.subscribe(caller, topics, self._state_of)
+            case Unsubscribe():
+                self._programs.unsubscribe(caller)
+                self._reply(caller, Unsubscribed())
+            case GetState(market, depth):
+                self._reply(caller, self._state(market, depth))
             case GetOrders():
-                self._reply(who, name, self._orders(request.account))
+                self._reply(caller, self._orders(request.account))
             case GetAccounts(limit):
                 sizes = Counter(order.account for order in self.exchange.orders_open())
-                self._reply(who, name, Accounts(sizes.most_common(limit)))
+                self._reply(caller, Accounts(sizes.most_common(limit)))
             case GetMarkets():
-                self._reply(who, name, Markets(self.name, "00" * 16, self.markets))
-            case Withdraw():
-                self._reply(who, name, Withdrawn(self._withdraw(request)))
+                self._reply(caller, Markets(self.name, "00" * 16, self.markets))
+            case Withdraw(account):
+                withdrawn = self._withdraw(request)
+                self._tell_pending(account, [], withdrawn)
+                self._reply(caller, Withdrawn(withdrawn))
 
-    def _execute(self, who: bytes, name: bytes, entries: list[Entry]) -> None:
+    def _state_of(self, name: str) -> Streamed | Refused:
+        kind, _, rest = name.partition("/")
+        match kind:
+            case "market":
+                return self._state(rest, DEPTH_MAX)
+            case "account":
+                return self._orders(rest)
+            case "commit":
+                return self._committed(self._programs.seq("commit"))
+        return self._mesh(self._programs.seq("mesh"))
+
+    def _execute(self, caller: Caller, entries: list[Entry]) -> None:
         if self.faults.refusal is not None:
-            self._reply(who, name, self.faults.refusal)
+            self._reply(caller, self.faults.refusal)
             return
         ids = []
         for _ in entries:
@@ -172,13 +198,15 @@ class StandInNode:
             command_of(with_id(entry, number))  # as if every signature were good
             for entry, number in zip(entries, ids, strict=True)
         ]
-        self._reply(who, name, Queued(ids))
+        for command in given:
+            self._tell_pending(command.account, [(command.id, command)], [])
+        self._reply(caller, Queued(ids))
         if self.faults.holds:
-            self.faults.held.append((who, name, ids, given))
+            self.faults.held.append((caller, ids, given))
         else:
-            self._order(who, name, ids, given)
+            self._order(caller, ids, given)
 
-    def _order(self, who: bytes, name: bytes, ids: list[int], commands: list[Command]) -> None:
+    def _order(self, caller: Caller, ids: list[int], commands: list[Command]) -> None:
         self.commit += 1
         self.time_ms = max(self.time_ms + 1, time.time_ns() // 1_000_000)
         expired = self.exchange.advance(self.time_ms)
@@ -189,7 +217,7 @@ class StandInNode:
         self._tell([*expired, *(event for result in results for event in result.events)])
         done = Done(self.commit, self.time_ms, results)
         lost = Refused("result_lost", "It was ordered, but its result is not known here.")
-        self._reply(who, name, lost if self.faults.loses_results else done)
+        self._reply(caller, lost if self.faults.loses_results else done)
 
     def _tell(self, events: list[Event]) -> None:
         by_account: dict[str, list[Event]] = defaultdict(list)
@@ -215,10 +243,19 @@ class StandInNode:
         for account, theirs in by_account.items():
             name = topic("account", account)
             seq = self._next(name)
-            self._publish(name, AccountUpdate(account, seq, self.commit, self.time_ms, theirs))
-        seq, digest = self._next(topic("commit")), self.exchange.digest()
-        done = Committed(seq, self.commit, self.commit * 2, self.time_ms, digest)
-        self._publish(topic("commit"), done)
+            self._publish(AccountUpdate(account, seq, self.commit, self.time_ms, theirs), name)
+        self._publish(self._committed(self._next("commit")), "commit")
+
+    def _committed(self, seq: int) -> Committed:
+        digest = self.exchange.digest()
+        return Committed(seq, self.commit, self.commit * 2, self.time_ms, digest)
+
+    def _tell_pending(
+        self, account: str, pending: list[tuple[int, Command]], withdrawn: list[int]
+    ) -> None:
+        name, now_ms = topic("account", account), time.time_ns() // 1_000_000
+        update = PendingUpdate(account, self._next(name), now_ms, pending, withdrawn)
+        self._publish(update, name)
 
     def _tell_market(self, symbol: str, trades: list[MarketTrade]) -> None:
         changes = self.exchange.changes(symbol)
@@ -229,14 +266,14 @@ class StandInNode:
             for side in Side
         }
         name = topic("market", symbol)
-        seq = self._next(name)
-        if self.faults.lost_updates:
-            self.faults.lost_updates -= 1
-            return
         shares = [self._shares(symbol, side, sides[side]) for side in Side]
         bids, asks = sides[Side.BUY], sides[Side.SELL]
+        seq = self._next(name)
         update = MarketUpdate(symbol, seq, self.commit, self.time_ms, bids, asks, trades, *shares)
-        self._publish(name, update)
+        self._is_full = self.faults.lost_updates > 0
+        self.faults.lost_updates -= self._is_full
+        self._publish(update, name)
+        self._is_full = False
 
     def _shares(self, symbol: str, side: Side, levels: list[Level]) -> list[list[Share]]:
         return [shares_of(self.exchange.queue(symbol, side, level[0])) for level in levels]
@@ -244,37 +281,37 @@ class StandInNode:
     def _withdraw(self, request: Withdraw) -> list[int]:
         """A withdrawn command becomes a cancel of nothing, as in the node."""
         withdrawn = []
-        for *_, ids, commands in self.faults.held:
+        for _, ids, commands in self.faults.held:
             for place, number in enumerate(ids):
                 if number in request.ids and commands[place].account == request.account:
                     commands[place] = Cancel(number, request.account, 0)
                     withdrawn.append(number)
         return withdrawn
 
-    def _state(self, request: GetState) -> State | Refused:
-        if request.market not in self.exchange.books:
+    def _state(self, market: str, depth: int) -> State | Refused:
+        if market not in self.exchange.books:
             return Refused("unknown", "no such market")
-        bids, asks = (self.exchange.depth(request.market, side, request.depth) for side in Side)
+        bids, asks = (self.exchange.depth(market, side, depth) for side in Side)
         return State(
-            request.market,
-            self._seqs[topic("market", request.market)],
+            market,
+            self._programs.seq(topic("market", market)),
             self.commit,
             self.time_ms,
             self.exchange.digest(),
             bids,
             asks,
-            list(self.trades[request.market]),
-            self._shares(request.market, Side.BUY, bids),
-            self._shares(request.market, Side.SELL, asks),
+            list(self.trades[market]),
+            self._shares(market, Side.BUY, bids),
+            self._shares(market, Side.SELL, asks),
         )
 
     def _orders(self, account: str) -> Orders:
         held = [command for *_, given in self.faults.held for command in given]
         mine = [(command.id, command) for command in held if command.account == account]
-        seq = self._seqs[topic("account", account)]
+        seq = self._programs.seq(topic("account", account))
         return Orders(account, seq, self.exchange.open_orders(account), mine)
 
-    def _mesh(self) -> Mesh:
+    def _mesh(self, seq: int) -> Mesh:
         alive = not self.faults.holds
         agrees = not self.faults.disagrees
         peers = [
@@ -288,7 +325,7 @@ class StandInNode:
             for i, (name, up, age, ok) in enumerate(peers, start=1)
         ]
         return Mesh(
-            seq=self._next(topic("mesh")),
+            seq=seq,
             peer=self.name,
             mesh="00" * 16,
             mode="crash",
@@ -298,7 +335,7 @@ class StandInNode:
             round=self.commit * 2,
             commit=self.commit,
             digest=self.exchange.digest(),
-            pending=sum(len(ids) for _, _, ids, _ in self.faults.held),
+            pending=sum(len(ids) for _, ids, _ in self.faults.held),
             finality_ms=3.2,
             halted="",
             alarms=self.faults.alarms,
@@ -307,19 +344,29 @@ class StandInNode:
             unready=self.faults.unready,
         )
 
-    def _next(self, name: bytes) -> int:
-        self._seqs[name] += 1
-        return self._seqs[name]
+    def _next(self, name: str) -> int:
+        return self._programs.seq(name) + 1
 
-    def _publish(self, name: bytes, message: FeedMessage) -> None:
-        frames = [name, msgspec.msgpack.encode(message)]
+    def _publish(self, update: Update, name: str) -> None:
+        self._programs.publish(update, name)
+
+    def _reply(self, caller: Caller, reply: Reply) -> None:
+        self._programs.reply(caller, reply)
+
+    def _send(self, caller: Caller, body: bytes) -> bool:
+        if self._is_full:
+            return False
+        frames = [*caller, body]
         if self.faults.misfits:
             self.faults.misfits -= 1
             frames.append(b"")
-        self._pub.send_multipart(frames)
-
-    def _reply(self, who: bytes, name: bytes, reply: Reply) -> None:
-        self._router.send_multipart([who, name, msgspec.msgpack.encode(reply)])
+        try:
+            self._router.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        except zmq.ZMQError as error:
+            raise ConnectionError(error.strerror) from None
+        return True
 
 
 def _accounts_of(event: Event) -> tuple[str, ...]:

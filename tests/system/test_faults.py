@@ -12,7 +12,7 @@ import pytest
 from discovery.grapes import running_grapes
 from engine import Accepted, Side, Trade
 from peer.client.connection import NodeRefusedError
-from peer.client.protocol import Done, Execute, MarketUpdate, Queued, topic
+from peer.client.protocol import Done, Execute, MarketUpdate, Queued, State, topic
 from peer.consensus.committee import Mode
 from peer.storage import data_folder
 from tests.support.real_mesh import (
@@ -112,6 +112,7 @@ def test_what_was_before_a_restart_is_no_news_after_it(mesh: RealMesh) -> None:
     assert peer.state().trades[0].number == 1
     feed = peer.client.feed(topic("market", MARKET), timeout_s=5)
     peer.client.execute([order("b", Side.BUY, 100, 1)])
+    assert isinstance(next(feed), State)
     update = next(feed)
     assert isinstance(update, MarketUpdate)
     assert [(trade.number, trade.quantity) for trade in update.trades] == [(2, 1)]

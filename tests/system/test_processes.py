@@ -17,7 +17,7 @@ import pytest
 from discovery.grapes.process import birth
 from peer.cli.demo import Running
 from peer.client.connection import NodeClient
-from peer.client.endpoint import FOLDER, endpoints
+from peer.client.endpoint import FOLDER, endpoint
 from tests.support.real_mesh import RealMesh, RealPeer
 from tests.support.real_mesh import wait_for as wait_for_s
 from tests.system.test_demo import ports
@@ -245,7 +245,7 @@ def test_nobody_can_be_where_the_local_sockets_are_before_the_peer(tmp_path: Pat
         peer.state()
         folder = peer.folder / FOLDER
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert {path.name for path in folder.iterdir()} == {"node", "feed"}
+        assert {path.name for path in folder.iterdir()} == {"node"}
         peer.stop()
         folder.chmod(0o755)
         peer.start()
@@ -260,8 +260,8 @@ def test_local_sockets_that_vanish_are_made_anew(peer: RealPeer) -> None:
     peer.state()
     for _ in range(2):
         shutil.rmtree(peer.folder / FOLDER)
-        wait_for("both sockets", lambda: len(list((peer.folder / FOLDER).glob("*"))) == 2)
-        with NodeClient(endpoints(peer.folder)) as newcomer:
+        wait_for("the socket", lambda: (peer.folder / FOLDER / "node").exists())
+        with NodeClient(endpoint(peer.folder)) as newcomer:
             assert newcomer.markets().markets
         peer.state()  # over the old connection
     assert "node was gone: made anew" in peer.log()
@@ -274,12 +274,12 @@ def test_a_data_folder_with_a_long_name_is_as_good(tmp_path: Path) -> None:
         peer = mesh.peers[0]
         peer.start()
         peer.state()
-        assert {path.name for path in (peer.folder / FOLDER).iterdir()} == {"node", "feed"}
+        assert {path.name for path in (peer.folder / FOLDER).iterdir()} == {"node"}
 
 
 def test_a_folder_that_is_none_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no peer's data folder"):
-        endpoints(tmp_path / "nobody")
+        endpoint(tmp_path / "nobody")
 
 
 # The disk

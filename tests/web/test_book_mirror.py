@@ -83,15 +83,14 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
             continue
         if source.rng.random() < 0.01:
             lost += 1
-            continue
-        mirror.stage(update)
-        if mirror.stale:
             mirror.reset(source.state(1000))
+        else:
+            mirror.stage(update)
         mirror.complete(update.commit, update.time_ms, b"")
-        for side, levels in ((Side.BUY, mirror.bids), (Side.SELL, mirror.asks)):
-            assert levels.levels(1000) == source.depth(side, 1000)
-            shares = [levels.shares(level[0]) for level in levels.levels(1000)]
-            assert shares == source.shares(side, levels.levels(1000))
+        for side, mirrored in ((Side.BUY, mirror.bids), (Side.SELL, mirror.asks)):
+            assert mirrored.levels(1000) == source.depth(side, 1000)
+            shares = [mirrored.shares(level[0]) for level in mirrored.levels(1000)]
+            assert shares == source.shares(side, mirrored.levels(1000))
         assert list(mirror.trades) == source.newest
         mirror.check()
     assert lost
@@ -121,6 +120,7 @@ def test_deltas_make_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DEPTH_MAX", 20)
     monkeypatch.setattr(module, "LEVELS_MAX", 30)
     source, mirror = Source(7), BookMirror(units_of(MARKET))
+    mirror.reset(source.state(20))
     browser: list[dict[int, Level]] = [{}, {}]
     resets = 0
     for _ in range(3000):
@@ -128,7 +128,7 @@ def test_deltas_make_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
         if update is not None:
             mirror.stage(update)
             mirror.complete(update.commit, update.time_ms, b"")
-        if mirror.stale or mirror.is_short:
+        if mirror.is_short:
             resets += 1
             mirror.reset(source.state(20))
             browser = [{level[0]: level for level in s.levels(99)} for s in _sides(mirror)]
@@ -161,22 +161,28 @@ def test_levels_trades_and_commit_change_together() -> None:
     assert (mirror.commit, mirror.digest) == (2, b"newer")
 
 
-def test_updates_while_a_state_is_on_its_way_are_kept() -> None:
+def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
     mirror = BookMirror(units_of(MARKET))
-    for seq in (3, 4, 5):
-        mirror.stage(MarketUpdate("M", seq, seq, 0, [(seq, 1, 1)], [], []))
-    assert mirror.reset(State("M", 4, 4, 0, b"", [(3, 1, 1), (4, 1, 1)], [], []))
+    update = MarketUpdate("M", 5, 5, 0, [(5, 1, 1)], [], [])
+    with pytest.raises(AssertionError):
+        mirror.stage(update)
+    for seq in (3, 5, 6):
+        mirror.reset(State("M", seq, seq, 0, b"", [(3, 1, 1), (4, 1, 1)], [], []))
+        with pytest.raises(AssertionError):
+            mirror.stage(update)
+    mirror.reset(State("M", 4, 4, 0, b"", [(3, 1, 1), (4, 1, 1)], [], []))
+    mirror.stage(update)
     mirror.complete(5, 0, b"")
     assert [level[0] for level in mirror.bids.levels(9)] == [5, 4, 3]
 
 
-def test_the_loss_of_the_last_update_shows_at_the_second_audit() -> None:
+def test_a_state_takes_the_place_of_what_was_staged() -> None:
     mirror = BookMirror(units_of(MARKET))
     mirror.reset(State("M", 4, 4, 0, b"", [], [], []))
-    mirror.audit(5)
-    assert not mirror.stale, "the update may still be on its way"
-    mirror.audit(5)
-    assert mirror.stale
+    mirror.stage(MarketUpdate("M", 5, 5, 0, [(5, 1, 1)], [], []))
+    mirror.reset(State("M", 0, 7, 0, b"", [(6, 1, 1)], [], []))
+    assert not mirror.complete(7, 0, b"")
+    assert mirror.bids.levels(9) == [(6, 1, 1)]
 
 
 def test_the_checksum_is_over_digits_alone() -> None:

@@ -7,7 +7,7 @@ from web.gateway import Gateway
 
 
 def test_an_account_that_is_listened_to_makes_no_room_for_others(tmp_path: Path) -> None:
-    gateway = Gateway(Config(f"ipc://{tmp_path}/node", f"ipc://{tmp_path}/feed"))
+    gateway = Gateway(Config(f"ipc://{tmp_path}/node"))
     gateway.start()
     try:
         mirrored = gateway.mirrors.accounts

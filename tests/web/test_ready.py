@@ -109,7 +109,7 @@ def test_what_waits_for_a_node_that_went_away_is_told_so(
 
 def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node:
-        gateway = Served(Config(node.where.node, node.where.feed))
+        gateway = Served(Config(node.where.address))
         gateway.start()
         try:
             wait_for("the node", lambda: gateway.unready() == [])
@@ -121,15 +121,14 @@ def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
 
 
 def test_a_link_over_tcp_that_is_swallowed_is_made_anew() -> None:
-    with held_ports(2) as ports, cuttable_network([[], ports]) as network:
-        node, feed = (f"tcp://127.0.0.1:{port}" for port in ports)
-        gateway = Served(Config(*(f"tcp://{network.address(0, 1)}:{port}" for port in ports)))
-        stand_in_node = StandInNode(node, feed).start()
+    with held_ports(1) as ports, cuttable_network([[], ports]) as network:
+        (port,) = ports
+        gateway = Served(Config(f"tcp://{network.address(0, 1)}:{port}"))
+        stand_in_node = StandInNode(f"tcp://127.0.0.1:{port}").start()
         try:
             gateway.start()
             wait_for("the node", lambda: gateway.unready() == [])
-            for port in ports:
-                network.swallow(0, 1, port)
+            network.swallow(0, 1, port)
             wait_for("the silence", lambda: [r.code for r in gateway.unready()] == ["stale"])
             wait_for("the way back", lambda: gateway.unready() == [], 30)
             submission = gateway.desk.submit([order("alice", Side.BUY, 100, 1)], "")

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from engine import Cancel, Side, Submit
 from peer import NodeClient, Signer
 from peer.cli.main import main
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.client.protocol import Refused, parse_id
 from peer.client.signer import signature_of
 from peer.membership.identity import Identity
@@ -72,7 +72,7 @@ class Stranger:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, str]]:
     folder = tmp_path_factory.mktemp("real")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
-        with closing(NodeClient(endpoints(data))) as client:
+        with closing(NodeClient(endpoint(data))) as client:
             mesh = client.markets().mesh
         yield gateway.wait_ready(), mesh
 

@@ -10,7 +10,7 @@ import pytest
 
 from engine import Cancel, CancelAll, Command, Reduce, Replace, Side, Submit
 from peer import NodeClient, Signer
-from peer.client.endpoint import endpoints
+from peer.client.endpoint import endpoint
 from peer.client.protocol import parse_id
 from peer.client.signer import signature_of
 from peer.membership.identity import Identity
@@ -64,7 +64,7 @@ class Web:
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, str]]:
     folder = tmp_path_factory.mktemp("real")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
-        with closing(NodeClient(endpoints(data))) as client:
+        with closing(NodeClient(endpoint(data))) as client:
             mesh = client.markets().mesh
         yield gateway.wait_ready(), mesh
 
@@ -220,7 +220,7 @@ def test_a_peer_can_do_without_strangers(tmp_path: Path) -> None:
     with (
         lone_peer(tmp_path) as data,
         running_gateway(data, "--require-api-key") as gateway,
-        closing(NodeClient(endpoints(data))) as client,
+        closing(NodeClient(endpoint(data))) as client,
     ):
         web = Web(gateway.wait_ready(), client.markets().mesh)
         for method, path, body in (
@@ -308,7 +308,7 @@ def test_a_pending_order_is_withdrawn_by_a_signed_cancel_or_by_the_operator(tmp_
         assert code(web.ask("DELETE", path, wrong)[1]) == "bad_signature"
         bob = {"Authorization": f"Bearer {gateway.keys.create('bob', [Scope.TRADE])}"}
         assert code(web.ask("DELETE", path, None, bob)[1]) == "not_owner"
-        assert isinstance(node.faults.held[0][3][0], Submit), "it is still there"
+        assert isinstance(node.faults.held[0][2][0], Submit), "it is still there"
         right = {"signature": web.signature(Cancel(0, web.account, parse_id(order["id"])))}
         status, answer = web.ask("DELETE", path, right)
         assert (status, answer["status"]) == (200, "cancelled")

@@ -54,9 +54,6 @@ def _changed(outcome: Outcome, submission: Submission, mirrors: Mirrors) -> Resu
         return Cancelled(about, "done", gone, commit, time_ms)
     # The mirror knows all of the order, the events of one command only what they changed.
     with mirrors.lock:
-        known = mirrors.find_order(order.id)
-        told = known or order
-        if known and mirrors.commit < commit and known.time_ms < time_ms:
-            told = known.after(order)
+        told = mirrors.find_order(order.id) or order
         view = Order.of(told, mirrors.units(order.market))
     return replace(view, commit=commit, time=time_ms)

@@ -1,11 +1,10 @@
 """One market's book as the node publishes it, kept up to date from deltas.
 
-Owns the levels, the recent trades and the sequence numbers. Must never invent a level: at a gap it
-says so and waits for a State. Pure: bytes, sockets and clocks are elsewhere. Not thread-safe:
-whoever shares it holds the lock.
+Owns the levels, the recent trades and the sequence numbers. Pure: bytes, sockets and clocks are
+elsewhere. Not thread-safe: whoever shares it holds the lock.
 
-Two sequences meet here. `seq` is the node's count of MarketUpdates and finds losses between the
-node and us; `number` is our count of frames for the browsers, which get several updates in one.
+Two sequences meet here. `seq` is the node's count of MarketUpdates; `number` is our count of frames
+for the browsers, which get several updates in one.
 """
 
 import zlib
@@ -21,7 +20,6 @@ from peer.client.units import Units
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 from web.market_data.candles import Candles
 
-STAGED_MAX = 10_000  # updates kept while a State is on its way
 CHECKSUM_LEVELS = 10
 
 
@@ -49,33 +47,18 @@ class BookMirror:
         self.time_ms = 0
         self.digest = b""
         self.ready = False  # a State has been applied
-        self.stale = True  # updates were lost: a State is needed
-        self._owed = -1  # the seq the node had reached at the last audit
         self._staged: list[MarketUpdate] = []
         self._new_trades: list[MarketTrade] = []
 
-    def stage(self, update: MarketUpdate) -> bool:
-        """Keep `update` until its commit is complete; False if a State must be asked for."""
-        if self.stale:
-            if len(self._staged) >= STAGED_MAX:
-                self._staged.clear()
-            self._staged.append(update)
-            return True
-        if update.seq > self._staged_seq() + 1:
-            self.stale = True
-            self._staged = [update]
-            return False
-        if update.seq > self._staged_seq():
-            self._staged.append(update)
-        return True
-
-    def _staged_seq(self) -> int:
-        return self._staged[-1].seq if self._staged else self.seq
+    def stage(self, update: MarketUpdate) -> None:
+        """Keep `update` until its commit is complete."""
+        assert self.ready, f"{update} came before a State"
+        before = self._staged[-1].seq if self._staged else self.seq
+        assert update.seq == before + 1, f"update {update.seq} came after {before}"
+        self._staged.append(update)
 
     def complete(self, commit: int, time_ms: int, digest: bytes) -> bool:
         """Every update up to `commit` has come; True if that changed anything here."""
-        if self.stale or commit < self.commit:
-            return False
         staged, self._staged = self._staged, []
         for update in staged:
             self._apply(update)
@@ -83,7 +66,6 @@ class BookMirror:
         return bool(staged)
 
     def _apply(self, update: MarketUpdate) -> None:
-        assert update.seq == self.seq + 1, f"update {update.seq} after {self.seq}"
         self.seq = update.seq
         self.bids.apply(update.bids, update.bid_shares)
         self.asks.apply(update.asks, update.ask_shares)
@@ -91,34 +73,18 @@ class BookMirror:
         self.candles.add(update.trades)
         self._new_trades.extend(update.trades)
 
-    def reset(self, state: State) -> bool:
-        """Start again from `state`; False if the updates staged since do not continue it."""
+    def reset(self, state: State) -> None:
+        """Start again from `state`."""
         self.bids.reset(state.bids, state.bid_shares)
         self.asks.reset(state.asks, state.ask_shares)
         self.trades = deque(state.trades, maxlen=TRADES_KEPT)
         self.candles.add(reversed(state.trades))
         self._new_trades.clear()
+        self._staged.clear()
         self.seq, self.commit = state.seq, state.commit
         self.time_ms, self.digest = state.time_ms, state.digest
         self.number += 1
-        self.ready, self.stale = True, False
-        staged, self._staged = self._staged, []
-        for update in staged:
-            self.stage(update)
-        return not self.stale
-
-    def restart(self) -> None:
-        """The node began anew: what it counted before means nothing now."""
-        self.seq, self.stale = -1, True
-        self.commit = 0
-        self._owed = -1
-        self._staged.clear()
-
-    def audit(self, seq: int) -> None:
-        """The node has reached `seq`. What it had reached at the last audit must be here by now."""
-        if not self.stale and self._staged_seq() < self._owed:
-            self.stale = True
-        self._owed = seq
+        self.ready = True
 
     @property
     def is_complete(self) -> bool:

@@ -16,7 +16,7 @@ from web.market_data.book_mirror import BookMirror
 class Mirrors:
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self._advanced = threading.Condition(self.lock)
+        self._orders_came = threading.Condition(self.lock)
         self.books: dict[str, BookMirror] = {}
         self.accounts: dict[str, AccountMirror] = {}
         self.peer: str | None = None  # the node's name
@@ -34,29 +34,21 @@ class Mirrors:
             return book.units if book else None
 
     def note_commit(self, commit: int, round_: int, time_ms: int, digest: bytes) -> None:
-        if commit >= self.commit:
-            self.commit, self.time_ms, self.digest = commit, time_ms, digest
-            self.round = max(round_, self.round)
-            self._advanced.notify_all()
-
-    def await_commit(self, commit: int, seconds: float) -> None:
-        """Wait until the mirrors show `commit`, so that who asks next sees what was answered."""
-        with self._advanced:
-            self._advanced.wait_for(lambda: self.commit >= commit, seconds)
+        self.commit, self.round, self.time_ms, self.digest = commit, round_, time_ms, digest
 
     def await_orders(self, account: str, seconds: float) -> AccountMirror | None:
         """An account's orders once they are known; None if that takes too long."""
-        with self._advanced:
+        with self._orders_came:
 
             def known() -> bool:
                 mirror = self.accounts.get(account)
                 return mirror is not None and mirror.ready
 
-            return self.accounts[account] if self._advanced.wait_for(known, seconds) else None
+            return self.accounts[account] if self._orders_came.wait_for(known, seconds) else None
 
     def orders_known(self) -> None:
-        with self._advanced:
-            self._advanced.notify_all()
+        with self._orders_came:
+            self._orders_came.notify_all()
 
     def find_order(self, number: int) -> OrderView | None:
         with self.lock:
@@ -65,11 +57,3 @@ class Mirrors:
                 if found is not None:
                     return found
         return None
-
-    def restart(self) -> None:
-        """The node began anew, or its messages were lost."""
-        self.commit = self.round = 0
-        for book in self.books.values():
-            book.restart()
-        for account in self.accounts.values():
-            account.restart()

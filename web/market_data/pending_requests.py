@@ -10,16 +10,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from engine import Cancel, Command, Submit
-from peer.client.protocol import Done, Execute, Queued, Refused, Reply, Withdraw, Withdrawn
+from peer.client.protocol import Answer, Done, Execute, Queued, Refused, Withdraw, Withdrawn
 from peer.replica.order_state import Outcome, outcome_of
 from peer.replica.signed import Entry, command_of
 from web.market_data.node_connection import Link
 
 KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
 
-OnQueued = Callable[[list[tuple[int, Command]]], None]  # with their ids
-OnWithdrawn = Callable[[str, int], None]
-OnDone = Callable[[Done, list[Outcome], float], None]  # with seconds since they were sent
+OnOrdered = Callable[[Outcome, float], None]  # with seconds since it was sent
 
 
 class Submission:
@@ -68,6 +66,9 @@ class Submission:
             else:
                 commands = dict(zip(self.ids, self.commands, strict=True))
                 outcomes = [outcome_of(commands[r.id], r.id, r.events) for r in reply.results]
+                for outcome in outcomes:
+                    if outcome.order is not None and outcome.order.id == outcome.id:
+                        outcome.order.time_ms = reply.time_ms
                 self.outcomes.update((outcome.id, outcome) for outcome in outcomes)
                 self.commit, self.time_ms = reply.commit, reply.time_ms
             self._changed.notify_all()
@@ -80,12 +81,9 @@ OnChange = Callable[[Submission], None]
 class Desk:
     """Takes commands from any thread. What it tells, it tells on the link's thread."""
 
-    def __init__(
-        self, link: Link, on_queued: OnQueued, on_done: OnDone, on_withdrawn: OnWithdrawn
-    ) -> None:
+    def __init__(self, link: Link, on_ordered: OnOrdered) -> None:
         self._link = link
-        self._on_queued, self._on_done = on_queued, on_done
-        self._on_withdrawn = on_withdrawn
+        self._on_ordered = on_ordered
         self._lock = threading.Lock()
         self._known: OrderedDict[int, tuple[Command, Outcome | None]] = OrderedDict()
 
@@ -107,11 +105,10 @@ class Desk:
         assert isinstance(command, Cancel)
         submission = Submission([command])
 
-        def take(reply: Reply) -> None:
+        def take(reply: Answer) -> None:
             if not isinstance(reply, Withdrawn) or command.order not in reply.ids:
                 self._send(submission, [entry], source, on_change)
                 return
-            self._on_withdrawn(command.account, command.order)
             submission.note(reply)
             if on_change is not None:
                 on_change(submission)
@@ -131,19 +128,19 @@ class Desk:
     ) -> None:
         commands = submission.commands
 
-        def take(reply: Reply) -> None:
+        def take(reply: Answer) -> None:
             assert isinstance(reply, Queued | Done | Refused), f"{reply} answers an Execute"
             outcomes = submission.note(reply)
             if isinstance(reply, Queued):
                 both = zip(reply.ids, commands, strict=True)
                 new = [(n, c) for n, c in both if n not in submission.again]
                 self._remember([(number, command, None) for number, command in new])
-                self._on_queued(new)
             elif isinstance(reply, Done):
                 by_id = dict(zip(submission.ids, commands, strict=True))
                 news = [outcome for outcome in outcomes if outcome.id not in submission.again]
                 self._remember([(o.id, by_id[o.id], o) for o in news])
-                self._on_done(reply, news, time.monotonic() - submission.began)
+                for outcome in news:
+                    self._on_ordered(outcome, time.monotonic() - submission.began)
             if on_change is not None:
                 on_change(submission)
 

@@ -32,7 +32,7 @@ def _operators_keys() -> Keys:
 def accounts() -> Accounts:
     """Who has most open orders; for who runs this peer."""
     keys, asked = _operators_keys(), query(requests.AccountsQuery)
-    replies: queue.SimpleQueue[protocol.Reply] = queue.SimpleQueue()
+    replies: queue.SimpleQueue[protocol.Answer] = queue.SimpleQueue()
     the_gateway().link.request(protocol.GetAccounts(asked.limit), replies.put)
     try:
         reply = replies.get(timeout=NODE_SECONDS)
