@@ -17,23 +17,25 @@ Accepted 1 5
 >>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
 [Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
 
-A snapshot goes on where it was taken:
+Its state is pieces of bytes under keys, from which another one goes on:
 
->>> again = Exchange.restore(exchange.snapshot())
+>>> again = Exchange.restore(exchange.pieces())
 >>> again.digest() == exchange.digest()
 True
 
-Errors: MarketError for a configuration that can't be run, SnapshotError for bytes that are no
-snapshot. Whatever a command says, the answer is events, `Rejected` among them.
+Errors: MarketError for a configuration that can't be run, SnapshotError for pieces that are no
+state. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
-from engine.state import SnapshotError
+from engine.hash_tree import HashTree, Leaf, Node, leaf_digest, node_digest
+from engine.pieces import CHUNK_SHIFT, HEAD_KEY, KIND_SHIFT, Frozen, Row, SnapshotError
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    SOURCES,
     TIME_MS_MAX,
     Accepted,
     Cancel,
@@ -64,8 +66,12 @@ from engine.vocabulary import (
 
 __all__ = [
     "ACCOUNT_LENGTH_MAX",
+    "CHUNK_SHIFT",
     "CLIENT_ID_LENGTH_MAX",
+    "HEAD_KEY",
     "ID_MAX",
+    "KIND_SHIFT",
+    "SOURCES",
     "TIME_MS_MAX",
     "Accepted",
     "Cancel",
@@ -75,10 +81,14 @@ __all__ = [
     "Event",
     "Exchange",
     "Expired",
+    "Frozen",
     "Halt",
+    "HashTree",
+    "Leaf",
     "Market",
     "MarketError",
     "MarketState",
+    "Node",
     "OpenOrder",
     "OrderType",
     "Reason",
@@ -88,6 +98,7 @@ __all__ = [
     "Replace",
     "Replaced",
     "Resume",
+    "Row",
     "SelfTrade",
     "Side",
     "SnapshotError",
@@ -95,5 +106,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "leaf_digest",
     "may_stay",
+    "node_digest",
 ]
