@@ -28,6 +28,16 @@ snapshot. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
+from engine.hash_tree import (
+    Branching,
+    HashTree,
+    Leaf,
+    Piece,
+    leaf_digest,
+    leaf_part,
+    part_digest,
+    read_part,
+)
 from engine.state import SnapshotError
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
@@ -68,6 +78,7 @@ __all__ = [
     "ID_MAX",
     "TIME_MS_MAX",
     "Accepted",
+    "Branching",
     "Cancel",
     "CancelAll",
     "Cancelled",
@@ -76,11 +87,14 @@ __all__ = [
     "Exchange",
     "Expired",
     "Halt",
+    "HashTree",
+    "Leaf",
     "Market",
     "MarketError",
     "MarketState",
     "OpenOrder",
     "OrderType",
+    "Piece",
     "Reason",
     "Reduce",
     "Reduced",
@@ -95,5 +109,9 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "leaf_digest",
+    "leaf_part",
     "may_stay",
+    "part_digest",
+    "read_part",
 ]
