@@ -21,7 +21,6 @@ class Manifest(NamedTuple):
 
     commit: int
     digest: bytes  # of the state
-    size: int  # bytes of its encoding
 
 
 class PartWanted(NamedTuple):
@@ -46,7 +45,7 @@ class Fetched(NamedTuple):
 
     member: int
     manifest: Manifest
-    data: bytes
+    pieces: dict[int, bytes]  # what differs from the own state; an empty one: gone
     certificate: list[bytes]
 
 
