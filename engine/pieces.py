@@ -219,7 +219,8 @@ class Pieces:
                 continue
             rows = _split(piece)
             ids = self.ids[key]
-            assert ids == sorted(set(ids)) and len(ids) == len(rows) > 0
+            assert ids == sorted(set(ids))
+            assert len(ids) == len(rows) > 0
             for id, row in zip(ids, rows, strict=True):
                 assert key_of(id) == key
                 assert id in self.stale or bytes(row) == encode(row_of(orders[id]))
