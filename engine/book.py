@@ -210,10 +210,8 @@ class Book:
         return self.accounts.get(account, ())
 
     def depth(self, side: Side, limit: int) -> list[tuple[int, int, int]]:
-        rows = []
-        for level in islice(self.sides[side], max(0, limit)):
-            rows.append((level.price, level.shown, level.orders))
-        return rows
+        levels = islice(self.sides[side], max(0, limit))
+        return [(level.price, level.shown, level.orders) for level in levels]
 
     def shares(self, side: Side, price: int) -> list[tuple[int, int, int]]:
         book_side = self.sides[side]

@@ -125,6 +125,7 @@ class Pieces:
         self.pieces: dict[int, bytes] = {}
         self.ids: dict[int, list[int]] = {}  # of the orders in a piece
         self.tree = HashTree()
+        self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
         self._markets = msgspec.Raw(encode([book.market for book in self.books]))
         self._frozen: Callable[[], Frozen | None] = lambda: None  # weak: it may be let go of
         self._follows = False
@@ -133,9 +134,8 @@ class Pieces:
         """The tree over the pieces as the books are now."""
         if not self._follows:
             self._follow()
-        for book in self.books:
-            for book_side in (*book.sides, *book.stops):
-                book_side.settle()
+        for book_side in self._book_sides:
+            book_side.settle()
         changes = [self._change(key, ids) for key, ids in groupby(sorted(self.stale), key_of)]
         self.stale.clear()
         head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
@@ -148,9 +148,9 @@ class Pieces:
         """Be told of changes from now on, the first time."""
         self._follows = True
         self.stale.update(self.ledger.orders)
-        for book in self.books:
-            for book_side in (*book.sides, *book.stops):
-                book_side.stale = self.stale
+        for book_side in self._book_sides:
+            book_side.settle()
+            book_side.stale = self.stale
 
     def _heads(self) -> list[tuple[bool, int]]:
         return [(book.halted, book.last) for book in self.books]
@@ -219,7 +219,8 @@ class Pieces:
                 continue
             rows = _split(piece)
             ids = self.ids[key]
-            assert ids == sorted(set(ids)) and len(ids) == len(rows) > 0
+            assert ids == sorted(set(ids))
+            assert len(ids) == len(rows) > 0
             for id, row in zip(ids, rows, strict=True):
                 assert key_of(id) == key
                 assert id in self.stale or bytes(row) == encode(row_of(orders[id]))

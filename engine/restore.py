@@ -4,15 +4,14 @@ Owns the reading of pieces and every check of them. Must never trust one: whatev
 have come to is refused.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Mapping
 
 import msgspec
 
 from engine import validation
 from engine.book import Book, Ledger
-from engine.book_side import NOWHERE, BookSide, Order
-from engine.order_terms import PLAIN, shared
+from engine.book_side import NOWHERE, Order
+from engine.order_terms import PLAIN
 from engine.pieces import (
     CHUNK_SHIFT,
     HEAD_KEY,

@@ -239,7 +239,7 @@ def apply_batch(data: bytes) -> None:
     blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
     replica.apply(Commit(1, ref, 5, blocks, None))
     replica.exchange.check()
-    again = Exchange.restore(replica.exchange.snapshot())
+    again = Exchange.restore(replica.exchange.pieces())
     assert again.digest() == replica.exchange.digest()
 
 
