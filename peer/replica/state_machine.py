@@ -143,11 +143,15 @@ class Replica:
         none."""
         head, trades, seats = snapshots.read(pieces)
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
-            raise InvalidSnapshotError(f"expected {members} members and {len(markets)} markets")
+            raise InvalidSnapshotError(
+                f"not a snapshot: expected {members} members and {len(markets)} markets"
+            )
         try:
             exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
         except SnapshotError as error:
             raise InvalidSnapshotError(f"not a snapshot: {error}") from None
+        if [book.market for book in exchange.books.values()] != list(markets):
+            raise InvalidSnapshotError("not a snapshot: of other markets")
         replica = cls(markets, members, mesh, exchange)
         replica.signers = Signers(mesh, members, seats)
         replica.expected = list(head.expected)
@@ -161,7 +165,7 @@ class Replica:
         replica._note_checkpoint(head.checkpoint)
         others = {key: piece for key, piece in pieces.items() if key >= snapshots.HEAD}
         if replica._others.by_key != others:
-            raise InvalidSnapshotError("a piece of it is not as it is written")
+            raise InvalidSnapshotError("not a snapshot: expected pieces in their one encoding")
         return replica
 
     # The state, in pieces
