@@ -28,7 +28,17 @@ state. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
-from engine.hash_tree import HashTree, Leaf, Node, leaf_digest, node_digest
+from engine.hash_tree import (
+    Branching,
+    HashTree,
+    Leaf,
+    Node,
+    Piece,
+    leaf_digest,
+    leaf_part,
+    part_digest,
+    read_part,
+)
 from engine.pieces import CHUNK_SHIFT, HEAD_KEY, KIND_SHIFT, Frozen, Row, SnapshotError
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
@@ -74,6 +84,7 @@ __all__ = [
     "SOURCES",
     "TIME_MS_MAX",
     "Accepted",
+    "Branching",
     "Cancel",
     "CancelAll",
     "Cancelled",
@@ -91,6 +102,7 @@ __all__ = [
     "Node",
     "OpenOrder",
     "OrderType",
+    "Piece",
     "Reason",
     "Reduce",
     "Reduced",
@@ -107,6 +119,8 @@ __all__ = [
     "Trade",
     "Triggered",
     "leaf_digest",
+    "leaf_part",
     "may_stay",
-    "node_digest",
+    "part_digest",
+    "read_part",
 ]

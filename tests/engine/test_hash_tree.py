@@ -6,7 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.hash_tree import EMPTY, KEY_MAX, HashTree, Leaf, Node, leaf_digest, node_digest
+from engine.hash_tree import (
+    EMPTY,
+    KEY_MAX,
+    TOP,
+    HashTree,
+    Leaf,
+    Node,
+    Piece,
+    leaf_digest,
+    leaf_part,
+    node_part,
+    part_digest,
+    read_part,
+)
 
 # Keys that share prefixes of all lengths, and others.
 KEYS = st.one_of(
@@ -100,9 +113,83 @@ def test_other_leaves_have_another_digest(other: dict[int, bytes]) -> None:
     assert tree_of(other).digest != tree_of({1: b"a", 2: b"b"}).digest
 
 
-def test_a_node_is_no_leaf_and_its_height_counts() -> None:
-    children = {0: b"a" * 32, 1: b"b" * 32}
-    digests = {node_digest(0, children), node_digest(4, children), EMPTY}
-    moved = {0: b"a" * 32, 2: b"b" * 32}
-    digests |= {node_digest(0, moved), leaf_digest(0, b"".join(children.values()))}
-    assert len(digests) == 5
+def test_a_node_is_no_leaf_and_its_height_and_place_count() -> None:
+    digests = {0: b"a" * 32, 1: b"b" * 32}
+    parts = [node_part(0, 0, digests), node_part(4, 0, digests), node_part(0, 16, digests)]
+    parts += [node_part(0, 0, {0: b"a" * 32, 2: b"b" * 32}), leaf_part(0, b"a" * 32 + b"b" * 32)]
+    assert len({EMPTY, *map(part_digest, parts)}) == 6
+
+
+@given(PIECES)
+def test_a_tree_is_rebuilt_from_its_parts_each_known_by_its_digest(
+    pieces: dict[int, bytes],
+) -> None:
+    tree, found, waiting = tree_of(pieces), {}, []
+    if pieces:
+        waiting.append((tree.digest, 0, TOP + 4))
+    while waiting:
+        digest, key, shift = waiting.pop()
+        there = tree.at(key, shift)
+        assert there.digest == digest
+        part = part_of(there, pieces)
+        assert part_digest(part) == digest
+        said = read_part(part)
+        if isinstance(said, Piece):
+            assert said.key >> shift == key >> shift
+            found[said.key] = said.data
+        else:
+            assert said.shift < shift
+            assert said.place >> shift == key >> shift
+            for n, child in said.digests.items():
+                waiting.append((child, said.place | n << said.shift, said.shift))
+    assert found == pieces
+
+
+def part_of(tree: HashTree, pieces: dict[int, bytes]) -> bytes:
+    if isinstance(tree.root, Leaf):
+        return leaf_part(tree.root.key, pieces[tree.root.key])
+    assert tree.root is not None
+    return tree.root.part
+
+
+@given(PIECES, KEYS, st.sampled_from(range(0, 68, 4)))
+def test_what_stands_at_a_place_is_what_a_tree_of_it_alone_has(
+    pieces: dict[int, bytes], key: int, shift: int
+) -> None:
+    there = {at: piece for at, piece in pieces.items() if at >> shift == key >> shift}
+    tree = tree_of(pieces)
+    assert tree.at(key, shift).digest == tree_of(there).digest
+    assert list(tree.at(key, shift)) == list(tree_of(there))
+    assert list(tree.beside(key, shift)) == [leaf for leaf in tree if leaf.key not in there]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"",
+        b"leaf",
+        b"leaf1234567",
+        b"empty",
+        b"knot12345678",
+        node_part(60, 0, {}),
+        node_part(60, 0, {3: b"a" * 32}),
+        node_part(60, 0, {3: b"a" * 32, 4: b"b" * 31}),
+        node_part(60, 0, {3: b"a" * 32, 4: b"b" * 33}),
+        node_part(64, 0, {3: b"a" * 32, 4: b"b" * 32}),
+        node_part(3, 0, {3: b"a" * 32, 4: b"b" * 32}),
+        node_part(4, 16, {3: b"a" * 32, 4: b"b" * 32}),
+    ],
+)
+def test_what_no_tree_has_made_is_no_part(part: bytes) -> None:
+    with pytest.raises(ValueError, match="node"):
+        read_part(part)
+
+
+@given(st.binary(max_size=600))
+def test_any_bytes_are_a_part_or_none(data: bytes) -> None:
+    try:
+        said = read_part(data)
+    except ValueError:
+        return
+    again = leaf_part(*said) if isinstance(said, Piece) else node_part(*said)
+    assert again == data
