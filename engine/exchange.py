@@ -13,7 +13,8 @@ from engine.book_side import Order
 from engine.fast import lane
 from engine.fast.lane import rejected
 from engine.hash_tree import HashTree
-from engine.pieces import Frozen, Pieces, SnapshotError
+from engine.pieces import Frozen, Pieces
+from engine.rows import SnapshotError
 from engine.vocabulary import (
     CancelAll,
     Command,
@@ -233,8 +234,8 @@ class Exchange:
             exchange = cls(head.markets)
         except validation.MarketError as error:
             raise SnapshotError(str(error)) from error
-        ids = restore.fill(head, given, list(exchange.books.values()), exchange.ledger)
-        exchange._pieces.restored(given, ids)
+        restore.fill(head, given, list(exchange.books.values()), exchange.ledger)
+        exchange._pieces.restored(given)
         return exchange
 
     def check(self) -> None:
