@@ -120,7 +120,7 @@ def test_commands_that_the_state_taken_over_goes_on_to_order_are_not_sent_again(
     ref = Ref(9, 0, b"d" * 32)
     commit = Commit(node.ledger.commit + 1, ref, 1, (Block(ref, (), payload),), None)
     monkeypatch.setattr(node.ledger, "install", lambda fetched, now_ms: Ready(commits=[commit]))
-    node._take_over(Fetched(1, Manifest(node.ledger.commit + 1, b"", 1), b"", []), 0)
+    node._take_over(Fetched(1, Manifest(node.ledger.commit + 1, b""), {}, []), 0)
     monkeypatch.undo()
     [(_, done)] = answers(peer)
     assert isinstance(done, Done)
