@@ -17,14 +17,14 @@ Accepted 1 5
 >>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
 [Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
 
-A snapshot goes on where it was taken:
+Its state is pieces of bytes under keys, from which another one goes on:
 
->>> again = Exchange.restore(exchange.snapshot())
+>>> again = Exchange.restore(exchange.pieces())
 >>> again.digest() == exchange.digest()
 True
 
-Errors: MarketError for a configuration that can't be run, SnapshotError for bytes that are no
-snapshot. Whatever a command says, the answer is events, `Rejected` among them.
+Errors: MarketError for a configuration that can't be run, SnapshotError for pieces that are no
+state. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
@@ -32,18 +32,20 @@ from engine.hash_tree import (
     Branching,
     HashTree,
     Leaf,
+    Node,
     Piece,
     leaf_digest,
     leaf_part,
     part_digest,
     read_part,
 )
-from engine.state import SnapshotError
+from engine.pieces import CHUNK_SHIFT, HEAD_KEY, KIND_SHIFT, Frozen, Row, SnapshotError
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    SOURCES,
     TIME_MS_MAX,
     Accepted,
     Cancel,
@@ -74,8 +76,12 @@ from engine.vocabulary import (
 
 __all__ = [
     "ACCOUNT_LENGTH_MAX",
+    "CHUNK_SHIFT",
     "CLIENT_ID_LENGTH_MAX",
+    "HEAD_KEY",
     "ID_MAX",
+    "KIND_SHIFT",
+    "SOURCES",
     "TIME_MS_MAX",
     "Accepted",
     "Branching",
@@ -86,12 +92,14 @@ __all__ = [
     "Event",
     "Exchange",
     "Expired",
+    "Frozen",
     "Halt",
     "HashTree",
     "Leaf",
     "Market",
     "MarketError",
     "MarketState",
+    "Node",
     "OpenOrder",
     "OrderType",
     "Piece",
@@ -102,6 +110,7 @@ __all__ = [
     "Replace",
     "Replaced",
     "Resume",
+    "Row",
     "SelfTrade",
     "Side",
     "SnapshotError",

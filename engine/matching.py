@@ -219,8 +219,7 @@ def _fills_whole(book: Book, taker: Order, reach: int) -> bool:
         if level.key > reach:
             break
         if taker.terms.self_trade is NONE:
-            _, shown, hidden = level.count()
-            quantity -= shown + hidden
+            quantity -= level.shown + level.hidden
         else:
             available, stopped = _available(taker, level)
             quantity -= available

@@ -18,7 +18,6 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from engine import (
     Market,
     OrderType,
     Replace,
+    Row,
     SelfTrade,
     Side,
     SnapshotError,
@@ -163,14 +163,12 @@ def found_gone_at_the_recursion_limit(count: int) -> None:
 
 
 def restored_in_vain(count: int) -> None:
-    """The last order of the snapshot is one that can't be there."""
-    data = filled(count).snapshot()
-    start = data.index(b"\0") + 2
-    body = msgspec.msgpack.decode(data[start + 32 :])
-    body[2][0][2][0].append(body[2][0][2][0][0])
-    changed = msgspec.msgpack.encode(body)
+    """The last order is one that can't be there."""
+    *pieces, (key, piece), head = filled(count).pieces()
+    rows = msgspec.msgpack.decode(piece)
+    rows[-1][Row.__struct_fields__.index("side")] = Side.SELL
     with contextlib.suppress(SnapshotError):
-        Exchange.restore(data[:start] + sha256(changed).digest() + changed)
+        Exchange.restore([*pieces, (key, msgspec.msgpack.encode(rows)), head])
         raise AssertionError("it was restored")
 
 

@@ -125,6 +125,7 @@ def run(  # noqa: C901 one loop, written out: see above
             else:
                 results.append(matching.submit(book, command))
                 continue
+            priority = id
             if crosses:
                 level = nowhere
                 back = older = None
@@ -133,6 +134,8 @@ def run(  # noqa: C901 one loop, written out: see above
                 level = book_side.open(price) if here is None else here
                 price = level.price
                 back = level.last
+                if back is not None and back.priority >= number:
+                    priority = back.priority + 1
                 older = owner.newest
             order = Order(
                 id,
@@ -147,6 +150,9 @@ def run(  # noqa: C901 one loop, written out: see above
                 level,
                 back,
                 older,
+                None,
+                None,
+                priority,
             )
             events: list[Event] = [
                 accepts(
@@ -173,8 +179,8 @@ def run(  # noqa: C901 one loop, written out: see above
             else:
                 back.next = order
             level.last = order
-            if level.totals is not None:
-                book_side.touch(level)
+            if not level.touched:
+                book_side.grows(level)
             older.newer = order  # type: ignore[union-attr] # it has orders, or else it is not kept
             owner.newest = order
             owner.open += 1
@@ -206,6 +212,8 @@ def run(  # noqa: C901 one loop, written out: see above
                     del accounts[owner.name]
             owner.open -= 1
             level = found.level
+            if found.priority <= level.counted:
+                level.book_side.leaves(level, found)
             before = found.previous
             after = found.next
             found.previous = found.next = found.older = found.newer = None
@@ -219,8 +227,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 level.first = after
                 if after is None:
                     level.book_side.close(level)
-            if level.totals is not None:
-                level.book_side.touch(level)
             del orders[id]
             book.open -= 1
             results.append(

@@ -45,6 +45,7 @@ from peer.network.messages import (
 from peer.network.messages import Request as Question
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import Pace
 from peer.replica.state_machine import seq_and_member
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
@@ -59,7 +60,7 @@ TURN_MS = 20
 LOST = 0.03  # of the messages between nodes
 CUT_TURNS = 120
 CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints
-SNAPSHOT_EVERY = 64
+PACE = Pace(commits=64, pieces=2)  # as often as can be, and as slowly
 RESTS, CROSSES = b"rests", b"crosses"  # orders that stay in the book for ever, and others
 _CALLER = b"test"
 
@@ -239,7 +240,7 @@ class World:
         desk = Desk(context, Endpoint("inproc://node"), poller).open(self.told)
         journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
         journal._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        ledger = Ledger(self.config, me, identity.sign, journal, snapshot_every=SNAPSHOT_EVERY)
+        ledger = Ledger(self.config, me, identity.sign, journal, pace=PACE)
         node = Node(self.config, ledger, Wires(poller, wire, desk), queue.Queue())
         self.wires.append(wire)
         self.desks.append(desk)

@@ -21,6 +21,7 @@ from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger, Recovered
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import Pace
 from peer.node.timers import Clock
 from peer.replica.state_machine import Applied, Replica
 from peer.storage.journal import Journal
@@ -31,7 +32,7 @@ from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
-SNAPSHOT_EVERY = 64  # commits: the shortest there is
+PACE = Pace(commits=64, pieces=2)  # as often as can be, and as slowly
 
 
 class Died(Exception):
@@ -183,7 +184,7 @@ class NodePeer:
         path.touch()
         journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
         ledger = WatchedLedger(
-            self.config, self.member, self._identity.sign, journal, snapshot_every=SNAPSHOT_EVERY
+            self.config, self.member, self._identity.sign, journal, pace=PACE
         )
         ledger.peer = self
         self.mesh = MeshWires(self, len(self.config.members))

@@ -52,6 +52,7 @@ class NodeReferee(Witness):
 
     def __init__(self, world: World, plan: Plan, check_every: int) -> None:
         self.world = world
+        self._committee = plan.committee
         self._clocks_outvoted = len(plan.wrong_clocks) <= (plan.committee.size - 1) // 2
         self.order: list[Mark] = []
         self.results: dict[int, list[Event]] = {}
@@ -66,6 +67,7 @@ class NodeReferee(Witness):
         self._check_every = check_every
         self._signed: dict[tuple[int, int], bytes] = {}
         self._shown: dict[int, int] = {}  # the newest commit, by peer
+        self._twins: dict[int, Replica] = {}  # by peer: what its last checkpoint's pieces made
 
     @property
     def digests(self) -> list[bytes]:
@@ -90,6 +92,21 @@ class NodeReferee(Witness):
             commit.number <= len(self.order) and self.order[commit.number - 1] == mark,
             f"peer {peer.address} has another commit {commit.number}: {mark}",
         )
+        self._follow(peer, applied, replica)
+
+    def _follow(self, peer: NodePeer, applied: Applied, replica: Replica) -> None:
+        """What is made of a checkpoint's pieces goes on as the replica itself does."""
+        commit, twin = applied.commit, self._twins.get(peer.address)
+        if twin is not None and twin.commit == commit.number - 1:
+            again = twin.apply(commit)
+            same = (again.results, again.timed) == (applied.results, applied.timed)
+            same = same and twin.attestation() == replica.attestation()
+            what = f"peer {peer.address} does not go on after {commit.number} as its pieces do"
+            must(same and state_of(twin) == state_of(replica), what)
+        if commit.checkpoint is not None:
+            pieces = {key: replica.piece(key) for key, _ in replica.tree}
+            size, mesh = self._committee.size, self._committee.mesh
+            self._twins[peer.address] = Replica.restore(MARKETS, size, mesh, pieces)
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
         must(

@@ -95,7 +95,7 @@ def test_export_is_json_lines(sound: Path) -> None:
         ),
         ("DELETE FROM blocks WHERE number = (SELECT max(number) - 2 FROM blocks)", "not follow"),
         ("UPDATE snapshots SET digest = zeroblob(32)", "another digest"),
-        ("UPDATE snapshots SET data = x'00'", "not a snapshot"),
+        ("UPDATE pieces SET piece = x'00'", "not a snapshot"),
         ("UPDATE snapshots SET certificate = x'90'", "is no quorum's"),
     ],
 )

@@ -116,7 +116,8 @@ def engine() -> Iterator[tuple[str, bytes]]:
     yield "exchange, empty, digest", exchange.digest()
     exchange.apply_batch(COMMANDS[:3])
     yield "exchange, digest", exchange.digest()
-    yield "exchange, snapshot", exchange.snapshot()
+    for key, piece in exchange.pieces():
+        yield f"exchange, piece {key}", piece
 
 
 def blocks() -> Iterator[tuple[str, bytes]]:

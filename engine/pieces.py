@@ -1,0 +1,230 @@
+"""The state of an exchange as pieces: byte strings under 64-bit keys, each in one encoding.
+
+Owns the encoding, the tree of digests over all pieces, and how both follow the books. Must never
+change a book.
+
+Two kinds of pieces, told apart by the highest four bits of the key: the open orders whose ids begin
+alike, as rows by ascending id, and the head: markets, clock, halts and last prices. A piece is kept
+until an order of it changes; then its other rows are copied, not made anew. So the tree costs what
+changed since it was last asked for: the rows of changed orders, the digests of their pieces and
+those above.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Any, Final
+from weakref import ref
+
+import msgspec
+
+from engine.book import Book, Ledger
+from engine.book_side import Order
+from engine.hash_tree import HashTree, Leaf, leaf_digest
+from engine.order_terms import PLAIN, OrderTerms
+from engine.vocabulary import Market, Side
+
+STATE_VERSION: Final = 1
+CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bits are in one piece
+KIND_SHIFT: Final = 60  # a key's bits above it say its kind: 0 orders, 1 the head
+HEAD_KEY: Final = 1 << KIND_SHIFT
+
+
+class SnapshotError(ValueError):
+    """Pieces that are no state of an exchange. Says what was expected and what came."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """An open order, as it is in a piece."""
+
+    id: int
+    account: str
+    market: int  # its place in the head
+    side: Side
+    price: int
+    quantity: int
+    remaining: int
+    hidden: int
+    behind: int  # its priority less its id: nearly always 0
+    client_id: str
+    terms: OrderTerms | None  # None: plain ones
+
+
+class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    halted: bool
+    last: int
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    version: int
+    markets: list[Market]
+    time_ms: int
+    books: list[BookState]
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+decode_rows: Final = msgspec.msgpack.Decoder(list[Row]).decode
+decode_head: Final = msgspec.msgpack.Decoder(Head).decode
+_split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
+
+
+def row_of(order: Order) -> tuple[Any, ...]:
+    """The fields of a Row."""
+    owner = order.owner
+    terms = order.terms
+    return (
+        order.id,
+        owner.name,
+        owner.place,
+        order.side,
+        order.price,
+        order.quantity,
+        order.remaining,
+        order.hidden,
+        order.priority - order.id,
+        order.client_id,
+        None if terms is PLAIN else terms,
+    )
+
+
+def key_of(id: int) -> int:
+    """The key of the piece in which an order is."""
+    return id >> CHUNK_SHIFT
+
+
+class Frozen:
+    """The pieces at one moment, however the books move on: those that change since are kept."""
+
+    def __init__(self, pieces: Mapping[int, bytes]) -> None:
+        self._pieces: Mapping[int, bytes] | None = pieces
+        self._before: dict[int, bytes] = {}
+
+    def piece(self, key: int) -> bytes:
+        """The piece as it was; empty if there was none."""
+        assert self._pieces is not None, "another moment was frozen since, or this one closed"
+        before = self._before.get(key)
+        return self._pieces.get(key, b"") if before is None else before
+
+    def keep(self, key: int, piece: bytes) -> None:
+        """The piece is about to change."""
+        self._before.setdefault(key, piece)
+
+    def close(self) -> None:
+        """Nothing is kept any more."""
+        self._pieces = None
+        self._before.clear()
+
+
+class Pieces:
+    """The pieces of an exchange, brought up to date by `update`."""
+
+    def __init__(self, books: Mapping[str, Book], ledger: Ledger) -> None:
+        self.books = list(books.values())
+        self.ledger = ledger
+        self.stale: set[int] = set()  # ids of orders that changed since the last update
+        self.pieces: dict[int, bytes] = {}
+        self.ids: dict[int, list[int]] = {}  # of the orders in a piece
+        self.tree = HashTree()
+        self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
+        self._markets = msgspec.Raw(encode([book.market for book in self.books]))
+        self._frozen: Callable[[], Frozen | None] = lambda: None  # weak: it may be let go of
+        self._follows = False
+
+    def update(self) -> HashTree:
+        """The tree over the pieces as the books are now."""
+        if not self._follows:
+            self._follow()
+        for book_side in self._book_sides:
+            book_side.settle()
+        changes = [self._change(key, ids) for key, ids in groupby(sorted(self.stale), key_of)]
+        self.stale.clear()
+        head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
+        if head != self.pieces.get(HEAD_KEY):
+            changes.append(self._put(HEAD_KEY, head))
+        self.tree = self.tree.updated(changes)
+        return self.tree
+
+    def _follow(self) -> None:
+        """Be told of changes from now on, the first time."""
+        self._follows = True
+        self.stale.update(self.ledger.orders)
+        for book_side in self._book_sides:
+            book_side.settle()
+            book_side.stale = self.stale
+
+    def _heads(self) -> list[tuple[bool, int]]:
+        return [(book.halted, book.last) for book in self.books]
+
+    def _change(self, key: int, changed: Iterable[int]) -> Leaf:
+        """Bring the piece of these orders up to date."""
+        orders = self.ledger.orders
+        ids = self.ids.setdefault(key, [])
+        rows = _split(self.pieces[key]) if ids else []
+        for id in changed:
+            at = bisect_left(ids, id)
+            here = at < len(ids) and ids[at] == id
+            order = orders.get(id)
+            if order is not None:
+                rows[at : at + here] = [msgspec.Raw(encode(row_of(order)))]
+                ids[at : at + here] = [order.id]
+            elif here:
+                del rows[at], ids[at]
+        if not ids:
+            del self.ids[key]
+        return self._put(key, encode(rows) if rows else b"")
+
+    def _put(self, key: int, piece: bytes) -> Leaf:
+        frozen = self._frozen()
+        if frozen is not None:
+            frozen.keep(key, self.pieces.get(key, b""))
+        if not piece:
+            self.pieces.pop(key, None)
+            return Leaf(key, b"")
+        self.pieces[key] = piece
+        return Leaf(key, leaf_digest(key, piece))
+
+    def restored(self, pieces: dict[int, bytes], ids: dict[int, list[int]]) -> None:
+        """These are the pieces of the books as they are now."""
+        self._follow()
+        self.stale.clear()
+        self.pieces, self.ids = pieces, ids
+        leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
+        self.tree = HashTree().updated(leaves)
+
+    def freeze(self) -> Frozen:
+        self.update()
+        self.thaw()
+        frozen = Frozen(self.pieces)
+        self._frozen = ref(frozen)
+        return frozen
+
+    def thaw(self) -> None:
+        """End what was frozen."""
+        frozen = self._frozen()
+        if frozen is not None:
+            frozen.close()
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        self.update()
+        return iter(sorted(self.pieces.items()))
+
+    def check(self) -> None:
+        """Assert that whatever is not known to be stale is up to date. For tests."""
+        if not self._follows:
+            return
+        orders = self.ledger.orders
+        inside = set()
+        for key, piece in self.pieces.items():
+            if key == HEAD_KEY:
+                continue
+            rows = _split(piece)
+            ids = self.ids[key]
+            assert ids == sorted(set(ids))
+            assert len(ids) == len(rows) > 0
+            for id, row in zip(ids, rows, strict=True):
+                assert key_of(id) == key
+                assert id in self.stale or bytes(row) == encode(row_of(orders[id]))
+            inside.update(ids)
+        for id, order in orders.items():
+            assert id in inside or id in self.stale or order.priority > order.level.counted
+        assert len(self.ids) == len(self.pieces) - (HEAD_KEY in self.pieces)
