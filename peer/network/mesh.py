@@ -317,6 +317,10 @@ class Mesh:
         link = self.links[member]
         return link.heard_ms >= 0 and now_ms - link.heard_ms < ALIVE_MS
 
+    def heard(self, now_ms: int) -> list[int]:
+        """The members that are heard."""
+        return [member for member in self.links if self.alive(member, now_ms)]
+
     def publish(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
             self._pub.send_multipart((b"B", block.frame))
