@@ -151,6 +151,11 @@ class Exchange:
         """Every open order, stops included, in no order to rely on."""
         return map(view, self.ledger.orders.values())
 
+    def orders_in(self, key: int) -> list[OpenOrder]:
+        """The open orders whose piece has this key, by ascending id, as of the last `tree`."""
+        orders = self.ledger.orders
+        return [view(orders[id]) for id in self._pieces.ids.get(key, ())]
+
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
 

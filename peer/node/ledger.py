@@ -4,10 +4,10 @@ Owns recovery, snapshots and the taking over of a snapshot: whatever needs all t
 never touch a socket or a clock.
 """
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from engine import CHUNK_SHIFT, HashTree
+from engine import HashTree
 from peer.consensus.block import Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Commit
@@ -315,12 +315,12 @@ class Ledger:
                 return replica
         raise InvalidSnapshotError("the snapshot is not the one a quorum has signed")
 
-    def _keep_gap(self, changed: Container[int], replica: Replica) -> None:
+    def _keep_gap(self, changed: Iterable[int], replica: Replica) -> None:
         """What happened until then is not known here. Of the orders that are not as they were, the
         history has how they stand."""
         history = self.journal.history
         for symbol, trades in replica.trades.items():
             history.add_trades(symbol, trades)
         history.note_gap(self.replica.commit + 1, replica.commit)
-        orders = (o for o in replica.exchange.orders_open() if o.id >> CHUNK_SHIFT in changed)
+        orders = (order for key in changed for order in replica.exchange.orders_in(key))
         history.add_open(replica.commit, replica.time_ms, orders)

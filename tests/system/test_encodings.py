@@ -40,18 +40,20 @@ from engine import (
     Triggered,
 )
 from peer.client import protocol
+from peer.client.signer import Signer
 from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Commit
+from peer.consensus.committer import CHECKPOINT_EVERY, Commit
 from peer.consensus.core import Pull
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages as frames
-from peer.replica import execution_record, signed, snapshot
+from peer.replica import execution_record, signed
 from peer.replica.state_machine import Replica, encode_batch
 from peer.replica.trade import MarketTrade
 from peer.storage.state_sync import Manifest, PartWanted
 from tests.consensus.test_checkpoint import lived
+from tests.support.pieces import pieces_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "encodings.txt"
 REWRITE = os.environ.get("ENCODINGS") == "rewrite"
@@ -139,14 +141,16 @@ def texts() -> Iterator[tuple[str, bytes]]:
 
 
 def state() -> Iterator[tuple[str, bytes]]:
-    """What a replica is after 40 commits, some of which carry the commands."""
+    """What a replica is up to a checkpoint, after commits of which some carry the commands."""
     replica = Replica(MARKETS, 3, CONFIG.id)
-    commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:41]
-    waiting = [
+    commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:CHECKPOINT_EVERY]
+    signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 1_000)
+    waiting: list[signed.Entry] = [
         Submit(0, "ann", "BTC-USD", Side.SELL, 5, 10_100),
         Submit(0, "cy", "BTC-USD", Side.BUY, 3, 10_200, client_id="c"),
         Submit(0, "böb", "ETH-USD", Side.BUY, 7, 99, tif=TimeInForce.GTD, expire_ms=2**50),
         Cancel(0, "ann", 999),
+        signer.sign(Submit(0, OWNER, "ETH-USD", Side.BUY, 7, 98)),
     ]
     for commit in commits:
         applied = replica.apply(_carrying(commit, waiting, replica))
@@ -155,17 +159,18 @@ def state() -> Iterator[tuple[str, bytes]]:
             for id_, piece in execution_record.pieces_of(applied.record).items():
                 yield f"piece of {id_} in {commit.number}", execution_record.encode_piece(piece)
         if commit.checkpoint is not None:
-            whole = replica.snapshot(commit.checkpoint)
-            yield f"snapshot {commit.number}", snapshot.encode(whole)
+            for key, piece in pieces_of(replica).items():
+                yield f"piece {key:x} after {commit.number}", piece
             yield f"attestation {commit.number}", replica.attestation().digest
     assert not waiting
+    assert replica.signers.seats
     yield (
         "piece, open",
         execution_record.encode_piece(execution_record.Piece(NOW_MS, [], None, OPEN)),
     )
 
 
-def _carrying(commit: Commit, waiting: list[Command], replica: Replica) -> Commit:
+def _carrying(commit: Commit, waiting: list[signed.Entry], replica: Replica) -> Commit:
     """The commit with the next waiting command in its first block."""
     if not waiting or commit.number < 10 or not commit.blocks:
         return commit._replace(blocks=[_empty(block) for block in commit.blocks])

@@ -4,67 +4,29 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from engine import Cancel, Command, Side
+from engine import Side
 from peer.cli.audit import Inspection
 from peer.consensus.block import Attestation, Block, Ref
-from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
+from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.node.snapshots import PACE, Pace, Snapshots
-from peer.replica.nonces import bucket_of
-from peer.replica.signed import with_id
-from peer.replica.snapshot import HEAD, SEATS, TRADES, InvalidSnapshotError
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.snapshot import HEAD
+from peer.replica.state_machine import Replica
 from peer.storage.journal import Journal
 from tests.support.alone import Alone
-from tests.support.pieces import pieces_of, rebuilt
+from tests.support.pieces import COMMITTEE, MESH, Life, pieces_of
 from tests.support.real_mesh import MARKETS, order, random_orders
 
-KEY, MESH = b"k" * 32, b"m" * 16
-COMMITTEE = Committee(MESH, 3, Mode.CRASH)
+KEY = b"k" * 32
 SLOW = Pace(commits=64, pieces=1)
-ENCODE = msgspec.msgpack.Encoder().encode
 
 
-class Life:
-    """What one member's orders make of a replica: 16 are in a piece, and a third of all go again
-    later, whatever piece they are in."""
-
-    def __init__(self, seed: int = 1) -> None:
-        self.replica = Replica(MARKETS, COMMITTEE.size, MESH)
-        self.rng = random.Random(seed)
-        self.taken: list[Command] = []
-
-    def commit(self, orders: int = 8) -> tuple[Commit, int]:
-        """The next one, applied, and how many commands it had."""
-        number, seq = self.replica.commit + 1, self.replica.expected[0]
-        commands: list[Command] = [
-            *random_orders(self.rng, "ann", orders),
-            *(order("bob", Side.BUY, self.rng.randrange(1, 900), 1) for _ in range(orders)),
-        ]
-        gone = self.rng.sample(self.taken, min(len(self.taken), orders // 2))
-        commands += [Cancel(0, one.account, one.id) for one in gone]
-        named = [with_id(one, command_id(seq + n, 0)) for n, one in enumerate(commands)]
-        self.taken += named[: 2 * orders]  # type: ignore[arg-type]
-        payload = encode_batch(seq, [ENCODE(one) for one in named])
-        block = Block(Ref(number, 0, b"d" * 32), (), payload)
-        commit = Commit(number, block.ref, number, (block,), checkpoint_of(number))
-        self.replica.apply(commit)
-        return commit, len(named)
-
-    def live(self, snapshots: Snapshots, commits: int, orders: int = 2) -> None:
-        """Commits, after each of which some of a snapshot is written."""
-        for _ in range(commits):
-            snapshots.applied(*self.commit(orders), self.replica)
-            snapshots.write()
-
-
-def checkpoint_of(number: int) -> Checkpoint | None:
-    if number % CHECKPOINT_EVERY:
-        return None
-    return Checkpoint.first(COMMITTEE)._replace(commit=number, time_ms=number)
+def live(life: Life, snapshots: Snapshots, commits: int, orders: int = 2) -> None:
+    """Commits, after each of which some of a snapshot is written."""
+    for _ in range(commits):
+        snapshots.applied(*life.commit(orders), life.replica)
+        snapshots.write()
 
 
 def says(author: int, said: Attestation) -> Block:
@@ -90,7 +52,7 @@ def test_a_snapshot_is_that_of_its_commit_though_the_book_moves_on(
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, pace)
     seen: dict[int, bytes] = {}
     for _ in range(1_500):
-        life.live(snapshots, 1)
+        live(life, snapshots, 1)
         stored = journal.snapshot()
         if stored is not None and stored.number not in seen:
             seen[stored.number] = stored.digest
@@ -106,9 +68,9 @@ def test_a_snapshot_is_that_of_its_commit_though_the_book_moves_on(
 
 def test_only_what_has_changed_is_written(journal: Journal) -> None:
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64))
-    life.live(snapshots, 64, orders=20)
+    live(life, snapshots, 64, orders=20)
     first = len(journal.pieces(64))
-    life.live(snapshots, 64, orders=0)
+    live(life, snapshots, 64, orders=0)
     [count] = journal._db.execute("SELECT count(*) FROM pieces WHERE number = 128").fetchone()
     assert first > 50
     assert count == 2, "the exchange's head and the replica's, which have the time"
@@ -141,9 +103,9 @@ def test_one_that_is_due_while_another_is_written_waits_for_its_end(journal: Jou
         snapshots.applied(*life.commit(1), life.replica)
     snapshots.write()
     assert [journal.snapshot(), life.replica.commit] == [(128, *stored_of(journal, 128)), 257]
-    life.live(snapshots, 63)
+    live(life, snapshots, 63)
     assert stored(journal) == [128, 320]
-    life.live(snapshots, 64)
+    live(life, snapshots, 64)
     assert stored(journal) == [128, 320, 384]
 
 
@@ -160,11 +122,11 @@ def stored_of(journal: Journal, number: int) -> tuple[bytes, bool]:
 def test_many_commands_bring_a_snapshot_before_many_commits(journal: Journal) -> None:
     """Replaying commands is what takes time at a restart."""
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(1_024, commands=300))
-    life.live(snapshots, 64)
+    live(life, snapshots, 64)
     assert stored(journal) == [64]
-    life.live(snapshots, 64, orders=1)
+    live(life, snapshots, 64, orders=1)
     assert stored(journal) == [64]
-    life.live(snapshots, 64)
+    live(life, snapshots, 64)
     assert stored(journal) == [64, 192]
 
 
@@ -234,104 +196,6 @@ def test_certificates_are_found_in_stored_blocks_too(tmp_path: Path) -> None:
         certified = peer.journal.certified()
         assert certified is not None
         assert peer.node.ledger.tree_at(certified[0].commit) is not None
-
-
-# The state in pieces
-
-
-def grown() -> Replica:
-    life = Life(3)
-    for _ in range(CHECKPOINT_EVERY):
-        life.commit()
-    return life.replica
-
-
-@pytest.fixture(scope="module")
-def replica() -> Replica:
-    return grown()
-
-
-def test_pieces_make_the_same_state_with_the_same_future() -> None:
-    life, again = Life(4), Life(4)
-    for _ in range(3 * CHECKPOINT_EVERY):
-        commit, _ = life.commit()
-        if commit.number > CHECKPOINT_EVERY:
-            again.replica.apply(commit)
-            assert again.replica.latest() == life.replica.latest()
-        if commit.checkpoint is not None:
-            again.replica = rebuilt(life.replica, MARKETS, MESH)
-            again.replica.exchange.check()
-            assert pieces_of(again.replica) == pieces_of(life.replica)
-            assert again.replica.attestation() == life.replica.attestation()
-            assert again.replica.trades == life.replica.trades
-
-
-def test_a_piece_is_that_of_the_checkpoint_until_the_next(replica: Replica) -> None:
-    keys = [key for key, _ in replica.tree]
-    assert HEAD in keys
-    assert TRADES + 0 in keys
-    assert TRADES + 1 not in keys, "nothing was traded there"
-    assert keys == sorted(keys)
-    assert all(replica.piece(key) for key in keys)
-    assert replica.piece(SEATS) == b""
-
-
-def changes() -> list[tuple[str, dict[int, bytes]]]:
-    head = msgspec.msgpack.decode(pieces_of(grown())[HEAD])
-    seats = [("ed25519:a", 5, 0), ("ed25519:b", 6, 1)]
-    buckets = [bucket_of(name) for name, *_ in seats]
-    return [
-        ("no head", {HEAD: b""}),
-        ("noise", {HEAD: b"\xc1"}),
-        ("another kind", {HEAD: ENCODE([1, 2])}),
-        ("too few members", {HEAD: ENCODE([head[0], head[1][:-1], head[2]])}),
-        ("too many markets", {HEAD: ENCODE([head[0], head[1], [*head[2], 0]])}),
-        ("a number in more bytes than it needs", {HEAD: long_number(head)}),
-        ("trades of no market", {TRADES + 2: ENCODE([[1, 1, 1, 1, 0, 256, 512]])}),
-        ("no trades", {TRADES: ENCODE([])}),
-        ("text that is none", {TRADES: b"\xa1\xff"}),
-        ("another bucket", {SEATS + buckets[0] + 1: ENCODE(seats[:1])}),
-        ("no seats", {SEATS + 1: ENCODE([])}),
-        ("a seat twice", {SEATS + buckets[0]: ENCODE([seats[0], seats[0]])}),
-        ("another kind of piece", {5 << 60: b"x"}),
-        ("values inside values without end", {TRADES: b"\x91" * 5_000 + b"\xc0"}),
-        ("no exchange", {1 << 60: b""}),
-    ]
-
-
-def long_number(head: list[object]) -> bytes:
-    """The head with the first author's next number as 8 bytes."""
-    whole = ENCODE(head)
-    [expected, *_] = head[1]  # type: ignore[misc]
-    short = ENCODE(head[1])
-    long = short[:1] + b"\xcf" + expected.to_bytes(8, "big") + short[1 + len(ENCODE(expected)) :]
-    assert whole.count(short) == 1
-    return whole.replace(short, long)
-
-
-@pytest.mark.parametrize(("what", "change"), changes())
-def test_pieces_that_no_replica_has_are_refused(
-    replica: Replica, what: str, change: dict[int, bytes]
-) -> None:
-    pieces = {key: piece for key, piece in (pieces_of(replica) | change).items() if piece}
-    with pytest.raises(InvalidSnapshotError):
-        Replica.restore(MARKETS, COMMITTEE.size, MESH, pieces)
-
-
-def test_a_piece_less_or_noise_is_another_state_or_none(replica: Replica) -> None:
-    rng, whole = random.Random(1), pieces_of(replica)
-    for _ in range(200):
-        key = rng.choice(list(whole))
-        data = bytearray(whole[key])
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        changed = whole | {key: bytes(data)}
-        if rng.random() < 0.3:
-            del changed[key]
-        try:
-            other = Replica.restore(MARKETS, COMMITTEE.size, MESH, changed)
-        except InvalidSnapshotError:
-            continue
-        assert other.tree.digest != replica.tree.digest
 
 
 def test_the_defaults_leave_the_loop_its_time() -> None:
