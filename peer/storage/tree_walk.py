@@ -92,7 +92,7 @@ class TreeWalk:
             if spot.own.digest == digest:
                 continue
             said = self._parts.get(digest)
-            if said is None:
+            if said is None or not _belongs(said, spot.place):
                 self._missing[digest] = spot
                 missing.append(digest)
                 continue
@@ -128,7 +128,11 @@ def _read_at(place: Place, part: bytes) -> Branching | Piece | None:
         said = read_part(part)
     except ValueError:
         return None
-    key = said.key if isinstance(said, Piece) else said.place
-    is_there = key >> place.shift == place.key >> place.shift
-    is_below = isinstance(said, Piece) or said.shift < place.shift
-    return said if is_there and is_below else None
+    return said if _belongs(said, place) else None
+
+
+def _belongs(said: Branching | Piece, place: Place) -> bool:
+    """Whoever made a digest up can have named it at many places; a tree has it at one."""
+    if isinstance(said, Piece):
+        return said.key >> place.shift == place.key >> place.shift
+    return said.shift < place.shift and said.place >> place.shift == place.key >> place.shift
