@@ -39,7 +39,8 @@ from engine.hash_tree import (
     part_digest,
     read_part,
 )
-from engine.pieces import CHUNK_SHIFT, HEAD_KEY, KIND_SHIFT, Frozen, Row, SnapshotError
+from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
+from engine.rows import CHUNK_SHIFT, Row, SnapshotError, rows_of
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
@@ -123,4 +124,5 @@ __all__ = [
     "may_stay",
     "part_digest",
     "read_part",
+    "rows_of",
 ]

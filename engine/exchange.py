@@ -13,7 +13,8 @@ from engine.book_side import Order
 from engine.fast import lane
 from engine.fast.lane import rejected
 from engine.hash_tree import HashTree
-from engine.pieces import Frozen, Pieces, SnapshotError
+from engine.pieces import Frozen, Pieces
+from engine.rows import SnapshotError
 from engine.vocabulary import (
     CancelAll,
     Command,
@@ -151,11 +152,6 @@ class Exchange:
         """Every open order, stops included, in no order to rely on."""
         return map(view, self.ledger.orders.values())
 
-    def orders_in(self, key: int) -> list[OpenOrder]:
-        """The open orders whose piece has this key, by ascending id, as of the last `tree`."""
-        orders = self.ledger.orders
-        return [view(orders[id]) for id in self._pieces.ids.get(key, ())]
-
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
 
@@ -233,8 +229,8 @@ class Exchange:
             exchange = cls(head.markets)
         except validation.MarketError as error:
             raise SnapshotError(str(error)) from error
-        ids = restore.fill(head, given, list(exchange.books.values()), exchange.ledger)
-        exchange._pieces.restored(given, ids)
+        restore.fill(head, given, list(exchange.books.values()), exchange.ledger)
+        exchange._pieces.restored(given)
         return exchange
 
     def check(self) -> None:

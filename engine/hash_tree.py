@@ -4,11 +4,10 @@ Owns the shape of the tree and how its digests are made. Pure. A tree never chan
 another one, which shares all that stayed the same, so an old one costs only what changed since.
 
 A leaf is a piece's key, of 64 bits, and its digest, which covers the key. The tree branches by four
-bits of the key, the highest first, and a leaf stands as high as no other key goes its way. So the
-shape, and with it the digest, follows from the leaves alone, whatever the order they came in. The
-digest of a node covers its height, the bits that all keys below share, which children there are,
-and their digests. A node with a single child has that child's digest: a prefix that all keys share
-costs nothing.
+bits of the key, the highest first, but only where keys part: a node has two children or more. So
+the shape, and with it the digest, follows from the leaves alone, whatever the order they came in,
+and a prefix that all keys share costs nothing. The digest of a node covers its height, the bits
+that all keys below share, which children there are, and their digests.
 
 The bytes that a digest is made of are what two peers that compare their trees send each other: a
 *part*. Who knows the digest needs nothing else to tell a true one from a false one.
@@ -16,12 +15,13 @@ The bytes that a digest is made of are what two peers that compare their trees s
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
-from itertools import groupby
 from typing import Final, NamedTuple
 
 DIGEST_BYTES: Final = 32
 KEY_MAX: Final = 2**64 - 1
 TOP: Final = 60  # bits of a key below those that the root branches by
+_BITS: Final = tuple(1 << n for n in range(16))
+_FULL: Final = (1 << 16) - 1  # all children
 EMPTY: Final = sha256(b"empty").digest()  # the digest of a tree without leaves
 
 
@@ -31,29 +31,26 @@ class Leaf(NamedTuple):
 
 
 class Node:
-    """Children by four bits of their keys, those above the lowest `shift`; at least one. `place` is
+    """Children by four bits of their keys, those above the lowest `shift`; at least two. `place` is
     the lowest key that can stand below: of all there, the bits above those four are the same."""
 
     __slots__ = ("children", "digest", "place", "shift")
 
-    digest: bytes
-
-    def __init__(self, shift: int, children: Sequence["Leaf | Node | None"]) -> None:
+    def __init__(self, shift: int, place: int, children: Sequence["Leaf | Node | None"]) -> None:
         self.shift = shift
+        self.place = place
         self.children = tuple(children)
-        first, *others = [child for child in self.children if child is not None]
-        self.place = _lowest(first) >> shift + 4 << shift + 4
-        self.digest = part_digest(self.part) if others else first.digest
-
-    @property
-    def digests(self) -> dict[int, bytes]:
-        """Of the children, by their four bits, ascending."""
-        return {n: child.digest for n, child in enumerate(self.children) if child is not None}
+        self.digest = part_digest(self.part)
 
     @property
     def part(self) -> bytes:
-        """Of a node with more children than one."""
-        return node_part(self.shift, self.place, self.digests)
+        present = [child.digest for child in self.children if child is not None]
+        mask = _FULL
+        if len(present) < 16:
+            mask = sum(
+                [bit for bit, child in zip(_BITS, self.children, strict=True) if child is not None]
+            )
+        return _part(self.shift, self.place, mask, present)
 
 
 Child = Leaf | Node
@@ -84,9 +81,13 @@ def leaf_digest(key: int, piece: bytes) -> bytes:
 
 
 def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
-    mask = sum(1 << n for n in digests)
-    head = b"node" + bytes((shift,)) + place.to_bytes(8, "big") + mask.to_bytes(2, "big")
-    return head + b"".join(digests.values())
+    """`digests` are those of the children by their four bits, ascending."""
+    return _part(shift, place, sum(1 << n for n in digests), digests.values())
+
+
+def _part(shift: int, place: int, mask: int, digests: Iterable[bytes]) -> bytes:
+    numbers = shift << 80 | place << 16 | mask
+    return b"".join((b"node", numbers.to_bytes(11, "big"), *digests))
 
 
 def part_digest(part: bytes) -> bytes:
@@ -128,14 +129,14 @@ class HashTree:
     def updated(self, changes: Iterable[Leaf]) -> "HashTree":
         """The tree after `changes`, at most one of a key."""
         ordered = sorted(changes)
-        return HashTree(_updated(self.root, TOP, ordered)) if ordered else self
+        return HashTree(_updated(self.root, ordered)) if ordered else self
 
     def joined(self, other: "HashTree") -> "HashTree":
         """The leaves of both. The highest four bits of a key say which of them it is in."""
         sides = (_children(self.root, TOP), _children(other.root, TOP))
         children = [mine or theirs for mine, theirs in zip(*sides, strict=True)]
         assert not any(mine and theirs for mine, theirs in zip(*sides, strict=True))
-        return HashTree(_node(TOP, children))
+        return HashTree(_node(TOP, 0, children))
 
     def get(self, key: int) -> bytes | None:
         """The digest of the piece under a key; None if there is none."""
@@ -152,7 +153,7 @@ class HashTree:
             child = child.children[key >> child.shift & 15] if _covers(child, key) else None
         if child is None or _lowest(child) >> shift != key >> shift:
             return HashTree()
-        return HashTree(_joint(child))
+        return HashTree(child)
 
     def beside(self, key: int, shift: int) -> Iterator[Leaf]:
         """All other leaves, by ascending key."""
@@ -160,21 +161,11 @@ class HashTree:
 
     def changes(self, since: "HashTree") -> Iterator[Leaf]:
         """What makes this tree of an earlier one, by ascending key; costs what differs."""
-        return _changes(since.root, self.root, TOP)
+        return _changes(since.root, self.root)
 
     def __iter__(self) -> Iterator[Leaf]:
         """Leaves by ascending key."""
         return _leaves(self.root)
-
-
-def _joint(child: Child) -> Child:
-    """The leaf or node at which what is below `child` parts."""
-    while isinstance(child, Node):
-        present = [each for each in child.children if each is not None]
-        if len(present) > 1:
-            break
-        (child,) = present
-    return child
 
 
 def _covers(node: Node, key: int) -> bool:
@@ -194,33 +185,49 @@ def _lowest(child: Child) -> int:
     return child.place if isinstance(child, Node) else child.key
 
 
+def _parting(difference: int) -> int:
+    """How many bits are below the highest four in which keys differ."""
+    return difference.bit_length() - 1 & ~3
+
+
 def _children(child: Child | None, shift: int) -> list[Child | None]:
-    """What a node at this height would have where there may be only a leaf, or nothing."""
-    if isinstance(child, Node):
+    """What a node at this height would have where there may be only what stands lower."""
+    if isinstance(child, Node) and child.shift == shift:
         return list(child.children)
     children: list[Child | None] = [None] * 16
     if child is not None:
-        children[child.key >> shift & 15] = child
+        children[_lowest(child) >> shift & 15] = child
     return children
 
 
-def _node(shift: int, children: Sequence[Child | None]) -> Child | None:
-    """A node of these; a leaf by itself stands in its place."""
+def _node(shift: int, place: int, children: Sequence[Child | None]) -> Child | None:
+    """A node of these; one by itself stands in its place."""
     present = [child for child in children if child is not None]
-    if len(present) > 1 or (present and isinstance(present[0], Node)):
-        return Node(shift, children)
+    if len(present) > 1:
+        return Node(shift, place, children)
     return present[0] if present else None
 
 
-def _updated(child: Child | None, shift: int, changes: list[Leaf]) -> Child | None:
-    """`changes` all go this way, in order."""
-    if shift < 0 or (child is None and len(changes) == 1):
+def _updated(child: Child | None, changes: list[Leaf]) -> Child | None:
+    """What stands in the place of `child` after `changes`, which ascend."""
+    first, last = changes[0].key, changes[-1].key
+    lowest = first if child is None else _lowest(child)
+    shift = _parting(first ^ lowest | last ^ lowest)
+    if isinstance(child, Node):
+        shift = max(shift, child.shift)
+    elif shift < 0:  # the same key
         (change,) = changes
         return change if change.digest else None
     children = _children(child, shift)
-    for n, some in groupby(changes, lambda leaf: leaf.key >> shift & 15):
-        children[n] = _updated(children[n], shift - 4, list(some))
-    return _node(shift, children)
+    start = 0
+    while start < len(changes):
+        n = changes[start].key >> shift & 15
+        end = start + 1
+        while end < len(changes) and changes[end].key >> shift & 15 == n:
+            end += 1
+        children[n] = _updated(children[n], changes[start:end])
+        start = end
+    return _node(shift, first >> shift + 4 << shift + 4, children)
 
 
 def _leaves(child: Child | None) -> Iterator[Leaf]:
@@ -231,13 +238,17 @@ def _leaves(child: Child | None) -> Iterator[Leaf]:
         yield child
 
 
-def _changes(before: Child | None, after: Child | None, shift: int) -> Iterator[Leaf]:
-    if before is after:
+def _changes(before: Child | None, after: Child | None) -> Iterator[Leaf]:
+    if before is None or after is None:
+        yield from _leaves(after)
+        yield from (Leaf(leaf.key, b"") for leaf in _leaves(before))
         return
-    if isinstance(before, Node) or isinstance(after, Node):
-        for pair in zip(_children(before, shift), _children(after, shift), strict=True):
-            yield from _changes(*pair, shift - 4)
+    if before is after or before.digest == after.digest:
         return
-    gone = Leaf(before.key, b"") if before and (not after or after.key != before.key) else None
-    new = after if after and after != before else None
-    yield from sorted(leaf for leaf in (gone, new) if leaf is not None)
+    shift = _parting(_lowest(before) ^ _lowest(after))
+    shift = max(shift, *(each.shift for each in (before, after) if isinstance(each, Node)), -1)
+    if shift < 0:  # both are leaves of one key
+        yield from _leaves(after)
+        return
+    for pair in zip(_children(before, shift), _children(after, shift), strict=True):
+        yield from _changes(*pair)

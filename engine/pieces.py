@@ -1,53 +1,27 @@
-"""The state of an exchange as pieces: byte strings under 64-bit keys, each in one encoding.
+"""The state of an exchange as pieces: byte strings under 64-bit keys, and one tree over them.
 
-Owns the encoding, the tree of digests over all pieces, and how both follow the books. Must never
-change a book.
+Owns the pieces, the tree of their digests, and how both follow the books. Must never change a book.
 
-Two kinds of pieces, told apart by the highest four bits of the key: the open orders whose ids begin
-alike, as rows by ascending id, and the head: markets, clock, halts and last prices. A piece is kept
-until an order of it changes; then its other rows are copied, not made anew. So the tree costs what
-changed since it was last asked for: the rows of changed orders, the digests of their pieces and
-those above.
+There are two kinds, told apart by the highest four bits of the key: the open orders whose ids begin
+alike, see `rows`, and the head: markets, clock, halts and last prices. Bringing them up to date
+costs what changed since the last time: a row for each changed order, and the digests above it.
 """
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any, Final
+from typing import Final
 from weakref import ref
 
 import msgspec
 
 from engine.book import Book, Ledger
-from engine.book_side import Order
 from engine.hash_tree import HashTree, Leaf, leaf_digest
-from engine.order_terms import PLAIN, OrderTerms
-from engine.vocabulary import Market, Side
+from engine.rows import key_of, read, row_of, spliced
+from engine.vocabulary import Market
 
 STATE_VERSION: Final = 1
-CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bits are in one piece
 KIND_SHIFT: Final = 60  # a key's bits above it say its kind: 0 orders, 1 the head
 HEAD_KEY: Final = 1 << KIND_SHIFT
-
-
-class SnapshotError(ValueError):
-    """Pieces that are no state of an exchange. Says what was expected and what came."""
-
-
-class Row(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
-    """An open order, as it is in a piece."""
-
-    id: int
-    account: str
-    market: int  # its place in the head
-    side: Side
-    price: int
-    quantity: int
-    remaining: int
-    hidden: int
-    behind: int  # its priority less its id: nearly always 0
-    client_id: str
-    terms: OrderTerms | None  # None: plain ones
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -63,33 +37,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 encode: Final = msgspec.msgpack.Encoder().encode
-decode_rows: Final = msgspec.msgpack.Decoder(list[Row]).decode
 decode_head: Final = msgspec.msgpack.Decoder(Head).decode
-_split: Final = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
-
-
-def row_of(order: Order) -> tuple[Any, ...]:
-    """The fields of a Row."""
-    owner = order.owner
-    terms = order.terms
-    return (
-        order.id,
-        owner.name,
-        owner.place,
-        order.side,
-        order.price,
-        order.quantity,
-        order.remaining,
-        order.hidden,
-        order.priority - order.id,
-        order.client_id,
-        None if terms is PLAIN else terms,
-    )
-
-
-def key_of(id: int) -> int:
-    """The key of the piece in which an order is."""
-    return id >> CHUNK_SHIFT
 
 
 class Frozen:
@@ -123,7 +71,6 @@ class Pieces:
         self.ledger = ledger
         self.stale: set[int] = set()  # ids of orders that changed since the last update
         self.pieces: dict[int, bytes] = {}
-        self.ids: dict[int, list[int]] = {}  # of the orders in a piece
         self.tree = HashTree()
         self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
         self._markets = msgspec.Raw(encode([book.market for book in self.books]))
@@ -158,20 +105,8 @@ class Pieces:
     def _change(self, key: int, changed: Iterable[int]) -> Leaf:
         """Bring the piece of these orders up to date."""
         orders = self.ledger.orders
-        ids = self.ids.setdefault(key, [])
-        rows = _split(self.pieces[key]) if ids else []
-        for id in changed:
-            at = bisect_left(ids, id)
-            here = at < len(ids) and ids[at] == id
-            order = orders.get(id)
-            if order is not None:
-                rows[at : at + here] = [msgspec.Raw(encode(row_of(order)))]
-                ids[at : at + here] = [order.id]
-            elif here:
-                del rows[at], ids[at]
-        if not ids:
-            del self.ids[key]
-        return self._put(key, encode(rows) if rows else b"")
+        rows = [(id, row_of(orders[id]) if id in orders else b"") for id in changed]
+        return self._put(key, spliced(self.pieces.get(key, b""), rows))
 
     def _put(self, key: int, piece: bytes) -> Leaf:
         frozen = self._frozen()
@@ -183,11 +118,11 @@ class Pieces:
         self.pieces[key] = piece
         return Leaf(key, leaf_digest(key, piece))
 
-    def restored(self, pieces: dict[int, bytes], ids: dict[int, list[int]]) -> None:
+    def restored(self, pieces: dict[int, bytes]) -> None:
         """These are the pieces of the books as they are now."""
         self._follow()
         self.stale.clear()
-        self.pieces, self.ids = pieces, ids
+        self.pieces = pieces
         leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
         self.tree = HashTree().updated(leaves)
 
@@ -213,18 +148,12 @@ class Pieces:
         if not self._follows:
             return
         orders = self.ledger.orders
-        inside = set()
+        inside: set[int] = set()
         for key, piece in self.pieces.items():
-            if key == HEAD_KEY:
-                continue
-            rows = _split(piece)
-            ids = self.ids[key]
-            assert ids == sorted(set(ids))
-            assert len(ids) == len(rows) > 0
-            for id, row in zip(ids, rows, strict=True):
-                assert key_of(id) == key
-                assert id in self.stale or bytes(row) == encode(row_of(orders[id]))
-            inside.update(ids)
+            if key != HEAD_KEY:
+                ids, rows = read(key, piece)
+                inside.update(ids)
+                for id, row in zip(ids, rows, strict=True):
+                    assert id in self.stale or encode(row) == row_of(orders[id])
         for id, order in orders.items():
             assert id in inside or id in self.stale or order.priority > order.level.counted
-        assert len(self.ids) == len(self.pieces) - (HEAD_KEY in self.pieces)

@@ -5,6 +5,7 @@ have come to is refused.
 """
 
 from collections.abc import Mapping
+from itertools import repeat
 
 import msgspec
 
@@ -12,18 +13,8 @@ from engine import validation
 from engine.book import Book, Ledger
 from engine.book_side import NOWHERE, Order
 from engine.order_terms import PLAIN
-from engine.pieces import (
-    CHUNK_SHIFT,
-    HEAD_KEY,
-    STATE_VERSION,
-    Head,
-    Row,
-    SnapshotError,
-    decode_head,
-    decode_rows,
-    encode,
-    key_of,
-)
+from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
+from engine.rows import Row, SnapshotError, read
 from engine.vocabulary import ID_MAX, TIME_MS_MAX, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -49,10 +40,8 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
     return head
 
 
-def fill(
-    head: Head, pieces: Mapping[int, bytes], books: list[Book], ledger: Ledger
-) -> dict[int, list[int]]:
-    """Give empty books their orders; the ids in each piece."""
+def fill(head: Head, pieces: Mapping[int, bytes], books: list[Book], ledger: Ledger) -> None:
+    """Give empty books their orders."""
     if not 0 <= head.time_ms <= TIME_MS_MAX:
         raise SnapshotError(f"clock impossible: {head.time_ms}")
     ledger.time_ms = head.time_ms
@@ -61,12 +50,11 @@ def fill(
             raise SnapshotError(f"{book.symbol}: last price impossible: {saved.last}")
         book.restore(saved.halted, saved.last)
     found: list[Order] = []
-    ids: dict[int, list[int]] = {}
     for key, piece in pieces.items():
         if key != HEAD_KEY:
-            rows = _rows(key, piece)
-            ids[key] = [row.id for row in rows]
-            found += [_order(row, books) for row in rows]
+            if not 0 <= key < HEAD_KEY:
+                raise SnapshotError(f"expected keys of orders and of the head, got {key}")
+            found += map(_order, *read(key, piece), repeat(books))
     found.sort(key=lambda order: order.priority)
     for order in found:
         book = books[order.owner.place]
@@ -83,39 +71,17 @@ def fill(
         order.priority = priority
     for book in books:
         _check(book)
-    return ids
 
 
-def _rows(key: int, piece: bytes) -> list[Row]:
-    """The orders of a piece."""
-    try:
-        rows = decode_rows(piece)
-    except _NO_FORM as error:
-        raise SnapshotError(f"piece {key}: expected orders: {error}") from error
-    if not rows or encode(rows) != piece:
-        raise SnapshotError(f"piece {key}: expected orders in their one encoding")
-    last = 0
-    for row in rows:
-        if row.id <= last or row.id > ID_MAX or key_of(row.id) != key:
-            raise SnapshotError(
-                f"piece {key}: expected ascending ids from {max(1, key << CHUNK_SHIFT)}"
-                f" up to {(key + 1 << CHUNK_SHIFT) - 1}, got {row.id} after {last}"
-            )
-        last = row.id
-    return rows
-
-
-def _order(row: Row, books: list[Book]) -> Order:
+def _order(id: int, row: Row, books: list[Book]) -> Order:
     if not 0 <= row.market < len(books):
-        raise SnapshotError(
-            f"order {row.id}: expected one of {len(books)} markets, got {row.market}"
-        )
+        raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {row.market}")
     book = books[row.market]
-    wrong = _wrong(row, book)
+    wrong = _wrong(id, row, book)
     if wrong:
-        raise SnapshotError(f"{book.symbol}: order {row.id}: {wrong}")
+        raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
     return Order(
-        row.id,
+        id,
         book.owner(row.account),
         row.side,
         row.price,
@@ -129,7 +95,7 @@ def _order(row: Row, books: list[Book]) -> Order:
         None,
         None,
         None,
-        row.id + row.behind,
+        id + row.behind,
     )
 
 
@@ -149,11 +115,11 @@ def _check(book: Book) -> None:
             )
 
 
-def _wrong(row: Row, book: Book) -> str:
+def _wrong(id: int, row: Row, book: Book) -> str:
     """Why `row` can't be an order of `book`; empty when it can."""
     asked = PLAIN if row.terms is None else row.terms
     command = Submit(
-        row.id,
+        id,
         row.account,
         book.symbol,
         row.side,

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 import engine.book
 from engine import (
@@ -33,7 +32,6 @@ from engine import (
     Market,
     OrderType,
     Replace,
-    Row,
     SelfTrade,
     Side,
     SnapshotError,
@@ -41,6 +39,7 @@ from engine import (
     TimeInForce,
     disposal,
 )
+from tests.support.rows import FIELDS, packed, unpacked
 
 ROOT = Path(__file__).parents[1]
 BUILDS = ("plain", "compiled")
@@ -165,10 +164,10 @@ def found_gone_at_the_recursion_limit(count: int) -> None:
 def restored_in_vain(count: int) -> None:
     """The last order is one that can't be there."""
     *pieces, (key, piece), head = filled(count).pieces()
-    rows = msgspec.msgpack.decode(piece)
-    rows[-1][Row.__struct_fields__.index("side")] = Side.SELL
+    rows = unpacked(key, piece)
+    rows[-1][1][FIELDS.index("side")] = Side.SELL
     with contextlib.suppress(SnapshotError):
-        Exchange.restore([*pieces, (key, msgspec.msgpack.encode(rows)), head])
+        Exchange.restore([*pieces, (key, packed(rows)), head])
         raise AssertionError("it was restored")
 
 

@@ -7,7 +7,7 @@ never touch a socket or a clock.
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from engine import HashTree
+from engine import HEAD_KEY, HashTree, rows_of
 from peer.consensus.block import Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Commit
@@ -322,5 +322,6 @@ class Ledger:
         for symbol, trades in replica.trades.items():
             history.add_trades(symbol, trades)
         history.note_gap(self.replica.commit + 1, replica.commit)
-        orders = (order for key in changed for order in replica.exchange.orders_in(key))
+        ids = (id_ for key in changed if key < HEAD_KEY for id_ in rows_of(key, replica.piece(key)))
+        orders = (order for order in map(replica.exchange.order, ids) if order is not None)
         history.add_open(replica.commit, replica.time_ms, orders)

@@ -10,6 +10,10 @@ import msgspec
 import pytest
 
 from engine import (
+    CHUNK_SHIFT,
+    HEAD_KEY,
+    ID_MAX,
+    KIND_SHIFT,
     Cancel,
     Command,
     Exchange,
@@ -19,7 +23,6 @@ from engine import (
     OrderType,
     Reduce,
     Replace,
-    Row,
     SelfTrade,
     Side,
     SnapshotError,
@@ -27,6 +30,7 @@ from engine import (
     TimeInForce,
 )
 from tests.support.engine_flow import MARKETS, Flow
+from tests.support.rows import FIELDS, beyond, packed, unpacked
 
 MARKET = Market("X", "0.01", "0.001")
 
@@ -132,7 +136,6 @@ def test_the_digest_comes_back_when_the_state_does() -> None:
 
 # Pieces that are no state
 
-HEAD = 1 << 60
 encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
 Change = Callable[[list[Any]], object]
 
@@ -149,7 +152,9 @@ def test_every_changed_or_missing_byte_is_noticed() -> None:
     for key, piece in pieces.items():
         changed = [piece[:at] for at in range(len(piece))] + [piece + b"\0"]
         changed += [
-            piece[:at] + bytes([piece[at] ^ 1]) + piece[at + 1 :] for at in range(len(piece))
+            piece[:at] + bytes([piece[at] ^ 1 << bit]) + piece[at + 1 :]
+            for at in range(len(piece))
+            for bit in (0, 4, 7)
         ]
         for each in changed:
             try:
@@ -158,17 +163,22 @@ def test_every_changed_or_missing_byte_is_noticed() -> None:
                 continue
             other.check()
             assert other.digest() != exchange.digest()
+            assert dict(other.pieces()) == pieces | {key: each}
 
 
-def forged(change: Change, *commands: Command | int, key: int = 0) -> dict[int, bytes]:
-    """Pieces with one thing changed in one of them. `change` gets its rows, or the head."""
+def forged(change: Change, *commands: Command | int) -> dict[int, bytes]:
+    """Pieces with one thing changed in the rows of the first one. `change` gets their fields."""
     pieces = dict(after(*commands).pieces())
-    content = decode(pieces[key])
-    change(content)
-    return pieces | {key: encode(content)}
+    ids, rows = zip(*unpacked(0, pieces[0]), strict=True)
+    change(rows := list(rows))
+    return pieces | {0: packed(zip(ids, rows, strict=True))}
 
 
-FIELDS = Row.__struct_fields__
+def forged_head(change: Change, *commands: Command) -> dict[int, bytes]:
+    pieces = dict(after(*commands).pieces())
+    head = decode(pieces[HEAD_KEY])
+    change(head)
+    return pieces | {HEAD_KEY: encode(head)}
 
 
 def setting(field: str, value: object, at: int = 0) -> Change:
@@ -181,8 +191,6 @@ def setting(field: str, value: object, at: int = 0) -> Change:
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("ascending ids from 1 up", setting("id", 0)),
-        ("ascending ids from 1 up to 4095, got 4096", setting("id", 4096)),
         ("INVALID_ACCOUNT", setting("account", "")),
         ("INVALID_CLIENT_ID", setting("client_id", "c" * 65)),
         ("INVALID_PRICE", setting("price", 0)),
@@ -203,15 +211,13 @@ def setting(field: str, value: object, at: int = 0) -> Change:
         ("shows more", setting("terms", [0, 0, False, 0, 1, 0, 0])),
         ("priority impossible", setting("behind", -1)),
         ("priority impossible", setting("behind", 2**53)),
-        ("ascending ids .* got 1 after 1", lambda rows: rows.append(rows[0])),
         ("expected orders:", setting("side", 2)),
         ("expected orders:", setting("price", "100")),
         ("expected orders:", lambda rows: rows[0].pop()),
         ("expected orders:", lambda rows: rows[0].append(0)),
-        ("expected orders in their one encoding", lambda rows: rows.pop()),
     ],
 )
-def test_a_forged_piece_is_refused(said: str, change: Change) -> None:
+def test_a_forged_order_is_refused(said: str, change: Change) -> None:
     refused(forged(change, LIMIT), said)
 
 
@@ -230,26 +236,45 @@ def test_a_forged_piece_is_refused(said: str, change: Change) -> None:
     ],
 )
 def test_a_forged_head_is_refused(said: str, change: Change) -> None:
-    refused(forged(change, LIMIT, key=HEAD), said)
+    refused(forged_head(change, LIMIT), said)
 
 
 def test_pieces_under_wrong_keys_or_none_are_refused() -> None:
     pieces = dict(after(LIMIT).pieces())
+    piece, zero = pieces[0], packed([(0, unpacked(0, pieces[0])[0][1])])
     refused({}, "expected a piece of markets and clock, got none")
-    refused({HEAD: b""}, "expected markets and clock:")
-    refused(pieces | {1: pieces[0]}, "piece 1: expected ascending ids from 4096 up to 8191, got 1")
-    refused(pieces | {2 << 60: b"\x90"}, "one encoding")
-    refused(pieces | {-1: pieces[0]}, "piece -1")
+    refused({HEAD_KEY: b""}, "expected markets and clock:")
+    refused(pieces | {2 << KIND_SHIFT: piece}, "expected keys of orders and of the head, got 2305")
+    refused(pieces | {HEAD_KEY + 1: piece}, "expected keys of orders and of the head")
+    refused(pieces | {ID_MAX + 1 >> CHUNK_SHIFT: piece}, "piece .*: expected ascending ids")
+    refused(pieces | {-1: piece}, "expected keys of orders and of the head, got -1")
+    refused(pieces | {0: zero}, r"expected ascending ids from 1 to 4095, got \[0\]")
+    refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 4095, got \[4096\]")
     with pytest.raises(SnapshotError, match="expected a piece once, got 0 twice"):
-        Exchange.restore([*pieces.items(), (0, pieces[0])])
+        Exchange.restore([*pieces.items(), (0, piece)])
+
+
+def test_orders_that_do_not_ascend_are_refused() -> None:
+    pieces = dict(after(LIMIT, OTHER).pieces())
+    piece = pieces[0]
+    assert piece[:6] == bytes((2, 0, 1, 0, 2, 0))  # two rows, of the orders 1 and 2
+    for lows in ((1, 0, 1, 0), (2, 0, 1, 0)):
+        refused(pieces | {0: piece[:2] + bytes(lows) + piece[6:]}, "expected ascending ids")
 
 
 def test_a_second_encoding_of_the_same_is_refused() -> None:
     pieces = dict(after(LIMIT).pieces())
-    for key in pieces:
-        wide = pieces[key]
-        assert wide[0] & 0xF0 == 0x90  # an array of fewer than 16: its length can be written longer
-        refused(pieces | {key: b"\xdc\0" + bytes([wide[0] & 15]) + wide[1:]}, "one encoding")
+    head = pieces[HEAD_KEY]
+    assert head[0] & 0xF0 == 0x90  # an array of fewer than 16: its length can be written longer
+    wide = b"\xdc\0" + bytes([head[0] & 15]) + head[1:]
+    refused(pieces | {HEAD_KEY: wide}, "one encoding")
+    piece = pieces[0]
+    row = b"\xdc\0\x0a" + piece[7:]
+    refused(pieces | {0: piece[:4] + len(row).to_bytes(2, "little") + row}, "one encoding")
+    refused(pieces | {0: piece + b"\0"}, "expected orders:")
+    refused(pieces | {0: b"\0\0"}, "one encoding")
+    refused(pieces | {0: b""}, "one encoding")
+    refused(pieces | {0: b"\2\0\1\0"}, "expected the index of 2 orders, got 2 bytes of it")
 
 
 def test_a_crossed_book_is_refused() -> None:
@@ -277,7 +302,7 @@ def test_limits_hold_for_pieces_too(limit: str) -> None:
     def lower(head: list[Any]) -> None:
         head[1][0][limit] = 1
 
-    refused(forged(lower, LIMIT, OTHER, key=HEAD), "more orders")
+    refused(forged_head(lower, LIMIT, OTHER), "more orders")
 
 
 # Configurations

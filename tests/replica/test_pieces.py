@@ -28,6 +28,7 @@ def replica() -> Replica:
 
 
 def test_pieces_make_the_same_state_with_the_same_future() -> None:
+    """ORDER-40."""
     life, again = Life(4), Life(4)
     for _ in range(3 * CHECKPOINT_EVERY):
         commit, _ = life.commit()

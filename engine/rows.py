@@ -1,0 +1,148 @@
+"""Open orders as bytes: a row for each, and in a piece the rows of orders whose ids begin alike.
+
+Owns that encoding, of which there is one for the same orders. Must never know a book.
+
+A piece begins with how many rows it has, then come the lowest bits of their ids, ascending, the
+lengths of the rows, and the rows. All numbers before the rows have two bytes, the lowest first. So
+one row is changed without reading the others, and nothing else is kept to find it.
+"""
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from operator import ge
+from typing import Any, Final
+
+import msgspec
+
+from engine.book_side import Order
+from engine.order_terms import PLAIN, OrderTerms
+from engine.vocabulary import ID_MAX, Side
+
+CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bits are in one piece
+_LOWS: Final = 1 << CHUNK_SHIFT
+_ROWS_AT: Final = 2  # bytes, and four more a row
+_NO_ROWS: Final = bytes(_ROWS_AT)
+
+
+class SnapshotError(ValueError):
+    """Pieces that are no state of an exchange. Says what was expected and what came."""
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
+    """An open order, but for its id."""
+
+    account: str
+    market: int  # its place in the head
+    side: Side
+    price: int
+    quantity: int
+    remaining: int
+    hidden: int
+    behind: int  # its priority less its id: nearly always 0
+    client_id: str
+    terms: OrderTerms | None  # None: plain ones
+
+
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(list[Row]).decode
+
+
+def row_of(order: Order) -> bytes:
+    owner = order.owner
+    terms = order.terms
+    fields: tuple[Any, ...] = (
+        owner.name,
+        owner.place,
+        order.side,
+        order.price,
+        order.quantity,
+        order.remaining,
+        order.hidden,
+        order.priority - order.id,
+        order.client_id,
+        None if terms is PLAIN else terms,
+    )
+    return _encode(fields)
+
+
+def key_of(id: int) -> int:
+    """The key of the piece in which an order is."""
+    return id >> CHUNK_SHIFT
+
+
+def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
+    """The piece after `changes`: ids, ascending, and their rows, empty where there is none. A piece
+    without rows is empty."""
+    lows, lengths = _index(piece or _NO_ROWS)
+    start = _ROWS_AT + 4 * len(lows)
+    parts: list[bytes] = []
+    end = len(piece)
+    for id, row in reversed(changes):
+        low = id % _LOWS
+        at = bisect_left(lows, low)
+        here = at < len(lows) and lows[at] == low
+        offset = start + sum(lengths[:at])
+        parts += (piece[offset + (lengths[at] if here else 0) : end], row)
+        end = offset
+        if here:
+            del lows[at], lengths[at]
+        if row:
+            lows.insert(at, low)
+            lengths.insert(at, len(row))
+    parts.append(piece[start:end])
+    if not lows:
+        return b""
+    parts.append(_header(lows, lengths))
+    return b"".join(reversed(parts))
+
+
+def read(key: int, piece: bytes) -> tuple[list[int], list[Row]]:
+    """The ids in the piece under `key`, ascending, and the rows. SnapshotError if it is none."""
+    lows, lengths = _index(piece)
+    body = piece[_ROWS_AT + 4 * len(lows) :]
+    try:
+        rows = _decode(b"\xdd" + len(lows).to_bytes(4, "big") + body)  # as a msgpack array
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SnapshotError(f"piece {key}: expected orders: {error}") from error
+    encoded = list(map(_encode, rows))
+    if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
+        raise SnapshotError(f"piece {key}: expected orders in their one encoding")
+    first = key << CHUNK_SHIFT
+    ids = [first + low for low in lows]
+    if any(map(ge, ids, ids[1:])) or lows[-1] >= _LOWS or not 0 < ids[0] <= ids[-1] <= ID_MAX:
+        raise SnapshotError(
+            f"piece {key}: expected ascending ids from {max(1, first)} to {first + _LOWS - 1},"
+            f" got {ids!r:.200}"
+        )
+    return ids, rows
+
+
+def rows_of(key: int, piece: bytes) -> dict[int, Row]:
+    """The open orders in the piece under `key`, by ascending id; none if it is empty."""
+    return dict(zip(*read(key, piece), strict=True)) if piece else {}
+
+
+def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
+    """The lowest bits of the ids in a piece, and the lengths of its rows."""
+    count = int.from_bytes(piece[:_ROWS_AT], "little")
+    lows, lengths = array("H"), array("H")
+    numbers = memoryview(piece)[_ROWS_AT : _ROWS_AT + 4 * count]
+    if len(numbers) < 4 * count:
+        raise SnapshotError(f"expected the index of {count} orders, got {len(numbers)} bytes of it")
+    lows.frombytes(numbers[: 2 * count])
+    lengths.frombytes(numbers[2 * count :])
+    return _swapped(lows), _swapped(lengths)
+
+
+def _header(lows: "array[int]", lengths: "array[int]") -> bytes:
+    count = len(lows).to_bytes(_ROWS_AT, "little")
+    return count + _swapped(lows).tobytes() + _swapped(lengths).tobytes()
+
+
+def _swapped(numbers: "array[int]") -> "array[int]":
+    """Between this machine's order of bytes and that of a piece."""
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
