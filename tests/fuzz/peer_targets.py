@@ -2,6 +2,7 @@
 
 import queue
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,6 @@ from peer.client.endpoint import Local, endpoint, parse
 from peer.client.signer import Signer
 from peer.consensus.block import (
     SIGNATURE_BYTES,
-    Attestation,
     Block,
     InvalidBlockError,
     Ref,
@@ -43,13 +43,16 @@ from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import OBSERVER_GETS
 from peer.replica.signed import Signed, account_of_key, with_id
-from peer.replica.snapshot import InvalidSnapshotError
+from peer.replica.snapshot import HEAD, InvalidSnapshotError
 from peer.replica.state_machine import Replica, command_id, encode_batch
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
 from tests.fuzz import Target, mutate
+from tests.fuzz.tree_targets import parts_of
 from tests.support.alone import Alone
 from tests.support.pieces import pieces_of
 from tests.support.real_mesh import MARKETS, order
@@ -71,7 +74,7 @@ def first_blocks(committee: Committee = COMMITTEE) -> list[Block]:
         for n in range(committee.size):
             parents = (before[n].ref, *(b.ref for b in before if b.author != n))
             payload = encode_batch(round_, [encode(one) for one in orders(round_, n)])
-            attestation = Attestation(64, b"d" * 32)
+            attestation = grown().attestation()
             one = make(committee, round_, n, parents, payload, 9, attestation, IDENTITIES[n].sign)
             made.append(one)
         blocks += made
@@ -132,20 +135,20 @@ def _parts(data: bytes) -> list[bytes]:
 
 def wire_seeds() -> list[bytes]:
     blocks = first_blocks()
-    rounds, attestation = (2, 2, 2, 2), Attestation(64, b"d" * 32)
+    rounds, attestation = (2, 2, 2, 2), grown().attestation()
     claims = rounds, 64, attestation, attestation, 1_700_000_000_000, (True,) * len(rounds)
     beat = messages.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
-    manifest = Manifest(64, b"d" * 32, 5_000)
+    manifest, parts = Manifest(*attestation), parts_of(grown().tree, pieces_of(grown()))
     asked = (
         Wanted(1, tuple(block.ref for block in blocks)),
         Pull(1, rounds),
-        PartWanted(1, 64, 0),
+        PartsWanted(1, 1, 64, (ROOT, Place(0x1230, 4), Place(HEAD, 0))),
     )
     answers: list[list[bytes]] = [
         [b"F", *(block.frame for block in blocks)],
         [b"P", *(block.frame for block in blocks[:2])],
         [b"M", encode(manifest), *(block.frame for block in blocks[:3])],
-        [b"S", encode((64, 0)), b"part" * 50],
+        [b"T", encode((1, 64)), *parts],
         [b"H", encode(beat)],
     ]
     return [encode(each) for each in (*map(messages.request, asked), *answers)]
@@ -235,7 +238,8 @@ def told_seeds() -> list[bytes]:
     bodies = [msgspec.msgpack.decode(block.frame[:-SIGNATURE_BYTES]) for block in first_blocks()]
     said = [[n % 4, [body]] for n, body in enumerate(bodies)]
     wire = [[1, msgspec.msgpack.decode(seed)] for seed in wire_seeds()]
-    return [encode(said), *(encode([said[0], each]) for each in wire)]
+    state = [each for each in wire if each[1][0] in (b"M", b"T")]
+    return [encode(said), encode(state), *(encode([said[0], each]) for each in wire)]
 
 
 # Payloads
@@ -300,7 +304,14 @@ def read_snapshot(data: bytes) -> None:
 
 
 def snapshot_seeds() -> list[bytes]:
-    """A state with all kinds of pieces."""
+    pieces = pieces_of(grown())
+    assert {key >> KIND_SHIFT for key in pieces} == set(range(5))
+    return [encode(list(pieces.items()))]
+
+
+@cache
+def grown() -> Replica:
+    """Has all kinds of pieces, at a checkpoint."""
     signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 5)
     mine = Submit(0, signer.account, "BTC-USD", Side.BUY, 5, 9, client_id="mine")
     stop = Submit(0, "b", "ETH-USD", Side.SELL, 5, 0, OrderType.STOP, stop_price=7)
@@ -312,9 +323,7 @@ def snapshot_seeds() -> list[bytes]:
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     replica.commit = 63
     replica.apply(Commit(64, ref, 5, (Block(ref, (), encode_batch(1, named), 5),), checkpoint))
-    pieces = pieces_of(replica)
-    assert {key >> KIND_SHIFT for key in pieces} == set(range(5))
-    return [encode(list(pieces.items()))]
+    return replica
 
 
 # The local API

@@ -1,35 +1,25 @@
-"""Snapshots from others: what is refused, and that who helps badly is left for another."""
+"""States of others: which are refused, and what is kept of one that is taken over."""
 
-import queue
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-import zmq
 
 from engine import CHUNK_SHIFT, HashTree
-from peer.client.endpoint import Local, endpoint
-from peer.client.protocol import Mesh as MeshView
-from peer.client.protocol import Update
-from peer.consensus.block import NO_ATTESTATION, Attestation, genesis, make
+from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
-from peer.consensus.core import Pull, Wanted
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
-from peer.network.messages import Heard, Heartbeat, Offered, PartIn
 from peer.node.ledger import Ledger
-from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
-from peer.node.timers import MESH_VIEW_MS
 from peer.replica.snapshot import HEAD, InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
-from peer.storage.state_sync import PART_BYTES, Fetched, Manifest, PartWanted
+from peer.storage.state_sync import Fetched, Manifest
 from tests.consensus.test_checkpoint import lived
-from tests.support.alone import RecordedMesh
 from tests.support.pieces import Life, pieces_of
 from tests.support.real_mesh import MARKETS
 
@@ -167,104 +157,3 @@ def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
     for wrong in ([*frames[:2], unsigned], [*frames, b"noise"]):
         assert not ledger.is_certified(manifest, wrong)
     assert not ledger.is_certified(manifest._replace(digest=b"x" * 32), frames)
-
-
-class AskingMesh(RecordedMesh):
-    """Keeps what it was told to ask."""
-
-    asked: list[Wanted | Pull | PartWanted]
-
-    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
-        self.asked = [*getattr(self, "asked", []), *requests]
-
-
-class KeptLocal(Local):
-    """Keeps how the mesh was last seen."""
-
-    view: MeshView
-
-    def publish(self, update: Update, topic: str) -> None:
-        if isinstance(update, MeshView):
-            self.view = update
-
-
-class Follower:
-    """A node that follows, its wires, and what it asks for."""
-
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        poller = zmq.Poller()
-        self.mesh = AskingMesh(self.context, CONFIG, Identity.ephemeral(), poller)
-        self.local = KeptLocal(self.context, endpoint(folder), poller)
-        self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())
-
-    def close(self) -> None:
-        self.mesh.close()
-        self.local.close()
-        self.context.destroy()
-
-
-@pytest.fixture
-def follower(ledger: Ledger, tmp_path: Path) -> Iterator[Follower]:
-    follower = Follower(ledger, tmp_path)
-    yield follower
-    follower.close()
-
-
-def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched) -> None:
-    node, manifest, lie = follower.node, fetched.manifest, damaged(fetched).data
-    assert len(lie) == manifest.size < PART_BYTES
-    for now_ms, helper, data in ((0, 1, lie), (10, 2, fetched.data)):
-        for offering in (1, 2):
-            node._take(Offered(offering, manifest, fetched.certificate), now_ms)
-        node._carry_out(now_ms)
-        assert follower.mesh.asked[-1] == PartWanted(helper, manifest.commit, 0)
-        node._take(PartIn(helper, manifest.commit, 0, data), now_ms)
-        node._carry_out(now_ms)
-        if helper == 1:
-            assert node.ledger.replica.commit == 0
-    assert node.ledger.replica.commit == manifest.commit
-    assert node.overview.alarms.texts == [
-        "m1 sent a bad snapshot: the snapshot is not the one a quorum has signed"
-    ]
-
-
-def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
-    hears = (True,) * len(rounds)
-    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_ATTESTATION, NO_ATTESTATION, 0, hears)
-    return Heard(member, beat)
-
-
-def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
-    follower: Follower, fetched: Fetched
-) -> None:
-    node, local = follower.node, follower.local
-    node._take(heartbeat(0, (500, 0, 0, 0)), 0)
-    node._carry_out(0)
-    assert local.view.catching_up == ""
-    node._take(heartbeat(1, (0, 400, 0, 0)), 1)
-    node._carry_out(MESH_VIEW_MS)
-    assert local.view.catching_up == "fetching blocks: at round 0 of 400"
-    node._take(Offered(1, fetched.manifest, fetched.certificate), MESH_VIEW_MS)
-    node._carry_out(2 * MESH_VIEW_MS)
-    commit = fetched.manifest.commit
-    assert local.view.catching_up == f"fetching the state after commit {commit}: 0 %"
-    node._take(PartIn(1, commit, 0, fetched.data), 2 * MESH_VIEW_MS)
-    node._carry_out(3 * MESH_VIEW_MS)
-    node._take(heartbeat(1, (0, 0, 0, 0)), 3 * MESH_VIEW_MS)
-    node._carry_out(4 * MESH_VIEW_MS)
-    assert local.view.catching_up == ""
-
-
-def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(
-    follower: Follower, fetched: Fetched
-) -> None:
-    """By then its blocks have come, and commands after it are applied and answered."""
-    node, manifest = follower.node, fetched.manifest
-    node._take(Offered(1, manifest, fetched.certificate), 0)
-    node._carry_out(0)
-    node.ledger.install(fetched, 0)
-    replica = node.ledger.replica
-    node._take(PartIn(1, manifest.commit, 0, fetched.data), 10)
-    node._carry_out(10)
-    assert node.ledger.replica is replica

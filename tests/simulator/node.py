@@ -122,7 +122,9 @@ class NodePeer:
         fsync_us: int = 0,
         skew_ms: int = 0,
         rate: int = 1_000,
+        spoil: Callable[[list[bytes]], list[bytes] | None] = lambda parts: parts,
     ) -> None:
+        self.spoil = spoil  # what it hands out of its state; None: nothing
         self.world = world
         self.config = config
         self.address = address

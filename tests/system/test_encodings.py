@@ -38,7 +38,9 @@ from engine import (
     TimeInForce,
     Trade,
     Triggered,
+    leaf_part,
 )
+from engine.hash_tree import node_part
 from peer.client import protocol
 from peer.client.signer import Signer
 from peer.consensus.block import Attestation, Block, genesis, make
@@ -51,7 +53,9 @@ from peer.network import messages as frames
 from peer.replica import execution_record, signed
 from peer.replica.state_machine import Replica, encode_batch
 from peer.replica.trade import MarketTrade
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
 from tests.consensus.test_checkpoint import lived
 from tests.support.pieces import pieces_of
 
@@ -193,9 +197,12 @@ def messages() -> Iterator[tuple[str, bytes]]:
         )
     )  # fmt: skip
     yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5))))
-    yield "part wanted", b"".join(frames.request(PartWanted(1, 40, 131_072)))
+    places = ROOT, Place(2 << 60, 60), Place(0x1230, 4), Place(0x1234, 0)
+    yield "parts wanted", b"".join(frames.request(PartsWanted(1, 7, 40, places)))
     yield "introduction", b"".join(frames.introduction(4_001))
-    yield "manifest", frames.encode(Manifest(40, b"d" * 32, 2**31))
+    yield "manifest", frames.encode(Manifest(40, b"d" * 32))
+    yield "part of a leaf", leaf_part(0x1234, b"piece")
+    yield "part of a node", node_part(4, 0x1200, {0: b"d" * 32, 3: b"e" * 32})
 
 
 def local() -> Iterator[tuple[str, bytes]]:
