@@ -1,6 +1,6 @@
 """What a peer must keep, and when: broken in whole nodes."""
 
-from tests.mutations import Mutation, edit
+from tests.mutations import Edit, Mutation, edit
 
 CRASH_NODES = "--nodes --mode crash --n 3,4,5"
 BYZANTINE_NODES = "--nodes --mode byzantine --n 4,5"
@@ -89,10 +89,10 @@ DISK = (
         20,
         CRASH_NODES,
         (
-            edit(
-                "replica/state_machine",
-                "Frozen(self.exchange.freeze(), dict(self._others.by_key))",
-                "Frozen(self.exchange.freeze(), self._others.by_key)",
+            Edit(
+                "engine/pieces.py",
+                'frozen.keep(key, self.pieces.get(key, b""))',
+                "pass",
             ),
             edit(
                 "node/snapshots",
@@ -139,7 +139,7 @@ DISK = (
         "peers agree on a state of which it says nothing, and who goes on from it has another",
         40,
         CRASH_NODES,
-        (edit("replica/state_machine", "        self._traded.add(event.market)\n", ""),),
+        (edit("replica/state_machine", "                self._traded.add(event.market)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets what is committed above its gc round",
