@@ -87,7 +87,7 @@ class StateFetcher:
         """In what a member's state differs, as far as it shows that."""
         commit, ledger = found.attestation.commit, self._ledger
         pairs = (Pair(k, ledger.piece_at(commit, k), piece) for k, piece in found.pieces.items())
-        return told(pairs, found.more)
+        return "; ".join(told(pairs, found.more))
 
     def fetched(self) -> Fetched | None:
         """What makes a member's state of the own one as it is now, if all is here."""

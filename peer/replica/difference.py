@@ -4,7 +4,7 @@ Owns the words. Must never trust the pieces of another peer: what they hold is r
 unreadable.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from engine import CHUNK_SHIFT, HEAD_KEY, Row, SnapshotError, rows_of
@@ -21,13 +21,21 @@ class Pair(NamedTuple):
     there: bytes | None
 
 
-def told(pairs: Iterable[Pair], more: int = 0) -> str:
+def told(pairs: Iterable[Pair], more: int = 0) -> list[str]:
     """The first orders in which two states differ, and what else does; `more` pieces or so are not
     among the pairs."""
     texts = [text for pair in pairs for text in _differences(pair)]
     more += len(texts) - len(texts[:ORDERS_NAMED_MAX])
     rest = [f"and at least {more} more"] if more else []
-    return "; ".join([*texts[:ORDERS_NAMED_MAX], *rest])
+    return [*texts[:ORDERS_NAMED_MAX], *rest]
+
+
+def pairs_of(here: Mapping[int, bytes], there: Mapping[int, bytes]) -> Iterator[Pair]:
+    """The pieces of two whole states that differ, by ascending key."""
+    for key in sorted(here.keys() | there.keys()):
+        pair = Pair(key, here.get(key, b""), there.get(key, b""))
+        if pair.here != pair.there:
+            yield pair
 
 
 def _differences(pair: Pair) -> Iterator[str]:
