@@ -6,7 +6,7 @@ running.
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from peer.consensus.core import Consensus
 from peer.membership.block_reader import BlockReader
 from peer.membership.mesh_file import MeshConfig
 from peer.node.ledger import evidence_of
+from peer.replica.difference import pairs_of, told
 from peer.replica.snapshot import InvalidSnapshotError, is_certified, read
 from peer.replica.state_machine import Replica, decode_batch
 from peer.replica.trade import MarketTrade
@@ -127,6 +128,7 @@ class Inspection:
                 commits = commit.number
                 if commit.checkpoint is not None:
                     derived[commits] = replica.attestation().digest
+                    self._compare_stored(replica, problems)
             compared = sum(one.commit in derived for one in said)
             for number, digest in said:
                 if derived.get(number, digest) != digest:
@@ -134,6 +136,27 @@ class Inspection:
         except (InvalidSnapshotError, InvalidBlockError) as error:
             problems.add(str(error))
         return Finding(len(blocks), commits, compared, list(problems))
+
+    def _compare_stored(self, replica: Replica, problems: "_Problems") -> None:
+        """A later snapshot is what the blocks make of the first one."""
+        for one in self.snapshots:
+            if one.number == replica.commit and one.digest != replica.tree.digest:
+                where = f"the snapshot after commit {one.number}, against its blocks: "
+                for text in told(pairs_of(one.pieces, pieces_in(replica))):
+                    problems.add(where + text)
+
+    def digests(self) -> dict[int, bytes]:
+        """Of the states that can be had, by commit: snapshots, and checkpoints derived from the
+        first one."""
+        derived = (replica.attestation() for commit, replica in self.commits() if commit.checkpoint)
+        return dict(derived) | {one.number: one.digest for one in self.snapshots}
+
+    def pieces(self, number: int) -> Mapping[int, bytes]:
+        """Of a state that has a digest."""
+        stored = {one.number: one.pieces for one in self.snapshots}
+        if number in stored:
+            return stored[number]
+        return next(pieces_in(r) for commit, r in self.commits() if commit.number == number)
 
     def _sound_blocks(self, problems: "_Problems") -> list[Block]:
         blocks: list[Block] = []
@@ -200,6 +223,30 @@ class Inspection:
                 "market": market,
                 **dict(zip(names, msgspec.structs.astuple(trade), strict=True)),
             }
+
+
+class Comparison(NamedTuple):
+    """Two journals, side by side."""
+
+    commit: int  # the first one after which the states differ, or else the last one of both
+    differences: list[str]
+
+
+def compare(one: Inspection, other: Inspection) -> Comparison | None:
+    """In what the states of two journals differ; None if they have no commit in common."""
+    here, there = one.digests(), other.digests()
+    common = sorted(here.keys() & there.keys())
+    if not common:
+        return None
+    for number in common:
+        if here[number] != there[number]:
+            return Comparison(number, told(pairs_of(one.pieces(number), other.pieces(number))))
+    return Comparison(common[-1], [])
+
+
+def pieces_in(replica: Replica) -> dict[int, bytes]:
+    """The whole state at a checkpoint."""
+    return {key: replica.piece(key) for key, _ in replica.tree}
 
 
 def block_line(block: Block) -> dict[str, Any]:

@@ -284,8 +284,13 @@ class Ledger:
         return is_certified(manifest.commit, manifest.digest, blocks, self.committee)
 
     def tree_at(self, number: int) -> HashTree | None:
-        """The tree of the newest snapshot, or of the newest certified one."""
-        return self.snapshots.tree_at(number)
+        """Of the newest snapshots and the last checkpoints; None of other commits."""
+        return self.snapshots.tree_at(number) or self.replica.recent.tree(number)
+
+    def piece_at(self, number: int, key: int) -> bytes | None:
+        """Of what has a tree; None if it is gone by now."""
+        piece = self.journal.piece(number, key)
+        return self.replica.recent.piece(number, key) if piece is None else piece
 
     def own_piece(self, key: int) -> bytes:
         """A piece of the own state, as of when its tree was asked for last; empty if it has

@@ -94,11 +94,13 @@ class Helper:
         self._mesh.send_parts(asked, parts)
 
     def _parts(self, tree: HashTree, asked: PartsAsked) -> Iterator[bytes]:
-        """As many as fit."""
+        """As many as fit, of those that there are."""
         room = ANSWER_BYTES
         for place in asked.places:
             part = self._part(tree.at(*place), asked.commit)
-            if part is None or (len(part) > room and room < ANSWER_BYTES):
+            if part is None:
+                continue
+            if len(part) > room and room < ANSWER_BYTES:
                 return
             room -= len(part)
             yield part
@@ -108,5 +110,5 @@ class Helper:
         if not isinstance(there.root, Leaf):
             return None if there.root is None else there.root.part
         key = there.root.key
-        piece = self._journal.piece(commit, key)
+        piece = self._ledger.piece_at(commit, key)
         return leaf_part(key, piece) if piece else None

@@ -95,7 +95,7 @@ class Pieces:
 
 
 class Frozen:
-    """The pieces of one moment, however the state moves on. At most one at a time."""
+    """The pieces of one moment, however the state moves on."""
 
     def __init__(self, exchange: FrozenExchange, others: Mapping[int, bytes]) -> None:
         self._exchange = exchange
@@ -104,6 +104,11 @@ class Frozen:
     def piece(self, key: int) -> bytes:
         """Empty if there was none."""
         return self._exchange.piece(key) if key < HEAD else self._others.get(key, b"")
+
+    @property
+    def kept(self) -> int:
+        """How many pieces of the exchange have changed since."""
+        return self._exchange.kept
 
     def close(self) -> None:
         """It is not needed any more."""

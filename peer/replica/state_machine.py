@@ -37,6 +37,7 @@ from peer.replica import snapshot as snapshots
 from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
 from peer.replica.key_orders import KeyOrders
 from peer.replica.nonces import Signers
+from peer.replica.recent import RecentStates
 from peer.replica.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
 from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces
 from peer.replica.trade import TRADES_KEPT, MarketTrade
@@ -132,6 +133,7 @@ class Replica:
         self.checkpoint: Checkpoint | None = None  # the last one
         self._others = Pieces()  # beside the exchange's, as of the last checkpoint
         self._traded: set[str] = set()  # markets, since then
+        self.recent = RecentStates()
         self._attestations: dict[int, bytes] = {}
         self._latest = Attestation(0, self.exchange.digest())
 
@@ -341,7 +343,9 @@ class Replica:
         self.checkpoint = checkpoint
         self._others.update(dict(self._changed_pieces(checkpoint)))
         self._traded.clear()
-        self._attestations[checkpoint.commit] = self.tree.digest
+        tree = self.tree
+        self.recent.add(checkpoint.commit, tree, self.freeze())
+        self._attestations[checkpoint.commit] = tree.digest
         self._attestations.pop(checkpoint.commit - CHECKPOINT_EVERY * ATTESTATIONS_KEPT, None)
 
     def attestation(self) -> Attestation:

@@ -88,15 +88,22 @@ class Helper:
 
 class PartRequests:
     """For what `walk` misses of the state after `commit`. Nothing else may begin or go on with the
-    walk. `numbers` gives each request its own."""
+    walk. `numbers` gives each request its own. `whole_first`: what is below a part comes before
+    what is beside it, and so the first pieces before most others."""
 
     def __init__(
-        self, walk: TreeWalk, commit: int, helpers: dict[int, Helper], numbers: Iterator[int]
+        self,
+        walk: TreeWalk,
+        commit: int,
+        helpers: dict[int, Helper],
+        numbers: Iterator[int],
+        whole_first: bool = False,
     ) -> None:
         self._walk = walk
         self._commit = commit
         self._helpers = helpers
         self._numbers = numbers
+        self._whole_first = whole_first
         self._waiting = deque(walk.missing)  # digests, to be asked for
         self._asked: dict[int, _Asked] = {}  # by number
 
@@ -150,7 +157,16 @@ class PartRequests:
         self, member: int, number: int, commit: int, parts: Iterable[bytes], now_ms: int
     ) -> bool:
         """Parts came, to a request, or late, or unasked. False if the member lies."""
-        known = [self._take_part(part) for part in parts]
+        known: list[bool] = []
+        found: list[bytes] = []
+        for part in parts:
+            missing = self._walk.take(part)
+            known.append(missing is not None or self._walk.has(part))
+            found += missing or ()
+        if self._whole_first:
+            self._waiting.extendleft(reversed(found))
+        else:
+            self._waiting.extend(found)
         asked = self._asked.get(number)
         if asked is None or (asked.member, self._commit) != (member, commit):
             return True
@@ -165,14 +181,6 @@ class PartRequests:
             self.leave(member, now_ms + SILENT_MS)
         else:
             self.does_not_have_it(member, now_ms)
-        return True
-
-    def _take_part(self, part: bytes) -> bool:
-        """Whether a part is of the tree, here already or new."""
-        missing = self._walk.take(part)
-        if missing is None:
-            return self._walk.has(part)
-        self._waiting.extend(missing)
         return True
 
     def _give_up_late_ones(self, now_ms: int) -> None:

@@ -126,8 +126,8 @@ class CatchUp:
         assert self._target is not None
         member, manifest, certificate, walk, _ = self._target
         walk.begin(manifest.digest, own)
-        if (pieces := walk.changes()) is not None:
-            return Fetched(member, manifest, pieces, certificate)
+        if not walk.missing:
+            return Fetched(member, manifest, walk.changes, certificate)
         requests = PartRequests(walk, manifest.commit, self._helpers, self._numbers)
         self._target = self._target._replace(requests=requests)
         return None

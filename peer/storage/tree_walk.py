@@ -32,7 +32,8 @@ class _Spot(NamedTuple):
 
 
 class TreeWalk:
-    """Of the tree with this digest, beside the `own` one."""
+    """Of the tree with this digest, beside the `own` one. `changes` make its state of the own one,
+    once nothing is missing."""
 
     def __init__(self, digest: bytes, own: HashTree) -> None:
         self.come = 0  # parts of the tree that are here
@@ -45,8 +46,10 @@ class TreeWalk:
         self.digest = digest
         self.own = own
         self.come = 0
+        self.changes: dict[
+            int, bytes
+        ] = {}  # pieces by key, those that differ; empty: there is none
         self._missing: dict[bytes, _Spot] = {}  # by digest, the places in the order they were found
-        self._changes: dict[int, bytes] = {}
         self._go_on(digest, _Spot(ROOT, own))
 
     @property
@@ -66,11 +69,6 @@ class TreeWalk:
     def place(self, digest: bytes) -> Place:
         """Of a missing part."""
         return self._missing[digest].place
-
-    def changes(self) -> dict[int, bytes] | None:
-        """The pieces that make the tree's state of the own one, by key, empty where there is none
-        any more; None while parts are missing."""
-        return None if self._missing else self._changes
 
     def take(self, part: bytes) -> list[bytes] | None:
         """A part came. The digests of what is missing below it; None if it was not missing."""
@@ -99,7 +97,7 @@ class TreeWalk:
             self.come += 1
             if isinstance(said, Piece):
                 self._drop(spot.own, Place(said.key, 0))
-                self._changes[said.key] = said.data
+                self.changes[said.key] = said.data
             else:
                 waiting += reversed(self._children(said, spot.own))
         return missing
@@ -114,12 +112,12 @@ class TreeWalk:
             if n in said.digests:
                 found.append((said.digests[n], _Spot(place, there)))
             else:
-                self._changes.update((leaf.key, b"") for leaf in there)
+                self.changes.update((leaf.key, b"") for leaf in there)
         return found
 
     def _drop(self, own: HashTree, but: Place) -> None:
         """The tree has only what is at a place of all that the own one has."""
-        self._changes.update((leaf.key, b"") for leaf in own.beside(*but))
+        self.changes.update((leaf.key, b"") for leaf in own.beside(*but))
 
 
 def _read_at(place: Place, part: bytes) -> Branching | Piece | None:

@@ -46,11 +46,10 @@ def walk_tree(data: bytes) -> None:
         taken = walk.take(part)
         assert taken is None or all(one in walk.missing for one in taken)
     assert walk.found == walk.come + len(walk.missing) <= 16 * len(parts) + 1
-    changes = walk.changes()
+    changes = walk.changes
     walk.begin(digest, own)
-    assert walk.changes() == changes
-    if changes is not None:
-        HashTree().updated(Leaf(key, piece[:1]) for key, piece in changes.items())
+    assert walk.changes == changes
+    own.updated(Leaf(key, piece[:1]) for key, piece in changes.items())
 
 
 def _build(tree: object, parts: list[bytes], depth: int) -> bytes:

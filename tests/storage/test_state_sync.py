@@ -79,8 +79,7 @@ def test_a_walk_finds_what_makes_one_state_of_another(
         assert walk.take(b"node" + part) is None
         assert walk.take(part) is not None
         assert walk.take(part) is None
-    changes = walk.changes()
-    assert changes is not None
+    changes = walk.changes
     assert changed(own, changes) == other
     assert {key for key, data in changes.items() if data} == {
         key for key, data in other.items() if own.get(key) != data
@@ -99,7 +98,7 @@ def test_a_walk_asks_for_what_differs_and_the_way_there() -> None:
         assert part is not None
         walk.take(part)
         count += 1
-    assert walk.changes() == {100: b"other"}
+    assert walk.changes == {100: b"other"}
     assert count < 8
     assert (walk.come, walk.found) == (count, count)
 
@@ -114,9 +113,7 @@ def test_what_came_is_not_missing_in_another_tree_that_has_it(
     fetch(walk, first)
     seen = fetch(walk, second)
     assert seen.isdisjoint(all_parts(first))
-    changes = walk.changes()
-    assert changes is not None
-    assert changed(own, changes) == second
+    assert changed(own, walk.changes) == second
 
 
 def fetch(walk: TreeWalk, pieces: Pieces) -> set[bytes]:
