@@ -100,9 +100,10 @@ class Book:
         """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
         shown = order.remaining - order.hidden
         hidden = max(0, remaining - shown)
-        order.level.book_side.changes(
-            order.level, order, remaining - hidden - shown, hidden - order.hidden
-        )
+        level = order.level
+        if order.priority <= level.counted:
+            more = remaining - hidden - shown
+            level.book_side.changes(level, order, more, hidden - order.hidden)
         order.remaining = remaining
         order.hidden = hidden
         return Reduced(order.id, order.owner.name, self.symbol, order.side, order.price, remaining)
@@ -186,7 +187,8 @@ class Book:
             if older is None:
                 del self.accounts[owner.name]
         level = order.level
-        level.book_side.leaves(level, order)
+        if order.priority <= level.counted:
+            level.book_side.leaves(level, order)
         before = order.previous
         after = order.next
         order.previous = order.next = order.older = order.newer = None

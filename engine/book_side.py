@@ -69,9 +69,9 @@ class Order:
         level: "Level",
         previous: Optional["Order"],
         older: Optional["Order"],
+        priority: Any,
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,
-        priority: Any = 0,
     ) -> None:
         self.id = id
         self.owner = owner
@@ -262,38 +262,37 @@ class BookSide:
         hidden = order.hidden
         if left != hidden:
             order.remaining = left
-            self.changes(level, order, -quantity, 0)
+            if order.priority <= level.counted:
+                self.changes(level, order, -quantity, 0)
             return
-        self.leaves(level, order)
+        if order.priority <= level.counted:
+            self.leaves(level, order)
         order.remaining = left
         order.hidden = max(0, hidden - order.terms.display)
         level.to_back(order)
 
     def changes(self, level: Level, order: Order, shown: int, hidden: int) -> None:
-        """`order` keeps its place and shows and hides so much more."""
-        if order.priority <= level.counted:
-            level.shown += shown
-            level.hidden += hidden
-            level.share(order.id, shown, 0)
-            self.touch(level, order)
+        """`order`, which is counted, keeps its place and shows and hides so much more."""
+        level.shown += shown
+        level.hidden += hidden
+        level.share(order.id, shown, 0)
+        self.touch(level, order)
 
     def leaves(self, level: Level, order: Order) -> None:
-        """`order`, as it was counted, gives up its place: it is about to be taken out."""
-        counted = level.counted
-        if order.priority <= counted:
-            if order.priority == counted:
-                before = order.previous
-                level.counted = -1 if before is None else before.priority
-            hidden = order.hidden
-            shown = order.remaining - hidden
-            level.orders -= 1
-            level.shown -= shown
-            level.hidden -= hidden
-            if level.orders > SHARES_COUNTED_MAX:
-                level.share(order.id, -shown, -1)
-            else:
-                level.shares = None
-            self.touch(level, order)
+        """`order`, which is counted, is about to give up its place."""
+        if order.priority == level.counted:
+            before = order.previous
+            level.counted = -1 if before is None else before.priority
+        hidden = order.hidden
+        shown = order.remaining - hidden
+        level.orders -= 1
+        level.shown -= shown
+        level.hidden -= hidden
+        if level.orders > SHARES_COUNTED_MAX:
+            level.share(order.id, -shown, -1)
+        else:
+            level.shares = None
+        self.touch(level, order)
 
     def touch(self, level: Level, order: Order) -> None:
         """A counted order of `level` changed."""

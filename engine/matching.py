@@ -83,6 +83,7 @@ def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
         _NOWHERE,
         None,
         None,
+        0,
     )
     events: list[Event] = [
         _accepted(

@@ -93,8 +93,6 @@ def _order(id: int, row: Row, books: list[Book]) -> Order:
         NOWHERE,
         None,
         None,
-        None,
-        None,
         id + row.behind,
     )
 

@@ -150,8 +150,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 level,
                 back,
                 older,
-                None,
-                None,
                 priority,
             )
             events: list[Event] = [
