@@ -146,16 +146,18 @@ class Book:
         level = book_side.levels.get(price)
         if level is None:
             level = book_side.open(price)
-        elif not level.touched:
-            book_side.grows(level)
         order.level = level
         order.previous = back = level.last
+        order.priority = order.id
         if back is None:
             level.first = order
-            order.priority = order.id
         else:
             back.next = order
-            order.priority = order.id if back.priority < order.id else back.priority + 1
+            ahead = back.priority
+            if ahead <= level.counted:
+                book_side.grows(level)
+            if ahead >= order.id:
+                order.priority = ahead + 1
         level.last = order
         owner = order.owner
         order.older = older = owner.newest

@@ -63,13 +63,13 @@ class Order:
         price: Any,
         quantity: Any,
         remaining: int,
-        hidden: int,
         client_id: str,
         terms: OrderTerms,
         level: "Level",
         previous: Optional["Order"],
         older: Optional["Order"],
         priority: Any,
+        hidden: int = 0,
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,
     ) -> None:
@@ -123,7 +123,7 @@ class Level:
     orders, lots shown, lots hidden, and the share of each source.
 
     `counted` is the priority of the last order that is added up, -1 if none is. Those behind came
-    since. A level is `touched` from the moment something changes until the next question.
+    since.
     """
 
     __slots__ = (
@@ -137,7 +137,6 @@ class Level:
         "price",
         "shares",
         "shown",
-        "touched",
     )
 
     def __init__(
@@ -152,7 +151,6 @@ class Level:
         shown: int = 0,
         hidden: int = 0,
         shares: dict[int, tuple[int, int]] | None = None,
-        touched: bool = True,
     ) -> None:
         self.book_side = book_side
         self.key = key
@@ -164,7 +162,6 @@ class Level:
         self.shown = shown
         self.hidden = hidden
         self.shares = shares  # by source: lots shown, orders; None: few enough to count
-        self.touched = touched
 
     def __iter__(self) -> Iterator[Order]:
         order = self.first
@@ -198,7 +195,6 @@ class Level:
 
     def count(self) -> None:
         """Add up the orders that came since the last question."""
-        self.touched = False
         last = order = self.last
         counted = self.counted
         stale = self.book_side.stale
@@ -296,14 +292,12 @@ class BookSide:
 
     def touch(self, level: Level, order: Order) -> None:
         """A counted order of `level` changed."""
-        level.touched = True
         self.touched.add(level.price)
         if self.stale is not None:
             self.stale.add(order.id)
 
     def grows(self, level: Level) -> None:
-        """An order is put at the back of `level`."""
-        level.touched = True
+        """An order is put behind those of `level` that are counted."""
         self.touched.add(level.price)
 
     def settle(self) -> None:

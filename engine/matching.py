@@ -77,7 +77,6 @@ def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
         command.price,
         command.quantity,
         command.quantity,
-        0,
         command.client_id,
         asked,
         _NOWHERE,

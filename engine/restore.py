@@ -87,13 +87,13 @@ def _order(id: int, row: Row, books: list[Book]) -> Order:
         row.price,
         row.quantity,
         row.remaining,
-        row.hidden,
         row.client_id,
         PLAIN if row.terms is None else row.terms,
         NOWHERE,
         None,
         None,
         id + row.behind,
+        row.hidden,
     )
 
 
