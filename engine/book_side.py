@@ -329,6 +329,16 @@ class BookSide:
             self.best_key = key
         return level
 
+    def restored(self) -> None:
+        """All levels are here, but for the order of their keys and the shares in them."""
+        self.keys.fill([level.key for level in self.levels.values()])
+        for level in self.levels.values():
+            if level.orders > SHARES_COUNTED_MAX:
+                level.count()
+        if self.levels:
+            self.best_key = self.keys.best()
+            self.best = self.levels[self.best_key * self.sign]
+
     def close(self, level: Level) -> None:
         """Forget a level that is empty."""
         del self.levels[level.price]
