@@ -335,16 +335,16 @@ class BookSide:
         for level in self.levels.values():
             if level.orders > SHARES_COUNTED_MAX:
                 level.count()
-        if self.levels:
-            self.best_key = self.keys.best()
-            self.best = self.levels[self.best_key * self.sign]
+        self._find_best()
 
     def close(self, level: Level) -> None:
         """Forget a level that is empty."""
         del self.levels[level.price]
         self.keys.remove(level.key)
-        if level is not self.best:
-            return
+        if level is self.best:
+            self._find_best()
+
+    def _find_best(self) -> None:
         if self.levels:
             self.best_key = self.keys.best()
             self.best = self.levels[self.best_key * self.sign]
