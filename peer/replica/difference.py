@@ -60,7 +60,7 @@ def _differences(pair: Pair) -> Iterator[str]:
 def _difference(here: Row | None, there: Row | None) -> str:
     if here is None or there is None:
         return "is only there" if here is None else "is only here"
-    names = Row.__struct_fields__
+    names = Row._fields
     values = ((name, getattr(here, name), getattr(there, name)) for name in names)
     return ", ".join(
         f"{name} {one!r:.40} here, {other!r:.40} there"
