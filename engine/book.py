@@ -100,9 +100,10 @@ class Book:
         """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
         shown = order.remaining - order.hidden
         hidden = max(0, remaining - shown)
-        order.level.book_side.changes(
-            order.level, order, remaining - hidden - shown, hidden - order.hidden
-        )
+        level = order.level
+        if order.priority <= level.counted:
+            more = remaining - hidden - shown
+            level.book_side.changes(level, order, more, hidden - order.hidden)
         order.remaining = remaining
         order.hidden = hidden
         return Reduced(order.id, order.owner.name, self.symbol, order.side, order.price, remaining)
@@ -145,16 +146,18 @@ class Book:
         level = book_side.levels.get(price)
         if level is None:
             level = book_side.open(price)
-        elif not level.touched:
-            book_side.grows(level)
         order.level = level
         order.previous = back = level.last
+        order.priority = order.id
         if back is None:
             level.first = order
-            order.priority = order.id
         else:
             back.next = order
-            order.priority = order.id if back.priority < order.id else back.priority + 1
+            ahead = back.priority
+            if ahead <= level.counted:
+                book_side.grows(level)
+            if ahead >= order.id:
+                order.priority = ahead + 1
         level.last = order
         owner = order.owner
         order.older = older = owner.newest
@@ -186,7 +189,8 @@ class Book:
             if older is None:
                 del self.accounts[owner.name]
         level = order.level
-        level.book_side.leaves(level, order)
+        if order.priority <= level.counted:
+            level.book_side.leaves(level, order)
         before = order.previous
         after = order.next
         order.previous = order.next = order.older = order.newer = None

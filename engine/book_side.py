@@ -63,15 +63,15 @@ class Order:
         price: Any,
         quantity: Any,
         remaining: int,
-        hidden: int,
         client_id: str,
         terms: OrderTerms,
         level: "Level",
         previous: Optional["Order"],
         older: Optional["Order"],
+        priority: Any,
+        hidden: int = 0,
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,
-        priority: Any = 0,
     ) -> None:
         self.id = id
         self.owner = owner
@@ -123,7 +123,7 @@ class Level:
     orders, lots shown, lots hidden, and the share of each source.
 
     `counted` is the priority of the last order that is added up, -1 if none is. Those behind came
-    since. A level is `touched` from the moment something changes until the next question.
+    since.
     """
 
     __slots__ = (
@@ -137,7 +137,6 @@ class Level:
         "price",
         "shares",
         "shown",
-        "touched",
     )
 
     def __init__(
@@ -152,7 +151,6 @@ class Level:
         shown: int = 0,
         hidden: int = 0,
         shares: dict[int, tuple[int, int]] | None = None,
-        touched: bool = True,
     ) -> None:
         self.book_side = book_side
         self.key = key
@@ -164,7 +162,6 @@ class Level:
         self.shown = shown
         self.hidden = hidden
         self.shares = shares  # by source: lots shown, orders; None: few enough to count
-        self.touched = touched
 
     def __iter__(self) -> Iterator[Order]:
         order = self.first
@@ -198,7 +195,6 @@ class Level:
 
     def count(self) -> None:
         """Add up the orders that came since the last question."""
-        self.touched = False
         last = order = self.last
         counted = self.counted
         stale = self.book_side.stale
@@ -262,49 +258,46 @@ class BookSide:
         hidden = order.hidden
         if left != hidden:
             order.remaining = left
-            self.changes(level, order, -quantity, 0)
+            if order.priority <= level.counted:
+                self.changes(level, order, -quantity, 0)
             return
-        self.leaves(level, order)
+        if order.priority <= level.counted:
+            self.leaves(level, order)
         order.remaining = left
         order.hidden = max(0, hidden - order.terms.display)
         level.to_back(order)
 
     def changes(self, level: Level, order: Order, shown: int, hidden: int) -> None:
-        """`order` keeps its place and shows and hides so much more."""
-        if order.priority <= level.counted:
-            level.shown += shown
-            level.hidden += hidden
-            level.share(order.id, shown, 0)
-            self.touch(level, order)
+        """`order`, which is counted, keeps its place and shows and hides so much more."""
+        level.shown += shown
+        level.hidden += hidden
+        level.share(order.id, shown, 0)
+        self.touch(level, order)
 
     def leaves(self, level: Level, order: Order) -> None:
-        """`order`, as it was counted, gives up its place: it is about to be taken out."""
-        counted = level.counted
-        if order.priority <= counted:
-            if order.priority == counted:
-                before = order.previous
-                level.counted = -1 if before is None else before.priority
-            hidden = order.hidden
-            shown = order.remaining - hidden
-            level.orders -= 1
-            level.shown -= shown
-            level.hidden -= hidden
-            if level.orders > SHARES_COUNTED_MAX:
-                level.share(order.id, -shown, -1)
-            else:
-                level.shares = None
-            self.touch(level, order)
+        """`order`, which is counted, is about to give up its place."""
+        if order.priority == level.counted:
+            before = order.previous
+            level.counted = -1 if before is None else before.priority
+        hidden = order.hidden
+        shown = order.remaining - hidden
+        level.orders -= 1
+        level.shown -= shown
+        level.hidden -= hidden
+        if level.orders > SHARES_COUNTED_MAX:
+            level.share(order.id, -shown, -1)
+        else:
+            level.shares = None
+        self.touch(level, order)
 
     def touch(self, level: Level, order: Order) -> None:
         """A counted order of `level` changed."""
-        level.touched = True
         self.touched.add(level.price)
         if self.stale is not None:
             self.stale.add(order.id)
 
     def grows(self, level: Level) -> None:
-        """An order is put at the back of `level`."""
-        level.touched = True
+        """An order is put behind those of `level` that are counted."""
         self.touched.add(level.price)
 
     def settle(self) -> None:
@@ -336,12 +329,22 @@ class BookSide:
             self.best_key = key
         return level
 
+    def restored(self) -> None:
+        """All levels are here, but for the order of their keys and the shares in them."""
+        self.keys.fill([level.key for level in self.levels.values()])
+        for level in self.levels.values():
+            if level.orders > SHARES_COUNTED_MAX:
+                level.count()
+        self._find_best()
+
     def close(self, level: Level) -> None:
         """Forget a level that is empty."""
         del self.levels[level.price]
         self.keys.remove(level.key)
-        if level is not self.best:
-            return
+        if level is self.best:
+            self._find_best()
+
+    def _find_best(self) -> None:
         if self.levels:
             self.best_key = self.keys.best()
             self.best = self.levels[self.best_key * self.sign]

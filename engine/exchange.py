@@ -228,7 +228,7 @@ class Exchange:
             exchange = cls(head.markets)
         except validation.MarketError as error:
             raise SnapshotError(str(error)) from error
-        restore.fill(head, given, list(exchange.books.values()), exchange.ledger)
+        restore.fill(head, given, tuple(exchange.books.values()), exchange.ledger)
         exchange._pieces.restored(given)
         return exchange
 

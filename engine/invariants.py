@@ -106,8 +106,7 @@ def _check_level(level: Level) -> list[Order]:
         previous = order
     assert queue
     assert level.last is previous
-    assert level.touched == (level.price in level.book_side.touched)
-    assert level.touched or level.counted == queue[-1].priority
+    assert level.counted == queue[-1].priority or level.price in level.book_side.touched
     counted = [order for order in queue if order.priority <= level.counted]
     assert level.counted == (counted[-1].priority if counted else -1)
     hidden = sum(order.hidden for order in counted)

@@ -77,12 +77,12 @@ def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
         command.price,
         command.quantity,
         command.quantity,
-        0,
         command.client_id,
         asked,
         _NOWHERE,
         None,
         None,
+        0,
     )
     events: list[Event] = [
         _accepted(

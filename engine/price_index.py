@@ -5,7 +5,7 @@ plain list whose end is the best; the others, if there are so many, in a SortedL
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from sortedcontainers import SortedList
@@ -48,6 +48,12 @@ class PriceIndex:
         if len(near) > NEAR_MAX:
             self.far.update(near[:-NEAR_AGAIN])
             del near[:-NEAR_AGAIN]
+
+    def fill(self, keys: Iterable[int]) -> None:
+        """Take in all keys of a side that has none yet."""
+        negated = sorted([-key for key in keys])
+        self.far.update(negated[:-NEAR_AGAIN])
+        self.near += negated[-NEAR_AGAIN:]
 
     def remove(self, key: int) -> None:
         near = self.near

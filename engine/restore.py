@@ -4,18 +4,17 @@ Owns the reading of pieces and every check of them. Must never trust one: whatev
 have come to is refused.
 """
 
-from collections.abc import Mapping
-from itertools import repeat
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from engine import validation
 from engine.book import Book, Ledger
-from engine.book_side import NOWHERE, Order
+from engine.book_side import Level, Order, Owner
 from engine.order_terms import PLAIN
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
-from engine.rows import Row, SnapshotError, read
-from engine.vocabulary import ID_MAX, TIME_MS_MAX, Submit
+from engine.rows import Fields, Row, SnapshotError, read
+from engine.vocabulary import TIME_MS_MAX, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -40,7 +39,7 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
     return head
 
 
-def fill(head: Head, pieces: Mapping[int, bytes], books: list[Book], ledger: Ledger) -> None:
+def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger: Ledger) -> None:
     """Give empty books their orders."""
     if not 0 <= head.time_ms <= TIME_MS_MAX:
         raise SnapshotError(f"clock impossible: {head.time_ms}")
@@ -49,54 +48,104 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: list[Book], ledger: Led
         if not 0 <= saved.last <= book.market.price_max:
             raise SnapshotError(f"{book.symbol}: last price impossible: {saved.last}")
         book.restore(saved.halted, saved.last)
-    found: list[Order] = []
-    for key, piece in pieces.items():
+    mixed: dict[Level, None] = {}
+    for key in sorted(pieces):
         if key != HEAD_KEY:
             if not 0 <= key < HEAD_KEY:
                 raise SnapshotError(f"expected keys of orders and of the head, got {key}")
-            found += map(_order, *read(key, piece), repeat(books))
-    found.sort(key=lambda order: order.priority)
-    for order in found:
-        book = books[order.owner.place]
-        stop_price = order.terms.stop_price
-        book_side = (book.stops if stop_price else book.sides)[order.side]
-        priority = order.priority
-        level = book_side.levels.get(stop_price or order.price)
-        if level is not None and level.last is not None and level.last.priority == priority:
-            raise SnapshotError(
-                f"{book.symbol}: order {order.id} has the place of order {level.last.id}"
-            )
-        order.owner = book.owner(order.owner.name)
-        book.put(book_side, order, stop_price or order.price)
-        order.priority = priority
+            _put(*read(key, pieces[key]), books, ledger.orders, mixed)
+    for level in mixed:
+        _sort(level)
     for book in books:
+        for book_side in (*book.sides, *book.stops):
+            book_side.restored()
+        book.open = sum(owner.open for owner in book.accounts.values())
         _check(book)
+    dated = [order for order in ledger.orders.values() if order.terms.expire_ms]
+    ledger.expiries.update((order.terms.expire_ms, order.id) for order in dated)
 
 
-def _order(id: int, row: Row, books: list[Book]) -> Order:
-    if not 0 <= row.market < len(books):
-        raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {row.market}")
-    book = books[row.market]
-    wrong = _wrong(id, row, book)
-    if wrong:
-        raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
-    return Order(
-        id,
-        book.owner(row.account),
-        row.side,
-        row.price,
-        row.quantity,
-        row.remaining,
-        row.hidden,
-        row.client_id,
-        PLAIN if row.terms is None else row.terms,
-        NOWHERE,
-        None,
-        None,
-        None,
-        None,
-        id + row.behind,
-    )
+def _put(
+    ids: list[int],
+    rows: list[Fields],
+    books: Sequence[Book],
+    orders: dict[int, Order],
+    mixed: dict[Level, None],
+) -> None:
+    """Put each at the back of its level, and add it up. The levels of those that do not belong at
+    the back are `mixed`."""
+    for id, row in zip(ids, rows, strict=True):
+        account, place, side, price, quantity, remaining, hidden, behind, client_id, terms = row
+        if place >= len(books):
+            raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {place}")
+        book = books[place]
+        if (
+            terms is not None
+            or hidden
+            or not 1 <= price <= book.market.price_max
+            or not remaining <= quantity <= book.quantity_max
+        ):
+            _check_row(id, row, book)
+        terms = PLAIN if terms is None else terms
+        stop_price = terms.stop_price
+        book_side = (book.stops if stop_price else book.sides)[side]
+        levels = book_side.levels
+        at = stop_price or price
+        level = levels.get(at)
+        if level is None:
+            level = levels[at] = Level(book_side, at * book_side.sign, at)
+        owner = book.accounts.get(account)
+        if owner is None:
+            owner = book.accounts[account] = Owner(account, book.symbol, place)
+        back = level.last
+        older = owner.newest
+        order = orders[id] = Order(
+            id,
+            owner,
+            side,
+            price if stop_price else level.price,  # one object for all
+            quantity,
+            quantity if quantity == remaining else remaining,
+            client_id,
+            terms,
+            level,
+            back,
+            older,
+            id + behind if behind else id,
+            hidden,
+        )
+        if older is not None:
+            older.newer = order
+        owner.newest = order
+        owner.open += 1
+        if back is None:
+            level.first = order
+        else:
+            back.next = order
+            if back.priority >= order.priority:
+                mixed[level] = None
+        level.last = order
+        level.counted = order.priority
+        level.orders += 1
+        level.shown += remaining - hidden
+        level.hidden += hidden
+
+
+def _sort(level: Level) -> None:
+    """Queue the orders of a level by priority."""
+    queue = sorted(level, key=lambda order: order.priority)
+    before: Order | None = None
+    for order in queue:
+        order.previous = before
+        order.next = None
+        if before is None:
+            level.first = order
+        elif before.priority == order.priority:
+            raise SnapshotError(f"order {order.id} has the place of order {before.id}")
+        else:
+            before.next = order
+        level.last = before = order
+        level.counted = order.priority
 
 
 def _check(book: Book) -> None:
@@ -113,6 +162,14 @@ def _check(book: Book) -> None:
             raise SnapshotError(
                 f"{book.symbol}: more orders than an account may have: {owner.open}"
             )
+
+
+def _check_row(id: int, row: Fields, book: Book) -> None:
+    """Raise SnapshotError if this can't be an order of `book`."""
+    fields = Row(*row)
+    wrong = _wrong(id, fields, book)
+    if wrong:
+        raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
 
 
 def _wrong(id: int, row: Row, book: Book) -> str:
@@ -143,10 +200,9 @@ def _wrong(id: int, row: Row, book: Book) -> str:
     for wrong, text in (
         (row.terms == PLAIN, "expected plain terms left out"),
         (not validation.may_stay(command), "of a type that is never left open"),
-        (not 0 < row.remaining <= row.quantity <= book.quantity_max, "open quantity impossible"),
-        (row.hidden < 0 or shown <= 0 or (waits and row.hidden), "hidden quantity impossible"),
+        (not row.remaining <= row.quantity <= book.quantity_max, "open quantity impossible"),
+        (shown <= 0 or (waits and row.hidden), "hidden quantity impossible"),
         (iceberg and not waits and shown > asked.display, "shows more than its display quantity"),
-        (not 0 <= row.behind <= ID_MAX, "priority impossible"),
     ):
         if wrong:
             return text

@@ -125,7 +125,6 @@ def run(  # noqa: C901 one loop, written out: see above
             else:
                 results.append(matching.submit(book, command))
                 continue
-            priority = id
             if crosses:
                 level = nowhere
                 back = older = None
@@ -134,8 +133,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 level = book_side.open(price) if here is None else here
                 price = level.price
                 back = level.last
-                if back is not None and back.priority >= number:
-                    priority = back.priority + 1
                 older = owner.newest
             order = Order(
                 id,
@@ -144,15 +141,12 @@ def run(  # noqa: C901 one loop, written out: see above
                 price,
                 quantity,
                 quantity,
-                0,
                 client_id,
                 plain,
                 level,
                 back,
                 older,
-                None,
-                None,
-                priority,
+                id,
             )
             events: list[Event] = [
                 accepts(
@@ -178,9 +172,12 @@ def run(  # noqa: C901 one loop, written out: see above
                 level.first = order
             else:
                 back.next = order
+                ahead: int = back.priority
+                if ahead <= level.counted:
+                    book_side.grows(level)
+                if ahead >= number:
+                    order.priority = ahead + 1
             level.last = order
-            if not level.touched:
-                book_side.grows(level)
             older.newer = order  # type: ignore[union-attr] # it has orders, or else it is not kept
             owner.newest = order
             owner.open += 1

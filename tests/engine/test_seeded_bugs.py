@@ -53,12 +53,16 @@ BUGS = {
     "LIFO queue": (
         "book",
         "        order.previous = back = level.last\n"
+        "        order.priority = order.id\n"
         "        if back is None:\n"
         "            level.first = order\n"
-        "            order.priority = order.id\n"
         "        else:\n"
         "            back.next = order\n"
-        "            order.priority = order.id if back.priority < order.id else back.priority + 1\n"
+        "            ahead = back.priority\n"
+        "            if ahead <= level.counted:\n"
+        "                book_side.grows(level)\n"
+        "            if ahead >= order.id:\n"
+        "                order.priority = ahead + 1\n"
         "        level.last = order\n",
         "        order.previous = None\n"
         "        order.next = front = level.first\n"
@@ -203,7 +207,7 @@ BUGS = {
     ),
     "an iceberg's next slice keeps its place": (
         "book_side",
-        "            level.to_back(order)\n",
+        "        level.to_back(order)\n",
         "",
     ),
     "an iceberg's next slice cuts the queue off": (
@@ -218,8 +222,8 @@ BUGS = {
     ),
     "an iceberg shows more when reduced": (
         "book",
-        "order.hidden = max(0, remaining - shown)",
-        "order.hidden = min(order.hidden, remaining - 1)",
+        "hidden = max(0, remaining - shown)",
+        "hidden = min(order.hidden, remaining - 1)",
     ),
     "a replaced iceberg shows what it showed": (
         "matching",
@@ -382,23 +386,23 @@ BUGS = {
     ),
     "a total is not changed by a reduce": (
         "book",
-        "            order.level, order, remaining - hidden - shown, hidden - order.hidden\n",
-        "            order.level, order, 0, 0\n",
+        "            level.book_side.changes(level, order, more, hidden - order.hidden)\n",
+        "            level.book_side.changes(level, order, 0, 0)\n",
     ),
     "an arrival is counted twice": (
         "book_side",
-        "            if order.priority == counted:\n",
-        "            if False:\n",
+        "        if order.priority == level.counted:\n",
+        "        if False:\n",
     ),
     "a share is not changed by a partial fill": (
         "book_side",
-        "            level.share(order.id, shown, 0)\n",
+        "        level.share(order.id, shown, 0)\n",
         "",
     ),
     "a share is not changed by an order that leaves": (
         "book_side",
-        "                level.share(order.id, -shown, -1)\n",
-        "                pass\n",
+        "            level.share(order.id, -shown, -1)\n",
+        "            pass\n",
     ),
     "a share is not changed by an arrival": (
         "book_side",
@@ -417,13 +421,13 @@ BUGS = {
     ),
     "a priority is that of the order in front": (
         "book",
-        "order.id if back.priority < order.id else back.priority + 1",
-        "max(order.id, back.priority)",
+        "                order.priority = ahead + 1\n",
+        "                order.priority = ahead\n",
     ),
     "a priority is that of the order in front, fast lane": (
         "lane",
-        "back.priority + 1",
-        "back.priority",
+        "                    order.priority = ahead + 1\n",
+        "                    order.priority = ahead\n",
     ),
     "a digest is kept after an arrival": (
         "book_side",
@@ -441,12 +445,12 @@ BUGS = {
         "            return Leaf(key, leaf_digest(key, self.pieces[key]))\n",
     ),
     "a piece keeps an order that left": (
-        "pieces",
-        "                del rows[at], ids[at]\n",
-        "                pass\n",
+        "rows",
+        "offset + (lengths[at] if here else 0)",
+        "offset",
     ),
     "the digest knows no hidden part": (
-        "pieces",
+        "rows",
         "        order.hidden,\n        order.priority",
         "        order.remaining,\n        order.priority",
     ),
@@ -458,7 +462,7 @@ BUGS = {
         "0, self._heads()",
     ),
     "the digest knows no queue": (
-        "pieces",
+        "rows",
         "        order.priority - order.id,\n",
         "        0,\n",
     ),
@@ -484,8 +488,23 @@ BUGS = {
     ),
     "restoring puts queues in the order of ids": (
         "restore",
-        "    found.sort(key=lambda order: order.priority)\n",
-        "",
+        "    queue = sorted(level, key=lambda order: order.priority)\n",
+        "    queue = list(level)\n",
+    ),
+    "restoring leaves the shares of a long queue out": (
+        "book_side",
+        "                level.count()\n        self._find_best()\n",
+        "                pass\n        self._find_best()\n",
+    ),
+    "restoring adds up what is shown as hidden": (
+        "restore",
+        "        level.shown += remaining - hidden\n",
+        "        level.shown += remaining\n",
+    ),
+    "restoring forgets expiries": (
+        "restore",
+        "    ledger.expiries.update(",
+        "    list(",
     ),
 }
 

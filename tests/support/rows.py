@@ -8,12 +8,12 @@ import msgspec
 from engine import CHUNK_SHIFT, Row
 from engine.rows import rows_of, spliced
 
-FIELDS = Row.__struct_fields__
+FIELDS = Row._fields
 
 
 def unpacked(key: int, piece: bytes) -> list[tuple[int, list[Any]]]:
     """The id and the fields of each row."""
-    return [(id, list(msgspec.structs.astuple(row))) for id, row in rows_of(key, piece).items()]
+    return [(id, list(row)) for id, row in rows_of(key, piece).items()]
 
 
 def packed(rows: Iterable[tuple[int, list[Any]]]) -> bytes:
