@@ -74,7 +74,7 @@ class Ledger:
         self._timing = timing
         self._keep = keep
         self._reader = BlockReader(config, verifier)
-        self._snapshots = Snapshots(journal, self.committee, pace)
+        self.snapshots = Snapshots(journal, self.committee, pace)
 
     def read(self, frame: bytes) -> Block | None:
         """The block in a frame that came from outside; None if it is known already.
@@ -89,7 +89,7 @@ class Ledger:
         """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
         here."""
         self._check_own(block.ref)
-        self._snapshots.note(block)
+        self.snapshots.note(block)
         self.replica.verify_ahead(block)
         self.consensus.receive(block, now_ms)
 
@@ -110,7 +110,7 @@ class Ledger:
             self._restore_snapshot(stored)
         blocks = self._stored_blocks()
         for block in blocks:
-            self._snapshots.note(block)
+            self.snapshots.note(block)
         ready = self.consensus.restore(blocks, now_ms)
         for commit in ready.commits:
             self.apply(commit)
@@ -144,7 +144,7 @@ class Ledger:
             raise JournalError(f"the journal is damaged: {error}") from None
         if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
             raise JournalError("the journal is damaged: its snapshot has another digest")
-        self._snapshots.go_on_from(stored, replica.tree)
+        self.snapshots.go_on_from(stored, replica.tree)
         self._go_on_from(replica)
 
     def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:
@@ -250,7 +250,7 @@ class Ledger:
         if effects.publish:
             self.journal.drop_pending_below(effects.first_waiting)
         for block in effects.publish:
-            self._snapshots.note(block)
+            self.snapshots.note(block)
         if effects.beat:
             self.tidy()
         if effects.must_sync:
@@ -264,14 +264,14 @@ class Ledger:
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
             self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
-        self._snapshots.applied(commit, len(applied.ids), self.replica)
+        self.snapshots.applied(commit, len(applied.ids), self.replica)
         return applied
 
     def tidy(self) -> None:
         """Write what was collected of the past and some of a snapshot, and prune some of what is
         too old."""
         self.journal.history.flush()
-        self._snapshots.write()
+        self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune()
 
@@ -285,7 +285,7 @@ class Ledger:
 
     def tree_at(self, number: int) -> HashTree | None:
         """Of the newest snapshots and the last checkpoints; None of other commits."""
-        return self._snapshots.tree_at(number) or self.replica.recent.tree(number)
+        return self.snapshots.tree_at(number) or self.replica.recent.tree(number)
 
     def piece_at(self, number: int, key: int) -> bytes | None:
         """Of what has a tree; None if it is gone by now."""
@@ -305,7 +305,7 @@ class Ledger:
         if self.me is not None:
             self._check_own(replica.checkpoint.heads[self.me])
         self._keep_gap(fetched.pieces, replica)
-        self._snapshots.install(fetched.certificate, replica)
+        self.snapshots.install(fetched.certificate, replica)
         self.journal.sync()
         self._go_on_from(replica)
         return self.consensus.restore(self._stored_blocks(), now_ms)

@@ -55,6 +55,11 @@ class Snapshots:
         self._uncertified: Attestation | None = None  # the newest one that was taken
         self._certificate: dict[int, bytes] = {}  # author -> frame that says its digest
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether some of the snapshot that was taken last is still to be written."""
+        return self._writing is not None
+
     def tree_at(self, number: int) -> HashTree | None:
         """The tree of the newest snapshot, or of the newest certified one."""
         return dict((self._certified, self._stored)).get(number)

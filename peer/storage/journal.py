@@ -28,6 +28,7 @@ CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_BLOCKS_MAX = 200  # of each author at a time
 PRUNED_BYTES = 512 * 1024  # the same; at least a frame; and of pieces
 PRUNED_PIECES_MAX = 500  # looked at, at a time
+PRUNED_NAMES_MAX = 500  # at a time, beside twice those that came
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -83,6 +84,7 @@ class Journal(Tables):
     ) -> None:
         super().__init__(Database(path, key, mesh, connect))
         self._floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+        self._names = 0  # of orders, that came since some were pruned
         self._looked_at: tuple[int, int] | None = (-1, 0)  # for pieces that can go; None: at all
         try:
             self.history = HistoryWriter(self._database)
@@ -149,6 +151,7 @@ class Journal(Tables):
         """Names of orders, with what was taken under them."""
         self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
+        self._names += len(rows)
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
 
     @guarded
@@ -263,19 +266,16 @@ class Journal(Tables):
             (_encode(certificate), number),
         )
         self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
-        self._db.execute(
-            "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
-            (CLIENT_IDS_KEPT,),
-        )
         self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
         self._looked_at = (-1, 0)
 
     @guarded
     def prune(self) -> None:
-        """Forget some of what only snapshots before the certified one need. All of it at once would
-        hold up the loop."""
+        """Forget some of what only snapshots before the certified one need, and of names long ago.
+        All of it at once would hold up the loop."""
         self._prune_blocks()
         self._prune_pieces()
+        self._prune_client_ids()
 
     def _prune_pieces(self) -> None:
         """Of each piece, versions before the newest one that the certified snapshot has; and that
@@ -301,6 +301,18 @@ class Journal(Tables):
             self._database.begin()
             self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
         self._looked_at = None if is_end else some[-2][:2]
+
+    def _prune_client_ids(self) -> None:
+        """Over time more go than come."""
+        room, self._names = PRUNED_NAMES_MAX + 2 * self._names, 0
+        rows = self._db.execute(
+            "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
+            "ORDER BY seq LIMIT ?",
+            (CLIENT_IDS_KEPT, room),
+        ).fetchall()
+        if rows:
+            self._database.begin()
+            self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
 
     def _prune_blocks(self) -> None:
         """Never an author's newest block: a member must not forget where it stands."""

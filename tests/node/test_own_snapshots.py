@@ -187,7 +187,7 @@ def test_certificates_are_found_in_stored_blocks_too(tmp_path: Path) -> None:
     """The blocks that say a snapshot's digest may have come before it was whole, and a restart in
     between must not forget them."""
     with Alone(tmp_path / "me", pace=SLOW) as peer:
-        snapshots = peer.node.ledger._snapshots
+        snapshots = peer.node.ledger.snapshots
         snapshots.note = lambda _block: None  # type: ignore[method-assign]
         while peer.journal.snapshot() is None:
             peer.execute(order("a", Side.BUY, 1, 1))

@@ -185,9 +185,7 @@ class NodePeer:
         path = self._folder / f"{self.address}-{self.lives}"
         path.touch()
         journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
-        ledger = WatchedLedger(
-            self.config, self.member, self._identity.sign, journal, pace=PACE
-        )
+        ledger = WatchedLedger(self.config, self.member, self._identity.sign, journal, pace=PACE)
         ledger.peer = self
         self.mesh = MeshWires(self, len(self.config.members))
         self.local = LocalWires(

@@ -1,5 +1,4 @@
-"""Blocks that a certified snapshot replaces, and pieces of earlier ones, go in steps, so that nothing
-is held up."""
+"""What a certified snapshot replaces, and names of long ago, go in steps: nothing is held up."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from peer.consensus.block import Block, Ref
-from peer.storage.journal import PRUNED_BLOCKS_MAX, PRUNED_BYTES, PRUNED_PIECES_MAX, Journal
+from peer.storage.journal import (
+    CLIENT_IDS_KEPT,
+    PRUNED_BLOCKS_MAX,
+    PRUNED_BYTES,
+    PRUNED_NAMES_MAX,
+    PRUNED_PIECES_MAX,
+    ClientId,
+    Journal,
+    Taken,
+)
 
 KEY, MESH = b"k" * 32, b"m" * 16
 
@@ -135,6 +143,23 @@ def test_fewer_of_large_pieces_go(journal: Journal) -> None:
         gone.append(before - len(versions(journal)))
     assert sum(gone) == 8
     assert max(gone) <= 4
+
+
+def test_names_of_long_ago_go_in_steps(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    count = PRUNED_NAMES_MAX + 100
+    seqs = [*range(1, count + 1), count + CLIENT_IDS_KEPT]
+    journal.add_client_ids((ClientId("a", str(seq)), Taken(seq, b"digest")) for seq in seqs)
+    journal.close()
+    journal = Journal(path, KEY, MESH)
+    left = []
+    for _ in range(3):
+        journal.prune()
+        left += journal._db.execute("SELECT count(*) FROM client_ids").fetchone()
+    assert left == [101, 1, 1]
+    journal.close()
 
 
 def test_what_was_not_finished_is_dropped(journal: Journal) -> None:
