@@ -60,12 +60,9 @@ def _differences(pair: Pair) -> Iterator[str]:
 def _difference(here: Row | None, there: Row | None) -> str:
     if here is None or there is None:
         return "is only there" if here is None else "is only here"
-    names = Row._fields
-    values = ((name, getattr(here, name), getattr(there, name)) for name in names)
+    values = zip(Row._fields, here, there, strict=True)
     return ", ".join(
-        f"{name} {one!r:.40} here, {other!r:.40} there"
-        for name, one, other in values
-        if one != other
+        f"{k} {one!r:.40} here, {two!r:.40} there" for k, one, two in values if one != two
     )
 
 
