@@ -46,7 +46,7 @@ def tree_of(pieces: dict[int, bytes]) -> HashTree:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_state_made_anew_from_its_pieces_on_the_way_is_the_same(seed: int) -> None:
-    """At any moment, and again and again: the naive book and the reader never notice."""
+    """MATCH-33: at any moment, and again and again: the naive book and the reader never notice."""
     draw = random.Random(5000 + seed)
     flow = Flow(draw.choice)
     trio = Trio()
