@@ -115,26 +115,6 @@ DISK = (
         ),
     ),
     Mutation(
-        "a restart keeps the pieces of a snapshot that was not finished",
-        "the next one takes them for its own",
-        60,
-        CRASH_NODES,
-        (edit("node/ledger", "        self.journal.drop_unfinished()\n", ""),),
-    ),
-    Mutation(
-        "pieces are pruned that the certified snapshot still needs",
-        "it can neither be gone on from nor handed out",
-        40,
-        CRASH_NODES,
-        (
-            edit(
-                "storage/journal",
-                '"<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "',
-                '"<= (SELECT max(number) FROM pieces) "',
-            ),
-        ),
-    ),
-    Mutation(
         "a digest is kept after a change",
         "peers agree on a state of which it says nothing, and who goes on from it has another",
         40,
