@@ -209,8 +209,7 @@ class Exchange:
         return iter(self._pieces)
 
     def freeze(self) -> Frozen:
-        """The pieces as they are now, for as long as the answer is kept open. A second call ends
-        the first one's."""
+        """The pieces as they are now, for as long as the answer is kept open."""
         return self._pieces.freeze()
 
     @classmethod

@@ -7,7 +7,7 @@ alike, see `rows`, and the head: markets, clock, halts and last prices. Bringing
 costs what changed since the last time: a row for each changed order, and the digests above it.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Final
 from weakref import ref
@@ -49,9 +49,18 @@ class Frozen:
 
     def piece(self, key: int) -> bytes:
         """The piece as it was; empty if there was none."""
-        assert self._pieces is not None, "another moment was frozen since, or this one closed"
+        assert self._pieces is not None, "it is closed"
         before = self._before.get(key)
         return self._pieces.get(key, b"") if before is None else before
+
+    @property
+    def is_open(self) -> bool:
+        return self._pieces is not None
+
+    @property
+    def kept(self) -> int:
+        """How many pieces have changed since."""
+        return len(self._before)
 
     def keep(self, key: int, piece: bytes) -> None:
         """The piece is about to change."""
@@ -74,7 +83,7 @@ class Pieces:
         self.tree = HashTree()
         self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
         self._markets = msgspec.Raw(encode([book.market for book in self.books]))
-        self._frozen: Callable[[], Frozen | None] = lambda: None  # weak: it may be let go of
+        self._frozen: list[ref[Frozen]] = []  # weak: they may be let go of
         self._follows = False
 
     def update(self) -> HashTree:
@@ -109,8 +118,7 @@ class Pieces:
         return self._put(key, spliced(self.pieces.get(key, b""), rows))
 
     def _put(self, key: int, piece: bytes) -> Leaf:
-        frozen = self._frozen()
-        if frozen is not None:
+        for frozen in self._open():
             frozen.keep(key, self.pieces.get(key, b""))
         if not piece:
             self.pieces.pop(key, None)
@@ -128,16 +136,13 @@ class Pieces:
 
     def freeze(self) -> Frozen:
         self.update()
-        self.thaw()
         frozen = Frozen(self.pieces)
-        self._frozen = ref(frozen)
+        self._frozen = [*map(ref, self._open()), ref(frozen)]
         return frozen
 
-    def thaw(self) -> None:
-        """End what was frozen."""
-        frozen = self._frozen()
-        if frozen is not None:
-            frozen.close()
+    def _open(self) -> list[Frozen]:
+        frozen = (each() for each in self._frozen)
+        return [one for one in frozen if one is not None and one.is_open]
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         self.update()

@@ -79,20 +79,23 @@ def test_a_frozen_moment_is_a_copy_of_it(seed: int) -> None:
             assert {key: frozen.piece(key) for key in keys} == dict.fromkeys(keys, b"") | copy
 
 
-def test_a_moment_ends_when_it_is_closed_or_another_one_is_frozen() -> None:
+def test_moments_are_kept_side_by_side_and_end_when_they_are_closed() -> None:
     exchange = exchange_of(1)
     first = exchange.freeze()
-    second = exchange.freeze()
-    with pytest.raises(AssertionError, match="another moment"):
-        first.piece(0)
-    first.close()
     exchange.apply(Reduce(2, "ann", 1, 5))
-    assert rows_of(0, second.piece(0))[1].remaining == 10
-    second.close()
-    with pytest.raises(AssertionError, match="closed"):
-        second.piece(0)
+    second = exchange.freeze()
     exchange.apply(Reduce(3, "ann", 1, 4))
-    assert rows_of(0, dict(exchange.pieces())[0])[1].remaining == 4
+    exchange.digest()
+    assert [rows_of(0, one.piece(0))[1].remaining for one in (first, second)] == [10, 5]
+    assert (first.kept, second.kept) == (1, 1)
+    first.close()
+    with pytest.raises(AssertionError, match="closed"):
+        first.piece(0)
+    assert rows_of(0, second.piece(0))[1].remaining == 5
+    second.close()
+    exchange.apply(Reduce(4, "ann", 1, 3))
+    assert rows_of(0, dict(exchange.pieces())[0])[1].remaining == 3
+    assert (first.kept, second.kept) == (0, 0)
 
 
 def test_a_moment_that_is_let_go_of_costs_nothing_and_holds_no_exchange() -> None:
@@ -100,7 +103,7 @@ def test_a_moment_that_is_let_go_of_costs_nothing_and_holds_no_exchange() -> Non
     try:
         exchange = exchange_of(1)
         exchange.freeze()
-        assert exchange._pieces._frozen() is None
+        assert exchange._pieces._open() == []
         frozen = exchange.freeze()
         pieces = dict(exchange.pieces())
         del exchange

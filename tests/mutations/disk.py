@@ -81,11 +81,65 @@ DISK = (
         "commands are applied twice, or never",
         60,
         CRASH_NODES,
+        (edit("replica/state_machine", "        replica.expected = list(head.expected)\n", ""),),
+    ),
+    Mutation(
+        "a snapshot mixes two commits",
+        "some of its pieces are those of a later commit, and nobody can go on from it",
+        20,
+        CRASH_NODES,
         (
             edit(
-                "replica/state_machine", "        replica.expected = list(snapshot.expected)\n", ""
+                "replica/state_machine",
+                "Frozen(self.exchange.freeze(), dict(self._others.by_key))",
+                "Frozen(self.exchange.freeze(), self._others.by_key)",
+            ),
+            edit(
+                "node/snapshots",
+                "            assert leaf_of(leaf.key, piece) == leaf, ",
+                "            assert True, ",
             ),
         ),
+    ),
+    Mutation(
+        "half of a snapshot counts as one",
+        "a crash before the rest is written leaves a state that never was",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "node/snapshots",
+                "if room > 0 and len(pieces) < self._pace.pieces:",
+                "if pieces:",
+            ),
+        ),
+    ),
+    Mutation(
+        "a restart keeps the pieces of a snapshot that was not finished",
+        "the next one takes them for its own",
+        60,
+        CRASH_NODES,
+        (edit("node/ledger", "        self.journal.drop_unfinished()\n", ""),),
+    ),
+    Mutation(
+        "pieces are pruned that the certified snapshot still needs",
+        "it can neither be gone on from nor handed out",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "storage/journal",
+                '"<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "',
+                '"<= (SELECT max(number) FROM pieces) "',
+            ),
+        ),
+    ),
+    Mutation(
+        "a digest is kept after a change",
+        "peers agree on a state of which it says nothing, and who goes on from it has another",
+        40,
+        CRASH_NODES,
+        (edit("replica/state_machine", "        self._traded.add(event.market)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets what is committed above its gc round",
