@@ -161,7 +161,7 @@ class HashTree:
     def updated(self, changes: Iterable[Leaf]) -> "HashTree":
         """The tree after `changes`, at most one of a key."""
         ordered = sorted(changes)
-        return HashTree._of(_updated(self._spot, ordered)) if ordered else self
+        return HashTree._of(_updated(self._spot, ordered, 0, len(ordered))) if ordered else self
 
     def joined(self, other: "HashTree") -> "HashTree":
         """The leaves of both. The highest four bits of a key say which of them it is in."""
@@ -254,36 +254,42 @@ def _opened(spot: Spot, shift: int) -> tuple[int, list[int | Node], bytearray]:
     return 1 << (_lowest(child) >> shift & 15), [child], bytearray(digest)
 
 
-def _updated(spot: Spot, changes: list[Leaf]) -> Spot:
-    """What stands at a spot after `changes`, which ascend."""
+def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
+    """What stands at a spot after the changes from `start` to `end`, which ascend."""
     child = spot[0]
-    first, last = changes[0].key, changes[-1].key
+    first, digest = changes[start]
     lowest = first if child is None else _lowest(child)
-    shift = _parting(first ^ lowest | last ^ lowest)
+    shift = _parting(first ^ lowest | changes[end - 1].key ^ lowest)
     if isinstance(child, Node):
         shift = max(shift, child.shift)
     elif shift < 0:  # the same key
-        (change,) = changes
-        assert len(change.digest) in (0, DIGEST_BYTES)
-        return change if change.digest else NOTHING
+        assert end - start == 1
+        assert len(digest) in (0, DIGEST_BYTES)
+        return (first, digest) if digest else NOTHING
     mask, children, digests = _opened(spot, shift)
-    start = 0
-    while start < len(changes):
+    while start < end:
         n = changes[start].key >> shift & 15
-        end = start + 1
-        while end < len(changes) and changes[end].key >> shift & 15 == n:
-            end += 1
+        till = start + 1
+        while till < end and changes[till].key >> shift & 15 == n:
+            till += 1
         bit = 1 << n
         at = (mask & bit - 1).bit_count()
-        till = at + (mask >> n & 1)
-        old = NOTHING
-        if till > at:
-            old = (children[at], bytes(digests[at * DIGEST_BYTES : till * DIGEST_BYTES]))
-        child, digest = _updated(old, changes[start:end])
-        children[at:till] = [] if child is None else [child]
-        digests[at * DIGEST_BYTES : till * DIGEST_BYTES] = digest
-        mask = mask & ~bit if child is None else mask | bit
-        start = end
+        here = slice(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES)
+        if mask & bit:
+            child, digest = _updated((children[at], bytes(digests[here])), changes, start, till)
+            if child is not None:
+                children[at] = child
+                digests[here] = digest
+            else:
+                del children[at], digests[here]
+                mask ^= bit
+        else:
+            child, digest = _updated(NOTHING, changes, start, till)
+            if child is not None:
+                children.insert(at, child)
+                digests[here.start : here.start] = digest
+                mask ^= bit
+        start = till
     return _joined(shift, first >> shift + 4 << shift + 4, mask, children, bytes(digests))
 
 
