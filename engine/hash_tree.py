@@ -47,7 +47,7 @@ class Node:
         self.mask = mask
         self._children = tuple(children)
         self._digests = digests
-        self.digest = part_digest(self.part)
+        self.digest = sha256(self.part).digest()
 
     @property
     def part(self) -> bytes:
