@@ -103,7 +103,8 @@ def test_a_moment_that_is_let_go_of_costs_nothing_and_holds_no_exchange() -> Non
     try:
         exchange = exchange_of(1)
         exchange.freeze()
-        assert exchange._pieces._open() == []
+        exchange.digest()
+        assert exchange._pieces._frozen == []
         frozen = exchange.freeze()
         pieces = dict(exchange.pieces())
         del exchange

@@ -447,8 +447,8 @@ BUGS = {
     ),
     "a piece keeps an order that left": (
         "rows",
-        "offset + (lengths[at] if here else 0)",
-        "offset",
+        "            rest += lengths[at]\n",
+        "            pass\n",
     ),
     "the digest knows no hidden part": (
         "rows",
