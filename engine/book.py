@@ -148,7 +148,8 @@ class Book:
             level = book_side.open(price)
         order.level = level
         order.previous = back = level.last
-        order.priority = order.id
+        id: int = order.id
+        order.priority = id
         if back is None:
             level.first = order
         else:
@@ -156,7 +157,7 @@ class Book:
             ahead = back.priority
             if ahead <= level.counted:
                 book_side.grows(level)
-            if ahead >= order.id:
+            if ahead >= id:
                 order.priority = ahead + 1
         level.last = order
         owner = order.owner

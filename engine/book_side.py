@@ -68,7 +68,7 @@ class Order:
         level: "Level",
         previous: Optional["Order"],
         older: Optional["Order"],
-        priority: Any,
+        priority: int,
         hidden: int = 0,
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,

@@ -13,15 +13,14 @@ The bytes that a digest is made of are what two peers that compare their trees s
 *part*. Who knows the digest needs nothing else to tell a true one from a false one.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 DIGEST_BYTES: Final = 32
 KEY_MAX: Final = 2**64 - 1
 TOP: Final = 60  # bits of a key below those that the root branches by
-_BITS: Final = tuple(1 << n for n in range(16))
-_FULL: Final = (1 << 16) - 1  # all children
 EMPTY: Final = sha256(b"empty").digest()  # the digest of a tree without leaves
 
 
@@ -32,28 +31,51 @@ class Leaf(NamedTuple):
 
 class Node:
     """Children by four bits of their keys, those above the lowest `shift`; at least two. `place` is
-    the lowest key that can stand below: of all there, the bits above those four are the same."""
+    the lowest key that can stand below: of all there, the bits above those four are the same.
 
-    __slots__ = ("children", "digest", "place", "shift")
+    Which children there are says the `mask`. A leaf among them is its key alone, since all digests
+    stand side by side: so a leaf costs little memory.
+    """
 
-    def __init__(self, shift: int, place: int, children: Sequence["Leaf | Node | None"]) -> None:
+    __slots__ = ("_children", "_digests", "digest", "mask", "place", "shift")
+
+    def __init__(
+        self, shift: int, place: int, mask: int, children: Iterable["int | Node"], digests: bytes
+    ) -> None:
         self.shift = shift
         self.place = place
-        self.children = tuple(children)
-        self.digest = part_digest(self.part)
+        self.mask = mask
+        self._children = tuple(children)
+        self._digests = digests
+        self.digest = sha256(self.part).digest()
 
     @property
     def part(self) -> bytes:
-        present = [child.digest for child in self.children if child is not None]
-        mask = _FULL
-        if len(present) < 16:
-            mask = sum(
-                [bit for bit, child in zip(_BITS, self.children, strict=True) if child is not None]
-            )
-        return _part(self.shift, self.place, mask, present)
+        return _part(self.shift, self.place, self.mask, self._digests)
+
+    @property
+    def children(self) -> list["Child | None"]:
+        """By their four bits."""
+        return [_child(spot) for spot in self.spots()]
+
+    def spot(self, key: int) -> "Spot":
+        """What stands there where the key would be below."""
+        bit = 1 << (key >> self.shift & 15)
+        return self._spot((self.mask & bit - 1).bit_count()) if self.mask & bit else NOTHING
+
+    def spots(self) -> list["Spot"]:
+        """What stands at each four bits."""
+        every = (self._spot(at) for at in range(len(self._children)))
+        return [next(every) if self.mask >> n & 1 else NOTHING for n in range(16)]
+
+    def _spot(self, at: int) -> "Spot":
+        return self._children[at], self._digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
 
 
 Child = Leaf | Node
+# What stands at a place of the tree, and its digest: the key of a leaf, a node, or nothing.
+Spot = tuple[int | Node | None, bytes]
+NOTHING: Final[Spot] = (None, b"")
 
 
 class Branching(NamedTuple):
@@ -82,12 +104,12 @@ def leaf_digest(key: int, piece: bytes) -> bytes:
 
 def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
     """`digests` are those of the children by their four bits, ascending."""
-    return _part(shift, place, sum(1 << n for n in digests), digests.values())
+    return _part(shift, place, sum(1 << n for n in digests), b"".join(digests.values()))
 
 
-def _part(shift: int, place: int, mask: int, digests: Iterable[bytes]) -> bytes:
+def _part(shift: int, place: int, mask: int, digests: bytes) -> bytes:
     numbers = shift << 80 | place << 16 | mask
-    return b"".join((b"node", numbers.to_bytes(11, "big"), *digests))
+    return b"node" + numbers.to_bytes(11, "big") + digests
 
 
 def part_digest(part: bytes) -> bytes:
@@ -117,55 +139,70 @@ def read_part(part: bytes) -> Branching | Piece:
 class HashTree:
     """Leaves by key. Equal leaves, equal digests."""
 
-    __slots__ = ("root",)
+    __slots__ = ("_spot",)
 
-    def __init__(self, root: Child | None = None) -> None:
-        self.root = root
+    def __init__(self) -> None:
+        self._spot = NOTHING
+
+    @classmethod
+    def _of(cls, spot: Spot) -> "HashTree":
+        tree = cls()
+        tree._spot = spot
+        return tree
+
+    @property
+    def root(self) -> Child | None:
+        return _child(self._spot)
 
     @property
     def digest(self) -> bytes:
-        return EMPTY if self.root is None else self.root.digest
+        return self._spot[1] or EMPTY
 
     def updated(self, changes: Iterable[Leaf]) -> "HashTree":
         """The tree after `changes`, at most one of a key."""
         ordered = sorted(changes)
-        return HashTree(_updated(self.root, ordered)) if ordered else self
+        return HashTree._of(_updated(self._spot, ordered, 0, len(ordered))) if ordered else self
 
     def joined(self, other: "HashTree") -> "HashTree":
         """The leaves of both. The highest four bits of a key say which of them it is in."""
-        sides = (_children(self.root, TOP), _children(other.root, TOP))
-        children = [mine or theirs for mine, theirs in zip(*sides, strict=True)]
-        assert not any(mine and theirs for mine, theirs in zip(*sides, strict=True))
-        return HashTree(_node(TOP, 0, children))
+        sides = (_spread(self._spot, TOP), _spread(other._spot, TOP))
+        pairs = list(zip(*sides, strict=True))
+        assert all(NOTHING in pair for pair in pairs)
+        return HashTree._of(_together(TOP, 0, [max(pair, key=itemgetter(1)) for pair in pairs]))
 
     def get(self, key: int) -> bytes | None:
         """The digest of the piece under a key; None if there is none."""
-        child = self.root
+        child, digest = self._spot
         while isinstance(child, Node):
-            child = child.children[key >> child.shift & 15]
-        return child.digest if child is not None and child.key == key else None
+            child, digest = child.spot(key)
+        return digest if child == key else None
 
     def at(self, key: int, shift: int) -> "HashTree":
         """The leaves whose keys are `key` above the lowest `shift` bits, under the node at which
         they part."""
-        child = self.root
-        while isinstance(child, Node) and child.shift >= shift:
-            child = child.children[key >> child.shift & 15] if _covers(child, key) else None
-        if child is None or _lowest(child) >> shift != key >> shift:
+        spot = self._spot
+        while isinstance(spot[0], Node) and spot[0].shift >= shift:
+            spot = spot[0].spot(key) if _covers(spot[0], key) else NOTHING
+        if spot[0] is None or _lowest(spot[0]) >> shift != key >> shift:
             return HashTree()
-        return HashTree(child)
+        return HashTree._of(spot)
 
     def beside(self, key: int, shift: int) -> Iterator[Leaf]:
         """All other leaves, by ascending key."""
-        return _beside(self.root, key, shift)
+        return _beside(self._spot, key, shift)
 
     def changes(self, since: "HashTree") -> Iterator[Leaf]:
         """What makes this tree of an earlier one, by ascending key; costs what differs."""
-        return _changes(since.root, self.root)
+        return _changes(since._spot, self._spot)
 
     def __iter__(self) -> Iterator[Leaf]:
         """Leaves by ascending key."""
-        return _leaves(self.root)
+        return _leaves(self._spot)
+
+
+def _child(spot: Spot) -> Child | None:
+    child, digest = spot
+    return Leaf(child, digest) if isinstance(child, int) else child
 
 
 def _covers(node: Node, key: int) -> bool:
@@ -173,82 +210,119 @@ def _covers(node: Node, key: int) -> bool:
     return key >> node.shift + 4 == node.place >> node.shift + 4
 
 
-def _beside(child: Child | None, key: int, shift: int) -> Iterator[Leaf]:
-    if isinstance(child, Node) and child.shift >= shift and _covers(child, key):
-        for n, each in enumerate(child.children):
-            yield from _beside(each, key, shift) if n == key >> child.shift & 15 else _leaves(each)
-    elif child is not None and _lowest(child) >> shift != key >> shift:
-        yield from _leaves(child)
-
-
-def _lowest(child: Child) -> int:
-    return child.place if isinstance(child, Node) else child.key
+def _lowest(child: int | Node) -> int:
+    return child if isinstance(child, int) else child.place
 
 
 def _parting(difference: int) -> int:
-    """How many bits are below the highest four in which keys differ."""
+    """How many bits are below the highest four in which keys differ; below 0 if they don't."""
     return difference.bit_length() - 1 & ~3
 
 
-def _children(child: Child | None, shift: int) -> list[Child | None]:
+def _spread(spot: Spot, shift: int) -> list[Spot]:
     """What a node at this height would have where there may be only what stands lower."""
+    child = spot[0]
     if isinstance(child, Node) and child.shift == shift:
-        return list(child.children)
-    children: list[Child | None] = [None] * 16
+        return child.spots()
+    spots = [NOTHING] * 16
     if child is not None:
-        children[_lowest(child) >> shift & 15] = child
-    return children
+        spots[_lowest(child) >> shift & 15] = spot
+    return spots
 
 
-def _node(shift: int, place: int, children: Sequence[Child | None]) -> Child | None:
-    """A node of these; one by itself stands in its place."""
-    present = [child for child in children if child is not None]
-    if len(present) > 1:
-        return Node(shift, place, children)
-    return present[0] if present else None
+def _together(shift: int, place: int, spots: list[Spot]) -> Spot:
+    """A node of what stands at each four bits; one by itself stands in its place."""
+    mask = sum(1 << n for n, (child, _) in enumerate(spots) if child is not None)
+    children = [child for child, _ in spots if child is not None]
+    return _joined(shift, place, mask, children, b"".join(digest for _, digest in spots))
 
 
-def _updated(child: Child | None, changes: list[Leaf]) -> Child | None:
-    """What stands in the place of `child` after `changes`, which ascend."""
-    first, last = changes[0].key, changes[-1].key
+def _joined(shift: int, place: int, mask: int, children: list[int | Node], digests: bytes) -> Spot:
+    if len(children) > 1:
+        node = Node(shift, place, mask, children, digests)
+        return node, node.digest
+    return (children[0], digests) if children else NOTHING
+
+
+def _opened(spot: Spot, shift: int) -> tuple[int, list[int | Node], bytearray]:
+    """The mask, children and digests that a node at this height would have."""
+    child, digest = spot
+    if isinstance(child, Node) and child.shift == shift:
+        return child.mask, list(child._children), bytearray(child._digests)
+    if child is None:
+        return 0, [], bytearray()
+    return 1 << (_lowest(child) >> shift & 15), [child], bytearray(digest)
+
+
+def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
+    """What stands at a spot after the changes from `start` to `end`, which ascend."""
+    child = spot[0]
+    first, digest = changes[start]
     lowest = first if child is None else _lowest(child)
-    shift = _parting(first ^ lowest | last ^ lowest)
+    shift = _parting(first ^ lowest | changes[end - 1].key ^ lowest)
     if isinstance(child, Node):
         shift = max(shift, child.shift)
     elif shift < 0:  # the same key
-        (change,) = changes
-        return change if change.digest else None
-    children = _children(child, shift)
-    start = 0
-    while start < len(changes):
+        assert end - start == 1
+        assert len(digest) in (0, DIGEST_BYTES)
+        return (first, digest) if digest else NOTHING
+    mask, children, digests = _opened(spot, shift)
+    while start < end:
         n = changes[start].key >> shift & 15
-        end = start + 1
-        while end < len(changes) and changes[end].key >> shift & 15 == n:
-            end += 1
-        children[n] = _updated(children[n], changes[start:end])
-        start = end
-    return _node(shift, first >> shift + 4 << shift + 4, children)
+        till = start + 1
+        while till < end and changes[till].key >> shift & 15 == n:
+            till += 1
+        bit = 1 << n
+        at = (mask & bit - 1).bit_count()
+        here = slice(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES)
+        if mask & bit:
+            child, digest = _updated((children[at], bytes(digests[here])), changes, start, till)
+            if child is not None:
+                children[at] = child
+                digests[here] = digest
+            else:
+                del children[at], digests[here]
+                mask ^= bit
+        else:
+            child, digest = _updated(NOTHING, changes, start, till)
+            if child is not None:
+                children.insert(at, child)
+                digests[here.start : here.start] = digest
+                mask ^= bit
+        start = till
+    return _joined(shift, first >> shift + 4 << shift + 4, mask, children, bytes(digests))
 
 
-def _leaves(child: Child | None) -> Iterator[Leaf]:
+def _leaves(spot: Spot) -> Iterator[Leaf]:
+    child, digest = spot
     if isinstance(child, Node):
-        for each in child.children:
+        for each in child.spots():
             yield from _leaves(each)
     elif child is not None:
-        yield child
+        yield Leaf(child, digest)
 
 
-def _changes(before: Child | None, after: Child | None) -> Iterator[Leaf]:
-    if before is None or after is None:
+def _beside(spot: Spot, key: int, shift: int) -> Iterator[Leaf]:
+    child = spot[0]
+    if isinstance(child, Node) and child.shift >= shift and _covers(child, key):
+        for n, each in enumerate(child.spots()):
+            yield from _beside(each, key, shift) if n == key >> child.shift & 15 else _leaves(each)
+    elif child is not None and _lowest(child) >> shift != key >> shift:
+        yield from _leaves(spot)
+
+
+def _changes(before: Spot, after: Spot) -> Iterator[Leaf]:
+    if before[1] == after[1]:
+        return
+    old, new = before[0], after[0]
+    if old is None or new is None:
         yield from _leaves(after)
         yield from (Leaf(leaf.key, b"") for leaf in _leaves(before))
         return
-    if before is after or before.digest == after.digest:
-        return
-    shift = _parting(_lowest(before) ^ _lowest(after))
-    shift = max(shift, *(each.shift for each in (before, after) if isinstance(each, Node)), -1)
+    shift = _parting(_lowest(old) ^ _lowest(new))
+    shift = max(shift, *(each.shift for each in (old, new) if isinstance(each, Node)), -1)
     if shift < 0:  # both are leaves of one key
         yield from _leaves(after)
         return
-    for pair in zip(_children(before, shift), _children(after, shift), strict=True):
+    for pair in zip(_spread(before, shift), _spread(after, shift), strict=True):
         yield from _changes(*pair)

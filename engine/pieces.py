@@ -92,6 +92,7 @@ class Pieces:
             self._follow()
         for book_side in self._book_sides:
             book_side.settle()
+        self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
         changes = [self._change(key, ids) for key, ids in groupby(sorted(self.stale), key_of)]
         self.stale.clear()
         head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
@@ -118,8 +119,10 @@ class Pieces:
         return self._put(key, spliced(self.pieces.get(key, b""), rows))
 
     def _put(self, key: int, piece: bytes) -> Leaf:
-        for frozen in self._open():
-            frozen.keep(key, self.pieces.get(key, b""))
+        for each in self._frozen:
+            frozen = each()
+            if frozen is not None:
+                frozen.keep(key, self.pieces.get(key, b""))
         if not piece:
             self.pieces.pop(key, None)
             return Leaf(key, b"")
@@ -137,12 +140,8 @@ class Pieces:
     def freeze(self) -> Frozen:
         self.update()
         frozen = Frozen(self.pieces)
-        self._frozen = [*map(ref, self._open()), ref(frozen)]
+        self._frozen.append(ref(frozen))
         return frozen
-
-    def _open(self) -> list[Frozen]:
-        frozen = (each() for each in self._frozen)
-        return [one for one in frozen if one is not None and one.is_open]
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
         self.update()

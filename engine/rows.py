@@ -25,6 +25,7 @@ CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bi
 _LOWS: Final = 1 << CHUNK_SHIFT
 _ROWS_AT: Final = 2  # bytes, and four more a row
 _NO_ROWS: Final = bytes(_ROWS_AT)
+_SWAPPED: Final = sys.byteorder == "big"
 
 
 class SnapshotError(ValueError):
@@ -81,25 +82,32 @@ def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
     without rows is empty."""
     lows, lengths = _index(piece or _NO_ROWS)
     start = _ROWS_AT + 4 * len(lows)
-    parts: list[bytes] = []
     end = len(piece)
-    for id, row in reversed(changes):
+    last = lows[-1] if lows else -1
+    new = len(changes)
+    while new and changes[new - 1][0] % _LOWS > last:
+        new -= 1
+    added = [(id % _LOWS, row) for id, row in changes[new:] if row]
+    parts = [row for _, row in reversed(added)]  # the last one first
+    for id, row in reversed(changes[:new]):
         low = id % _LOWS
         at = bisect_left(lows, low)
-        here = at < len(lows) and lows[at] == low
-        offset = start + sum(lengths[:at])
-        parts += (piece[offset + (lengths[at] if here else 0) : end], row)
-        end = offset
-        if here:
+        rest = offset = start + sum(lengths[:at])
+        if at < len(lows) and lows[at] == low:
+            rest += lengths[at]
             del lows[at], lengths[at]
         if row:
             lows.insert(at, low)
             lengths.insert(at, len(row))
-    parts.append(piece[start:end])
+        parts += (piece[rest:end], row)
+        end = offset
+    lows.extend([low for low, _ in added])
+    lengths.extend([len(row) for _, row in added])
     if not lows:
         return b""
-    parts.append(_header(lows, lengths))
-    return b"".join(reversed(parts))
+    parts += (piece[start:end], _header(lows, lengths))
+    parts.reverse()
+    return b"".join(parts)
 
 
 def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
@@ -107,9 +115,7 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     lows, lengths = _index(piece)
     body = piece[_ROWS_AT + 4 * len(lows) :]
     try:
-        rows: list[Fields] = _decode(
-            b"\xdd" + len(lows).to_bytes(4, "big") + body
-        )  # as a msgpack array
+        rows: list[Fields] = _decode(b"\xdd" + len(lows).to_bytes(4, "big") + body)  # an array
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SnapshotError(f"piece {key}: expected orders: {error}") from error
     encoded = list(map(_encode, rows))
@@ -135,22 +141,17 @@ def rows_of(key: int, piece: bytes) -> dict[int, Row]:
 def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
     """The lowest bits of the ids in a piece, and the lengths of its rows."""
     count = int.from_bytes(piece[:_ROWS_AT], "little")
-    lows, lengths = array("H"), array("H")
-    numbers = memoryview(piece)[_ROWS_AT : _ROWS_AT + 4 * count]
-    if len(numbers) < 4 * count:
-        raise SnapshotError(f"expected the index of {count} orders, got {len(numbers)} bytes of it")
-    lows.frombytes(numbers[: 2 * count])
-    lengths.frombytes(numbers[2 * count :])
-    return _swapped(lows), _swapped(lengths)
+    data = piece[_ROWS_AT : _ROWS_AT + 4 * count]
+    if len(data) < 4 * count:
+        raise SnapshotError(f"expected the index of {count} orders, got {len(data)} bytes of it")
+    numbers = array("H", data)
+    if _SWAPPED:
+        numbers.byteswap()
+    return numbers[:count], numbers[count:]
 
 
 def _header(lows: "array[int]", lengths: "array[int]") -> bytes:
-    count = len(lows).to_bytes(_ROWS_AT, "little")
-    return count + _swapped(lows).tobytes() + _swapped(lengths).tobytes()
-
-
-def _swapped(numbers: "array[int]") -> "array[int]":
-    """Between this machine's order of bytes and that of a piece."""
-    if sys.byteorder == "big":
+    numbers = array("H", [len(lows)]) + lows + lengths
+    if _SWAPPED:
         numbers.byteswap()
-    return numbers
+    return numbers.tobytes()

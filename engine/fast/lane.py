@@ -146,7 +146,7 @@ def run(  # noqa: C901 one loop, written out: see above
                 level,
                 back,
                 older,
-                id,
+                number,
             )
             events: list[Event] = [
                 accepts(

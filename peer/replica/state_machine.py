@@ -160,15 +160,21 @@ class Replica:
         replica.commit = head.checkpoint.commit
         replica.time_ms = head.checkpoint.time_ms
         for place, symbol in enumerate(replica.trades):
-            replica.trades[symbol].extend(trades.get(place, ()))
-            replica.trade_numbers[symbol] = head.trade_numbers[place]
-        replica._traded = set(replica.trades)
+            replica._restore_trades(symbol, head.trade_numbers[place], trades.get(place, []))
         replica._latest = Attestation(0, b"")
         replica._note_checkpoint(head.checkpoint)
         others = {key: piece for key, piece in pieces.items() if key >= snapshots.HEAD}
         if replica._others.by_key != others:
             raise InvalidSnapshotError("not a snapshot: expected pieces in their one encoding")
         return replica
+
+    def _restore_trades(self, symbol: str, last: int, trades: list[MarketTrade]) -> None:
+        kept = range(max(last - TRADES_KEPT, 0) + 1, last + 1)
+        if [trade.number for trade in trades] != list(kept):
+            raise InvalidSnapshotError(f"not a snapshot: expected trades {kept} of {symbol}")
+        self.trades[symbol].extend(trades)
+        self.trade_numbers[symbol] = last
+        self._traded.add(symbol)
 
     # The state, in pieces
 

@@ -61,7 +61,7 @@ TURN_MS = 20
 LOST = 0.03  # of the messages between nodes
 CUT_TURNS = 120
 CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints
-PACE = Pace(commits=64, pieces=2)  # as often as can be, and as slowly
+PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 RESTS, CROSSES = b"rests", b"crosses"  # orders that stay in the book for ever, and others
 _CALLER = b"test"
 

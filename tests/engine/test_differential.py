@@ -188,7 +188,7 @@ def test_changes_are_all_a_display_needs(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_digest_depends_on_the_state_alone(seed: int) -> None:
-    """However often it was taken on the way, and as if it were taken of a fresh copy."""
+    """MATCH-32: however often it was taken on the way, and as if it were of a fresh copy."""
     draw = random.Random(4000 + seed)
     flow = Flow(draw.choice)
     steps = [flow.step() for _ in range(300)]

@@ -1,4 +1,5 @@
-"""What levels add up to, and who stands behind them, against a count of every order.
+"""What levels add up to, and who stands behind them, against a count of every order: MATCH-29 and
+MATCH-30.
 
 `crowd` makes long queues at few prices, of few sources whose ids do not come in order, and asks at
 random moments, so that orders come, change and leave between two questions and across them.
@@ -139,6 +140,31 @@ def test_a_level_that_closed_and_opened_again_is_another_one() -> None:
     assert exchange.changes("X") == [(Side.BUY, 100, 0, 0)]
     assert exchange.shares("X", Side.BUY, 100) == []
     exchange.check()
+
+
+def test_priorities() -> None:
+    """MATCH-31: the id, or one more than the last order of the level has."""
+    exchange = Exchange([MARKET])
+
+    def queue() -> list[tuple[int, int]]:
+        orders = sorted(exchange.orders.values(), key=lambda order: order.priority)
+        return [(order.id, order.priority) for order in orders]
+
+    for id, display in ((8, 3), (5, 0), (9, 0), (20, 0)):
+        exchange.apply(Submit(id, "ann", "X", Side.SELL, 7, 100, display=display))
+    assert queue() == [(8, 8), (5, 9), (9, 10), (20, 20)]
+    exchange.apply(Submit(21, "bob", "X", Side.BUY, 3, 100))  # the next slice of 8
+    assert queue() == [(5, 9), (9, 10), (20, 20), (8, 21)]
+    exchange.apply(Submit(22, "bob", "X", Side.BUY, 3, 100))
+    exchange.apply(Reduce(23, "ann", 9, 2))
+    assert queue() == [(5, 9), (9, 10), (20, 20), (8, 21)]
+    exchange.apply(Replace(24, "ann", 5, 100))
+    assert queue() == [(9, 10), (20, 20), (8, 21), (5, 22)]
+    exchange.apply(CancelAll(25, "ann"))
+    exchange.apply(Submit(6, "ann", "X", Side.SELL, 7, 100, display=3))
+    assert queue() == [(6, 6)]
+    exchange.apply(Submit(26, "bob", "X", Side.BUY, 3, 100))  # behind itself
+    assert queue() == [(6, 7)]
 
 
 def test_there_are_no_shares_of_nothing() -> None:

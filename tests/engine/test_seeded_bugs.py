@@ -53,7 +53,8 @@ BUGS = {
     "LIFO queue": (
         "book",
         "        order.previous = back = level.last\n"
-        "        order.priority = order.id\n"
+        "        id: int = order.id\n"
+        "        order.priority = id\n"
         "        if back is None:\n"
         "            level.first = order\n"
         "        else:\n"
@@ -61,7 +62,7 @@ BUGS = {
         "            ahead = back.priority\n"
         "            if ahead <= level.counted:\n"
         "                book_side.grows(level)\n"
-        "            if ahead >= order.id:\n"
+        "            if ahead >= id:\n"
         "                order.priority = ahead + 1\n"
         "        level.last = order\n",
         "        order.previous = None\n"
@@ -446,8 +447,8 @@ BUGS = {
     ),
     "a piece keeps an order that left": (
         "rows",
-        "offset + (lengths[at] if here else 0)",
-        "offset",
+        "            rest += lengths[at]\n",
+        "            pass\n",
     ),
     "the digest knows no hidden part": (
         "rows",

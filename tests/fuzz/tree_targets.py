@@ -2,6 +2,7 @@
 be. Whoever says a digest can have made it of anything."""
 
 import random
+from hashlib import sha256
 
 import msgspec
 
@@ -49,7 +50,7 @@ def walk_tree(data: bytes) -> None:
     changes = walk.changes
     walk.begin(digest, own)
     assert walk.changes == changes
-    own.updated(Leaf(key, piece[:1]) for key, piece in changes.items())
+    own.updated(Leaf(key, piece and sha256(piece).digest()) for key, piece in changes.items())
 
 
 def _build(tree: object, parts: list[bytes], depth: int) -> bytes:
@@ -72,8 +73,6 @@ def _build(tree: object, parts: list[bytes], depth: int) -> bytes:
 def _shape(child: Child | None, pieces: dict[int, bytes]) -> list[object]:
     if isinstance(child, Node):
         present = [(n, each) for n, each in enumerate(child.children) if each is not None]
-        if len(present) == 1:
-            return _shape(present[0][1], pieces)
         return [child.shift, child.place, [[n, _shape(each, pieces)] for n, each in present]]
     assert child is not None
     return [child.key, pieces[child.key]]

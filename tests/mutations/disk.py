@@ -1,6 +1,6 @@
 """What a peer must keep, and when: broken in whole nodes."""
 
-from tests.mutations import Mutation, edit
+from tests.mutations import Edit, Mutation, edit
 
 CRASH_NODES = "--nodes --mode crash --n 3,4,5"
 BYZANTINE_NODES = "--nodes --mode byzantine --n 4,5"
@@ -89,10 +89,10 @@ DISK = (
         20,
         CRASH_NODES,
         (
-            edit(
-                "replica/state_machine",
-                "Frozen(self.exchange.freeze(), dict(self._others.by_key))",
-                "Frozen(self.exchange.freeze(), self._others.by_key)",
+            Edit(
+                "engine/pieces.py",
+                'frozen.keep(key, self.pieces.get(key, b""))',
+                "pass",
             ),
             edit(
                 "node/snapshots",
@@ -111,26 +111,6 @@ DISK = (
                 "node/snapshots",
                 "if room > 0 and len(pieces) < self._pace.pieces:",
                 "if pieces:",
-            ),
-        ),
-    ),
-    Mutation(
-        "a restart keeps the pieces of a snapshot that was not finished",
-        "the next one takes them for its own",
-        60,
-        CRASH_NODES,
-        (edit("node/ledger", "        self.journal.drop_unfinished()\n", ""),),
-    ),
-    Mutation(
-        "pieces are pruned that the certified snapshot still needs",
-        "it can neither be gone on from nor handed out",
-        40,
-        CRASH_NODES,
-        (
-            edit(
-                "storage/journal",
-                '"<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "',
-                '"<= (SELECT max(number) FROM pieces) "',
             ),
         ),
     ),
@@ -154,7 +134,7 @@ DISK = (
         "peers agree on a state of which it says nothing, and who goes on from it has another",
         40,
         CRASH_NODES,
-        (edit("replica/state_machine", "        self._traded.add(event.market)\n", ""),),
+        (edit("replica/state_machine", "                self._traded.add(event.market)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets what is committed above its gc round",

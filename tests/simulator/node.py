@@ -33,7 +33,7 @@ from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
-PACE = Pace(commits=64, pieces=2)  # as often as can be, and as slowly
+PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 
 
 class Died(Exception):
