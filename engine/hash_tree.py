@@ -47,7 +47,7 @@ class Node:
         self.mask = mask
         self._children = tuple(children)
         self._digests = digests
-        self.digest = sha256(self.part).digest()
+        self.digest = sha256(_part(shift, place, mask, digests)).digest()
 
     @property
     def part(self) -> bytes:
@@ -161,6 +161,7 @@ class HashTree:
     def updated(self, changes: Iterable[Leaf]) -> "HashTree":
         """The tree after `changes`, at most one of a key."""
         ordered = sorted(changes)
+        assert all(len(digest) in (0, DIGEST_BYTES) for _, digest in ordered)
         return HashTree._of(_updated(self._spot, ordered, 0, len(ordered))) if ordered else self
 
     def joined(self, other: "HashTree") -> "HashTree":
@@ -168,7 +169,11 @@ class HashTree:
         sides = (_spread(self._spot, TOP), _spread(other._spot, TOP))
         pairs = list(zip(*sides, strict=True))
         assert all(NOTHING in pair for pair in pairs)
-        return HashTree._of(_together(TOP, 0, [max(pair, key=itemgetter(1)) for pair in pairs]))
+        spots = [max(pair, key=itemgetter(1)) for pair in pairs]
+        mask = sum(1 << n for n, (child, _) in enumerate(spots) if child is not None)
+        children = [child for child, _ in spots if child is not None]
+        digests = b"".join(digest for _, digest in spots)
+        return HashTree._of(_standing(TOP, 0, mask, children, digests))
 
     def get(self, key: int) -> bytes | None:
         """The digest of the piece under a key; None if there is none."""
@@ -230,67 +235,49 @@ def _spread(spot: Spot, shift: int) -> list[Spot]:
     return spots
 
 
-def _together(shift: int, place: int, spots: list[Spot]) -> Spot:
-    """A node of what stands at each four bits; one by itself stands in its place."""
-    mask = sum(1 << n for n, (child, _) in enumerate(spots) if child is not None)
-    children = [child for child, _ in spots if child is not None]
-    return _joined(shift, place, mask, children, b"".join(digest for _, digest in spots))
-
-
-def _joined(shift: int, place: int, mask: int, children: list[int | Node], digests: bytes) -> Spot:
+def _standing(
+    shift: int, place: int, mask: int, children: list[int | Node], digests: bytes
+) -> Spot:
+    """A node of these children; one by itself stands in its place."""
     if len(children) > 1:
         node = Node(shift, place, mask, children, digests)
         return node, node.digest
     return (children[0], digests) if children else NOTHING
 
 
-def _opened(spot: Spot, shift: int) -> tuple[int, list[int | Node], bytearray]:
-    """The mask, children and digests that a node at this height would have."""
-    child, digest = spot
-    if isinstance(child, Node) and child.shift == shift:
-        return child.mask, list(child._children), bytearray(child._digests)
-    if child is None:
-        return 0, [], bytearray()
-    return 1 << (_lowest(child) >> shift & 15), [child], bytearray(digest)
-
-
 def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
     """What stands at a spot after the changes from `start` to `end`, which ascend."""
-    child = spot[0]
-    first, digest = changes[start]
-    lowest = first if child is None else _lowest(child)
-    shift = _parting(first ^ lowest | changes[end - 1].key ^ lowest)
-    if isinstance(child, Node):
-        shift = max(shift, child.shift)
-    elif shift < 0:  # the same key
-        assert end - start == 1
-        assert len(digest) in (0, DIGEST_BYTES)
-        return (first, digest) if digest else NOTHING
-    mask, children, digests = _opened(spot, shift)
+    child, digests = spot
+    first, last = changes[start][0], changes[end - 1][0]
+    if type(child) is Node and _covers(child, first) and _covers(child, last):
+        shift, mask, children = child.shift, child.mask, list(child._children)
+        digests = child._digests
+    else:
+        lowest = first if child is None else _lowest(child)
+        shift = _parting(first ^ lowest | last ^ lowest)
+        if shift < 0:  # a leaf, of the same key
+            assert end - start == 1
+            return changes[start] if changes[start][1] else NOTHING
+        mask = 0 if child is None else 1 << (lowest >> shift & 15)
+        children = [] if child is None else [child]
     while start < end:
-        n = changes[start].key >> shift & 15
+        n = changes[start][0] >> shift & 15
         till = start + 1
-        while till < end and changes[till].key >> shift & 15 == n:
+        while till < end and changes[till][0] >> shift & 15 == n:
             till += 1
         bit = 1 << n
         at = (mask & bit - 1).bit_count()
-        here = slice(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES)
-        if mask & bit:
-            child, digest = _updated((children[at], bytes(digests[here])), changes, start, till)
-            if child is not None:
-                children[at] = child
-                digests[here] = digest
-            else:
-                del children[at], digests[here]
-                mask ^= bit
-        else:
-            child, digest = _updated(NOTHING, changes, start, till)
-            if child is not None:
-                children.insert(at, child)
-                digests[here.start : here.start] = digest
-                mask ^= bit
+        here = at + (mask >> n & 1)
+        left, right = digests[: at * DIGEST_BYTES], digests[here * DIGEST_BYTES :]
+        old = NOTHING
+        if here > at:
+            old = (children[at], digests[at * DIGEST_BYTES : here * DIGEST_BYTES])
+        child, digest = _updated(old, changes, start, till)
+        children[at:here] = [] if child is None else [child]
+        digests = left + digest + right
+        mask = mask & ~bit if child is None else mask | bit
         start = till
-    return _joined(shift, first >> shift + 4 << shift + 4, mask, children, bytes(digests))
+    return _standing(shift, first >> shift + 4 << shift + 4, mask, children, digests)
 
 
 def _leaves(spot: Spot) -> Iterator[Leaf]:

@@ -97,23 +97,14 @@ def _put(
         owner = book.accounts.get(account)
         if owner is None:
             owner = book.accounts[account] = Owner(account, book.symbol, place)
-        back = level.last
-        older = owner.newest
+        back, older = level.last, owner.newest
+        price = price if stop_price else level.price  # one object for all
+        left = quantity if quantity == remaining else remaining
+        rank = id + behind if behind else id
         order = orders[id] = Order(
-            id,
-            owner,
-            side,
-            price if stop_price else level.price,  # one object for all
-            quantity,
-            quantity if quantity == remaining else remaining,
-            client_id,
-            terms,
-            level,
-            back,
-            older,
-            id + behind if behind else id,
-            hidden,
+            id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
         )
+        order.hidden = hidden
         if older is not None:
             older.newer = order
         owner.newest = order
