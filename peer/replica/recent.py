@@ -10,7 +10,7 @@ from engine import HashTree
 from peer.replica.snapshot import Frozen
 
 CHECKPOINTS_KEPT = 8
-PIECES_KEPT_MAX = 20_000  # that have changed since, over all of them; but for the last one
+PIECES_KEPT_MAX = 10_000  # that have changed since, over all of them; but for the last one
 
 
 class _State(NamedTuple):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from engine import HashTree, Leaf, leaf_digest, leaf_part, part_digest, read_part
 from engine.hash_tree import node_part
+from peer.storage import state_sync
 from peer.storage.part_requests import (
     ABSENT_MS,
     ANSWER_BYTES,
@@ -331,7 +332,6 @@ def test_one_that_helps_badly_delays_little(bad: type[Helper]) -> None:
 
 @pytest.mark.parametrize("bad", [Silent, Empty, Liar, OtherShape, Replaying, Dripping])
 def test_none_of_these_makes_a_state_that_nobody_signed(bad: type[Helper]) -> None:
-    """Some of them give a true one in the end."""
     peer = fetching(bad, bad)
     for _ in range(3 * SHUNNED_MS // 500):
         peer.turn()
@@ -456,6 +456,19 @@ def test_helpers_that_move_on_are_followed_and_nothing_is_fetched_twice() -> Non
     old = {read_part(part) for part in all_parts(STATE) if part[:4] == b"leaf"}
     assert len(pieces & old) < 1_800
     assert peer.catch_up.received < before + 200_000
+
+
+def test_what_came_is_forgotten_once_it_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_sync, "KEPT_BYTES_MAX", 1_000)
+    peer = fetching(Helper)
+    for _ in range(20):
+        peer.turn()
+    newer = STATE | {5: b"newer"}
+    assert peer.catch_up.received > 1_000
+    assert peer.offer(0, 128, newer)
+    peer.helpers[0].states = Helper((128, newer)).states
+    assert peer.catch_up.progress.endswith("0 of the 1 parts known to differ")
+    check(peer, peer.run(200), newer)
 
 
 def test_a_newer_state_is_preferred_and_an_older_one_only_if_nothing_comes() -> None:
