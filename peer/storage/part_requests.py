@@ -16,6 +16,7 @@ from peer.storage.tree_walk import Place, TreeWalk
 
 PLACES_MAX = 128  # asked for at once, of a member that answers fast,
 PLACES_FIRST = 16  # and of one of which that is not known
+PLACES_MIN = 4  # though each has a share: that little is not worth a request more
 REQUESTS_MAX = 2  # that a member has to answer
 HELPERS_MAX = 8  # members that are asked at once
 ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least a part
@@ -128,7 +129,7 @@ class PartRequests:
 
     def _next(self, member: int, share: int) -> list[bytes]:
         """What to ask a member for: a share of what waits."""
-        most = min(max(share, PLACES_FIRST), self._helpers[member].places)
+        most = min(max(share, PLACES_MIN), self._helpers[member].places)
         under_way = {digest for asked in self._asked.values() for digest in asked.digests}
         digests: list[bytes] = []
         while self._waiting and len(digests) < most:

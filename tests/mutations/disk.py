@@ -115,6 +115,21 @@ DISK = (
         ),
     ),
     Mutation(
+        "a piece is accepted unverified",
+        "one member that lies spoils what all others have helped with, again and again",
+        40,
+        BYZANTINE_NODES,
+        (
+            edit(
+                "storage/tree_walk",
+                "        spot = self._missing.get(digest)\n",
+                "        fits = [d for d, s in self._missing.items() if _read_at(s.place, part)]\n"
+                "        digest = next(iter(fits), digest)\n"
+                "        spot = self._missing.get(digest)\n",
+            ),
+        ),
+    ),
+    Mutation(
         "a digest is kept after a change",
         "peers agree on a state of which it says nothing, and who goes on from it has another",
         40,

@@ -23,6 +23,7 @@ from peer.node.ledger import Ledger, Recovered
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
 from peer.node.timers import Clock
+from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Applied, Replica
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Fetched
@@ -62,6 +63,8 @@ class Witness:
 
     def took_over(self, peer: "NodePeer") -> None: ...
 
+    def fetched_wrong(self, peer: "NodePeer") -> None: ...
+
     def turned(self, peer: "NodePeer") -> None: ...
 
 
@@ -96,7 +99,11 @@ class WatchedLedger(Ledger):
         return recovered
 
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
-        ready = super().install(fetched, now_ms)
+        try:
+            ready = super().install(fetched, now_ms)
+        except InvalidSnapshotError:
+            self.peer.witness.fetched_wrong(self.peer)
+            raise
         self.peer.witness.stands(self.peer, self.replica)
         self.peer.witness.took_over(self.peer)
         return ready

@@ -146,6 +146,10 @@ class NodeReferee(Witness):
         must(accused <= self._lies, f"peer {peer.address} accuses {accused} of a lie")
         self.world.note(peer.address, f"took over the state after commit {peer.commits}")
 
+    def fetched_wrong(self, peer: NodePeer) -> None:
+        """Each part is verified when it comes, so this cannot be."""
+        raise Diverged(f"peer {peer.address} has fetched another state than a quorum has signed")
+
     def turned(self, peer: NodePeer) -> None:
         self._turns += 1
         must(not peer.node.halted or peer.broken, f"peer {peer.address}: {peer.node.halted}")
