@@ -331,10 +331,10 @@ class BookSide:
 
     def restored(self) -> None:
         """All levels are here, but for the order of their keys and the shares in them."""
-        self.keys.fill([level.key for level in self.levels.values()])
-        for level in self.levels.values():
-            if level.orders > SHARES_COUNTED_MAX:
-                level.count()
+        prices = sorted(self.levels)
+        self.keys.fill(prices if self.sign < 0 else [-price for price in reversed(prices)])
+        for level in [one for one in self.levels.values() if one.orders > SHARES_COUNTED_MAX]:
+            level.count()
         self._find_best()
 
     def close(self, level: Level) -> None:

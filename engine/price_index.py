@@ -5,7 +5,7 @@ plain list whose end is the best; the others, if there are so many, in a SortedL
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from sortedcontainers import SortedList
@@ -49,9 +49,8 @@ class PriceIndex:
             self.far.update(near[:-NEAR_AGAIN])
             del near[:-NEAR_AGAIN]
 
-    def fill(self, keys: Iterable[int]) -> None:
-        """Take in all keys of a side that has none yet."""
-        negated = sorted([-key for key in keys])
+    def fill(self, negated: list[int]) -> None:
+        """Take in all keys of a side that has none yet, negated and ascending."""
         self.far.update(negated[:-NEAR_AGAIN])
         self.near += negated[-NEAR_AGAIN:]
 

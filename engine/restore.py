@@ -10,8 +10,8 @@ import msgspec
 
 from engine import validation
 from engine.book import Book, Ledger
-from engine.book_side import Level, Order, Owner
-from engine.order_terms import PLAIN
+from engine.book_side import BookSide, Level, Order
+from engine.order_terms import PLAIN, OrderTerms
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
 from engine.vocabulary import TIME_MS_MAX, Submit
@@ -74,37 +74,40 @@ def _put(
 ) -> None:
     """Put each at the back of its level, and add it up. The levels of those that do not belong at
     the back are `mixed`."""
+    terms: OrderTerms | None
+    plain, make, last = PLAIN, Order, -1
     for id, row in zip(ids, rows, strict=True):
         account, place, side, price, quantity, remaining, hidden, behind, client_id, terms = row
-        if place >= len(books):
-            raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {place}")
-        book = books[place]
+        if place != last:
+            book = _book(id, place, books)
+            accounts, sides, last = book.accounts, book.sides, place
+            price_max, quantity_max = book.market.price_max, book.quantity_max
         if (
-            terms is not None
-            or hidden
-            or not 1 <= price <= book.market.price_max
-            or not remaining <= quantity <= book.quantity_max
+            terms is None
+            and not hidden
+            and 0 < price <= price_max
+            and remaining <= quantity <= quantity_max
         ):
-            _check_row(id, row, book)
-        terms = PLAIN if terms is None else terms
-        stop_price = terms.stop_price
-        book_side = (book.stops if stop_price else book.sides)[side]
+            terms, book_side, at = plain, sides[side], price
+        else:
+            book_side, at = _checked(id, row, book)
+            terms = terms or plain
         levels = book_side.levels
-        at = stop_price or price
         level = levels.get(at)
         if level is None:
             level = levels[at] = Level(book_side, at * book_side.sign, at)
-        owner = book.accounts.get(account)
-        if owner is None:
-            owner = book.accounts[account] = Owner(account, book.symbol, place)
+        elif at == price:
+            price = level.price  # one object for all
+        owner = accounts.get(account) or accounts.setdefault(account, book.owner(account))
         back, older = level.last, owner.newest
-        price = price if stop_price else level.price  # one object for all
         left = quantity if quantity == remaining else remaining
         rank = id + behind if behind else id
-        order = orders[id] = Order(
+        order = orders[id] = make(
             id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
         )
-        order.hidden = hidden
+        if hidden:
+            order.hidden = hidden
+            level.hidden += hidden
         if older is not None:
             older.newer = order
         owner.newest = order
@@ -113,13 +116,18 @@ def _put(
             level.first = order
         else:
             back.next = order
-            if back.priority >= order.priority:
+            if back.priority >= rank:
                 mixed[level] = None
         level.last = order
-        level.counted = order.priority
+        level.counted = rank
         level.orders += 1
-        level.shown += remaining - hidden
-        level.hidden += hidden
+        level.shown += left - hidden
+
+
+def _book(id: int, place: int, books: Sequence[Book]) -> Book:
+    if place >= len(books):
+        raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {place}")
+    return books[place]
 
 
 def _sort(level: Level) -> None:
@@ -155,12 +163,14 @@ def _check(book: Book) -> None:
             )
 
 
-def _check_row(id: int, row: Fields, book: Book) -> None:
-    """Raise SnapshotError if this can't be an order of `book`."""
+def _checked(id: int, row: Fields, book: Book) -> tuple[BookSide, int]:
+    """The side where an order is, and the price of its level. SnapshotError if it can't be one."""
     fields = Row(*row)
     wrong = _wrong(id, fields, book)
     if wrong:
         raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
+    stop_price = 0 if fields.terms is None else fields.terms.stop_price
+    return (book.stops if stop_price else book.sides)[fields.side], stop_price or fields.price
 
 
 def _wrong(id: int, row: Row, book: Book) -> str:

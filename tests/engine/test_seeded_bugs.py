@@ -494,13 +494,13 @@ BUGS = {
     ),
     "restoring leaves the shares of a long queue out": (
         "book_side",
-        "                level.count()\n        self._find_best()\n",
-        "                pass\n        self._find_best()\n",
+        "            level.count()\n        self._find_best()\n",
+        "            pass\n        self._find_best()\n",
     ),
     "restoring adds up what is shown as hidden": (
         "restore",
-        "        level.shown += remaining - hidden\n",
-        "        level.shown += remaining\n",
+        "        level.shown += left - hidden\n",
+        "        level.shown += left\n",
     ),
     "restoring forgets expiries": (
         "restore",
