@@ -25,8 +25,8 @@ class Pace(NamedTuple):
 
     commits: int = 1_024  # from one to the next, a multiple of CHECKPOINT_EVERY
     commands: int = 200_000  # or at the next checkpoint after so many: they take a while to replay
-    pieces: int = 256  # at a time
-    size: int = 512 * 1024  # bytes; at least a piece
+    pieces: int = 128  # at a time
+    size: int = 256 * 1024  # bytes; at least a piece
 
 
 PACE = Pace()

@@ -27,7 +27,7 @@ __all__ = ["ClientId", "Journal", "JournalError", "Stored", "StoredEvidence", "T
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_BLOCKS_MAX = 200  # of each author at a time
 PRUNED_BYTES = 512 * 1024  # the same; at least a frame; and of pieces
-PRUNED_PIECES_MAX = 500  # looked at, at a time
+PRUNED_PIECES_MAX = 250  # looked at, at a time
 PRUNED_NAMES_MAX = 500  # at a time, beside twice those that came
 
 _encode = msgspec.msgpack.Encoder().encode

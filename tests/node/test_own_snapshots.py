@@ -67,7 +67,7 @@ def test_a_snapshot_is_that_of_its_commit_though_the_book_moves_on(
 
 
 def test_only_what_has_changed_is_written(journal: Journal) -> None:
-    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64))
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=1_000))
     live(life, snapshots, 64, orders=20)
     first = len(journal.pieces(64))
     live(life, snapshots, 64, orders=0)

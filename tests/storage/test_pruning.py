@@ -117,7 +117,7 @@ def test_so_many_pieces_go_at_a_time_also_after_a_restart(tmp_path: Path) -> Non
     snapshot(journal, 128, new)
     journal.certify(128, [b"frame"])
     left = [len(versions(journal))]
-    for step in range(8):
+    for step in range(12):
         journal.prune()
         left.append(len(versions(journal)))
         assert left[-2] - left[-1] <= PRUNED_PIECES_MAX
