@@ -17,23 +17,36 @@ Accepted 1 5
 >>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
 [Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
 
-A snapshot goes on where it was taken:
+Its state is pieces of bytes under keys, from which another one goes on:
 
->>> again = Exchange.restore(exchange.snapshot())
+>>> again = Exchange.restore(exchange.pieces())
 >>> again.digest() == exchange.digest()
 True
 
-Errors: MarketError for a configuration that can't be run, SnapshotError for bytes that are no
-snapshot. Whatever a command says, the answer is events, `Rejected` among them.
+Errors: MarketError for a configuration that can't be run, SnapshotError for pieces that are no
+state. Whatever a command says, the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange
-from engine.state import SnapshotError
+from engine.hash_tree import (
+    Branching,
+    HashTree,
+    Leaf,
+    Node,
+    Piece,
+    leaf_digest,
+    leaf_part,
+    part_digest,
+    read_part,
+)
+from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
+from engine.rows import CHUNK_SHIFT, Row, SnapshotError, rows_of
 from engine.validation import MarketError, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    SOURCES,
     TIME_MS_MAX,
     Accepted,
     Cancel,
@@ -64,10 +77,15 @@ from engine.vocabulary import (
 
 __all__ = [
     "ACCOUNT_LENGTH_MAX",
+    "CHUNK_SHIFT",
     "CLIENT_ID_LENGTH_MAX",
+    "HEAD_KEY",
     "ID_MAX",
+    "KIND_SHIFT",
+    "SOURCES",
     "TIME_MS_MAX",
     "Accepted",
+    "Branching",
     "Cancel",
     "CancelAll",
     "Cancelled",
@@ -75,12 +93,17 @@ __all__ = [
     "Event",
     "Exchange",
     "Expired",
+    "Frozen",
     "Halt",
+    "HashTree",
+    "Leaf",
     "Market",
     "MarketError",
     "MarketState",
+    "Node",
     "OpenOrder",
     "OrderType",
+    "Piece",
     "Reason",
     "Reduce",
     "Reduced",
@@ -88,6 +111,7 @@ __all__ = [
     "Replace",
     "Replaced",
     "Resume",
+    "Row",
     "SelfTrade",
     "Side",
     "SnapshotError",
@@ -95,5 +119,10 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "leaf_digest",
+    "leaf_part",
     "may_stay",
+    "part_digest",
+    "read_part",
+    "rows_of",
 ]

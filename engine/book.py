@@ -43,8 +43,9 @@ class Ledger:
 class Book:
     """The orders of one market. Every method that executes returns its event."""
 
-    def __init__(self, market: Market, ledger: Ledger) -> None:
+    def __init__(self, market: Market, ledger: Ledger, place: int) -> None:
         self.market = market
+        self.place = place  # among the exchange's markets
         self.symbol = market.symbol
         self.ledger = ledger
         self.orders = ledger.orders
@@ -98,10 +99,13 @@ class Book:
     def shrink(self, order: Order, remaining: int) -> Event:
         """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
         shown = order.remaining - order.hidden
+        hidden = max(0, remaining - shown)
+        level = order.level
+        if order.priority <= level.counted:
+            more = remaining - hidden - shown
+            level.book_side.changes(level, order, more, hidden - order.hidden)
         order.remaining = remaining
-        order.row = b""
-        order.hidden = max(0, remaining - shown)
-        order.level.book_side.touch(order.level)
+        order.hidden = hidden
         return Reduced(order.id, order.owner.name, self.symbol, order.side, order.price, remaining)
 
     def set_halted(self, halted: bool) -> Event:
@@ -126,7 +130,7 @@ class Book:
     def owner(self, account: str) -> Owner:
         """The account's orders here; an account without any is not kept."""
         owner = self.accounts.get(account)
-        return Owner(account, self.symbol) if owner is None else owner
+        return Owner(account, self.symbol, self.place) if owner is None else owner
 
     def rest(self, order: Order) -> None:
         """At the back of the queue of its price."""
@@ -142,15 +146,19 @@ class Book:
         level = book_side.levels.get(price)
         if level is None:
             level = book_side.open(price)
-        elif level.totals is not None:
-            book_side.touch(level)
-        order.row = b""
         order.level = level
         order.previous = back = level.last
+        id: int = order.id
+        order.priority = id
         if back is None:
             level.first = order
         else:
             back.next = order
+            ahead = back.priority
+            if ahead <= level.counted:
+                book_side.grows(level)
+            if ahead >= id:
+                order.priority = ahead + 1
         level.last = order
         owner = order.owner
         order.older = older = owner.newest
@@ -182,6 +190,8 @@ class Book:
             if older is None:
                 del self.accounts[owner.name]
         level = order.level
+        if order.priority <= level.counted:
+            level.book_side.leaves(level, order)
         before = order.previous
         after = order.next
         order.previous = order.next = order.older = order.newer = None
@@ -193,8 +203,6 @@ class Book:
             before.next = after
         else:
             level.first = after
-        if level.totals is not None:
-            level.book_side.touch(level)
         if level.first is None:
             level.book_side.close(level)
         if order.terms is not _PLAIN and order.terms.expire_ms:
@@ -207,22 +215,21 @@ class Book:
         return self.accounts.get(account, ())
 
     def depth(self, side: Side, limit: int) -> list[tuple[int, int, int]]:
-        rows = []
-        for level in islice(self.sides[side], max(0, limit)):
-            orders, shown, _ = level.count()
-            rows.append((level.price, shown, orders))
-        return rows
+        levels = islice(self.sides[side], max(0, limit))
+        return [(level.price, level.shown, level.orders) for level in levels]
 
-    def queue(self, side: Side, price: int) -> list[tuple[int, int]]:
-        level = self.sides[side].levels.get(price)
-        return [] if level is None else [(each.id, each.remaining - each.hidden) for each in level]
+    def shares(self, side: Side, price: int) -> list[tuple[int, int, int]]:
+        book_side = self.sides[side]
+        book_side.settle()
+        level = book_side.levels.get(price)
+        return [] if level is None else level.sources()
 
     def changes(self) -> list[tuple[Side, int, int, int]]:
         rows = []
         for side, book_side in zip(Side, self.sides, strict=True):
             for price in book_side.take_changed():
                 level = book_side.levels.get(price)
-                orders, shown, _ = level.count() if level is not None else (0, 0, 0)
+                shown, orders = (level.shown, level.orders) if level is not None else (0, 0)
                 rows.append((side, price, shown, orders))
         return rows
 

@@ -9,36 +9,24 @@ first, and its owner's orders, newest first. So taking one out is the same few a
 it is, and an account's index costs two words an order. No garbage collector looks at these objects:
 an order that is in no queue has no links, or dead ones would hold on to each other.
 
-A level that changes is only marked, once. Its totals are counted on the next
-question, so that a thousand changes of a level between two questions cost one count.
+What a level adds up to costs what changes, never a queue. Orders at its back, which came since the
+last question, are added when somebody asks, so that one that comes and goes in between costs
+nothing; a change of any other order, all ahead of those, changes the totals at once.
 
 Must never decide what an order may do, nor make events: that is `matching`.
 """
 
 from collections.abc import Iterator
-from operator import attrgetter
 from typing import Any, Final, Optional
 
 from engine.light import light, mypyc_attr
 from engine.order_terms import OrderTerms
 from engine.price_index import PriceIndex
-from engine.vocabulary import Side
+from engine.vocabulary import SOURCES, Side
 
 NO_KEY: Final = 1 << 62  # the best key of an empty side: beyond any price, on either side
-
-# The fields of an order that are state, in the order of `state.Kept`; the others are its place.
-state_of: Final = attrgetter(
-    "id",
-    "owner.name",
-    "owner.market",
-    "side",
-    "price",
-    "quantity",
-    "remaining",
-    "hidden",
-    "client_id",
-    "terms",
-)
+SHARES_COUNTED_MAX: Final = 16  # orders of a level whose shares are counted when somebody asks
+_SOURCES: Final = SOURCES
 
 
 @mypyc_attr(acyclic=True)
@@ -60,9 +48,9 @@ class Order:
         "owner",
         "previous",
         "price",
+        "priority",
         "quantity",
         "remaining",
-        "row",
         "side",
         "terms",
     )
@@ -75,15 +63,15 @@ class Order:
         price: Any,
         quantity: Any,
         remaining: int,
-        hidden: int,
         client_id: str,
         terms: OrderTerms,
         level: "Level",
         previous: Optional["Order"],
         older: Optional["Order"],
+        priority: int,
+        hidden: int = 0,
         next: Optional["Order"] = None,
         newer: Optional["Order"] = None,
-        row: bytes = b"",
     ) -> None:
         self.id = id
         self.owner = owner
@@ -99,21 +87,26 @@ class Order:
         self.next = next
         self.older = older  # of the same owner
         self.newer = newer
-        self.row = row  # its state encoded, kept by `state`; empty: it changed since
+        self.priority = priority  # ascending along the queue
 
     def __repr__(self) -> str:  # the default would follow the links
-        return f"Order{state_of(self)}"
+        return (
+            f"Order({self.id}, {self.owner.name!r}, {self.side!r}, {self.price}, {self.remaining})"
+        )
 
 
 @mypyc_attr(acyclic=True)
 class Owner:
     """An account in one market: its name, as all its orders refer to it, and its open orders."""
 
-    __slots__ = ("market", "name", "newest", "open")
+    __slots__ = ("market", "name", "newest", "open", "place")
 
-    def __init__(self, name: str, market: str, open: int = 0, newest: Order | None = None) -> None:
+    def __init__(
+        self, name: str, market: str, place: int, open: int = 0, newest: Order | None = None
+    ) -> None:
         self.name = name
         self.market = market
+        self.place = place  # of the market among the exchange's
         self.open = open
         self.newest = newest
 
@@ -126,13 +119,25 @@ class Owner:
 
 @mypyc_attr(acyclic=True)
 class Level:
-    """The orders at one price, oldest first.
+    """The orders at one price, oldest first, and what those up to the priority `counted` add up to:
+    orders, lots shown, lots hidden, and the share of each source.
 
-    `totals` is what they add up to: orders, lots shown, lots hidden; None from the moment they
-    change until the next question.
+    `counted` is the priority of the last order that is added up, -1 if none is. Those behind came
+    since.
     """
 
-    __slots__ = ("book_side", "first", "key", "last", "price", "totals")
+    __slots__ = (
+        "book_side",
+        "counted",
+        "first",
+        "hidden",
+        "key",
+        "last",
+        "orders",
+        "price",
+        "shares",
+        "shown",
+    )
 
     def __init__(
         self,
@@ -141,14 +146,22 @@ class Level:
         price: Any,
         first: Order | None = None,
         last: Order | None = None,
-        totals: tuple[int, int, int] | None = None,
+        counted: int = -1,
+        orders: int = 0,
+        shown: int = 0,
+        hidden: int = 0,
+        shares: dict[int, tuple[int, int]] | None = None,
     ) -> None:
         self.book_side = book_side
         self.key = key
         self.price = price
         self.first = first
         self.last = last
-        self.totals = totals
+        self.counted = counted
+        self.orders = orders
+        self.shown = shown
+        self.hidden = hidden
+        self.shares = shares  # by source: lots shown, orders; None: few enough to count
 
     def __iter__(self) -> Iterator[Order]:
         order = self.first
@@ -157,8 +170,9 @@ class Level:
             order = order.next
 
     def to_back(self, order: Order) -> None:
-        """The first order, to the back of the queue."""
+        """The first order, to the back of the queue. It is not counted."""
         back = self.last
+        order.priority = back.priority + 1  # type: ignore[union-attr]
         if order is back:
             return
         self.first = order.next
@@ -168,18 +182,48 @@ class Level:
         back.next = order  # type: ignore[union-attr]
         self.last = order
 
-    def count(self) -> tuple[int, int, int]:
-        totals = self.totals
-        if totals is None:
-            orders = remaining = hidden = 0
-            order = self.first
-            while order is not None:
-                orders += 1
-                remaining += order.remaining
-                hidden += order.hidden
-                order = order.next
-            totals = self.totals = (orders, remaining - hidden, hidden)
-        return totals
+    def share(self, id: Any, shown: int, orders: int) -> None:
+        """Change the share of the source of an order."""
+        shares = self.shares
+        if shares is not None:
+            source: int = id % _SOURCES
+            had_shown, had_orders = shares.get(source, (0, 0))
+            if had_orders + orders:
+                shares[source] = (had_shown + shown, had_orders + orders)
+            else:
+                del shares[source]
+
+    def count(self) -> None:
+        """Add up the orders that came since the last question."""
+        last = order = self.last
+        counted = self.counted
+        stale = self.book_side.stale
+        while order is not None and order.priority > counted:
+            hidden = order.hidden
+            shown = order.remaining - hidden
+            self.orders += 1
+            self.shown += shown
+            self.hidden += hidden
+            self.share(order.id, shown, 1)
+            if stale is not None:
+                stale.add(order.id)
+            order = order.previous
+        self.counted = last.priority  # type: ignore[union-attr] # a level has orders
+        if self.orders > SHARES_COUNTED_MAX and self.shares is None:
+            self.shares = self._shares()
+
+    def sources(self) -> list[tuple[int, int, int]]:
+        """Source, lots shown and orders of each, by source. All orders are counted."""
+        shares = self._shares() if self.shares is None else self.shares
+        return [(source, *shares[source]) for source in sorted(shares)]
+
+    def _shares(self) -> dict[int, tuple[int, int]]:
+        shares: dict[int, tuple[int, int]] = {}
+        for order in self:
+            source = order.id % _SOURCES
+            shown, orders = shares.get(source, (0, 0))
+            shares[source] = (shown + order.remaining - order.hidden, orders + 1)
+        return shares
 
 
 if __file__.endswith(".py"):  # not compiled
@@ -187,10 +231,7 @@ if __file__.endswith(".py"):  # not compiled
 
 
 class BookSide:
-    """Levels by key, the sorted keys, and the best level at hand.
-
-    Two readers come at different times for what changed, so `settle` leaves it for both.
-    """
+    """Levels by key, the sorted keys, and the best level at hand."""
 
     __slots__ = ("best", "best_key", "changed", "keys", "levels", "sign", "stale", "touched")
 
@@ -200,9 +241,9 @@ class BookSide:
         self.keys = PriceIndex()
         self.best: Level | None = None
         self.best_key: int = NO_KEY
-        self.touched: set[int] = set()  # prices of levels that changed and are not counted yet
-        self.changed: set[int] = set()  # for those who show the book
-        self.stale: set[int] = set()  # for the digest
+        self.touched: set[int] = set()  # prices of levels that changed since the last question
+        self.changed: set[int] = set()  # prices, for those who show the book
+        self.stale: set[int] | None = None  # ids of changed orders, once somebody wants them
 
     def __iter__(self) -> Iterator[Level]:
         """Levels, best first, counted."""
@@ -214,21 +255,53 @@ class BookSide:
         """Trade a part of `order`, at most what it shows. An iceberg whose slice is used up shows
         the next one, at the back of the queue."""
         left = order.remaining - quantity
-        order.remaining = left
-        order.row = b""
         hidden = order.hidden
-        if left == hidden:
-            order.hidden = max(0, hidden - order.terms.display)
-            level.to_back(order)
-        if level.totals is not None:
-            self.touch(level)
+        if left != hidden:
+            order.remaining = left
+            if order.priority <= level.counted:
+                self.changes(level, order, -quantity, 0)
+            return
+        if order.priority <= level.counted:
+            self.leaves(level, order)
+        order.remaining = left
+        order.hidden = max(0, hidden - order.terms.display)
+        level.to_back(order)
 
-    def touch(self, level: Level) -> None:
-        level.totals = None
+    def changes(self, level: Level, order: Order, shown: int, hidden: int) -> None:
+        """`order`, which is counted, keeps its place and shows and hides so much more."""
+        level.shown += shown
+        level.hidden += hidden
+        level.share(order.id, shown, 0)
+        self.touch(level, order)
+
+    def leaves(self, level: Level, order: Order) -> None:
+        """`order`, which is counted, is about to give up its place."""
+        if order.priority == level.counted:
+            before = order.previous
+            level.counted = -1 if before is None else before.priority
+        hidden = order.hidden
+        shown = order.remaining - hidden
+        level.orders -= 1
+        level.shown -= shown
+        level.hidden -= hidden
+        if level.orders > SHARES_COUNTED_MAX:
+            level.share(order.id, -shown, -1)
+        else:
+            level.shares = None
+        self.touch(level, order)
+
+    def touch(self, level: Level, order: Order) -> None:
+        """A counted order of `level` changed."""
+        self.touched.add(level.price)
+        if self.stale is not None:
+            self.stale.add(order.id)
+
+    def grows(self, level: Level) -> None:
+        """An order is put behind those of `level` that are counted."""
         self.touched.add(level.price)
 
     def settle(self) -> None:
-        """Count the levels that changed."""
+        """Count what came since the last question."""
         touched = self.touched
         if touched:
             levels = self.levels
@@ -237,7 +310,6 @@ class BookSide:
                 if level is not None:
                     level.count()
             self.changed |= touched
-            self.stale |= touched
             touched.clear()
 
     def take_changed(self) -> list[int]:
@@ -245,13 +317,6 @@ class BookSide:
         self.settle()
         prices = sorted(self.changed, reverse=self.sign < 0)
         self.changed.clear()
-        return prices
-
-    def take_stale(self) -> list[int]:
-        """Prices touched since the last call, best first, for the digest."""
-        self.settle()
-        prices = sorted(self.stale, reverse=self.sign < 0)
-        self.stale.clear()
         return prices
 
     def open(self, price: Any) -> Level:
@@ -264,12 +329,22 @@ class BookSide:
             self.best_key = key
         return level
 
+    def restored(self) -> None:
+        """All levels are here, but for the order of their keys and the shares in them."""
+        prices = sorted(self.levels)
+        self.keys.fill(prices if self.sign < 0 else [-price for price in reversed(prices)])
+        for level in [one for one in self.levels.values() if one.orders > SHARES_COUNTED_MAX]:
+            level.count()
+        self._find_best()
+
     def close(self, level: Level) -> None:
         """Forget a level that is empty."""
         del self.levels[level.price]
         self.keys.remove(level.key)
-        if level is not self.best:
-            return
+        if level is self.best:
+            self._find_best()
+
+    def _find_best(self) -> None:
         if self.levels:
             self.best_key = self.keys.best()
             self.best = self.levels[self.best_key * self.sign]

@@ -7,11 +7,14 @@ read a clock: time comes in through `advance`.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from engine import disposal, invariants, matching, pre_trade_checks, state, validation
+from engine import disposal, invariants, matching, pre_trade_checks, restore, validation
 from engine.book import Book, Ledger
 from engine.book_side import Order
 from engine.fast import lane
 from engine.fast.lane import rejected
+from engine.hash_tree import HashTree
+from engine.pieces import Frozen, Pieces
+from engine.rows import SnapshotError
 from engine.vocabulary import (
     CancelAll,
     Command,
@@ -40,10 +43,12 @@ class Exchange:
         validation.check_markets(markets)
         disposal.release()
         self.ledger = Ledger()
-        self.books = {market.symbol: Book(market, self.ledger) for market in markets}
+        self.books = {
+            market.symbol: Book(market, self.ledger, place) for place, market in enumerate(markets)
+        }
         self.orders = self.ledger.orders
         disposal.watch(self, self.orders)
-        self._digester = state.Digester(self.books, self.ledger)
+        self._pieces = Pieces(self.books, self.ledger)
 
     # Commands
 
@@ -150,13 +155,16 @@ class Exchange:
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
 
-        KeyError when there is no such market, as in `changes`.
+        KeyError when there is no such market, as in `changes` and `shares`.
         """
         return self.books[market].depth(side, limit)
 
-    def queue(self, market: str, side: Side, price: int) -> list[tuple[int, int]]:
-        """The orders resting at a price, oldest first: id, and shown quantity in lots."""
-        return self.books[market].queue(side, price)
+    def shares(self, market: str, side: Side, price: int) -> list[tuple[int, int, int]]:
+        """Who stands behind a level: source, shown quantity in lots, number of orders; by source.
+
+        An order's source is its id modulo SOURCES.
+        """
+        return self.books[market].shares(side, price)
 
     def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
         """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
@@ -179,28 +187,55 @@ class Exchange:
 
     # State
 
-    def digest(self) -> bytes:
-        """SHA-256 over everything that can change a later event. Equal states, equal digests."""
-        return self._digester.digest()
+    @property
+    def tree(self) -> HashTree:
+        """The tree of digests over all pieces, brought up to date: costs what changed since the
+        last time. Equal states, equal pieces, equal digests.
 
-    def snapshot(self) -> bytes:
-        """The whole state; `restore` makes an exchange of it with the same digest and future."""
-        return state.dump(self.books, self.ledger)
+        Once asked for, a caller that never asks again pays a few bytes for each order ever used.
+        """
+        return self._pieces.update()
+
+    def digest(self) -> bytes:
+        """SHA-256 over everything that can change a later event."""
+        return self.tree.digest
+
+    def piece(self, key: int) -> bytes:
+        """The piece under `key` as of the last `tree`; empty if there was none."""
+        return self._pieces.pieces.get(key, b"")
+
+    def pieces(self) -> Iterator[tuple[int, bytes]]:
+        """The whole state by ascending key; `restore` makes an exchange of it."""
+        return iter(self._pieces)
+
+    def freeze(self) -> Frozen:
+        """The pieces as they are now, for as long as the answer is kept open."""
+        return self._pieces.freeze()
 
     @classmethod
-    def restore(cls, data: bytes) -> "Exchange":
-        """The exchange `snapshot` made `data` of. SnapshotError says what is wrong with `data`."""
-        loaded = state.load(data)
+    def restore(cls, pieces: Iterable[tuple[int, bytes]]) -> "Exchange":
+        """The exchange that had these pieces: same digest, same future.
+
+        SnapshotError says what is wrong with them.
+        """
+        given: dict[int, bytes] = {}
+        for key, piece in pieces:
+            if key in given:
+                raise SnapshotError(f"expected a piece once, got {key} twice")
+            given[key] = piece
+        head = restore.read_head(given)
         try:
-            exchange = cls(loaded.markets)
+            exchange = cls(head.markets)
         except validation.MarketError as error:
-            raise state.SnapshotError(str(error)) from error
-        state.fill(loaded, exchange.books, exchange.ledger)
+            raise SnapshotError(str(error)) from error
+        restore.fill(head, given, tuple(exchange.books.values()), exchange.ledger)
+        exchange._pieces.restored(given)
         return exchange
 
     def check(self) -> None:
         """Assert every invariant. For tests: it visits every order."""
         invariants.check(self.books, self.ledger)
+        self._pieces.check()
 
 
 def view(order: Order) -> OpenOrder:

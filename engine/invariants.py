@@ -6,11 +6,9 @@ the commands were.
 
 from collections.abc import Mapping
 
-from msgspec.msgpack import encode
-
 from engine.book import Book, Ledger
-from engine.book_side import NO_KEY, BookSide, Level, Order, state_of
-from engine.vocabulary import OrderType, TimeInForce
+from engine.book_side import NO_KEY, SHARES_COUNTED_MAX, BookSide, Level, Order
+from engine.vocabulary import SOURCES, OrderType, TimeInForce
 
 
 def check(books: Mapping[str, Book], ledger: Ledger) -> None:
@@ -55,7 +53,6 @@ def _check_order(book: Book, order: Order, side: int, price: int) -> None:
     assert order.side == side
     assert order.level.price == price
     assert 0 < order.remaining <= order.quantity
-    assert order.row in (b"", encode(state_of(order)))
     display = order.terms.display
     if order.hidden:
         assert 0 < order.remaining - order.hidden <= display
@@ -103,14 +100,26 @@ def _check_level(level: Level) -> list[Order]:
     for order in level:
         assert order.level is level
         assert order.previous is previous
+        assert order.id <= order.priority
+        assert previous is None or previous.priority < order.priority
         queue.append(order)
         previous = order
     assert queue
     assert level.last is previous
-    if level.totals is None:
-        assert level.price in level.book_side.touched
-    else:
-        hidden = sum(order.hidden for order in queue)
-        shown = sum(order.remaining for order in queue) - hidden
-        assert level.totals == (len(queue), shown, hidden)
+    assert level.counted == queue[-1].priority or level.price in level.book_side.touched
+    counted = [order for order in queue if order.priority <= level.counted]
+    assert level.counted == (counted[-1].priority if counted else -1)
+    hidden = sum(order.hidden for order in counted)
+    shown = sum(order.remaining for order in counted) - hidden
+    assert (level.orders, level.shown, level.hidden) == (len(counted), shown, hidden)
+    _check_shares(level, counted)
     return queue
+
+
+def _check_shares(level: Level, counted: list[Order]) -> None:
+    shares: dict[int, tuple[int, int]] = {}
+    for order in counted:
+        shown, orders = shares.get(order.id % SOURCES, (0, 0))
+        shares[order.id % SOURCES] = (shown + order.remaining - order.hidden, orders + 1)
+    assert level.shares in (None, shares)
+    assert level.shares is not None or len(counted) <= SHARES_COUNTED_MAX

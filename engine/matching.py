@@ -77,12 +77,12 @@ def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
         command.price,
         command.quantity,
         command.quantity,
-        0,
         command.client_id,
         asked,
         _NOWHERE,
         None,
         None,
+        0,
     )
     events: list[Event] = [
         _accepted(
@@ -219,8 +219,7 @@ def _fills_whole(book: Book, taker: Order, reach: int) -> bool:
         if level.key > reach:
             break
         if taker.terms.self_trade is NONE:
-            _, shown, hidden = level.count()
-            quantity -= shown + hidden
+            quantity -= level.shown + level.hidden
         else:
             available, stopped = _available(taker, level)
             quantity -= available

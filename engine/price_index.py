@@ -49,6 +49,11 @@ class PriceIndex:
             self.far.update(near[:-NEAR_AGAIN])
             del near[:-NEAR_AGAIN]
 
+    def fill(self, negated: list[int]) -> None:
+        """Take in all keys of a side that has none yet, negated and ascending."""
+        self.far.update(negated[:-NEAR_AGAIN])
+        self.near += negated[-NEAR_AGAIN:]
+
     def remove(self, key: int) -> None:
         near = self.near
         if -key < near[0]:

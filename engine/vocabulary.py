@@ -14,6 +14,7 @@ from enum import IntEnum
 import msgspec
 
 ID_MAX = 2**53 - 1
+SOURCES = 256  # an order's source is its id modulo this: among peers, the member it came through
 TIME_MS_MAX = 2**53 - 1
 ACCOUNT_LENGTH_MAX = 64  # characters
 CLIENT_ID_LENGTH_MAX = 64

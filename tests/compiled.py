@@ -23,6 +23,8 @@ ORDERS = 20_000  # in each of the heap checks
 # not among them: their copies of the engine are plain.
 TESTS = (
     "tests/engine/test_differential.py",
+    "tests/engine/test_levels.py",
+    "tests/engine/test_pieces.py",
     "tests/engine/test_scripts.py",
     "tests/engine/test_price_index.py",
     "tests/engine/test_lifetime.py",

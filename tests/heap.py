@@ -18,12 +18,10 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import click
-import msgspec
 
 import engine.book
 from engine import (
@@ -41,6 +39,7 @@ from engine import (
     TimeInForce,
     disposal,
 )
+from tests.support.rows import FIELDS, packed, unpacked
 
 ROOT = Path(__file__).parents[1]
 BUILDS = ("plain", "compiled")
@@ -163,14 +162,12 @@ def found_gone_at_the_recursion_limit(count: int) -> None:
 
 
 def restored_in_vain(count: int) -> None:
-    """The last order of the snapshot is one that can't be there."""
-    data = filled(count).snapshot()
-    start = data.index(b"\0") + 2
-    body = msgspec.msgpack.decode(data[start + 32 :])
-    body[2][0][2][0].append(body[2][0][2][0][0])
-    changed = msgspec.msgpack.encode(body)
+    """The last order is one that can't be there."""
+    *pieces, (key, piece), head = filled(count).pieces()
+    rows = unpacked(key, piece)
+    rows[-1][1][FIELDS.index("side")] = Side.SELL
     with contextlib.suppress(SnapshotError):
-        Exchange.restore(data[:start] + sha256(changed).digest() + changed)
+        Exchange.restore([*pieces, (key, packed(rows)), head])
         raise AssertionError("it was restored")
 
 

@@ -141,12 +141,12 @@ def run(  # noqa: C901 one loop, written out: see above
                 price,
                 quantity,
                 quantity,
-                0,
                 client_id,
                 plain,
                 level,
                 back,
                 older,
+                number,
             )
             events: list[Event] = [
                 accepts(
@@ -172,9 +172,12 @@ def run(  # noqa: C901 one loop, written out: see above
                 level.first = order
             else:
                 back.next = order
+                ahead: int = back.priority
+                if ahead <= level.counted:
+                    book_side.grows(level)
+                if ahead >= number:
+                    order.priority = ahead + 1
             level.last = order
-            if level.totals is not None:
-                book_side.touch(level)
             older.newer = order  # type: ignore[union-attr] # it has orders, or else it is not kept
             owner.newest = order
             owner.open += 1
@@ -206,6 +209,8 @@ def run(  # noqa: C901 one loop, written out: see above
                     del accounts[owner.name]
             owner.open -= 1
             level = found.level
+            if found.priority <= level.counted:
+                level.book_side.leaves(level, found)
             before = found.previous
             after = found.next
             found.previous = found.next = found.older = found.newer = None
@@ -219,8 +224,6 @@ def run(  # noqa: C901 one loop, written out: see above
                 level.first = after
                 if after is None:
                     level.book_side.close(level)
-            if level.totals is not None:
-                level.book_side.touch(level)
             del orders[id]
             book.open -= 1
             results.append(

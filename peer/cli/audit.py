@@ -6,7 +6,7 @@ running.
 
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,11 +19,12 @@ from peer.consensus.core import Consensus
 from peer.membership.block_reader import BlockReader
 from peer.membership.mesh_file import MeshConfig
 from peer.node.ledger import evidence_of
-from peer.replica import snapshot as snapshots
+from peer.replica.difference import pairs_of, told
+from peer.replica.snapshot import InvalidSnapshotError, is_certified, read
 from peer.replica.state_machine import Replica, decode_batch
 from peer.replica.trade import MarketTrade
 from peer.storage import schema
-from peer.storage.journal import JournalError, StoredEvidence
+from peer.storage.journal import JournalError, StoredEvidence, pieces_of
 
 PROBLEMS_MAX = 100
 
@@ -35,6 +36,13 @@ class Finding(NamedTuple):
     commits: int  # of the newest commit that could be derived
     digests: int  # state digests in blocks that were compared
     problems: list[str]
+
+
+class _Snapshot(NamedTuple):
+    number: int
+    digest: bytes
+    certificate: bytes | None
+    pieces: dict[int, bytes]
 
 
 class Inspection:
@@ -70,9 +78,12 @@ class Inspection:
             evidence_of(StoredEvidence(*row), self.config.committee)
             for row in db.execute("SELECT * FROM evidence ORDER BY author")
         ]
-        self.snapshots = db.execute(
-            "SELECT number, digest, certificate, data FROM snapshots ORDER BY number"
-        ).fetchall()
+        self.snapshots = [
+            _Snapshot(number, digest, certificate, dict(pieces_of(db, number)))
+            for number, digest, certificate in db.execute(
+                "SELECT number, digest, certificate FROM snapshots ORDER BY number"
+            ).fetchall()
+        ]
         self.trades = [
             (market, MarketTrade(*rest))
             for market, *rest in db.execute("SELECT * FROM trades ORDER BY market, number")
@@ -86,41 +97,66 @@ class Inspection:
         """The commits that follow from the snapshot and the blocks, each with the state after it.
         InvalidSnapshotError or InvalidBlockError where the journal is damaged."""
         replica = Replica(self.config.markets, len(self.config.members), self.config.id)
-        consensus = Consensus(self.config.committee, None, _sign_nothing)
         if self.snapshots:
-            snapshot, exchange = snapshots.decode(self.snapshots[0][3])
-            replica = Replica.restore(self.config.markets, self.config.id, snapshot, exchange)
-            consensus = Consensus(
-                self.config.committee, None, _sign_nothing, checkpoint=snapshot.checkpoint
-            )
+            replica = self._replica_of(self.snapshots[0])
+        consensus = Consensus(
+            self.config.committee, None, _sign_nothing, checkpoint=replica.checkpoint
+        )
         for commit in consensus.restore(self.blocks(), 0).commits:
             replica.apply(commit)
             yield commit, replica
+
+    def _replica_of(self, snapshot: "_Snapshot") -> Replica:
+        members = len(self.config.members)
+        return Replica.restore(self.config.markets, members, self.config.id, snapshot.pieces)
 
     def verify(self) -> Finding:
         """Check pages, signatures, the chains of blocks, and every digest that can be derived."""
         problems = _Problems(self.pages)
         blocks = self._sound_blocks(problems)
-        commits = self.snapshots[0][0] if self.snapshots else 0
+        commits = self.snapshots[0].number if self.snapshots else 0
         if problems:
             return Finding(len(blocks), commits, 0, list(problems))
         compared = 0
         said = {block.attestation for block in blocks if block.attestation.commit}
         try:
-            self._check_certificates(problems)
-            said |= {Attestation(number, digest) for number, digest, *_ in self.snapshots}
-            derived = {number: digest for number, digest, *_ in self.snapshots[:1]}
+            self._check_snapshots(problems)
+            stored = [Attestation(one.number, one.digest) for one in self.snapshots]
+            said.update(stored)
+            derived = dict(stored[:1])
             for commit, replica in self.commits():
                 commits = commit.number
                 if commit.checkpoint is not None:
                     derived[commits] = replica.attestation().digest
+                    self._compare_stored(replica, problems)
             compared = sum(one.commit in derived for one in said)
             for number, digest in said:
                 if derived.get(number, digest) != digest:
                     problems.add(f"a block or snapshot has another digest of commit {number}")
-        except (snapshots.InvalidSnapshotError, InvalidBlockError) as error:
+        except (InvalidSnapshotError, InvalidBlockError) as error:
             problems.add(str(error))
         return Finding(len(blocks), commits, compared, list(problems))
+
+    def _compare_stored(self, replica: Replica, problems: "_Problems") -> None:
+        """A later snapshot is what the blocks make of the first one."""
+        for one in self.snapshots:
+            if one.number == replica.commit and one.digest != replica.tree.digest:
+                where = f"the snapshot after commit {one.number}, against its blocks: "
+                for text in told(pairs_of(one.pieces, pieces_in(replica))):
+                    problems.add(where + text)
+
+    def digests(self) -> dict[int, bytes]:
+        """Of the states that can be had, by commit: snapshots, and checkpoints derived from the
+        first one."""
+        derived = (replica.attestation() for commit, replica in self.commits() if commit.checkpoint)
+        return dict(derived) | {one.number: one.digest for one in self.snapshots}
+
+    def pieces(self, number: int) -> Mapping[int, bytes]:
+        """Of a state that has a digest."""
+        stored = {one.number: one.pieces for one in self.snapshots}
+        if number in stored:
+            return stored[number]
+        return next(pieces_in(r) for commit, r in self.commits() if commit.number == number)
 
     def _sound_blocks(self, problems: "_Problems") -> list[Block]:
         blocks: list[Block] = []
@@ -148,29 +184,29 @@ class Inspection:
     def _gc_rounds(self) -> list[int]:
         if not self.snapshots:
             return [0] * len(self.config.members)
-        snapshot, _ = snapshots.decode(self.snapshots[0][3])
-        return snapshot.checkpoint.gc_rounds(self.config.committee.mode)
+        checkpoint = read(self.snapshots[0].pieces).head.checkpoint
+        return checkpoint.gc_rounds(self.config.committee.mode)
 
-    def _check_certificates(self, problems: "_Problems") -> None:
-        for number, digest, certificate, data in self.snapshots:
-            snapshot, exchange = snapshots.decode(data)
-            if snapshots.digest_of(snapshot, exchange) != digest:
+    def _check_snapshots(self, problems: "_Problems") -> None:
+        for snapshot in self.snapshots:
+            number, digest, certificate, _ = snapshot
+            if self._replica_of(snapshot).tree.digest != digest:
                 problems.add(f"the snapshot after commit {number} has another digest than stored")
             if certificate is not None:
                 frames = msgspec.msgpack.decode(certificate, type=list[bytes])
                 signed = [self._reader.read(frame) for frame in frames]
-                if not snapshots.is_certified(number, digest, signed, self.config.committee):
+                if not is_certified(number, digest, signed, self.config.committee):
                     problems.add(f"the certificate of snapshot {number} is no quorum's")
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Everything, for export: one JSON object each, its kind in `record`."""
-        for number, digest, certificate, data in self.snapshots:
+        for snapshot in self.snapshots:
             yield {
                 "record": "snapshot",
-                "commit": number,
-                "digest": digest.hex(),
-                "certified": certificate is not None,
-                "bytes": len(data),
+                "commit": snapshot.number,
+                "digest": snapshot.digest.hex(),
+                "certified": snapshot.certificate is not None,
+                "bytes": sum(map(len, snapshot.pieces.values())),
             }
         yield from (block_line(block) for block in self.blocks())
         for pair in self.evidence:
@@ -187,6 +223,30 @@ class Inspection:
                 "market": market,
                 **dict(zip(names, msgspec.structs.astuple(trade), strict=True)),
             }
+
+
+class Comparison(NamedTuple):
+    """Two journals, side by side."""
+
+    commit: int  # the first one after which the states differ, or else the last one of both
+    differences: list[str]
+
+
+def compare(one: Inspection, other: Inspection) -> Comparison | None:
+    """In what the states of two journals differ; None if they have no commit in common."""
+    here, there = one.digests(), other.digests()
+    common = sorted(here.keys() & there.keys())
+    if not common:
+        return None
+    for number in common:
+        if here[number] != there[number]:
+            return Comparison(number, told(pairs_of(one.pieces(number), other.pieces(number))))
+    return Comparison(common[-1], [])
+
+
+def pieces_in(replica: Replica) -> dict[int, bytes]:
+    """The whole state at a checkpoint."""
+    return {key: replica.piece(key) for key, _ in replica.tree}
 
 
 def block_line(block: Block) -> dict[str, Any]:

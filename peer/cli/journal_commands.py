@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from peer.cli import audit
 from peer.cli.audit import Inspection, block_line, commit_line, newest
 from peer.membership import mesh_file
 from peer.storage.data_folder import JOURNAL_FILE
@@ -90,6 +91,23 @@ def verify(inspection: Inspection) -> None:
     )
     if found.problems:
         raise SystemExit(1)
+
+
+@journal.command()
+@click.argument("other", type=_PATH)
+@click.pass_obj
+def compare(inspection: Inspection, other: Path) -> None:
+    """Compare with the journal of the peer in the folder OTHER: name the first orders in which the
+    two states differ. Status 1 if they do."""
+    found = audit.compare(inspection, Inspection(other / JOURNAL_FILE, inspection.config))
+    if found is None:
+        raise click.ClickException("the two journals have no state after the same commit")
+    for text in found.differences:
+        click.echo(text)
+    if found.differences:
+        click.echo(f"after commit {found.commit} the states differ")
+        raise SystemExit(1)
+    click.echo(f"after commit {found.commit} the states are the same")
 
 
 @journal.command()

@@ -20,7 +20,7 @@ from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.membership import mesh_file
 from peer.membership.identity import IdentityError, parse_key
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
-from peer.node.ledger import SNAPSHOT_EVERY
+from peer.node.snapshots import PACE
 from peer.process import lifeline
 from peer.storage import data_folder
 from peer.storage.history_writer import KEEP, KEEP_MIN, Keep
@@ -123,7 +123,7 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
 @click.option(
     "--snapshot-every",
-    default=SNAPSHOT_EVERY,
+    default=PACE.commits,
     callback=_multiple,
     help=f"Commits between two snapshots, a multiple of {CHECKPOINT_EVERY}.",
 )

@@ -19,8 +19,9 @@ from peer.membership.identity import Identity, Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.network.authenticator import Gate
 from peer.network.mesh import Mesh
-from peer.node.ledger import SNAPSHOT_EVERY, Ledger
+from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import PACE
 from peer.node.timers import Clock
 from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
@@ -44,7 +45,7 @@ class Options:
     port: int = 0
     fetch_port: int = 0
     ui: str = ""  # host:port of the web gateway; empty: none
-    snapshot_every: int = SNAPSHOT_EVERY  # commits
+    snapshot_every: int = PACE.commits
     keep: Keep = KEEP  # of the past
     gateway: Mapping[str, Any] = field(default_factory=dict)  # values of `web.options.FORWARDED`
 
@@ -112,7 +113,7 @@ def _assemble(
         config.number_of(identity.public),
         identity.sign,
         journal,
-        snapshot_every=options.snapshot_every,
+        pace=PACE._replace(commits=options.snapshot_every),
         keep=options.keep,
         verifier=safe.verifier,
     )

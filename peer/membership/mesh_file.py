@@ -22,7 +22,7 @@ _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
 """
-PROTOCOL = 2  # of the rules and encodings that members share; with others it is another mesh
+PROTOCOL = 3  # of the rules and encodings that members share; with others it is another mesh
 
 
 class ConfigError(Exception):

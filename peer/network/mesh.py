@@ -36,14 +36,15 @@ from peer.network.messages import (
     Heard,
     Heartbeat,
     Introduced,
-    PartAsked,
+    PartsAsked,
     Pulled,
     Request,
 )
 from peer.network.messages import Message as Said
 from peer.network.sockets import Sockets
 from peer.process.descriptors import Room
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
 
 HEARTBEAT_MS = 250
 DRAIN_MAX = 200  # messages of one socket in one turn
@@ -316,6 +317,10 @@ class Mesh:
         link = self.links[member]
         return link.heard_ms >= 0 and now_ms - link.heard_ms < ALIVE_MS
 
+    def heard(self, now_ms: int) -> list[int]:
+        """The members that are heard."""
+        return [member for member in self.links if self.alive(member, now_ms)]
+
     def publish(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
             self._pub.send_multipart((b"B", block.frame))
@@ -330,7 +335,7 @@ class Mesh:
                 with contextlib.suppress(zmq.Again):
                     link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
 
-    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+    def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
         """Send requests; one that can't go out now is dropped, consensus asks again."""
         for request in requests:
             link = self.links.get(request.member)
@@ -348,12 +353,14 @@ class Mesh:
         kind = b"F" if isinstance(asked, Asked) else b"P"
         self._router.send_multipart((asked.who, kind, *frames))  # a full or gone peer: dropped
 
-    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
-        self._router.send_multipart((pulled.who, b"M", wire.encode(manifest), *certificate))
+    def offer(
+        self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
+    ) -> None:
+        self._router.send_multipart((asked.who, b"M", wire.encode(manifest), *certificate))
 
-    def send_part(self, asked: PartAsked, data: bytes) -> None:
-        place = wire.encode((asked.commit, asked.offset))
-        self._router.send_multipart((asked.who, b"S", place, data))
+    def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
+        head = wire.encode((asked.number, asked.commit))
+        self._router.send_multipart((asked.who, b"T", head, *parts))
 
     def close(self) -> None:
         for link in self.links.values():

@@ -4,15 +4,18 @@ Owns the messages, their limits and their strict reading. Must never touch a soc
 over what others sent: a message without a meaning is None.
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
-    DEALER  [b"F", concatenated digests], [b"P", round by author], [b"S", (commit, offset)]
+    DEALER  [b"F", concatenated digests], [b"P", round by author],
+            [b"T", (number, commit, concatenated places of the tree)]
             or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
             an F of no digests only to see whether there is an answer
     ROUTER  [b"F" or b"P", block frame, ...], as many as fit
-            [b"M", Manifest, block frame, ...] to a P whose blocks are pruned: take this snapshot
-            [b"S", (commit, offset), part of the snapshot]
+            [b"T", (number, commit), part, ...], in the order of the places, as many as fit; none if
+            there is no tree of that commit
+            [b"M", Manifest, block frame, ...] to a P whose blocks are pruned, or a T with a commit
+            that is gone: take this state
 
 There is no number of a version: peers of one mesh understand one another only if they have the same
-messages. `Heartbeat.hears` and `I` are new; a peer without them reads no heartbeat that has them.
+messages. A peer of a version before `T` asks for the bytes of a snapshot, which there are none of.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,11 +27,14 @@ from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Attestation
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership.mesh_file import MeshConfig
-from peer.storage.state_sync import SNAPSHOT_BYTES_MAX, Manifest, PartWanted
+from peer.storage.part_requests import PLACES_MAX, PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
 
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 ANSWER_BLOCKS_MAX = 1_000
 REQUEST_BYTES_MAX = 16 * 1024
+PLACE_BYTES = 9  # a key, then its shift
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -65,20 +71,21 @@ class Answered(NamedTuple):
 
 
 class Offered(NamedTuple):
-    """A member has no blocks so old, but a snapshot; the frames certify it."""
+    """A member has not what it was asked for, but a state; the frames certify it."""
 
     member: int
     manifest: Manifest
     certificate: list[bytes]
 
 
-class PartIn(NamedTuple):
-    """A part of a member's snapshot."""
+class PartsIn(NamedTuple):
+    """Parts of a member's tree after a commit: an answer to the request with that number, it
+    says."""
 
     member: int
+    number: int
     commit: int
-    offset: int
-    data: bytes
+    parts: list[bytes]
 
 
 class Asked(NamedTuple):
@@ -95,12 +102,13 @@ class Pulled(NamedTuple):
     rounds: tuple[int, ...]
 
 
-class PartAsked(NamedTuple):
-    """A caller wants a part of a snapshot."""
+class PartsAsked(NamedTuple):
+    """A caller wants the parts at these places of the tree after a commit."""
 
     who: bytes
+    number: int
     commit: int
-    offset: int
+    places: tuple[Place, ...]
 
 
 class Introduced(NamedTuple):
@@ -109,27 +117,29 @@ class Introduced(NamedTuple):
     port: int
 
 
-Request = Asked | Pulled | PartAsked
-Answer = BlockIn | Answered | Offered | PartIn
+Request = Asked | Pulled | PartsAsked
+Answer = BlockIn | Answered | Offered | PartsIn
 Message = Heard | Answer
 
 encode = msgspec.msgpack.Encoder().encode
 _heartbeats = msgspec.msgpack.Decoder(Heartbeat)
 _manifests = msgspec.msgpack.Decoder(Manifest)
-_places = msgspec.msgpack.Decoder(tuple[int, int])
+_parts_asked = msgspec.msgpack.Decoder(tuple[int, int, bytes])
+_parts_in = msgspec.msgpack.Decoder(tuple[int, int])
 _ports = msgspec.msgpack.Decoder(int)
 _vectors = msgspec.msgpack.Decoder(tuple[int, ...])
 
 
-def request(wanted: Wanted | Pull | PartWanted) -> tuple[bytes, bytes]:
+def request(wanted: Wanted | Pull | PartsWanted) -> tuple[bytes, bytes]:
     """The frames that ask for it."""
     match wanted:
         case Wanted(refs=refs):
             return b"F", b"".join(ref.digest for ref in refs)
         case Pull(above=above):
             return b"P", encode(above)
-        case PartWanted(commit=commit, offset=offset):
-            return b"S", encode((commit, offset))
+        case PartsWanted(number=number, commit=commit, places=places):
+            where = b"".join(key.to_bytes(8, "big") + bytes((shift,)) for key, shift in places)
+            return b"T", encode((number, commit, where))
 
 
 def introduction(port: int) -> tuple[bytes, bytes]:
@@ -150,15 +160,26 @@ def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | In
             rounds = _vectors.decode(body)
             if len(rounds) == members and all(-1 <= round_ < ROUND_MAX for round_ in rounds):
                 return Pulled(who, rounds)
-        if kind == b"S":
-            commit, offset = _places.decode(body)
-            if 0 < commit < ROUND_MAX and 0 <= offset < SNAPSHOT_BYTES_MAX:
-                return PartAsked(who, commit, offset)
+        if kind == b"T":
+            number, commit, where = _parts_asked.decode(body)
+            places = _read_places(where)
+            if places and _all_within((number, commit), 1):
+                return PartsAsked(who, number, commit, places)
         if kind == b"I" and 0 < (port := _ports.decode(body)) < 2**16:
             return Introduced(port)
     except msgspec.DecodeError:
         pass
     return None
+
+
+def _read_places(where: bytes) -> tuple[Place, ...] | None:
+    """The places that a request names; None where one of them is none, or they are too many."""
+    if len(where) % PLACE_BYTES or len(where) > PLACES_MAX * PLACE_BYTES:
+        return None
+    cuts = (where[at : at + PLACE_BYTES] for at in range(0, len(where), PLACE_BYTES))
+    places = tuple(Place(int.from_bytes(cut[:8], "big"), cut[8]) for cut in cuts)
+    can_be = all(p.shift <= ROOT.shift and p.shift % 4 == 0 == p.key % 2**p.shift for p in places)
+    return places if can_be else None
 
 
 def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answer]:
@@ -167,16 +188,20 @@ def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answ
         yield from (BlockIn(member, frame) for frame in frames[:ANSWER_BLOCKS_MAX])
         if kind == b"P":
             yield Answered(member)
-    elif (message := _parse_snapshot(member, kind, frames)) is not None:
+    elif (message := _parse_state(member, kind, frames)) is not None:
         yield message
 
 
-def _parse_snapshot(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartIn | None:
+def _parse_state(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartsIn | None:
     try:
         if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
-            return Offered(member, _manifests.decode(frames[0]), frames[1:])
-        if kind == b"S" and len(frames) == 2:
-            return PartIn(member, *_places.decode(frames[0]), frames[1])
+            manifest = _manifests.decode(frames[0])
+            if _all_within((manifest.commit,), 1) and len(manifest.digest) == DIGEST_BYTES:
+                return Offered(member, manifest, frames[1:])
+        if kind == b"T" and 1 <= len(frames) <= 1 + PLACES_MAX:
+            number, commit = _parts_in.decode(frames[0])
+            if _all_within((number, commit), 1):
+                return PartsIn(member, number, commit, frames[1:])
     except msgspec.DecodeError:
         pass
     return None

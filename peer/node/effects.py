@@ -15,7 +15,7 @@ from peer.consensus.committer import Commit
 from peer.consensus.core import Pull, Ready, Wanted
 from peer.consensus.dag import Evidence
 from peer.storage.journal import ClientId, Taken
-from peer.storage.state_sync import Fetched, PartWanted
+from peer.storage.part_requests import PartsWanted
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Effects:
     first_waiting: int = 0  # all commands below this seq are in blocks
     # Send, to members.
     publish: list[Block] = field(default_factory=list)
-    requests: list[Wanted | Pull | PartWanted] = field(default_factory=list)
+    requests: list[Wanted | Pull | PartsWanted] = field(default_factory=list)
     cut: set[int] = field(default_factory=set)  # members that sent what no member may send
     # Apply.
     commits: list[Commit] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Effects:
     halt: str = ""  # why this peer takes no part any more
     beat: bool = False  # tell the members how far this one is
     # Take over.
-    fetched: Fetched | None = None  # a member's state, in place of this one's
+    takes_over: bool = False  # a member's state is here, to go on from in place of this one's
 
     is_persisted: bool = False  # set by the ledger
 

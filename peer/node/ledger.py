@@ -4,28 +4,26 @@ Owns recovery, snapshots and the taking over of a snapshot: whatever needs all t
 never touch a socket or a clock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from engine import Exchange
+from engine import HEAD_KEY, HashTree, rows_of
 from peer.consensus.block import Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
-from peer.consensus.committer import Checkpoint, Commit
+from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus, Proposal, Ready, Timing
 from peer.consensus.dag import Evidence
 from peer.membership.block_reader import BlockReader
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.node.effects import Effects
-from peer.replica import snapshot as snapshots
+from peer.node.snapshots import PACE, Pace, Snapshots
 from peer.replica.execution_record import encode
+from peer.replica.snapshot import InvalidSnapshotError, is_certified, leaf_of
 from peer.replica.state_machine import Applied, Batch, Replica, decode_batch
 from peer.storage.history_writer import KEEP, Keep
-from peer.storage.journal import ClientId, Journal, JournalError, StoredEvidence, Taken
+from peer.storage.journal import ClientId, Journal, JournalError, Stored, StoredEvidence, Taken
 from peer.storage.state_sync import Fetched, Manifest
-
-SNAPSHOT_EVERY = 1_024  # commits, a multiple of CHECKPOINT_EVERY
-SNAPSHOT_COMMANDS = 200_000  # or at the next checkpoint after so many: they take a while to replay
 
 
 class KeyElsewhereError(Exception):
@@ -62,7 +60,7 @@ class Ledger:
         sign: Callable[[bytes], bytes],
         journal: Journal,
         timing: Timing | None = None,
-        snapshot_every: int = SNAPSHOT_EVERY,
+        pace: Pace = PACE,
         keep: Keep = KEEP,
         verifier: type[Verifier] = Verifier,
     ) -> None:
@@ -74,12 +72,9 @@ class Ledger:
         self._markets = config.markets
         self._sign = sign
         self._timing = timing
-        self._snapshot_every = snapshot_every
         self._keep = keep
         self._reader = BlockReader(config, verifier)
-        self._since_snapshot = 0  # commands
-        self._uncertified: tuple[int, bytes] | None = None  # our newest snapshot: commit, digest
-        self._certificate: dict[int, bytes] = {}  # author -> frame that says that digest
+        self.snapshots = Snapshots(journal, self.committee, pace)
 
     def read(self, frame: bytes) -> Block | None:
         """The block in a frame that came from outside; None if it is known already.
@@ -94,7 +89,7 @@ class Ledger:
         """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
         here."""
         self._check_own(block.ref)
-        self._note_signer(block)
+        self.snapshots.note(block)
         self.replica.verify_ahead(block)
         self.consensus.receive(block, now_ms)
 
@@ -109,10 +104,13 @@ class Ledger:
 
     def recover(self, now_ms: int) -> Recovered:
         """Take back what the journal holds. Call once, before anything else."""
+        self.journal.drop_unfinished()
         stored = self.journal.snapshot()
         if stored is not None:
-            self._restore_snapshot(*stored)
+            self._restore_snapshot(stored)
         blocks = self._stored_blocks()
+        for block in blocks:
+            self.snapshots.note(block)
         ready = self.consensus.restore(blocks, now_ms)
         for commit in ready.commits:
             self.apply(commit)
@@ -138,26 +136,27 @@ class Ledger:
             blocks.append(block)
         return blocks
 
-    def _restore_snapshot(self, digest: bytes, data: bytes) -> None:
+    def _restore_snapshot(self, stored: Stored) -> None:
         """Go on from the journal's own snapshot; JournalError if it is damaged."""
         try:
-            snapshot, exchange = snapshots.decode(data)
-        except snapshots.InvalidSnapshotError as error:
+            replica = self._replica_of(self.journal.pieces(stored.number))
+        except InvalidSnapshotError as error:
             raise JournalError(f"the journal is damaged: {error}") from None
-        if snapshots.digest_of(snapshot, exchange) != digest:
+        if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
             raise JournalError("the journal is damaged: its snapshot has another digest")
-        self._go_on_from(snapshot, exchange)
+        self.snapshots.go_on_from(stored, replica.tree)
+        self._go_on_from(replica)
 
-    def _keep_open(self, checkpoint: Checkpoint, exchange: Exchange) -> None:
-        """How every open order stands: of what happened to them before, the journal has not all."""
-        self.journal.history.add_open(checkpoint.commit, checkpoint.time_ms, exchange.orders_open())
+    def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:
+        """InvalidSnapshotError if they are no state."""
+        members = self.committee.size
+        return Replica.restore(self._markets, members, self.committee.mesh, pieces)
 
-    def _go_on_from(self, snapshot: snapshots.Snapshot, exchange: Exchange) -> None:
-        checkpoint = snapshot.checkpoint
-        self.replica = Replica.restore(self._markets, self.committee.mesh, snapshot, exchange)
+    def _go_on_from(self, replica: Replica) -> None:
+        self.replica = replica
         start = self.consensus.start
         self.consensus = Consensus(
-            self.committee, self.me, self._sign, self._timing, checkpoint, start
+            self.committee, self.me, self._sign, self._timing, replica.checkpoint, start
         )
 
     # What the loop asks and hands on, without knowing which of the three it concerns
@@ -251,7 +250,7 @@ class Ledger:
         if effects.publish:
             self.journal.drop_pending_below(effects.first_waiting)
         for block in effects.publish:
-            self._note_signer(block)
+            self.snapshots.note(block)
         if effects.beat:
             self.tidy()
         if effects.must_sync:
@@ -265,34 +264,16 @@ class Ledger:
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
             self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
-        self._since_snapshot += len(applied.ids)
-        if commit.checkpoint is not None and self._is_time(commit.number):
-            self._since_snapshot = 0
-            snapshot = self.replica.snapshot(commit.checkpoint)
-            digest = self.replica.attestation().digest
-            gc_rounds = commit.checkpoint.gc_rounds(self.committee.mode)
-            self.journal.add_snapshot(commit.number, digest, gc_rounds, snapshots.encode(snapshot))
-            self._uncertified = (commit.number, digest)
-            self._certificate.clear()
+        self.snapshots.applied(commit, len(applied.ids), self.replica)
         return applied
 
     def tidy(self) -> None:
-        """Write what was collected of the past, and prune some of it that is too old."""
+        """Write what was collected of the past and some of a snapshot, and prune some of what is
+        too old."""
         self.journal.history.flush()
+        self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
-        self.journal.prune_blocks()
-
-    def _is_time(self, commit: int) -> bool:
-        return commit % self._snapshot_every == 0 or self._since_snapshot >= SNAPSHOT_COMMANDS
-
-    def _note_signer(self, block: Block) -> None:
-        """Collect blocks that say our newest snapshot's digest, until a quorum has."""
-        if self._uncertified is None or block.attestation != self._uncertified:
-            return
-        self._certificate[block.author] = block.frame
-        if len(self._certificate) >= self.committee.quorum:
-            self.journal.certify(self._uncertified[0], list(self._certificate.values()))
-            self._uncertified = None
+        self.journal.prune()
 
     def is_certified(self, manifest: Manifest, certificate: list[bytes]) -> bool:
         """Whether a quorum signed that this is the digest after that commit."""
@@ -300,30 +281,52 @@ class Ledger:
             blocks = [self._reader.read(frame) for frame in certificate]
         except InvalidBlockError:
             return False
-        return snapshots.is_certified(manifest.commit, manifest.digest, blocks, self.committee)
+        return is_certified(manifest.commit, manifest.digest, blocks, self.committee)
+
+    def tree_at(self, number: int) -> HashTree | None:
+        """Of the newest snapshots and the last checkpoints; None of other commits."""
+        return self.snapshots.tree_at(number) or self.replica.recent.tree(number)
+
+    def piece_at(self, number: int, key: int) -> bytes | None:
+        """Of what has a tree; None if it is gone by now."""
+        piece = self.journal.piece(number, key)
+        return self.replica.recent.piece(number, key) if piece is None else piece
+
+    def own_piece(self, key: int) -> bytes:
+        """A piece of the own state, as of when its tree was asked for last; empty if it has
+        none."""
+        return self.replica.piece(key)
 
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
         """Go on from another peer's certified snapshot. InvalidSnapshotError if it is not what was
         certified, KeyElsewhereError if it has more from this peer than the journal."""
-        snapshot, exchange = snapshots.decode(fetched.data)
-        digest = snapshots.digest_of(snapshot, exchange)
-        if (snapshot.checkpoint.commit, digest) != (
-            fetched.manifest.commit,
-            fetched.manifest.digest,
-        ):
-            raise snapshots.InvalidSnapshotError("the snapshot is not the one a quorum has signed")
+        replica = self._changed_by(fetched)
+        assert replica.checkpoint is not None
         if self.me is not None:
-            self._check_own(snapshot.checkpoint.heads[self.me])
-        gc_rounds = snapshot.checkpoint.gc_rounds(self.committee.mode)
-        number = fetched.manifest.commit
-        for symbol, trades in snapshot.trades.items():
-            self.journal.history.add_trades(symbol, trades)
-        self.journal.history.note_gap(self.replica.commit + 1, number)
-        self._keep_open(snapshot.checkpoint, exchange)
-        self.journal.add_snapshot(number, digest, gc_rounds, fetched.data)
-        self.journal.certify(number, fetched.certificate)
+            self._check_own(replica.checkpoint.heads[self.me])
+        self._keep_gap(fetched.pieces, replica)
+        self.snapshots.install(fetched.certificate, replica)
         self.journal.sync()
-        self._uncertified = None
-        self._since_snapshot = 0
-        self._go_on_from(snapshot, exchange)
+        self._go_on_from(replica)
         return self.consensus.restore(self._stored_blocks(), now_ms)
+
+    def _changed_by(self, fetched: Fetched) -> Replica:
+        """The own state with what another peer's has else."""
+        own, pieces, certified = self.replica, fetched.pieces, fetched.manifest
+        tree = own.tree.updated(leaf_of(*change) for change in pieces.items())
+        if tree.digest == certified.digest:
+            replica = self._replica_of({key: pieces.get(key) or own.piece(key) for key, _ in tree})
+            if (replica.commit, replica.tree.digest) == certified:
+                return replica
+        raise InvalidSnapshotError("the snapshot is not the one a quorum has signed")
+
+    def _keep_gap(self, changed: Iterable[int], replica: Replica) -> None:
+        """What happened until then is not known here. Of the orders that are not as they were, the
+        history has how they stand."""
+        history = self.journal.history
+        for symbol, trades in replica.trades.items():
+            history.add_trades(symbol, trades)
+        history.note_gap(self.replica.commit + 1, replica.commit)
+        ids = (id_ for key in changed if key < HEAD_KEY for id_ in rows_of(key, replica.piece(key)))
+        orders = (order for order in map(replica.exchange.order, ids) if order is not None)
+        history.add_open(replica.commit, replica.time_ms, orders)

@@ -19,7 +19,7 @@ from peer.client.programs import Caller
 from peer.consensus.block import InvalidBlockError
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Flooded, Mesh, Message
-from peer.network.messages import Answered, BlockIn, Heard, Offered, PartIn
+from peer.network.messages import Answered, BlockIn, Heard, Offered, PartsIn
 from peer.node.effects import Effects
 from peer.node.health import Status
 from peer.node.ledger import KeyElsewhereError, Ledger
@@ -28,12 +28,12 @@ from peer.node.mesh_status import Overview
 from peer.node.publisher import Publisher
 from peer.node.request_handler import RequestHandler
 from peer.node.responder import Helper
+from peer.node.state_fetcher import StateFetcher
 from peer.node.submissions import Submissions
 from peer.node.timers import Clock, Timers
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Applied
 from peer.storage.journal import JournalError
-from peer.storage.state_sync import CatchUp, Fetched
 
 _log = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ class Node:
         self.overview = Overview(config, self.mesh, ledger)
         self._clock = clock or Clock()
         self._timers = Timers()
-        self._catch_up = CatchUp()
+        self._fetcher = StateFetcher(ledger, self.overview)
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
-        self._helper = Helper(self.mesh, ledger.journal, self._clock.now_us)
+        self._helper = Helper(self.mesh, ledger, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.overview, self._clock
         self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far
@@ -213,13 +213,10 @@ class Node:
                 self.overview.hear(member, heartbeat, now_ms)
             case Answered(member):
                 self.ledger.answered(member, now_ms)
-            case Offered(member, manifest, certificate):
-                if manifest.commit > self.ledger.commit and self.ledger.is_certified(
-                    manifest, certificate
-                ):
-                    self._catch_up.offer(member, manifest, certificate, now_ms)
-            case PartIn():
-                self._effects.fetched = self._catch_up.part(*message) or self._effects.fetched
+            case Offered():
+                self._fetcher.offered(message, now_ms)
+            case PartsIn():
+                self._fetcher.take(message, now_ms)
             case Flooded(member):
                 self.overview.flooded(member, now_ms)
 
@@ -255,8 +252,8 @@ class Node:
         """The effects of this turn, complete."""
         effects, submissions = self._effects, self.submissions
         effects.add(self.ledger.ready(now_ms))
-        if (wanted := self._catch_up.request(now_ms)) is not None:
-            effects.requests.append(wanted)
+        effects.requests += self._fetcher.requests(self.mesh.heard(now_ms), now_ms)
+        effects.takes_over = self._fetcher.is_complete
         effects.commands.update(submissions.unsaved)
         effects.names = dict(submissions.new_client_ids)
         effects.first_waiting = submissions.first_waiting
@@ -284,8 +281,8 @@ class Node:
         self._effects = Effects()
         if effects.commits:
             self.ledger.tidy()
-        if effects.fetched is not None:
-            self._take_over(effects.fetched, now_ms)
+        if effects.takes_over:
+            self._take_over(now_ms)
 
     def _send(self, effects: Effects) -> None:
         self.mesh.publish(effects.publish)
@@ -342,19 +339,20 @@ class Node:
         if self.life.halt(why, state):
             self.overview.alarms.raise_alarm("halted", f"halted: {why}")
 
-    def _take_over(self, fetched: Fetched, now_ms: int) -> None:
-        """Go on from a member's state, unless its blocks have come meanwhile: never go back."""
-        if fetched.manifest.commit <= self.ledger.commit:
+    def _take_over(self, now_ms: int) -> None:
+        """Go on from a member's state, if all of it that differs is here."""
+        if (fetched := self._fetcher.fetched()) is None:
             return
         try:
             self._effects.add(self.ledger.install(fetched, now_ms))
         except InvalidSnapshotError as error:
-            self.overview.helped_badly(fetched.member, f"a bad snapshot: {error}")
-            self._catch_up.shun(fetched.member, now_ms)
+            self._fetcher.refused(fetched, str(error), now_ms)
         except KeyElsewhereError as error:
+            self._fetcher.end()
             self._halt(str(error))
         else:
             _log.info("took over the state after commit %d", fetched.manifest.commit)
+            self._fetcher.end()
             self._skip_to_state()
             self._carry_out(now_ms)
 
@@ -387,10 +385,10 @@ class Node:
 
     def _progress(self) -> tuple[int, ...]:
         """Numbers of which one grows whenever catching up gets on."""
-        return (sum(self.ledger.rounds), self.ledger.commit, self._catch_up.received)
+        return (sum(self.ledger.rounds), self.ledger.commit, self._fetcher.received)
 
     def _catching_up(self, now_ms: int) -> str:
         """How far this peer is in catching up, for people; empty when it is not."""
         ahead = self.ledger.far_ahead(now_ms)
         blocks = f"fetching blocks: at round {self.ledger.round} of {ahead}" if ahead else ""
-        return self._catch_up.progress or blocks
+        return self._fetcher.progress or blocks

@@ -48,6 +48,8 @@ class Overview:
         self._contested = 0  # the last commit somebody has another state after
         self._others: dict[int, bytes] = {}  # and which, by member
         self._told: dict[int, int] = {}  # by member, the last commit an alarm told of its state
+        self._named: set[int] = set()  # of which states it tells more than the digest
+        self.differing: dict[int, Attestation] = {}  # by member, its newest state that is another
 
     @property
     def own_name(self) -> str:
@@ -61,18 +63,22 @@ class Overview:
         """An own command was ordered so long after it came."""
         self._finality_ms.append(finality_ms)
 
-    def compare(self, member: int, attestation: Attestation, agrees: bool | None) -> None:
+    def compare(
+        self, member: int, attestation: Attestation, agrees: bool | None, is_whole: bool = True
+    ) -> None:
         """All peers have the same state after the same commit, or something is wrong with one of
-        them. With this one, if a quorum says the same and it does not."""
+        them. With this one, if a quorum says the same and it does not. `is_whole`: the digest is
+        of the whole state, as at checkpoints, and not only of the exchange's."""
         if agrees is not None:
             self._agrees[member] = agrees
         if agrees is not False:
             return
+        if is_whole:
+            self.differing[member] = attestation
         commit, digest = attestation
-        if commit > self._told.get(member, 0):
+        if commit > self._told.get(member, 0) and member not in self._named:
             self._told[member] = commit
-            text = f"{self.name(member)} has another state after commit {commit}: {digest.hex()}"
-            self.alarms.raise_alarm(f"state {member}", text)
+            self._tell_difference(member, commit, digest.hex())
         if commit != self._contested:
             self._contested, self._others = commit, {}
         self._others[member] = digest
@@ -82,12 +88,21 @@ class Overview:
                 "another: its book is wrong. Keep its data folder for `python -m peer journal`"
             )
 
+    def name_difference(self, member: int, commit: int, how: str) -> None:
+        """It is known in what a member's state is another."""
+        self._named.add(member)
+        self._tell_difference(member, commit, how)
+
+    def _tell_difference(self, member: int, commit: int, how: str) -> None:
+        text = f"{self.name(member)} has another state after commit {commit}: {how}"
+        self.alarms.raise_alarm(f"state {member}", text)
+
     def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
         """Look at what a member says of itself."""
         replica = self._ledger.replica
         attestation, latest = heartbeat.attestation, heartbeat.latest
         self.compare(member, attestation, replica.agrees(attestation))
-        self.compare(member, latest, replica.agrees_latest(latest))
+        self.compare(member, latest, replica.agrees_latest(latest), is_whole=False)
         self.clocks.hear(member, heartbeat.time_ms, now_ms)
         self._hearing.hear(member, heartbeat.hears, now_ms)
 

@@ -11,7 +11,6 @@ from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.protocol import DEPTH_MAX, topic
-from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.state_machine import Applied, Replica
 from peer.replica.trade import MarketTrade
 
@@ -77,8 +76,7 @@ class Publisher:
     ) -> Iterator[list[list[protocol.Share]]]:
         """Of each level, what each peer has taken of it; bids first, then asks."""
         for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
-            queues = (self._replica.exchange.queue(symbol, side, level[0]) for level in levels)
-            yield [shares_of(queue) for queue in queues]
+            yield [self._replica.exchange.shares(symbol, side, level[0]) for level in levels]
 
     def state(self, symbol: str, depth: int) -> protocol.State | protocol.Refused:
         """A market's book, at most DEPTH_MAX levels a side."""
@@ -143,16 +141,6 @@ class Publisher:
         for account, count in self._replica.exchange.accounts():
             sizes[account] += count
         return protocol.Accounts(sizes.most_common(min(max(limit, 1), protocol.ACCOUNTS_MAX)))
-
-
-def shares_of(queue: Iterable[tuple[int, int]]) -> list[protocol.Share]:
-    """What each member has taken of the orders of a level (id, quantity), by its place."""
-    shares: dict[int, protocol.Share] = {}
-    for number, quantity in queue:
-        member = number % MEMBERS_SPACE
-        _, others, orders = shares.get(member, (member, 0, 0))
-        shares[member] = (member, others + quantity, orders + 1)
-    return sorted(shares.values())
 
 
 def _accounts(event: Event) -> Iterable[str]:

@@ -1,22 +1,24 @@
-"""Answering what others ask for: blocks they missed, snapshots.
+"""Answering what others ask for: blocks they missed, parts of states.
 
-Owns who is helped next. Must never keep this peer from its own work: see `pace.FairQueue`.
+Owns who is helped next. Must never keep this peer from its own work: see `rate_limit.FairQueue`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from engine import HashTree, Leaf, leaf_part
 from peer.network.mesh import Mesh
 from peer.network.messages import (
     ANSWER_BLOCKS_MAX,
     ANSWER_BYTES_MAX,
     Asked,
-    PartAsked,
+    PartsAsked,
     Pulled,
     Request,
 )
 from peer.network.rate_limit import MEMBERS_COST, OBSERVERS_COST, FairQueue
-from peer.storage.journal import Journal
+from peer.node.ledger import Ledger
+from peer.storage.part_requests import ANSWER_BYTES
 
 
 class ResponseLimit(NamedTuple):
@@ -31,9 +33,10 @@ OBSERVER_GETS = ResponseLimit(100, 256 * 1024)
 
 
 class Helper:
-    def __init__(self, mesh: Mesh, journal: Journal, clock_us: Callable[[], int]) -> None:
+    def __init__(self, mesh: Mesh, ledger: Ledger, clock_us: Callable[[], int]) -> None:
         self._mesh = mesh
-        self._journal = journal
+        self._ledger = ledger
+        self._journal = ledger.journal
         self._clock_us = clock_us
         self._members: FairQueue[Request] = FairQueue(MEMBERS_COST)
         self._observers: FairQueue[Request] = FairQueue(OBSERVERS_COST)
@@ -67,8 +70,8 @@ class Helper:
                 self._mesh.answer(request, self._journal.find(digests, most.size))
             case Pulled():
                 self._answer_pull(request, most)
-            case PartAsked(commit=commit, offset=offset):
-                self._mesh.send_part(request, self._journal.snapshot_part(commit, offset))
+            case PartsAsked():
+                self._answer_parts(request)
 
     def _answer_pull(self, pulled: Pulled, most: ResponseLimit) -> None:
         certified = self._journal.certified()
@@ -78,3 +81,34 @@ class Helper:
                 self._mesh.offer(pulled, manifest, certificate)
                 return
         self._mesh.answer(pulled, self._journal.above(pulled.rounds, most.blocks, most.size))
+
+    def _answer_parts(self, asked: PartsAsked) -> None:
+        """Or offer a newer state, if that one is gone."""
+        tree = self._ledger.tree_at(asked.commit)
+        parts = [] if tree is None else list(self._parts(tree, asked))
+        if not parts and (certified := self._journal.certified()) is not None:
+            manifest, _, certificate = certified
+            if manifest.commit > asked.commit:
+                self._mesh.offer(asked, manifest, certificate)
+                return
+        self._mesh.send_parts(asked, parts)
+
+    def _parts(self, tree: HashTree, asked: PartsAsked) -> Iterator[bytes]:
+        """As many as fit, of those that there are."""
+        room = ANSWER_BYTES
+        for place in asked.places:
+            part = self._part(tree.at(*place), asked.commit)
+            if part is None:
+                continue
+            if len(part) > room and room < ANSWER_BYTES:
+                return
+            room -= len(part)
+            yield part
+
+    def _part(self, there: HashTree, commit: int) -> bytes | None:
+        """Of the leaf or node at a place, if there is one."""
+        if not isinstance(there.root, Leaf):
+            return None if there.root is None else there.root.part
+        key = there.root.key
+        piece = self._ledger.piece_at(commit, key)
+        return leaf_part(key, piece) if piece else None

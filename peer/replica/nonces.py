@@ -10,9 +10,11 @@ has its share of it: using up the share of one member shuts out no key at the ot
 
 from collections import Counter
 from collections.abc import Mapping
+from heapq import heappop, heappush, heapreplace
 from typing import NamedTuple
 
 from engine import Reason
+from peer.consensus.block import digest_of
 from peer.replica.signature_cache import Verdicts
 from peer.replica.signed import Entry, Signed, needs_signature
 
@@ -33,18 +35,46 @@ class Seat(NamedTuple):
     member: int
 
 
+class SeatRow(NamedTuple):
+    """A key account and its seat, as the state has them."""
+
+    account: str
+    nonce: int
+    member: int
+
+
+def bucket_of(account: str) -> int:
+    """Which of 256 buckets of seats an account's is in."""
+    return digest_of(account.encode())[0]
+
+
 class Signers:
-    """Part of the replicated state: the key accounts in use.
+    """Part of the replicated state: the key accounts in use, in buckets: a change costs what is in
+    its bucket.
 
     A nonce must not be forgotten before all signatures with a lower one have ended. These end
     within a day of their nonce, so a day after the account's last nonce is enough.
     """
 
     def __init__(self, mesh: bytes, members: int, seats: Mapping[str, Seat] | None = None) -> None:
-        self.seats = dict(seats or {})
+        self.seats: dict[str, Seat] = {}
         self.verdicts = Verdicts(mesh)
         self._share = max(KEY_ACCOUNTS_MAX // members, 1)
-        self._brought = Counter(seat.member for seat in self.seats.values())
+        self._brought: Counter[int] = Counter()  # seats, by member
+        self._buckets: dict[int, set[str]] = {}
+        self._changed: set[int] = set()  # buckets
+        self._ends: list[tuple[int, str]] = []  # a heap: every account, with a nonce it has used
+        for account, seat in (seats or {}).items():
+            self._seat(account, seat)
+
+    def _seat(self, account: str, seat: Seat) -> None:
+        bucket = bucket_of(account)
+        self._changed.add(bucket)
+        if account not in self.seats:
+            self._brought[seat.member] += 1
+            self._buckets.setdefault(bucket, set()).add(account)
+            heappush(self._ends, (seat.nonce, account))
+        self.seats[account] = seat
 
     def admit(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
         """Why the next command in the order is refused; None if it is good, which uses its nonce
@@ -52,9 +82,7 @@ class Signers:
         reason = self.refusal(entry, now_ms, member)
         if reason is None and type(entry) is Signed:
             seat = self.seats.get(entry.account)
-            if seat is None:
-                self._brought[member] += 1
-            self.seats[entry.account] = Seat(entry.nonce, seat.member if seat else member)
+            self._seat(entry.account, Seat(entry.nonce, seat.member if seat else member))
         return reason
 
     def refusal(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
@@ -72,8 +100,37 @@ class Signers:
         return None if self.verdicts.of(entry) else Reason.BAD_SIGNATURE
 
     def forget(self, now_ms: int) -> None:
-        """Drop the nonces that no signature can need any more."""
-        if self.seats:
-            kept = self.seats.items()
-            self.seats = {name: s for name, s in kept if s.nonce + VALID_MS_MAX > now_ms}
-            self._brought = Counter(seat.member for seat in self.seats.values())
+        """Drop the nonces that no signature can need any more. Costs what is dropped, and what was
+        used since."""
+        ends = self._ends
+        while ends and ends[0][0] + VALID_MS_MAX <= now_ms:
+            nonce, account = ends[0]
+            seat = self.seats[account]
+            if seat.nonce > nonce:
+                heapreplace(ends, (seat.nonce, account))
+            else:
+                heappop(ends)
+                self._leave(account, seat)
+
+    def _leave(self, account: str, seat: Seat) -> None:
+        bucket = bucket_of(account)
+        self._changed.add(bucket)
+        self._brought[seat.member] -= 1
+        self._buckets[bucket].remove(account)
+        del self.seats[account]
+
+    def changed_buckets(self) -> list[tuple[int, list[SeatRow]]]:
+        """Those of which a seat has changed since the last call, and all that is in them now."""
+        changed, self._changed = sorted(self._changed), set()
+        return [(bucket, self._rows(bucket)) for bucket in changed]
+
+    def _rows(self, bucket: int) -> list[SeatRow]:
+        return [SeatRow(name, *self.seats[name]) for name in sorted(self._buckets[bucket])]
+
+    def check(self) -> None:
+        brought = Counter(seat.member for seat in self.seats.values())
+        assert +self._brought == brought
+        assert sorted(name for _, name in self._ends) == sorted(self.seats)
+        assert all(nonce <= self.seats[name].nonce for nonce, name in self._ends)
+        placed = {name: bucket for bucket, names in self._buckets.items() for name in names}
+        assert placed == {name: bucket_of(name) for name in self.seats}

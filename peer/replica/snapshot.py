@@ -1,62 +1,118 @@
-"""A peer's whole state after one commit, as bytes that any other peer can go on from.
+"""A peer's whole state after one commit, in pieces that any other peer can go on from.
 
-Owns the encoding and the digest that peers compare. Must never do I/O.
+Owns the pieces beside the engine's, their encoding, and what certifies a state. Must never do I/O.
 
-The state after a commit follows from the one order alone, so it is the same on every peer; its
-digest stands in the blocks that the peers sign. A quorum of such blocks is a certificate: whoever
-has it need not trust the one that hands over the snapshot.
+A piece is bytes under a key, and one digest covers all of them: see `engine.hash_tree`. The state
+after a commit follows from the one order alone, so it is the same on every peer, piece by piece;
+its digest stands in the blocks that the peers sign. A quorum of such blocks is a certificate:
+whoever has it need not trust the one that hands over the pieces.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from engine import Exchange, SnapshotError
+from engine import KIND_SHIFT, HashTree, Leaf, leaf_digest
+from engine import Frozen as FrozenExchange
 from peer.consensus import block
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint
-from peer.replica.nonces import Seat
+from peer.replica.nonces import Seat, SeatRow
 from peer.replica.trade import MarketTrade
+
+# Where the keys of each kind of pieces begin; before these come the exchange's.
+HEAD, TRADES, SEATS, KEYS_END = (kind << KIND_SHIFT for kind in (2, 3, 4, 5))
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class InvalidSnapshotError(ValueError):
-    """Bytes that are no snapshot, or not the one that was certified."""
+    """Pieces that are no state, or not the one that was certified."""
 
 
-class Snapshot(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What `Replica` and `Consensus` need to go on after `checkpoint.commit`."""
+class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What `Replica` and `Consensus` need to go on after `checkpoint.commit`, besides the rest."""
 
     checkpoint: Checkpoint
     expected: tuple[int, ...]  # the seq of each author's next command
-    trades: dict[str, list[MarketTrade]]  # the last ones of each market, oldest first
-    trade_numbers: dict[str, int]
-    exchange: bytes
-    seats: dict[str, Seat] = {}  # the key accounts in use
+    trade_numbers: tuple[int, ...]  # of each market's last trade
 
 
-_decoder = msgspec.msgpack.Decoder(Snapshot)
+class Rest(NamedTuple):
+    """What the state has beside the exchange."""
+
+    head: Head
+    trades: dict[int, list[MarketTrade]]  # the last ones, oldest first, by the market's place
+    seats: dict[str, Seat]  # the key accounts in use
 
 
-def encode(snapshot: Snapshot) -> bytes:
-    return _encode(snapshot)
+_heads = msgspec.msgpack.Decoder(Head)
+_trades = msgspec.msgpack.Decoder(list[MarketTrade])
+_seats = msgspec.msgpack.Decoder(list[SeatRow])
 
 
-def decode(data: bytes) -> tuple[Snapshot, Exchange]:
-    """The snapshot in `data`, and the exchange it holds. InvalidSnapshotError if it is none."""
+def leaf_of(key: int, piece: bytes) -> Leaf:
+    """What a piece is in the tree. An empty one is gone."""
+    return Leaf(key, leaf_digest(key, piece) if piece else b"")
+
+
+def encode(rows: Any) -> bytes:
+    """The piece of a head, of trades or of seats; empty if there are none."""
+    return _encode(rows) if rows else b""
+
+
+def read(pieces: Mapping[int, bytes]) -> Rest:
+    """What the pieces beside those of the exchange hold. InvalidSnapshotError where they are
+    none."""
     try:
-        snapshot = _decoder.decode(data)
-        return snapshot, Exchange.restore(snapshot.exchange)
-    except (msgspec.DecodeError, SnapshotError, UnicodeDecodeError) as error:
+        head = _heads.decode(pieces.get(HEAD, b""))
+        trades, seats = {}, {}
+        for key, piece in pieces.items():
+            if TRADES <= key < SEATS:
+                trades[key - TRADES] = _trades.decode(piece)
+            elif SEATS <= key < KEYS_END:
+                seats.update({name: Seat(*seat) for name, *seat in _seats.decode(piece)})
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidSnapshotError(f"not a snapshot: {error}") from None
+    return Rest(head, trades, seats)
 
 
-def digest_of(snapshot: Snapshot, exchange: Exchange) -> bytes:
-    """The digest of the state after a commit: of everything that a snapshot holds. The exchange
-    keeps its own digest, so `snapshot.exchange` may be left empty."""
-    rest = msgspec.structs.replace(snapshot, exchange=exchange.digest())
-    return block.digest_of(encode(rest))
+class Pieces:
+    """Some pieces of the state, and their tree."""
+
+    def __init__(self) -> None:
+        self.tree = HashTree()
+        self.by_key: dict[int, bytes] = {}
+
+    def update(self, changes: Mapping[int, bytes]) -> None:
+        """Take other pieces; an empty one is gone."""
+        self.tree = self.tree.updated(leaf_of(*change) for change in changes.items())
+        for key, piece in changes.items():
+            self.by_key.pop(key, None)
+            if piece:
+                self.by_key[key] = piece
+
+
+class Frozen:
+    """The pieces of one moment, however the state moves on."""
+
+    def __init__(self, exchange: FrozenExchange, others: Mapping[int, bytes]) -> None:
+        self._exchange = exchange
+        self._others = others
+
+    def piece(self, key: int) -> bytes:
+        """Empty if there was none."""
+        return self._exchange.piece(key) if key < HEAD else self._others.get(key, b"")
+
+    @property
+    def kept(self) -> int:
+        """How many pieces of the exchange have changed since."""
+        return self._exchange.kept
+
+    def close(self) -> None:
+        """It is not needed any more."""
+        self._exchange.close()
 
 
 def is_certified(

@@ -11,7 +11,7 @@ and so on. A command is applied if and only if it is its author's next one: exac
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import msgspec
@@ -23,18 +23,23 @@ from engine import (
     Command,
     Event,
     Exchange,
+    HashTree,
     Market,
+    OpenOrder,
     Reason,
     Rejected,
+    SnapshotError,
     Trade,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
+from peer.replica import snapshot as snapshots
 from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
 from peer.replica.key_orders import KeyOrders
 from peer.replica.nonces import Signers
+from peer.replica.recent import RecentStates
 from peer.replica.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
-from peer.replica.snapshot import Snapshot, digest_of
+from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
 ATTESTATIONS_KEPT = 64
@@ -100,6 +105,12 @@ def _removed(events: Iterable[Event]) -> list[Event]:
     ]
 
 
+def _key_orders(exchange: Exchange) -> Iterator[OpenOrder]:
+    """The open orders of key accounts."""
+    names = {name for name, _ in exchange.accounts() if name.startswith(KEY_PREFIX)}
+    return (order for name in names for order in exchange.open_orders(name))
+
+
 class Replica:
     def __init__(
         self,
@@ -110,7 +121,7 @@ class Replica:
     ) -> None:
         self.exchange = exchange or Exchange(markets)
         self.signers = Signers(mesh, members)
-        self.key_orders = KeyOrders(markets, members, self.exchange.orders_open())
+        self.key_orders = KeyOrders(markets, members, _key_orders(self.exchange))
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
@@ -119,36 +130,81 @@ class Replica:
         }
         self.trade_numbers = dict.fromkeys(self.trades, 0)
         self.invalid_payloads = 0
+        self.checkpoint: Checkpoint | None = None  # the last one
+        self._others = Pieces()  # beside the exchange's, as of the last checkpoint
+        self._traded: set[str] = set()  # markets, since then
+        self.recent = RecentStates()
         self._attestations: dict[int, bytes] = {}
         self._latest = Attestation(0, self.exchange.digest())
 
     @classmethod
     def restore(
-        cls, markets: Sequence[Market], mesh: bytes, snapshot: Snapshot, exchange: Exchange
+        cls, markets: Sequence[Market], members: int, mesh: bytes, pieces: Mapping[int, bytes]
     ) -> "Replica":
-        """The state a snapshot holds, with the same future."""
-        members = len(snapshot.expected)
+        """The state that these pieces are, with the same future. InvalidSnapshotError if they are
+        none."""
+        head, trades, seats = snapshots.read(pieces)
+        if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
+            raise InvalidSnapshotError(
+                f"not a snapshot: expected {members} members and {len(markets)} markets"
+            )
+        try:
+            exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
+        except SnapshotError as error:
+            raise InvalidSnapshotError(f"not a snapshot: {error}") from None
+        if [book.market for book in exchange.books.values()] != list(markets):
+            raise InvalidSnapshotError("not a snapshot: of other markets")
         replica = cls(markets, members, mesh, exchange)
-        replica.signers = Signers(mesh, members, snapshot.seats)
-        replica.expected = list(snapshot.expected)
-        replica.commit = snapshot.checkpoint.commit
-        replica.time_ms = snapshot.checkpoint.time_ms
-        replica.trades = {s: deque(t, TRADES_KEPT) for s, t in snapshot.trades.items()}
-        replica.trade_numbers = dict(snapshot.trade_numbers)
+        replica.signers = Signers(mesh, members, seats)
+        replica.expected = list(head.expected)
+        replica.commit = head.checkpoint.commit
+        replica.time_ms = head.checkpoint.time_ms
+        for place, symbol in enumerate(replica.trades):
+            replica._restore_trades(symbol, head.trade_numbers[place], trades.get(place, []))
         replica._latest = Attestation(0, b"")
-        replica._note_attestation(snapshot.checkpoint)
+        replica._note_checkpoint(head.checkpoint)
+        others = {key: piece for key, piece in pieces.items() if key >= snapshots.HEAD}
+        if replica._others.by_key != others:
+            raise InvalidSnapshotError("not a snapshot: expected pieces in their one encoding")
         return replica
 
-    def snapshot(self, checkpoint: Checkpoint) -> Snapshot:
-        """The state after the last commit, of which `checkpoint` is the commit rule's part."""
-        assert checkpoint.commit == self.commit
-        return self._snapshot(checkpoint, self.exchange.snapshot())
+    def _restore_trades(self, symbol: str, last: int, trades: list[MarketTrade]) -> None:
+        kept = range(max(last - TRADES_KEPT, 0) + 1, last + 1)
+        if [trade.number for trade in trades] != list(kept):
+            raise InvalidSnapshotError(f"not a snapshot: expected trades {kept} of {symbol}")
+        self.trades[symbol].extend(trades)
+        self.trade_numbers[symbol] = last
+        self._traded.add(symbol)
 
-    def _snapshot(self, checkpoint: Checkpoint, exchange: bytes) -> Snapshot:
-        trades = {symbol: list(trades) for symbol, trades in self.trades.items()}
-        seats = self.signers.seats
-        expected = tuple(self.expected)
-        return Snapshot(checkpoint, expected, trades, self.trade_numbers, exchange, seats)
+    # The state, in pieces
+
+    @property
+    def tree(self) -> HashTree:
+        """What the exchange is now, and the rest as of the last checkpoint: at a checkpoint, the
+        whole state."""
+        return self.exchange.tree.joined(self._others.tree)
+
+    def piece(self, key: int) -> bytes:
+        """Of what was `tree` last; empty if there is none."""
+        if key < snapshots.HEAD:
+            return self.exchange.piece(key)
+        return self._others.by_key.get(key, b"")
+
+    def freeze(self) -> Frozen:
+        """The pieces as they are now, at a checkpoint."""
+        assert self.checkpoint is not None
+        assert self.checkpoint.commit == self.commit
+        return Frozen(self.exchange.freeze(), dict(self._others.by_key))
+
+    def _changed_pieces(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
+        """Those beside the exchange's that may have changed since the last checkpoint."""
+        numbers = tuple(self.trade_numbers.values())
+        yield snapshots.HEAD, snapshots.encode(Head(checkpoint, tuple(self.expected), numbers))
+        for place, (symbol, trades) in enumerate(self.trades.items()):
+            if symbol in self._traded:
+                yield snapshots.TRADES + place, snapshots.encode(list(trades))
+        for bucket, rows in self.signers.changed_buckets():
+            yield snapshots.SEATS + bucket, snapshots.encode(rows)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply one commit, the one after the last."""
@@ -168,7 +224,7 @@ class Replica:
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
-            self._note_attestation(commit.checkpoint)
+            self._note_checkpoint(commit.checkpoint)
         commands = [command_of(entry) for entry in entries] if signed else entries
         record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
         ids = [entry.id for entry in entries]
@@ -279,12 +335,17 @@ class Replica:
                     event.taker,
                 )
                 self.trades[event.market].append(view)
+                self._traded.add(event.market)
                 new.setdefault(event.market, []).append(view)
         return new
 
-    def _note_attestation(self, checkpoint: Checkpoint) -> None:
-        digest = digest_of(self._snapshot(checkpoint, b""), self.exchange)
-        self._attestations[checkpoint.commit] = digest
+    def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
+        self.checkpoint = checkpoint
+        self._others.update(dict(self._changed_pieces(checkpoint)))
+        self._traded.clear()
+        tree = self.tree
+        self.recent.add(checkpoint.commit, tree, self.freeze())
+        self._attestations[checkpoint.commit] = tree.digest
         self._attestations.pop(checkpoint.commit - CHECKPOINT_EVERY * ATTESTATIONS_KEPT, None)
 
     def attestation(self) -> Attestation:

@@ -111,7 +111,7 @@ class HistoryWriter(Tables):
 
     @guarded
     def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
-        """All open orders after commit `number`, of which this peer may know nothing."""
+        """Open orders as they are after commit `number`, of which this peer may know nothing."""
         self._database.begin()
         pieces = (
             (order.id, number, records.encode_piece(Piece(time_ms, [], open=order)))

@@ -11,7 +11,7 @@ in, so it must come back under a new key.
 import contextlib
 import itertools
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,13 +20,15 @@ import msgspec
 from peer.consensus.block import FRAME_BYTES_MAX, Block
 from peer.storage.database import Database, JournalError, Tables, guarded
 from peer.storage.history_writer import HistoryWriter
-from peer.storage.state_sync import PART_BYTES, Manifest
+from peer.storage.state_sync import Manifest
 
-__all__ = ["ClientId", "Journal", "JournalError", "StoredEvidence", "Taken"]
+__all__ = ["ClientId", "Journal", "JournalError", "Stored", "StoredEvidence", "Taken", "pieces_of"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_BLOCKS_MAX = 200  # of each author at a time
-PRUNED_BYTES = 512 * 1024  # the same; at least a frame
+PRUNED_BYTES = 512 * 1024  # the same; at least a frame; and of pieces
+PRUNED_PIECES_MAX = 250  # looked at, at a time
+PRUNED_NAMES_MAX = 500  # at a time, beside twice those that came
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -45,6 +47,14 @@ class Taken(NamedTuple):
     digest: bytes
 
 
+class Stored(NamedTuple):
+    """A snapshot: the state after commit `number`."""
+
+    number: int
+    digest: bytes
+    is_certified: bool
+
+
 class StoredEvidence(NamedTuple):
     """Two blocks of one author; of the first, what is known of it."""
 
@@ -53,6 +63,12 @@ class StoredEvidence(NamedTuple):
     first_digest: bytes
     first_frame: bytes | None
     second_frame: bytes
+
+
+def pieces_of(db: sqlite3.Connection, number: int) -> Iterator[tuple[int, bytes]]:
+    """The pieces of a snapshot in an open journal, by ascending key."""
+    query = "SELECT key, max(number), piece FROM pieces WHERE number <= ? GROUP BY key"
+    return ((key, piece) for key, _, piece in db.execute(query, (number,)) if piece)
 
 
 class Journal(Tables):
@@ -68,6 +84,8 @@ class Journal(Tables):
     ) -> None:
         super().__init__(Database(path, key, mesh, connect))
         self._floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
+        self._names = 0  # of orders, that came since some were pruned
+        self._looked_at: tuple[int, int] | None = (-1, 0)  # for pieces that can go; None: at all
         try:
             self.history = HistoryWriter(self._database)
         except JournalError:
@@ -133,6 +151,7 @@ class Journal(Tables):
         """Names of orders, with what was taken under them."""
         self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
+        self._names += len(rows)
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
 
     @guarded
@@ -187,25 +206,57 @@ class Journal(Tables):
         return _fit([frame for _, frame in rows[:count_max]], bytes_max)
 
     @guarded
-    def add_snapshot(self, number: int, digest: bytes, floors: list[int], data: bytes) -> None:
-        """The state after commit `number`; above `floors`, by author, blocks are still needed."""
+    def add_pieces(self, number: int, pieces: Iterable[tuple[int, bytes]]) -> None:
+        """What commit `number` has changed since the newest snapshot, or some of it. It counts for
+        nothing until `add_snapshot`."""
+        self._database.begin()
+        rows = [(key, number, piece) for key, piece in pieces]
+        self._db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", rows)
+
+    @guarded
+    def add_snapshot(self, number: int, digest: bytes, floors: list[int]) -> None:
+        """All pieces after commit `number` are there; above `floors`, by author, blocks are still
+        needed."""
         self._database.begin()
         self._db.execute(
-            "INSERT OR IGNORE INTO snapshots VALUES (?, ?, NULL, ?, ?)",
-            (number, digest, _encode(floors), data),
+            "INSERT INTO snapshots VALUES (?, ?, NULL, ?)", (number, digest, _encode(floors))
         )
 
     @guarded
-    def snapshot(self) -> tuple[bytes, bytes] | None:
-        """The newest snapshot: the digest of the state, and its encoding."""
-        query = "SELECT digest, data FROM snapshots ORDER BY number DESC"
-        row: tuple[bytes, bytes] | None = self._db.execute(query).fetchone()
-        return row
+    def drop_unfinished(self) -> None:
+        """Forget pieces of a snapshot that was not brought to its end."""
+        self._database.begin()
+        self._db.execute(
+            "DELETE FROM pieces WHERE number > (SELECT ifnull(max(number), 0) FROM snapshots)"
+        )
+
+    @guarded
+    def snapshot(self) -> Stored | None:
+        """The newest snapshot."""
+        query = "SELECT number, digest, certificate IS NOT NULL FROM snapshots ORDER BY number DESC"
+        row = self._db.execute(query).fetchone()
+        return None if row is None else Stored(row[0], row[1], bool(row[2]))
+
+    @guarded
+    def pieces(self, number: int) -> dict[int, bytes]:
+        """All pieces of a snapshot, by ascending key."""
+        return dict(pieces_of(self._db, number))
+
+    @guarded
+    def piece(self, number: int, key: int) -> bytes | None:
+        """A piece of a snapshot, empty if that has none under this key; None if the snapshot is not
+        here."""
+        found = self._db.execute("SELECT 1 FROM snapshots WHERE number = ?", (number,)).fetchone()
+        if found is None:
+            return None
+        query = "SELECT piece FROM pieces WHERE key = ? AND number <= ? ORDER BY number DESC"
+        row: tuple[bytes] | None = self._db.execute(query, (key, number)).fetchone()
+        return b"" if row is None else row[0]
 
     @guarded
     def certify(self, number: int, certificate: list[bytes]) -> None:
-        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks go
-        bit by bit, see `prune_blocks`."""
+        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks
+        and pieces go bit by bit, see `prune`."""
         self._database.begin()
         (floors,) = self._db.execute(
             "SELECT floors FROM snapshots WHERE number = ?", (number,)
@@ -215,17 +266,56 @@ class Journal(Tables):
             (_encode(certificate), number),
         )
         self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
-        self._db.execute(
-            "DELETE FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ?",
-            (CLIENT_IDS_KEPT,),
-        )
         self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
+        self._looked_at = (-1, 0)
 
     @guarded
-    def prune_blocks(self) -> None:
-        """Forget some of the blocks that only snapshots before the certified one need, but never an
-        author's newest block: a member must not forget where it stands. All of them at once would
-        hold up the loop."""
+    def prune(self) -> None:
+        """Forget some of what only snapshots before the certified one need, and of names long ago.
+        All of it at once would hold up the loop."""
+        self._prune_blocks()
+        self._prune_pieces()
+        self._prune_client_ids()
+
+    def _prune_pieces(self) -> None:
+        """Of each piece, versions before the newest one that the certified snapshot has; and that
+        too if it says that the piece is gone."""
+        if self._looked_at is None:
+            return
+        rows = self._db.execute(
+            "SELECT key, number, length(piece) FROM pieces WHERE (key, number) > (?, ?) AND number "
+            "<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "
+            "ORDER BY key, number LIMIT ?",
+            (*self._looked_at, PRUNED_PIECES_MAX),
+        ).fetchall()
+        sizes = itertools.accumulate(size for _, _, size in rows)
+        some = rows[: max(sum(size <= PRUNED_BYTES for size in sizes), 2)]
+        is_end = len(some) == len(rows) < PRUNED_PIECES_MAX
+        following = [key for key, _, _ in some[1:]] + [None] * is_end
+        gone = [
+            (key, number)
+            for (key, number, size), newer in zip(some, following, strict=False)
+            if size == 0 or key == newer
+        ]
+        if gone:
+            self._database.begin()
+            self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
+        self._looked_at = None if is_end else some[-2][:2]
+
+    def _prune_client_ids(self) -> None:
+        """Over time more go than come."""
+        room, self._names = PRUNED_NAMES_MAX + 2 * self._names, 0
+        rows = self._db.execute(
+            "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
+            "ORDER BY seq LIMIT ?",
+            (CLIENT_IDS_KEPT, room),
+        ).fetchall()
+        if rows:
+            self._database.begin()
+            self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
+
+    def _prune_blocks(self) -> None:
+        """Never an author's newest block: a member must not forget where it stands."""
         if self._floors is None:
             certified = self.certified()
             self._floors = dict(enumerate(certified[1])) if certified else {}
@@ -247,26 +337,14 @@ class Journal(Tables):
     def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
         """The newest snapshot a quorum agrees on, its floors, and the frames that say so."""
         row = self._db.execute(
-            "SELECT number, digest, length(data), floors, certificate FROM snapshots "
+            "SELECT number, digest, floors, certificate FROM snapshots "
             "WHERE certificate IS NOT NULL ORDER BY number DESC"
         ).fetchone()
         if row is None:
             return None
-        number, digest, size, floors, certificate = row
-        manifest = Manifest(number, digest, size)
+        number, digest, floors, certificate = row
+        manifest = Manifest(number, digest)
         return manifest, msgspec.msgpack.decode(floors), msgspec.msgpack.decode(certificate)
-
-    @guarded
-    def snapshot_part(self, number: int, offset: int) -> bytes:
-        """PART_BYTES of a snapshot's encoding; fewer at its end, none if it is not here."""
-        found = self._db.execute("SELECT 1 FROM snapshots WHERE number = ?", (number,)).fetchone()
-        if found is None:
-            return b""
-        with self._db.blobopen("snapshots", "data", number, readonly=True) as blob:
-            if not 0 <= offset < len(blob):
-                return b""
-            blob.seek(offset)
-            return blob.read(PART_BYTES)
 
 
 def _fit(frames: list[bytes], bytes_max: int) -> list[bytes]:

@@ -20,13 +20,20 @@ CREATE TABLE blocks (
 CREATE INDEX blocks_by_author ON blocks (author, round);
 -- Commands accepted here that are in no own block yet.
 CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
--- The state after a commit. `certificate` holds frames of a quorum that say its digest, once there.
+-- The state after some commits, piece by piece: what each snapshot changed. An empty one is gone.
+CREATE TABLE pieces (
+    key INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    piece BLOB NOT NULL,
+    PRIMARY KEY (key, number)
+);
+-- The commits of which all pieces are there, each in its newest version up to then. `certificate`
+-- holds frames of a quorum that say the digest, once there.
 CREATE TABLE snapshots (
     number INTEGER PRIMARY KEY,
     digest BLOB NOT NULL,
     certificate BLOB,
-    floors BLOB NOT NULL,
-    data BLOB NOT NULL
+    floors BLOB NOT NULL
 );
 CREATE TABLE trades (
     market TEXT NOT NULL,
@@ -82,7 +89,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 6
+OLDEST = 7
 _MIGRATIONS = (_TABLES,)  # the first makes version OLDEST of an empty file, each one more the next
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 

@@ -1,115 +1,141 @@
-"""Fetching a snapshot from another peer, piece by piece, without I/O.
+"""Fetching a certified state from other peers, without I/O.
 
-Owns which helper is asked for what and when it is given up for another. Must never trust a helper:
-it is given an offer only with a certificate that the node has verified, and what came in the end is
-checked against it. The certificate does not cover the size, so of two sizes the smaller one is
-tried first: too small a one is found out soon, too large a one could keep us busy for ever.
+Owns which state is fetched. Must never trust a member: it is given an offer only with a certificate
+that the node has verified, and every part that comes is verified, see `tree_walk`.
+
+Only what differs from the own state is fetched. Once a newer state is offered, the walk through its
+tree goes on from what came before: nothing that is in both is fetched twice.
 """
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-PART_BYTES = 128 * 1024
-SNAPSHOT_BYTES_MAX = 2 * 1024 * 1024 * 1024
-PART_TIMEOUT_MS = 2_000
-SHUNNED_MS = 60_000  # who helped badly
-SILENT_MS = 10_000  # who did not answer: its connection may have to be made anew
+from engine import HashTree
+from peer.storage.part_requests import SHUNNED_MS, Helper, PartRequests, PartsWanted
+from peer.storage.tree_walk import TreeWalk
+
+KEPT_BYTES_MAX = 1024 * 1024 * 1024  # of parts, when the next state is begun
+STALLED_MS = 3_000  # without a part: then an older state is as good
 
 
 class Manifest(NamedTuple):
-    """A certified snapshot that a member has."""
+    """A certified state that a member has."""
 
     commit: int
-    digest: bytes  # of the state
-    size: int  # bytes of its encoding
-
-
-class PartWanted(NamedTuple):
-    """Ask `member` for PART_BYTES of its snapshot after `commit`, from `offset` on."""
-
-    member: int
-    commit: int
-    offset: int
-
-
-@dataclass
-class _Download:
-    member: int
-    manifest: Manifest
-    certificate: list[bytes]
-    asked_ms: int = -PART_TIMEOUT_MS
-    parts: bytearray = field(default_factory=bytearray)
+    digest: bytes
 
 
 class Fetched(NamedTuple):
-    """A whole snapshot, not yet checked against its digest."""
+    """What makes a certified state of the own one."""
 
-    member: int
+    member: int  # that offered it
     manifest: Manifest
-    data: bytes
+    pieces: dict[int, bytes]  # by key, those that differ; empty: there is none
     certificate: list[bytes]
 
 
+class _Target(NamedTuple):
+    """What is being fetched."""
+
+    member: int
+    manifest: Manifest
+    certificate: list[bytes]
+    walk: TreeWalk
+    requests: PartRequests
+
+
 class CatchUp:
-    def __init__(self) -> None:
-        self._download: _Download | None = None
-        self._shunned: dict[int, int] = {}  # member -> until when
-        self.received = 0  # bytes of snapshots, ever
+    """`numbers` gives each request its own."""
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        self.received = 0  # parts that were missing, ever
+        self._numbers = numbers
+        self._helpers: defaultdict[int, Helper] = defaultdict(Helper)  # by member
+        self._target: _Target | None = None
+        self._came_ms = 0  # the last part
 
     @property
     def progress(self) -> str:
         """For people; empty when nothing is being fetched."""
-        if self._download is None:
+        if self._target is None:
             return ""
-        manifest, got = self._download.manifest, len(self._download.parts)
-        return f"fetching the state after commit {manifest.commit}: {got * 100 // manifest.size} %"
+        walk, commit = self._target.walk, self._target.manifest.commit
+        return (
+            f"fetching the state after commit {commit}: {walk.come:,} of the {walk.found:,} parts "
+            "known to differ"
+        )
 
-    def offer(self, member: int, manifest: Manifest, certificate: list[bytes], now_ms: int) -> None:
-        """A member has a snapshot we need; `certificate` has been verified."""
-        shunned = now_ms < self._shunned.get(member, now_ms)
-        if shunned or not 0 < manifest.size <= SNAPSHOT_BYTES_MAX:
-            return
-        current = self._download
-        if current is None or manifest.size < current.manifest.size:
-            self._download = _Download(member, manifest, certificate)
+    @property
+    def is_complete(self) -> bool:
+        """Whether a state is being fetched and nothing is known to be missing."""
+        return self._target is not None and not self._target.walk.missing
 
-    def request(self, now_ms: int) -> PartWanted | None:
-        """What to ask for now. A helper that does not answer is given up."""
-        download = self._download
-        if download is None or now_ms - download.asked_ms < PART_TIMEOUT_MS:
-            return None
-        if download.asked_ms >= 0:
-            self._give_up(now_ms + SILENT_MS)
-            return None
-        download.asked_ms = now_ms
-        return PartWanted(download.member, download.manifest.commit, len(download.parts))
+    def is_news(self, member: int, manifest: Manifest, now_ms: int) -> bool:
+        """A member offers a state, perhaps in place of parts of another one. Whether to `begin`
+        with it, if its certificate is good."""
+        helper, target = self._helpers[member], self._target
+        if helper.is_shunned(now_ms):
+            return False
+        if target is None:
+            return True
+        if manifest == target.manifest:
+            helper.has_got_it()
+            return False
+        target.requests.does_not_have_it(member, now_ms)
+        return manifest.commit > target.manifest.commit or now_ms - self._came_ms >= STALLED_MS
 
-    def part(self, member: int, commit: int, offset: int, data: bytes) -> Fetched | None:
-        """A part came; all of it if it was the last."""
-        download = self._download
-        if download is None or (member, commit) != (download.member, download.manifest.commit):
-            return None
-        if not data:  # it has a newer one by now, or says so: others first, then that
-            self._give_up(download.asked_ms + PART_TIMEOUT_MS)
-            return None
-        left = download.manifest.size - len(download.parts)
-        if offset != len(download.parts) or len(data) != min(left, PART_BYTES):
-            return None
-        download.parts += data
-        self.received += len(data)
-        download.asked_ms = -PART_TIMEOUT_MS
-        if len(download.parts) < download.manifest.size:
-            return None
-        self._download = None
-        return Fetched(member, download.manifest, bytes(download.parts), download.certificate)
+    def begin(
+        self, member: int, manifest: Manifest, certificate: list[bytes], own: HashTree, now_ms: int
+    ) -> None:
+        """Fetch what differs from the `own` state. The certificate has been verified."""
+        for helper in self._helpers.values():
+            helper.forget_state()
+        self._helpers[member].has_got_it()
+        if self._target is None or self._target.walk.kept_bytes > KEPT_BYTES_MAX:
+            walk = TreeWalk(manifest.digest, own)
+        else:
+            walk = self._target.walk
+            walk.begin(manifest.digest, own)
+        requests = PartRequests(walk, manifest.commit, self._helpers, self._numbers)
+        self._target = _Target(member, manifest, certificate, walk, requests)
+        self._came_ms = now_ms
 
-    def _give_up(self, until_ms: int) -> None:
-        """The member that helps now: others first."""
-        if self._download is not None:
-            self._shunned[self._download.member] = until_ms
-        self._download = None
+    def requests(self, heard: Iterable[int], commit: int, now_ms: int) -> list[PartsWanted]:
+        """What to ask for now, of members that are heard; `commit` is the own last one."""
+        if self._target is not None and self._target.manifest.commit <= commit:
+            self.end()
+        return [] if self._target is None else list(self._target.requests.requests(heard, now_ms))
+
+    def take(
+        self, member: int, number: int, commit: int, parts: Iterable[bytes], now_ms: int
+    ) -> bool:
+        """Parts came, asked for or not. False if the member lies."""
+        if self._target is None:
+            return True
+        before = self._target.walk.kept_bytes
+        is_honest = self._target.requests.take(member, number, commit, parts, now_ms)
+        if grown := self._target.walk.kept_bytes - before:
+            self.received += grown
+            self._came_ms = now_ms
+        return is_honest
+
+    def complete(self, own: HashTree) -> Fetched | None:
+        """All that differs from the `own` state. None if something is missing after all: the own
+        one has moved on since the walk began, and what has changed is fetched as well."""
+        assert self._target is not None
+        member, manifest, certificate, walk, _ = self._target
+        walk.begin(manifest.digest, own)
+        if not walk.missing:
+            return Fetched(member, manifest, walk.changes, certificate)
+        requests = PartRequests(walk, manifest.commit, self._helpers, self._numbers)
+        self._target = self._target._replace(requests=requests)
+        return None
+
+    def end(self) -> None:
+        """Fetch no more."""
+        self._target = None
 
     def shun(self, member: int, now_ms: int) -> None:
-        """A member helps badly: give it up, and do not ask it again soon."""
-        self._shunned[member] = now_ms + SHUNNED_MS
-        self._download = None
+        """A member has offered what is of no use: do not ask it again soon."""
+        self._helpers[member].shun(now_ms + SHUNNED_MS)

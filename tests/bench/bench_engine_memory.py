@@ -4,7 +4,7 @@
 
 Orders come from the wire, in batches, from a thousand accounts, at 900 prices. Prints the bytes of
 resident memory an order, the memory after as many orders again have come and gone twice, and the
-size and times of digest, snapshot and restore, which come last: what they free is not given back.
+size and times of digest, pieces and restore, which come last: what they free is not given back.
 """
 
 import gc
@@ -75,7 +75,7 @@ def main(orders: int) -> None:
     exchange.digest()
     print(f"first digest: {time.perf_counter() - began:.2f} s")
     full = resident_bytes()
-    print(f"with their rows for the digest: {(full - before) / orders:.0f} bytes an order")
+    print(f"with the pieces of the state: {(full - before) / orders:.0f} bytes an order")
     for turn in (1, 2):
         empty(exchange, range((turn - 1) * orders + 1, turn * orders + 1))
         fill(exchange, range(turn * orders + 1, (turn + 1) * orders + 1))
@@ -83,10 +83,11 @@ def main(orders: int) -> None:
         churned = resident_bytes()
         print(f"after {2 * turn * orders:,} more came or went: {(churned - full) / full:+.1%}")
     began = time.perf_counter()
-    data = exchange.snapshot()
-    print(f"snapshot: {len(data) / orders:.0f} bytes an order, {time.perf_counter() - began:.2f} s")
+    pieces = dict(exchange.pieces())
+    size = sum(map(len, pieces.values()))
+    print(f"{len(pieces):,} pieces: {size / orders:.0f} bytes an order")
     began = time.perf_counter()
-    restored = Exchange.restore(data)
+    restored = Exchange.restore(pieces.items())
     print(f"restore: {time.perf_counter() - began:.2f} s")
     assert restored.digest() == exchange.digest()
 

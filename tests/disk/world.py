@@ -38,18 +38,20 @@ from peer.network.messages import (
     Heartbeat,
     Message,
     Offered,
-    PartAsked,
-    PartIn,
+    PartsAsked,
+    PartsIn,
     Pulled,
 )
 from peer.network.messages import Request as Question
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import Pace
 from peer.replica.state_machine import seq_and_member
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.journal import Journal
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
 from tests.disk.image import MARKS
 from tests.support.real_mesh import MARKET, MARKETS, OTHER_MARKET, order, random_orders
 
@@ -59,7 +61,7 @@ TURN_MS = 20
 LOST = 0.03  # of the messages between nodes
 CUT_TURNS = 120
 CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints
-SNAPSHOT_EVERY = 64
+PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 RESTS, CROSSES = b"rests", b"crosses"  # orders that stay in the book for ever, and others
 _CALLER = b"test"
 
@@ -151,7 +153,7 @@ class Wire(Mesh):
     def alive(self, member: int, now_ms: int) -> bool:
         return True
 
-    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+    def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
         who = bytes([self.me])
         for request in requests:
             match request:
@@ -159,8 +161,8 @@ class Wire(Mesh):
                     self._put(member, Asked(who, tuple(ref.digest for ref in refs)))
                 case Pull(member, above):
                     self._put(member, Pulled(who, above))
-                case PartWanted(member, commit, offset):
-                    self._put(member, PartAsked(who, commit, offset))
+                case PartsWanted(member, number, commit, places):
+                    self._put(member, PartsAsked(who, number, commit, places))
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         messages: list[Message] = [BlockIn(self.me, frame) for frame in frames]
@@ -168,11 +170,13 @@ class Wire(Mesh):
             messages.append(Answered(self.me))
         self._to(asked.who[0], *messages)
 
-    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
-        self._to(pulled.who[0], Offered(self.me, manifest, certificate))
+    def offer(
+        self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
+    ) -> None:
+        self._to(asked.who[0], Offered(self.me, manifest, certificate))
 
-    def send_part(self, asked: PartAsked, data: bytes) -> None:
-        self._to(asked.who[0], PartIn(self.me, asked.commit, asked.offset, data))
+    def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
+        self._to(asked.who[0], PartsIn(self.me, asked.number, asked.commit, parts))
 
 
 class Desk(Local):
@@ -239,7 +243,7 @@ class World:
         desk = Desk(context, Endpoint("inproc://node"), poller).open(self.told)
         journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
         journal._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        ledger = Ledger(self.config, me, identity.sign, journal, snapshot_every=SNAPSHOT_EVERY)
+        ledger = Ledger(self.config, me, identity.sign, journal, pace=PACE)
         node = Node(self.config, ledger, Wires(poller, wire, desk), queue.Queue())
         self.wires.append(wire)
         self.desks.append(desk)

@@ -54,9 +54,9 @@ class Trio:
                 assert self.reader.queue(symbol, side) == queue
                 depth = self.naive.depth(symbol, side)
                 assert self.exchange.depth(symbol, side, 1000) == depth
-                levels = (self.exchange.queue(symbol, side, level[0]) for level in depth)
-                resting = [order for level in levels for order in level]
-                assert resting == [(id, shown) for id, shown, _ in queue]
+                for price, _, _ in depth:
+                    shares = self.naive.shares(symbol, side, price)
+                    assert self.exchange.shares(symbol, side, price) == shares
                 assert self.reader.depth(symbol, side) == depth
         for account in ACCOUNTS:
             assert self.exchange.open_orders(account) == self.naive.open_orders(account)
@@ -135,15 +135,15 @@ def test_a_snapshot_on_the_way_leads_to_the_same_end(seed: int) -> None:
     at = draw.randrange(400)
     whole = Exchange(MARKETS)
     run(whole, steps[:at])
-    middle = whole.snapshot()
-    resumed = Exchange.restore(middle)
+    middle = dict(whole.pieces())
+    resumed = Exchange.restore(middle.items())
     resumed.check()
     assert resumed.digest() == whole.digest()
-    assert resumed.snapshot() == middle
+    assert dict(resumed.pieces()) == middle
     for step in steps[at:]:
         assert run(resumed, [step]) == run(whole, [step])
         assert resumed.digest() == whole.digest()
-    assert resumed.snapshot() == whole.snapshot()
+    assert dict(resumed.pieces()) == dict(whole.pieces())
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -188,7 +188,7 @@ def test_changes_are_all_a_display_needs(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_the_digest_depends_on_the_state_alone(seed: int) -> None:
-    """However often it was taken on the way, and as if it were taken of a fresh copy."""
+    """MATCH-32: however often it was taken on the way, and as if it were of a fresh copy."""
     draw = random.Random(4000 + seed)
     flow = Flow(draw.choice)
     steps = [flow.step() for _ in range(300)]
@@ -198,7 +198,7 @@ def test_the_digest_depends_on_the_state_alone(seed: int) -> None:
         often.digest()
     run(once, steps)
     assert often.digest() == once.digest()
-    assert Exchange.restore(once.snapshot()).digest() == once.digest()
+    assert Exchange.restore(once.pieces()).digest() == once.digest()
 
 
 def run(exchange: Exchange, steps: list[Command | int]) -> list[list[Event]]:

@@ -2,7 +2,7 @@
 
 Each is a change of the engine's source text, made in a copy of the package. `hunt` is what the
 other tests do, in short: the scripts, then random commands against the naive book and the event
-reader, invariants, level changes, snapshots and digests.
+reader, invariants, level changes, pieces and digests.
 """
 
 import importlib
@@ -18,6 +18,7 @@ import pytest
 import engine
 from engine import Exchange, Side
 from tests.engine.test_differential import Trio, queue_of
+from tests.engine.test_levels import run_crowd
 from tests.engine.test_scripts import scripts
 from tests.engine.test_state import DIFFERENT, after
 from tests.support.engine_flow import MARKETS, Flow
@@ -52,10 +53,17 @@ BUGS = {
     "LIFO queue": (
         "book",
         "        order.previous = back = level.last\n"
+        "        id: int = order.id\n"
+        "        order.priority = id\n"
         "        if back is None:\n"
         "            level.first = order\n"
         "        else:\n"
         "            back.next = order\n"
+        "            ahead = back.priority\n"
+        "            if ahead <= level.counted:\n"
+        "                book_side.grows(level)\n"
+        "            if ahead >= id:\n"
+        "                order.priority = ahead + 1\n"
         "        level.last = order\n",
         "        order.previous = None\n"
         "        order.next = front = level.first\n"
@@ -70,15 +78,15 @@ BUGS = {
         "    book.remove(order)\n    order.price = price",
         "    if price == order.price and quantity > order.remaining and not order.hidden:\n"
         "        order.quantity = order.remaining = quantity\n"
-        "        order.level.book_side.touch(order.level)\n"
+        "        order.level.book_side.grows(order.level)\n"
         "        return [Replaced(order.id, order.owner.name, book.symbol, order.side, price,"
         " quantity)]\n"
         "    book.remove(order)\n    order.price = price",
     ),
     "a partial fill loses its place": (
         "book_side",
-        "if left == hidden:",
-        "if left == hidden or not hidden:",
+        "        if left != hidden:\n",
+        "        if left != hidden and hidden:\n",
     ),
     "stale best after a level closes": (
         "book_side",
@@ -129,13 +137,13 @@ BUGS = {
     ),
     "FOK counts what is shown only": (
         "matching",
-        "quantity -= shown + hidden",
-        "quantity -= shown",
+        "quantity -= level.shown + level.hidden",
+        "quantity -= level.shown",
     ),
     "FOK counts what is hidden twice": (
         "matching",
-        "quantity -= shown + hidden",
-        "quantity -= shown + 2 * hidden",
+        "quantity -= level.shown + level.hidden",
+        "quantity -= level.shown + 2 * level.hidden",
     ),
     "FOK looks beyond its limit": (
         "matching",
@@ -144,8 +152,8 @@ BUGS = {
     ),
     "FOK counts own orders": (
         "matching",
-        "        if taker.terms.self_trade is NONE:\n            _, shown",
-        "        if True:\n            _, shown",
+        "        if taker.terms.self_trade is NONE:\n            quantity",
+        "        if True:\n            quantity",
     ),
     "FOK passes by the own order that stops it": (
         "matching",
@@ -200,7 +208,7 @@ BUGS = {
     ),
     "an iceberg's next slice keeps its place": (
         "book_side",
-        "            level.to_back(order)\n",
+        "        level.to_back(order)\n",
         "",
     ),
     "an iceberg's next slice cuts the queue off": (
@@ -215,8 +223,8 @@ BUGS = {
     ),
     "an iceberg shows more when reduced": (
         "book",
-        "order.hidden = max(0, remaining - shown)",
-        "order.hidden = min(order.hidden, remaining - 1)",
+        "hidden = max(0, remaining - shown)",
+        "hidden = min(order.hidden, remaining - 1)",
     ),
     "a replaced iceberg shows what it showed": (
         "matching",
@@ -347,81 +355,157 @@ BUGS = {
         "sorted(found, key=lambda order: order.id)",
         "sorted(found, key=lambda order: -order.id)",
     ),
-    "a change is not marked, fast lane": (
+    "an arrival is not marked, fast lane": (
         "lane",
-        "                level.book_side.touch(level)\n",
+        "                book_side.grows(level)\n",
         "                pass\n",
     ),
-    "a fill is not marked": (
-        "book_side",
-        "        if level.totals is not None:\n            self.touch(level)\n",
+    "an arrival is not marked": (
+        "book",
+        "            book_side.grows(level)\n",
+        "            pass\n",
+    ),
+    "a total is not changed by a cancel, fast lane": (
+        "lane",
+        "                level.book_side.leaves(level, found)\n",
+        "                pass\n",
+    ),
+    "a total is not changed by an order that leaves": (
+        "book",
+        "        level.book_side.leaves(level, order)\n",
         "",
     ),
-    "the digest takes the changes away": (
+    "a total is not changed by a partial fill": (
+        "book_side",
+        "            self.changes(level, order, -quantity, 0)\n",
+        "",
+    ),
+    "a total is not changed by a slice that is used up": (
+        "book_side",
+        "        self.leaves(level, order)\n        order.remaining = left\n",
+        "        order.remaining = left\n",
+    ),
+    "a total is not changed by a reduce": (
+        "book",
+        "            level.book_side.changes(level, order, more, hidden - order.hidden)\n",
+        "            level.book_side.changes(level, order, 0, 0)\n",
+    ),
+    "an arrival is counted twice": (
+        "book_side",
+        "        if order.priority == level.counted:\n",
+        "        if False:\n",
+    ),
+    "a share is not changed by a partial fill": (
+        "book_side",
+        "        level.share(order.id, shown, 0)\n",
+        "",
+    ),
+    "a share is not changed by an order that leaves": (
+        "book_side",
+        "            level.share(order.id, -shown, -1)\n",
+        "            pass\n",
+    ),
+    "a share is not changed by an arrival": (
+        "book_side",
+        "            self.share(order.id, shown, 1)\n",
+        "",
+    ),
+    "a total is shown as it was": (
         "book_side",
         "            self.changed |= touched\n",
         "",
     ),
-    "the changes take the digest's levels away": (
+    "an iceberg is refreshed without a new priority": (
         "book_side",
-        "            self.stale |= touched\n",
+        "        order.priority = back.priority + 1  # type: ignore[union-attr]\n",
         "",
     ),
-    "a closed level stays in the digest": (
-        "state",
-        "                del digests[start:end]\n                del keys[at : at + here]\n",
+    "a priority is that of the order in front": (
+        "book",
+        "                order.priority = ahead + 1\n",
+        "                order.priority = ahead\n",
+    ),
+    "a priority is that of the order in front, fast lane": (
+        "lane",
+        "                    order.priority = ahead + 1\n",
+        "                    order.priority = ahead\n",
+    ),
+    "a digest is kept after an arrival": (
+        "book_side",
+        "                stale.add(order.id)\n",
         "                pass\n",
     ),
+    "a digest is kept after a change": (
+        "book_side",
+        "            self.stale.add(order.id)\n",
+        "            pass\n",
+    ),
+    "a digest is kept after the last order of a piece left": (
+        "pieces",
+        '            self.pieces.pop(key, None)\n            return Leaf(key, b"")\n',
+        "            return Leaf(key, leaf_digest(key, self.pieces[key]))\n",
+    ),
+    "a piece keeps an order that left": (
+        "rows",
+        "            rest += lengths[at]\n",
+        "            pass\n",
+    ),
     "the digest knows no hidden part": (
-        "book_side",
-        '    "hidden",\n    "client_id",\n',
-        '    "remaining",\n    "client_id",\n',
+        "rows",
+        "        order.hidden,\n        order.priority",
+        "        order.remaining,\n        order.priority",
     ),
-    "the digest knows no halt": (
-        "state",
-        "heads = [(book.halted, book.last",
-        "heads = [(book.last, book.last",
+    "the digest knows no halt": ("pieces", "(book.halted, book.last)", "(False, book.last)"),
+    "the digest knows no last trade": ("pieces", "(book.halted, book.last)", "(book.halted, 0)"),
+    "the digest knows no clock": (
+        "pieces",
+        "self.ledger.time_ms, self._heads()",
+        "0, self._heads()",
     ),
-    "the digest knows no last trade": (
-        "state",
-        "heads = [(book.halted, book.last",
-        "heads = [(book.halted, 0",
-    ),
-    "the digest knows no clock": ("state", "(self.ledger.time_ms, heads, sizes)", "(heads, sizes)"),
     "the digest knows no queue": (
-        "state",
-        '    return b"".join(rows)',
-        '    return b"".join(sorted(rows))',
+        "rows",
+        "        order.priority - order.id,\n",
+        "        0,\n",
     ),
-    "the digest knows a filled order as it was": (
-        "book_side",
-        '        order.row = b""\n',
-        "",
+    "a frozen piece shows a later change": (
+        "pieces",
+        '            frozen.keep(key, self.pieces.get(key, b""))\n',
+        "            pass\n",
     ),
-    "the digest knows a reduced order as it was": (
-        "book",
-        '        order.remaining = remaining\n        order.row = b""\n',
-        "        order.remaining = remaining\n",
+    "a frozen piece shows the last but one change": (
+        "pieces",
+        "        self._before.setdefault(key, piece)\n",
+        "        self._before[key] = piece\n",
     ),
-    "the digest knows a replaced order as it was": (
-        "book",
-        '        order.row = b""\n        order.level = level\n',
-        "        order.level = level\n",
-    ),
-    "a snapshot forgets the halt": (
-        "state",
+    "restoring forgets the halt": (
+        "restore",
         "book.restore(saved.halted, saved.last)",
         "book.restore(False, saved.last)",
     ),
-    "a snapshot forgets the last trade": (
-        "state",
+    "restoring forgets the last trade": (
+        "restore",
         "book.restore(saved.halted, saved.last)",
         "book.restore(saved.halted, 0)",
     ),
-    "a snapshot turns queues round": (
-        "state",
-        "            for kept in rows:",
-        "            for kept in reversed(rows):",
+    "restoring puts queues in the order of ids": (
+        "restore",
+        "    queue = sorted(level, key=lambda order: order.priority)\n",
+        "    queue = list(level)\n",
+    ),
+    "restoring leaves the shares of a long queue out": (
+        "book_side",
+        "            level.count()\n        self._find_best()\n",
+        "            pass\n        self._find_best()\n",
+    ),
+    "restoring adds up what is shown as hidden": (
+        "restore",
+        "        level.shown += left - hidden\n",
+        "        level.shown += left\n",
+    ),
+    "restoring forgets expiries": (
+        "restore",
+        "    ledger.expiries.update(",
+        "    list(",
     ),
 }
 
@@ -459,17 +543,24 @@ def hunt(exchange_class: type[Exchange]) -> None:
     for one, other in DIFFERENT.values():
         states = [after(*commands, exchange_class=exchange_class) for commands in (one, other)]
         assert states[0].digest() != states[1].digest()
+    for seed in range(2):
+        run_crowd(exchange_class, seed)
     for seed in range(SEEDS):
         draw = random.Random(seed)
         flow = Flow(draw.choice)
         trio = Trio(exchange_class)
         shown: dict[tuple[str, Side, int], tuple[int, int]] = {}
+        pieces, frozen = dict(trio.exchange.pieces()), trio.exchange.freeze()
         for step in range(STEPS):
             trio.step(flow.step())
             trio.compare()
             if step % 8 == 0:
                 hunt_state(trio.exchange, exchange_class, shown)
-        trio.exchange = exchange_class.restore(trio.exchange.snapshot())
+                assert all(frozen.piece(key) == piece for key, piece in pieces.items())
+            if step % 24 == 23:
+                pieces = dict(trio.exchange.pieces())
+                frozen = trio.exchange.freeze()
+        trio.exchange = exchange_class.restore(trio.exchange.pieces())
         for _ in range(STEPS // 4):
             trio.step(flow.step())
 
@@ -480,7 +571,7 @@ def hunt_state(
     shown: dict[tuple[str, Side, int], tuple[int, int]],
 ) -> None:
     digest = exchange.digest()
-    restored = exchange_class.restore(exchange.snapshot())
+    restored = exchange_class.restore(exchange.pieces())
     restored.check()
     assert restored.digest() == digest
     for market in MARKETS:

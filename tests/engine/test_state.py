@@ -1,15 +1,19 @@
-"""Snapshots, digests, limits of a configuration, and what is kept after much coming and going."""
+"""Pieces, digests, limits of a configuration, and what is kept after much coming and going."""
 
 import gc
 import random
 import tracemalloc
 from collections.abc import Callable
-from hashlib import sha256
+from typing import Any
 
 import msgspec
 import pytest
 
 from engine import (
+    CHUNK_SHIFT,
+    HEAD_KEY,
+    ID_MAX,
+    KIND_SHIFT,
     Cancel,
     Command,
     Exchange,
@@ -26,6 +30,7 @@ from engine import (
     TimeInForce,
 )
 from tests.support.engine_flow import MARKETS, Flow
+from tests.support.rows import FIELDS, beyond, packed, unpacked
 
 MARKET = Market("X", "0.01", "0.001")
 
@@ -95,7 +100,7 @@ def test_the_digest_tells_apart(what: str) -> None:
     assert one.digest() != other.digest()
     assert one.digest() == after(*DIFFERENT[what][0]).digest()
     for exchange in (one, other):
-        restored = Exchange.restore(exchange.snapshot())
+        restored = Exchange.restore(exchange.pieces())
         assert restored.digest() == exchange.digest()
         restored.check()
 
@@ -129,39 +134,56 @@ def test_the_digest_comes_back_when_the_state_does() -> None:
     assert exchange.digest() == before
 
 
-# Snapshots that are none
+# Pieces that are no state
+
+encode, decode = msgspec.msgpack.encode, msgspec.msgpack.decode
+Change = Callable[[list[Any]], object]
+
+
+def refused(pieces: dict[int, bytes], said: str = "") -> None:
+    with pytest.raises(SnapshotError, match=said):
+        Exchange.restore(pieces.items())
 
 
 def test_every_changed_or_missing_byte_is_noticed() -> None:
-    data = after(LIMIT, STOP).snapshot()
-    for at in range(len(data)):
-        with pytest.raises(SnapshotError):
-            Exchange.restore(data[:at])
-        with pytest.raises(SnapshotError):
-            Exchange.restore(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-    with pytest.raises(SnapshotError):
-        Exchange.restore(data + b"\0")
+    """It is refused, or it is another state: then the digest is another one."""
+    exchange = after(LIMIT, STOP)
+    pieces = dict(exchange.pieces())
+    for key, piece in pieces.items():
+        changed = [piece[:at] for at in range(len(piece))] + [piece + b"\0"]
+        changed += [
+            piece[:at] + bytes([piece[at] ^ 1 << bit]) + piece[at + 1 :]
+            for at in range(len(piece))
+            for bit in (0, 4, 7)
+        ]
+        for each in changed:
+            try:
+                other = Exchange.restore((pieces | {key: each}).items())
+            except SnapshotError:
+                continue
+            other.check()
+            assert other.digest() != exchange.digest()
+            assert dict(other.pieces()) == pieces | {key: each}
 
 
-def forged(change: Callable[[list[list[object]]], object], *commands: Command) -> bytes:
-    """A snapshot of one market with one thing changed, its checksum right again.
-
-    `change` gets the rows of the four sides.
-    """
-    data = after(*commands).snapshot()
-    start = data.index(b"\0") + 2
-    body = msgspec.msgpack.decode(data[start + 32 :])
-    change(body[2][0][2])
-    changed = msgspec.msgpack.encode(body)
-    return data[:start] + sha256(changed).digest() + changed
+def forged(change: Change, *commands: Command | int) -> dict[int, bytes]:
+    """Pieces with one thing changed in the rows of the first one. `change` gets their fields."""
+    pieces = dict(after(*commands).pieces())
+    ids, rows = zip(*unpacked(0, pieces[0]), strict=True)
+    change(rows := list(rows))
+    return pieces | {0: packed(zip(ids, rows, strict=True))}
 
 
-ID, ACCOUNT, MARKET_FIELD, SIDE, PRICE, QUANTITY, REMAINING, HIDDEN, CLIENT, CONDITIONS = range(10)
+def forged_head(change: Change, *commands: Command) -> dict[int, bytes]:
+    pieces = dict(after(*commands).pieces())
+    head = decode(pieces[HEAD_KEY])
+    change(head)
+    return pieces | {HEAD_KEY: encode(head)}
 
 
-def setting(field: int, value: object) -> Callable[[list[list[list[object]]]], object]:
-    def change(book_sides: list[list[list[object]]]) -> None:
-        book_sides[0][0][field] = value
+def setting(field: str, value: object, at: int = 0) -> Change:
+    def change(rows: list[Any]) -> None:
+        rows[at][FIELDS.index(field)] = value
 
     return change
 
@@ -169,74 +191,118 @@ def setting(field: int, value: object) -> Callable[[list[list[list[object]]]], o
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("INVALID_ID", setting(ID, 0)),
-        ("INVALID_ACCOUNT", setting(ACCOUNT, "")),
-        ("INVALID_CLIENT_ID", setting(CLIENT, "c" * 65)),
-        ("INVALID_PRICE", setting(PRICE, 0)),
-        ("INVALID_QUANTITY", setting(QUANTITY, 0)),
-        ("INVALID_EXPIRY", setting(CONDITIONS, [0, 3, False, 0, 0, 0, 0])),
-        ("INVALID_DISPLAY", setting(CONDITIONS, [0, 0, False, 0, -1, 0, 0])),
-        ("its market", setting(MARKET_FIELD, "Y")),
-        ("wrong side", setting(SIDE, 1)),
-        ("never left open", setting(CONDITIONS, [0, 1, False, 0, 0, 0, 0])),
-        ("INVALID_PRICE", setting(CONDITIONS, [1, 0, False, 0, 0, 0, 0])),
-        ("wrong side, or a stop", setting(CONDITIONS, [3, 0, False, 110, 0, 0, 0])),
-        ("open quantity", setting(REMAINING, 0)),
-        ("open quantity", setting(REMAINING, 11)),
-        ("open quantity", setting(QUANTITY, 2**62)),
-        ("hidden quantity", setting(HIDDEN, -1)),
-        ("hidden quantity", setting(HIDDEN, 10)),
-        ("shows more", setting(HIDDEN, 5)),
-        ("shows more", setting(CONDITIONS, [0, 0, False, 0, 1, 0, 0])),
-        ("second order", lambda book_sides: book_sides[0].append(book_sides[0][0])),
-        ("expected a snapshot's fields", setting(SIDE, 2)),
-        ("expected a snapshot's fields", setting(PRICE, "100")),
-        ("expected a snapshot's fields", lambda book_sides: book_sides.pop()),
+        ("expected orders: .*length >= 1", setting("account", "")),
+        ("expected orders: .*length <= 64", setting("client_id", "c" * 65)),
+        ("INVALID_PRICE", setting("price", 0)),
+        ("expected orders: .*>= 1", setting("quantity", 0)),
+        ("INVALID_EXPIRY", setting("terms", [0, 3, False, 0, 0, 0, 0])),
+        ("INVALID_DISPLAY", setting("terms", [0, 0, False, 0, -1, 0, 0])),
+        ("one of 1 markets, got 1", setting("market", 1)),
+        ("expected orders: .*>= 0", setting("market", -1)),
+        ("never left open", setting("terms", [0, 1, False, 0, 0, 0, 0])),
+        ("plain terms left out", setting("terms", [0, 0, False, 0, 0, 0, 0])),
+        ("INVALID_PRICE", setting("terms", [1, 0, False, 0, 0, 0, 0])),
+        ("expected orders: .*>= 1", setting("remaining", 0)),
+        ("open quantity", setting("remaining", 11)),
+        ("open quantity", setting("quantity", 2**62)),
+        ("expected orders: .*>= 0", setting("hidden", -1)),
+        ("hidden quantity", setting("hidden", 10)),
+        ("shows more", setting("hidden", 5)),
+        ("shows more", setting("terms", [0, 0, False, 0, 1, 0, 0])),
+        ("expected orders: .*>= 0", setting("behind", -1)),
+        ("expected orders: .*<= 9007199254740991", setting("behind", 2**53)),
+        ("expected orders:", setting("side", 2)),
+        ("expected orders:", setting("price", "100")),
+        ("expected orders:", lambda rows: rows[0].pop()),
+        ("expected orders:", lambda rows: rows[0].append(0)),
     ],
 )
-def test_a_forged_snapshot_is_refused(
-    said: str, change: Callable[[list[list[object]]], object]
-) -> None:
-    with pytest.raises(SnapshotError, match=said):
-        Exchange.restore(forged(change, LIMIT))
+def test_a_forged_order_is_refused(said: str, change: Change) -> None:
+    refused(forged(change, LIMIT), said)
+
+
+@pytest.mark.parametrize(
+    ("said", "change"),
+    [
+        ("expected version 1 of a state, got 2", lambda head: head.__setitem__(0, 2)),
+        ("expected 1 books, one a market, got 0", lambda head: head[3].clear()),
+        ("needs a market", lambda head: (head[1].clear(), head[3].clear())),
+        ("names two", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),
+        ("expected markets and clock:", lambda head: head.append(0)),
+        ("expected markets and clock:", lambda head: head.__setitem__(2, "now")),
+        ("clock impossible", lambda head: head.__setitem__(2, -1)),
+        ("last price impossible", lambda head: head[3][0].__setitem__(1, -1)),
+        ("last price impossible", lambda head: head[3][0].__setitem__(1, 10**12 + 1)),
+    ],
+)
+def test_a_forged_head_is_refused(said: str, change: Change) -> None:
+    refused(forged_head(change, LIMIT), said)
+
+
+def test_pieces_under_wrong_keys_or_none_are_refused() -> None:
+    pieces = dict(after(LIMIT).pieces())
+    piece, zero = pieces[0], packed([(0, unpacked(0, pieces[0])[0][1])])
+    refused({}, "expected a piece of markets and clock, got none")
+    refused({HEAD_KEY: b""}, "expected markets and clock:")
+    refused(pieces | {2 << KIND_SHIFT: piece}, "expected keys of orders and of the head, got 2305")
+    refused(pieces | {HEAD_KEY + 1: piece}, "expected keys of orders and of the head")
+    refused(pieces | {ID_MAX + 1 >> CHUNK_SHIFT: piece}, "piece .*: expected ascending ids")
+    refused(pieces | {-1: piece}, "expected keys of orders and of the head, got -1")
+    refused(pieces | {0: zero}, r"expected ascending ids from 1 to 4095, got \[0\]")
+    refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 4095, got \[4096\]")
+    with pytest.raises(SnapshotError, match="expected a piece once, got 0 twice"):
+        Exchange.restore([*pieces.items(), (0, piece)])
+
+
+def test_orders_that_do_not_ascend_are_refused() -> None:
+    pieces = dict(after(LIMIT, OTHER).pieces())
+    piece = pieces[0]
+    assert piece[:6] == bytes((2, 0, 1, 0, 2, 0))  # two rows, of the orders 1 and 2
+    for lows in ((1, 0, 1, 0), (2, 0, 1, 0)):
+        refused(pieces | {0: piece[:2] + bytes(lows) + piece[6:]}, "expected ascending ids")
+
+
+def test_a_second_encoding_of_the_same_is_refused() -> None:
+    pieces = dict(after(LIMIT).pieces())
+    head = pieces[HEAD_KEY]
+    assert head[0] & 0xF0 == 0x90  # an array of fewer than 16: its length can be written longer
+    wide = b"\xdc\0" + bytes([head[0] & 15]) + head[1:]
+    refused(pieces | {HEAD_KEY: wide}, "one encoding")
+    piece = pieces[0]
+    row = b"\xdc\0\x0a" + piece[7:]
+    refused(pieces | {0: piece[:4] + len(row).to_bytes(2, "little") + row}, "one encoding")
+    refused(pieces | {0: piece + b"\0"}, "expected orders:")
+    refused(pieces | {0: b"\0\0"}, "one encoding")
+    refused(pieces | {0: b""}, "one encoding")
+    refused(pieces | {0: b"\2\0\1\0"}, "expected the index of 2 orders, got 2 bytes of it")
 
 
 def test_a_crossed_book_is_refused() -> None:
-    def cross(book_sides: list[list[list[object]]]) -> None:
-        (ask,) = book_sides[1]
-        ask[PRICE] = 100
+    crossed = setting("price", 100, at=1)
+    refused(forged(crossed, LIMIT, but(OTHER, side=Side.SELL, price=101)), "crossed")
 
-    with pytest.raises(SnapshotError, match="crossed"):
-        Exchange.restore(forged(cross, LIMIT, but(OTHER, side=Side.SELL, price=101)))
+
+def test_two_orders_of_one_place_are_refused() -> None:
+    refused(forged(setting("behind", 1), LIMIT, OTHER), "order . has the place of order .")
 
 
 def test_a_waiting_stop_hides_nothing_yet() -> None:
-    def hide(book_sides: list[list[list[object]]]) -> None:
-        book_sides[2][0][HIDDEN] = 1
-
     iceberg = but(LIMIT, type=OrderType.STOP_LIMIT, stop_price=110, display=9)
-    with pytest.raises(SnapshotError, match="hidden quantity impossible"):
-        Exchange.restore(forged(hide, iceberg))
+    refused(forged(setting("hidden", 1), iceberg), "hidden quantity impossible")
 
 
 def test_a_stop_that_should_be_released_is_refused() -> None:
-    def reached(book_sides: list[list[list[object]]]) -> None:
-        book_sides[2][0][CONDITIONS] = [2, 0, False, 100, 0, 0, 0]
-
+    reached = setting("terms", [2, 0, False, 100, 0, 0, 0])
     traded = (but(LIMIT, id=8), but(LIMIT, id=9, side=Side.SELL))
-    with pytest.raises(SnapshotError, match="stop"):
-        Exchange.restore(forged(reached, *traded, STOP))
+    refused(forged(reached, *traded, STOP), "stop")
 
 
-def test_limits_hold_for_a_snapshot_too() -> None:
-    small = msgspec.structs.replace(MARKET, orders_max=1)
-    data = after(LIMIT, OTHER).snapshot()
-    start = data.index(b"\0") + 2
-    body = msgspec.msgpack.decode(data[start + 32 :])
-    body[0][0] = msgspec.to_builtins(small)
-    changed = msgspec.msgpack.encode(body)
-    with pytest.raises(SnapshotError, match="more orders"):
-        Exchange.restore(data[:start] + sha256(changed).digest() + changed)
+@pytest.mark.parametrize("limit", ["orders_max", "orders_per_account_max"])
+def test_limits_hold_for_pieces_too(limit: str) -> None:
+    def lower(head: list[Any]) -> None:
+        head[1][0][limit] = 1
+
+    refused(forged_head(lower, LIMIT, OTHER), "more orders")
 
 
 # Configurations
@@ -373,12 +439,12 @@ def test_nothing_is_kept_of_orders_that_are_gone() -> None:
 
 def test_nothing_is_kept_of_an_exchange_that_is_gone() -> None:
     exchange = after(*(but(LIMIT, id=id, price=id % 7 + 1) for id in range(1, 5_001)))
-    data = exchange.snapshot()
-    Exchange.restore(data)
+    pieces = dict(exchange.pieces())
+    Exchange.restore(pieces.items())
     gc.collect()
     tracemalloc.start()
     for _ in range(3):
-        Exchange.restore(data)
+        Exchange.restore(pieces.items())
     exchange.advance(1)
     gc.collect()
     kept, _ = tracemalloc.get_traced_memory()
@@ -396,5 +462,5 @@ def test_the_same_flow_twice_is_the_same_to_the_byte() -> None:
         for _ in range(500):
             step = flow.step()
             exchange.advance(step) if isinstance(step, int) else exchange.apply(step)
-        states.append((exchange.snapshot(), exchange.digest()))
+        states.append((dict(exchange.pieces()), exchange.digest()))
     assert states[0] == states[1]

@@ -19,11 +19,12 @@ import click
 from tests.fuzz import Target
 from tests.fuzz.exchange_targets import TARGETS as EXCHANGE_TARGETS
 from tests.fuzz.peer_targets import TARGETS as PEER_TARGETS
+from tests.fuzz.tree_targets import TARGETS as TREE_TARGETS
 from tests.fuzz.web_targets import TARGETS as WEB_TARGETS
 
-TARGETS = PEER_TARGETS | WEB_TARGETS | EXCHANGE_TARGETS
+TARGETS = PEER_TARGETS | TREE_TARGETS | WEB_TARGETS | EXCHANGE_TARGETS
 # How many of every hundred inputs each target gets: those that cost little get more.
-SHARES = {"block": 25, "wire": 28, "snapshot": 12, "wish": 10, "text": 8, "query": 8}
+SHARES = {"block": 25, "wire": 25, "snapshot": 12, "wish": 10, "text": 8, "query": 8, "tree": 3}
 SHARES |= {"batch": 2, "node": 2, "websocket": 1, "local": 1, "http": 1, "exchange": 2}
 POOL_MAX = 200
 INPUT_BYTES_MAX = 64 * 1024

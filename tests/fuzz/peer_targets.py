@@ -2,20 +2,28 @@
 
 import queue
 import tempfile
-from hashlib import sha256
+from functools import cache
 from pathlib import Path
 
 import msgspec
 import zmq
 
-from engine import Cancel, Command, Exchange, Reduce, Replace, Side, Submit
-from engine.state import _MAGIC as MAGIC
-from engine.state import SNAPSHOT_VERSION
+from engine import (
+    KIND_SHIFT,
+    Cancel,
+    Command,
+    Exchange,
+    OrderType,
+    Reduce,
+    Replace,
+    Side,
+    Submit,
+)
 from peer.client import protocol
 from peer.client.endpoint import Local, endpoint, parse
+from peer.client.signer import Signer
 from peer.consensus.block import (
     SIGNATURE_BYTES,
-    Attestation,
     Block,
     InvalidBlockError,
     Ref,
@@ -34,15 +42,19 @@ from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import OBSERVER_GETS
-from peer.replica import snapshot as snapshots
-from peer.replica.signed import Signed, account_of_key
+from peer.replica.signed import Signed, account_of_key, with_id
+from peer.replica.snapshot import HEAD, InvalidSnapshotError
 from peer.replica.state_machine import Replica, command_id, encode_batch
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
 from tests.fuzz import Target, mutate
+from tests.fuzz.tree_targets import parts_of
 from tests.support.alone import Alone
+from tests.support.pieces import pieces_of
 from tests.support.real_mesh import MARKETS, order
 
 IDENTITIES = [Identity(bytes([n]) * 32) for n in range(1, 5)]
@@ -62,7 +74,7 @@ def first_blocks(committee: Committee = COMMITTEE) -> list[Block]:
         for n in range(committee.size):
             parents = (before[n].ref, *(b.ref for b in before if b.author != n))
             payload = encode_batch(round_, [encode(one) for one in orders(round_, n)])
-            attestation = Attestation(64, b"d" * 32)
+            attestation = grown().attestation()
             one = make(committee, round_, n, parents, payload, 9, attestation, IDENTITIES[n].sign)
             made.append(one)
         blocks += made
@@ -123,20 +135,20 @@ def _parts(data: bytes) -> list[bytes]:
 
 def wire_seeds() -> list[bytes]:
     blocks = first_blocks()
-    rounds, attestation = (2, 2, 2, 2), Attestation(64, b"d" * 32)
+    rounds, attestation = (2, 2, 2, 2), grown().attestation()
     claims = rounds, 64, attestation, attestation, 1_700_000_000_000, (True,) * len(rounds)
     beat = messages.Heartbeat(CONFIG.id, 0, 1, 3_101, *claims)
-    manifest = Manifest(64, b"d" * 32, 5_000)
+    manifest, parts = Manifest(*attestation), parts_of(grown().tree, pieces_of(grown()))
     asked = (
         Wanted(1, tuple(block.ref for block in blocks)),
         Pull(1, rounds),
-        PartWanted(1, 64, 0),
+        PartsWanted(1, 1, 64, (ROOT, Place(0x1230, 4), Place(HEAD, 0))),
     )
     answers: list[list[bytes]] = [
         [b"F", *(block.frame for block in blocks)],
         [b"P", *(block.frame for block in blocks[:2])],
         [b"M", encode(manifest), *(block.frame for block in blocks[:3])],
-        [b"S", encode((64, 0)), b"part" * 50],
+        [b"T", encode((1, 64)), *parts],
         [b"H", encode(beat)],
     ]
     return [encode(each) for each in (*map(messages.request, asked), *answers)]
@@ -226,7 +238,8 @@ def told_seeds() -> list[bytes]:
     bodies = [msgspec.msgpack.decode(block.frame[:-SIGNATURE_BYTES]) for block in first_blocks()]
     said = [[n % 4, [body]] for n, body in enumerate(bodies)]
     wire = [[1, msgspec.msgpack.decode(seed)] for seed in wire_seeds()]
-    return [encode(said), *(encode([said[0], each]) for each in wire)]
+    state = [each for each in wire if each[1][0] in (b"M", b"T")]
+    return [encode(said), encode(state), *(encode([said[0], each]) for each in wire)]
 
 
 # Payloads
@@ -239,7 +252,7 @@ def apply_batch(data: bytes) -> None:
     blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
     replica.apply(Commit(1, ref, 5, blocks, None))
     replica.exchange.check()
-    again = Exchange.restore(replica.exchange.snapshot())
+    again = Exchange.restore(replica.exchange.pieces())
     assert again.digest() == replica.exchange.digest()
 
 
@@ -259,35 +272,58 @@ def signed_order() -> Signed:
 
 # Snapshots
 
+_pieces = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
+
+
+def of_pieces(rng: mutate.random.Random, data: bytes) -> bytes:
+    """Most changes are in one of the pieces: others are soon refused."""
+    try:
+        pieces = _pieces.decode(data)
+    except msgspec.MsgspecError:
+        pieces = []
+    if not pieces or rng.random() < 0.1:
+        return mutate.of_msgpack(rng, data)
+    at = rng.randrange(len(pieces))
+    key, piece = pieces[at]
+    key = rng.choice((key, key, key, key, key + 1, rng.choice(pieces)[0]))
+    pieces[at] = key, mutate.of_msgpack(rng, piece)
+    return encode(pieces)
+
 
 def read_snapshot(data: bytes) -> None:
-    """The parts of a snapshot, put together with right checksums; or any bytes."""
+    """Pieces of a state under their keys. What is taken for one has no other pieces than these."""
     try:
-        parts = msgspec.msgpack.decode(data)
-        body = encode(parts[4])
-        mark = MAGIC + bytes([SNAPSHOT_VERSION])
-        data = encode([*parts[:4], mark + sha256(body).digest() + body])
-    except (msgspec.MsgspecError, ValueError, TypeError, LookupError, RecursionError):
-        pass
-    try:
-        snapshot, exchange = snapshots.decode(data)
-    except snapshots.InvalidSnapshotError:
+        pieces = dict(_pieces.decode(data))
+        replica = Replica.restore(MARKETS, len(MEMBERS), CONFIG.id, pieces)
+    except (msgspec.MsgspecError, InvalidSnapshotError):
         return
-    snapshots.digest_of(snapshot, exchange)
-    exchange.check()
+    replica.exchange.check()
+    replica.signers.check()
+    replica.key_orders.check(replica.exchange.orders_open())
+    assert pieces_of(replica) == pieces
 
 
 def snapshot_seeds() -> list[bytes]:
+    pieces = pieces_of(grown())
+    assert {key >> KIND_SHIFT for key in pieces} == set(range(5))
+    return [encode(list(pieces.items()))]
+
+
+@cache
+def grown() -> Replica:
+    """Has all kinds of pieces, at a checkpoint."""
+    signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 5)
+    mine = Submit(0, signer.account, "BTC-USD", Side.BUY, 5, 9, client_id="mine")
+    stop = Submit(0, "b", "ETH-USD", Side.SELL, 5, 0, OrderType.STOP, stop_price=7)
+    hides = Submit(0, "b", "BTC-USD", Side.SELL, 50, 30, display=5)
+    entries = [signer.sign(mine), order("b", Side.SELL, 9, 3), stop, hides, *all_commands()]
+    named = [encode(with_id(entry, command_id(n, 0))) for n, entry in enumerate(entries, 1)]
+    ref, heads = Ref(1, 0, b"r" * 32), tuple(block.ref for block in genesis(COMMITTEE))
+    checkpoint = Checkpoint(64, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
-    ref = Ref(1, 0, b"r" * 32)
-    heads = tuple(block.ref for block in genesis(COMMITTEE))
-    checkpoint = Checkpoint(1, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
-    payload = msgspec.msgpack.decode(batch_seeds()[0])[0]
-    replica.apply(Commit(1, ref, 5, (Block(ref, (), payload, 5),), checkpoint))
-    snapshot = replica.snapshot(checkpoint)
-    fields = msgspec.msgpack.decode(snapshots.encode(snapshot))
-    start = len(MAGIC) + 1 + 32
-    return [encode([*fields[:4], msgspec.msgpack.decode(snapshot.exchange[start:])])]
+    replica.commit = 63
+    replica.apply(Commit(64, ref, 5, (Block(ref, (), encode_batch(1, named), 5),), checkpoint))
+    return replica
 
 
 # The local API
@@ -333,6 +369,6 @@ TARGETS = {
     "wire": lambda: Target(wire_seeds(), mutate.of_msgpack, read_frames),
     "node": lambda: Target(told_seeds(), mutate.of_msgpack, tell_node),
     "batch": lambda: Target(batch_seeds(), mutate.of_msgpack, apply_batch),
-    "snapshot": lambda: Target(snapshot_seeds(), mutate.of_msgpack, read_snapshot),
+    "snapshot": lambda: Target(snapshot_seeds(), of_pieces, read_snapshot),
     "local": lambda: Target(local_seeds(), mutate.of_msgpack, serve_local),
 }

@@ -1,6 +1,6 @@
 """What a peer must keep, and when: broken in whole nodes."""
 
-from tests.mutations import Mutation, edit
+from tests.mutations import Edit, Mutation, edit
 
 CRASH_NODES = "--nodes --mode crash --n 3,4,5"
 BYZANTINE_NODES = "--nodes --mode byzantine --n 4,5"
@@ -81,11 +81,60 @@ DISK = (
         "commands are applied twice, or never",
         60,
         CRASH_NODES,
+        (edit("replica/state_machine", "        replica.expected = list(head.expected)\n", ""),),
+    ),
+    Mutation(
+        "a snapshot mixes two commits",
+        "some of its pieces are those of a later commit, and nobody can go on from it",
+        20,
+        CRASH_NODES,
         (
+            Edit(
+                "engine/pieces.py",
+                'frozen.keep(key, self.pieces.get(key, b""))',
+                "pass",
+            ),
             edit(
-                "replica/state_machine", "        replica.expected = list(snapshot.expected)\n", ""
+                "node/snapshots",
+                "            assert leaf_of(leaf.key, piece) == leaf, ",
+                "            assert True, ",
             ),
         ),
+    ),
+    Mutation(
+        "half of a snapshot counts as one",
+        "a crash before the rest is written leaves a state that never was",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "node/snapshots",
+                "if room > 0 and len(pieces) < self._pace.pieces:",
+                "if pieces:",
+            ),
+        ),
+    ),
+    Mutation(
+        "a piece is accepted unverified",
+        "one member that lies spoils what all others have helped with, again and again",
+        40,
+        BYZANTINE_NODES,
+        (
+            edit(
+                "storage/tree_walk",
+                "        spot = self._missing.get(digest)\n",
+                "        fits = [d for d, s in self._missing.items() if _read_at(s.place, part)]\n"
+                "        digest = next(iter(fits), digest)\n"
+                "        spot = self._missing.get(digest)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "a digest is kept after a change",
+        "peers agree on a state of which it says nothing, and who goes on from it has another",
+        40,
+        CRASH_NODES,
+        (edit("replica/state_machine", "                self._traded.add(event.market)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets what is committed above its gc round",

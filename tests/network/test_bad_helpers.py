@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,21 +14,23 @@ import pytest
 import zmq
 
 from discovery.grapes import running_grapes
-from engine import Side
+from engine import HashTree, Leaf, Side, leaf_digest, leaf_part
 from peer.client.connection import NoAnswerError, NodeClient
 from peer.consensus.block import NO_ATTESTATION
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.network.mesh import Mesh
-from peer.network.messages import Asked, Heartbeat, PartAsked, Pulled, Request
+from peer.network.messages import Asked, Heartbeat, PartsAsked, Pulled, Request
 from peer.storage import data_folder
-from peer.storage.state_sync import PART_BYTES, SNAPSHOT_BYTES_MAX, Manifest
+from peer.storage.journal import pieces_of
+from peer.storage.part_requests import PLACES_MAX
+from peer.storage.state_sync import Manifest
 from tests.support.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
 LIAR = 3
 FAR = 1_000_000  # a round nobody has reached
 BEAT_S = 0.02
-DRIP_S = 1.5  # between two parts of somebody very slow
+DRIP_S = 1.5  # before each part of one that is very slow
 
 
 class Helper:
@@ -36,7 +39,6 @@ class Helper:
     def __init__(self, mesh: RealMesh, lie: "Lie") -> None:
         self.mesh = mesh
         self.asked: list[Request] = []
-        self.offered = Manifest(0, b"", 0)
         self._lie = lie
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -71,13 +73,31 @@ class Helper:
 
     def certified(self) -> tuple[Manifest, list[bytes]]:
         """What an honest member would offer."""
-        db = sqlite3.connect(f"file:{self.mesh.peers[0].folder / 'journal.db'}?mode=ro", uri=True)
-        number, digest, size, certificate = db.execute(
-            "SELECT number, digest, length(data), certificate FROM snapshots "
-            "WHERE certificate IS NOT NULL"
-        ).fetchone()
-        db.close()
-        return Manifest(number, digest, size), msgspec.msgpack.decode(certificate)
+        with self._journal() as db:
+            number, digest, certificate = db.execute(
+                "SELECT number, digest, certificate FROM snapshots WHERE certificate NOTNULL"
+            ).fetchone()
+        return Manifest(number, digest), msgspec.msgpack.decode(certificate)
+
+    def parts(self, asked: PartsAsked) -> list[bytes]:
+        """What an honest member would answer; none if it has another state by now."""
+        with self._journal() as db:
+            pieces = dict(pieces_of(db, asked.commit))
+        leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
+        tree, found = HashTree().updated(leaves), []
+        for place in asked.places:
+            root = tree.at(*place).root
+            if root is not None:
+                is_leaf = isinstance(root, Leaf)
+                found.append(leaf_part(root.key, pieces[root.key]) if is_leaf else root.part)
+        return found
+
+    @contextmanager
+    def _journal(self) -> Iterator[sqlite3.Connection]:
+        file = self.mesh.peers[0].folder / "journal.db"
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+            db.execute("BEGIN")
+            yield db
 
 
 Lie = Callable[[Helper, Request], None]
@@ -109,33 +129,38 @@ def uncertified(helper: Helper, message: Request) -> None:
 def withheld(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out none of it."""
     if isinstance(message, Pulled):
-        helper.offered, frames = helper.certified()
-        helper.wire.offer(message, helper.offered, frames)
+        helper.wire.offer(message, *helper.certified())
 
 
 def wrong(helper: Helper, message: Request) -> None:
     """Offers a true state and hands out another."""
     withheld(helper, message)
-    if isinstance(message, PartAsked):
-        rest = helper.offered.size - message.offset  # there may be a newer one by now
-        helper.wire.send_part(message, b"x" * min(rest, PART_BYTES))
+    if isinstance(message, PartsAsked):
+        parts = helper.parts(message)
+        helper.wire.send_parts(message, [part[:-1] + b"x" for part in parts])
+
+
+def shapeless(helper: Helper, message: Request) -> None:
+    """Offers a true state and hands out what is no part of any."""
+    withheld(helper, message)
+    if isinstance(message, PartsAsked):
+        helper.wire.send_parts(message, [b"node" * 20, b"leaf", b""][: len(message.places)])
 
 
 def dripping(helper: Helper, message: Request) -> None:
-    """Hands out a true state byte by byte."""
+    """Hands out a true state part by part."""
     withheld(helper, message)
-    if isinstance(message, PartAsked):
+    if isinstance(message, PartsAsked):
         time.sleep(DRIP_S)
-        helper.wire.send_part(message, b"x")
+        helper.wire.send_parts(message, helper.parts(message)[:1])
 
 
 def endless(helper: Helper, message: Request) -> None:
-    """Says of a true state that it is huge, and hands out noise."""
-    if isinstance(message, Pulled):
-        manifest, frames = helper.certified()
-        helper.wire.offer(message, manifest._replace(size=SNAPSHOT_BYTES_MAX), frames)
-    if isinstance(message, PartAsked):
-        helper.wire.send_part(message, b"x" * PART_BYTES)
+    """Answers with noise, as much as it can and more often than it is asked."""
+    withheld(helper, message)
+    if isinstance(message, PartsAsked):
+        for _ in range(20):
+            helper.wire.send_parts(message, [bytes(256 * 1024)] * PLACES_MAX)
 
 
 class Traffic:
@@ -202,10 +227,11 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
         (empty, Pulled, ""),
         (garbage, Pulled, "ALARM peer4 is cut off: a bad block"),
         (uncertified, Pulled, ""),
-        (withheld, PartAsked, ""),
-        (wrong, PartAsked, "ALARM peer4 sent a bad snapshot"),
-        (dripping, PartAsked, ""),
-        (endless, PartAsked, ""),
+        (withheld, PartsAsked, ""),
+        (wrong, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
+        (shapeless, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
+        (dripping, PartsAsked, ""),
+        (endless, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

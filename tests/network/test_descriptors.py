@@ -144,7 +144,7 @@ def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
 def test_a_peer_trades_on(tmp_path: Path) -> None:
     """Snapshots included. Its client is connected already: at another's libzmq would end us all,
     which is why this must never happen to a peer for long."""
-    with Alone(tmp_path / "me", snapshot_every=64) as peer:
+    with Alone(tmp_path / "me") as peer:
         peer.execute(order("a", Side.BUY, 1, 1))
         with none_free():
             for n in range(200):

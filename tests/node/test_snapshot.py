@@ -1,34 +1,26 @@
-"""Snapshots from others: what is refused, and that who helps badly is left for another."""
+"""States of others: which are refused, and what is kept of one that is taken over."""
 
-import queue
-import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-import zmq
 
-from peer.client.endpoint import Local, endpoint
-from peer.client.protocol import Mesh as MeshView
-from peer.client.protocol import Update
-from peer.consensus.block import NO_ATTESTATION, Attestation, genesis, make
+from engine import CHUNK_SHIFT, HashTree
+from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
-from peer.consensus.core import Pull, Wanted
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
-from peer.network.messages import Heard, Heartbeat, Offered, PartIn
-from peer.node.ledger import SNAPSHOT_COMMANDS, Ledger
-from peer.node.loop import Node, Wires
-from peer.node.timers import MESH_VIEW_MS
-from peer.replica import snapshot as snapshots
+from peer.node.ledger import Ledger
+from peer.node.snapshots import Pace
+from peer.replica.snapshot import HEAD, InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
-from peer.storage.state_sync import PART_BYTES, Fetched, Manifest, PartWanted
+from peer.storage.state_sync import Fetched, Manifest
 from tests.consensus.test_checkpoint import lived
-from tests.support.alone import RecordedMesh
+from tests.support.pieces import Life, pieces_of
 from tests.support.real_mesh import MARKETS
 
 IDENTITIES = [Identity.ephemeral() for _ in range(4)]
@@ -49,16 +41,21 @@ def certificate(attestation: Attestation, signers: Iterable[int]) -> list[bytes]
 
 @pytest.fixture(scope="module")
 def fetched() -> Fetched:
-    """A true snapshot, certified by a quorum of 3."""
+    """A true state, certified by a quorum of 3."""
     replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
     for commit in lived(CONFIG.committee, 1)[1]:
         replica.apply(commit)
         if commit.checkpoint is not None:
-            data = snapshots.encode(replica.snapshot(commit.checkpoint))
-            attestation = replica.attestation()
-            manifest = Manifest(commit.number, attestation.digest, len(data))
-            return Fetched(1, manifest, data, certificate(attestation, (0, 1, 2)))
+            return certified(replica)
     raise AssertionError("no checkpoint was reached")
+
+
+def certified(replica: Replica, own: Replica | None = None) -> Fetched:
+    """The state as a peer gets it that has its `own`, or nothing."""
+    said = replica.attestation()
+    changes = replica.tree.changes(own.tree if own else HashTree())
+    pieces = {key: replica.piece(key) if digest else b"" for key, digest in changes}
+    return Fetched(1, Manifest(*said), pieces, certificate(said, (0, 1, 2)))
 
 
 @pytest.fixture
@@ -71,55 +68,83 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def damaged(fetched: Fetched) -> Fetched:
-    """The snapshot with a time one millisecond later in its checkpoint."""
-    snapshot, _ = snapshots.decode(fetched.data)
-    checkpoint = snapshot.checkpoint._replace(time_ms=snapshot.checkpoint.time_ms + 1)
-    changed = snapshots.Snapshot(
-        checkpoint, snapshot.expected, snapshot.trades, snapshot.trade_numbers, snapshot.exchange
-    )
-    data = snapshots.encode(changed)
-    return fetched._replace(data=data, manifest=fetched.manifest._replace(size=len(data)))
-
-
-def test_a_snapshot_survives_its_encoding(fetched: Fetched) -> None:
-    snapshot, exchange = snapshots.decode(fetched.data)
-    assert snapshots.encode(snapshot) == fetched.data
-    assert snapshots.digest_of(snapshot, exchange) == fetched.manifest.digest
-
-
-@pytest.mark.parametrize("share", [0, 0.3, 0.9])
-def test_a_part_of_a_snapshot_is_none(fetched: Fetched, share: float) -> None:
-    with pytest.raises(snapshots.InvalidSnapshotError, match="not a snapshot: "):
-        snapshots.decode(fetched.data[: int(len(fetched.data) * share)])
-
-
-def test_noise_is_no_snapshot(fetched: Fetched) -> None:
-    rng = random.Random(1)
-    for _ in range(200):
-        data = bytearray(fetched.data)
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        try:
-            snapshot, exchange = snapshots.decode(bytes(data))
-        except snapshots.InvalidSnapshotError:
-            continue
-        assert snapshots.digest_of(snapshot, exchange) != fetched.manifest.digest
+    """The state with a time one millisecond later in its checkpoint."""
+    head, *others = msgspec.msgpack.decode(fetched.pieces[HEAD])
+    head[2] += 1
+    pieces = fetched.pieces | {HEAD: msgspec.msgpack.encode([head, *others])}
+    return fetched._replace(pieces=pieces)
 
 
 def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) -> None:
     assert ledger.is_certified(fetched.manifest, fetched.certificate)
     ledger.install(fetched, 0)
-    assert ledger.replica.attestation() == (fetched.manifest.commit, fetched.manifest.digest)
-    assert ledger.journal.certified() is not None
+    assert ledger.replica.attestation() == fetched.manifest
+    stored = ledger.journal.certified()
+    assert stored is not None
+    assert (stored[0], stored[2]) == (fetched.manifest, fetched.certificate)
+    assert ledger.journal.pieces(fetched.manifest.commit) == fetched.pieces
+    tree = ledger.tree_at(fetched.manifest.commit)
+    assert tree is not None
+    assert tree.digest == fetched.manifest.digest
 
 
 def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched: Fetched) -> None:
     """ORDER-31."""
     other = fetched.manifest._replace(commit=fetched.manifest.commit + 64)
-    for wrong in (damaged(fetched), fetched._replace(manifest=other)):
-        with pytest.raises(snapshots.InvalidSnapshotError, match="not the one a quorum has signed"):
+    less = dict(list(fetched.pieces.items())[1:])
+    more = fetched.pieces | {7: b"piece"}
+    for wrong in (
+        damaged(fetched),
+        fetched._replace(manifest=other),
+        fetched._replace(pieces=less),
+        fetched._replace(pieces=more),
+    ):
+        with pytest.raises(InvalidSnapshotError, match="not the one a quorum has signed"):
             ledger.install(wrong, 0)
     assert ledger.replica.commit == 0
     assert ledger.journal.snapshot() is None
+
+
+def test_only_what_differs_is_needed_and_kept(tmp_path: Path) -> None:
+    """The own state is ahead of the own snapshot, and half of another one is written. Of orders
+    that are as they were, nothing is missed."""
+    life, folder = Life(1, CONFIG.committee), tmp_path / "follower"
+    identity = data_folder.create(folder)
+    journal = Journal(folder / JOURNAL_FILE, identity.public, CONFIG.id)
+    ledger = Ledger(CONFIG, None, identity.sign, journal, pace=Pace(commits=64, pieces=3))
+    for _ in range(150):
+        ledger.apply(life.commit()[0])
+        ledger.tidy()
+    own, newest = ledger.replica, journal.snapshot()
+    assert newest is not None
+    assert newest.number == 64
+    for _ in range(42):
+        life.commit(1)
+    fetched = certified(life.replica, own)
+    whole = pieces_of(life.replica)
+    assert len(whole) > 2 * len(fetched.pieces) > 0
+    with pytest.raises(InvalidSnapshotError):
+        ledger.install(fetched._replace(pieces=dict(list(fetched.pieces.items())[1:])), 0)
+    assert journal.snapshot() == newest
+    assert ledger.replica is own
+
+    ledger.install(fetched, 0)
+    assert ledger.commit == 192
+    assert journal.pieces(192) == pieces_of(ledger.replica) == whole
+    kept = {id_ for (id_,) in journal._db.execute("SELECT id FROM touched WHERE piece NOTNULL")}
+    orders = [order.id for order in life.replica.exchange.orders_open()]
+    assert kept == {id_ for id_ in orders if id_ >> CHUNK_SHIFT in fetched.pieces}
+    assert 0 < len(kept) < len(orders)
+
+    for _ in range(64):
+        commit, _ = life.commit()
+        ledger.apply(commit)
+        ledger.tidy()
+    assert ledger.replica.attestation() == life.replica.attestation()
+    while journal.snapshot() != (256, life.replica.tree.digest, False):
+        ledger.tidy()
+    assert journal.pieces(256) == pieces_of(life.replica)
+    journal.close()
 
 
 def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
@@ -132,127 +157,3 @@ def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
     for wrong in ([*frames[:2], unsigned], [*frames, b"noise"]):
         assert not ledger.is_certified(manifest, wrong)
     assert not ledger.is_certified(manifest._replace(digest=b"x" * 32), frames)
-
-
-class AskingMesh(RecordedMesh):
-    """Keeps what it was told to ask."""
-
-    asked: list[Wanted | Pull | PartWanted]
-
-    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
-        self.asked = [*getattr(self, "asked", []), *requests]
-
-
-class KeptLocal(Local):
-    """Keeps how the mesh was last seen."""
-
-    view: MeshView
-
-    def publish(self, update: Update, topic: str) -> None:
-        if isinstance(update, MeshView):
-            self.view = update
-
-
-class Follower:
-    """A node that follows, its wires, and what it asks for."""
-
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        poller = zmq.Poller()
-        self.mesh = AskingMesh(self.context, CONFIG, Identity.ephemeral(), poller)
-        self.local = KeptLocal(self.context, endpoint(folder), poller)
-        self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())
-
-    def close(self) -> None:
-        self.mesh.close()
-        self.local.close()
-        self.context.destroy()
-
-
-@pytest.fixture
-def follower(ledger: Ledger, tmp_path: Path) -> Iterator[Follower]:
-    follower = Follower(ledger, tmp_path)
-    yield follower
-    follower.close()
-
-
-def test_a_lying_helper_is_left_for_another(follower: Follower, fetched: Fetched) -> None:
-    node, manifest, lie = follower.node, fetched.manifest, damaged(fetched).data
-    assert len(lie) == manifest.size < PART_BYTES
-    for now_ms, helper, data in ((0, 1, lie), (10, 2, fetched.data)):
-        for offering in (1, 2):
-            node._take(Offered(offering, manifest, fetched.certificate), now_ms)
-        node._carry_out(now_ms)
-        assert follower.mesh.asked[-1] == PartWanted(helper, manifest.commit, 0)
-        node._take(PartIn(helper, manifest.commit, 0, data), now_ms)
-        node._carry_out(now_ms)
-        if helper == 1:
-            assert node.ledger.replica.commit == 0
-    assert node.ledger.replica.commit == manifest.commit
-    assert node.overview.alarms.texts == [
-        "m1 sent a bad snapshot: the snapshot is not the one a quorum has signed"
-    ]
-
-
-def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
-    hears = (True,) * len(rounds)
-    beat = Heartbeat(CONFIG.id, 0, member, 1, rounds, 0, NO_ATTESTATION, NO_ATTESTATION, 0, hears)
-    return Heard(member, beat)
-
-
-def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
-    follower: Follower, fetched: Fetched
-) -> None:
-    node, local = follower.node, follower.local
-    node._take(heartbeat(0, (500, 0, 0, 0)), 0)
-    node._carry_out(0)
-    assert local.view.catching_up == ""
-    node._take(heartbeat(1, (0, 400, 0, 0)), 1)
-    node._carry_out(MESH_VIEW_MS)
-    assert local.view.catching_up == "fetching blocks: at round 0 of 400"
-    node._take(Offered(1, fetched.manifest, fetched.certificate), MESH_VIEW_MS)
-    node._carry_out(2 * MESH_VIEW_MS)
-    commit = fetched.manifest.commit
-    assert local.view.catching_up == f"fetching the state after commit {commit}: 0 %"
-    node._take(PartIn(1, commit, 0, fetched.data), 2 * MESH_VIEW_MS)
-    node._carry_out(3 * MESH_VIEW_MS)
-    node._take(heartbeat(1, (0, 0, 0, 0)), 3 * MESH_VIEW_MS)
-    node._carry_out(4 * MESH_VIEW_MS)
-    assert local.view.catching_up == ""
-
-
-def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(
-    follower: Follower, fetched: Fetched
-) -> None:
-    """By then its blocks have come, and commands after it are applied and answered."""
-    node, manifest = follower.node, fetched.manifest
-    node._take(Offered(1, manifest, fetched.certificate), 0)
-    node._carry_out(0)
-    node.ledger.install(fetched, 0)
-    replica = node.ledger.replica
-    node._take(PartIn(1, manifest.commit, 0, fetched.data), 10)
-    node._carry_out(10)
-    assert node.ledger.replica is replica
-
-
-def test_many_commands_bring_a_snapshot_before_many_commits(
-    ledger: Ledger, fetched: Fetched
-) -> None:
-    """Replaying commands is what takes time at a restart."""
-    commits = lived(CONFIG.committee, 1)[1]
-    ledger._since_snapshot = SNAPSHOT_COMMANDS - 1
-    for commit in commits[:64]:
-        ledger.apply(commit)
-    assert ledger.journal.snapshot() is None
-    ledger._since_snapshot = SNAPSHOT_COMMANDS
-    for commit in commits[64:129]:
-        ledger.apply(commit)
-    stored = ledger.journal.snapshot()
-    assert stored is not None
-    assert snapshots.decode(stored[1])[0].checkpoint.commit == 128
-
-
-def test_values_inside_values_without_end_are_no_snapshot() -> None:
-    deep = msgspec.Raw(b"\x91" * 5_000 + b"\xc0")
-    with pytest.raises(snapshots.InvalidSnapshotError):
-        snapshots.decode(msgspec.msgpack.encode([deep, [], {}, {}, b""]))

@@ -26,11 +26,11 @@ from peer.consensus.block import Block, Ref
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
-from peer.replica import snapshot as snapshots
 from peer.replica.key_orders import KEY_ACCOUNT_ORDERS_MAX, share_of
 from peer.replica.signed import KEY_PREFIX, Entry, Removal, with_id
 from peer.replica.state_machine import Replica, command_id, encode_batch, seq_and_member
 from tests.support import engine_flow
+from tests.support.pieces import rebuilt
 
 NOW_MS = 1_800_000_000_000
 MESH = b"m" * 16
@@ -79,6 +79,11 @@ class Mesh:
         results = self.replica.apply(Commit(number, block.ref, self.now_ms, (block,), None)).results
         self.replica.key_orders.check(self.replica.exchange.orders_open())
         return results
+
+    def end_with_a_checkpoint(self) -> None:
+        number = self.replica.commit + 1
+        checkpoint = BOUNDARY._replace(commit=number, time_ms=self.now_ms)
+        self.replica.apply(Commit(number, Ref(number, 0, b"d" * 32), self.now_ms, (), checkpoint))
 
     def reasons(self, member: int, *entries: Entry) -> list[Reason | None]:
         """Why each was refused."""
@@ -162,10 +167,8 @@ def test_whatever_happens_to_orders_they_are_counted(seed: int) -> None:
     mesh, traders = flow_of(seed, 600)
     open_ = [order for one in traders for order in mesh.replica.exchange.open_orders(one.account)]
     assert open_, "nothing was left to count"
-    number = mesh.replica.commit
-    checkpoint = BOUNDARY._replace(commit=number, time_ms=mesh.replica.time_ms)
-    data = snapshots.encode(mesh.replica.snapshot(checkpoint))
-    restored = Replica.restore(mesh.markets, MESH, *snapshots.decode(data))
+    mesh.end_with_a_checkpoint()
+    restored = rebuilt(mesh.replica, mesh.markets, MESH)
     restored.key_orders.check(mesh.replica.exchange.orders_open())
 
 

@@ -33,8 +33,7 @@ from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
-from peer.replica import snapshot as snapshots
-from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers
+from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers, bucket_of
 from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, Verdicts
 from peer.replica.signed import (
     KEY_PREFIX,
@@ -46,7 +45,9 @@ from peer.replica.signed import (
     text_of,
     with_id,
 )
+from peer.replica.snapshot import SEATS
 from peer.replica.state_machine import MEMBERS_SPACE, Replica, command_id, encode_batch
+from tests.support.pieces import pieces_of, rebuilt
 from tests.support.real_mesh import MARKET, MARKETS
 
 NOW_MS = 1_800_000_000_000
@@ -316,6 +317,7 @@ def test_nothing_is_forgotten_while_an_earlier_signature_could_be_good() -> None
         for entry in (made[-1], *rng.sample(made, min(len(made), 5))):
             forgets.forget(now_ms)
             assert forgets.admit(entry, now_ms, 0) == remembers.admit(entry, now_ms, 0)
+        forgets.check()
     assert max(forgets.seats.values()) == max(remembers.seats.values())
 
 
@@ -377,17 +379,16 @@ def test_what_is_no_batch_is_not_looked_at_ahead() -> None:
 def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_them() -> None:
     peer, entry = Peer(), signer().sign(buy())
     peer.apply(entry, at_checkpoint=True)
-    checkpoint = BOUNDARY._replace(commit=1)
-    data = snapshots.encode(peer.replica.snapshot(checkpoint))
-    snapshot, exchange = snapshots.decode(data)
-    assert snapshot.seats == {ACCOUNT: Seat(NOW_MS, 0)}
-    assert snapshots.encode(snapshot) == data
-    restored = Peer(Replica.restore(MARKETS, MESH, snapshot, exchange))
-    assert restored.reasons(entry) == peer.reasons(entry) == [Reason.NONCE_USED]
-    assert restored.replica.signers.seats == peer.replica.signers.seats
+    restored = rebuilt(peer.replica, MARKETS, MESH)
+    assert restored.signers.seats == peer.replica.signers.seats == {ACCOUNT: Seat(NOW_MS, 0)}
+    assert restored.tree.digest == peer.replica.tree.digest
+    assert Peer(restored).reasons(entry) == peer.reasons(entry) == [Reason.NONCE_USED]
     for seat in (Seat(NOW_MS + 1, 0), Seat(NOW_MS, 1)):
-        other = msgspec.structs.replace(snapshot, seats={ACCOUNT: seat})
-        assert snapshots.digest_of(other, exchange) != snapshots.digest_of(snapshot, exchange)
+        other = pieces_of(peer.replica)
+        other[SEATS + bucket_of(ACCOUNT)] = ENCODE([(ACCOUNT, *seat)])
+        changed = Replica.restore(MARKETS, len(MEMBERS), MESH, other)
+        assert changed.signers.seats == {ACCOUNT: seat}
+        assert changed.tree.digest != peer.replica.tree.digest
 
 
 def test_nonces_are_forgotten_at_boundaries() -> None:

@@ -275,3 +275,28 @@ class Forger:
             digest = self._random.choice(list(self._view.dag.blocks))
         fake = Ref(round_, ref.author, digest)
         return (*parents[:index], fake, *parents[index + 1 :])
+
+
+HELPS = ("alters", "repeats", "drips", "keeps")
+
+
+class BadHelper:
+    """What a member that is honest else makes of the parts of its state that it hands out."""
+
+    def __init__(self, kind: str, random: Random) -> None:
+        self._kind = kind
+        self._random = random
+        self._first: list[bytes] = []
+
+    def __call__(self, parts: list[bytes]) -> list[bytes] | None:
+        self._first = self._first or parts
+        if not parts or self._kind == "keeps":
+            return None
+        if self._kind == "repeats":
+            return self._first
+        if self._kind == "drips":
+            return parts[:1]
+        at = self._random.randrange(len(parts))
+        part = bytearray(parts[at])
+        part[self._random.randrange(len(part))] ^= 1 << self._random.randrange(8)
+        return [*parts[:at], bytes(part), *parts[at + 1 :]]

@@ -21,7 +21,9 @@ from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger, Recovered
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import Pace
 from peer.node.timers import Clock
+from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Applied, Replica
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Fetched
@@ -31,7 +33,7 @@ from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
-SNAPSHOT_EVERY = 64  # commits: the shortest there is
+PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 
 
 class Died(Exception):
@@ -60,6 +62,8 @@ class Witness:
     def stands(self, peer: "NodePeer", replica: Replica) -> None: ...
 
     def took_over(self, peer: "NodePeer") -> None: ...
+
+    def fetched_wrong(self, peer: "NodePeer") -> None: ...
 
     def turned(self, peer: "NodePeer") -> None: ...
 
@@ -95,7 +99,11 @@ class WatchedLedger(Ledger):
         return recovered
 
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
-        ready = super().install(fetched, now_ms)
+        try:
+            ready = super().install(fetched, now_ms)
+        except InvalidSnapshotError:
+            self.peer.witness.fetched_wrong(self.peer)
+            raise
         self.peer.witness.stands(self.peer, self.replica)
         self.peer.witness.took_over(self.peer)
         return ready
@@ -121,7 +129,9 @@ class NodePeer:
         fsync_us: int = 0,
         skew_ms: int = 0,
         rate: int = 1_000,
+        spoil: Callable[[list[bytes]], list[bytes] | None] = lambda parts: parts,
     ) -> None:
+        self.spoil = spoil  # what it hands out of its state; None: nothing
         self.world = world
         self.config = config
         self.address = address
@@ -182,9 +192,7 @@ class NodePeer:
         path = self._folder / f"{self.address}-{self.lives}"
         path.touch()
         journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
-        ledger = WatchedLedger(
-            self.config, self.member, self._identity.sign, journal, snapshot_every=SNAPSHOT_EVERY
-        )
+        ledger = WatchedLedger(self.config, self.member, self._identity.sign, journal, pace=PACE)
         ledger.peer = self
         self.mesh = MeshWires(self, len(self.config.members))
         self.local = LocalWires(

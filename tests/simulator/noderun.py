@@ -16,8 +16,10 @@ from engine import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
 from peer.client.programs import Caller
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Mode
 from peer.membership.mesh_file import MeshConfig
 from peer.replica.state_machine import Applied, Replica
+from tests.simulator.liars import HELPS, BadHelper
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage
 from tests.simulator.plan import RIGHT_RATE, Plan
@@ -50,8 +52,10 @@ def state_of(replica: Replica) -> bytes:
 class NodeReferee(Witness):
     """`highest_round`, `blocks`, `promised` and the like are what `Run` reports."""
 
-    def __init__(self, world: World, plan: Plan, check_every: int) -> None:
+    def __init__(self, world: World, plan: Plan, check_every: int, lies: frozenset[str]) -> None:
         self.world = world
+        self._lies = lies  # names of members that lie about their states
+        self._committee = plan.committee
         self._clocks_outvoted = len(plan.wrong_clocks) <= (plan.committee.size - 1) // 2
         self.order: list[Mark] = []
         self.results: dict[int, list[Event]] = {}
@@ -66,6 +70,7 @@ class NodeReferee(Witness):
         self._check_every = check_every
         self._signed: dict[tuple[int, int], bytes] = {}
         self._shown: dict[int, int] = {}  # the newest commit, by peer
+        self._twins: dict[int, Replica] = {}  # by peer: what its last checkpoint's pieces made
 
     @property
     def digests(self) -> list[bytes]:
@@ -90,6 +95,21 @@ class NodeReferee(Witness):
             commit.number <= len(self.order) and self.order[commit.number - 1] == mark,
             f"peer {peer.address} has another commit {commit.number}: {mark}",
         )
+        self._follow(peer, applied, replica)
+
+    def _follow(self, peer: NodePeer, applied: Applied, replica: Replica) -> None:
+        """What is made of a checkpoint's pieces goes on as the replica itself does."""
+        commit, twin = applied.commit, self._twins.get(peer.address)
+        if twin is not None and twin.commit == commit.number - 1:
+            again = twin.apply(commit)
+            same = (again.results, again.timed) == (applied.results, applied.timed)
+            same = same and twin.attestation() == replica.attestation()
+            what = f"peer {peer.address} does not go on after {commit.number} as its pieces do"
+            must(same and state_of(twin) == state_of(replica), what)
+        if commit.checkpoint is not None:
+            pieces = {key: replica.piece(key) for key, _ in replica.tree}
+            size, mesh = self._committee.size, self._committee.mesh
+            self._twins[peer.address] = Replica.restore(MARKETS, size, mesh, pieces)
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
         must(
@@ -121,7 +141,14 @@ class NodeReferee(Witness):
 
     def took_over(self, peer: NodePeer) -> None:
         self.takeovers += 1
+        alarms = (text.split(" sent ") for text in peer.node.overview.alarms.texts)
+        accused = {first for first, *rest in alarms if rest}
+        must(accused <= self._lies, f"peer {peer.address} accuses {accused} of a lie")
         self.world.note(peer.address, f"took over the state after commit {peer.commits}")
+
+    def fetched_wrong(self, peer: NodePeer) -> None:
+        """Each part is verified when it comes, so this cannot be."""
+        raise Diverged(f"peer {peer.address} has fetched another state than a quorum has signed")
 
     def turned(self, peer: NodePeer) -> None:
         self._turns += 1
@@ -240,7 +267,8 @@ class Clients:
 
 
 class NodeRun(Run):
-    """Real nodes in place of the consensus alone. All members are honest."""
+    """Real nodes in place of the consensus alone. All members are honest, but for one in byzantine
+    mode that may lie about its state to those that catch up."""
 
     patience_rounds = 2_000  # clients bring what they still wait to be told of once faults stop
 
@@ -255,7 +283,8 @@ class NodeRun(Run):
 
     def _referee(self, honest: frozenset[int]) -> NodeReferee:
         del honest
-        return NodeReferee(self.world, self.plan, self.options.check_every)
+        lies = frozenset(self._config.members[member].name for member in self._bad_helper)
+        return NodeReferee(self.world, self.plan, self.options.check_every, lies)
 
     def _peer(self, address: int, member: int | None) -> NodePeer:
         plan = self.plan
@@ -273,7 +302,18 @@ class NodeRun(Run):
             plan.fsync_us[address] if address < len(plan.fsync_us) else 0,
             plan.skew_ms[address] if address < len(plan.skew_ms) else 0,
             plan.rates[address] if address < len(plan.rates) else RIGHT_RATE,
+            self._bad_helper.get(address, lambda parts: parts),
         )
+
+    @cached_property
+    def _bad_helper(self) -> dict[int, BadHelper]:
+        """Of those that live to the end."""
+        plan, random = self.plan, Random(f"helper {self.plan.name}")
+        dead = {member for _, member in plan.dead}
+        if plan.committee.mode is Mode.CRASH or len(dead) >= plan.committee.faults:
+            return {}
+        member = random.choice([m for m in range(plan.committee.size) if m not in dead])
+        return {member: BadHelper(random.choice(HELPS), random)}
 
     def _schedule(self) -> None:
         super()._schedule()

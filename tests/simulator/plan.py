@@ -133,8 +133,10 @@ def draw(seed: int, size: int, mode: Mode, kinds: tuple[str, ...] = ()) -> Plan:
 def draw_long(seed: int, size: int, mode: Mode) -> Plan:
     """For whole nodes: enough commits that snapshots are taken, signed by a quorum and handed to
     those who were away longer than blocks are kept; and now and then a disk that fails."""
-    random = Random(f"long plan {seed} {size} {mode}")
     who = committee(size, mode)
+    if who.faults and Random(f"behind {seed} {size} {mode}").random() < 0.15:
+        return _behind(seed, who, Random(f"left behind {seed} {size} {mode}"))
+    random = Random(f"long plan {seed} {size} {mode}")
     heal_us = random.choice((1_000, 2_000, 3_000)) * MS
     faulty = random.sample(range(size), random.randint(0, who.faults))
     crashes = list(_crashes(random, size, heal_us))
@@ -199,6 +201,30 @@ def _stranded(seed: int, who: Committee, random: Random) -> Plan:
             Crash(cut_us + random.randrange(heal_us - cut_us), alone, random.choice(list(Stage)), 0)
             for _ in range(random.randint(0, 2))
         ),
+    )
+
+
+def _behind(seed: int, who: Committee, random: Random) -> Plan:
+    """One member is away until its blocks are no more to be had, and comes back while the others
+    trade on: to a state that is a newer one each time it is asked for."""
+    heal_us = 1_600 * MS
+    away = random.randrange(who.size)
+    others = [m for m in range(who.size) if m != away]
+    busy = [(at, random.choice(others)) for at in range(0, heal_us, 5 * MS)]
+    back_us = random.randrange(1_000, 1_300) * MS
+    crashes = [Crash(50 * MS, away, Stage.NOW, back_us - 50 * MS)]
+    if random.random() < 0.5:  # once more, while it catches up
+        at_us = back_us + random.randrange(100 * MS)
+        crashes.append(Crash(at_us, away, random.choice(list(Stage)), 20 * MS))
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple(busy),
+        weather=CALM if random.random() < 0.5 else _weather(random),
+        slow=_slow(random, who.size),
+        crashes=tuple(crashes),
+        follower=random.random() < 0.2,
     )
 
 

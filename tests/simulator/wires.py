@@ -21,13 +21,14 @@ from peer.network.messages import (
     Heartbeat,
     Message,
     Offered,
-    PartAsked,
-    PartIn,
+    PartsAsked,
+    PartsIn,
     Pulled,
 )
 from peer.network.messages import Request as Question
 from peer.network.patience import Patience
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
 
 
 class Ends(Protocol):
@@ -41,6 +42,8 @@ class Ends(Protocol):
     def send_all(self, message: Any) -> None: ...
 
     def send(self, to: int, message: Any) -> None: ...
+
+    def spoil(self, parts: list[bytes]) -> list[bytes] | None: ...
 
 
 class _Link(NamedTuple):
@@ -81,8 +84,8 @@ class MeshWires:
                 self._questions.append(Asked(bytes([sender]), tuple(ref.digest for ref in refs)))
             case Pull(above=above):
                 self._questions.append(Pulled(bytes([sender]), above))
-            case PartWanted(commit=commit, offset=offset):
-                self._questions.append(PartAsked(bytes([sender]), commit, offset))
+            case PartsWanted():
+                self._questions.append(PartsAsked(bytes([sender]), *message[1:]))
             case [*messages]:
                 self._inbox += messages
 
@@ -104,6 +107,9 @@ class MeshWires:
         heard_ms = self.links[member].heard_ms
         return heard_ms >= 0 and now_ms - heard_ms < ALIVE_MS
 
+    def heard(self, now_ms: int) -> list[int]:
+        return [member for member in self.links if self.alive(member, now_ms)]
+
     def cut(self, member: int) -> None:
         self._cut.add(member)
 
@@ -114,7 +120,7 @@ class MeshWires:
     def beat(self, heartbeat: Heartbeat) -> None:
         self._peer.send_all(heartbeat)
 
-    def ask(self, requests: Iterable[Wanted | Pull | PartWanted]) -> None:
+    def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
         for request in requests:
             self._peer.send(request.member, request)
 
@@ -124,11 +130,15 @@ class MeshWires:
             answer.append(Answered(self._me))
         self._peer.send(asked.who[0], answer)
 
-    def offer(self, pulled: Pulled, manifest: Manifest, certificate: list[bytes]) -> None:
-        self._peer.send(pulled.who[0], [Offered(self._me, manifest, certificate)])
+    def offer(
+        self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
+    ) -> None:
+        self._peer.send(asked.who[0], [Offered(self._me, manifest, certificate)])
 
-    def send_part(self, asked: PartAsked, data: bytes) -> None:
-        self._peer.send(asked.who[0], [PartIn(self._me, asked.commit, asked.offset, data)])
+    def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
+        sent = self._peer.spoil(parts)
+        if sent is not None:
+            self._peer.send(asked.who[0], [PartsIn(self._me, asked.number, asked.commit, sent)])
 
     @property
     def _me(self) -> int:

@@ -19,14 +19,6 @@ from peer.replica.trade import MarketTrade
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.history_reader import History
-from peer.storage.state_sync import (
-    PART_BYTES,
-    PART_TIMEOUT_MS,
-    SILENT_MS,
-    CatchUp,
-    Fetched,
-    Manifest,
-)
 from tests.support.real_mesh import MARKETS, RealMesh, RealPeer, order, random_orders, wait_for
 from web.queries import finished, missed, trades
 
@@ -169,69 +161,3 @@ def test_an_own_command_that_was_ordered_meanwhile_is_not_ordered_again(mesh: Re
     state = mesh.agreed()
     assert (3, 9, 1) in state.bids
     assert away.client.orders("away").pending == []
-
-
-MANIFEST = Manifest(64, b"d" * 32, PART_BYTES + 5)
-
-
-def test_parts_come_one_after_another() -> None:
-    catch_up = CatchUp()
-    catch_up.offer(1, MANIFEST, [b"frame"], 0)
-    assert catch_up.request(0) == (1, 64, 0)
-    assert catch_up.request(1) is None, "one request at a time"
-    assert catch_up.part(2, 64, 0, b"x" * PART_BYTES) is None, "of another member"
-    assert catch_up.part(1, 64, 5, b"x" * PART_BYTES) is None, "of another place"
-    assert catch_up.part(1, 64, 0, b"x" * PART_BYTES) is None
-    assert "99 %" in catch_up.progress
-    assert catch_up.request(2) == (1, 64, PART_BYTES)
-    whole = catch_up.part(1, 64, PART_BYTES, b"y" * 5)
-    assert whole == Fetched(1, MANIFEST, b"x" * PART_BYTES + b"y" * 5, [b"frame"])
-    assert catch_up.progress == ""
-
-
-def test_a_helper_cannot_take_its_time_by_short_parts() -> None:
-    catch_up = CatchUp()
-    catch_up.offer(1, MANIFEST, [], 0)
-    assert catch_up.request(0) == (1, 64, 0)
-    for size in (1, PART_BYTES - 1, PART_BYTES + 1):
-        assert catch_up.part(1, 64, 0, b"x" * size) is None
-    assert "0 %" in catch_up.progress
-    assert catch_up.request(PART_TIMEOUT_MS) is None
-    assert catch_up.progress == ""
-
-
-def test_a_helper_cannot_keep_us_busy_with_a_size_that_is_too_large() -> None:
-    catch_up = CatchUp()
-    catch_up.offer(1, MANIFEST._replace(size=100 * PART_BYTES), [], 0)
-    assert catch_up.request(0) == (1, 64, 0)
-    catch_up.offer(2, MANIFEST, [], 1)
-    assert catch_up.request(1) == (2, 64, 0)
-    catch_up.offer(1, MANIFEST._replace(size=2 * PART_BYTES), [], 2)
-    assert catch_up.part(1, 64, 0, b"x" * PART_BYTES) is None
-    assert "0 %" in catch_up.progress
-
-
-def test_a_snapshot_that_is_gone_is_asked_of_others_first_and_then_offered_anew() -> None:
-    catch_up = CatchUp()
-    catch_up.offer(1, MANIFEST, [], 0)
-    assert catch_up.request(0) == (1, 64, 0)
-    assert catch_up.part(1, 64, 0, b"") is None
-    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS - 1)
-    assert catch_up.progress == "", "others have a turn"
-    catch_up.offer(1, MANIFEST._replace(commit=128), [], PART_TIMEOUT_MS)
-    assert catch_up.request(PART_TIMEOUT_MS) == (1, 128, 0)
-
-
-def test_a_helper_that_does_not_answer_is_given_up_for_another() -> None:
-    catch_up = CatchUp()
-    catch_up.offer(1, MANIFEST, [], 0)
-    catch_up.offer(2, MANIFEST, [], 0)
-    assert catch_up.request(0) == (1, 64, 0)
-    assert catch_up.request(PART_TIMEOUT_MS) is None
-    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS + 1)
-    assert catch_up.progress == "", "not the same one again"
-    catch_up.offer(2, MANIFEST, [], PART_TIMEOUT_MS + 2)
-    assert catch_up.request(PART_TIMEOUT_MS + 3) == (2, 64, 0)
-    catch_up.shun(2, PART_TIMEOUT_MS + 4)
-    catch_up.offer(1, MANIFEST, [], PART_TIMEOUT_MS + SILENT_MS)
-    assert catch_up.request(PART_TIMEOUT_MS + SILENT_MS) == (1, 64, 0)

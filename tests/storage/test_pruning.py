@@ -1,9 +1,21 @@
-"""Blocks that a certified snapshot replaces go in steps, so that nothing is held up."""
+"""What a certified snapshot replaces, and names of long ago, go in steps: nothing is held up."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from peer.consensus.block import Block, Ref
-from peer.storage.journal import PRUNED_BLOCKS_MAX, PRUNED_BYTES, Journal
+from peer.storage.journal import (
+    CLIENT_IDS_KEPT,
+    PRUNED_BLOCKS_MAX,
+    PRUNED_BYTES,
+    PRUNED_NAMES_MAX,
+    PRUNED_PIECES_MAX,
+    ClientId,
+    Journal,
+    Taken,
+)
 
 KEY, MESH = b"k" * 32, b"m" * 16
 
@@ -19,7 +31,7 @@ def left(journal: Journal) -> list[tuple[int, ...]]:
 
 
 def certify(journal: Journal, floors: list[int]) -> None:
-    journal.add_snapshot(64, b"d", floors, b"data")
+    journal.add_snapshot(64, b"d", floors)
     journal.certify(64, [b"frame"])
 
 
@@ -31,17 +43,17 @@ def test_so_many_go_at_a_time_also_after_a_restart_but_no_author_is_forgotten(
     journal = Journal(path, KEY, MESH)
     count = PRUNED_BLOCKS_MAX + 100
     journal.add_blocks(block(author, n) for n in range(1, count + 1) for author in (0, 1))
-    journal.prune_blocks()
+    journal.prune()
     assert left(journal) == [(0, 1, count), (1, 1, count)], "there is no snapshot yet"
     certify(journal, [count, 50])
     assert left(journal) == [(0, 1, count), (1, 1, count)]
-    journal.prune_blocks()
+    journal.prune()
     assert left(journal) == [(0, PRUNED_BLOCKS_MAX + 1, 100), (1, 51, count - 50)]
     journal.close()
 
     journal = Journal(path, KEY, MESH)
     for _ in range(3):
-        journal.prune_blocks()
+        journal.prune()
     assert left(journal) == [(0, count, 1), (1, 51, count - 50)]
     journal.close()
 
@@ -53,6 +65,107 @@ def test_fewer_of_large_ones_go(tmp_path: Path) -> None:
     journal.add_blocks(block(0, n, bytes(PRUNED_BYTES // 4)) for n in range(1, 11))
     certify(journal, [9])
     for gone in (4, 8, 9, 9):
-        journal.prune_blocks()
+        journal.prune()
         assert left(journal) == [(0, gone + 1, 10 - gone)]
     journal.close()
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[Journal]:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    yield journal
+    journal.close()
+
+
+def snapshot(journal: Journal, number: int, pieces: dict[int, bytes]) -> None:
+    """What has changed at that commit."""
+    journal.add_pieces(number, pieces.items())
+    journal.add_snapshot(number, b"d", [0])
+
+
+def versions(journal: Journal) -> list[tuple[int, int]]:
+    return journal._db.execute("SELECT key, number FROM pieces ORDER BY key, number").fetchall()
+
+
+def test_pieces_that_a_newer_snapshot_replaces_go_once_that_is_certified(journal: Journal) -> None:
+    snapshot(journal, 64, {1: b"a", 2: b"b", 3: b"c"})
+    snapshot(journal, 128, {1: b"A", 3: b""})
+    before = {1: b"a", 2: b"b", 3: b"c"}
+    after = {1: b"A", 2: b"b"}
+    journal.prune()
+    assert journal.pieces(64) == before
+    assert journal.pieces(128) == after
+    journal.certify(128, [b"frame"])
+    journal.add_pieces(192, [(1, b"?"), (2, b"?"), (4, b"?")])  # of one that is being written
+    for _ in range(2):
+        journal.prune()
+    assert versions(journal) == [(1, 128), (1, 192), (2, 64), (2, 192), (4, 192)]
+    assert journal.pieces(128) == after
+    assert [journal.piece(128, key) for key in range(5)] == [b"", b"A", b"b", b"", b""]
+    assert journal.piece(64, 2) is None, "that snapshot is gone"
+    assert journal.piece(192, 2) is None, "that one is not finished"
+
+
+def test_so_many_pieces_go_at_a_time_also_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    old, new = dict.fromkeys(range(1_200), b"old"), dict.fromkeys(range(0, 1_200, 2), b"")
+    snapshot(journal, 64, old)
+    snapshot(journal, 128, new)
+    journal.certify(128, [b"frame"])
+    left = [len(versions(journal))]
+    for step in range(12):
+        journal.prune()
+        left.append(len(versions(journal)))
+        assert left[-2] - left[-1] <= PRUNED_PIECES_MAX
+        if step == 1:
+            journal.close()
+            journal = Journal(path, KEY, MESH)
+    assert left[0] == 1_800
+    assert left[1] < left[0]
+    assert left[-1] == 600
+    assert journal.pieces(128) == dict.fromkeys(range(1, 1200, 2), b"old")
+    journal.close()
+
+
+def test_fewer_of_large_pieces_go(journal: Journal) -> None:
+    large = bytes(PRUNED_BYTES // 4)
+    snapshot(journal, 64, dict.fromkeys(range(8), large))
+    snapshot(journal, 128, dict.fromkeys(range(8), b"small"))
+    journal.certify(128, [b"frame"])
+    gone = []
+    for _ in range(4):
+        before = len(versions(journal))
+        journal.prune()
+        gone.append(before - len(versions(journal)))
+    assert sum(gone) == 8
+    assert max(gone) <= 4
+
+
+def test_names_of_long_ago_go_in_steps(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    count = PRUNED_NAMES_MAX + 100
+    seqs = [*range(1, count + 1), count + CLIENT_IDS_KEPT]
+    journal.add_client_ids((ClientId("a", str(seq)), Taken(seq, b"digest")) for seq in seqs)
+    journal.close()
+    journal = Journal(path, KEY, MESH)
+    left = []
+    for _ in range(3):
+        journal.prune()
+        left += journal._db.execute("SELECT count(*) FROM client_ids").fetchone()
+    assert left == [101, 1, 1]
+    journal.close()
+
+
+def test_what_was_not_finished_is_dropped(journal: Journal) -> None:
+    snapshot(journal, 64, {1: b"a"})
+    journal.add_pieces(128, [(1, b"b"), (2, b"c")])
+    journal.drop_unfinished()
+    assert versions(journal) == [(1, 64)]
+    newest = journal.snapshot()
+    assert newest == (64, b"d", False)

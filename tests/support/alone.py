@@ -24,6 +24,7 @@ from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
+from peer.node.snapshots import PACE, Pace
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.history_writer import KEEP, Keep
@@ -58,6 +59,9 @@ def alone(folder: Path) -> MeshConfig:
     return MeshConfig("alone", Mode.CRASH, CREATED_MS, [member], MARKETS, [])
 
 
+OFTEN = PACE._replace(commits=64)  # as often as can be
+
+
 class Alone:
     """Use as a context; recovers at once."""
 
@@ -65,7 +69,7 @@ class Alone:
         self,
         folder: Path,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
-        snapshot_every: int = 64,
+        pace: Pace = OFTEN,
         keep: Keep = KEEP,
     ) -> None:
         self.folder = folder
@@ -77,7 +81,7 @@ class Alone:
         self.mesh = RecordedMesh(self.context, self.config, identity, poller)
         wires = Wires(poller, self.mesh, Local(self.context, endpoint(folder), poller))
         sign = identity.sign
-        ledger = Ledger(self.config, 0, sign, self.journal, None, snapshot_every, keep)
+        ledger = Ledger(self.config, 0, sign, self.journal, None, pace, keep)
         self.node = Node(self.config, ledger, wires, queue.Queue())
         self.client = NodeClient(endpoint(folder))
         try:

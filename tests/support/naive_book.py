@@ -507,6 +507,15 @@ class NaiveExchange:
             levels[price] = (quantity + shown, orders + 1)
         return [(price, *level) for price, level in levels.items()]
 
+    def shares(self, market: str, side: Side, price: int) -> list[tuple[int, int, int]]:
+        """Of the orders at a price, by their id modulo 256: shown quantity and how many."""
+        shares: dict[int, tuple[int, int]] = {}
+        for id, shown, _ in self.queue(market, side):
+            if self._row(id).price == price:
+                quantity, orders = shares.get(id % 256, (0, 0))
+                shares[id % 256] = (quantity + shown, orders + 1)
+        return [(source, *share) for source, share in sorted(shares.items())]
+
     def open_orders(self, account: str) -> list[OpenOrder]:
         rows = [row for row in self.rows if row.terms.account == account]
         return [

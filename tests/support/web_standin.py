@@ -52,7 +52,6 @@ from peer.client.protocol import (
     Withdrawn,
     topic,
 )
-from peer.node.publisher import shares_of
 from peer.replica.signed import Entry, command_of, with_id
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
@@ -276,7 +275,7 @@ class StandInNode:
         self._is_full = False
 
     def _shares(self, symbol: str, side: Side, levels: list[Level]) -> list[list[Share]]:
-        return [shares_of(self.exchange.queue(symbol, side, level[0])) for level in levels]
+        return [self.exchange.shares(symbol, side, level[0]) for level in levels]
 
     def _withdraw(self, request: Withdraw) -> list[int]:
         """A withdrawn command becomes a cancel of nothing, as in the node."""

@@ -3,16 +3,21 @@
 import json
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from engine import Side
+from engine import Cancel, Side
+from peer.cli.audit import Inspection
 from peer.cli.main import main
 from peer.membership import mesh_file
+from peer.node.snapshots import PACE
+from peer.replica.state_machine import Replica
 from peer.storage.data_folder import JOURNAL_FILE
-from tests.support.alone import Alone
+from tests.support.alone import OFTEN, Alone
 from tests.support.real_mesh import order
 
 NEWEST = "number = (SELECT max(number) FROM blocks)"
@@ -95,7 +100,7 @@ def test_export_is_json_lines(sound: Path) -> None:
         ),
         ("DELETE FROM blocks WHERE number = (SELECT max(number) - 2 FROM blocks)", "not follow"),
         ("UPDATE snapshots SET digest = zeroblob(32)", "another digest"),
-        ("UPDATE snapshots SET data = x'00'", "not a snapshot"),
+        ("UPDATE pieces SET piece = x'00'", "not a snapshot"),
         ("UPDATE snapshots SET certificate = x'90'", "is no quorum's"),
     ],
 )
@@ -113,3 +118,100 @@ def test_what_is_no_journal_is_a_clear_error(folder: Path) -> None:
     (folder / JOURNAL_FILE).write_bytes(b"nothing" * 1_000)
     result = journal(folder, "verify")
     assert "can't be read: file is not a database" in str(result.exception)
+
+
+# Two states
+
+
+def inspected(folder: Path) -> Inspection:
+    return Inspection(folder / JOURNAL_FILE, mesh_file.load(folder.parent / "mesh.toml"))
+
+
+def cancelled(folder: Path, number: int) -> str:
+    """Store the state after a commit with its first order cancelled. What is said of that order."""
+    inspection = inspected(folder)
+    config, pieces = inspection.config, inspection.pieces(number)
+    replica = Replica.restore(config.markets, 1, config.id, pieces)
+    gone = min(replica.exchange.orders_open(), key=lambda order: order.id)
+    replica.exchange.apply(Cancel(0, gone.account, gone.id))
+    changed = {key: replica.piece(key) for key, _ in replica.tree}
+    with closing(sqlite3.connect(folder / JOURNAL_FILE)) as db:
+        db.execute("DELETE FROM snapshots WHERE number = ?", (number,))
+        db.execute("DELETE FROM pieces WHERE number = ?", (number,))
+        db.executemany(
+            "INSERT INTO pieces VALUES (?, ?, ?)",
+            [(k, number, changed.get(k, b"")) for k in pieces.keys() | changed.keys()],
+        )
+        row = (number, replica.tree.digest, None, msgspec.msgpack.encode([0]))
+        db.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", row)
+        db.commit()
+    return f"order {gone.id} is only "
+
+
+@pytest.fixture(scope="module")
+def resting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A peer's folder with a snapshot, a checkpoint after it, and orders in the book."""
+    folder = tmp_path_factory.mktemp("resting") / "me"
+    for pace, orders in ((OFTEN, 70), (PACE, 70)):
+        with Alone(folder, pace=pace) as peer:
+            mesh_file.write(peer.config, folder.parent / "mesh.toml")
+            for _ in range(orders):
+                peer.execute(order("ann", Side.BUY, 1, 1))
+            assert peer.node.ledger.replica.commit > orders
+    return folder
+
+
+def copy(folder: Path, to: Path) -> Path:
+    to.mkdir()
+    (to / JOURNAL_FILE).write_bytes((folder / JOURNAL_FILE).read_bytes())
+    (to.parent / "mesh.toml").write_bytes((folder.parent / "mesh.toml").read_bytes())
+    return to
+
+
+def test_journals_with_the_same_states_are_found_to_have_them(
+    resting: Path, tmp_path: Path
+) -> None:
+    other = copy(resting, tmp_path / "me")
+    result = journal(other, "compare", str(resting))
+    assert result.exit_code == 0
+    last = max(inspected(resting).digests())
+    assert result.output == f"after commit {last} the states are the same\n"
+
+
+def test_of_two_journals_the_first_difference_is_named(resting: Path, tmp_path: Path) -> None:
+    """ORDER-41."""
+    other = copy(resting, tmp_path / "me")
+    first, second, *_ = sorted(inspected(resting).digests())
+    for number in (second, first):
+        named = cancelled(other, number)
+        result = journal(other, "compare", str(resting))
+        assert result.exit_code == 1
+        assert result.output == f"{named}there\nafter commit {number} the states differ\n"
+        result = journal(resting, "compare", str(other))
+        assert result.output == f"{named}here\nafter commit {number} the states differ\n"
+
+
+def test_a_snapshot_that_its_blocks_do_not_make_is_named_by_its_orders(
+    resting: Path, tmp_path: Path
+) -> None:
+    """ORDER-41."""
+    other = copy(resting, tmp_path / "me")
+    _, later, *_ = sorted(inspected(resting).digests())
+    named = cancelled(other, later)
+    result = journal(other, "verify")
+    assert result.exit_code == 1
+    where = f"the snapshot after commit {later}, against its blocks"
+    assert f"{where}: {named}there\n" in result.output
+
+
+def test_journals_without_a_commit_in_common_cannot_be_compared(
+    resting: Path, tmp_path: Path
+) -> None:
+    other = copy(resting, tmp_path / "me")
+    with closing(sqlite3.connect(other / JOURNAL_FILE)) as db:
+        for table in ("snapshots", "pieces", "blocks"):
+            db.execute(f"DELETE FROM {table}")
+        db.commit()
+    result = journal(other, "compare", str(resting))
+    assert result.exit_code == 1
+    assert "no state after the same commit" in result.output

@@ -38,20 +38,26 @@ from engine import (
     TimeInForce,
     Trade,
     Triggered,
+    leaf_part,
 )
+from engine.hash_tree import node_part
 from peer.client import protocol
+from peer.client.signer import Signer
 from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
-from peer.consensus.committer import Commit
+from peer.consensus.committer import CHECKPOINT_EVERY, Commit
 from peer.consensus.core import Pull
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages as frames
-from peer.replica import execution_record, signed, snapshot
+from peer.replica import execution_record, signed
 from peer.replica.state_machine import Replica, encode_batch
 from peer.replica.trade import MarketTrade
-from peer.storage.state_sync import Manifest, PartWanted
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
 from tests.consensus.test_checkpoint import lived
+from tests.support.pieces import pieces_of
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "encodings.txt"
 REWRITE = os.environ.get("ENCODINGS") == "rewrite"
@@ -116,7 +122,8 @@ def engine() -> Iterator[tuple[str, bytes]]:
     yield "exchange, empty, digest", exchange.digest()
     exchange.apply_batch(COMMANDS[:3])
     yield "exchange, digest", exchange.digest()
-    yield "exchange, snapshot", exchange.snapshot()
+    for key, piece in exchange.pieces():
+        yield f"exchange, piece {key}", piece
 
 
 def blocks() -> Iterator[tuple[str, bytes]]:
@@ -138,14 +145,16 @@ def texts() -> Iterator[tuple[str, bytes]]:
 
 
 def state() -> Iterator[tuple[str, bytes]]:
-    """What a replica is after 40 commits, some of which carry the commands."""
+    """What a replica is up to a checkpoint, after commits of which some carry the commands."""
     replica = Replica(MARKETS, 3, CONFIG.id)
-    commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:41]
-    waiting = [
+    commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:CHECKPOINT_EVERY]
+    signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 1_000)
+    waiting: list[signed.Entry] = [
         Submit(0, "ann", "BTC-USD", Side.SELL, 5, 10_100),
         Submit(0, "cy", "BTC-USD", Side.BUY, 3, 10_200, client_id="c"),
         Submit(0, "böb", "ETH-USD", Side.BUY, 7, 99, tif=TimeInForce.GTD, expire_ms=2**50),
         Cancel(0, "ann", 999),
+        signer.sign(Submit(0, OWNER, "ETH-USD", Side.BUY, 7, 98)),
     ]
     for commit in commits:
         applied = replica.apply(_carrying(commit, waiting, replica))
@@ -154,17 +163,18 @@ def state() -> Iterator[tuple[str, bytes]]:
             for id_, piece in execution_record.pieces_of(applied.record).items():
                 yield f"piece of {id_} in {commit.number}", execution_record.encode_piece(piece)
         if commit.checkpoint is not None:
-            whole = replica.snapshot(commit.checkpoint)
-            yield f"snapshot {commit.number}", snapshot.encode(whole)
+            for key, piece in pieces_of(replica).items():
+                yield f"piece {key:x} after {commit.number}", piece
             yield f"attestation {commit.number}", replica.attestation().digest
     assert not waiting
+    assert replica.signers.seats
     yield (
         "piece, open",
         execution_record.encode_piece(execution_record.Piece(NOW_MS, [], None, OPEN)),
     )
 
 
-def _carrying(commit: Commit, waiting: list[Command], replica: Replica) -> Commit:
+def _carrying(commit: Commit, waiting: list[signed.Entry], replica: Replica) -> Commit:
     """The commit with the next waiting command in its first block."""
     if not waiting or commit.number < 10 or not commit.blocks:
         return commit._replace(blocks=[_empty(block) for block in commit.blocks])
@@ -187,9 +197,12 @@ def messages() -> Iterator[tuple[str, bytes]]:
         )
     )  # fmt: skip
     yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5))))
-    yield "part wanted", b"".join(frames.request(PartWanted(1, 40, 131_072)))
+    places = ROOT, Place(2 << 60, 60), Place(0x1230, 4), Place(0x1234, 0)
+    yield "parts wanted", b"".join(frames.request(PartsWanted(1, 7, 40, places)))
     yield "introduction", b"".join(frames.introduction(4_001))
-    yield "manifest", frames.encode(Manifest(40, b"d" * 32, 2**31))
+    yield "manifest", frames.encode(Manifest(40, b"d" * 32))
+    yield "part of a leaf", leaf_part(0x1234, b"piece")
+    yield "part of a node", node_part(4, 0x1200, {0: b"d" * 32, 3: b"e" * 32})
 
 
 def local() -> Iterator[tuple[str, bytes]]:

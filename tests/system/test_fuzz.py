@@ -3,14 +3,11 @@
 import random
 import subprocess
 import sys
-from hashlib import sha256
 
 import msgspec
 import pytest
 
-from engine import Exchange, SnapshotError
-from engine.state import _MAGIC as MAGIC
-from engine.state import SNAPSHOT_VERSION
+from engine import HEAD_KEY, Exchange, Market, SnapshotError
 from peer.client.endpoint import parse
 from peer.client.protocol import Refused
 from tests.fuzz import Target, mutate
@@ -64,7 +61,9 @@ def test_values_inside_values_without_end_are_refused() -> None:
     parsed = parse([b"connection", b"id", encoded])
     assert parsed is not None
     assert isinstance(parsed[1], Refused)
-    body = msgspec.msgpack.encode([[], 0, [], mutate.DEEP])
-    mark = MAGIC + bytes([SNAPSHOT_VERSION])
-    with pytest.raises(SnapshotError):
-        Exchange.restore(mark + sha256(body).digest() + body)
+    head = msgspec.msgpack.encode([1, [], 0, [], mutate.DEEP])
+    orders = msgspec.msgpack.encode([mutate.DEEP])
+    for key, piece in ((HEAD_KEY, head), (0, orders)):
+        pieces = dict(Exchange([Market("X", "1", "1")]).pieces()) | {key: piece}
+        with pytest.raises(SnapshotError):
+            Exchange.restore(pieces.items())

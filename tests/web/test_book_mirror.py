@@ -11,7 +11,6 @@ from peer.client import levels as module
 from peer.client.levels import SideMirror
 from peer.client.protocol import Level, MarketUpdate, Share, State
 from peer.client.units import units_of
-from peer.node.publisher import shares_of
 from peer.replica.trade import MarketTrade
 from web.market_data.book_mirror import BookMirror, checksum_of
 from web.market_data.candles import CANDLES_KEPT, Candles
@@ -50,7 +49,7 @@ class Source:
         return MarketUpdate("M", self.seq, self.count, self.count, bids, asks, trades, *shares)
 
     def shares(self, side: Side, levels: list[Level]) -> list[list[Share]]:
-        return [shares_of(self.exchange.queue("M", side, level[0])) for level in levels]
+        return [self.exchange.shares("M", side, level[0]) for level in levels]
 
     def _view(self, trade: Trade) -> MarketTrade:
         self.trades += 1

@@ -1,0 +1,315 @@
+"""One digest over many pieces of state, which costs what changes: a radix tree of digests.
+
+Owns the shape of the tree and how its digests are made. Pure. A tree never changes: `updated` makes
+another one, which shares all that stayed the same, so an old one costs only what changed since.
+
+A leaf is a piece's key, of 64 bits, and its digest, which covers the key. The tree branches by four
+bits of the key, the highest first, but only where keys part: a node has two children or more. So
+the shape, and with it the digest, follows from the leaves alone, whatever the order they came in,
+and a prefix that all keys share costs nothing. The digest of a node covers its height, the bits
+that all keys below share, which children there are, and their digests.
+
+The bytes that a digest is made of are what two peers that compare their trees send each other: a
+*part*. Who knows the digest needs nothing else to tell a true one from a false one.
+"""
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from operator import itemgetter
+from typing import Final, NamedTuple
+
+DIGEST_BYTES: Final = 32
+KEY_MAX: Final = 2**64 - 1
+TOP: Final = 60  # bits of a key below those that the root branches by
+EMPTY: Final = sha256(b"empty").digest()  # the digest of a tree without leaves
+
+
+class Leaf(NamedTuple):
+    key: int
+    digest: bytes  # empty in a change: the piece is gone
+
+
+class Node:
+    """Children by four bits of their keys, those above the lowest `shift`; at least two. `place` is
+    the lowest key that can stand below: of all there, the bits above those four are the same.
+
+    Which children there are says the `mask`. A leaf among them is its key alone, since all digests
+    stand side by side: so a leaf costs little memory.
+    """
+
+    __slots__ = ("_children", "_digests", "digest", "mask", "place", "shift")
+
+    def __init__(
+        self, shift: int, place: int, mask: int, children: Iterable["int | Node"], digests: bytes
+    ) -> None:
+        self.shift = shift
+        self.place = place
+        self.mask = mask
+        self._children = tuple(children)
+        self._digests = digests
+        self.digest = sha256(_part(shift, place, mask, digests)).digest()
+
+    @property
+    def part(self) -> bytes:
+        return _part(self.shift, self.place, self.mask, self._digests)
+
+    @property
+    def children(self) -> list["Child | None"]:
+        """By their four bits."""
+        return [_child(spot) for spot in self.spots()]
+
+    def spot(self, key: int) -> "Spot":
+        """What stands there where the key would be below."""
+        bit = 1 << (key >> self.shift & 15)
+        return self._spot((self.mask & bit - 1).bit_count()) if self.mask & bit else NOTHING
+
+    def spots(self) -> list["Spot"]:
+        """What stands at each four bits."""
+        every = (self._spot(at) for at in range(len(self._children)))
+        return [next(every) if self.mask >> n & 1 else NOTHING for n in range(16)]
+
+    def _spot(self, at: int) -> "Spot":
+        return self._children[at], self._digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+
+
+Child = Leaf | Node
+# What stands at a place of the tree, and its digest: the key of a leaf, a node, or nothing.
+Spot = tuple[int | Node | None, bytes]
+NOTHING: Final[Spot] = (None, b"")
+
+
+class Branching(NamedTuple):
+    """What the part of a node says."""
+
+    shift: int
+    place: int
+    digests: dict[int, bytes]
+
+
+class Piece(NamedTuple):
+    """What the part of a leaf says."""
+
+    key: int
+    data: bytes
+
+
+def leaf_part(key: int, piece: bytes) -> bytes:
+    return b"leaf" + key.to_bytes(8, "big") + piece
+
+
+def leaf_digest(key: int, piece: bytes) -> bytes:
+    """The digest of a piece under its key."""
+    return sha256(leaf_part(key, piece)).digest()
+
+
+def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
+    """`digests` are those of the children by their four bits, ascending."""
+    return _part(shift, place, sum(1 << n for n in digests), b"".join(digests.values()))
+
+
+def _part(shift: int, place: int, mask: int, digests: bytes) -> bytes:
+    numbers = shift << 80 | place << 16 | mask
+    return b"node" + numbers.to_bytes(11, "big") + digests
+
+
+def part_digest(part: bytes) -> bytes:
+    """The digest of the node or leaf that a part is of."""
+    return sha256(part).digest()
+
+
+def read_part(part: bytes) -> Branching | Piece:
+    """What a part says. ValueError if it is none that a tree could have made."""
+    kind, head = part[:4], part[4:12]
+    if kind == b"leaf" and len(head) == 8:
+        return Piece(int.from_bytes(head, "big"), part[12:])
+    if kind != b"node" or len(part) < 15:
+        raise ValueError("neither a leaf nor a node")
+    shift, place = part[4], int.from_bytes(part[5:13], "big")
+    mask = int.from_bytes(part[13:15], "big")
+    present = [n for n in range(16) if mask >> n & 1]
+    if shift % 4 or shift > TOP or place % (1 << shift + 4):
+        raise ValueError("a node that can be nowhere")
+    if len(present) < 2 or len(part) != 15 + DIGEST_BYTES * len(present):
+        raise ValueError("a node with other children than it says")
+    starts = range(15, len(part), DIGEST_BYTES)
+    digests = {n: part[at : at + DIGEST_BYTES] for n, at in zip(present, starts, strict=True)}
+    return Branching(shift, place, digests)
+
+
+class HashTree:
+    """Leaves by key. Equal leaves, equal digests."""
+
+    __slots__ = ("_spot",)
+
+    def __init__(self) -> None:
+        self._spot = NOTHING
+
+    @classmethod
+    def _of(cls, spot: Spot) -> "HashTree":
+        tree = cls()
+        tree._spot = spot
+        return tree
+
+    @property
+    def root(self) -> Child | None:
+        return _child(self._spot)
+
+    @property
+    def digest(self) -> bytes:
+        return self._spot[1] or EMPTY
+
+    def updated(self, changes: Iterable[Leaf]) -> "HashTree":
+        """The tree after `changes`, at most one of a key."""
+        ordered = sorted(changes)
+        assert all(len(digest) in (0, DIGEST_BYTES) for _, digest in ordered)
+        return HashTree._of(_updated(self._spot, ordered, 0, len(ordered))) if ordered else self
+
+    def joined(self, other: "HashTree") -> "HashTree":
+        """The leaves of both. The highest four bits of a key say which of them it is in."""
+        sides = (_spread(self._spot, TOP), _spread(other._spot, TOP))
+        pairs = list(zip(*sides, strict=True))
+        assert all(NOTHING in pair for pair in pairs)
+        spots = [max(pair, key=itemgetter(1)) for pair in pairs]
+        mask = sum(1 << n for n, (child, _) in enumerate(spots) if child is not None)
+        children = [child for child, _ in spots if child is not None]
+        digests = b"".join(digest for _, digest in spots)
+        return HashTree._of(_standing(TOP, 0, mask, children, digests))
+
+    def get(self, key: int) -> bytes | None:
+        """The digest of the piece under a key; None if there is none."""
+        child, digest = self._spot
+        while isinstance(child, Node):
+            child, digest = child.spot(key)
+        return digest if child == key else None
+
+    def at(self, key: int, shift: int) -> "HashTree":
+        """The leaves whose keys are `key` above the lowest `shift` bits, under the node at which
+        they part."""
+        spot = self._spot
+        while isinstance(spot[0], Node) and spot[0].shift >= shift:
+            spot = spot[0].spot(key) if _covers(spot[0], key) else NOTHING
+        if spot[0] is None or _lowest(spot[0]) >> shift != key >> shift:
+            return HashTree()
+        return HashTree._of(spot)
+
+    def beside(self, key: int, shift: int) -> Iterator[Leaf]:
+        """All other leaves, by ascending key."""
+        return _beside(self._spot, key, shift)
+
+    def changes(self, since: "HashTree") -> Iterator[Leaf]:
+        """What makes this tree of an earlier one, by ascending key; costs what differs."""
+        return _changes(since._spot, self._spot)
+
+    def __iter__(self) -> Iterator[Leaf]:
+        """Leaves by ascending key."""
+        return _leaves(self._spot)
+
+
+def _child(spot: Spot) -> Child | None:
+    child, digest = spot
+    return Leaf(child, digest) if isinstance(child, int) else child
+
+
+def _covers(node: Node, key: int) -> bool:
+    """Whether a key is one that can stand below."""
+    return key >> node.shift + 4 == node.place >> node.shift + 4
+
+
+def _lowest(child: int | Node) -> int:
+    return child if isinstance(child, int) else child.place
+
+
+def _parting(difference: int) -> int:
+    """How many bits are below the highest four in which keys differ; below 0 if they don't."""
+    return difference.bit_length() - 1 & ~3
+
+
+def _spread(spot: Spot, shift: int) -> list[Spot]:
+    """What a node at this height would have where there may be only what stands lower."""
+    child = spot[0]
+    if isinstance(child, Node) and child.shift == shift:
+        return child.spots()
+    spots = [NOTHING] * 16
+    if child is not None:
+        spots[_lowest(child) >> shift & 15] = spot
+    return spots
+
+
+def _standing(
+    shift: int, place: int, mask: int, children: list[int | Node], digests: bytes
+) -> Spot:
+    """A node of these children; one by itself stands in its place."""
+    if len(children) > 1:
+        node = Node(shift, place, mask, children, digests)
+        return node, node.digest
+    return (children[0], digests) if children else NOTHING
+
+
+def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
+    """What stands at a spot after the changes from `start` to `end`, which ascend."""
+    child, digests = spot
+    first, last = changes[start][0], changes[end - 1][0]
+    if type(child) is Node and _covers(child, first) and _covers(child, last):
+        shift, mask, children = child.shift, child.mask, list(child._children)
+        digests = child._digests
+    else:
+        lowest = first if child is None else _lowest(child)
+        shift = _parting(first ^ lowest | last ^ lowest)
+        if shift < 0:  # a leaf, of the same key
+            assert end - start == 1
+            return changes[start] if changes[start][1] else NOTHING
+        mask = 0 if child is None else 1 << (lowest >> shift & 15)
+        children = [] if child is None else [child]
+    while start < end:
+        n = changes[start][0] >> shift & 15
+        till = start + 1
+        while till < end and changes[till][0] >> shift & 15 == n:
+            till += 1
+        bit = 1 << n
+        at = (mask & bit - 1).bit_count()
+        here = at + (mask >> n & 1)
+        left, right = digests[: at * DIGEST_BYTES], digests[here * DIGEST_BYTES :]
+        old = NOTHING
+        if here > at:
+            old = (children[at], digests[at * DIGEST_BYTES : here * DIGEST_BYTES])
+        child, digest = _updated(old, changes, start, till)
+        children[at:here] = [] if child is None else [child]
+        digests = left + digest + right
+        mask = mask & ~bit if child is None else mask | bit
+        start = till
+    return _standing(shift, first >> shift + 4 << shift + 4, mask, children, digests)
+
+
+def _leaves(spot: Spot) -> Iterator[Leaf]:
+    child, digest = spot
+    if isinstance(child, Node):
+        for each in child.spots():
+            yield from _leaves(each)
+    elif child is not None:
+        yield Leaf(child, digest)
+
+
+def _beside(spot: Spot, key: int, shift: int) -> Iterator[Leaf]:
+    child = spot[0]
+    if isinstance(child, Node) and child.shift >= shift and _covers(child, key):
+        for n, each in enumerate(child.spots()):
+            yield from _beside(each, key, shift) if n == key >> child.shift & 15 else _leaves(each)
+    elif child is not None and _lowest(child) >> shift != key >> shift:
+        yield from _leaves(spot)
+
+
+def _changes(before: Spot, after: Spot) -> Iterator[Leaf]:
+    if before[1] == after[1]:
+        return
+    old, new = before[0], after[0]
+    if old is None or new is None:
+        yield from _leaves(after)
+        yield from (Leaf(leaf.key, b"") for leaf in _leaves(before))
+        return
+    shift = _parting(_lowest(old) ^ _lowest(new))
+    shift = max(shift, *(each.shift for each in (old, new) if isinstance(each, Node)), -1)
+    if shift < 0:  # both are leaves of one key
+        yield from _leaves(after)
+        return
+    for pair in zip(_spread(before, shift), _spread(after, shift), strict=True):
+        yield from _changes(*pair)

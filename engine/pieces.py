@@ -1,0 +1,163 @@
+"""The state of an exchange as pieces: byte strings under 64-bit keys, and one tree over them.
+
+Owns the pieces, the tree of their digests, and how both follow the books. Must never change a book.
+
+There are two kinds, told apart by the highest four bits of the key: the open orders whose ids begin
+alike, see `rows`, and the head: markets, clock, halts and last prices. Bringing them up to date
+costs what changed since the last time: a row for each changed order, and the digests above it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from typing import Final
+from weakref import ref
+
+import msgspec
+
+from engine.book import Book, Ledger
+from engine.hash_tree import HashTree, Leaf, leaf_digest
+from engine.rows import key_of, read, row_of, spliced
+from engine.vocabulary import Market
+
+STATE_VERSION: Final = 1
+KIND_SHIFT: Final = 60  # a key's bits above it say its kind: 0 orders, 1 the head
+HEAD_KEY: Final = 1 << KIND_SHIFT
+
+
+class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    halted: bool
+    last: int
+
+
+class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    version: int
+    markets: list[Market]
+    time_ms: int
+    books: list[BookState]
+
+
+encode: Final = msgspec.msgpack.Encoder().encode
+decode_head: Final = msgspec.msgpack.Decoder(Head).decode
+
+
+class Frozen:
+    """The pieces at one moment, however the books move on: those that change since are kept."""
+
+    def __init__(self, pieces: Mapping[int, bytes]) -> None:
+        self._pieces: Mapping[int, bytes] | None = pieces
+        self._before: dict[int, bytes] = {}
+
+    def piece(self, key: int) -> bytes:
+        """The piece as it was; empty if there was none."""
+        assert self._pieces is not None, "it is closed"
+        before = self._before.get(key)
+        return self._pieces.get(key, b"") if before is None else before
+
+    @property
+    def is_open(self) -> bool:
+        return self._pieces is not None
+
+    @property
+    def kept(self) -> int:
+        """How many pieces have changed since."""
+        return len(self._before)
+
+    def keep(self, key: int, piece: bytes) -> None:
+        """The piece is about to change."""
+        self._before.setdefault(key, piece)
+
+    def close(self) -> None:
+        """Nothing is kept any more."""
+        self._pieces = None
+        self._before.clear()
+
+
+class Pieces:
+    """The pieces of an exchange, brought up to date by `update`."""
+
+    def __init__(self, books: Mapping[str, Book], ledger: Ledger) -> None:
+        self.books = list(books.values())
+        self.ledger = ledger
+        self.stale: set[int] = set()  # ids of orders that changed since the last update
+        self.pieces: dict[int, bytes] = {}
+        self.tree = HashTree()
+        self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
+        self._markets = msgspec.Raw(encode([book.market for book in self.books]))
+        self._frozen: list[ref[Frozen]] = []  # weak: they may be let go of
+        self._follows = False
+
+    def update(self) -> HashTree:
+        """The tree over the pieces as the books are now."""
+        if not self._follows:
+            self._follow()
+        for book_side in self._book_sides:
+            book_side.settle()
+        self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
+        changes = [self._change(key, ids) for key, ids in groupby(sorted(self.stale), key_of)]
+        self.stale.clear()
+        head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
+        if head != self.pieces.get(HEAD_KEY):
+            changes.append(self._put(HEAD_KEY, head))
+        self.tree = self.tree.updated(changes)
+        return self.tree
+
+    def _follow(self) -> None:
+        """Be told of changes from now on, the first time."""
+        self._follows = True
+        self.stale.update(self.ledger.orders)
+        for book_side in self._book_sides:
+            book_side.settle()
+            book_side.stale = self.stale
+
+    def _heads(self) -> list[tuple[bool, int]]:
+        return [(book.halted, book.last) for book in self.books]
+
+    def _change(self, key: int, changed: Iterable[int]) -> Leaf:
+        """Bring the piece of these orders up to date."""
+        orders = self.ledger.orders
+        rows = [(id, row_of(orders[id]) if id in orders else b"") for id in changed]
+        return self._put(key, spliced(self.pieces.get(key, b""), rows))
+
+    def _put(self, key: int, piece: bytes) -> Leaf:
+        for each in self._frozen:
+            frozen = each()
+            if frozen is not None:
+                frozen.keep(key, self.pieces.get(key, b""))
+        if not piece:
+            self.pieces.pop(key, None)
+            return Leaf(key, b"")
+        self.pieces[key] = piece
+        return Leaf(key, leaf_digest(key, piece))
+
+    def restored(self, pieces: dict[int, bytes]) -> None:
+        """These are the pieces of the books as they are now."""
+        self._follow()
+        self.stale.clear()
+        self.pieces = pieces
+        leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
+        self.tree = HashTree().updated(leaves)
+
+    def freeze(self) -> Frozen:
+        self.update()
+        frozen = Frozen(self.pieces)
+        self._frozen.append(ref(frozen))
+        return frozen
+
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        self.update()
+        return iter(sorted(self.pieces.items()))
+
+    def check(self) -> None:
+        """Assert that whatever is not known to be stale is up to date. For tests."""
+        if not self._follows:
+            return
+        orders = self.ledger.orders
+        inside: set[int] = set()
+        for key, piece in self.pieces.items():
+            if key != HEAD_KEY:
+                ids, rows = read(key, piece)
+                inside.update(ids)
+                for id, row in zip(ids, rows, strict=True):
+                    assert id in self.stale or encode(row) == row_of(orders[id])
+        for id, order in orders.items():
+            assert id in inside or id in self.stale or order.priority > order.level.counted

@@ -1,0 +1,210 @@
+"""An exchange made anew from the pieces of its state.
+
+Owns the reading of pieces and every check of them. Must never trust one: whatever no engine could
+have come to is refused.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from engine import validation
+from engine.book import Book, Ledger
+from engine.book_side import BookSide, Level, Order
+from engine.order_terms import PLAIN, OrderTerms
+from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
+from engine.rows import Fields, Row, SnapshotError, read
+from engine.vocabulary import TIME_MS_MAX, Submit
+
+_NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def read_head(pieces: Mapping[int, bytes]) -> Head:
+    """The head among `pieces`."""
+    piece = pieces.get(HEAD_KEY)
+    if piece is None:
+        raise SnapshotError("expected a piece of markets and clock, got none")
+    try:
+        head = decode_head(piece)
+    except _NO_FORM as error:
+        raise SnapshotError(f"expected markets and clock: {error}") from error
+    if head.version != STATE_VERSION:
+        raise SnapshotError(f"expected version {STATE_VERSION} of a state, got {head.version}")
+    if len(head.books) != len(head.markets):
+        raise SnapshotError(
+            f"expected {len(head.markets)} books, one a market, got {len(head.books)}"
+        )
+    if encode(head) != piece:
+        raise SnapshotError("expected markets and clock in their one encoding")
+    return head
+
+
+def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger: Ledger) -> None:
+    """Give empty books their orders."""
+    if not 0 <= head.time_ms <= TIME_MS_MAX:
+        raise SnapshotError(f"clock impossible: {head.time_ms}")
+    ledger.time_ms = head.time_ms
+    for book, saved in zip(books, head.books, strict=True):
+        if not 0 <= saved.last <= book.market.price_max:
+            raise SnapshotError(f"{book.symbol}: last price impossible: {saved.last}")
+        book.restore(saved.halted, saved.last)
+    mixed: dict[Level, None] = {}
+    for key in sorted(pieces):
+        if key != HEAD_KEY:
+            if not 0 <= key < HEAD_KEY:
+                raise SnapshotError(f"expected keys of orders and of the head, got {key}")
+            _put(*read(key, pieces[key]), books, ledger.orders, mixed)
+    for level in mixed:
+        _sort(level)
+    for book in books:
+        for book_side in (*book.sides, *book.stops):
+            book_side.restored()
+        book.open = sum(owner.open for owner in book.accounts.values())
+        _check(book)
+    dated = [order for order in ledger.orders.values() if order.terms.expire_ms]
+    ledger.expiries.update((order.terms.expire_ms, order.id) for order in dated)
+
+
+def _put(
+    ids: list[int],
+    rows: list[Fields],
+    books: Sequence[Book],
+    orders: dict[int, Order],
+    mixed: dict[Level, None],
+) -> None:
+    """Put each at the back of its level, and add it up. The levels of those that do not belong at
+    the back are `mixed`."""
+    terms: OrderTerms | None
+    plain, make, last = PLAIN, Order, -1
+    for id, row in zip(ids, rows, strict=True):
+        account, place, side, price, quantity, remaining, hidden, behind, client_id, terms = row
+        if place != last:
+            book = _book(id, place, books)
+            accounts, sides, last = book.accounts, book.sides, place
+            price_max, quantity_max = book.market.price_max, book.quantity_max
+        if (
+            terms is None
+            and not hidden
+            and 0 < price <= price_max
+            and remaining <= quantity <= quantity_max
+        ):
+            terms, book_side, at = plain, sides[side], price
+        else:
+            book_side, at = _checked(id, row, book)
+            terms = terms or plain
+        levels = book_side.levels
+        level = levels.get(at)
+        if level is None:
+            level = levels[at] = Level(book_side, at * book_side.sign, at)
+        elif at == price:
+            price = level.price  # one object for all
+        owner = accounts.get(account) or accounts.setdefault(account, book.owner(account))
+        back, older = level.last, owner.newest
+        left = quantity if quantity == remaining else remaining
+        rank = id + behind if behind else id
+        order = orders[id] = make(
+            id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
+        )
+        if hidden:
+            order.hidden = hidden
+            level.hidden += hidden
+        if older is not None:
+            older.newer = order
+        owner.newest = order
+        owner.open += 1
+        if back is None:
+            level.first = order
+        else:
+            back.next = order
+            if back.priority >= rank:
+                mixed[level] = None
+        level.last = order
+        level.counted = rank
+        level.orders += 1
+        level.shown += left - hidden
+
+
+def _book(id: int, place: int, books: Sequence[Book]) -> Book:
+    if place >= len(books):
+        raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {place}")
+    return books[place]
+
+
+def _sort(level: Level) -> None:
+    """Queue the orders of a level by priority."""
+    queue = sorted(level, key=lambda order: order.priority)
+    before: Order | None = None
+    for order in queue:
+        order.previous = before
+        order.next = None
+        if before is None:
+            level.first = order
+        elif before.priority == order.priority:
+            raise SnapshotError(f"order {order.id} has the place of order {before.id}")
+        else:
+            before.next = order
+        level.last = before = order
+        level.counted = order.priority
+
+
+def _check(book: Book) -> None:
+    """What must hold of a book's orders together."""
+    last = book.last
+    if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
+        raise SnapshotError(f"{book.symbol}: expected stops ahead of the last trade price")
+    if book.bids.best and book.asks.best and book.bids.best.price >= book.asks.best.price:
+        raise SnapshotError(f"{book.symbol}: expected bids below asks, got them crossed")
+    if book.open > book.orders_max:
+        raise SnapshotError(f"{book.symbol}: more orders than the market takes: {book.open}")
+    for owner in book.accounts.values():
+        if owner.open > book.orders_per_account_max:
+            raise SnapshotError(
+                f"{book.symbol}: more orders than an account may have: {owner.open}"
+            )
+
+
+def _checked(id: int, row: Fields, book: Book) -> tuple[BookSide, int]:
+    """The side where an order is, and the price of its level. SnapshotError if it can't be one."""
+    fields = Row(*row)
+    wrong = _wrong(id, fields, book)
+    if wrong:
+        raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
+    stop_price = 0 if fields.terms is None else fields.terms.stop_price
+    return (book.stops if stop_price else book.sides)[fields.side], stop_price or fields.price
+
+
+def _wrong(id: int, row: Row, book: Book) -> str:
+    """Why `row` can't be an order of `book`; empty when it can."""
+    asked = PLAIN if row.terms is None else row.terms
+    command = Submit(
+        id,
+        row.account,
+        book.symbol,
+        row.side,
+        max(row.quantity, asked.display),  # a replace may leave less than what it shows
+        row.price,
+        asked.type,
+        asked.tif,
+        asked.post_only,
+        asked.stop_price,
+        asked.display,
+        asked.self_trade,
+        asked.expire_ms,
+        row.client_id,
+    )
+    reason = validation.malformed(command, book.market, book.ledger.time_ms)
+    if reason is not None:
+        return reason.name
+    shown = row.remaining - row.hidden
+    waits = asked.stop_price != 0  # and shows nothing yet
+    iceberg = row.hidden != 0 or asked.display != 0
+    for wrong, text in (
+        (row.terms == PLAIN, "expected plain terms left out"),
+        (not validation.may_stay(command), "of a type that is never left open"),
+        (not row.remaining <= row.quantity <= book.quantity_max, "open quantity impossible"),
+        (shown <= 0 or (waits and row.hidden), "hidden quantity impossible"),
+        (iceberg and not waits and shown > asked.display, "shows more than its display quantity"),
+    ):
+        if wrong:
+            return text
+    return ""

@@ -1,0 +1,157 @@
+"""Open orders as bytes: a row for each, and in a piece the rows of orders whose ids begin alike.
+
+Owns that encoding, of which there is one for the same orders. Must never know a book.
+
+A piece begins with how many rows it has, then come the lowest bits of their ids, ascending, the
+lengths of the rows, and the rows. All numbers before the rows have two bytes, the lowest first. So
+one row is changed without reading the others, and nothing else is kept to find it.
+"""
+
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Sequence
+from operator import ge
+from typing import Annotated, Any, Final, NamedTuple, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from engine.book_side import Order
+from engine.order_terms import PLAIN, OrderTerms
+from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, Side
+
+CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bits are in one piece
+_LOWS: Final = 1 << CHUNK_SHIFT
+_ROWS_AT: Final = 2  # bytes, and four more a row
+_NO_ROWS: Final = bytes(_ROWS_AT)
+_SWAPPED: Final = sys.byteorder == "big"
+
+
+class SnapshotError(ValueError):
+    """Pieces that are no state of an exchange. Says what was expected and what came."""
+
+
+class Row(NamedTuple):
+    """An open order, but for its id."""
+
+    account: Annotated[str, Meta(min_length=1, max_length=ACCOUNT_LENGTH_MAX)]
+    market: Annotated[int, Meta(ge=0)]  # its place in the head
+    side: Side
+    price: Annotated[int, Meta(ge=0)]
+    quantity: Annotated[int, Meta(ge=1)]
+    remaining: Annotated[int, Meta(ge=1)]
+    hidden: Annotated[int, Meta(ge=0)]
+    behind: Annotated[int, Meta(ge=0, le=ID_MAX)]  # its priority less its id: nearly always 0
+    client_id: Annotated[str, Meta(max_length=CLIENT_ID_LENGTH_MAX)]
+    terms: OrderTerms | None  # None: plain ones
+
+
+# Plain tuples, since a million of them are read fast and forgotten.
+Fields = tuple[str, int, Side, int, int, int, int, int, str, OrderTerms | None]
+_fields: Final[Any] = tuple[tuple(get_type_hints(Row, include_extras=True).values())]  # type: ignore[misc]
+_decode: Final = msgspec.msgpack.Decoder(list[_fields]).decode
+_encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def row_of(order: Order) -> bytes:
+    owner = order.owner
+    terms = order.terms
+    fields: Fields = (
+        owner.name,
+        owner.place,
+        order.side,
+        order.price,
+        order.quantity,
+        order.remaining,
+        order.hidden,
+        order.priority - order.id,
+        order.client_id,
+        None if terms is PLAIN else terms,
+    )
+    return _encode(fields)
+
+
+def key_of(id: int) -> int:
+    """The key of the piece in which an order is."""
+    return id >> CHUNK_SHIFT
+
+
+def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
+    """The piece after `changes`: ids, ascending, and their rows, empty where there is none. A piece
+    without rows is empty."""
+    lows, lengths = _index(piece or _NO_ROWS)
+    start = _ROWS_AT + 4 * len(lows)
+    end = len(piece)
+    last = lows[-1] if lows else -1
+    new = len(changes)
+    while new and changes[new - 1][0] % _LOWS > last:
+        new -= 1
+    added = [(id % _LOWS, row) for id, row in changes[new:] if row]
+    parts = [row for _, row in reversed(added)]  # the last one first
+    for id, row in reversed(changes[:new]):
+        low = id % _LOWS
+        at = bisect_left(lows, low)
+        rest = offset = start + sum(lengths[:at])
+        if at < len(lows) and lows[at] == low:
+            rest += lengths[at]
+            del lows[at], lengths[at]
+        if row:
+            lows.insert(at, low)
+            lengths.insert(at, len(row))
+        parts += (piece[rest:end], row)
+        end = offset
+    lows.extend([low for low, _ in added])
+    lengths.extend([len(row) for _, row in added])
+    if not lows:
+        return b""
+    parts += (piece[start:end], _header(lows, lengths))
+    parts.reverse()
+    return b"".join(parts)
+
+
+def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
+    """The ids in the piece under `key`, ascending, and their rows. SnapshotError if it is none."""
+    lows, lengths = _index(piece)
+    body = piece[_ROWS_AT + 4 * len(lows) :]
+    try:
+        rows: list[Fields] = _decode(b"\xdd" + len(lows).to_bytes(4, "big") + body)  # an array
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SnapshotError(f"piece {key}: expected orders: {error}") from error
+    encoded = list(map(_encode, rows))
+    if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
+        raise SnapshotError(f"piece {key}: expected orders in their one encoding")
+    first = key << CHUNK_SHIFT
+    ids = [first + low for low in lows]
+    if any(map(ge, ids, ids[1:])) or lows[-1] >= _LOWS or not 0 < ids[0] <= ids[-1] <= ID_MAX:
+        raise SnapshotError(
+            f"piece {key}: expected ascending ids from {max(1, first)} to {first + _LOWS - 1},"
+            f" got {ids!r:.200}"
+        )
+    return ids, rows
+
+
+def rows_of(key: int, piece: bytes) -> dict[int, Row]:
+    """The open orders in the piece under `key`, by ascending id; none if it is empty."""
+    if not piece:
+        return {}
+    return {id: Row(*fields) for id, fields in zip(*read(key, piece), strict=True)}
+
+
+def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
+    """The lowest bits of the ids in a piece, and the lengths of its rows."""
+    count = int.from_bytes(piece[:_ROWS_AT], "little")
+    data = piece[_ROWS_AT : _ROWS_AT + 4 * count]
+    if len(data) < 4 * count:
+        raise SnapshotError(f"expected the index of {count} orders, got {len(data)} bytes of it")
+    numbers = array("H", data)
+    if _SWAPPED:
+        numbers.byteswap()
+    return numbers[:count], numbers[count:]
+
+
+def _header(lows: "array[int]", lengths: "array[int]") -> bytes:
+    numbers = array("H", [len(lows)]) + lows + lengths
+    if _SWAPPED:
+        numbers.byteswap()
+    return numbers.tobytes()

@@ -1,0 +1,105 @@
+"""What this peer fetches of the states of others: all that differs, to go on from one of them, or
+some of it, to tell people in what it differs.
+
+Owns whose offers are taken, and what is told of members that help badly. Must never change the
+state: the loop does, once all is here.
+"""
+
+import itertools
+from collections.abc import Iterable
+
+from peer.network.messages import Offered, PartsIn
+from peer.node.ledger import Ledger
+from peer.node.mesh_status import Overview
+from peer.replica.difference import Pair, told
+from peer.storage.part_requests import PartsWanted
+from peer.storage.state_audit import Found, StateAudit
+from peer.storage.state_sync import CatchUp, Fetched
+
+AUDIT_PAUSE_MS = 5_000  # between two looks at a member's state
+
+
+class StateFetcher:
+    def __init__(self, ledger: Ledger, overview: Overview) -> None:
+        self._ledger = ledger
+        self._overview = overview
+        numbers = itertools.count(1)
+        self._catch_up = CatchUp(numbers)
+        self._audit = StateAudit(numbers)
+        self._audited: dict[int, int] = {}  # by member: not again before then
+
+    @property
+    def progress(self) -> str:
+        """For people; empty when nothing is being fetched."""
+        return self._catch_up.progress
+
+    @property
+    def received(self) -> int:
+        """Bytes of parts, ever. It grows whenever fetching gets on."""
+        return self._catch_up.received
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all of a member's state is here, as far as is known."""
+        return self._catch_up.is_complete
+
+    def offered(self, offer: Offered, now_ms: int) -> None:
+        """A member has a state to go on from, it says."""
+        member, manifest, certificate = offer
+        ledger, catch_up = self._ledger, self._catch_up
+        if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
+            return
+        if ledger.is_certified(manifest, certificate):
+            catch_up.begin(member, manifest, certificate, ledger.replica.tree, now_ms)
+
+    def take(self, answer: PartsIn, now_ms: int) -> None:
+        """Parts came."""
+        self._audit.take(*answer, now_ms)
+        if not self._catch_up.take(*answer, now_ms):
+            self._overview.helped_badly(
+                answer.member, "a part of a state that does not belong to it"
+            )
+
+    def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted]:
+        """What to ask the members for that are heard."""
+        wanted = self._catch_up.requests(heard, self._ledger.commit, now_ms)
+        return wanted + self._look_into_differences(now_ms)
+
+    def _look_into_differences(self, now_ms: int) -> list[PartsWanted]:
+        if (found := self._audit.found(now_ms)) is not None:
+            self._audited[found.member] = now_ms + AUDIT_PAUSE_MS
+            if found.pieces:
+                commit = found.attestation.commit
+                self._overview.name_difference(found.member, commit, self._told(found))
+        if not self._audit.is_under_way:
+            self._begin_audit(now_ms)
+        return self._audit.requests(now_ms)
+
+    def _begin_audit(self, now_ms: int) -> None:
+        for member, said in list(self._overview.differing.items()):
+            if now_ms >= self._audited.get(member, now_ms):
+                del self._overview.differing[member]
+                if (own := self._ledger.tree_at(said.commit)) is not None:
+                    self._audit.begin(member, said, own, now_ms)
+                    return
+
+    def _told(self, found: Found) -> str:
+        """In what a member's state differs, as far as it shows that."""
+        commit, ledger = found.attestation.commit, self._ledger
+        pairs = (Pair(k, ledger.piece_at(commit, k), piece) for k, piece in found.pieces.items())
+        return "; ".join(told(pairs, found.more))
+
+    def fetched(self) -> Fetched | None:
+        """What makes a member's state of the own one as it is now, if all is here."""
+        fetched = self._catch_up.complete(self._ledger.replica.tree)
+        return fetched if fetched and fetched.manifest.commit > self._ledger.commit else None
+
+    def end(self) -> None:
+        """It is taken over."""
+        self._catch_up.end()
+
+    def refused(self, fetched: Fetched, why: str, now_ms: int) -> None:
+        """It is no state to go on from, though a quorum has signed it."""
+        self._overview.helped_badly(fetched.member, f"a bad snapshot: {why}")
+        self._catch_up.shun(fetched.member, now_ms)
+        self._catch_up.end()

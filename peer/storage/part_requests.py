@@ -1,0 +1,216 @@
+"""Which member is asked for which parts of a state's hash tree, without I/O.
+
+Owns the requests under way, and how well the members help. Must never trust one: see `tree_walk`.
+
+Several members are asked at once, each for other parts. What one of them is slow with is asked of
+another as well once nothing else is left to ask for. A member that does not answer is given up for
+a while, and for long if an answer has what is no part of the state.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from peer.storage.tree_walk import Place, TreeWalk
+
+PLACES_MAX = 128  # asked for at once, of a member that answers fast,
+PLACES_FIRST = 16  # and of one of which that is not known
+PLACES_MIN = 4  # though each has a share: that little is not worth a request more
+REQUESTS_MAX = 2  # that a member has to answer
+HELPERS_MAX = 8  # members that are asked at once
+ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least a part
+
+FAST_MS = 250
+SLOW_MS = 1_000
+TIMEOUT_MS = 2_000
+SHUNNED_MS = 60_000  # a member that lied
+SILENT_MS = 10_000  # one that did not answer: its connection may have to be made anew
+ABSENT_MS = 1_000  # one that does not have this state, but may soon
+
+
+class PartsWanted(NamedTuple):
+    """Ask `member` for the parts at these places of its tree after `commit`. The answer has the
+    same number."""
+
+    member: int
+    number: int
+    commit: int
+    places: tuple[Place, ...]
+
+
+class _Asked(NamedTuple):
+    """A request under way."""
+
+    member: int
+    digests: list[bytes]
+    asked_ms: int
+
+
+@dataclass
+class Helper:
+    """What is known of a member."""
+
+    places: int = PLACES_FIRST  # to ask it for at once
+    has_it: bool = False  # the state that is fetched
+    shunned_until_ms: int | None = None
+    absent_until_ms: int | None = None
+
+    def is_shunned(self, now_ms: int) -> bool:
+        return self.shunned_until_ms is not None and now_ms < self.shunned_until_ms
+
+    def may_help(self, now_ms: int) -> bool:
+        is_absent = self.absent_until_ms is not None and now_ms < self.absent_until_ms
+        return not (is_absent or self.is_shunned(now_ms))
+
+    def shun(self, until_ms: int) -> None:
+        """Neither ask it before then nor take what it offers."""
+        self.shunned_until_ms, self.has_it = until_ms, False
+
+    def lacks_it(self, now_ms: int) -> None:
+        """It does not have the state, or says so."""
+        self.absent_until_ms, self.has_it = now_ms + ABSENT_MS, False
+
+    def has_got_it(self) -> None:
+        self.absent_until_ms, self.has_it = None, True
+
+    def forget_state(self) -> None:
+        """Another one is fetched from now on."""
+        self.absent_until_ms, self.has_it = None, False
+
+    def note_pace(self, took_ms: int) -> None:
+        """It answered a request."""
+        self.has_got_it()
+        if took_ms < FAST_MS:
+            self.places = min(2 * self.places, PLACES_MAX)
+        elif took_ms > SLOW_MS:
+            self.places = max(self.places // 2, 1)
+
+
+class PartRequests:
+    """For what `walk` misses of the state after `commit`. Nothing else may begin or go on with the
+    walk. `numbers` gives each request its own. `whole_first`: what is below a part comes before
+    what is beside it, and so the first pieces before most others."""
+
+    def __init__(
+        self,
+        walk: TreeWalk,
+        commit: int,
+        helpers: dict[int, Helper],
+        numbers: Iterator[int],
+        whole_first: bool = False,
+    ) -> None:
+        self._walk = walk
+        self._commit = commit
+        self._helpers = helpers
+        self._numbers = numbers
+        self._whole_first = whole_first
+        self._waiting = deque(walk.missing)  # digests, to be asked for
+        self._asked: dict[int, _Asked] = {}  # by number
+
+    def requests(self, heard: Iterable[int], now_ms: int) -> Iterator[PartsWanted]:
+        """What to ask for now, of members that are heard: each one request before any has another.
+        A member that does not answer is given up."""
+        self._give_up_late_ones(now_ms)
+        helpers = [m for m in heard if self._helpers[m].may_help(now_ms)]
+        helpers.sort(key=lambda m: not self._helpers[m].has_it)
+        helpers = helpers[:HELPERS_MAX]
+        for others in range(REQUESTS_MAX):
+            for place, member in enumerate(helpers):
+                if len(self._asked_of(member)) > others or self._is_late(member, now_ms):
+                    continue
+                share = -(-len(self._waiting) // (len(helpers) - place))
+                digests = self._next(member, share) or self._late(member, now_ms)
+                if digests:
+                    number = next(self._numbers)
+                    self._asked[number] = _Asked(member, digests, now_ms)
+                    places = tuple(map(self._walk.place, digests))
+                    yield PartsWanted(member, number, self._commit, places)
+
+    def _next(self, member: int, share: int) -> list[bytes]:
+        """What to ask a member for: a share of what waits."""
+        most = min(max(share, PLACES_MIN), self._helpers[member].places)
+        under_way = {digest for asked in self._asked.values() for digest in asked.digests}
+        digests: list[bytes] = []
+        while self._waiting and len(digests) < most:
+            digest = self._waiting.popleft()
+            if digest in self._walk.missing and digest not in under_way:
+                digests.append(digest)
+        return digests
+
+    def _is_late(self, member: int, now_ms: int) -> bool:
+        """Whether it has to answer something for so long that it is asked for no more until it
+        does."""
+        times = (self._asked[number].asked_ms for number in self._asked_of(member))
+        return any(now_ms - asked_ms >= FAST_MS for asked_ms in times)
+
+    def _late(self, member: int, now_ms: int) -> list[bytes]:
+        """What to ask an idle member for as well: what others are slow with."""
+        if self._asked_of(member):
+            return []
+        asked_ms: dict[bytes, int] = {}
+        for asked in self._asked.values():  # in the order in which they were asked
+            asked_ms.update(dict.fromkeys(asked.digests, asked.asked_ms))
+        late = [digest for digest, at_ms in asked_ms.items() if now_ms - at_ms >= FAST_MS]
+        return [d for d in late if d in self._walk.missing][: self._helpers[member].places]
+
+    def take(
+        self, member: int, number: int, commit: int, parts: Iterable[bytes], now_ms: int
+    ) -> bool:
+        """Parts came, to a request, or late, or unasked. False if the member lies."""
+        known: list[bool] = []
+        found: list[bytes] = []
+        for part in parts:
+            missing = self._walk.take(part)
+            known.append(missing is not None or self._walk.has(part))
+            found += missing or ()
+        if self._whole_first:
+            self._waiting.extendleft(reversed(found))
+        else:
+            self._waiting.extend(found)
+        asked = self._asked.get(number)
+        if asked is None or (asked.member, self._commit) != (member, commit):
+            return True
+        del self._asked[number]
+        left = self._put_back(asked.digests)
+        if not all(known):
+            self.leave(member, now_ms + SHUNNED_MS)
+            return False
+        if left < len(asked.digests):
+            self._helpers[member].note_pace(now_ms - asked.asked_ms)
+        elif self._helpers[member].has_it:
+            self.leave(member, now_ms + SILENT_MS)
+        else:
+            self.does_not_have_it(member, now_ms)
+        return True
+
+    def _give_up_late_ones(self, now_ms: int) -> None:
+        for asked in list(self._asked.values()):
+            if now_ms - asked.asked_ms >= TIMEOUT_MS:
+                self._helpers[asked.member].places = PLACES_FIRST
+                self.leave(asked.member, now_ms + SILENT_MS)
+
+    def leave(self, member: int, until_ms: int) -> None:
+        """Do not ask a member before then."""
+        self._helpers[member].shun(until_ms)
+        self._release(member)
+
+    def does_not_have_it(self, member: int, now_ms: int) -> None:
+        """A member answered with nothing of what it was asked for, or with another state."""
+        self._helpers[member].lacks_it(now_ms)
+        self._release(member)
+
+    def _release(self, member: int) -> None:
+        """What a member was asked for, others may be."""
+        for number in self._asked_of(member):
+            self._put_back(self._asked.pop(number).digests)
+
+    def _put_back(self, digests: list[bytes]) -> int:
+        """Let what is missing of these wait again, before all others. How many they are."""
+        left = [digest for digest in digests if digest in self._walk.missing]
+        self._waiting.extendleft(reversed(left))
+        return len(left)
+
+    def _asked_of(self, member: int) -> list[int]:
+        """The numbers of the requests a member has to answer."""
+        return [number for number, asked in self._asked.items() if asked.member == member]

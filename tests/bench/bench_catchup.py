@@ -1,0 +1,127 @@
+"""How long a peer that was away needs to be back, with many resting orders.
+
+    python -m tests.bench.bench_catchup --orders 207000 --away 30
+
+Three peers as processes on one machine. Orders rest at random prices; one peer is killed, the
+others trade on for so long that its blocks are no more to be had, and it is started again while
+they still do. Prints how long it took from its start until it was at a commit that the others had
+made by then, what of it was the restart, and how much of the state it fetched.
+"""
+
+import os
+import random
+import re
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import click
+
+from engine import Command, Side
+from peer.client.connection import NodeClient
+from tests import heap
+from tests.support.real_mesh import (
+    RealMesh,
+    RealPeer,
+    held_ports,
+    order,
+    pairs,
+    random_orders,
+    submit_at_once,
+    wait_for,
+)
+
+PEERS = 3
+ACCOUNTS = 20
+AT_ONCE = 500  # orders of a request
+WAITING = 5_000  # of a peer, that wait to be ordered
+BACK_S_MAX = 120.0
+
+
+def resting(rng: random.Random, count: int) -> list[Command]:
+    """Bids far below asks."""
+    orders: list[Command] = []
+    for _ in range(count):
+        side = Side(rng.randrange(2))
+        price = rng.randint(1, 400_000) + 600_000 * side
+        orders.append(
+            order(f"account{rng.randrange(ACCOUNTS)}", side, price, rng.randint(1, 1_000))
+        )
+    return orders
+
+
+class Trading:
+    """Orders that come all the time, half of them to rest."""
+
+    def __init__(self, peers: list[RealPeer]) -> None:
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(peer,)) for peer in peers]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self, peer: RealPeer) -> None:
+        rng = random.Random(str(peer.folder))
+        with NodeClient(peer.where, timeout_s=30) as client:
+            while not self._stop.is_set():
+                client.execute([*resting(rng, 50), *random_orders(rng, "busy", 50)])
+
+    def end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def measure(mesh: RealMesh, orders: int, away_s: float) -> None:
+    rng = random.Random(1)
+    *busy, away = mesh.peers
+    began_s = time.monotonic()
+    for _ in range(-(-orders // (PEERS * WAITING))):
+        flows = [(peer.client, resting(rng, WAITING)) for peer in mesh.peers]
+        submit_at_once(flows, AT_ONCE)
+    before = mesh.agreed()
+    print(f"{orders:,} orders in {time.monotonic() - began_s:.0f} s", flush=True)
+    away.kill()
+    trading = Trading(busy)
+    time.sleep(away_s)
+    goal = busy[0].state().commit
+    began_s = time.monotonic()
+    away.start()
+    wait_for("the peer", lambda: is_back(away, goal), BACK_S_MAX)
+    took_s = time.monotonic() - began_s
+    trading.end()
+    mesh.agreed()
+    commits, load = goal - before.commit, os.getloadavg()[0]
+    print(
+        f"away for {away_s:.0f} s and {commits:,} commits: back in {took_s:.1f} s, load {load:.1f}"
+    )
+    for line in re.findall(r"^.*(?:recovered|quorum|took over).*$", away.log(), re.M):
+        print(f"  {line}")
+
+
+def is_back(peer: RealPeer, commit: int) -> bool:
+    with NodeClient(peer.where, timeout_s=1) as client:
+        try:
+            return client.state("BTC-USD").commit >= commit
+        except Exception:  # it does not answer yet
+            return False
+
+
+@click.command()
+@click.option("--orders", default=207_000)
+@click.option("--away", default=30.0, help="Seconds.")
+def main(orders: int, away: float) -> None:
+    """Measure, and print."""
+    heap.refuse_if_broken()
+    with (
+        tempfile.TemporaryDirectory(prefix="catchup-") as name,
+        held_ports(2 * PEERS) as ports,
+        RealMesh(Path(name), [], PEERS) as mesh,
+    ):
+        mesh.tell_places(pairs(ports))
+        mesh.start()
+        measure(mesh, orders, away)
+
+
+if __name__ == "__main__":
+    main()

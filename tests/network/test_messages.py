@@ -1,0 +1,109 @@
+"""What of the messages about states is believed to have a sense."""
+
+import random
+
+import msgspec
+import pytest
+
+from peer.consensus.block import DIGEST_BYTES, ROUND_MAX
+from peer.consensus.committee import MEMBERS_MAX
+from peer.network import messages
+from peer.network.messages import PLACE_BYTES, REQUEST_BYTES_MAX, Offered, PartsAsked, PartsIn
+from peer.storage.part_requests import PLACES_MAX, PartsWanted
+from peer.storage.state_sync import Manifest
+from peer.storage.tree_walk import ROOT, Place
+
+WHO = b"who"
+PLACES = (ROOT, Place(3 << 60, 60), Place(0x12340, 4), Place(0x12345, 0), Place(2**64 - 1, 0))
+
+encode = msgspec.msgpack.encode
+
+
+def at(place: Place) -> bytes:
+    return place.key.to_bytes(8, "big") + bytes([place.shift])
+
+
+def test_a_request_for_parts_is_read_as_it_was_meant() -> None:
+    rng = random.Random(1)
+    shifts = [rng.randrange(0, 64, 4) for _ in range(PLACES_MAX - len(PLACES))]
+    some = tuple(Place(rng.getrandbits(64) >> shift << shift, shift) for shift in shifts)
+    for places in (PLACES, PLACES[:1], PLACES + some):
+        wanted = PartsWanted(2, 7, 64, places)
+        frames = list(messages.request(wanted))
+        assert sum(map(len, frames)) < REQUEST_BYTES_MAX
+        assert messages.parse_request(WHO, frames, 3) == PartsAsked(WHO, 7, 64, places)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encode((0, 64, at(ROOT))),  # no number
+        encode((-1, 64, at(ROOT))),
+        encode((ROUND_MAX, 64, at(ROOT))),
+        encode((7, 0, at(ROOT))),  # no commit
+        encode((7, ROUND_MAX, at(ROOT))),
+        encode((7, 64, b"")),  # no place
+        encode((7, 64, at(ROOT) * (PLACES_MAX + 1))),  # too many
+        encode((7, 64, at(ROOT)[:-1])),  # half of one
+        encode((7, 64, bytes(2 * PLACE_BYTES - 1))),
+        encode((7, 64, at(Place(0, 68)))),  # above the root
+        encode((7, 64, at(Place(0, 3)))),  # between two heights
+        encode((7, 64, at(Place(1, 4)))),  # not the lowest key there
+        encode((7, 64, at(Place(1 << 60, 64)))),
+        encode((7, 64)),
+        encode((7, 64, at(ROOT), 1)),
+        encode((7, 64, "text")),
+        encode((7.0, 64, at(ROOT))),
+        b"\xc1",
+        b"",
+    ],
+)
+def test_a_request_for_parts_without_a_sense_is_none(body: bytes) -> None:
+    assert messages.parse_request(WHO, [b"T", body], 3) is None
+
+
+def test_parts_are_read_as_they_were_meant() -> None:
+    for parts in ([], [b"a"], [b"part"] * PLACES_MAX):
+        read = list(messages.parse_answer(1, b"T", [encode((7, 64)), *parts]))
+        assert read == [PartsIn(1, 7, 64, parts)]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [encode((7, 64))] + [b"part"] * (PLACES_MAX + 1),
+        [encode((0, 64))],
+        [encode((7, 0)), b"part"],
+        [encode((7, ROUND_MAX)), b"part"],
+        [encode((ROUND_MAX, 64)), b"part"],
+        [encode((7, 64, 1)), b"part"],
+        [encode((7,)), b"part"],
+        [b"\xc1", b"part"],
+    ],
+)
+def test_parts_without_a_sense_are_none(frames: list[bytes]) -> None:
+    assert list(messages.parse_answer(1, b"T", frames)) == []
+
+
+def test_an_offer_is_read_as_it_was_meant() -> None:
+    manifest = Manifest(64, b"d" * DIGEST_BYTES)
+    frames = [encode(manifest), b"one", b"two"]
+    assert list(messages.parse_answer(1, b"M", frames)) == [Offered(1, manifest, frames[1:])]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [],
+        [encode(Manifest(64, b"d" * DIGEST_BYTES))] + [b"frame"] * (MEMBERS_MAX + 1),
+        [encode(Manifest(0, b"d" * DIGEST_BYTES))],
+        [encode(Manifest(ROUND_MAX, b"d" * DIGEST_BYTES))],
+        [encode(Manifest(64, b"d" * (DIGEST_BYTES - 1)))],
+        [encode(Manifest(64, b"d" * (DIGEST_BYTES + 1)))],
+        [encode((64, b"d" * DIGEST_BYTES, 5_000))],  # as before there were trees
+        [b"\xc1"],
+    ],
+)
+def test_an_offer_without_a_sense_is_none(frames: list[bytes]) -> None:
+    assert list(messages.parse_answer(1, b"M", frames)) == []
