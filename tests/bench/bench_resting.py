@@ -1,0 +1,177 @@
+"""Three peers with ever more resting orders: what a command costs, and how long a lone one takes.
+
+    python -m tests.bench.bench_resting --random 1000,1000000 --queue 1000,100000
+
+Orders of 20 accounts rest at random prices, then, in a mesh of its own, in one queue at one price.
+At each size come new orders, cancels of random ones, and orders one at a time. All peers and their
+clients share one machine: how the figures grow counts, more than what they are.
+"""
+
+import os
+import platform
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from engine import Accepted, Cancel, Command, Side
+from peer.client.protocol import Result
+from tests import heap
+from tests.support.real_mesh import (
+    MARKET,
+    RealMesh,
+    held_ports,
+    order,
+    pairs,
+    submit_at_once,
+)
+
+PEERS = 3
+ACCOUNTS = 20
+AT_ONCE = 500  # commands of a request
+WAITING = 4_500  # commands of a peer that wait to be ordered
+BULK = 3 * WAITING  # commands that are measured together, at all peers
+RANDOM = "1000,105000,420000,980000"  # a market takes a million
+QUEUE = "0,25000,50000,75000,100000"
+COLUMNS = (
+    "resting",
+    "new orders/s",
+    "CPU µs",
+    "cancels/s",
+    "CPU µs",
+    "lone p50",
+    "p99",
+    "max ms",
+    "MiB a peer",
+    "no quorum",
+)
+
+Price = Callable[[Side], int]
+
+
+class Book:
+    """The orders that rest in a mesh, of which some can be cancelled."""
+
+    def __init__(self, mesh: RealMesh, price: Price) -> None:
+        self.mesh = mesh
+        self._price = price
+        self._draw = random.Random(1)
+        self._resting: list[tuple[int, str]] = []
+
+    def new(self) -> Command:
+        side = Side(self._draw.randrange(2))
+        account = f"account{self._draw.randrange(ACCOUNTS)}"
+        return order(account, side, self._price(side), self._draw.randint(1, 1_000))
+
+    def cancel(self) -> Command:
+        at = self._draw.randrange(len(self._resting))
+        self._resting[at], self._resting[-1] = self._resting[-1], self._resting[at]
+        number, account = self._resting.pop()
+        return Cancel(0, account, number)
+
+    def run(self, commands: list[Command]) -> tuple[float, float]:
+        """Commands a second until all are final, and processor time a command and peer, in µs."""
+        began_s, began_cpu_s = time.monotonic(), self._processor_s()
+        flows = [(peer.client, commands[n::PEERS]) for n, peer in enumerate(self.mesh.peers)]
+        for results in submit_at_once(flows, AT_ONCE):
+            self._note(results)
+        took_s = time.monotonic() - began_s
+        cpu_s = self._processor_s() - began_cpu_s
+        return len(commands) / took_s, cpu_s / PEERS / len(commands) * 1e6
+
+    def fill(self, count: int) -> None:
+        while (missing := count - len(self._resting)) > 0:
+            self.run([self.new() for _ in range(min(missing, BULK))])
+
+    def lone_ms(self, count: int) -> list[float]:
+        waits_ms = []
+        for n in range(count):
+            began_s = time.monotonic()
+            self._note(self.mesh.peers[n % PEERS].client.execute([self.new()]))
+            waits_ms.append((time.monotonic() - began_s) * 1000)
+            time.sleep(0.02)
+        return sorted(waits_ms)
+
+    def _note(self, results: list[Result]) -> None:
+        for result in results:
+            match result.events[0]:
+                case Accepted(id=number, account=account):
+                    self._resting.append((number, account))
+
+    def _processor_s(self) -> float:
+        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
+
+    @property
+    def processes(self) -> list[psutil.Process]:
+        return [psutil.Process(each.process.pid) for each in self.mesh.peers if each.process]
+
+    def row(self, lone: int) -> list[str]:
+        """The figures at this size."""
+        size = len(self._resting)
+        new = self.run([self.new() for _ in range(BULK)])
+        gone = self.run([self.cancel() for _ in range(BULK)])
+        waits_ms = self.lone_ms(lone)
+        memory = sum(each.memory_info().rss for each in self.processes) / PEERS / 2**20
+        return [
+            f"{size:,}",
+            *(f"{figure:,.0f}" for figure in (*new, *gone)),
+            *(f"{waits_ms[n]:.1f}" for n in (lone // 2, lone * 99 // 100, -1)),
+            f"{memory:.0f}",
+            f"{sum(peer.log().count('NO QUORUM') for peer in self.mesh.peers)}",
+        ]
+
+
+@contextmanager
+def running_book(price: Price) -> Iterator[Book]:
+    with (
+        tempfile.TemporaryDirectory(prefix="resting-") as name,
+        held_ports(2 * PEERS) as ports,
+        RealMesh(Path(name), [], PEERS) as mesh,
+    ):
+        mesh.tell_places(pairs(ports))
+        mesh.start()
+        yield Book(mesh, price)
+        mesh.agreed(market=MARKET)
+
+
+def table(title: str, price: Price, sizes: list[int], lone: int) -> Table:
+    shown = Table(*COLUMNS, title=title)
+    with running_book(price) as book:
+        for size in sizes:
+            book.fill(size)
+            shown.add_row(*book.row(lone))
+    return shown
+
+
+def _sizes(text: str) -> list[int]:
+    return sorted(int(each) for each in text.split(",") if each)
+
+
+@click.command()
+@click.option("--random", "scattered", default=RANDOM, show_default=True)
+@click.option("--queue", default=QUEUE, show_default=True)
+@click.option("--lone", default=300, show_default=True, help="Orders for the latency alone.")
+def main(scattered: str, queue: str, lone: int) -> None:
+    """Measure both, and print."""
+    heap.refuse_if_broken()
+    draw, console = random.Random(2), Console(width=120)
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+    kinds: list[tuple[str, Price, str]] = [
+        ("at random prices", lambda side: draw.randint(1, 400_000) + 600_000 * side, scattered),
+        ("at one price a side", lambda side: 1_000 + side, queue),
+    ]
+    for name, price, sizes in kinds:
+        if wanted := _sizes(sizes):
+            console.print(table(f"{name} ({machine})", price, wanted, lone))
+    console.print(f"load at the end: {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()
