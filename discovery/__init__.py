@@ -1,7 +1,6 @@
-"""Finding peers through Grenache Grapes: the client, and the loops that tell what was found.
+"""Finding peers through Grenache Grapes: the client, and the loops that report what they find.
 
-Owns names and addresses. Must never know what a peer says once found, nor whether it is the one it
-claims to be.
+Owns names and addresses. Must never know what a peer says, nor whether it is who it claims to be.
 """
 
 from discovery.grape import (

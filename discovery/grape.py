@@ -1,23 +1,22 @@
 """A client of the Grenache Grape: announce, look up, put, get, over its HTTP API.
 
-Owns the conversation with the grapes: framing, limits, which error means what, and which grape of
-several to ask. Must never keep an address, decide who is alive, or trust what a grape returns:
-an address is a hint, and the program that answers there has to prove who it is.
+Owns the conversation with the grapes: framing, limits, the meaning of each error, and the choice of
+the grape to ask. Must never keep an address, decide which peer is alive, or trust a reply: an
+address is a hint, and the program that answers there has to prove who it is.
 
 Errors, all of them GrapeError:
 
-    BadInputError      what was asked cannot be asked of a Grape; nothing was sent; a ValueError
+    BadInputError      the arguments do not fit the API; nothing was sent; also a ValueError
     UnreachableError   no grape answered in time
     MalformedError     something answered, but not as a Grape does
-    RefusedError       a Grape answered that it will not or cannot; `reason` has its own words
+    RefusedError       a Grape answered with an error; `reason` is the Grape's own text
     ClosedError        close() was called before or during the call
 
-A Grape reports most errors with status 200 and a JSON string, so the type of a reply decides and
-not its status. Calls block, up to `timeout_s` for each grape asked and each request made of it
-(announce makes two): keep them off a loop that has other work. Calls may come from several
-threads.
+A Grape reports most errors with status 200 and a JSON string, so the type of a reply decides, not
+its status. A call blocks for up to `timeout_s` per grape and request (announce makes two requests):
+do not call from an event loop. Several threads may call at once.
 
-The API served is that of grenache-grape 1.0.0 (npm), tried against the real program.
+The API is that of grenache-grape 1.0.0 (npm), and the tests run against the real program.
 """
 
 import hashlib
@@ -43,11 +42,11 @@ REASON_CHARS_MAX = 200
 GRAPES_MAX = 16
 TIMEOUT_S = 6.0  # a grape whose neighbour is dead answers a lookup after as much as 4.8 s
 
-# The type bounds how deep values can be inside each other; no Grape says anything deeper.
+# The type limits how deeply a reply nests; no reply of a Grape nests deeper.
 _Leaf = str | int | float | bool | None
 _Flat = _Leaf | list[_Leaf] | dict[str, _Leaf]
 _replies = msgspec.json.Decoder(_Leaf | list[_Flat] | dict[str, _Flat])
-# The statuses of a Grape that could not parse a request, or whose handler threw: the body says why.
+# A Grape answers so if it could not parse a request, or its handler threw: the body says why.
 _REFUSALS = (http.HTTPStatus.INTERNAL_SERVER_ERROR, http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 _Answer = TypeVar("_Answer")
@@ -66,11 +65,11 @@ class UnreachableError(GrapeError):
 
 
 class MalformedError(GrapeError):
-    """The reply is not one a Grape gives."""
+    """The reply is not one that a Grape gives."""
 
 
 class RefusedError(GrapeError):
-    """The Grape said no. `reason` is its own text, such as "ERR_GRAPE_LOOKUP"."""
+    """The Grape answered with an error. `reason` is its own text, such as "ERR_GRAPE_LOOKUP"."""
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
@@ -82,7 +81,7 @@ class ClosedError(GrapeError):
 
 
 class Address(NamedTuple):
-    """Where a service may be: an IPv4 address and a TCP port, as a lookup returned them."""
+    """Where a service may be: an IPv4 address and a TCP port, from a lookup."""
 
     host: str
     port: int
@@ -94,9 +93,9 @@ class Address(NamedTuple):
 class Grape:
     """A client of one or more grapes of the same DHT.
 
-    `urls` are their HTTP APIs, like "http://127.0.0.1:30001". The grapes are asked one after the
-    other until one answers, beginning with the one that answered last. `timeout_s` holds for one
-    request to one grape, from connecting to the last byte. Raises BadInputError.
+    `urls` are their HTTP APIs, like "http://127.0.0.1:30001". A call asks one grape after another
+    until one answers, and begins with the one that answered last. `timeout_s` limits one request
+    to one grape, from connecting to the last byte. Raises BadInputError.
     """
 
     def __init__(self, urls: Sequence[str], timeout_s: float = TIMEOUT_S) -> None:
@@ -117,18 +116,18 @@ class Grape:
         return [endpoint.url for endpoint in self._endpoints]
 
     def announce(self, name: str, port: int) -> int:
-        """Say that this host serves `name` on TCP `port`; returns how many grapes stored it.
+        """Announce that this host serves `name` on TCP `port`; returns how many grapes stored it.
 
-        Others will see the host of the grape that was asked, so ask one on your own host. Repeat
-        well within the grapes' maximum age (two minutes as run here); there is no taking back.
-        Raises any GrapeError.
+        A lookup returns the host of the grape that was asked, so ask one on your own host. Repeat
+        well within the grapes' maximum age (two minutes as run here). An announcement cannot be
+        withdrawn. Raises any GrapeError.
         """
         check_name(name)
         check_port(port)
 
         def ask(endpoint: "_Endpoint") -> int:
-            # An announcement goes to the nodes that the last lookup of the name on this grape
-            # found, for up to five minutes even if they are gone since. Looking up renews them.
+            # A grape sends an announcement to the nodes that its last lookup of the name found.
+            # It keeps them for up to five minutes, even dead ones. A lookup renews them.
             self._request(endpoint, "lookup", name)
             stored = self._request(endpoint, "announce", [name, port])
             if type(stored) is not int:
@@ -138,10 +137,10 @@ class Grape:
         return self._first_answer(ask)
 
     def lookup(self, name: str) -> list[Address]:
-        """Where `name` was announced: at most 100 distinct addresses in no order, perhaps none.
+        """Where `name` was announced: 0 to 100 distinct addresses, in no order.
 
-        With more than 100 announced, every call returns a random hundred. Dead ones stay for up
-        to twice the grapes' maximum age. Raises any GrapeError.
+        If more than 100 were announced, each call returns a random hundred. The address of a dead
+        service stays for up to twice the grapes' maximum age. Raises any GrapeError.
         """
         check_name(name)
 
@@ -174,10 +173,10 @@ class Grape:
         return self._first_answer(ask)
 
     def get(self, hash_: str) -> str | None:
-        """The text stored under the hash, or None if no grape knows it.
+        """The text stored under the hash, or None if no grape has it.
 
-        What comes back is checked against the hash. Raises any GrapeError; MalformedError also for
-        a value that is no text.
+        The reply is checked against the hash. Raises any GrapeError; MalformedError also if the
+        value is not a text.
         """
         if not isinstance(hash_, str) or not re.fullmatch("[0-9a-fA-F]{40}", hash_):
             raise BadInputError(f"expected a hash of 40 hex digits, got {_shown(hash_)}")
@@ -194,15 +193,15 @@ class Grape:
         return self._first_answer(ask)
 
     def call(self, verb: str, data: Any) -> Any:
-        """Any request of the API, for what has no method here; returns the decoded reply.
+        """Any request of the API that has no method here; returns the decoded reply.
 
-        `verb` is the path without its slash; `data` has to become JSON (TypeError if it does not).
+        `verb` is the path without its slash; `data` must be JSON-serializable (else TypeError).
         None stands for an empty reply. Nothing is checked. Raises any GrapeError.
         """
         return self._first_answer(lambda endpoint: self._request(endpoint, verb, data))
 
     def close(self) -> None:
-        """End calls in progress in other threads with ClosedError, and refuse later ones."""
+        """End calls in other threads with ClosedError, and refuse later calls."""
         with self._lock:
             self._closed = True
             for connection in self._open:
@@ -215,7 +214,7 @@ class Grape:
             try:
                 answer = ask(self._endpoints[index])
             except (RefusedError, UnreachableError, MalformedError) as error:
-                failures.append(error)  # most refusals speak of that grape's neighbours only
+                failures.append(error)  # most refusals are about that grape's neighbours only
             else:
                 self._first = index
                 return answer
@@ -263,7 +262,7 @@ class _Endpoint(NamedTuple):
 
 
 class _DeadlineSocket(socket.socket):
-    """Every read gets only what is left of the time: a grape that drips bytes cannot hold us."""
+    """Each read waits only until the deadline: a grape that drips bytes cannot hold the caller."""
 
     deadline_s = 0.0
 
@@ -297,14 +296,14 @@ class _Connection(http.client.HTTPConnection):
             return response.status, response.read(REPLY_BYTES_MAX + 1)
 
     def interrupt(self) -> None:
-        """From another thread: make the read in progress fail, or the next one."""
+        """Make the current or the next read fail. Another thread calls this."""
         self._deadline_s = 0.0
         with suppress(OSError, AttributeError):
             self.sock.shutdown(socket.SHUT_RDWR)
 
 
 def _decode(endpoint: _Endpoint, verb: str, status: int, reply: bytes) -> Any:
-    """The value of a reply that is not an error, None for an empty one; raises the others."""
+    """The value of a reply, None for an empty one. Raises RefusedError or MalformedError."""
     where = f"{endpoint.url} answered {verb} with"
     if len(reply) > REPLY_BYTES_MAX:
         raise MalformedError(f"{where} more than {REPLY_BYTES_MAX} bytes")
@@ -325,7 +324,7 @@ def _decode(endpoint: _Endpoint, verb: str, status: int, reply: bytes) -> Any:
 
 
 def _summary(failures: Sequence[GrapeError]) -> GrapeError:
-    """One error for all grapes tried: a refusal tells more than silence does."""
+    """One error for all grapes that were asked. A refusal says more than silence."""
     if len(failures) == 1:
         return failures[0]
     message = "; ".join(str(failure) for failure in failures)
@@ -371,7 +370,7 @@ def check_name(name: str) -> None:
 
 
 def check_port(port: int) -> None:
-    """Raises BadInputError unless it is a TCP port: a Grape takes 0 for its own and stores that."""
+    """Raises BadInputError unless it is a TCP port. For 0 a Grape would store its own port."""
     if type(port) is not int or not 1 <= port <= 65535:
         raise BadInputError(f"expected a port from 1 to 65535, got {port!r}")
 

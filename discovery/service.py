@@ -1,12 +1,12 @@
-"""The announce and lookup loops: a thread for each Grape, which tells what was found there.
+"""The announce and lookup loops: one thread per Grape, which reports what it finds there.
 
 Owns these daemon threads and, from start() on, the Grape clients it was given. Must never touch its
-caller's state: events go out through the callback only, which runs in these threads and has to hand
-them on without blocking (a bounded queue, a socket).
+caller's state: events go out through the callback only. The callback runs in these threads and must
+hand events on without blocking (a bounded queue, a socket).
 
-Every Grape is told our name and asked for the others, whatever the other Grapes say: one that is
-dead, slow or knows nobody delays and hides nothing. A Grape can take seconds to answer, which is
-why these are threads of their own. Which rules they follow is in `discovery.service_tracker`.
+Each thread announces to its own Grape and looks up there, independent of the others: a Grape that
+is dead, slow or empty delays and hides nothing. A Grape can take seconds to answer, hence the
+threads. They follow the rules in `discovery.service_tracker`.
 """
 
 import logging
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from discovery.grape import GRAPES_MAX, BadInputError, ClosedError, Grape, GrapeError, RefusedError
 from discovery.service_tracker import Event, ServiceTracker, Timing
 
-_PAUSE_S = 0.01  # the least between two steps, whatever the schedule says
+_PAUSE_S = 0.01  # at least this between two steps
 _PAUSE_AFTER_BUG_S = 1.0
 _STOP_S = 10.0
 
@@ -29,9 +29,9 @@ class Discovery:
     """Announces one name and watches others, at every Grape, until stopped.
 
     `grapes` are clients of one Grape each. `announce` is the name and TCP port to announce, or None
-    to only watch; `watch` holds the names to look up. Every event goes to `on_event`, in a thread
-    of this object: with several Grapes there are several, so it may be called while it runs. `rng`
-    jitters the waits, `clock` is in seconds and monotonic. Raises BadInputError.
+    to only watch; `watch` holds the names to look up. Every event goes to `on_event`, in the thread
+    of its Grape, so several threads may call it at once. `rng` jitters the waits, `clock` is in
+    seconds and monotonic. Raises BadInputError.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Discovery:
             self._loops.append(_Loop(grape, announce, tracker, on_event, clock, self._stopping))
 
     def start(self) -> None:
-        """Begin; once only (RuntimeError)."""
+        """Start the threads. A second call raises RuntimeError."""
         for loop in self._loops:
             loop.thread.start()
 
     def stop(self) -> None:
-        """End, also in the midst of calls to grapes; no event comes afterwards. Harmless twice.
+        """Stop the threads, even during calls to grapes; no event follows. May be called twice.
 
-        Closes the Grape clients. Our announcement stays in the grapes until it expires.
+        Closes the Grape clients. The announcement stays in the grapes until it expires.
         """
         self._stopping.set()
         for loop in self._loops:
@@ -77,7 +77,7 @@ class Discovery:
 
 
 class _Loop:
-    """What happens at one Grape."""
+    """The thread of one Grape."""
 
     def __init__(
         self,
@@ -91,7 +91,7 @@ class _Loop:
         self.grape = grape
         self.thread = threading.Thread(target=self._run, name="discovery", daemon=True)
         self._own = announce
-        self._roster = tracker
+        self._tracker = tracker
         self._on_event = on_event
         self._clock = clock
         self._stopping = stopping
@@ -100,21 +100,21 @@ class _Loop:
         while not self._stopping.is_set():
             try:
                 self._step()
-                pause_s = max(self._roster.next_due_s() - self._clock(), _PAUSE_S)
+                pause_s = max(self._tracker.next_due_s() - self._clock(), _PAUSE_S)
             except ClosedError:
                 if not self._stopping.is_set():
-                    _log.error("discovery ends: its Grape client was closed by another")
+                    _log.error("discovery ends: its Grape client was closed by another thread")
                 return
             except Exception:
-                _log.exception("a bug in discovery; going on")
+                _log.exception("bug in discovery; it goes on")
                 pause_s = _PAUSE_AFTER_BUG_S
             self._stopping.wait(min(pause_s, threading.TIMEOUT_MAX))
 
     def _step(self) -> None:
-        """Do one thing that is due, if any: lookups may be slow, and announcing goes first."""
-        if self._roster.announce_due(self._clock()):
+        """Do one thing that is due, if any. Announcing goes first, as lookups may be slow."""
+        if self._tracker.announce_due(self._clock()):
             self._announce()
-        elif (name := self._roster.lookup_due(self._clock())) is not None:
+        elif (name := self._tracker.lookup_due(self._clock())) is not None:
             self._look_up(name)
 
     def _announce(self) -> None:
@@ -124,11 +124,11 @@ class _Loop:
         except ClosedError:
             raise
         except RefusedError as error:
-            self._deliver(self._roster.refused(error.reason, self._clock()))
+            self._deliver(self._tracker.refused(error.reason, self._clock()))
         except GrapeError as error:
-            self._deliver(self._roster.failed(str(error), self._clock()))
+            self._deliver(self._tracker.failed(str(error), self._clock()))
         else:
-            self._deliver(self._roster.announced(stored, self._clock()))
+            self._deliver(self._tracker.announced(stored, self._clock()))
 
     def _look_up(self, name: str) -> None:
         try:
@@ -136,9 +136,9 @@ class _Loop:
         except ClosedError:
             raise
         except GrapeError as error:
-            self._deliver(self._roster.failed(str(error), self._clock()))
+            self._deliver(self._tracker.failed(str(error), self._clock()))
         else:
-            self._deliver(self._roster.found(name, addresses, self._clock()))
+            self._deliver(self._tracker.found(name, addresses, self._clock()))
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:
@@ -147,4 +147,4 @@ class _Loop:
             try:
                 self._on_event(event)
             except Exception:
-                _log.exception("the receiver of %r failed", event)
+                _log.exception("the callback failed on %r", event)

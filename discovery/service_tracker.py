@@ -1,17 +1,17 @@
-"""When to announce to a Grape and to look up names at it: discovery's rules, without I/O.
+"""When to announce to a Grape and when to look up names: discovery's rules, without I/O.
 
-Owns the schedule of one Grape; with several, each has a roster of its own. Must never ask a Grape,
-sleep or read a clock: time is an argument (seconds of any monotonic clock), and effects come out as
-events. Keeps no address: what a lookup returned is handed on, and what it lacks means nothing.
+Owns the schedule of one Grape; each Grape has a tracker of its own. Must never ask a Grape, sleep
+or read a clock: time is an argument (seconds of any monotonic clock), and effects come out as
+events. Keeps no address: it hands on what a lookup returned. A missing address means nothing.
 
 The rules:
 
-- A name is looked up every `search_s`, backing off to `search_s_max` while the Grape knows no
-  address of it, or CROWD_MIN and more: then a lookup shows a random part of them. Otherwise it
-  backs off to `watch_s`.
-- A Grape that answers again, after silence or for the first time, may be a new one that knows
-  nobody. So everything is due at once; and announcing is, when a name that had addresses has none.
-- A Grape that does not answer is asked ever more seldom, every RETRY_S_MAX in the end.
+- A name is looked up every `search_s` at first. The wait grows to `search_s_max` while the Grape
+  has no address for it, or at least CROWD_MIN: then a lookup returns a random part of them.
+  Otherwise the wait grows to `watch_s`.
+- A Grape that answers for the first time, or again after silence, may be new and empty. Then
+  everything is due at once. Announcing is also due at once when a name loses its last address.
+- A Grape that does not answer is asked less and less often, in the end every RETRY_S_MAX.
 """
 
 import random
@@ -22,21 +22,21 @@ import msgspec
 from discovery.grape import Address, BadInputError, check_name, check_port
 
 NAMES_MAX = 256
-CROWD_MIN = 100  # a Grape returns no more addresses of a name than this, if others made them up too
+CROWD_MIN = 100  # a Grape returns at most this many addresses of a name, invented ones included
 RETRY_S_MAX = 5.0
 _BACKOFF = 1.5
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A lookup of the name returned these addresses, which may be stale or lies. There is one such
-    event for every answered lookup that returned any."""
+    """A lookup of the name returned these addresses, which may be stale or invented. There is one
+    event for each lookup that returned any."""
 
     name: str
     addresses: tuple[Address, ...]
 
 
 class Announced(msgspec.Struct, frozen=True):
-    """Our name is announced: the first time, or again after the Grape was lost or refused it."""
+    """The Grape took our announcement: the first one, or the first after a loss or a refusal."""
 
     grape: str  # its URL
     name: str
@@ -44,7 +44,7 @@ class Announced(msgspec.Struct, frozen=True):
 
 
 class AnnounceRefused(msgspec.Struct, frozen=True):
-    """The Grape answers but refuses our announcement; it is repeated until Announced."""
+    """The Grape refuses our announcement; discovery repeats it until Announced."""
 
     grape: str
     name: str
@@ -52,7 +52,7 @@ class AnnounceRefused(msgspec.Struct, frozen=True):
 
 
 class GrapeLost(msgspec.Struct, frozen=True):
-    """The Grape does not answer; asking goes on."""
+    """The Grape does not answer; discovery keeps asking."""
 
     grape: str
     reason: str
@@ -68,9 +68,9 @@ Event = Found | Announced | AnnounceRefused | GrapeLost | GrapeFound
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """All in seconds but `jitter`, the share by which every wait is shortened or lengthened.
+    """All in seconds except `jitter`, the largest share by which a wait varies either way.
 
-    `announce_s` has to be well below the grapes' maximum age (120 s as run here). Raises
+    `announce_s` must be well below the grapes' maximum age (120 s as run here). Raises
     BadInputError.
     """
 
@@ -141,7 +141,7 @@ class ServiceTracker:
         return name if due_s <= now_s else None
 
     def next_due_s(self) -> float:
-        """When there will be something to do; infinite if there is nothing to announce or watch."""
+        """When the next thing is due; infinite if there is nothing to announce or watch."""
         times = [watched.due_s for watched in self._names.values()]
         if self._own is not None:
             times.append(self._announce_due_s)
@@ -159,7 +159,7 @@ class ServiceTracker:
         return events
 
     def refused(self, reason: str, now_s: float) -> list[Event]:
-        """The Grape answered the announcement with a refusal, as one without neighbours does."""
+        """The Grape refused the announcement, as a Grape without neighbours does."""
         assert self._own is not None, "refused() without anything to announce"
         events = self._answered(now_s)
         if not self._refused:
@@ -209,7 +209,7 @@ class ServiceTracker:
         assert self._retry_s <= max(RETRY_S_MAX, self._timing.search_s)
 
     def _answered(self, now_s: float) -> list[Event]:
-        """Any answer. The first one after silence makes everything due: a grape may be new."""
+        """Record any answer. The first after silence makes everything due: a Grape may be new."""
         if self._answering:
             return []
         self._answering = True

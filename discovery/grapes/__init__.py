@@ -1,10 +1,9 @@
 """Real Grapes for the demo and for tests: unmodified grenache-grape processes on this machine.
 
-Owns their installation, start and end. Must never be needed by a peer: that takes grape URLs, and
-who runs those grapes is not its business.
+Owns their installation, start and end. No peer may need this package: a peer takes grape URLs, and
+does not care who runs the grapes.
 
-`python -m discovery.grapes --help` runs them in the background; `running_grapes()` for as long as a
-with block lasts.
+`python -m discovery.grapes` runs them in the background, `running_grapes()` during a `with` block.
 """
 
 import contextlib
@@ -32,8 +31,6 @@ __all__ = [
 STATE = Path(".run")  # of the working directory
 DHT_PORTS = (20001, 20002)
 HTTP_PORTS = (30001, 40001)
-
-
 _ATTEMPTS = 5
 
 
@@ -44,9 +41,9 @@ def linked_specs(
     host: str = "127.0.0.1",
     bind: str = "127.0.0.1",
 ) -> list[GrapeSpec]:
-    """Grapes on this machine that know each other, and the DHT nodes in `join` ("host:port").
+    """Grapes on this machine that know each other and the DHT nodes in `join` ("host:port").
 
-    Raises ValueError if the ports do not make pairs or repeat.
+    Raises ValueError if the port lists differ in length or a port repeats.
     """
     if not dht_ports or len(dht_ports) != len(http_ports):
         raise ValueError("expected at least one DHT port, and as many HTTP ports")
@@ -66,9 +63,9 @@ def linked_specs(
 
 @contextlib.contextmanager
 def running_grapes(count: int = 2, state: Path = STATE) -> Iterator[list[GrapeProcess]]:
-    """Grapes linked with each other on free ports, ready, and ended with the block.
+    """Linked Grapes on free ports, ready to use; the end of the block ends them.
 
-    `state` keeps the npm parts between calls. One Grape alone works too. Raises GrapesError or
+    `state` keeps the npm packages between calls. A single Grape works too. Raises GrapesError or
     NodeError.
     """
     program = grape_program(state, _silent)
@@ -81,7 +78,7 @@ def running_grapes(count: int = 2, state: Path = STATE) -> Iterator[list[GrapePr
             ]
             try:
                 start_all(grapes, _silent)
-            except PortTakenError:  # by another program, between our look and the Grape's
+            except PortTakenError:  # another program took it after free_ports()
                 if attempt == _ATTEMPTS:
                     raise
             else:
@@ -104,4 +101,4 @@ def free_ports(count: int) -> tuple[list[int], list[int]]:
 
 
 def _silent(_message: object) -> None:
-    """Where nobody reads along."""
+    """Drop a progress message."""

@@ -13,7 +13,7 @@ _state = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=STATE,
     show_default=True,
-    help="Directory of the pid files, the logs and the npm parts.",
+    help="Directory of the pid files, the logs and the npm packages.",
 )
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     type=click.IntRange(1, 65535),
     default=DHT_PORTS,
     show_default=True,
-    help="UDP port, once for every Grape.",
+    help="UDP port; repeat for each Grape.",
 )
 @click.option(
     "--http-port",
@@ -44,7 +44,7 @@ def main() -> None:
     type=click.IntRange(1, 65535),
     default=HTTP_PORTS,
     show_default=True,
-    help="HTTP port, once for every Grape.",
+    help="HTTP port; repeat for each Grape.",
 )
 @click.option(
     "--join",
@@ -62,7 +62,7 @@ def main() -> None:
     "--bind",
     default="127.0.0.1",
     show_default=True,
-    help="IPv4 address that the HTTP API listens on.",
+    help="IPv4 address on which the HTTP API listens.",
 )
 def start(
     state: Path,
@@ -72,7 +72,7 @@ def start(
     host: str,
     bind: str,
 ) -> None:
-    """Start Grapes, unless they run already; return when they are ready."""
+    """Start the Grapes that do not run yet; return when all are ready."""
     try:
         specs = linked_specs(dht_ports, http_ports, join, host, bind)
     except ValueError as error:
@@ -86,7 +86,7 @@ def start(
 @main.command()
 @_state
 def stop(state: Path) -> None:
-    """Stop every Grape that `start` has started, and nothing else."""
+    """Stop the Grapes that `start` has started, and no other process."""
     try:
         background.stop(state, _say)
     except (GrapesError, OSError) as error:
@@ -96,7 +96,7 @@ def stop(state: Path) -> None:
 @main.command()
 @_state
 def status(state: Path) -> None:
-    """Say which Grapes run. Exit status 1 if there is none, or one is not ready."""
+    """List the running Grapes. Exit status 1 if there is none, or one is not ready."""
     conditions = background.status(state)
     for running, condition in conditions:
         _say(f"{running.spec.url} (pid {running.pid}): {condition}")

@@ -1,7 +1,7 @@
 """Grapes that outlive the command that started them: start, stop, status.
 
-Owns the pid files and logs in the state directory, one pair per Grape, named by its HTTP port. Must
-never end a process that these files do not prove to be its own.
+Owns the pid files and logs in the state directory: one pair per Grape, named by its HTTP port. Must
+never end a process unless a pid file proves that this module started it.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from discovery.grapes.process import PROBE_NAME, GrapeProcess, GrapesError, Grap
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a pid file says."""
+    """The content of a pid file."""
 
     pid: int
     born: str
@@ -25,10 +25,10 @@ class Running(msgspec.Struct, frozen=True):
 
 
 def start(specs: Sequence[GrapeSpec], state: Path, say: Say) -> None:
-    """Start those Grapes that do not run yet; return when all take announcements.
+    """Start the Grapes that do not run yet; return when all take announcements.
 
-    If one cannot be started, those started by this call are ended again. Raises GrapesError,
-    PortTakenError or NodeError.
+    If one does not start, this call ends those it has started. Raises GrapesError, PortTakenError
+    or NodeError.
     """
     state.mkdir(parents=True, exist_ok=True)
     with exclusive(state / ".lock"):
@@ -36,7 +36,7 @@ def start(specs: Sequence[GrapeSpec], state: Path, say: Say) -> None:
 
 
 def stop(state: Path, say: Say) -> None:
-    """End every Grape started here that still runs. Raises GrapesError if one does not end."""
+    """End every Grape started here. Raises GrapesError if one does not end."""
     if not state.is_dir():
         return
     with exclusive(state / ".lock"):
@@ -96,7 +96,7 @@ def _condition(running: Running) -> str:
 
 def _record(state: Path, grape: GrapeProcess) -> None:
     born = process.birth(grape.pid)
-    if born is not None:  # else it has ended already, which await_ready() reports
+    if born is not None:  # else it has ended, and await_ready() reports that
         running = Running(grape.pid, born, grape.spec)
         _pid_file(state, grape.spec).write_bytes(msgspec.json.encode(running))
 
@@ -107,7 +107,7 @@ def _recorded(state: Path) -> list[tuple[Path, Running]]:
 
 
 def _read(path: Path) -> Running | None:
-    """A pid file, or None if there is none or it was cut off by a crash."""
+    """A pid file, or None if there is none or a crash cut it off."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Running)
     except (FileNotFoundError, msgspec.DecodeError):

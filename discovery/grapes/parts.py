@@ -1,4 +1,4 @@
-"""The published grenache-grape, as the lock file beside this module pins it."""
+"""The published grenache-grape, in the version that the lock file beside this module pins."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from discovery.grapes.nodejs import Say, find_node, npm_ci
 
 
 def grape_program(state: Path, say: Say) -> list[str]:
-    """The command line that runs grenache-grape, installed in `state` if need be.
+    """The command line of grenache-grape; installs it in `state` if needed.
 
     Raises NodeError.
     """

@@ -1,7 +1,7 @@
 """One Grape as a process: its command line, whether it is ready, whether its ports are free.
 
-Owns how a Grape is run. Must never end a process that it cannot tell for its own, nor change
-grenache-grape: it is the published package.
+Owns how a Grape runs. Must never end a process that it did not start, nor change grenache-grape:
+it is the published package.
 """
 
 import os
@@ -19,26 +19,26 @@ import psutil
 from discovery.grape import Grape, GrapeError
 
 PEER_AGE_MS_MAX = 120_000  # without --dpa, 1.0.0's command line never forgets a dead peer
-PAYLOAD_BYTES_MAX = 8192  # without this option it has no limit at all
+PAYLOAD_BYTES_MAX = 8192  # without this option there is no limit
 READY_S_MAX = 30.0
 STOP_S_MAX = 5.0
 _POLL_S = 0.03
-PROBE_NAME = "p2p-orderbook/probe"  # announced and looked up by nobody else
+PROBE_NAME = "p2p-orderbook/probe"  # no peer announces or looks up this name
 
 
 class GrapesError(Exception):
-    """A Grape could not be run; the message says what to do."""
+    """A Grape does not run; the message says what to do."""
 
 
 class PortTakenError(GrapesError):
-    """Another program has a port that a Grape needs."""
+    """Another program uses a port that a Grape needs."""
 
 
 class GrapeSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One Grape: its UDP port, its HTTP port, and the DHT nodes to join as "host:port".
 
-    `host` is this machine as other machines see it. `bind` is where HTTP listens; the UDP socket
-    listens everywhere, whatever `bind` is. All addresses are IPv4.
+    `host` is the address of this machine for other machines. HTTP listens on `bind`, the UDP socket
+    on all addresses. All addresses are IPv4.
     """
 
     dht_port: int
@@ -54,7 +54,7 @@ class GrapeSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def options(self) -> list[str]:
         """The command line of grenache-grape."""
-        # With itself among its bootstrap nodes a Grape also keeps what is announced to it. Without,
+        # A Grape that lists itself as a bootstrap node also stores announcements itself. Otherwise
         # it refuses every announcement while no other node is up.
         bootstrap = (f"{self.host}:{self.dht_port}", *self.join)
         return [
@@ -70,8 +70,7 @@ class GrapeSpec(msgspec.Struct, frozen=True, kw_only=True):
 class GrapeProcess:
     """A Grape to start, and to start again after it was killed.
 
-    `program` is the command line of grenache-grape without its options, `log` the file that takes
-    its output.
+    `program` is the command line of grenache-grape without options, `log` the file for its output.
     """
 
     def __init__(self, spec: GrapeSpec, program: Sequence[str], log: Path) -> None:
@@ -86,7 +85,7 @@ class GrapeProcess:
         return self._process.pid
 
     def start(self) -> None:
-        """Start the process, which is not ready yet then. Raises PortTakenError or GrapesError."""
+        """Start the process; it is not ready yet. Raises PortTakenError or GrapesError."""
         assert self._process is None, "started already"
         _check_ports(self.spec)
         with self.log.open("wb") as output:
@@ -102,11 +101,11 @@ class GrapeProcess:
                 raise GrapesError(f"cannot run {self.program[0]}: {error}") from error
 
     def await_listening(self) -> None:
-        """Return once the HTTP API takes connections. Raises as await_ready() does."""
+        """Return once the HTTP API takes connections. Raises what await_ready() raises."""
         self._await(self._connect)
 
     def await_ready(self) -> None:
-        """Return once the Grape takes announcements: it has no other sign of being ready.
+        """Return once the Grape takes announcements: there is no other sign that it is ready.
 
         Raises PortTakenError, or GrapesError if it ends or takes longer than READY_S_MAX.
         """
@@ -114,16 +113,16 @@ class GrapeProcess:
         self._await(lambda: grape.announce(PROBE_NAME, self.spec.http_port))
 
     def kill(self) -> None:
-        """End it at once. Harmless if it is not running."""
+        """End it at once, if it runs."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def release(self) -> None:
-        """Let it outlive this program: it is not ours to end any more."""
+        """Let it outlive this program, which no longer ends it."""
         assert self._process is not None, "not started"
-        self._process.returncode = 0  # or Popen would warn that it is dropped while running
+        self._process.returncode = 0  # else Popen warns that it is dropped while running
         self._process = None
 
     def _connect(self) -> None:
@@ -158,15 +157,15 @@ class GrapeProcess:
 
 
 def start_all(grapes: Sequence[GrapeProcess], on_started: Callable[[GrapeProcess], None]) -> None:
-    """Start them together; return when all are ready, or raise with none of them left running.
+    """Start all; return when all are ready. If one fails, end all and raise.
 
-    `on_started` is told of each process at once. Raises PortTakenError or GrapesError.
+    Calls `on_started` for each process at once. Raises PortTakenError or GrapesError.
     """
     try:
         for grape in grapes:
             grape.start()
             on_started(grape)
-        # A Grape asked before its neighbour listens takes seconds to answer.
+        # A Grape that is asked before its neighbour listens takes seconds to answer.
         for grape in grapes:
             grape.await_listening()
         for grape in grapes:
@@ -178,21 +177,21 @@ def start_all(grapes: Sequence[GrapeProcess], on_started: Callable[[GrapeProcess
 
 
 def birth(pid: int) -> str | None:
-    """What tells this process from a later one with the same pid; None if it is not running."""
+    """A mark of this process that no later process with its pid has; None if it does not run."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return None
-        # Since the system's start: the time of day may be set meanwhile.
+        # Seconds since the system's start: the time of day may be set meanwhile.
         return f"{process.create_time() - psutil.boot_time():.2f}"
     except psutil.NoSuchProcess:
         return None
 
 
 def end(pid: int, born: str, patience_s: float = STOP_S_MAX) -> bool:
-    """End the process if it still is the one that was born so; returns whether it was.
+    """End the process with this pid if its birth is `born`; returns whether it was.
 
-    It is asked to, and after `patience_s` made to. Raises GrapesError if it lives on.
+    Sends SIGTERM, and SIGKILL after `patience_s`. Raises GrapesError if it does not end.
     """
     if birth(pid) != born:
         return False
