@@ -1,1 +1,1 @@
-"""One peer's book in the browser and over HTTP."""
+"""The gateway of one peer: page, HTTP API and streams."""

@@ -1,4 +1,4 @@
-"""`python -m web`: serve one peer's book to browsers."""
+"""`python -m web`: run the gateway of one peer."""
 
 import sys
 from pathlib import Path

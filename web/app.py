@@ -1,8 +1,8 @@
 """The Flask application of one peer.
 
-Owns the assembly: routes, the checks every request passes, the headers every answer carries, and
-the one shape of an error. Must never start a thread or a socket by itself: `Gateway.start` does,
-in the process that serves.
+Owns the assembly: the routes, the checks of every request, the headers of every response, and the
+one shape of an error. Must never start a thread or open a socket: `Gateway.start` does that, in
+the process that serves.
 """
 
 import base64
@@ -31,13 +31,13 @@ OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
-    """The application of `config`; `app.extensions["gateway"]` is what must be started."""
+    """The application. The caller must start `app.extensions["gateway"]`."""
     app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
     served.hub.source = Session(served)
     metrics = app.extensions["metrics"] = Metrics(served)
-    served.on_ordered = metrics.ordered
+    served.pending.on_ordered = metrics.ordered
     app.before_request(lambda: origin.check(config))
     app.before_request(lambda: served.access.pace(address()))
     for routes in ROUTES:
@@ -56,7 +56,8 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
 
 
 def content_policy(page: str) -> str:
-    """Only what this peer serves may run; the one inline script, the import map, by its hash."""
+    """A policy that runs only scripts of this peer. The one inline script, the import map, is
+    allowed by its hash."""
     inline = re.findall(r"<script type=\"importmap\">(.*?)</script>", page, re.DOTALL)
     hashes = " ".join(
         f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -101,7 +102,7 @@ def _problem(problem: Problem) -> Response:
 
 
 def _http_problem(error: HTTPException) -> Response:
-    """Flask's own errors in our shape."""
+    """An error of Flask, as a Problem."""
     status = error.code or 500
     if status == 413:
         detail = f"A request has at most {BODY_BYTES_MAX} bytes."
@@ -119,6 +120,6 @@ def _http_problem(error: HTTPException) -> Response:
 
 
 def _failure(error: Exception) -> Response:
-    """Our bug: it is in the log, and the client learns that it was ours."""
+    """Answer a bug of ours with a 500, and log it."""
     current_app.logger.exception("a request failed", exc_info=error)
     return _problem(Problem(500, "The gateway failed; its log says why.", "failed"))

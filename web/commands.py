@@ -1,9 +1,8 @@
-"""Placing, changing and cancelling orders: one use case each, however a request has come.
+"""Placing, changing and cancelling orders: one use case each, for every way a request can come.
 
-Owns who may do it, in which units, under which signature and at which rate; whether an order can
-still be taken back. REST, the WebSocket and Grenache RPC parse a request,
-call a use case, wait or are called back, and write the answer out. Must never know how a request
-came, nor answer in the node's place.
+Owns the checks of permission, units, signature and rate, and whether an order can still be
+withdrawn. REST, the WebSocket and Grenache RPC parse a request, call a use case, wait or get a
+callback, and write the answer. Must never know how a request came, nor answer for the node.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +22,7 @@ from web.market_data.pending_requests import OnChange, Submission
 
 
 class Caller(Protocol):
-    """Who sends a command: what they have proven to hold, and the address they are counted by."""
+    """The sender of a command: its verified credential, and the address by which it is counted."""
 
     @property
     def credential(self) -> Credential | None: ...
@@ -32,9 +31,9 @@ class Caller(Protocol):
 
 
 class Commands(NamedTuple):
-    """Those of one caller. Each use case sends its commands to the node and returns; `on_change` is
-    told of every answer of the node, on the link's thread, or else the caller waits for them.
-    Problem if the caller may not send them, or if they can't be meant or are too many."""
+    """The commands of one caller. Each use case sends its commands to the node and returns. Then
+    either `on_change` gets every answer of the node, on the link's thread, or the caller waits.
+    Problem if the caller may not send a command, if it is invalid, or if there are too many."""
 
     gateway: Gateway
     caller: Caller
@@ -44,7 +43,7 @@ class Commands(NamedTuple):
         return self._submit([self._new(order)])
 
     def place_many(self, orders: Iterable[NewOrder]) -> Submission:
-        """In order and right behind one another; if one of them is not valid, none is sent."""
+        """In order, without other commands between them. If one is invalid, none is sent."""
         entries: list[Entry] = []
         try:
             for order in orders:
@@ -60,8 +59,8 @@ class Commands(NamedTuple):
         return signed(command, order.signature, self.gateway.mesh_id)
 
     def change(self, order: object, change: Change, seconds: float = 0.0) -> Submission:
-        """A smaller quantity keeps the order's place in the queue; anything else loses it. The
-        account's orders are waited for up to `seconds`."""
+        """A smaller quantity keeps the order's place in the queue, any other change loses it.
+        Waits up to `seconds` for the account's orders."""
         account, gateway = self._trader(change.account, change.signature), self.gateway
         if change.signature is not None:
             units = gateway.units(change.market)
@@ -71,20 +70,20 @@ class Commands(NamedTuple):
         return self._submit([requests.change_of(change, known, gateway.units(known.market))])
 
     def cancel(self, wanted: CancelOrder) -> Submission:
-        """Take an order back that no other peer has seen, or else cancel it."""
+        """Withdraw an order that no other peer has seen; otherwise cancel it."""
         account = self._trader(wanted.account, wanted.signature)
         entry = self._cancelling(requests.cancel_of(wanted, account), wanted.signature)
         self._admit([entry])
-        return self.gateway.desk.cancel(entry, self.caller.address, self.on_change)
+        return self.gateway.pending.cancel(entry, self.caller.address, self.on_change)
 
     def cancel_all(self, wanted: Withdrawal) -> Submission:
-        """All orders of an account, or those of one market or one side."""
+        """Cancel all orders of an account, or those of one market or one side."""
         account = self._trader(wanted.account, wanted.signature)
         command = requests.cancel_all_of(wanted, account)
         return self._submit([self._cancelling(command, wanted.signature)])
 
     def _trader(self, named: str, signature: Signature | None) -> str:
-        """The account to trade for."""
+        """The account for which the caller trades."""
         caller, is_signed = self.caller, signature is not None
         return self.gateway.access.trader(named, is_signed, caller.credential, caller.address)
 
@@ -94,20 +93,20 @@ class Commands(NamedTuple):
 
     def _submit(self, entries: Sequence[Entry]) -> Submission:
         self._admit(entries)
-        return self.gateway.desk.submit(entries, self.caller.address, self.on_change)
+        return self.gateway.pending.submit(entries, self.caller.address, self.on_change)
 
     def _admit(self, entries: Sequence[Entry]) -> None:
-        """Problem if these are too many. A caller that waits may ask for the account's orders next:
-        they are watched from now on."""
+        """Problem if these are too many. A caller that waits may ask for the account's orders next,
+        so the gateway watches them from now on."""
         self.gateway.access.admit(entries, self.caller.address)
         if self.on_change is None:
             for name in dict.fromkeys(entry.account for entry in entries):
                 if not name.startswith(KEY_PREFIX):  # a client can make any number of those
-                    self.gateway.watch_account(name)
+                    self.gateway.feed.watch(name)
 
     def result(self, submission: Submission) -> Result:
-        """What became of one command, once it is ordered. Problem if a change was rejected. (A
-        rejected order is a result: it has been ordered and is final.)"""
+        """Wait for the result of one command. Problem if a change was rejected. (A rejected order
+        is a result: it has been ordered and is final.)"""
         self.wait(submission)
         found = answer_of(submission, self.gateway.mirrors)
         if isinstance(found, Rejected):
@@ -115,9 +114,9 @@ class Commands(NamedTuple):
         return found
 
     def wait(self, submission: Submission) -> None:
-        """Until the commands are ordered, but no longer than the timeout; while many wait already,
-        only until they are on disk here, so that some threads are always free. Problem if they were
-        refused, or if it is not known whether they were taken."""
+        """Wait until the commands are ordered, at most for the timeout. While many requests wait
+        already, wait only until they are on disk here, so that some threads stay free. Problem if
+        the node refused them, or if it is unknown whether the node took them."""
         gateway, seconds = self.gateway, self.gateway.config.order_timeout
         if gateway.waiting.acquire(blocking=False):
             try:

@@ -1,49 +1,45 @@
-"""One peer's gateway: the parts of it, put together.
+"""The gateway of one peer, assembled from its parts.
 
-Owns what all parts need: the mirrors of the node and what feeds them, the commands on their way,
-the streams to browsers, who may do what. Must never touch the node's book: it is a client of its
-peer like any other program.
+Owns the mirrors of the node and their feed, the pending commands, the streams to browsers and the
+permissions. Must never touch the node's book: it is a client of its peer like any other program.
 """
 
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from peer.client.protocol import Reason, format_id
 from peer.client.units import Units
-from peer.replica.order_state import OrderView, Outcome
+from peer.replica.order_state import OrderView
 from peer.storage.history_reader import History
 from web.auth.access import Access
-from web.auth.history_access import Asked, Readers
+from web.auth.history_access import LimitedHistory, Readers
 from web.auth.keys import Keys
 from web.auth.signatures import Statements
 from web.config import WAITING_MAX, Config
 from web.contract.problems import Problem
-from web.market_data.backfill import Recall
+from web.market_data.backfill import Backfill
 from web.market_data.mirror_feed import MirrorFeed
 from web.market_data.mirrors import Mirrors
 from web.market_data.node_connection import Link
-from web.market_data.pending_requests import Desk
+from web.market_data.pending_requests import PendingRequests
 from web.streams.channels import Publisher
 from web.streams.hub import Hub
 
-UNANSWERED_SECONDS_MAX = 5.0  # for a node that is heard
+UNANSWERED_SECONDS_MAX = 5.0  # while the node still sends updates
 
 
 class Gateway:
-    """`start` after any fork, then `stop`. Everything else may be called from any thread. What its
-    streams say comes from `hub.source`; `on_ordered` is told of every command that has its result,
-    and of the seconds it took."""
+    """Call `start` after any fork, then `stop`. Any thread may call the rest. `hub.source`, which
+    makes the frames of the streams, must be set before."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.epoch = os.urandom(4).hex()
         self.mirrors = Mirrors()
         self.link = Link(config.node, self)
-        self.on_ordered: Callable[[Outcome, float], None] = lambda outcome, seconds: None
-        self.desk = Desk(self.link, lambda outcome, seconds: self.on_ordered(outcome, seconds))
+        self.pending = PendingRequests(self.link)
         self.hub = Hub(self.epoch, config.streams)
         self.publisher = Publisher(self.mirrors, self.hub, _wall_ms)
         self.access = Access(config, Keys(Path(config.keys)) if config.keys else None)
@@ -52,8 +48,8 @@ class Gateway:
         self.feed = MirrorFeed(
             self.link, self.mirrors, self.publisher, has_history=self.history is not None
         )
-        self.recall = (
-            Recall(self.history, self.mirrors, self.publisher.ticker) if self.history else None
+        self.backfill = (
+            Backfill(self.history, self.mirrors, self.publisher.ticker) if self.history else None
         )
         self.readers = Readers()
         self.waiting = threading.BoundedSemaphore(WAITING_MAX)
@@ -61,30 +57,30 @@ class Gateway:
     def start(self) -> None:
         self.hub.start()
         self.link.start()
-        if self.recall is not None:
-            self.recall.start()
+        if self.backfill is not None:
+            self.backfill.start()
 
     @property
     def dead_parts(self) -> list[str]:
-        """What of a started gateway has ended by itself. It does not come back: a process that has
-        such a part should end, so that its supervisor starts another one."""
+        """The parts of a started gateway that have failed. They do not recover: the process should
+        end, so that its supervisor starts another one."""
         alive = {"link": self.link.is_alive, "hub": self.hub.is_alive}
-        if self.recall is not None:
-            alive["recall"] = self.recall.is_alive
+        if self.backfill is not None:
+            alive["backfill"] = self.backfill.is_alive
         return [name for name, is_alive in alive.items() if not is_alive]
 
     def stop(self) -> None:
         self.hub.stop()
         self.hub.join(1)
         self.link.stop()
-        if self.recall is not None and self.history is not None:
-            self.recall.stop()
+        if self.backfill is not None and self.history is not None:
+            self.backfill.stop()
             self.history.close()
         if self.access.keys is not None:
             self.access.keys.close()
 
     def unready(self) -> list[Reason]:
-        """Why an order sent here now would not be ordered soon, the worst first."""
+        """Why an order sent now would not be ordered soon, the worst reason first."""
         if dead := self.dead_parts:
             return [Reason("gateway", f"A part of this gateway has ended: {', '.join(dead)}.")]
         with self.mirrors.lock:
@@ -94,11 +90,11 @@ class Gateway:
         if not self.link.is_connected:
             return [Reason("unreachable", "This gateway has no connection to its node.")]
         if self.link.unanswered_seconds > UNANSWERED_SECONDS_MAX:
-            return [Reason("unanswered", "This peer's node speaks and does not answer.")]
+            return [Reason("unanswered", "This peer's node does not answer requests.")]
         return mesh.unready
 
     def units(self, market: str) -> Units:
-        """The units of a market, of the first one if none is named; Problem if there is none."""
+        """The units of a market, by default of the first. Problem if there is no such market."""
         with self.mirrors.lock:
             book = self.mirrors.books.get(market or next(iter(self.mirrors.books), ""))
             if book is not None:
@@ -117,22 +113,14 @@ class Gateway:
             raise Problem(503, "This peer is starting: its mesh is not known yet.", "starting")
         return self.mirrors.mesh_id
 
-    def past(self, where: str) -> Asked | None:
-        """The journal as an address may ask it, if there is one."""
-        return Asked(self.history, self.readers, where) if self.history else None
-
-    def watch_account(self, name: str) -> None:
-        """Mirror an account's orders from now on."""
-        self.feed.watch(name)
-
-    def note_listeners(self, name: str, listeners: int) -> None:
-        """So many streams tell of an account's orders."""
-        self.feed.note_listeners(name, listeners)
+    def past(self, where: str) -> LimitedHistory | None:
+        """The journal, within the limits of an address; None if there is no journal."""
+        return LimitedHistory(self.history, self.readers, where) if self.history else None
 
     def open_order(self, account: str, number: int, seconds: float = 0.0) -> OrderView:
-        """An account's open order; its orders are waited for up to `seconds`. Problem if it has
-        none of this number."""
-        self.watch_account(account)
+        """An open order of the account. Waits up to `seconds` for the account's orders. Problem if
+        the account has no such order."""
+        self.feed.watch(account)
         with self.mirrors.lock:
             mirror = self.mirrors.await_orders(account, seconds)
             known = mirror.open.get(number) if mirror else None
@@ -141,7 +129,7 @@ class Gateway:
             raise Problem(404, f"{account} has no open order {name}.", "unknown_order", id=name)
         return known
 
-    # What the link tells, on its thread.
+    # Callbacks of the link, on its thread.
 
     def on_connected(self) -> None:
         self.feed.ask()

@@ -1,8 +1,7 @@
-"""Trades, candles and orders as far back as they are known: from the mirror, and before it the
-journal.
+"""Trades, candles and orders as far back as they are known: the newest from the mirror, older ones
+from the journal.
 
-Owns where the two meet. Reads the journal outside the mirrors' lock: must never hold that while it
-waits for a disk.
+Owns the joint of the two. Must never hold the mirrors' lock while it reads the journal.
 """
 
 from collections.abc import Sequence
@@ -13,18 +12,18 @@ from peer.client.units import Units
 from peer.replica.order_state import OrderView, resting, submitted
 from peer.replica.trade import MarketTrade
 from peer.storage.history_reader import History, PastOrder
-from web.auth.history_access import Asked
+from web.auth.history_access import LimitedHistory
 from web.contract.requests import CandlesQuery
 from web.market_data.candles import Candle, Candles, of_past
 from web.market_data.mirrors import Mirrors
 
-Past = History | Asked
+Past = History | LimitedHistory
 
 
 def trades(
     history: Past | None, of: Units, recent: Sequence[MarketTrade], before: int, limit: int
 ) -> list[MarketTrade]:
-    """Those with numbers below `before`, the newest first; `recent` are the mirror's."""
+    """Trades with numbers below `before`, newest first. `recent` are those of the mirror."""
     found = [trade for trade in recent if trade.number < before][:limit]
     below = found[-1].number if found else before
     if history is not None and len(found) < limit and below > 1:
@@ -33,8 +32,8 @@ def trades(
 
 
 def missed(found: Sequence[MarketTrade], before: int, limit: int, newest: int) -> int:
-    """How many trades are between those of a page, and beyond it if it is not full, that are not
-    known here: pruned long ago, or before a snapshot that this peer went on from."""
+    """How many trades this peer does not have, between those of a page and, if the page is not
+    full, below it. They were pruned, or are older than a snapshot that this peer fetched."""
     top = min(before - 1, newest)
     bottom = found[-1].number if len(found) >= limit else 1
     return top - bottom + 1 - len(found)
@@ -47,8 +46,8 @@ def finished(
     before: int | None,
     limit: int,
 ) -> list[OrderView]:
-    """An account's orders that ended, with `before` those that did before that one; the last one
-    first. `recent` are the mirror's, in the same order."""
+    """The finished orders of an account, last one first; with `before`, only those that ended
+    before that order. `recent` are those of the mirror, in the same order."""
     ids = [order.id for order in recent]
     place = 0 if before is None else ids.index(before) + 1 if before in ids else len(ids)
     if history is None:
@@ -64,7 +63,7 @@ def finished(
 
 
 def completed(history: Past, order: OrderView) -> OrderView:
-    """The order with those of its fills, too, that the mirror was too young to see."""
+    """The order, together with the fills that came before the mirror began."""
     then = None if order.is_told else find_order(history, order.id)
     if then is None:
         return order
@@ -74,13 +73,13 @@ def completed(history: Past, order: OrderView) -> OrderView:
 
 
 def find_order(history: Past, number: int) -> OrderView | None:
-    """An order that the mesh has ordered, as the journal has it."""
+    """An order from the journal; None if the journal does not have it."""
     found = history.order(number)
     return view_of(found) if found else None
 
 
 def view_of(past: PastOrder) -> OrderView:
-    """An order from what happened to it."""
+    """An order, made from its events."""
     first = past.pieces[0]
     if first.open is not None:
         view = resting(first.open)
@@ -98,7 +97,7 @@ def view_of(past: PastOrder) -> OrderView:
 def candles(
     history: History | None, mirrors: Mirrors, of: Units, kept: Candles, asked: CandlesQuery
 ) -> list[Candle]:
-    """Those that began before `asked.before`, oldest first."""
+    """Candles that began before `asked.before`, oldest first."""
     seconds = asked.interval
     with mirrors.lock:
         found = kept.newest(seconds, asked.limit, asked.before)

@@ -1,8 +1,8 @@
-"""The serving process of one peer: its socket, its signals, its one loop.
+"""The gateway's process: its socket, its signals, its one loop.
 
-Owns the life of the process. Every stream is told goodbye the moment it is asked to stop. A part
-that has ended by itself ends all of it, with status 1: its supervisor starts another one. How
-connections are served is the business of `connections`.
+Owns the life of the process. When it is asked to stop, it closes all streams at once. When a part
+fails, the process ends with status 1, and its supervisor starts another one. `connections` serves
+the connections.
 """
 
 import logging
@@ -20,30 +20,31 @@ from web.config import Config
 from web.gateway import Gateway
 from web.serve.announcer import Announcer
 from web.serve.connections import Listener
-from web.serve.tls import Front
+from web.serve.tls import TlsProxy
 
 TURN_SECONDS = 0.5
 LOOK_SECONDS = 1.0
-STOP_SECONDS = 1.0  # that requests on their way have when it is asked to stop
+STOP_SECONDS = 1.0  # for requests in progress when the process is asked to stop
 BACKLOG = 1_024
-DESCRIPTORS_KEPT = 128  # for everything but clients
+DESCRIPTORS_KEPT = 128  # for everything except clients
 
 log = logging.getLogger(__name__)
 
 
 def fitted(config: Config, limit: int) -> Config:
-    """With as many clients as so many descriptors allow. A client takes one, three behind TLS."""
+    """The config with as many clients as `limit` descriptors allow. A client takes one, or three
+    with TLS."""
     clients = (limit - DESCRIPTORS_KEPT) // (3 if config.tls_cert else 1)
     connections = min(config.connections, clients // 3)
     return replace(config, connections=connections, streams=min(config.streams, clients * 2 // 3))
 
 
 class CannotListenError(click.ClickException):
-    """An address that cannot be served at; the message says why."""
+    """The gateway cannot listen on an address; the message says why."""
 
 
 class Server:
-    """`limit`: how many descriptors the process may have. `run` returns its status."""
+    """`limit` is the number of descriptors that the process may have. `run` returns its status."""
 
     def __init__(self, config: Config, limit: int) -> None:
         self._config = config = fitted(config, limit)
@@ -54,7 +55,9 @@ class Server:
 
     def run(self) -> int:
         logging.basicConfig(level=self._config.log_level.upper())
-        logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # requests wait: no news
+        logging.getLogger("waitress.queue").setLevel(
+            logging.ERROR
+        )  # it warns whenever requests wait
         bind = "127.0.0.1:0" if self._config.tls_cert else self._config.bind
         with _bound(bind) as sock:
             port: int = sock.getsockname()[1]
@@ -68,10 +71,10 @@ class Server:
             self._serve(listener, Announcer(self._config, port), front)
         return self._status
 
-    def _secure(self, inside: int) -> Front:
+    def _secure(self, inside: int) -> TlsProxy:
         config = self._config
         most = config.connections + config.streams
-        front = Front(config.bind, (config.tls_cert, config.tls_key), inside, most)
+        front = TlsProxy(config.bind, (config.tls_cert, config.tls_key), inside, most)
         try:
             front.start()
         except (OSError, ValueError, OverflowError) as error:
@@ -81,12 +84,12 @@ class Server:
         return front
 
     def _stop(self, wake: Callable[[], None]) -> None:
-        """On a signal."""
+        """Stop the loop. Called on a signal."""
         self._stopping = True
         self._gateway.hub.stop()
         wake()
 
-    def _serve(self, listener: Listener, announcer: Announcer, front: Front | None) -> None:
+    def _serve(self, listener: Listener, announcer: Announcer, front: TlsProxy | None) -> None:
         self._gateway.start()
         announcer.start()
         looked = 0.0
@@ -103,7 +106,7 @@ class Server:
         if front is not None:
             front.stop()
 
-    def _look(self, front: Front | None) -> None:
+    def _look(self, front: TlsProxy | None) -> None:
         dead = [*self._gateway.dead_parts, *(["tls"] if front and not front.is_alive else [])]
         if dead:
             log.critical("parts of the gateway have ended: %s", ", ".join(dead))
@@ -111,7 +114,7 @@ class Server:
             self._gateway.hub.stop()
 
     def _finish(self, listener: Listener) -> None:
-        """Take no more, and give what is on its way a moment."""
+        """Accept no more, and let requests in progress finish for STOP_SECONDS."""
         listener.accepting = False
         until = time.monotonic() + STOP_SECONDS
         while listener.is_busy and time.monotonic() < until:
@@ -121,8 +124,8 @@ class Server:
 
 
 def _bound(bind: str) -> socket.socket:
-    """A listening socket at HOST:PORT; of all addresses, IPv4 and IPv6, for [::].
-    CannotListenError if there can be none."""
+    """A socket that listens on HOST:PORT; [::] is all addresses, IPv4 and IPv6. CannotListenError
+    if that is impossible."""
     host, _, port = bind.rpartition(":")
     host = host.strip("[]")
     try:

@@ -1,7 +1,7 @@
-"""`python -m web.vendor`: the page's libraries, installed from npm and laid out to be served.
+"""`python -m web.vendor`: install the page's libraries from npm, for this gateway to serve.
 
-Owns `static/vendor/`, which is not committed. Must never fetch anything but what the lock file
-pins, and never at run time: the page loads nothing from elsewhere.
+Owns `static/vendor/`, which is not committed. Must never fetch anything that the lock file does not
+pin, and nothing at run time: the page loads nothing from other hosts.
 """
 
 import hashlib
@@ -33,13 +33,13 @@ FILES = {
 
 
 def is_ready() -> bool:
-    """The libraries of this very lock file are in place."""
+    """Whether the libraries of this lock file are installed."""
     stamp = VENDOR / ".stamp"
     return stamp.is_file() and stamp.read_text() == _wanted()
 
 
 def prepare(say: Say) -> None:
-    """Install and copy, unless that has been done already. Raises NodeError."""
+    """Install and copy the libraries, unless that is done already. Raises NodeError."""
     if is_ready():
         return
     modules = npm_ci(HERE, PARTS, say)
@@ -50,7 +50,7 @@ def prepare(say: Say) -> None:
 
 
 def _wanted() -> str:
-    """What the stamp says when lock file and layout are those of this version."""
+    """The content of the stamp for this version's lock file and layout."""
     return hashlib.sha256(LOCK.read_bytes() + repr(FILES).encode()).hexdigest()
 
 

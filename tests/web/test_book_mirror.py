@@ -104,7 +104,7 @@ def test_a_new_listener_is_told_of_no_trade_twice() -> None:
         if (update := source.step(5)) is not None:
             mirror.stage(update)
             mirror.complete(update.commit, update.time_ms, b"")
-        seq, trades = mirror.told_trades
+        seq, trades = mirror.sent_trades
         assert (seq, [trade.number for trade in trades]) == (told, [*range(told, 0, -1)])
         if source.count % 3 == 0:
             delta = [trade.number for trade in mirror.take_delta().trades]

@@ -18,7 +18,7 @@ from web.market_data.candles import (
     INTERVALS_SECONDS,
     Candles,
     Day,
-    Wish,
+    PastRange,
     of_past,
 )
 
@@ -115,7 +115,7 @@ def test_filling_gives_what_watching_from_the_start_would_have(history: History)
     for known in (1, 13, 60):
         for rows in (1, 7, 1_000):
             late = candles_of(everything[-known:])
-            wish = late.wants_past()
+            wish = late.missing_past()
             assert wish == (1, 101 - known)
             fill(late, history, rows)
             for seconds in INTERVALS_SECONDS:
@@ -124,7 +124,7 @@ def test_filling_gives_what_watching_from_the_start_would_have(history: History)
 
 
 def fill(candles: Candles, history: History, rows: int = 1_000) -> None:
-    while wish := candles.wants_past():
+    while wish := candles.missing_past():
         candles.fill(wish, history.parts(MARKET, wish.seconds * 1000, wish.below, rows))
         candles.check()
 
@@ -144,7 +144,7 @@ def test_a_candle_of_more_trades_than_are_read_at_a_time_is_whole(
 def test_what_was_lost_on_the_way_is_asked_of_the_journal() -> None:
     trades = [trade(number, number * 400, 100 + number) for number in range(1, 101)]
     lossy = candles_of(trades[:40] + trades[60:])
-    assert (lossy.missed, lossy.wants_past()) == (0, (1, 61))
+    assert (lossy.missed, lossy.missing_past()) == (0, (1, 61))
     assert candles_of(trades[:40] + trades[60:], has_history=False).missed == 20
 
 
@@ -165,7 +165,7 @@ def test_past_beyond_what_is_kept_is_left_out() -> None:
     last = CANDLES_KEPT + 1_000
     candles = candles_of([trade(last, last * 1000, 9)])
     past = [PastCandle(n * 1000, n, n, 1, 1, 1, 1, 1, 1) for n in range(1, last)]
-    candles.fill(Wish(1, last), past)
+    candles.fill(PastRange(1, last), past)
     kept = candles.newest(1, 9_999)
     assert len(kept) == CANDLES_KEPT
     assert kept[-2:-1] == [of_past(past[-1])]

@@ -17,7 +17,7 @@ from web.auth.history_access import (
     READ_MS_RATE,
     READERS_MAX,
     WAITING_MAX,
-    Asked,
+    LimitedHistory,
     Readers,
 )
 from web.auth.keys import Scope
@@ -190,6 +190,6 @@ def test_whoever_may_not_see_an_order_does_not_have_it_read(
             return super()._ask(query, values)
 
     history = Noting(journal[1])
-    assert Asked(history, Readers(), "here").owner(256) == "ann"
+    assert LimitedHistory(history, Readers(), "here").owner(256) == "ann"
     history.close()
     assert len(asked) <= 3

@@ -137,7 +137,7 @@ def test_whoever_opens_sessions_without_end_ends_their_own_alone(keys: Keys) -> 
 def test_in_a_full_house_those_with_most_make_room_and_nobody_loses_their_last(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = module.Room("sessions", "address <> ''", "address", 20, 6)
+    few = module.TokenLimit("sessions", "address <> ''", "address", 20, 6)
     monkeypatch.setattr(module, "_OWN_KEYS", few)
     ann = opened(keys, "ann")
     many, one = shown(keys, "many", 5), shown(keys, "one")
@@ -165,7 +165,9 @@ def test_links_of_one_account_push_out_no_others(keys: Keys) -> None:
 
 @pytest.mark.usefixtures("ticking")
 def test_a_link_that_finds_no_room_stays_good(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SESSIONS", module.Room("sessions", "true", "account", 20, 1))
+    monkeypatch.setattr(
+        module, "_SESSIONS", module.TokenLimit("sessions", "true", "account", 20, 1)
+    )
     [ann] = opened(keys, "ann")
     link = keys.link("bob", [Scope.TRADE])
     with pytest.raises(NoRoomError):

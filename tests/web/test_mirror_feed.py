@@ -50,7 +50,7 @@ def test_who_is_told_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> None:
         gateway.start()
         try:
             wait_for("the node", lambda: gateway.unready() == [])
-            gateway.watch_account("ann")
+            gateway.feed.watch("ann")
 
             def look(submission: Submission) -> None:
                 with gateway.mirrors.lock:
@@ -66,7 +66,7 @@ def test_who_is_told_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> None:
             for number in range(300):
                 assert slots.acquire(timeout=10)
                 order = Submit(0, "ann", "BTC-USD", Side.BUY, 5, 1 + number % 50)
-                gateway.desk.submit([order], "here", look)
+                gateway.pending.submit([order], "here", look)
             for _ in range(WINDOW):
                 assert slots.acquire(timeout=10)
             assert wrong == []

@@ -11,13 +11,13 @@ def test_an_account_that_is_listened_to_makes_no_room_for_others(tmp_path: Path)
     gateway.start()
     try:
         mirrored = gateway.mirrors.accounts
-        gateway.note_listeners("ann", 1)
+        gateway.feed.note_listeners("ann", 1)
         for number in range(ACCOUNTS_MAX):
-            gateway.watch_account(f"guest-{number}")
+            gateway.feed.watch(f"guest-{number}")
         assert len(mirrored) == ACCOUNTS_MAX
         assert "ann" in mirrored
-        gateway.note_listeners("ann", 0)
-        gateway.watch_account("one more")
+        gateway.feed.note_listeners("ann", 0)
+        gateway.feed.watch("one more")
         assert "ann" not in mirrored
     finally:
         gateway.stop()

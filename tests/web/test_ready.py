@@ -131,7 +131,7 @@ def test_a_link_over_tcp_that_is_swallowed_is_made_anew() -> None:
             network.swallow(0, 1, port)
             wait_for("the silence", lambda: [r.code for r in gateway.unready()] == ["stale"])
             wait_for("the way back", lambda: gateway.unready() == [], 30)
-            submission = gateway.desk.submit([order("alice", Side.BUY, 100, 1)], "")
+            submission = gateway.pending.submit([order("alice", Side.BUY, 100, 1)], "")
             assert submission.wait(10)
             assert [one.reason for one in submission.outcomes.values()] == [None]
         finally:

@@ -284,7 +284,7 @@ def test_a_statement_of_before_the_start_may_have_been_used_then() -> None:
     signer = Signer(Identity.ephemeral(), "ab", lambda: now[0])
     statements = Statements(lambda: now[0] + 100)
     old = signer.statement("p")
-    with pytest.raises(Problem, match="good once"):
+    with pytest.raises(Problem, match="used once"):
         statements.take(msgspec.convert(old, Statement), "ab", "p")
     now[0] += 101
     statements.take(msgspec.convert(signer.statement("p"), Statement), "ab", "p")

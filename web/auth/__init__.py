@@ -1,1 +1,1 @@
-"""Who a caller is and what they may do: keys, sessions, signatures, limits."""
+"""Who a caller is and what it may do: keys, sessions, signatures, limits."""

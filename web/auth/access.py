@@ -1,7 +1,7 @@
-"""Who the caller is, and what they may do: the checks between a request and an account.
+"""Who the caller is and what it may do: the checks between a request and an account.
 
-Owns the reading of credentials and the refusals. The market is public; an account's orders
-are for those who hold a key or a session of it. Must never look into an order.
+Owns the reading of credentials and the refusals. The market is public; the orders of an account
+need a key or a session of that account. Must never look into an order.
 """
 
 from collections import Counter
@@ -17,14 +17,14 @@ from web.config import BATCH_MAX, Config
 from web.contract.problems import Problem, too_many
 from web.serve.client_address import counted
 
-UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # of one address: each costs a slow hash
+UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # per address: each costs a slow hash
 ADDRESS_KEYS_MAX = 32  # key accounts that trade from one address within a day
 KEYS_SECONDS = 24 * 3600.0
-SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # that one address opens by showing keys of its own
+SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # sessions that one address opens with accounts' own keys
 
 
 class Access:
-    """Safe for many threads. Without `keys` no caller can trade."""
+    """Thread-safe. Without `keys` no caller can trade."""
 
     def __init__(self, config: Config, keys: Keys | None) -> None:
         self.keys = keys
@@ -39,7 +39,7 @@ class Access:
     # Credentials
 
     def of_request(self) -> Credential | None:
-        """What the current request holds: a key in its header, or a session in its cookie."""
+        """The credential of the current request: a key in a header, or a session in a cookie."""
         if "credential" not in g:
             g.credential = self._of_headers()
         credential: Credential | None = g.credential
@@ -56,7 +56,7 @@ class Access:
         return self.keys.of_session(cookie) if self.keys and cookie else None
 
     def of_token(self, token: str, where: str) -> Credential:
-        """The credential of an API key; Problem if this peer has not made it."""
+        """The credential of an API key. Problem if this peer did not make the key."""
         found = self.keys.verified(token) if self.keys else None
         if found is None and self.keys is not None:
             _refuse(self._unproven.take(where), "unknown API keys from this address")
@@ -69,14 +69,14 @@ class Access:
         return self.keys.who(credential) if self.keys else None
 
     def version(self) -> object:
-        """Another value whenever a credential may have come to grant something else."""
+        """A value that changes whenever the rights of a credential may have changed."""
         return self.keys.version() if self.keys else None
 
     # Permissions
 
     def account(self, scope: Scope, named: str, credential: Credential | None) -> str:
-        """The account to act for: the one named, else the credential's own. Problem if the
-        caller may not."""
+        """The account to act for: the one named, else that of the credential. Problem if the caller
+        may not act for it."""
         who = self.known(credential)
         name = named or who.account
         if not who.may(scope, name):
@@ -86,12 +86,12 @@ class Access:
         return name
 
     def known(self, credential: Credential | None) -> Principal:
-        """Who holds a credential. Problem if it grants nothing."""
+        """The holder of a credential. Problem if it grants nothing."""
         who = self.who(credential)
         if who is None:
             raise _unauthorised(
                 "This needs an API key: `python -m peer keys DATA create ACCOUNT`, on the peer's "
-                "machine, makes one. Or a session: open the link the peer gave."
+                "machine, makes one. Or a session: open a one-time link of the peer."
             )
         return who
 
@@ -100,8 +100,8 @@ class Access:
         return who is not None and who.may(Scope.READ, account)
 
     def trader(self, named: str, is_signed: bool, credential: Credential | None, where: str) -> str:
-        """The account to trade for. A signature is authority enough unless an API key is required;
-        `signatures` will verify it, which costs processor time."""
+        """The account to trade for. A signature is enough unless an API key is required. The
+        caller of this method verifies the signature, with `signatures`."""
         if not is_signed:
             return self.account(Scope.TRADE, named, credential)
         self.check_api_key(credential)
@@ -109,35 +109,35 @@ class Access:
         return named
 
     def check_api_key(self, credential: Credential | None) -> None:
-        """Problem if a signature is not enough here, and the caller has no API key or session."""
+        """Problem if this peer requires an API key or a session, and the caller has neither."""
         who = self.who(credential)
         if self._require_api_key and (who is None or not who.scopes & {Scope.TRADE, Scope.ADMIN}):
-            text = "This peer takes signed orders only from those with an API key or a link of it."
+            text = "This peer takes signed orders only from callers with an API key or a session."
             raise Problem(403, text, "strangers")
 
     def is_operator(self, credential: Credential | None) -> bool:
-        """Whether it may do for every account what the operator of this peer may."""
+        """Whether it has the scope `admin`, the rights of this peer's operator."""
         who = self.who(credential)
         return who is not None and Scope.ADMIN in who.scopes
 
     def is_known(self, credential: Credential | None) -> bool:
-        """Whether the operator has let them in."""
+        """Whether the operator has let its holder in."""
         who = self.who(credential)
         return who is not None and who.is_known
 
     # Rates
 
     def pace(self, where: str) -> None:
-        """One more request of an address."""
+        """Count a request of an address. Problem if it has sent too many."""
         _refuse(self._addresses.take(where), "requests from this address")
 
     def pace_sessions(self, where: str) -> None:
-        """One more session that an address opens by showing a key."""
+        """Count a session that an address opens with a key. Problem if it opens too many."""
         _refuse(self._sessions.take(where), "sessions opened from this address")
 
     def admit(self, entries: Sequence[Entry], where: str) -> None:
-        """Commands that may be given as far as signatures and scopes go. Problem if an account is
-        barred here, if the address has traded for too many keys, or if these are too many."""
+        """Count commands whose signatures and scopes have been checked. Problem if an account is
+        barred here, if the address trades for too many keys, or if these are too many."""
         for entry in entries:
             if isinstance(command_of(entry), Submit | Replace):
                 self._check_barred(entry.account)
@@ -150,12 +150,12 @@ class Access:
 
     def _check_barred(self, account: str) -> None:
         if self.keys is not None and self.keys.is_barred(account):
-            text = f"{account:.64} is barred at this peer: it may cancel its orders, and no more."
+            text = f"{account:.64} is barred at this peer: it may only cancel its orders."
             raise Problem(403, text, "barred")
 
 
 def address() -> str:
-    """Where the current request comes from, as it is counted."""
+    """The address of the current request, as limits count it."""
     return counted(request.remote_addr or "")
 
 

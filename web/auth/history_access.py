@@ -1,9 +1,9 @@
-"""Who may ask about the past, and for how long.
+"""Which addresses may read the past, and for how long.
 
-Owns the price of a question: the time that the journal is read for it, and the answer written where
-that is long. Few do so at a time, so that most threads, and the interpreter, are always free for
-those who trade; each address has its share, and has to wait once it is used up; and no address
-has both readers, or all the places. Must never be in the way of the gateway's own reading.
+Owns the cost of a question: the time to read the journal, and to write the answer if it is long.
+Few questions are read at a time, so that threads and the interpreter stay free for trading. Each
+address has its share of time, and waits once it is used up. No address gets all readers or all
+waiting places. Must never delay the gateway's own reading.
 """
 
 import threading
@@ -17,17 +17,17 @@ from peer.storage.history_reader import History, PastOrder
 from web.auth.rate_limits import Limiter
 from web.contract.problems import Problem, too_many
 
-READERS_MAX = 2  # questions that are read for at a time
-WAITING_MAX = 4  # that wait for their turn, each with a thread
-ADDRESS_READERS_MAX, ADDRESS_WAITING_MAX = 1, 2  # of these, of one address
+READERS_MAX = 2  # questions that are read at a time
+WAITING_MAX = 4  # questions that wait for their turn, each in a thread
+ADDRESS_READERS_MAX, ADDRESS_WAITING_MAX = 1, 2  # the same, per address
 WAIT_SECONDS = 0.5
-READ_MS_RATE, READ_MS_BURST = 100.0, 2_000  # of reading a second, and at once, of an address
+READ_MS_RATE, READ_MS_BURST = 100.0, 2_000  # reading time per address: a second, and at once
 
 T = TypeVar("T")
 
 
 class Readers:
-    """Safe for many threads."""
+    """Thread-safe."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -37,8 +37,8 @@ class Readers:
         self._spent = Limiter(READ_MS_RATE, READ_MS_BURST, clock)
 
     def read(self, where: str, question: Callable[[], T]) -> T:
-        """The answer to a question of an address. Problem if it has asked enough, or asks too much
-        at a time, or too many others ask."""
+        """The answer to a question of an address. Problem if the address has used up its time, asks
+        too much at once, or if too many others ask."""
         if wait_s := self._spent.take(where):
             raise too_many(wait_s, "questions about the past from this address")
         self._begin(where)
@@ -63,7 +63,7 @@ class Readers:
 
     def _wait(self, where: str) -> None:
         if self._waiting[where] >= ADDRESS_WAITING_MAX:
-            raise too_many(1, "questions about the past at a time from this address")
+            raise too_many(1, "questions about the past at once from this address")
         if self._waiting.total() < WAITING_MAX:
             self._waiting[where] += 1
             try:
@@ -71,7 +71,8 @@ class Readers:
                     return
             finally:
                 _drop(self._waiting, where)
-        raise Problem(503, "Too many ask about the past now: try again in a moment.", "past_busy")
+        text = "Too many clients ask about the past now: try again in a moment."
+        raise Problem(503, text, "past_busy")
 
 
 def _drop(counts: Counter[str], where: str) -> None:
@@ -80,8 +81,8 @@ def _drop(counts: Counter[str], where: str) -> None:
         del counts[where]
 
 
-class Asked:
-    """The journal as one address may ask it."""
+class LimitedHistory:
+    """The journal, within the limits of one address."""
 
     def __init__(self, history: History, readers: Readers, where: str) -> None:
         self._history, self._readers, self._where = history, readers, where

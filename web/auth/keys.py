@@ -1,7 +1,7 @@
-"""Who may act for which account through a peer's gateway: API keys, one-time links, sessions.
+"""API keys, one-time links and sessions: who may act for which account through a gateway.
 
-Owns `keys.db` in the peer's folder. Must never keep a secret: an API key is stored as its argon2id
-hash, a link or session, random and short-lived, as its SHA-256.
+Owns `keys.db` in the peer's folder. Must never store a secret: it stores the argon2id hash of an
+API key, and the SHA-256 of a link or session, which are random and short-lived.
 """
 
 import os
@@ -24,16 +24,16 @@ from web.config import TOKEN_CHARACTERS_MAX
 
 KEYS_FILE = "keys.db"
 KEYS_MAX = 10_000
-SESSIONS_MAX = 1_000  # opened by links, and as many by accounts' own keys
-ACCOUNT_SESSIONS_MAX = 100  # of these, of one account
-ADDRESS_SESSIONS_MAX = 20  # of those by own keys, from one address
+SESSIONS_MAX = 1_000  # opened by links; as many again by accounts' own keys
+ACCOUNT_SESSIONS_MAX = 100  # by links, per account
+ADDRESS_SESSIONS_MAX = 20  # by own keys, per address
 LINKS_MAX = 100
 ACCOUNT_LINKS_MAX = 20
 BARRED_MAX = 10_000
 LINK_SECONDS = 24 * 3600
 SESSION_SECONDS = 30 * 24 * 3600
 READER_SECONDS = 24 * 3600
-VERIFIED_MAX = 1_000  # keys whose secret need not be hashed again
+VERIFIED_MAX = 1_000  # keys whose secret is not hashed again
 ACCOUNT_CHARACTERS_MAX = 64
 
 _SCHEMA = """
@@ -55,8 +55,9 @@ CREATE TABLE IF NOT EXISTS barred (account TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 
-class Room(NamedTuple):
-    """How many tokens of a kind there may be: those of `table` that are `which`, by `holder`."""
+class TokenLimit(NamedTuple):
+    """The limit for tokens in `table` that match `which`: `each` per value of the column `holder`,
+    `most` in all."""
 
     table: str
     which: str
@@ -65,39 +66,39 @@ class Room(NamedTuple):
     most: int
 
 
-_LINKS = Room("links", "true", "account", ACCOUNT_LINKS_MAX, LINKS_MAX)
-_SESSIONS = Room("sessions", "address = ''", "account", ACCOUNT_SESSIONS_MAX, SESSIONS_MAX)
-_OWN_KEYS = Room("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
+_LINKS = TokenLimit("links", "true", "account", ACCOUNT_LINKS_MAX, LINKS_MAX)
+_SESSIONS = TokenLimit("sessions", "address = ''", "account", ACCOUNT_SESSIONS_MAX, SESSIONS_MAX)
+_OWN_KEYS = TokenLimit("sessions", "address <> ''", "address", ADDRESS_SESSIONS_MAX, SESSIONS_MAX)
 
 
 class KeysError(ValueError):
-    """An account or scope that can't be had. The text says what was expected."""
+    """An invalid account, scope or key, or a full table. The text says what was expected."""
 
 
 class NoRoomError(KeysError):
-    """There are as many as may be, and no other holder has more than the one that wants another."""
+    """The table is full, and no other holder has more tokens than the one that wants another."""
 
 
 class Scope(StrEnum):
-    READ = "read"  # the account's orders
-    TRADE = "trade"  # and change them
-    ADMIN = "admin"  # all that for every account
+    READ = "read"  # see the account's orders
+    TRADE = "trade"  # and place, change and cancel them
+    ADMIN = "admin"  # all of that for every account
 
 
 class Principal(NamedTuple):
-    """Who a caller is, and what they may do."""
+    """The holder of a credential, and its rights."""
 
     account: str
     scopes: frozenset[Scope]
-    reads: str = ""  # a key account besides: the caller has shown its key
+    reads: str = ""  # also this key account, for reading: the caller has proven its key
 
     @property
     def is_known(self) -> bool:
-        """Whether the peer's operator has let them in. Others have shown a key of their own."""
+        """Whether the operator has let it in. Others have only proven a key of their own."""
         return not self.account.startswith(KEY_PREFIX) or bool(self.scopes - {Scope.READ})
 
     def may(self, scope: Scope, account: str) -> bool:
-        """Whether it may do what takes `scope` for `account`. To trade is to read as well."""
+        """Whether it has `scope` for `account`. TRADE includes READ."""
         if Scope.ADMIN in self.scopes:
             return True
         if scope is Scope.READ and account and account == self.reads:
@@ -107,7 +108,7 @@ class Principal(NamedTuple):
 
 
 class Credential(NamedTuple):
-    """What a request has proven to hold: the row that grants it something, while it is there."""
+    """A verified credential: the row that grants rights as long as it exists."""
 
     table: str
     name: str | bytes
@@ -121,8 +122,8 @@ class KeyInfo(NamedTuple):
 
 
 class Keys:
-    """The file at `path`, made if it is not there, for its owner only. Safe for many threads, and
-    for other processes that write to the same file."""
+    """The file at `path`, created if missing, readable by its owner only. Safe for several threads
+    and for other processes that write to the same file."""
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT, 0o600))
@@ -135,10 +136,10 @@ class Keys:
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
         columns = [row[1] for row in self._db.execute("PRAGMA table_info(sessions)")]
-        if "address" not in columns:  # a file made before sessions by own keys were told apart
+        if "address" not in columns:  # a file from before sessions by own keys had an address
             column = "address TEXT NOT NULL DEFAULT ''"
             self._db.execute(f"ALTER TABLE sessions ADD COLUMN {column}")
-        # Known at once by a browser: cookies of several peers on one host share one jar.
+        # Peers on one host share a browser's cookies, so each peer's cookie has its own name.
         self._db.execute("CREATE TABLE IF NOT EXISTS meta (cookie TEXT NOT NULL)")
         self._db.execute(
             "INSERT INTO meta SELECT ? WHERE NOT EXISTS (SELECT 1 FROM meta)",
@@ -152,8 +153,8 @@ class Keys:
     # API keys
 
     def create(self, account: str, scopes: Iterable[str], token: str | None = None) -> str:
-        """A new key for an account; or `token`, one that another of the owner's peers has made.
-        This is the only time it can be seen."""
+        """A new key for an account, or `token`, a key made at another peer of the same owner. The
+        key is not stored, so it cannot be shown again."""
         granted = _checked(account, scopes)
         token = token or f"p2p_{secrets.token_hex(6)}_{secrets.token_urlsafe(32)}"
         id_, secret = _parts(token)
@@ -170,7 +171,7 @@ class Keys:
         return token
 
     def revoke(self, id_: str) -> bool:
-        """Whether there was a key of this id."""
+        """Delete a key; returns whether there was one with this id."""
         with self._lock:
             return self._db.execute("DELETE FROM keys WHERE id = ?", (id_,)).rowcount > 0
 
@@ -180,7 +181,7 @@ class Keys:
             return [KeyInfo(*row) for row in self._db.execute(query)]
 
     def verified(self, token: str) -> Credential | None:
-        """The key a token is of, if that was verified before."""
+        """The key of a token that was verified before."""
         digest = _digest(token)
         with self._lock:
             if digest not in self._verified:
@@ -189,7 +190,7 @@ class Keys:
             return Credential("keys", self._verified[digest])
 
     def of_token(self, token: str) -> Credential | None:
-        """The key a token is of. Slow, by design: see `verified`."""
+        """The key of a token. Slow by design: ask `verified` first."""
         try:
             id_, secret = _parts(token)
         except KeysError:
@@ -207,13 +208,13 @@ class Keys:
     # Browsers
 
     def link(self, account: str, scopes: Iterable[str]) -> str:
-        """A token that opens one session within a day. NoRoomError."""
+        """A new token that opens one session within a day. Raises NoRoomError."""
         with self._lock:
             return self._issue(_LINKS, account, account, _checked(account, scopes), LINK_SECONDS)
 
     def redeem(self, token: str) -> str | None:
-        """The session a link's token opens; None if it was used, is too old or was never given.
-        NoRoomError, and the link stays good."""
+        """Open a session with the token of a link; None if the token was used, is too old or never
+        existed. If it raises NoRoomError, the link stays valid."""
         with self._lock:
             row = self._db.execute(
                 "SELECT account, scopes, until_ms FROM links WHERE digest = ?", (_digest(token),)
@@ -228,8 +229,9 @@ class Keys:
             return session
 
     def open_reader(self, account: str, credential: Credential | None, address: str) -> str | None:
-        """Let a browser read the orders of an account whose key it has shown: in the session it
-        has, or in a new one, which is returned and counts for its address. NoRoomError."""
+        """Let a browser read the orders of an account whose key it has proven. Returns None if its
+        session may do so now, or else a new session, which counts for its address. Raises
+        NoRoomError."""
         if self.who(credential) is None or credential is None or credential.table != "sessions":
             with self._lock:
                 return self._issue(_OWN_KEYS, address, account, Scope.READ, READER_SECONDS)
@@ -248,19 +250,19 @@ class Keys:
         return Credential("sessions", _digest(token))
 
     def version(self) -> tuple[int, int]:
-        """Another one whenever something in the file may have changed, by whatever process."""
+        """A value that changes whenever any process may have changed the file."""
         with self._lock:
             (others,) = self._db.execute("PRAGMA data_version").fetchone()
             return others, self._db.total_changes
 
     def end(self, credential: Credential) -> None:
-        """A session is over."""
+        """End a session. Does nothing for an API key."""
         if credential.table == "sessions":
             with self._lock:
                 self._db.execute("DELETE FROM sessions WHERE digest = ?", (credential.name,))
 
     def who(self, credential: Credential | None) -> Principal | None:
-        """Who holds a credential; None if it grants nothing any more."""
+        """The holder of a credential; None if it no longer grants anything."""
         if credential is None:
             return None
         name, now_ms = credential.name, _now_ms()
@@ -282,15 +284,15 @@ class Keys:
     # Accounts that may not trade here
 
     def bar(self, account: str) -> None:
-        """From now on the account may cancel what it has, and read, and do no more at this peer."""
+        """From now on the account may only read and cancel its orders at this peer."""
         _checked(account, [Scope.READ])
         with self._lock:
             if self._count("barred") >= BARRED_MAX:
-                raise KeysError(f"a peer bars at most {BARRED_MAX} accounts: let some in again")
+                raise KeysError(f"a peer bars at most {BARRED_MAX} accounts: unbar some")
             self._db.execute("INSERT OR IGNORE INTO barred VALUES (?)", (account,))
 
     def unbar(self, account: str) -> bool:
-        """Whether it was barred."""
+        """Let an account trade again; returns whether it was barred."""
         with self._lock:
             query = "DELETE FROM barred WHERE account = ?"
             return self._db.execute(query, (account,)).rowcount > 0
@@ -304,43 +306,46 @@ class Keys:
             query = "SELECT 1 FROM barred WHERE account = ?"
             return self._db.execute(query, (account,)).fetchone() is not None
 
-    def _issue(self, room: Room, holder: str, account: str, scopes: str, seconds: int) -> str:
-        """A random token, which counts for its holder."""
+    def _issue(
+        self, limit: TokenLimit, holder: str, account: str, scopes: str, seconds: int
+    ) -> str:
+        """Store and return a random token, which counts for its holder."""
         token, now_ms = secrets.token_urlsafe(32), _now_ms()
-        self._db.execute(f"DELETE FROM {room.table} WHERE until_ms < ?", (now_ms,))
-        self._make_room(room, holder)
+        self._db.execute(f"DELETE FROM {limit.table} WHERE until_ms < ?", (now_ms,))
+        self._make_room(limit, holder)
         row = {
             "digest": _digest(token),
             "account": account,
             "scopes": scopes,
             "until_ms": now_ms + 1_000 * seconds,
-            room.holder: holder,
+            limit.holder: holder,
         }
         columns, marks = ", ".join(row), ", ".join("?" * len(row))
-        query = f"INSERT INTO {room.table} ({columns}) VALUES ({marks})"
+        query = f"INSERT INTO {limit.table} ({columns}) VALUES ({marks})"
         self._db.execute(query, tuple(row.values()))
         return token
 
-    def _make_room(self, room: Room, holder: str) -> None:
-        """A holder with as many as one may have loses the oldest. If all together have too many,
-        the holder with most does: a newcomer never takes another's last one."""
+    def _make_room(self, limit: TokenLimit, holder: str) -> None:
+        """Delete a token if the new one exceeds a limit. A holder at its own limit loses its
+        oldest. If the table is full, the holder with most tokens loses its oldest, but no holder
+        loses its only one to a newcomer."""
         counts = dict(
             self._db.execute(
-                f"SELECT {room.holder}, count(*) FROM {room.table} WHERE {room.which} GROUP BY 1"
+                f"SELECT {limit.holder}, count(*) FROM {limit.table} WHERE {limit.which} GROUP BY 1"
             ).fetchall()
         )
         own, loser = counts.get(holder, 0), holder
-        if own < room.each:
-            if sum(counts.values()) < room.most:
+        if own < limit.each:
+            if sum(counts.values()) < limit.most:
                 return
             loser = max(counts, key=lambda name: (counts[name], name))
             if counts[loser] <= own + 1:
                 loser = holder
         if not counts.get(loser):
-            raise NoRoomError(f"there are {room.most} {room.table} of others already")
+            raise NoRoomError(f"there are {limit.most} {limit.table} of others already")
         self._db.execute(
-            f"DELETE FROM {room.table} WHERE digest = (SELECT digest FROM {room.table} "
-            f"WHERE {room.which} AND {room.holder} = ? ORDER BY until_ms LIMIT 1)",
+            f"DELETE FROM {limit.table} WHERE digest = (SELECT digest FROM {limit.table} "
+            f"WHERE {limit.which} AND {limit.holder} = ? ORDER BY until_ms LIMIT 1)",
             (loser,),
         )
 

@@ -1,7 +1,6 @@
-"""How often a name may ask, and for how many different things.
+"""Rate limits by name, and limits on how many different things a name may use.
 
-Owns the rates and bounded tables of what was used. Must never wait: it says how long a client
-should.
+Owns the rates and the bounded tables of use. Must never wait: it says how long a client should.
 """
 
 import threading
@@ -9,11 +8,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-NAMES_MAX = 10_000  # those heard of least recently make room: their buckets are full again by then
+NAMES_MAX = 10_000  # beyond it, the least recently used name is dropped: its bucket is full again
 
 
 class Limiter:
-    """`rate` a second, and up to `burst` at once, for each name."""
+    """A token bucket per name: `rate` tokens a second, at most `burst`."""
 
     def __init__(
         self, rate: float, burst: int, clock: Callable[[], float] = time.monotonic
@@ -21,10 +20,10 @@ class Limiter:
         self.rate, self.burst = rate, burst
         self._clock = clock
         self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, as of when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens, and when
 
     def take(self, name: str, cost: int = 1) -> float:
-        """0 if `name` may do something of this cost now, else the seconds until it may."""
+        """0 if `name` may spend `cost` now, and it has; else the seconds until it may."""
         with self._lock:
             tokens = self._tokens(name)
             short = min(cost, self.burst) - tokens
@@ -32,7 +31,7 @@ class Limiter:
         return short / self.rate if short > 0 else 0.0
 
     def spend(self, name: str, cost: int) -> None:
-        """`name` has done something that turned out to have this cost. It may owe some of it."""
+        """Charge `name` a cost that is known only afterwards. It may go into debt."""
         with self._lock:
             self._keep(name, max(self._tokens(name) - cost, -float(self.burst)))
 
@@ -49,7 +48,7 @@ class Limiter:
 
 
 class Distinct:
-    """At most `most` different things of each name within `seconds` of their last use."""
+    """At most `most` different things per name. A thing counts for `seconds` after its last use."""
 
     def __init__(
         self, most: int, seconds: float, clock: Callable[[], float] = time.monotonic
@@ -57,7 +56,9 @@ class Distinct:
         self.most, self.seconds = most, seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._used: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()  # when, oldest first
+        self._used: OrderedDict[str, OrderedDict[str, float]] = (
+            OrderedDict()
+        )  # last use, oldest first
 
     def take(self, name: str, thing: str) -> float:
         """0 if `name` may use this thing now, else the seconds until it may use a new one."""

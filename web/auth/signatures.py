@@ -1,8 +1,8 @@
-"""Signatures in requests: what an account's own key has signed needs no other authority.
+"""Signatures in requests: a command signed by the account's own key needs no other authority.
 
-Owns the way from a request's `signature` to the signed command the node takes. A signature covers
-whole ticks and lots; a request has decimals: the command made of them is the one that was signed,
-or it is refused here, so that what makes no sense costs the node nothing.
+Owns the way from a request's `signature` to the signed command for the node. A signature covers
+whole ticks and lots, a request has decimals: either the command made from the request is the one
+that was signed, or it is refused here, at no cost for the node.
 """
 
 import threading
@@ -22,16 +22,16 @@ from peer.replica.signed import (
 from web.contract.problems import Problem
 from web.contract.requests import Signature, Statement
 
-STATEMENT_MS_MAX = 300_000  # from a statement and from now to its end
-STATEMENTS_MAX = 10_000  # used within that time
+STATEMENT_MS_MAX = 300_000  # from a statement's nonce, and from now, to its end
+STATEMENTS_MAX = 10_000  # accounts with a statement used within that time
 
 
 def signed(command: Command, signature: Signature | None, mesh: str) -> Entry:
-    """The command as the node takes it, with the signature if there is one; `mesh` is the mesh id
-    in hex. Problem if its account is a key that did not sign it."""
+    """The command for the node, with the signature if there is one; `mesh` is the mesh id in hex.
+    Problem if the account is a key that did not sign the command."""
     if signature is None:
         if command.account.startswith(KEY_PREFIX):
-            text = f"{command.account:.64} is a key: its orders need a signature by it."
+            text = f"{command.account:.64} is a key: its commands need a signature by that key."
             raise Problem(403, text, "not_signed", "signature")
         return command
     try:
@@ -42,8 +42,7 @@ def signed(command: Command, signature: Signature | None, mesh: str) -> Entry:
     if not is_signed_by(command.account, text_, entry.signature):
         raise Problem(
             403,
-            "The signature is not one of this account's key. Expected was one of "
-            f"{text_.decode():.700}",
+            f"The signature is not by this account's key. Expected text: {text_.decode():.700}",
             "bad_signature",
             "signature",
         )
@@ -53,27 +52,27 @@ def signed(command: Command, signature: Signature | None, mesh: str) -> Entry:
 def cancelling(
     command: Cancel | CancelAll, signature: Signature | None, mesh: str, is_operator: bool
 ) -> Entry:
-    """As `signed`; but what came through this peer its operator may cancel without the key."""
+    """As `signed`; but the operator may cancel without the key what came through this peer."""
     if is_operator and signature is None and command.account.startswith(KEY_PREFIX):
         return Removal(command)
     return signed(command, signature, mesh)
 
 
 class Statements:
-    """Which statements by keys have been used: each opens one session. Safe for
-    many threads. `clock_ms` gives the time in milliseconds since 1970."""
+    """The statements that keys have used: each opens one session. Thread-safe. `clock_ms` gives
+    milliseconds since 1970."""
 
     def __init__(self, clock_ms: Callable[[], int]) -> None:
         self._clock_ms = clock_ms
         self._lock = threading.Lock()
-        self._nonces: dict[str, int] = {}  # the last of each account
-        self._since_ms = clock_ms()  # earlier ones may have been used before a restart
+        self._nonces: dict[str, int] = {}  # the last one per account
+        self._since_ms = clock_ms()  # an earlier one may have been used before a restart
 
     def take(
         self, statement: Statement, mesh: str, peer: str, pace: Callable[[], None] = lambda: None
     ) -> None:
-        """Use a statement to a peer up. Problem if it is not good; `pace` may raise one too, and
-        then it is not used up."""
+        """Use up a statement for a peer. Problem if it is not valid. If `pace` raises one, the
+        statement is not used up."""
         account, signature, now_ms = statement.account, statement.signature, self._clock_ms()
         nonce, until = signature.nonce, signature.until
         if not max(nonce, now_ms) < until <= min(nonce, now_ms) + STATEMENT_MS_MAX:
@@ -81,12 +80,12 @@ class Statements:
             raise Problem(403, text, "signature_expired", "signature")
         text_ = statement_of(mesh, peer, account, nonce, until)
         if not is_signed_by(account, text_, bytes_of(signature.signature)):
-            text = f"The signature is not one of {account:.64} of {text_.decode():.300}"
+            text = f"The signature is not by {account:.64}. Expected text: {text_.decode():.300}"
             raise Problem(403, text, "bad_signature", "signature")
         pace()
         with self._lock:
             if nonce <= max(self._nonces.get(account, 0), self._since_ms):
-                raise Problem(409, "A statement is good once.", "nonce_used", "signature")
+                raise Problem(409, "A statement can be used once.", "nonce_used", "signature")
             self._make_room(now_ms)
             self._nonces[account] = nonce
 
@@ -99,5 +98,5 @@ class Statements:
 
 
 def bytes_of(text: str) -> bytes:
-    """What is written as base64url without padding."""
+    """Decode base64url without padding."""
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))

@@ -1,1 +1,1 @@
-"""The shapes of the API: requests, responses, problems, and the document made from them."""
+"""The API's requests, responses and problems, and the OpenAPI document made from them."""

@@ -1,4 +1,4 @@
-"""What the API answers about markets and the mesh: see `responses`."""
+"""The API's responses about markets and the mesh. `responses` has the conventions and the rest."""
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
@@ -20,7 +20,7 @@ from web.market_data.book_mirror import BookMirror, format_levels
 from web.market_data.mirrors import Mirrors
 
 Levels = Iterable[protocol.Level]
-# A tuple would say more, but schemathesis does not understand its schema.
+# A tuple would be more exact, but schemathesis does not support its schema.
 Level = Annotated[
     Sequence[Amount | int],
     Meta(min_length=3, max_length=3, description="Price, quantity, number of orders."),
@@ -86,7 +86,8 @@ class Candles(Reply, frozen=True):
 
 
 class Ticker(Reply, frozen=True):
-    """Best prices, the last trade, and all since `since`: 24 hours, or less if less is known."""
+    """Best prices, the last trade, and figures since `since`: of 24 hours, or less if less is
+    known."""
 
     market: str
     bid: Amount | None
@@ -113,7 +114,7 @@ class Ticker(Reply, frozen=True):
         day = mirror.candles.day(max(now_ms, mirror.time_ms))
         change, traded = day.close - day.open, day.open > 0
         sign = "-" if change < 0 else ""
-        # In hundredths of a percent, half away from zero.
+        # In hundredths of a percent, rounded half away from zero.
         share = (20_000 * abs(change) + day.open) // (2 * day.open) if traded else 0
         return cls(
             market=mirror.units.market.symbol,
@@ -185,15 +186,15 @@ class Book(Reply, frozen=True):
 
 
 class BookOfPeers(Book, frozen=True):
-    """With `?peers=1`, of each level what each peer has taken of it."""
+    """The book; with `?peers=1` also each peer's share of each level."""
 
     bid_peers: Sequence[Sequence[Share]] | UnsetType = UNSET
     ask_peers: Sequence[Sequence[Share]] | UnsetType = UNSET
 
     @classmethod
     def grouped(cls, mirror: BookMirror, depth: int, group: int, peers: bool) -> Self:
-        """Both sides merged into steps of `group` ticks, never showing a better price than there
-        is; with `peers` also what each of them has taken of a step."""
+        """Both sides, merged into steps of `group` ticks. A step never shows a better price than
+        its levels have. With `peers` also each peer's share of each step."""
         if group == 1 and not peers:
             return cls.of(mirror, depth)
         bids, asks = _steps(mirror.bids, depth, group), _steps(mirror.asks, depth, -group)
@@ -212,7 +213,8 @@ class BookOfPeers(Book, frozen=True):
 
 
 def _steps(side: SideMirror, depth: int, group: int) -> dict[int, list[protocol.Level]]:
-    """The levels of the first `depth` steps of `group` ticks, by step; below zero: rounded up."""
+    """The levels of the first `depth` steps of `group` ticks, by step. A negative `group` rounds
+    up."""
     steps: dict[int, list[protocol.Level]] = {}
     for level in side.levels(len(side)):
         step = level[0] // group * group
@@ -230,8 +232,7 @@ def _merged(steps: dict[int, list[protocol.Level]]) -> Levels:
 def shares_of(
     shares: Iterable[protocol.Share], quantity: Callable[[int], str]
 ) -> list[tuple[int, str, int]]:
-    """What each peer has taken of a level, or of several: its number as in ids, shown quantity,
-    orders."""
+    """Each peer's share of one or more levels: its number as in ids, displayed quantity, orders."""
     merged: dict[int, tuple[int, int]] = {}
     for member, lots, orders in shares:
         known = merged.get(member, (0, 0))
@@ -293,7 +294,7 @@ class Mesh(Reply, frozen=True):
 
 
 class State(Book, frozen=True, kw_only=True):
-    """The book with everything else; of the mesh only a part until it is known."""
+    """The book, its trades and the mesh. Most fields of the mesh are missing until it is known."""
 
     tick: Amount
     lot: Amount
@@ -317,7 +318,7 @@ class State(Book, frozen=True, kw_only=True):
 
     @classmethod
     def whole(cls, mirror: BookMirror, depth: int, mirrors: Mirrors) -> Self:
-        """Commit and digest are the book's: all of it is of one moment."""
+        """Commit and digest are those of the book: all fields are of one moment."""
         market = mirror.units.market
         mesh: Json = {"state": mirrors.state, "peer": mirrors.peer, "quorum": False}
         mesh |= {"pending": 0, "peers": []}

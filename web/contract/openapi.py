@@ -1,7 +1,7 @@
-"""The OpenAPI document of the HTTP interface, made from what its routes declare.
+"""The OpenAPI document of the HTTP API, made from the declarations of its routes.
 
-Schemas come from the types that check the input and from those that the answers are: must never
-repeat one by hand. Streams are in `docs/api.md`. Pure.
+Schemas come from the types that check requests and from the types of responses: must never repeat
+one by hand. `docs/api.md` describes the streams. Pure.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ Json = dict[str, Any]
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 REF = "#/components/schemas/{name}"
-PUBLIC = (421, 429)  # the host name is wrong, or these are too many
-EVERYWHERE = (400, 401, *PUBLIC)  # a parameter, or the API key
+PUBLIC = (421, 429)  # wrong host name, or too many requests
+EVERYWHERE = (400, 401, *PUBLIC)  # invalid parameter or API key
 MARKET = (400, 404, *PUBLIC, 503)  # the node is starting, or gone
 WRITES = (400, 401, 403, 404, 409, 413, 421, 429, 503, 504)
 PROBLEMS = {
@@ -60,12 +60,12 @@ LINKS: dict[str, Json] = {
 
 
 class Operation(NamedTuple):
-    """What a route takes and answers."""
+    """The requests and responses of a route."""
 
     method: str
     path: str
     summary: str
-    answers: dict[int, Any]  # by status: a type, several to choose from, or a media type's name
+    answers: dict[int, Any]  # by status: a type, a tuple of alternative types, or a media type
     problems: tuple[int, ...]
     query: type[msgspec.Struct] | None
     body: Any
@@ -102,7 +102,7 @@ def document(operations: Sequence[Operation]) -> bytes:
 
 
 def _widened(schema: Any) -> Any:
-    """A Decimal, which for msgspec is text, is taken as a number too."""
+    """Allow a JSON number for each Decimal, which msgspec declares as text."""
     if isinstance(schema, list):
         return [_widened(part) for part in schema]
     if not isinstance(schema, dict):
@@ -142,7 +142,7 @@ def _operation(operation: Operation, schemas: dict[str, Json]) -> Json:
 
 
 def _parameters(operation: Operation) -> list[Json]:
-    """The order's id of the path, and those of the query."""
+    """The order's id in the path, and the parameters of the query."""
     found: list[Json] = []
     if "{id}" in operation.path:
         kind = msgspec.json.schema(responses.Id)

@@ -1,6 +1,6 @@
-"""The one shape of an error, over HTTP and over the WebSocket: RFC 9457 problem details.
+"""The one shape of an error, over HTTP and WebSocket: RFC 9457 problem details.
 
-Owns the statuses and the words. Every error is a reason that a person understands.
+Owns the statuses and the texts. Each error gives a reason that a person understands.
 """
 
 import math
@@ -39,16 +39,16 @@ REFUSALS = {
     "stopping": 503,
     "unknown": 404,
     "other_order": 409,
-    "result_lost": 504,  # it was taken; only the result is not known
+    "result_lost": 504,  # the command was taken; only its result is unknown
     "unknown_outcome": 504,
 }
 
-# A rejection of a change to an order, where the request itself has failed. (A rejected new order is
-# a result: it has been ordered and is final.)
+# The status for a rejected change, where the request itself has failed. (A rejected new order is a
+# result: it has been ordered and is final.)
 REJECTIONS = {
     Reason.UNKNOWN_ORDER: 404,
     Reason.UNKNOWN_MARKET: 404,
-    Reason.NOT_OWNER: 404,  # told as UNKNOWN_ORDER
+    Reason.NOT_OWNER: 404,  # reported as UNKNOWN_ORDER
     Reason.INVALID_QUANTITY: 400,
     Reason.INVALID_PRICE: 400,
     Reason.NOT_SIGNED: 403,
@@ -59,8 +59,8 @@ REJECTIONS = {
 
 
 class Problem(Exception):
-    """Ends a request. `field` is the part of the input that is wrong; `more` are further fields of
-    the answer."""
+    """Ends a request with an error. `field` is the invalid part of the request, `more` has further
+    fields of the response."""
 
     def __init__(
         self, status: int, detail: str, code: str = "", field: str = "", **more: Any
@@ -85,13 +85,13 @@ class Problem(Exception):
 
 
 def too_many(seconds: float, what: str, code: str = "rate") -> Problem:
-    """Of `what` there was so much that it takes these seconds until more is possible."""
+    """There were too many of `what`; the client must wait `seconds`."""
     wait = math.ceil(seconds)
     return Problem(429, f"Too many {what}: wait {wait} s.", code, retry_after=wait)
 
 
 def refused(reply: Refused, ids: Sequence[int] = ()) -> Problem:
-    """`ids` are those of commands that had been taken already."""
+    """The problem for a refusal. `ids` are those of commands that the node had taken already."""
     more: dict[str, Any] = {"ids": [format_id(number) for number in ids]} if ids else {}
     if reason := Reason.__members__.get(reply.code.upper()):
         return rejected(reason, **more)

@@ -1,6 +1,6 @@
-"""What the outside may ask for, checked and turned into the engine's commands.
+"""The API's requests: checked, and turned into commands of the engine.
 
-Owns the input: its names, its limits, and the words when it is wrong. Amounts are decimal strings
+Owns the names and limits of the input, and the texts for invalid input. Amounts are decimal strings
 or JSON numbers, and never pass through a float. Pure.
 """
 
@@ -23,7 +23,7 @@ from web.config import BATCH_MAX, NESTED_MAX, TOKEN_CHARACTERS_MAX, TRADES_MAX
 from web.contract.problems import Problem
 from web.market_data.candles import CANDLES_MAX
 
-MarketName = Annotated[str, msgspec.Meta(description="The first market without it.")]
+MarketName = Annotated[str, msgspec.Meta(description="The first market if missing.")]
 Depth = Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX, description="Levels a side.")]
 Interval = Annotated[
     Literal[1, 5, 15, 60, 300, 900, 3600, 14400, 86400], msgspec.Meta(description="Seconds.")
@@ -32,7 +32,8 @@ TimeMs = Annotated[int, msgspec.Meta(ge=1, le=TIME_MS_MAX, description="Millisec
 
 
 class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of the account's own key, over the command this request makes: no API key is needed."""
+    """A signature by the account's own key over the command of this request. It replaces the API
+    key."""
 
     nonce: TimeMs
     until: TimeMs
@@ -40,21 +41,21 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class NewOrder(order_input.NewOrder, frozen=True, forbid_unknown_fields=True):
-    """An order as a person writes it."""
+    """A new order, in decimals."""
 
     signature: Signature | None = None
 
 
 class Change(order_input.Change, frozen=True, forbid_unknown_fields=True):
-    """A new price or open quantity of an order. Less of it alone keeps its place in the queue. A
-    signed change names its order's market, unless that is the first one."""
+    """A new price or open quantity for an order. Only a smaller quantity keeps the order's place in
+    the queue. A signed change must name the order's market, unless it is the first one."""
 
     market: Text = ""
     signature: Signature | None = None
 
 
 class WithdrawalQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Which orders to cancel: all of an account, or those of one market or one side."""
+    """The orders to cancel: all of an account, or those of one market or one side."""
 
     account: Account = ""
     market: Text = ""
@@ -66,20 +67,21 @@ class Withdrawal(WithdrawalQuery, frozen=True, forbid_unknown_fields=True):
 
 
 class Authority(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request to cancel may bring along."""
+    """The optional body of a request to cancel."""
 
     signature: Signature | None = None
 
 
 class Statement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The holder of an account's key signs that this peer may show the account's orders here."""
+    """A statement, signed by an account's key, that this peer may show the account's orders to this
+    browser."""
 
     account: Account
     signature: Signature
 
 
 class LinkToken(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a one-time link: it opens one session."""
+    """The token of a one-time link. It opens one session."""
 
     token: Annotated[str, msgspec.Meta(max_length=TOKEN_CHARACTERS_MAX)]
 
@@ -137,27 +139,27 @@ class OrdersQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
 
 
 class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Those with most open orders."""
+    """The accounts with most open orders."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=ACCOUNTS_MAX)] = 100
 
 
 class NewOrders(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Sent whole or not at all."""
+    """A batch of orders: all are sent, or none."""
 
     orders: Annotated[list[NewOrder], msgspec.Meta(min_length=1, max_length=BATCH_MAX)]
 
 
 T = TypeVar("T", bound=msgspec.Struct)
-NUMBER_CHARACTERS_MAX = 100  # of one with a point or an exponent
-NAME_CHARACTERS_MAX = 64  # of a client's own name for a request
-NAME_NUMBER_MAX = 2**53  # or if it is a number, below zero too
+NUMBER_CHARACTERS_MAX = 100  # of a JSON number with a point or an exponent
+NAME_CHARACTERS_MAX = 64  # of a client's own id for a request
+NAME_NUMBER_MAX = 2**53  # if that id is a number; negative numbers likewise
 
 
 def _exact(text: str) -> Decimal:
-    """A JSON number with a point or an exponent, as it stands there."""
+    """A JSON number with a point or an exponent, exactly as written."""
     if len(text) <= NUMBER_CHARACTERS_MAX:
-        with suppress(InvalidOperation):  # an exponent that not even a Decimal takes
+        with suppress(InvalidOperation):  # an exponent too large for a Decimal
             return Decimal(text)
     raise Problem(400, f"A number is too long or too large: {text:.40}", "invalid_number")
 
@@ -168,7 +170,7 @@ _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def parse_json(body: bytes | str) -> Any:
-    """JSON with exact numbers, at most NESTED_MAX values inside each other."""
+    """Parse JSON with exact numbers and a nesting depth of at most NESTED_MAX."""
     try:
         text = body if isinstance(body, str) else body.decode()
         if nesting(text) > NESTED_MAX:
@@ -179,8 +181,7 @@ def parse_json(body: bytes | str) -> Any:
 
 
 def nesting(text: str) -> int:
-    """How many objects and arrays of a JSON text are inside each other at most. What is no JSON
-    has some number, too."""
+    """The nesting depth of objects and arrays in a JSON text; some number if it is not JSON."""
     deepest = depth = 0
     if text.count("[") + text.count("{") > NESTED_MAX:  # rarely
         for found in _NESTING.finditer(text):
@@ -190,7 +191,7 @@ def nesting(text: str) -> int:
 
 
 def parse(kind: type[T], data: object) -> T:
-    """`data` as a `kind`; Problem names the field and what it must be."""
+    """Convert `data` to `kind`. A Problem names the invalid field and what it must be."""
     if not isinstance(data, dict):
         raise Problem(400, 'A JSON object such as {"side": "buy", …} was expected.', "not_object")
     with _as_problem():
@@ -208,7 +209,7 @@ def _as_problem() -> Iterator[None]:
 
 
 def query(kind: type[T], arguments: Mapping[str, str]) -> T:
-    """The parameters of a query as a `kind`; others are left out."""
+    """Convert the parameters of a query to `kind`. Ignores unknown parameters."""
     names = [field.name for field in msgspec.structs.fields(kind)]
     given = {name: arguments[name] for name in names if name in arguments}
     try:
@@ -219,7 +220,7 @@ def query(kind: type[T], arguments: Mapping[str, str]) -> T:
 
 
 def _wanted(kind: type[msgspec.Struct], name: str) -> str:
-    """What a parameter must be, from its type."""
+    """What a parameter must be, according to its type."""
     info = msgspec.inspect.type_info(kind)
     assert isinstance(info, msgspec.inspect.StructType)
     (found,) = (field.type for field in info.fields if field.name == name)
@@ -237,19 +238,19 @@ def _wrong(field: str, words: str) -> Problem:
 
 
 def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
-    """As `entry.submit_of`; what is wrong is a Problem."""
+    """As `order_input.submit_of`, but raises Problem."""
     with _as_problem():
         return order_input.submit_of(order, units, account)
 
 
 def change_of(change: Change, order: OrderView, units: Units) -> Command:
-    """As `entry.change_of`; what is wrong is a Problem."""
+    """As `order_input.change_of`, but raises Problem."""
     with _as_problem():
         return order_input.change_of(change, order, units)
 
 
 def group_of(text: str, units: Units) -> int:
-    """Ticks that levels are merged into, from the price step `text`; one tick if it is empty."""
+    """The ticks of a price step; one tick if `text` is empty."""
     if not text:
         return 1
     with _as_problem():
@@ -257,7 +258,7 @@ def group_of(text: str, units: Units) -> int:
 
 
 def interval_of(value: object) -> int:
-    """The seconds of a candle that `value` names; a minute if it is empty."""
+    """The seconds of a candle interval; a minute if `value` is empty."""
     text = value if isinstance(value, str) else f"{value}" if type(value) is int else "?"
     return query(CandlesQuery, {"interval": text} if value else {}).interval
 
@@ -270,7 +271,7 @@ def order_id(text: object) -> int:
 
 
 def account_of(value: object, default: str) -> str:
-    """The account a request names, `default` if it names none."""
+    """The account that a request names, or `default`."""
     try:
         return msgspec.convert(value or "", Account) or default
     except msgspec.ValidationError:
@@ -278,7 +279,7 @@ def account_of(value: object, default: str) -> str:
 
 
 def name_of(value: object) -> str | int | None:
-    """A client's own name for a request, which comes back with the answers."""
+    """A client's own id for a request, which the answers repeat."""
     if value is None or (isinstance(value, str) and len(value) <= NAME_CHARACTERS_MAX):
         return value
     if type(value) is int and abs(value) <= NAME_NUMBER_MAX:
@@ -296,8 +297,8 @@ def cancel_all_of(wanted: Withdrawal, account: str) -> CancelAll:
 
 
 def signed_change_of(change: Change, account: str, text: object, units: Units) -> Command:
-    """What was signed can't depend on how the order stands here: without a price a `Reduce`, else a
-    `Replace`."""
+    """The command of a signed change: a `Reduce` without a price, else a `Replace`. It must not
+    depend on the state of the order at this peer."""
     if change.price is None and change.quantity is None:
         raise _wrong("quantity", "or price is needed")
     number = order_id(text)
@@ -312,7 +313,7 @@ def signed_change_of(change: Change, account: str, text: object, units: Units) -
 
 
 def orders_of(data: object) -> list[object]:
-    """The orders of a batch: `{"orders": [...]}`."""
+    """The orders of a batch, `{"orders": [...]}`, not yet checked."""
     orders = data.get("orders") if isinstance(data, dict) and len(data) == 1 else None
     if not isinstance(orders, list) or not 1 <= len(orders) <= BATCH_MAX:
         text = f'{{"orders": [...]}} with 1 to {BATCH_MAX} orders was expected.'

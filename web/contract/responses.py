@@ -1,9 +1,9 @@
-"""What the API answers: each shape declared once, as the struct that is encoded.
+"""The API's responses: each shape is declared once, as the struct that is encoded.
 
-Owns the names and the order of the fields. The document at `/openapi.json` is made from these
-structs, and the routes answer with nothing else. What is about markets and the mesh is in
-`market_responses`. Amounts are decimal text, ids are text such as
-"2-17", times are milliseconds since 1970; a field whose default is UNSET may be missing. Pure.
+Owns the names and the order of the fields. `/openapi.json` is made from these structs, and routes
+answer with nothing else. Responses about markets and the mesh are in `market_responses`. Amounts
+are decimal text, ids are text such as "2-17", times are milliseconds since 1970. A field whose
+default is UNSET may be missing. Pure.
 """
 
 from typing import Annotated, Any, Self
@@ -31,27 +31,27 @@ Id = Annotated[
 SIDES: dict[Side, SideName] = {Side.BUY: "buy", Side.SELL: "sell"}
 TYPES: dict[OrderType, Any] = {kind: kind.name.lower() for kind in OrderType}
 TIFS: dict[TimeInForce, Any] = {tif: tif.name.lower() for tif in TimeInForce}
-# To others than its owner it is as if an order did not exist.
+# A client that does not own an order learns nothing about it, not even that it exists.
 _TOLD = {engine.Reason.NOT_OWNER: engine.Reason.UNKNOWN_ORDER}
 
 
 def explain(reason: engine.Reason) -> tuple[str, str]:
-    """Why the market refused a command, in a word and in a sentence."""
+    """Why the market rejected a command: a code and a sentence."""
     reason = _TOLD.get(reason, reason)
     return reason.name.lower(), WORDS[reason]
 
 
 class Reply(Struct, frozen=True, forbid_unknown_fields=True):
-    """Nothing but the fields that are named."""
+    """A response with exactly the declared fields."""
 
 
 def fields_of(view: Reply) -> Json:
-    """The fields that are there, to be part of a message."""
+    """The fields that are set, to be merged into a message."""
     return {name: value for name, value in asdict(view).items() if value is not UNSET}
 
 
 def copied(source: object, kind: type[Reply]) -> Json:
-    """The fields of `kind` that `source` has, too."""
+    """The values in `source` for those fields of `kind` that it has."""
     names = kind.__struct_fields__
     return {name: getattr(source, name) for name in names if hasattr(source, name)}
 
@@ -66,7 +66,7 @@ class Fill(Reply, frozen=True):
 
 
 class Order(Reply, frozen=True):
-    """An order; amounts are missing only if its market does not exist."""
+    """An order. Amounts are missing only if its market does not exist."""
 
     id: Id
     account: str
@@ -126,7 +126,7 @@ def _amounts(order: OrderView, units: Units) -> Json:
 
 
 class Orders(Reply, frozen=True):
-    """`finished` is complete from `since` on; null: not even that is known."""
+    """An account's orders. `finished` is complete from `since` on; null if that time is unknown."""
 
     account: str
     orders: list[Order]
@@ -147,14 +147,14 @@ class Cancelled(Reply, frozen=True):
 
 
 class Pending(Reply, frozen=True):
-    """Not ordered yet: `GET /orders` will tell."""
+    """Not ordered yet; `GET /orders` shows the result later."""
 
     id: Id
     status: str
 
 
 class Rejected(Reply, frozen=True):
-    """A change that the market did not make, over the WebSocket; over HTTP it is a Problem."""
+    """A rejected change, over the WebSocket; over HTTP it is a Problem."""
 
     id: Id
     status: str
@@ -165,7 +165,7 @@ class Rejected(Reply, frozen=True):
 
 
 class Withdrawn(Reply, frozen=True):
-    """Taken back before any other peer saw it."""
+    """Withdrawn before any other peer saw it."""
 
     id: Id
     status: str
@@ -184,7 +184,7 @@ class Session(Reply, frozen=True):
 
 
 class Account(Reply, frozen=True):
-    """How many open orders an account has, whichever peer took them."""
+    """The open orders of an account, from all peers."""
 
     account: str
     orders: int
@@ -207,14 +207,14 @@ class Health(Reply, frozen=True):
 
 
 class Reason(Struct, frozen=True):
-    """Why this peer is not ready."""
+    """A reason why this peer is not ready."""
 
     code: str
     detail: str
 
 
 class Problem(Struct, frozen=True):
-    """RFC 9457. `field` is the part of the request that is wrong, `reasons` are of /readyz."""
+    """RFC 9457. `field` is the invalid part of the request; /readyz sets `reasons`."""
 
     type: str
     title: str

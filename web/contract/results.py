@@ -1,7 +1,7 @@
-"""What is known of commands that were sent: the answer over HTTP and over the WebSocket.
+"""The answer to a command, over HTTP and WebSocket.
 
-Owns the choice of the answer. Its `id` is that of the order the command is about, or the command's
-own for a cancel-all.
+Owns the choice of the answer. Its `id` is that of the order, or for a cancel-all that of the
+command.
 """
 
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from web.market_data.pending_requests import Submission
 
 
 def answer_of(submission: Submission, mirrors: Mirrors) -> Result:
-    """The final result of one command, or that it is pending."""
+    """The result of one command, or that it is pending."""
     command = submission.commands[0]
     if isinstance(command, Submit):
         return placed(submission, 0, mirrors)
@@ -30,7 +30,7 @@ def answer_of(submission: Submission, mirrors: Mirrors) -> Result:
 
 
 def placed(submission: Submission, index: int, mirrors: Mirrors) -> Order:
-    """The same of a new order, one of several."""
+    """The same for a new order in a batch."""
     command, number = submission.commands[index], submission.ids[index]
     assert isinstance(command, Submit)
     units = mirrors.units(command.market)
@@ -43,7 +43,7 @@ def placed(submission: Submission, index: int, mirrors: Mirrors) -> Order:
 
 
 def _changed(outcome: Outcome, submission: Submission, mirrors: Mirrors) -> Result:
-    """The outcome of a command about orders that were there before."""
+    """The result of a command on existing orders."""
     order = outcome.order
     commit, time_ms = submission.commit, submission.time_ms
     about = format_id(order.id if order else outcome.id)
@@ -52,7 +52,7 @@ def _changed(outcome: Outcome, submission: Submission, mirrors: Mirrors) -> Resu
     if order is None:
         gone = [format_id(number) for number in outcome.cancelled]
         return Cancelled(about, "done", gone, commit, time_ms)
-    # The mirror knows all of the order, the events of one command only what they changed.
+    # The mirror has the whole order; the events of one command have only what it changed.
     with mirrors.lock:
         told = mirrors.find_order(order.id) or order
         view = Order.of(told, mirrors.units(order.market))

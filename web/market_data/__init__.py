@@ -1,1 +1,1 @@
-"""The gateway's copy of its node's state, and the connection that feeds it."""
+"""The gateway's copy of its node's state, and the connection that keeps it up to date."""

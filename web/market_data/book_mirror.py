@@ -1,10 +1,10 @@
 """One market's book as the node publishes it, kept up to date from deltas.
 
-Owns the levels, the recent trades and the sequence numbers. Pure: bytes, sockets and clocks are
-elsewhere. Not thread-safe: whoever shares it holds the lock.
+Owns the levels, the recent trades and the sequence numbers. Pure: no bytes, sockets or clocks. Not
+thread-safe: callers hold the mirrors' lock.
 
-Two sequences meet here. `seq` is the node's count of MarketUpdates; `number` is our count of frames
-for the browsers, which get several updates in one.
+There are two sequences. `seq` is the node's count of MarketUpdates. `number` is our count of frames
+for browsers, which combine several updates.
 """
 
 import zlib
@@ -24,7 +24,7 @@ CHECKSUM_LEVELS = 10
 
 
 class Delta(msgspec.Struct, frozen=True):
-    """What changed since the frame before it."""
+    """The changes since the previous frame."""
 
     number: int
     bids: list[Level]
@@ -33,8 +33,8 @@ class Delta(msgspec.Struct, frozen=True):
 
 
 class BookMirror:
-    """One market. Updates are staged until the commit they belong to is complete, so that levels,
-    trades, commit and digest always describe the same moment."""
+    """One market. It stages updates until their commit is complete, so that levels, trades, commit
+    and digest always describe the same moment."""
 
     def __init__(self, units: Units, candles: Candles | None = None) -> None:
         self.units = units
@@ -58,7 +58,7 @@ class BookMirror:
         self._staged.append(update)
 
     def complete(self, commit: int, time_ms: int, digest: bytes) -> bool:
-        """Every update up to `commit` has come; True if that changed anything here."""
+        """Apply the staged updates: all of `commit` have come. True if there were any."""
         staged, self._staged = self._staged, []
         for update in staged:
             self._apply(update)
@@ -88,7 +88,7 @@ class BookMirror:
 
     @property
     def is_complete(self) -> bool:
-        """Every level of the book is known here."""
+        """Whether the mirror has every level of the book."""
         return self.bids.is_complete and self.asks.is_complete
 
     @property
@@ -100,12 +100,12 @@ class BookMirror:
         return self.bids.is_short or self.asks.is_short
 
     @property
-    def told_trades(self) -> tuple[int, list[MarketTrade]]:
-        """The trades that deltas have told of, newest first, and the number of the newest."""
-        told = list(islice(self.trades, len(self._new_trades), None))
+    def sent_trades(self) -> tuple[int, list[MarketTrade]]:
+        """The number of the newest trade in a past delta, and these trades, newest first."""
+        sent = list(islice(self.trades, len(self._new_trades), None))
         if self._new_trades:
-            return self._new_trades[0].number - 1, told
-        return (told[0].number if told else 0), told
+            return self._new_trades[0].number - 1, sent
+        return (sent[0].number if sent else 0), sent
 
     def take_delta(self) -> Delta:
         self.number += 1
@@ -114,8 +114,8 @@ class BookMirror:
         return Delta(self.number, bids, asks, trades)
 
     def checksum(self) -> int:
-        """CRC32 of the ten best asks, then the ten best bids: price and quantity of each as text
-        without the point and without leading zeros, one after the other (Kraken's way)."""
+        """CRC32 of the ten best asks, then the ten best bids: price and quantity of each as text,
+        without the point and leading zeros, concatenated (as Kraken does)."""
         return checksum_of(
             [
                 text

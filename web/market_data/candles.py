@@ -1,7 +1,7 @@
-"""Candles of one market, gathered from its trades as they come.
+"""Candles of one market, made from its trades.
 
-Owns open, high, low, close and volume per interval since the gateway started, and before that as
-far as it is told of the past. Must never show a candle without a trade. Pure.
+Owns open, high, low, close and volume per interval: since the gateway started, and before that as
+far as they were filled in from the journal. Must never show a candle without a trade. Pure.
 """
 
 from bisect import bisect_left
@@ -15,15 +15,15 @@ from peer.replica.trade import MarketTrade
 from peer.storage.history_reader import PastCandle
 
 INTERVALS_SECONDS = (1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400)
-CANDLES_MAX = 1_500  # of one answer
-CANDLES_KEPT = 5_000  # of each interval
+CANDLES_MAX = 1_500  # in one response
+CANDLES_KEPT = 5_000  # per interval
 MINUTE_SECONDS = 60
-DAY_MS = 86_400_000  # fewer minutes than candles are kept
+DAY_MS = 86_400_000  # it has fewer minutes than CANDLES_KEPT
 
 
 @dataclass(slots=True)
 class Candle:
-    """Prices in ticks, volume in lots; `time_ms` is when its interval began."""
+    """Prices in ticks, volume in lots; `time_ms` is the start of its interval."""
 
     time_ms: int
     first: int  # number of its first trade
@@ -42,7 +42,7 @@ class Candle:
         self.trades += 1
 
     def extend_back(self, past: PastCandle) -> None:
-        """Earlier trades of the same interval."""
+        """Add earlier trades of the same interval."""
         self.first, self.open = past.first, past.open
         self.high, self.low = max(self.high, past.high), min(self.low, past.low)
         self.volume += past.volume
@@ -55,7 +55,8 @@ def of_past(past: PastCandle) -> Candle:
 
 
 class Day(NamedTuple):
-    """The trades from `since_ms` on: prices in ticks, volume in lots. Without a trade no prices."""
+    """Figures of the trades since `since_ms`: prices in ticks, volume in lots, all 0 without a
+    trade."""
 
     since_ms: int
     open: int = 0
@@ -65,31 +66,31 @@ class Day(NamedTuple):
     volume: int = 0
 
 
-class Wish(NamedTuple):
-    """What of the past is wanted next: trades with numbers below `below`, by intervals."""
+class PastRange(NamedTuple):
+    """Missing past candles of an interval: those of trades with numbers below `below`."""
 
     seconds: int
     below: int
 
 
 class Candles:
-    """With `has_history` what was before the gateway's time is filled from there, backwards and
-    piece by piece; and what was lost on the way here is started anew."""
+    """With `has_history` the past is filled in from the journal, backwards and in parts. After a
+    gap in the trades, everything is filled in again."""
 
     def __init__(self, has_history: bool = False) -> None:
-        self.last = 0  # number of the newest trade in them
-        self.missed = 0  # trades that were lost on the way here
+        self.last = 0  # number of the newest trade
+        self.missed = 0  # trades lost in gaps
         self._has_history = has_history
-        self._whole = (0, 0)  # number and time of the trade since which none is missing
-        self._first = 0  # number of the oldest trade in them; 0: none yet
-        self._full: set[int] = set()  # intervals of which nothing older is kept
-        self._is_whole = not has_history  # no trade that is older is known anywhere
+        self._whole = (0, 0)  # number and time of the trade since which there is no gap
+        self._first = 0  # number of the oldest trade; 0: none yet
+        self._full: set[int] = set()  # intervals with CANDLES_KEPT candles
+        self._is_whole = not has_history  # there are no older trades in the journal
         self._kept: dict[int, deque[Candle]] = {
             seconds: deque(maxlen=CANDLES_KEPT) for seconds in INTERVALS_SECONDS
         }
 
     def add(self, trades: Iterable[MarketTrade]) -> None:
-        """Take trades, oldest first; those known already are left out."""
+        """Add trades, oldest first. Skips those that it has."""
         for trade in trades:
             if trade.number <= self.last:
                 continue
@@ -115,17 +116,17 @@ class Candles:
         for candles in self._kept.values():
             candles.clear()
 
-    def wants_past(self) -> Wish | None:
-        """What is to be filled in next, if anything is."""
+    def missing_past(self) -> PastRange | None:
+        """The next range to fill in, if there is one."""
         open_ = [seconds for seconds in INTERVALS_SECONDS if seconds not in self._full]
         if self._is_whole or not open_ or self._first <= 1:
             return None
-        return Wish(open_[0], self._first)
+        return PastRange(open_[0], self._first)
 
-    def fill(self, wish: Wish, past: Sequence[PastCandle]) -> None:
-        """Put the newest that there is of a wish before what is here, if that is still the wish.
-        `past` is oldest first, and its oldest may be a part of a candle; nothing: there is none."""
-        if self.wants_past() != wish:
+    def fill(self, wanted: PastRange, past: Sequence[PastCandle]) -> None:
+        """Add the newest candles of a range, if that is still the next range. `past` is oldest
+        first; its oldest may be a partial candle. An empty `past` means that there are none."""
+        if self.missing_past() != wanted:
             return
         self._is_whole = not past
         for candle in reversed(past):
@@ -134,7 +135,7 @@ class Candles:
                 self._whole = (candle.first, candle.time_ms)
             self._first = candle.first
             for seconds, kept in self._kept.items():
-                if seconds >= wish.seconds and seconds not in self._full:
+                if seconds >= wanted.seconds and seconds not in self._full:
                     self._fill_one(seconds, kept, candle)
 
     def _fill_one(self, seconds: int, kept: deque[Candle], candle: PastCandle) -> None:
@@ -147,15 +148,15 @@ class Candles:
             kept.appendleft(of_past(candle._replace(time_ms=begins)))
 
     def needs_past(self, seconds: int, found: Sequence[Candle]) -> bool:
-        """Whether the journal may have trades before the newest of these candles, or of them."""
+        """Whether the journal may have trades of these candles or before them."""
         kept = self._kept[seconds]
         if (self._is_whole or self._first <= 1) and len(kept) < CANDLES_KEPT:
             return False
         return not found or found[0].time_ms == kept[0].time_ms
 
     def newest(self, seconds: int, limit: int, before_ms: int | None = None) -> list[Candle]:
-        """Up to `limit` candles, oldest first, that begin before a time. They are the caller's: the
-        two of all that may still change are copies."""
+        """Up to `limit` candles, oldest first, that begin before a time. The first and the last
+        are copies, since only these may still change."""
         kept = self._kept[seconds]
         end = len(kept)
         if before_ms is not None:
@@ -166,7 +167,7 @@ class Candles:
         return found
 
     def since(self, seconds: int, time_ms: int) -> list[Candle]:
-        """Candles of an interval that has `time_ms` or a later moment in it, oldest first."""
+        """Candles from the one that contains `time_ms` on, oldest first."""
         begins = time_ms - time_ms % (seconds * 1000)
         found: list[Candle] = []
         for candle in reversed(self._kept[seconds]):
@@ -176,7 +177,7 @@ class Candles:
         return found[::-1]
 
     def day(self, now_ms: int) -> Day:
-        """The last 24 hours and the start of their first minute; less if less is known."""
+        """Figures of the last 24 hours, from the start of a minute; of less if less is known."""
         begins = (now_ms - DAY_MS) // 60_000 * 60_000
         number, whole_ms = self._whole
         since_ms = max(begins, whole_ms) if number > 1 else begins

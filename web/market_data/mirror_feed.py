@@ -1,8 +1,8 @@
-"""What keeps the mirrors up to date: the gateway's subscriptions at its node.
+"""The gateway's subscriptions at its node, which keep the mirrors up to date.
 
-Owns what is subscribed to, and when it is asked for again. Markets, commits and the mesh are one
-subscription, since they must fit together; each account is one of its own. Messages are taken on
-the link's thread, in the order in which they happened; must never let one of them go by.
+Owns what the gateway subscribes to, and when it does so again. Markets, commits and the mesh are
+one subscription, since they must fit together; each account is another one. Messages come on the
+link's thread, in the order in which they happened. Must never skip one.
 """
 
 import time
@@ -34,13 +34,13 @@ from web.market_data.candles import Candles
 from web.market_data.mirrors import Mirrors
 from web.market_data.node_connection import Call, Link
 
-STALE_SECONDS = 2.5  # without a word from the node, which speaks twice a second
-ASK_SECONDS = 1.0  # between two questions for the markets: they show that the node answers
-_MARKETS = "markets"  # the key of the subscription that is not an account's
+STALE_SECONDS = 2.5  # without a message from the node, which sends two a second
+ASK_SECONDS = 1.0  # between two requests for the markets, which show that the node answers
+_MARKETS = "markets"  # the key of the subscription to markets, commits and the mesh
 
 
 class Audience(Protocol):
-    """Who is told what the mirrors show now."""
+    """Gets the changes of the mirrors."""
 
     def market_reset(self, market: str) -> None: ...
     def orders_reset(self, account: str) -> None: ...
@@ -50,7 +50,7 @@ class Audience(Protocol):
 
 
 class MirrorFeed:
-    """`watch` and `note_listeners` may be called from any thread, the rest from the link's."""
+    """Any thread may call `watch` and `note_listeners`, only the link's thread the rest."""
 
     def __init__(self, link: Link, mirrors: Mirrors, audience: Audience, has_history: bool) -> None:
         self._link = link
@@ -58,20 +58,20 @@ class MirrorFeed:
         self._audience = audience
         self._has_history = has_history
         self._live: dict[str, tuple[int, Call]] = {}  # subscriptions, by key
-        self._count = 0  # of them so far
+        self._count = 0  # subscriptions so far
         self._heard = 0.0
         self._asked = 0.0
-        self._is_short = False  # a book is, and its state is on its way
+        self._is_short = False  # a book is short, and its state was requested
 
     def watch(self, name: str) -> None:
-        """Mirror an account's orders from now on; the one watched longest ago makes room, if there
-        is one that nobody listens to."""
+        """Mirror an account's orders from now on. If there are too many accounts, drops the one
+        watched longest ago, preferably one without listeners."""
         with self._mirrors.lock:
             accounts = self._mirrors.accounts
             known = accounts.pop(name, None)
             if known is None and len(accounts) >= ACCOUNTS_MAX:
-                deaf = (name for name, mirror in accounts.items() if not mirror.listeners)
-                self._unwatch(next(deaf, next(iter(accounts))))
+                unused = (name for name, mirror in accounts.items() if not mirror.listeners)
+                self._unwatch(next(unused, next(iter(accounts))))
             accounts[name] = known or AccountMirror(name)
             if known is None:
                 self._subscribe(topic("account", name))
@@ -83,7 +83,7 @@ class MirrorFeed:
             self._link.end(subscription)
 
     def note_listeners(self, name: str, listeners: int) -> None:
-        """So many streams tell of an account's orders."""
+        """Set how many streams have subscribed to an account's orders."""
         with self._mirrors.lock:
             if listeners:
                 self.watch(name)
@@ -91,7 +91,7 @@ class MirrorFeed:
                 self._mirrors.accounts[name].listeners = listeners
 
     def ask(self) -> None:
-        """What there is at the node, and by the answer what is missing here."""
+        """Request the markets. The answer starts the subscriptions that are missing."""
         self._asked = time.monotonic()
         self._link.request(GetMarkets(), self._take_markets)
 
@@ -106,7 +106,7 @@ class MirrorFeed:
 
     def _take_markets(self, answer: Answer) -> None:
         if not isinstance(answer, Markets):
-            return  # it is asked again
+            return  # `tick` asks again
         with self._mirrors.lock:
             self._mirrors.peer, self._mirrors.mesh_id = answer.peer, answer.mesh
             for market in answer.markets:
@@ -124,7 +124,7 @@ class MirrorFeed:
         return BookMirror(units_of(market), Candles(has_history=self._has_history))
 
     def _subscribe(self, key: str, *topics: str) -> None:
-        """To one topic, which is the key, or to several."""
+        """Subscribe to `topics`, by default to the one topic `key`."""
         self._count += 1
         take = partial(self._take, key, self._count)
         request = Subscribe(list(topics or [key]))
@@ -134,7 +134,7 @@ class MirrorFeed:
         self._heard = time.monotonic()
         with self._mirrors.lock:
             if self._live.get(key, (0, None))[0] != number:
-                return  # of a subscription that was ended
+                return  # the subscription was ended
             match message:
                 case State():
                     self._is_short = False
@@ -155,7 +155,7 @@ class MirrorFeed:
                     account = self._mirrors.accounts[message.account]
                     self._audience.orders(account, account.take(message))
                 case Refused():
-                    del self._live[key]  # it is asked for again
+                    del self._live[key]  # the next answer to `ask` starts it again
 
     def _commit(self, message: Committed) -> None:
         mirrors = self._mirrors

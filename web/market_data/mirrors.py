@@ -1,7 +1,6 @@
-"""Everything the gateway knows, in one place with one lock.
+"""All mirrors of the gateway, with one lock.
 
-Owns nothing but the holding: the link's thread writes, the hub's and the web server's threads read,
-all of them under `lock`.
+The link's thread writes; the threads of the hub and the web server read; all of them hold `lock`.
 """
 
 import threading
@@ -37,7 +36,7 @@ class Mirrors:
         self.commit, self.round, self.time_ms, self.digest = commit, round_, time_ms, digest
 
     def await_orders(self, account: str, seconds: float) -> AccountMirror | None:
-        """An account's orders once they are known; None if that takes too long."""
+        """Wait up to `seconds` for an account's orders; None if they do not come."""
         with self._orders_came:
 
             def known() -> bool:

@@ -1,17 +1,15 @@
 """The gateway's connection to its node, and the one thread that owns it.
 
-Owns the transport: requests out, answers in, whether the node is there. Knows nothing of books or
-browsers: what comes in is handed to who asked, and the rest to a `Listener`, on the link's thread.
-Must never send a command later than it was asked to: without a connection it is refused at once, so
-"refused" means that nothing was taken.
+Owns the transport: requests, answers, and whether the node is connected. Knows nothing of books or
+browsers: an answer goes to the caller of its request, and other events to a `Listener`, on the
+link's thread. Must never send a command late: without a connection it refuses the command at once,
+so "refused" means that the node took nothing.
 
-A connection that has ended takes with it the answers that were to come over it, and the
-subscriptions: who waits for them is told so. Over TCP, ZeroMQ's heartbeats find out that one leads
-nowhere; a Unix socket cannot.
+When a connection ends, the pending answers and the subscriptions on it are lost, and their callers
+get a Refused. ZeroMQ's heartbeats detect a dead TCP connection; a Unix socket cannot be dead.
 
-What goes wrong over one request ends that request alone. What goes wrong over a subscription would
-leave mirrors that are not the node's: it ends the thread, and whoever looks at `is_alive` the
-process.
+An error in one request ends only that request. An error in a subscription would leave wrong
+mirrors, so it ends the thread; the process then sees `is_alive` and ends too.
 """
 
 import logging
@@ -42,9 +40,9 @@ from peer.client.protocol import (
 log = logging.getLogger(__name__)
 
 CALLS_MAX = 100_000  # requests without a final answer
-BATCH_MAX = 500  # messages before the other sources get their turn
-QUEUE_MAX = 100_000  # messages that wait here; then they wait at the node
-QUERY_SECONDS_MAX = 10.0  # an answer this late is not waited for any more
+BATCH_MAX = 500  # messages before the other sockets get their turn
+QUEUE_MAX = 100_000  # messages that wait here; more wait at the node
+QUERY_SECONDS_MAX = 10.0  # until a request that is not a command counts as lost
 TICK_MS = 100
 HEARTBEAT_MS = 2_000  # over TCP
 HEARTBEAT_TIMEOUT_MS = 6_000
@@ -53,41 +51,42 @@ OnAnswer = Callable[[Answer], None]
 UNREACHABLE = Refused(
     "unreachable", "This peer's node is not answering. Nothing was sent; try again in a moment."
 )
-UNSPEAKABLE = Refused("invalid", "A number in it is beyond what a node understands.")
+NOT_ENCODABLE = Refused("invalid", "A number in the request is out of range.")
 OVERLOADED = Refused(
     "busy", "Too many requests are waiting for this peer's node. Nothing was sent."
 )
-NOT_TAKEN_FOR_SURE = Refused(
+UNKNOWN_OUTCOME = Refused(
     "unknown_outcome", "The peer's node went away: the command may or may not have been taken."
 )
-LOST = Refused(
-    "result_lost", "The peer's node went away. It has the command, whose result is not known here."
+RESULT_LOST = Refused(
+    "result_lost", "The peer's node went away. It has the command; the result is not known here."
 )
 
 
 class Listener(Protocol):
-    """Who is told; every call comes on the link's thread."""
+    """Gets the events of the link, on the link's thread."""
 
     def on_connected(self) -> None: ...
     def on_tick(self, now: float) -> float | None:
-        """After every turn; the seconds until it must be called again, None for at leisure."""
+        """Called after every turn. Returns the seconds until the next call must come; None if there
+        is no hurry."""
         ...
 
 
 class Call:
-    """One request and the answers still to come; of a Subscribe, a stream of them."""
+    """One request and its pending answers; a Subscribe has a stream of them."""
 
     def __init__(self, request: Request, on_answer: OnAnswer) -> None:
         self.request = request
         self.on_answer = on_answer
         self.sent = time.monotonic()
-        self.name = b""  # from when it is sent until it ends
+        self.name = b""  # empty before it is sent and after its end
         self.is_stream = isinstance(request, Subscribe)
         self.is_answered = False
         self._waiting: set[int] | None = None
 
     def is_final(self, answer: Answer) -> bool:
-        """Take note of `answer`; True when no other will come."""
+        """Note `answer`; True if it is the last one."""
         if isinstance(answer, Queued):
             self._waiting = set(answer.ids)
             return not self._waiting
@@ -99,39 +98,40 @@ class Call:
 
     @property
     def loss(self) -> Refused:
-        """What to say if no answer can come any more."""
+        """The answer to give if no more answers can come."""
         if not isinstance(self.request, Execute):
             return UNREACHABLE
-        return NOT_TAKEN_FOR_SURE if self._waiting is None else LOST
+        return UNKNOWN_OUTCOME if self._waiting is None else RESULT_LOST
 
     def is_late(self, now: float) -> bool:
         if isinstance(self.request, Execute) or (self.is_stream and self.is_answered):
             return False
         return now - self.sent > QUERY_SECONDS_MAX
 
-    def tell(self, answer: Answer) -> None:
-        """What one request does with its answer is no reason for others to go without theirs."""
+    def deliver(self, answer: Answer) -> None:
+        """Call back with an answer. An error in the callback of one request must not stop the
+        answers to others."""
         try:
             self.on_answer(answer)
         except Exception:
             if self.is_stream:
                 raise
-            log.exception("an answer of the node came to nothing")
+            log.exception("an answer of the node could not be handled")
 
 
 class Link:
-    """Call `start` once, after any fork. `request`, `ask_again`, `end` and `stop` may be called
-    from any thread."""
+    """Call `start` once, after any fork. Any thread may call `request`, `ask_again`, `end` and
+    `stop`."""
 
     def __init__(self, node: str, listener: Listener) -> None:
         self._address = node
         self._listener = listener
-        self._inbox: deque[Callable[[], None]] = deque()  # what the thread is to do
+        self._inbox: deque[Callable[[], None]] = deque()  # steps for the thread
         self._calls: dict[bytes, Call] = {}
         self._streams: dict[bytes, Call] = {}
         self._count = 0
         self.is_connected = False
-        self._unanswered: float | None = None  # since when nothing came, though it was asked for
+        self._unanswered: float | None = None  # since when a request has waited without any answer
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -154,7 +154,7 @@ class Link:
 
     @property
     def unanswered_seconds(self) -> float:
-        """How long the node has not answered anything; 0 if nothing was asked."""
+        """How long the node has not answered; 0 if no request waits."""
         since = self._unanswered
         return 0.0 if since is None else time.monotonic() - since
 
@@ -164,22 +164,22 @@ class Link:
         return len(self._calls)
 
     def request(self, request: Request, on_answer: OnAnswer) -> Call:
-        """Send `request`; `on_answer` gets every answer to it, on the link's thread (or at once,
-        when it is refused here). Of a subscription the last one is Refused, by the node or because
-        the connection has ended."""
+        """Send `request`; `on_answer` gets every answer, on the link's thread (or at once, if the
+        link refuses it). The last answer to a subscription is Refused, by the node or because the
+        connection has ended."""
         call = Call(request, on_answer)
         if len(self._calls) + len(self._inbox) >= CALLS_MAX:
-            call.tell(OVERLOADED)
+            call.deliver(OVERLOADED)
         else:
             self._do(partial(self._begin, call))
         return call
 
     def ask_again(self, subscription: Call) -> None:
-        """The states come again, in their place between the updates."""
+        """Request the states of a subscription again. They come in order with its updates."""
         self._do(partial(self._ask_again, subscription))
 
     def end(self, subscription: Call) -> None:
-        """No more of it is wanted."""
+        """End a subscription."""
         self._do(partial(self._end, subscription))
 
     def _do(self, step: Callable[[], None]) -> None:
@@ -190,7 +190,7 @@ class Link:
         try:
             self._writer.send(b"\0")
         except BlockingIOError:
-            pass  # full of wake-ups already
+            pass  # it is full of wake-ups
         except OSError:
             assert self._stopping.is_set()
 
@@ -244,14 +244,14 @@ class Link:
             self._inbox.popleft()()
 
     def _send(self, name: bytes, request: Request) -> Refused | None:
-        """Why it was not sent."""
+        """Send a request; returns why it was not sent, or None."""
         try:
             self._node.send_multipart([name, self._encode(request)], zmq.NOBLOCK)
         except zmq.Again:
             return UNREACHABLE
         except (OverflowError, TypeError, ValueError):  # of the encoder
-            log.exception("a request can't be told to the node")
-            return UNSPEAKABLE
+            log.exception("a request to the node could not be encoded")
+            return NOT_ENCODABLE
         if self._unanswered is None and not isinstance(request, Unsubscribe):
             self._unanswered = time.monotonic()
         return None
@@ -261,7 +261,7 @@ class Link:
         name = self._count.to_bytes(8, "big")
         refused = self._send(name, call.request)
         if refused is not None:
-            call.tell(refused)
+            call.deliver(refused)
         else:
             call.name, self._table(call)[name] = name, call
 
@@ -299,11 +299,11 @@ class Link:
         except msgspec.MsgspecError as error:
             if call.is_stream:
                 raise
-            log.error("the node answered what is not in its protocol: %s", error)
+            log.error("an answer of the node is not in its protocol: %s", error)
             return
         if call.is_final(answer):
             self._forget(call)
-        call.tell(answer)
+        call.deliver(answer)
 
     def _take_monitor(self) -> None:
         event = recv_monitor_message(self._monitor)["event"]
@@ -314,7 +314,7 @@ class Link:
             self._lose_calls()
 
     def _lose_calls(self) -> None:
-        """The connection has ended. What came over it before counts."""
+        """Give up all calls: the connection has ended. Takes what came before its end."""
         while self._node.poll(0):
             self._take_answers()
         self._unanswered = None
@@ -327,6 +327,6 @@ class Link:
                 self._lose(call)
 
     def _lose(self, call: Call) -> None:
-        """No answer is waited for any more."""
+        """Give up a call."""
         self._forget(call)
-        call.tell(call.loss)
+        call.deliver(call.loss)

@@ -1,7 +1,7 @@
-"""Commands on their way to the node, and what became of the recent ones.
+"""Commands sent to the node, and the outcomes of recent ones.
 
-Owns the wait for a final answer. Must never answer in the node's place: what is not ordered yet is
-`pending`, what was refused was not taken, and if neither is known it says so.
+Owns the wait for the final answer. Must never answer for the node: a command that is not ordered
+yet is `pending`, a refused command was not taken, and an unknown outcome is reported as unknown.
 """
 
 import threading
@@ -15,22 +15,22 @@ from peer.replica.order_state import Outcome, outcome_of
 from peer.replica.signed import Entry, command_of
 from web.market_data.node_connection import Link
 
-KNOWN_MAX = 20_000  # commands whose outcome is remembered for a later question
+KNOWN_MAX = 20_000  # commands whose outcome is remembered
 
-OnOrdered = Callable[[Outcome, float], None]  # with seconds since it was sent
+OnOrdered = Callable[[Outcome, float], None]  # with the seconds since the command was sent
 
 
 class Submission:
-    """One request's commands. Changed on the link's thread, waited for on others."""
+    """The commands of one request. The link's thread changes it, other threads wait for it."""
 
     def __init__(self, commands: Sequence[Command]) -> None:
         self.commands = commands
         self.began = time.monotonic()
         self.ids: list[int] = []
-        self.again: frozenset[int] = frozenset()  # of them, those sent before: they are no news
+        self.again: frozenset[int] = frozenset()  # of these ids, those of commands sent before
         self.outcomes: dict[int, Outcome] = {}
         self.refused: Refused | None = None
-        self.is_withdrawn = False  # the order to cancel was taken back: nothing had to be ordered
+        self.is_withdrawn = False  # the order was withdrawn, so no cancel was needed
         self.commit = 0
         self.time_ms = 0
         self._changed = threading.Condition()
@@ -49,12 +49,13 @@ class Submission:
             return self._changed.wait_for(lambda: self.is_complete, seconds)
 
     def wait_queued(self, seconds: float) -> bool:
-        """True once the node has the commands on disk, or has refused them."""
+        """True once the node has the commands on disk, or has refused them; False if `seconds`
+        passed first."""
         with self._changed:
             return self._changed.wait_for(lambda: bool(self.ids) or self.is_complete, seconds)
 
     def note(self, reply: Queued | Done | Refused | Withdrawn) -> list[Outcome]:
-        """Take an answer of the node; returns the outcomes it brought."""
+        """Note an answer of the node; returns the outcomes in it."""
         outcomes: list[Outcome] = []
         with self._changed:
             if isinstance(reply, Refused):
@@ -78,12 +79,13 @@ class Submission:
 OnChange = Callable[[Submission], None]
 
 
-class Desk:
-    """Takes commands from any thread. What it tells, it tells on the link's thread."""
+class PendingRequests:
+    """Takes commands from any thread. Its callbacks come on the link's thread; `on_ordered` gets
+    the outcome of each new command."""
 
-    def __init__(self, link: Link, on_ordered: OnOrdered) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._on_ordered = on_ordered
+        self.on_ordered: OnOrdered = lambda outcome, seconds: None
         self._lock = threading.Lock()
         self._known: OrderedDict[int, tuple[Command, Outcome | None]] = OrderedDict()
 
@@ -93,14 +95,14 @@ class Desk:
         source: str,
         on_change: OnChange | None = None,
     ) -> Submission:
-        """Send commands that came from an address, in order. `on_change` is told of every answer
-        of the node."""
+        """Send commands of one `source`, an address, in order. `on_change` is called after every
+        answer of the node."""
         submission = Submission([command_of(entry) for entry in entries])
         self._send(submission, entries, source, on_change)
         return submission
 
     def cancel(self, entry: Entry, source: str, on_change: OnChange | None = None) -> Submission:
-        """Take an order back that is in no block yet, or else send the command that cancels it."""
+        """Withdraw an order that is in no block yet; otherwise send the command that cancels it."""
         command = command_of(entry)
         assert isinstance(command, Cancel)
         submission = Submission([command])
@@ -140,19 +142,19 @@ class Desk:
                 news = [outcome for outcome in outcomes if outcome.id not in submission.again]
                 self._remember([(o.id, by_id[o.id], o) for o in news])
                 for outcome in news:
-                    self._on_ordered(outcome, time.monotonic() - submission.began)
+                    self.on_ordered(outcome, time.monotonic() - submission.began)
             if on_change is not None:
                 on_change(submission)
 
         self._link.request(Execute(list(entries), source), take)
 
     def is_pending(self, number: int) -> bool:
-        """An order sent from here that is not ordered yet, as far as is known."""
+        """Whether this gateway sent the order and does not know its outcome yet."""
         command, outcome = self.known(number) or (None, None)
         return isinstance(command, Submit) and outcome is None
 
     def known(self, number: int) -> tuple[Command, Outcome | None] | None:
-        """A recent command of this gateway and its outcome, None while it is pending."""
+        """A recent command of this gateway, and its outcome, which is None while it is pending."""
         with self._lock:
             return self._known.get(number)
 

@@ -1,1 +1,1 @@
-"""One file a kind of endpoint."""
+"""The endpoints, one file for each kind."""

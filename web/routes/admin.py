@@ -1,4 +1,4 @@
-"""The routes of the peer's operator: who fills the book, and who may not trade here any more.
+"""The routes of the peer's operator: which accounts have most orders, and which are barred.
 
 Owns their paths. Must never answer a caller without the scope `admin`.
 """
@@ -20,17 +20,17 @@ NODE_SECONDS = 5.0
 
 
 def _operators_keys() -> Keys:
-    """The file that says who is barred. Problem unless an operator asks."""
+    """The key file, which lists barred accounts. Problem unless the caller is an operator."""
     access = the_gateway().access
     access.known(access.of_request())
     if not access.is_operator(access.of_request()) or access.keys is None:
-        raise Problem(403, "This is for who runs this peer: a key with the scope admin.", "scope")
+        raise Problem(403, "This is for the peer's operator: it needs the scope admin.", "scope")
     return access.keys
 
 
 @routes.operation("get", "/accounts", Accounts, (*EVERYWHERE, 403, 503), requests.AccountsQuery)
 def accounts() -> Accounts:
-    """Who has most open orders; for who runs this peer."""
+    """The accounts with most open orders; for the peer's operator."""
     keys, asked = _operators_keys(), query(requests.AccountsQuery)
     replies: queue.SimpleQueue[protocol.Answer] = queue.SimpleQueue()
     the_gateway().link.request(protocol.GetAccounts(asked.limit), replies.put)
@@ -50,7 +50,7 @@ def accounts() -> Accounts:
 
 @routes.operation("put", "/barred", Barred, (*EVERYWHERE, 403), requests.OfAccount)
 def bar() -> Barred:
-    """Let an account trade no more at this peer; for who runs it."""
+    """Bar an account from trading at this peer; for the peer's operator."""
     keys, name = _operators_keys(), query(requests.OfAccount).account
     try:
         keys.bar(name)
@@ -61,7 +61,7 @@ def bar() -> Barred:
 
 @routes.operation("delete", "/barred", Barred, (*EVERYWHERE, 403), requests.OfAccount)
 def unbar() -> Barred:
-    """Let it trade again."""
+    """Let an account trade again; for the peer's operator."""
     keys, name = _operators_keys(), query(requests.OfAccount).account
     keys.unbar(name)
     return Barred(name, False)

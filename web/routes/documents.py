@@ -1,4 +1,4 @@
-"""The API's document, for programs and for people."""
+"""The documentation of the API, for programs and for people."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ routes = Routes("documents")
 
 @routes.operation("get", "/docs", "text/html", PUBLIC)
 def docs() -> Response:
-    """This document, for people."""
+    """This document as a page."""
     return current_app.send_static_file("docs.html")
 
 

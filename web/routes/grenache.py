@@ -1,9 +1,9 @@
-"""Grenache RPC over HTTP: what a `grenache-nodejs-http` client says to a peer found on the Grape.
+"""Grenache RPC over HTTP, for a `grenache-nodejs-http` client that found the peer on a Grape.
 
-Owns that wire: `POST /` with the body `[rid, service, payload]`, answered with `[rid, error,
+Owns the protocol: `POST /` with the body `[rid, service, payload]`, answered with `[rid, error,
 result]`, both gzipped if the header `grc-compress` says so. Errors are text and come with status
-200, or the client would not show them. Must never answer with anything but an array: the Node
-client ends its process over an object.
+200; otherwise the client does not show them. Must never answer with anything but an array: an
+object crashes the Node client.
 
     {"op": "submit", "key": "p2p_…", "order": {"side": "buy", …}}
     {"op": "cancel", "key": "p2p_…", "order": "1-17", "account": "alice"}
@@ -56,7 +56,7 @@ def call() -> Response:
 
 
 def _body(zipped: bool) -> bytes:
-    """What was sent, unzipped, as long as that is not too much."""
+    """The request's body, unzipped, within BODY_BYTES_MAX."""
     data = request.get_data(cache=False)
     if not zipped:
         return data
@@ -72,7 +72,7 @@ def _body(zipped: bool) -> bytes:
 
 
 def _parse(data: bytes) -> tuple[str, Any]:
-    """The request id and the payload; any service name will do."""
+    """The request id and the payload. The service name is ignored."""
     message = requests.parse_json(data)
     if not isinstance(message, list) or len(message) != 3 or not isinstance(message[0], str):
         raise Problem(400, "A call is [rid, service, payload].", "not_a_call")

@@ -1,6 +1,6 @@
-"""The routes that only read: books, trades, candles, markets, mesh, the gateway itself.
+"""The routes that only read: books, trades, candles, markets, mesh, the gateway's health.
 
-Owns their paths. Reads mirrors under their lock; must never wait for the node.
+Owns their paths. Reads the mirrors under their lock; must never wait for the node.
 """
 
 import time
@@ -33,7 +33,7 @@ routes = Routes("market")
 
 @routes.operation("get", "/state", State, MARKET, requests.StateQuery)
 def state() -> State:
-    """Everything of one moment: book, trades, mesh."""
+    """Book, trades and mesh of one moment."""
     asked = query(requests.StateQuery)
     of, mirrors = the_gateway().units(asked.market), the_gateway().mirrors
     with mirrors.lock:
@@ -42,9 +42,9 @@ def state() -> State:
 
 @routes.operation("get", "/book", BookOfPeers, MARKET, requests.BookQuery)
 def book() -> BookOfPeers:
-    """Levels, on request merged.
+    """The levels, merged on request.
 
-    Merged into steps of `group`, bids are rounded down and asks up."""
+    With `group`, levels are merged into price steps: bids are rounded down, asks up."""
     return levels_of(query(requests.BookQuery))
 
 
@@ -57,7 +57,7 @@ def levels_of(asked: requests.BookQuery) -> BookOfPeers:
 
 @routes.operation("get", "/trades", Trades, MARKET, requests.TradesQuery)
 def trades() -> Trades:
-    """Trades, the newest first."""
+    """Trades, newest first."""
     return trades_of(query(requests.TradesQuery))
 
 
@@ -73,9 +73,9 @@ def trades_of(asked: requests.TradesQuery) -> Trades:
 
 @routes.operation("get", "/candles", Candles, MARKET, requests.CandlesQuery)
 def candles() -> Response:
-    """Candles, the oldest first.
+    """Candles, oldest first.
 
-    To write them out takes longer than to read them, wherever they come from."""
+    To encode them takes longer than to read them, so the limits cover both."""
     asked = query(requests.CandlesQuery)
     return the_gateway().readers.read(address(), lambda: answer(_candles_of(asked)))
 
@@ -111,7 +111,7 @@ def markets() -> list[Market]:
 
 @routes.operation("get", "/mesh", Mesh)
 def mesh() -> Mesh:
-    """The peers."""
+    """The mesh and its members."""
     mirrors = the_gateway().mirrors
     with mirrors.lock:
         if mirrors.mesh is None:
@@ -121,15 +121,15 @@ def mesh() -> Mesh:
 
 @routes.operation("get", "/healthz", Health)
 def healthz() -> Health:
-    """The gateway works."""
+    """Whether the gateway works."""
     return Health("ok")
 
 
 @routes.operation("get", "/readyz", Health)
 def readyz() -> Health:
-    """An order sent now would be ordered.
+    """Whether an order sent now would be ordered.
 
-    Else every reason why not, the worst first."""
+    If not, all reasons, the worst first."""
     if reasons := the_gateway().unready():
         listed = [Reason(reason.code, reason.text) for reason in reasons]
         raise Problem(503, listed[0].detail, listed[0].code, reasons=listed)
@@ -138,5 +138,5 @@ def readyz() -> Health:
 
 @routes.operation("get", "/metrics", "text/plain")
 def metrics() -> Response:
-    """For Prometheus."""
+    """Metrics for Prometheus."""
     return Response(current_app.extensions["metrics"].text(), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,6 +1,6 @@
-"""What Prometheus is told about this gateway and its peer.
+"""The metrics of this gateway and its peer, for Prometheus.
 
-Owns the names. What the gateway does is counted as it happens; everything else is read from the
+Owns the names. It counts what the gateway does as it happens, and reads everything else from the
 mirrors when Prometheus asks. Must never change either.
 """
 
@@ -28,20 +28,20 @@ FINALITY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0
 
 
 class Metrics(Collector):
-    """One for a gateway. `ordered` and `answered` may be called from any thread."""
+    """The metrics of one gateway. Any thread may call `ordered` and `answered`."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self.registry = CollectorRegistry(auto_describe=False)
         self._finality = Histogram(
             "orderbook_finality_seconds",
-            "Commands of this gateway, from handing them to the node until the final result.",
+            "Time from sending a command to the node until its final result.",
             buckets=FINALITY_SECONDS,
             registry=self.registry,
         )
         self._rejected = Counter(
             "orderbook_rejected",
-            "Commands of this gateway that the market did not take.",
+            "Commands of this gateway that the market rejected.",
             ["reason"],
             registry=self.registry,
         )
@@ -55,7 +55,7 @@ class Metrics(Collector):
         self.registry.register(self)
 
     def ordered(self, outcome: Outcome, seconds: float) -> None:
-        """A command came to its end, so long after it was handed to the node."""
+        """Count a command's outcome, which came `seconds` after it was sent to the node."""
         self._finality.observe(seconds)
         if outcome.reason is not None:
             self._rejected.labels(outcome.reason.name.lower()).inc()
@@ -64,7 +64,7 @@ class Metrics(Collector):
         self._answers.labels(str(status)).inc()
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """All metrics, in the text format of Prometheus."""
         return generate_latest(self.registry)
 
     def collect(self) -> Iterator[Family]:
@@ -76,9 +76,11 @@ class Metrics(Collector):
         hub = self._gateway.hub
         yield _gauge("web_streams", "Open WebSocket and event streams.", hub.client_count)
         yield _counter("web_frames", "Messages handed to streams.", hub.frames_sent)
-        text = "Times a stream did not keep up and was given a fresh snapshot instead."
+        text = "Times a stream fell behind and got a new snapshot."
         yield _counter("web_streams_dropped", text, hub.dropped_to_snapshot)
-        yield _gauge("web_node_calls", "Requests the node owes an answer.", self._gateway.link.owed)
+        yield _gauge(
+            "web_node_calls", "Requests without an answer of the node.", self._gateway.link.owed
+        )
 
     def _node(self) -> Iterator[Family]:
         mirrors = self._gateway.mirrors
@@ -91,17 +93,19 @@ class Metrics(Collector):
             yield _gauge("quorum", "1: enough members are alive.", mesh.quorum)
             yield _gauge("quorum_size", "Members that make a quorum.", mesh.quorum_size)
             yield _gauge("halted", "1: this peer has stopped for good.", bool(mesh.halted))
-            yield _gauge("catching_up", "1: it fetches what it missed.", bool(mesh.catching_up))
+            yield _gauge("catching_up", "1: this peer is catching up.", bool(mesh.catching_up))
             yield _counter("rounds", "Newest round.", mesh.round)
-            text = "Median of this peer's recent commands, whoever sent them; 0: none yet."
+            text = "Median for recent commands at this peer, from any client; 0: none yet."
             yield _gauge("finality_median_seconds", text, mesh.finality_ms / 1000)
-            yield _gauge("pending_commands", "Taken here, not ordered yet.", mesh.pending)
-            text = "How long the one of them has waited that was taken first."
+            yield _gauge(
+                "pending_commands", "Commands taken here and not ordered yet.", mesh.pending
+            )
+            text = "How long the oldest pending command has waited."
             yield _gauge("pending_age_seconds", text, mesh.oldest_pending_ms / 1000)
             yield _gauge("alarms", "Alarms of this peer.", len(mesh.alarms))
-            text = "Connections without a key of this mesh, or that brought too much."
+            text = "Connections without a key of this mesh, or over a limit."
             yield _counter("connections_refused", text, mesh.refused)
-            text = "Requests of other peers that found no room to wait."
+            text = "Requests of other peers that were dropped because too many waited."
             yield _counter("requests_unanswered", text, mesh.unanswered)
 
     def _markets(self) -> Iterator[Family]:
@@ -120,17 +124,45 @@ class Metrics(Collector):
         if mesh is None:
             return
         for name, text, values in (
-            ("peer_alive", "1: a member is heard.", [m.alive for m in mesh.members]),
-            ("peer_round", "Round of its newest block here.", [m.round for m in mesh.members]),
-            ("peer_commit", "What it said it has applied.", [m.commit for m in mesh.members]),
-            ("peer_unread", "Messages too many or senseless.", [m.unread for m in mesh.members]),
-            ("peer_barred", "1: it is not heard.", [m.barred != "" for m in mesh.members]),
-            ("peer_renewed", "Connections to ask it, given up.", [m.renewed for m in mesh.members]),
-            ("peer_hears", "Other members it says it hears.", [len(m.hears) for m in mesh.members]),
-            ("peer_differs", "1: its book is another.", [m.agrees is False for m in mesh.members]),
+            ("peer_alive", "1: this peer hears the member.", [m.alive for m in mesh.members]),
+            (
+                "peer_round",
+                "Round of the member's newest block here.",
+                [m.round for m in mesh.members],
+            ),
+            (
+                "peer_commit",
+                "Newest commit that the member has announced.",
+                [m.commit for m in mesh.members],
+            ),
+            (
+                "peer_unread",
+                "Messages of the member that were not read: too many, or invalid.",
+                [m.unread for m in mesh.members],
+            ),
+            (
+                "peer_barred",
+                "1: this peer ignores the member.",
+                [m.barred != "" for m in mesh.members],
+            ),
+            (
+                "peer_renewed",
+                "Request connections to the member that were given up.",
+                [m.renewed for m in mesh.members],
+            ),
+            (
+                "peer_hears",
+                "Number of members that the member hears.",
+                [len(m.hears) for m in mesh.members],
+            ),
+            (
+                "peer_differs",
+                "1: the member's book differs.",
+                [m.agrees is False for m in mesh.members],
+            ),
             (
                 "peer_age_seconds",
-                "Since it was last heard; -1: never.",
+                "Time since this peer last heard the member; -1: never.",
                 [m.age_ms / 1000 if m.age_ms >= 0 else -1 for m in mesh.members],
             ),
         ):

@@ -1,7 +1,7 @@
-"""How a route declares its operation: what it takes, what it answers, and which problems.
+"""How a route declares its operation: its requests, its responses and its problems.
 
-Owns the one way from a route to the API's document and from its answer to a response, so that
-neither can say anything else.
+Owns the one way from a route to the API's document, and from its answer to the response, so that
+the two agree.
 """
 
 import functools
@@ -14,11 +14,11 @@ from flask import Blueprint, Response
 from web.contract.openapi import EVERYWHERE, Operation, choices
 
 Answer = msgspec.Struct | Sequence[msgspec.Struct] | tuple[msgspec.Struct, int]
-View = Callable[..., Answer | Response]  # with a status other than 200 as a pair
+View = Callable[..., Answer | Response]  # a pair sets a status other than 200
 
 
 class Routes(Blueprint):
-    """A blueprint of which every route is an operation of the API."""
+    """A blueprint whose routes are operations of the API."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name, __name__)
@@ -33,8 +33,8 @@ class Routes(Blueprint):
         query: type[msgspec.Struct] | None = None,
         body: Any = None,
     ) -> Callable[[View], View]:
-        """Declare a view's operation. `answers` are types by status, or the one of 200; the first
-        line of the view's documentation is the summary."""
+        """Declare the operation of a view. `answers` maps statuses to types, or is the type for
+        200. The first line of the view's docstring is the summary."""
 
         def declare(view: View) -> View:
             summary = (view.__doc__ or "").partition("\n")[0].rstrip(".")

@@ -1,6 +1,6 @@
-"""The routes that trade: place, change and cancel orders, and ask what became of them.
+"""The routes for orders: place, change, cancel and look up.
 
-Owns their paths. What is asked is read here and done by `commands`.
+Owns their paths. Reads the requests; `commands` carries them out.
 """
 
 from dataclasses import replace
@@ -11,7 +11,7 @@ from flask import request
 from engine import Submit
 from peer.replica.order_state import FINAL, OrderView, Status, submitted
 from web import queries
-from web.auth.history_access import Asked
+from web.auth.history_access import LimitedHistory
 from web.auth.keys import Scope
 from web.contract import requests
 from web.contract.openapi import EVERYWHERE, WRITES
@@ -31,7 +31,7 @@ from web.routes.request import (
 )
 
 routes = Routes("orders")
-ORDERS_SECONDS = 1.0  # an account's orders are waited for so long
+ORDERS_SECONDS = 1.0  # longest wait for an account's orders
 
 
 @routes.operation("post", "/order", {200: Order, 202: Order}, WRITES, body=requests.NewOrder)
@@ -42,7 +42,7 @@ def place() -> Answer:
 
 @routes.operation("post", "/orders", {200: Batch, 202: Batch}, WRITES, body=requests.NewOrders)
 def place_many() -> Answer:
-    """Place several orders, right behind one another."""
+    """Place several orders, without other commands between them."""
     orders = requests.orders_of(body())
     submission = commands().place_many(
         for_account(requests.parse(requests.NewOrder, order)) for order in orders
@@ -55,13 +55,13 @@ def place_many() -> Answer:
 
 @routes.operation("get", "/orders", Orders, (*EVERYWHERE, 403, 503), requests.OrdersQuery)
 def orders() -> Orders:
-    """An account's open orders, and its finished ones, the last first.
+    """An account's open orders, and its finished ones, last one first.
 
-    Of a later page of finished ones these alone."""
+    With `before`, only finished orders."""
     gateway, name = the_gateway(), account(Scope.READ)
     asked = query(requests.OrdersQuery)
     before = requests.order_id(asked.before) if asked.before else None
-    gateway.watch_account(name)
+    gateway.feed.watch(name)
     with gateway.mirrors.lock:
         mirror = gateway.mirrors.await_orders(name, ORDERS_SECONDS)
         if mirror is None:
@@ -78,7 +78,7 @@ def orders() -> Orders:
 def order(text: str) -> Order:
     """One order.
 
-    Before much is read it is clear that the caller may see it."""
+    Checks that the caller may see the order before it reads much."""
     wanted = requests.order_id(text)
     access, history = the_gateway().access, the_past()
     access.known(access.of_request())
@@ -94,25 +94,25 @@ def order(text: str) -> Order:
             found = _from_past(history, wanted)
         if found is not None:
             return _view(queries.completed(history, found) if history else found)
-    raise Problem(404, f"What became of order {text} is not known here.", "unknown_order", "id")
+    raise Problem(404, f"Order {text} is not known here.", "unknown_order", "id")
 
 
-def _from_past(history: Asked, wanted: int) -> OrderView | None:
-    """An order as the journal has it; one that did not end there, as the node has it now."""
+def _from_past(history: LimitedHistory, wanted: int) -> OrderView | None:
+    """An order from the journal; if it is not final there, from the node."""
     found = queries.find_order(history, wanted)
     return found if found is None or found.status in FINAL else _watched(found.account, wanted)
 
 
 def _watched(account: str, wanted: int) -> OrderView | None:
-    """An order that may still be open, as the node has it now."""
-    the_gateway().watch_account(account)
+    """An order that may still be open, from the node."""
+    the_gateway().feed.watch(account)
     the_gateway().mirrors.await_orders(account, ORDERS_SECONDS)
     return the_gateway().mirrors.find_order(wanted)
 
 
 def _recent(wanted: int) -> OrderView | None:
-    """What the command that placed it came to; much may have happened to it since."""
-    command, outcome = the_gateway().desk.known(wanted) or (None, None)
+    """An order as the command that placed it left it. It may have changed since."""
+    command, outcome = the_gateway().pending.known(wanted) or (None, None)
     if not isinstance(command, Submit):
         return None
     return outcome.order if outcome else submitted(command, wanted)
@@ -167,7 +167,7 @@ def cancel_all() -> Answer:
 
 
 def _signature() -> requests.Signature | None:
-    """Of a request whose body, if there is one, has nothing else."""
+    """The signature in a body that has no other field; None without a body."""
     if not request.get_data():
         return None
     return requests.parse(requests.Authority, body()).signature

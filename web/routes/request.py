@@ -1,4 +1,4 @@
-"""What every HTTP route needs: the gateway, the caller, and what was sent, within limits."""
+"""What every HTTP route needs: the gateway, the caller, and the request within its limits."""
 
 from typing import Any, TypeVar
 
@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from peer.client.units import Units
 from web.auth.access import address
-from web.auth.history_access import Asked
+from web.auth.history_access import LimitedHistory
 from web.auth.keys import Credential, Scope
 from web.commands import Commands
 from web.contract import requests
@@ -27,8 +27,8 @@ def the_gateway() -> Gateway:
     return gateway
 
 
-def the_past() -> Asked | None:
-    """The journal, as the caller may ask it."""
+def the_past() -> LimitedHistory | None:
+    """The journal, within the caller's limits."""
     return the_gateway().past(address())
 
 
@@ -38,24 +38,24 @@ def body() -> Any:
 
 
 def query(kind: type[T]) -> T:
-    """The parameters of the request's address."""
+    """The request's query parameters."""
     return requests.query(kind, request.args)
 
 
 def account(scope: Scope) -> str:
-    """The account to act for: the one the query names, else the caller's own. Problem if the caller
-    may not."""
+    """The account to act for: the one in the query, else the caller's own. Problem if the caller
+    may not act for it."""
     access = the_gateway().access
     return access.account(scope, _named(), access.of_request())
 
 
 def _named() -> str:
-    """The account that the query names."""
+    """The account named in the query, or an empty text."""
     return requests.account_of(request.args.get("account"), "")
 
 
 class _Request:
-    """The current request, as the caller of a command."""
+    """The caller of the current request."""
 
     @property
     def credential(self) -> Credential | None:
@@ -67,18 +67,18 @@ class _Request:
 
 
 def commands() -> Commands:
-    """What the caller of the current request can have done."""
+    """The commands of the current request's caller."""
     return Commands(the_gateway(), _Request())
 
 
 def for_account(wanted: A) -> A:
-    """For the account that the query names, if the request itself names none."""
+    """Set the account from the query, if the request itself names none."""
     named = _named()
     return wanted if wanted.account or not named else replace(wanted, account=named)
 
 
 def ready_book(of: Units) -> BookMirror:
-    """A market's mirror once it is filled; call it under the mirrors' lock."""
+    """The mirror of a market. Problem until it is filled. Call it under the mirrors' lock."""
     mirror = the_gateway().mirrors.books[of.market.symbol]
     if not mirror.ready:
         raise Problem(503, "This peer is starting: its book is not known yet.", "starting")

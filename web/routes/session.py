@@ -1,7 +1,7 @@
-"""The routes of a browser's session: a one-time link or an own key opens it, a cookie keeps it.
+"""The routes of a browser's session. A one-time link or an account's key opens it.
 
-Owns the cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, so no other site can
-use it.
+Owns the session cookie. It is HttpOnly, so no script can read it, and SameSite=Strict, so no other
+site can use it.
 """
 
 from flask import Response, current_app, request
@@ -23,8 +23,8 @@ routes = Routes("session")
 def page() -> Response:
     """The page.
 
-    Also where a one-time link leads. To look at it spends nothing: previews, prefetches and HEAD do
-    that. The page itself hands its token in, once a person sees it."""
+    A one-time link leads here too. A GET does not use up the link, since previews and prefetches
+    send one. The page sends the token once a person sees it."""
     return current_app.send_static_file("index.html")
 
 
@@ -43,7 +43,7 @@ def _set_cookie(response: Response, session: str, seconds: int) -> None:
 
 @routes.operation("get", "/session", Session)
 def session() -> Session:
-    """Which account this key or browser acts for."""
+    """The account for which this key or browser acts."""
     access = the_gateway().access
     return _view(access.who(access.of_request()))
 
@@ -52,7 +52,7 @@ def session() -> Session:
     "post", "/session/link", Session, (*EVERYWHERE, 403, 413), body=requests.LinkToken
 )
 def open_with_link() -> Response:
-    """Spend a one-time link: the answer sets the session's cookie."""
+    """Use a one-time link: the answer sets the session's cookie."""
     access, asked = the_gateway().access, requests.parse(requests.LinkToken, body())
     try:
         session = access.keys.redeem(asked.token) if access.keys else None
@@ -71,7 +71,7 @@ def open_with_link() -> Response:
 def open_with_key() -> Response:
     """Read an account's orders with its own key.
 
-    A statement that the key has signed says that the browser may."""
+    The key has signed a statement that the browser may do so."""
     gateway, statement = the_gateway(), requests.parse(requests.Statement, body())
     if gateway.access.keys is None:
         raise Problem(503, "This gateway keeps no sessions.", "no_sessions")
@@ -93,7 +93,7 @@ def open_with_key() -> Response:
 
 
 def _no_room() -> Problem:
-    return Problem(503, "As many sessions are open here as may be.", "too_many_sessions")
+    return Problem(503, "Too many sessions are open on this peer.", "too_many_sessions")
 
 
 @routes.operation("delete", "/session", Session, (401, 403, *PUBLIC))

@@ -1,7 +1,7 @@
 """The two streams: `/ws` (WebSocket) and `/events` (server-sent events).
 
-Owns the moment a connection leaves the web server: flask-sock shakes hands, and the socket goes to
-the hub, so that no stream holds a thread. Must never write to a socket after that.
+Owns the handover of a connection: flask-sock does the handshake, then the hub takes the socket, so
+that no stream holds a thread. Must never write to a socket after that.
 """
 
 import re
@@ -29,7 +29,7 @@ RETRY_MS = 2_000
 
 
 class _NoThread:
-    """flask-sock reads each connection in a thread of its own; here the hub reads them all."""
+    """Replaces flask-sock's thread per connection: the hub reads all connections."""
 
     name = ""
 
@@ -41,7 +41,7 @@ class _NoThread:
 
 
 class _HandedOver(Response):
-    """Tells the web server that there is nothing to answer, as flask-sock does."""
+    """Tells the web server that there is no response to write, as flask-sock does."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise StopIteration
@@ -56,8 +56,8 @@ def register(app: Flask) -> None:
 
 
 def _before_handshake() -> None:
-    """What can still be answered as HTTP. permessage-deflate is not offered: it costs four times
-    the processor, and frames could not be shared."""
+    """Make the checks that can still be answered over HTTP. Does not offer permessage-deflate: it
+    takes four times the CPU, and clients could not share frames."""
     if request.path == "/ws":
         _check_handshake()
         request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
@@ -68,13 +68,13 @@ def _before_handshake() -> None:
 
 
 def _check_handshake() -> None:
-    """RFC 6455, 4.2.1. What flask-sock makes of other handshakes is no answer to a client."""
+    """Check the handshake by RFC 6455, 4.2.1, since flask-sock's errors are not in our shape."""
     headers = request.headers
     tokens = {token.strip().lower() for token in headers.get("Connection", "").split(",")}
     if headers.get("Upgrade", "").strip().lower() != "websocket" or "upgrade" not in tokens:
         raise Problem(400, "This is for WebSockets: see /docs.", "websocket")
     if headers.get("Sec-WebSocket-Version", "").strip() != "13":
-        raise Problem(400, "WebSockets are spoken in version 13 here.", "websocket")
+        raise Problem(400, "Only version 13 of WebSocket is supported.", "websocket")
     if request.method != "GET" or request.environ["SERVER_PROTOCOL"] != "HTTP/1.1":
         raise Problem(400, "A WebSocket begins with a GET of HTTP/1.1.", "handshake")
     if request.content_length:
@@ -86,9 +86,7 @@ def _check_handshake() -> None:
 
 def _check_alone() -> None:
     if HAND_OVER not in request.environ:
-        raise Problem(
-            400, "A stream needs a connection on which nothing else is asked.", "not_alone"
-        )
+        raise Problem(400, "A stream needs a connection without other requests.", "not_alone")
 
 
 def _check_room(gateway: Gateway) -> None:
@@ -104,7 +102,7 @@ def _no_room() -> Problem:
 
 
 def wanted_channels(gateway: Gateway) -> list[str]:
-    """The channels the query asks for: `?channels=book,trades&market=BTC-USD&account=…`."""
+    """The channels in the query: `?channels=book,trades&market=BTC-USD&account=…`."""
     default = DEFAULT_CHANNELS + (",orders" if request.args.get("account") else "")
     kinds = [k for k in request.args.get("channels", default).split(",") if k]
     unknown = set(kinds) - {*MARKET_CHANNELS, *ACCOUNT_CHANNELS, *GLOBAL_CHANNELS}
@@ -122,7 +120,7 @@ def wanted_channels(gateway: Gateway) -> list[str]:
 
 
 def _take_over() -> socket.socket:
-    """The connection, as our own socket."""
+    """Take the connection from the web server."""
     try:
         mine: socket.socket = request.environ[HAND_OVER]()
     except OSError as error:
@@ -134,8 +132,8 @@ def _take_over() -> socket.socket:
 
 
 def _held(gateway: Gateway) -> dict[str, Any]:
-    """What a stream's client holds. A credential that grants nothing any more, such as the cookie
-    of an old session, is none."""
+    """The credential and address of a stream's client. An expired credential, such as the cookie of
+    an old session, counts as none."""
     credential = gateway.access.of_request()
     stands = gateway.access.who(credential) is not None
     return {
@@ -191,8 +189,8 @@ def _event_headers() -> bytes:
 
 
 def _resume(gateway: Gateway) -> int | None:
-    """The number of the last event this client saw; one of another epoch is too old, whatever it
-    is."""
+    """The number of the last event that the client saw; -1 if it is of another epoch, so that it is
+    too old."""
     text = request.headers.get("Last-Event-ID") or request.args.get("last_event_id") or ""
     if not text:
         return None

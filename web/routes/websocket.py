@@ -1,12 +1,12 @@
-"""What a browser may say over a WebSocket, and the answers.
+"""The messages of a WebSocket client, and the answers.
 
 Owns the operations: subscribe, unsubscribe, order, change, cancel, cancel_all, ping. Runs on the
-hub's thread, so it must never block: the answers to commands come back from the link's thread
-through the hub.
+hub's thread, so it must never block: the answers to commands come from the link's thread, through
+the hub.
 
     -> {"op": "order", "id": 7, "order": {"side": "buy", …}}
-    <- {"reply": 7, "ok": true, "pending": true, "result": {…}}      once the peer has it on disk
-    <- {"reply": 7, "ok": true, "pending": false, "result": {…}}     once all peers have ordered it
+    <- {"reply": 7, "ok": true, "pending": true, "result": {…}}      when the peer has it on disk
+    <- {"reply": 7, "ok": true, "pending": false, "result": {…}}     when it is ordered
 """
 
 import logging
@@ -52,7 +52,7 @@ class Session:
     def on_audience(self, channel: str, listeners: int) -> None:
         kind, _, name = channel.partition("/")
         if kind in ACCOUNT_CHANNELS:
-            self._gateway.note_listeners(name, listeners)
+            self._gateway.feed.note_listeners(name, listeners)
         if listeners:
             self._gateway.publisher.wanted(channel)
 
@@ -83,19 +83,19 @@ class Session:
             answer = operation(client, message)
         except Problem as problem:
             answer = {"ok": False, "error": problem.view}
-        except ClosedError:  # it went away while it was being answered
+        except ClosedError:  # the client left during the answer
             raise
-        except Exception:  # our bug: the client learns that it was ours, as over HTTP
+        except Exception:  # a bug of ours: answer as over HTTP
             log.exception("a message failed")
             failed = Problem(500, "The gateway failed; its log says why.", "failed")
             answer = {"ok": False, "error": failed.view}
-        if answer is None:  # a command: its answers come to this thread, and have to wait for it
+        if answer is None:  # a command: its answers come later, on this thread
             client.in_flight += 1
         else:
             client.send_reply(self._encode({"reply": name, "ok": True} | answer))
 
     def _account(self, client: Client, scope: Scope, named: object) -> str:
-        """The account to act for; the credential may have been revoked since the last message."""
+        """The account to act for. Checks the credential again: it may have been revoked."""
         name = requests.account_of(named, "")
         return self._gateway.access.account(scope, name, client.credential)
 
@@ -146,7 +146,7 @@ class Session:
         self._commands(client, message).cancel_all(wanted)
 
     def _commands(self, client: Client, message: Json) -> Commands:
-        """The commands of a client; the answers go to it as they come."""
+        """The commands of a client, which gets each answer as it comes."""
         if client.in_flight >= IN_FLIGHT_MAX:
             raise Problem(429, "Too many commands of this connection are waiting.", "in_flight")
 

@@ -1,7 +1,7 @@
-"""Tells the Grapes that this gateway answers Grenache RPC.
+"""Announces this gateway to the Grapes, for Grenache RPC.
 
-Owns one discovery thread for each Grape that was named. Must never be waited for: without a Grape
-the gateway works, but is not found there.
+Owns one discovery thread per Grape. Must never delay the gateway: without a Grape it works, but is
+not found there.
 """
 
 import logging
@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 
 class Announcer:
-    """`start` after any fork; `port` is the one the gateway is bound to."""
+    """Call `start` after any fork; `port` is the gateway's port."""
 
     def __init__(self, config: Config, port: int) -> None:
         self._discovery: Discovery | None = None

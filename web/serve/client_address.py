@@ -1,18 +1,18 @@
-"""By which name an address is counted.
+"""The name by which an address is counted.
 
-Owns the question which addresses are one client's. Pure.
+Owns the rule for which addresses are one client. Pure.
 """
 
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
-KNOWN_MAX = 1_000  # answers kept: to read an address takes longer than most of what is counted
+KNOWN_MAX = 1_000  # cached answers: to parse an address takes longer than most checks
 
 
 @lru_cache(KNOWN_MAX)
 def counted(text: str) -> str:
-    """The same for all that one client has: an IPv4 address, also where it comes as IPv6, or a
-    whole /64, which every IPv6 host has to itself. What is no address is counted as it is."""
+    """One name for all addresses of a client: the IPv4 address, also if it is mapped to IPv6; for
+    IPv6 the whole /64, which one host has to itself. A text that is no address is its own name."""
     try:
         found = ip_address(text.partition("%")[0])
     except ValueError:
@@ -26,8 +26,7 @@ def counted(text: str) -> str:
 
 @lru_cache(KNOWN_MAX)
 def plain(text: str) -> str:
-    """An address as a proxy may write it, with a port or in brackets, without them. ValueError if
-    it is none."""
+    """An address without the port or brackets that a proxy may add. ValueError if it is none."""
     text = text.strip().strip('"').partition("%")[0]
     if text.startswith("["):
         text = text[1:].partition("]")[0]

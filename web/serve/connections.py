@@ -1,14 +1,14 @@
-"""Connections from their acceptance until the application, or the hub, has what came over them.
+"""Connections, from accepting them until the application has the request or the hub the socket.
 
-Owns how waitress is set up, and what it leaves open: how long anything may take, how many
-connections an address may have, and how a stream leaves. Must never wait: all but `service` runs on
-the main thread, for all connections.
+Owns the settings of waitress and what waitress does not do: time limits, the number of connections
+per address, and the handover of a stream. Must never wait: everything except `service` runs on the
+main thread, for all connections.
 
-waitress reads whole requests on that one thread, with its own strict parser, and writes the answers
-there too. So a client that sends or reads a byte a second costs a socket and no thread, and a body
-ends where the protocol says so. It was chosen over gunicorn, whose threads each read from one
-client: keeping slow ones away from them took a second parser before gunicorn's, and gunicorn waited
-on its main thread for clients to close.
+waitress reads whole requests on that one thread, with a strict parser, and writes the answers
+there. So a client that sends or reads one byte a second takes a socket and no thread, and a body
+ends where the protocol says. gunicorn was replaced because each of its threads reads from one
+client: to keep slow clients away from them took a second parser, and its main thread waited for
+clients to close.
 """
 
 import logging
@@ -36,18 +36,18 @@ from web.config import BODY_BYTES_MAX, Config
 from web.contract.problems import Problem
 from web.serve.client_address import counted, plain
 
-ADDRESS_CONNECTIONS_MAX = 256  # of one address, streams not counted
+ADDRESS_CONNECTIONS_MAX = 256  # per address, without streams
 HEAD_BYTES_MAX = 32 * 1024
-CHUNK_HEAD_BYTES_MAX = 4 * 1024  # what is unfinished between the chunks of a body, and behind it
+CHUNK_HEAD_BYTES_MAX = 4 * 1024  # of an unfinished chunk head or trailer
 ANSWER_SECONDS_MAX = 60.0  # from a whole request until the client has taken its answer
 IDLE_SECONDS_MAX = 15.0  # between two requests
-LINGER_SECONDS_MAX = 2.0  # a client that sends more than was read must see the answer first
+LINGER_SECONDS_MAX = 2.0  # a client that still sends must see the answer before the close
 LINGER_BYTES_MAX = 1024 * 1024
 
-ACCEPTED_MAX = 64  # in one turn
+ACCEPTED_MAX = 64  # per turn
 ACCEPT_REST_SECONDS = 0.5  # when no descriptor is free for one more connection
 
-HAND_OVER = "web.hand_over"  # in a request's environment: gives the connection away
+HAND_OVER = "web.hand_over"  # in a request's environment: hands the connection over
 
 _log = logging.getLogger(__name__)
 
@@ -58,15 +58,15 @@ class RequestTimeout(Error):  # type: ignore[misc]
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """One request; what waitress takes and we do not is an error that ends the connection."""
+    """One request, parsed more strictly than by waitress. An error ends the connection."""
 
     completed: bool
-    path = ""  # waitress logs it when a client leaves; a head that makes no sense has none
+    path = ""  # waitress logs it when a client leaves; a malformed head has none
 
     def received(self, data: bytes) -> int:
         taken: int = super().received(data)
         if self.completed:
-            self.expect_continue = False  # there is nothing to wait for
+            self.expect_continue = False  # the client waits for nothing
         elif self.chunked and self.body_rcv is not None:
             self._check_chunk(self.body_rcv)
         if isinstance(self.error, RequestEntityTooLarge):
@@ -74,7 +74,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         return taken
 
     def _check_chunk(self, body: Any) -> None:
-        """What is not there yet has an end in sight."""
+        """Check that the unfinished part of the body stays within limits."""
         if len(body.control_line) + len(body.trailer) > CHUNK_HEAD_BYTES_MAX:
             self.completed, self.error = True, BadRequest("A chunk's head or a trailer is too long")
         elif body.chunk_remainder > BODY_BYTES_MAX:
@@ -85,14 +85,14 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             super().parse_header(header_plus)
         except (ParsingError, TransferEncodingNotImplemented):
             raise
-        except Exception:  # such as of a Content-Length of 5,000 digits
-            raise ParsingError("The head of the request makes no sense") from None
+        except Exception:  # for example from a Content-Length of 5,000 digits
+            raise ParsingError("The head of the request is malformed") from None
         if self.version not in ("1.0", "1.1"):
             raise ParsingError("HTTP/1.1 was expected")
         if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
             raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
         if self.version == "1.1" and "HOST" not in self.headers:
-            raise ParsingError("The Host is missing")
+            raise ParsingError("The Host header is missing")
         if self.chunked and "CONTENT_LENGTH" in self.headers:
             raise ParsingError("Transfer-Encoding and Content-Length contradict each other")
         if "close" in self.headers.get("CONNECTION", "").lower().replace(" ", "").split(","):
@@ -100,7 +100,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
 
 class Refusal(ErrorTask):  # type: ignore[misc]
-    """Answers what is no request, in the one shape of an error, and ends the connection."""
+    """Answers an invalid request with a Problem, and ends the connection."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -118,13 +118,13 @@ class Task(WSGITask):  # type: ignore[misc]
         environ: dict[str, Any] = super().get_environment()
         if self.channel.is_alone:
             environ[HAND_OVER] = self.channel.hand_over
-            environ["gunicorn.socket"] = self.channel.socket  # where flask-sock looks for it
+            environ["gunicorn.socket"] = self.channel.socket  # where flask-sock expects it
         return environ
 
     def execute(self) -> None:
         try:
             super().execute()
-        except StopIteration:  # how streams say that there is no answer to write
+        except StopIteration:  # a stream has no response to write
             if not self.channel.is_gone:
                 raise
             self.wrote_header = self.close_on_finish = True
@@ -133,31 +133,31 @@ class Task(WSGITask):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """One connection."""
 
-    request: Parser | None  # that has begun
+    request: Parser | None  # the unfinished one
     parser_class = Parser
     task_class = Task
     error_task_class = Refusal
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.name = counted(self.addr[0])  # whose it is
-        self.is_gone = False  # handed over: it is not ours to end any more
+        self.name = counted(self.addr[0])  # its address, as limits count it
+        self.is_gone = False  # it was handed over: this class must not end it
         self._is_counted = True
         self.server.addresses[self.name] += 1
         self._served = 0
-        self._lingering = 0  # bytes that may still be thrown away
+        self._lingering = 0  # bytes that it may still discard
         self._phase: tuple[str, int] = ("arriving", 0)
-        self.since = time.monotonic()  # of the phase it is in
+        self.since = time.monotonic()  # start of the phase
 
     # Streams
 
     @property
     def is_alone(self) -> bool:
-        """Nothing else is asked or answered on this connection."""
+        """Whether this connection has one request and no other."""
         return len(self.requests) == 1 and self.request is None and not self.total_outbufs_len
 
     def hand_over(self) -> socket.socket:
-        """The connection, as the caller's own socket; for the thread of the request."""
+        """Give the connection to the caller, as a socket. Called in the thread of the request."""
         mine: socket.socket = self.socket.dup()
         self.is_gone = True
         return mine
@@ -169,8 +169,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     # Ending
 
     def _flush_some(self, do_close: bool = True) -> bool:
-        """waitress holds the lock everywhere but on the main thread, when no request is there: just
-        then a thread may be sending `100 Continue` for the next one, and both would send it."""
+        """Flush under the lock. waitress does not take it on the main thread while no request is
+        there. Just then a thread may send `100 Continue`, and both would send it."""
         with self.outbuf_lock:
             sent: bool = super()._flush_some(do_close)
             return sent
@@ -204,7 +204,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self._linger()
 
     def _linger(self) -> None:
-        """The answer is out. Unread bytes would make the kernel take it back at a close."""
+        """The answer is sent. Read on for a while: if the socket closed with unread bytes, the
+        kernel would reset the connection, and the client might not see the answer."""
         self.close_when_flushed, self._lingering = False, LINGER_BYTES_MAX
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -212,7 +213,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.handle_close()
 
     def look(self, now: float, limits: dict[str, float]) -> None:
-        """End itself if what it does takes too long."""
+        """End the connection if its phase takes too long."""
         phase = self._current(), self._served
         if phase != self._phase:
             self._phase, self.since = phase, now
@@ -223,14 +224,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self.handle_close()
 
     def _refuse_unfinished(self, request: Parser) -> None:
-        """It has begun and does not come to its end."""
+        """Answer a request that did not arrive whole in time."""
         request.error, request.completed = RequestTimeout("The request did not end in time"), True
         self.request, self.requests = None, [request]
         self.server.add_task(self)
 
     @property
     def is_waiting(self) -> bool:
-        """Nothing whole has come that is not answered."""
+        """Whether no whole request waits for its answer."""
         return self._current() in ("arriving", "idle", "lingering")
 
     def _current(self) -> str:
@@ -250,8 +251,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
 
 class Listener(TcpWSGIServer):  # type: ignore[misc]
-    """Accepts connections on a bound socket. `client_of` says who is at the other end of a
-    connection from here, by its port, if that is another one."""
+    """Accepts connections on a bound socket. `client_of` returns the client's address for the port
+    of a connection that comes through this process, else None."""
 
     channel_class = Channel
 
@@ -262,11 +263,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         sock: socket.socket,
         client_of: Callable[[int], str | None] = lambda port: None,
     ) -> None:
-        self.addresses: Counter[str] = Counter()  # connections of each
+        self.addresses: Counter[str] = Counter()  # number of connections
         self._client_of = client_of
-        self._proxies = config.proxies  # they have limits of their own
+        self._proxies = config.proxies  # they have their own limits
         self._most = config.connections
-        self._rest_until = 0.0  # nothing is accepted
+        self._rest_until = 0.0  # it accepts nothing before
         self._limits = {
             "arriving": config.request_timeout,
             "answering": ANSWER_SECONDS_MAX,
@@ -282,7 +283,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             max_request_body_size=BODY_BYTES_MAX + 1,
             recv_bytes=64 * 1024,
             cleanup_interval=1,
-            clear_untrusted_proxy_headers=False,  # `proxy` looks at who sends them
+            clear_untrusted_proxy_headers=False,  # `proxy` checks who sends them
             ident=None,
             log_socket_errors=False,
         )
@@ -301,11 +302,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
                 sock, (host, port, *_more) = found
                 self.set_socket_options(sock)
             except OSError as error:
-                if is_full(error):  # who wants to connect waits in the kernel
+                if is_full(error):  # new connections wait in the kernel
                     self._rest_until = time.monotonic() + ACCEPT_REST_SECONDS
                     _log.error("no descriptor is free for a connection: accepting later")
                     return
-                continue  # the client is gone already
+                continue  # the client has left
             self._admit(sock, plain(self._client_of(port) or host), port)
 
     def _admit(self, sock: socket.socket, host: str, port: int) -> None:
@@ -316,9 +317,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self.channel_class(self, sock, (host, port), self.adj, map=self._map)
 
     def make_room(self) -> None:
-        """The address with most loses the connections that have waited longest. Like all that ends
-        others' connections, between two turns of the loop: in a turn, their numbers could be given
-        to new ones that then got their events."""
+        """If there are too many connections, end those that have waited longest, of the address
+        with most connections. Call it between two turns of the loop: during a turn, a new
+        connection could get the descriptor of an ended one, and then its events."""
         excess = len(self.active_channels) - self._most
         if excess <= 0:
             return
@@ -329,19 +330,19 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
 
     @property
     def is_busy(self) -> bool:
-        """Something that came whole is not answered yet."""
+        """Whether a whole request waits for its answer."""
         return any(not channel.is_waiting for channel in self.active_channels.values())
 
     def note_end(self, name: str) -> None:
-        """A connection of `name` is no more."""
+        """Count the end of a connection of `name`."""
         self.addresses[name] -= 1
         if not self.addresses[name]:
             del self.addresses[name]
 
     def look(self, now: float) -> None:
-        """End what takes too long. Called once a second, between two turns of the loop."""
+        """End connections that take too long. Call it once a second, between two turns."""
         for channel in list(self.active_channels.values()):
             channel.look(now, self._limits)
 
     def maintenance(self, now: float) -> None:
-        """waitress' own look at what takes too long, in the middle of a turn."""
+        """Replaces waitress' own check of slow connections, which runs during a turn."""

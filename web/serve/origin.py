@@ -1,8 +1,8 @@
-"""Which sites' pages may use this peer, and under which names it answers.
+"""Which sites' pages may use this peer, and to which host names it answers.
 
-Owns the check of Host, Origin and Sec-Fetch-*. A page of another site can reach a loopback port: it
-must not get a word out of this one, nor make it work. The Host check stops a name that was made to
-point here, the others a plain request.
+Owns the checks of Host, Origin and Sec-Fetch-*. A page of another site can reach a loopback port;
+it must neither read from this peer nor cause work. The check of Host stops a foreign name that
+points to this address (DNS rebinding), the other checks stop a plain request.
 """
 
 import ipaddress
@@ -17,32 +17,33 @@ from web.contract.problems import Problem
 from web.serve.proxy import PROXIED
 
 PORTS = {"http": 80, "https": 443}
-PAGES = frozenset({"/", "/docs"})  # what a link on another site may lead to
+PAGES = frozenset({"/", "/docs"})  # another site may link to these
 
 
 class Place(NamedTuple):
-    """Where a page comes from, or a request goes to; port 0: it is not known."""
+    """The origin of a page, or the target of a request. Port 0 means unknown."""
 
     name: str
     port: int
 
 
 def check(config: Config) -> None:
-    """Problem if the current request is not for this peer, or the work of another site's page."""
+    """Problem if the current request is not for this peer, or comes from another site's page."""
     host = request.headers.get("Host", "")
     here = place_of(host)
     if here is None or not answers_to(here.name, config):
         raise Problem(421, f"This peer does not answer to the name {host:.80}.", "host")
     scheme = "https" if config.tls_cert else request.scheme
     is_proxied = bool(request.environ.get(PROXIED))
-    if not here.port and not is_proxied:  # a proxy may leave it away, as nginx does in `$host`
+    if not here.port and not is_proxied:  # a proxy may omit the port, as nginx does in `$host`
         here = Place(here.name, PORTS[scheme])
     if not _is_own(request.headers, here):
         raise Problem(403, "Pages of other sites may not use this peer.", "origin")
 
 
 def _is_own(headers: Headers, here: Place) -> bool:
-    """What browsers say about themselves no page can change. Programs say nothing."""
+    """Whether the request comes from a page of this peer, or from no page. No page can change these
+    headers, which browsers send and programs do not."""
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin")
     if site is None:
         return origin is None or _is_same(origin, here)
@@ -53,7 +54,7 @@ def _is_own(headers: Headers, here: Place) -> bool:
 
 
 def _is_same(origin: str, here: Place) -> bool:
-    """Whether a page of `origin` was served here. Pages of another port of a host were not."""
+    """Whether this peer served the page of `origin`. Another port of the host is another origin."""
     scheme, _, text = origin.partition("://")
     there = place_of(text)
     if there is None or scheme not in PORTS or there.name != here.name:
@@ -62,7 +63,7 @@ def _is_same(origin: str, here: Place) -> bool:
 
 
 def place_of(host: str) -> Place | None:
-    """Of a Host, in any case, with or without a port; None if it is none."""
+    """The place of a Host header, with or without a port; None if it is invalid."""
     try:
         parts = urlsplit(f"//{host}")
         name, port = parts.hostname, parts.port
@@ -74,7 +75,8 @@ def place_of(host: str) -> Place | None:
 
 
 def answers_to(name: str, config: Config) -> bool:
-    """An address needs no name server, so no attacker can have made it point here."""
+    """Whether this peer answers to a host name. It answers to every IP address: an attacker cannot
+    make one point here."""
     if "*" in config.hosts or name == "localhost":
         return True
     places = (place_of(host) for host in config.hosts)

@@ -1,10 +1,10 @@
-"""The client's address, when a reverse proxy stands in between.
+"""The client's address behind a reverse proxy.
 
-Owns the reading of `X-Forwarded-For` and `X-Forwarded-Proto`. Must never believe them of a sender
-that is not one of the given proxies: every client can send them.
+Owns the reading of `X-Forwarded-For` and `X-Forwarded-Proto`. Must never trust them unless the
+sender is one of the given proxies: any client can send them.
 
-werkzeug's ProxyFix counts hops instead of looking at addresses, so one proxy less in front of it
-lets a client choose its address; and it takes an entry with its port as an address.
+werkzeug's ProxyFix counts hops instead of checking addresses. So with one proxy less in front of
+it, a client could choose its address. It also takes an entry with a port for an address.
 """
 
 from collections.abc import Iterable
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 
-PROXIED = "web.proxied"  # in a request's environment: it came by a proxy that is believed
+PROXIED = "web.proxied"  # in a request's environment: it came through a trusted proxy
 
 
 class BehindProxy:
-    """WSGI middleware. Each proxy adds the address it was asked from at the end, so the client's is
-    the last one that is no proxy's; whatever stands before it, the client may have made up."""
+    """WSGI middleware. Each proxy appends the address of its client. So the last address that is
+    not a proxy's is the client's; the client may have invented those before it."""
 
     def __init__(self, app: "WSGIApplication", proxies: Iterable[str]) -> None:
         self._app = app
@@ -45,4 +45,4 @@ class BehindProxy:
                 break
             if found not in self._proxies:
                 return found
-        return ""  # the proxy did not say: all such share one allowance
+        return ""  # the proxy did not say: all such clients share one limit

@@ -1,10 +1,10 @@
 """TLS in front of the web server, in the same process.
 
-Owns the port that browsers reach, and the encryption, with the certificate as its files have it
-now: a renewal needs no restart. Every connection goes on, in plain, to the
-server's own port on loopback; the server asks here for its client. Must never look into what it
-passes on. It is not done in the server itself because the hub takes sockets over from
-it, which works with plain ones only.
+Owns the public port and the encryption. It reloads the certificate files when they change, so a
+renewal needs no restart. It forwards each connection in plain text to the server's own port on
+loopback; the server asks here for the client's address. Must never look into the data. The server
+itself cannot do TLS because the hub takes over its sockets, and only plain sockets can be taken
+over.
 """
 
 import asyncio
@@ -24,21 +24,22 @@ CHUNK_BYTES = 64 * 1024
 HANDSHAKE_SECONDS = 10.0
 START_SECONDS = 5.0
 STOP_SECONDS = 1.0
-LOOK_SECONDS = 2.0  # between two looks at the certificate's files
+LOOK_SECONDS = 2.0  # between two checks of the certificate files
 
 _log = logging.getLogger(__name__)
 
 
 def context_of(certificate: str, key: str) -> ssl.SSLContext:
-    """OSError, of which ssl.SSLError is one, if the files can't be read or do not fit."""
+    """The TLS context of a certificate. OSError (ssl.SSLError is one) if the files can't be read or
+    do not match."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key, password="")  # or it would ask the terminal
+    context.load_cert_chain(certificate, key, password="")  # else it asks on the terminal
     return context
 
 
 def _versions(files: tuple[str, ...]) -> list[tuple[int, ...] | None]:
-    """Another value whenever one of the files is another."""
+    """A value that changes whenever one of the files changes."""
     found: list[tuple[int, ...] | None] = []
     for name in files:
         try:
@@ -49,10 +50,10 @@ def _versions(files: tuple[str, ...]) -> list[tuple[int, ...] | None]:
     return found
 
 
-class Front:
-    """Listens at `bind`, HOST:PORT, once started. `files` are the PEM files of certificate and key,
-    `inside` is the server's port, to which it passes on up to `most` connections. OSError if the
-    files can't be used."""
+class TlsProxy:
+    """Listens on `bind`, HOST:PORT, once started. `files` are the PEM files of certificate and key.
+    It forwards up to `most` connections to the server's port `inside`. OSError if the files can't
+    be used."""
 
     def __init__(self, bind: str, files: tuple[str, str], inside: int, most: int) -> None:
         self._most = most
@@ -61,11 +62,13 @@ class Front:
         self._files = files
         self._seen = _versions(files)
         self._newest = self._first = context_of(*files)
-        self._first.sni_callback = self._choose  # called for every handshake, with a name or not
+        self._first.sni_callback = self._choose  # called at every handshake, with or without a name
         self._inside = inside
         self._open: set[asyncio.Task[None]] = set()
         self._addresses: Counter[str] = Counter()
-        self._clients: dict[int, str] = {}  # by the port of their connection to the server
+        self._clients: dict[
+            int, str
+        ] = {}  # client address by the port of its connection to the server
         self._loop = asyncio.new_event_loop()
         self._listening = threading.Event()
         self._stop = asyncio.Event()
@@ -73,7 +76,7 @@ class Front:
         self._thread = threading.Thread(target=self._run, name="tls", daemon=True)
 
     def start(self) -> None:
-        """OSError, ValueError or OverflowError if the address can't be listened at."""
+        """Start listening. OSError, ValueError or OverflowError if that is impossible."""
         self._thread.start()
         self._listening.wait(START_SECONDS)
         if self._failure is not None:
@@ -84,11 +87,11 @@ class Front:
         return self._thread.is_alive()
 
     def client_of(self, port: int) -> str | None:
-        """The address of the client that a connection of this port is for. For any thread."""
+        """The client's address for a connection from this port. Thread-safe."""
         return self._clients.get(port)
 
     def stop(self) -> None:
-        """Once the server has said its goodbyes."""
+        """Stop. Call it after the server has closed its connections."""
         with contextlib.suppress(RuntimeError):  # it never started, or has ended
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(STOP_SECONDS)
@@ -128,8 +131,7 @@ class Front:
         connection.context = self._newest
 
     def _look(self) -> None:
-        """Take what is in the files now, unless it does not fit together: a renewal writes one
-        after the other."""
+        """Reload changed files, unless they do not match: a renewal writes one after the other."""
         seen = _versions(self._files)
         if seen == self._seen:
             return
@@ -139,7 +141,7 @@ class Front:
             _log.warning("the certificate has changed: new connections get the new one")
         except OSError as error:
             _log.error(
-                "the certificate has changed and can't be used, the old one stays: %s", error
+                "the certificate has changed and can't be used; the old one stays: %s", error
             )
 
     async def _accept(self, reader: StreamReader, writer: StreamWriter) -> None:
@@ -156,7 +158,7 @@ class Front:
         try:
             await self._pass_on(address, reader, writer)
         except OSError:
-            pass  # one side is gone
+            pass  # one side has closed
         finally:
             self._open.discard(task)
             self._addresses[name] -= 1
@@ -169,7 +171,7 @@ class Front:
             sock.setblocking(False)
             sock.bind(("127.0.0.1", 0))
             port = sock.getsockname()[1]
-            self._clients[port] = address  # before the server can ask
+            self._clients[port] = address  # before the server asks for it
             try:
                 await self._loop.sock_connect(sock, ("127.0.0.1", self._inside))
                 await self._pump_both(reader, writer, *await asyncio.open_connection(sock=sock))
@@ -197,7 +199,7 @@ class Front:
 
 
 async def _pump(source: StreamReader, sink: StreamWriter) -> None:
-    """Never more than a buffer ahead of the reader."""
+    """Copy a stream, never more than a buffer ahead of the reader."""
     while data := await source.read(CHUNK_BYTES):
         sink.write(data)
         await sink.drain()

@@ -1,16 +1,16 @@
-"""The frames that the browsers get, made from the mirrors.
+"""The frames for browsers, made from the mirrors.
 
-Owns the names of the channels, what a snapshot and what a delta of each holds, and how often they
-are sent. Called on the link's thread, but for `snapshot`, which the hub's thread calls too.
+Owns the names of the channels, the contents of their snapshots and deltas, and how often they are
+sent. The link's thread calls it; the hub's thread calls only `snapshot`.
 
-    book/<market>     snapshot, then delta with the levels that changed; `seq` without gaps
-    peers/<market>    snapshot, then delta: of the same levels, what each peer has taken of them
-    trades/<market>   snapshot, then delta with new trades; `seq` is the number of the last trade
+    book/<market>     snapshot, then deltas with changed levels; `seq` without gaps
+    peers/<market>    snapshot, then deltas with the peers' shares of the same levels
+    trades/<market>   snapshot, then deltas with new trades; `seq` is the number of the last trade
     ticker/<market>   best prices, last trade and the last 24 hours, at most ten times a second
-    candles/<market>/<seconds>  snapshot, then delta with the candles that new trades changed
-    orders/<account>  snapshot of open and finished orders, then delta with those that changed
-    commit            how far the peers have agreed, at most ten times a second
-    mesh              who is there, twice a second and at every change
+    candles/<market>/<seconds>  snapshot, then deltas with the candles that new trades changed
+    orders/<account>  snapshot of open and finished orders, then deltas with changed orders
+    commit            the newest commit, at most ten times a second
+    mesh              the members, twice a second and at every change
 """
 
 from collections.abc import Callable
@@ -28,12 +28,12 @@ from web.market_data.book_mirror import BookMirror, Delta
 from web.market_data.candles import INTERVALS_SECONDS
 from web.market_data.mirrors import Mirrors
 
-FLUSH_SECONDS = 0.016  # a market's changes are sent at most this often: once per screen frame
+FLUSH_SECONDS = 0.016  # between two frames of a market: one screen frame
 COMMIT_SECONDS = 0.1
 
 Json = dict[str, Any]
 TICKER_SECONDS = 0.1
-CANDLES_SENT = 500  # of a snapshot
+CANDLES_SENT = 500  # in a snapshot
 MARKET_CHANNELS = ("book", "peers", "trades", "ticker", "candles")
 ACCOUNT_CHANNELS = ("orders",)
 GLOBAL_CHANNELS = ("commit", "mesh")
@@ -70,17 +70,17 @@ class Publisher:
         self._ticked: dict[str, float] = {}
         self._ticker_seq = 0
         self._ticker_due: set[str] = set()
-        # Of the channels that not everybody wants, those somebody has asked for: from then on they
-        # are published, so that a stream that comes back misses nothing.
+        # The optional channels that have had a listener. They are published from then on, so that a
+        # stream that resumes misses nothing.
         self._asked_for: set[str] = set()
 
     def wanted(self, channel: str) -> None:
-        """Somebody listens to `channel`. For any thread."""
+        """Publish `channel` from now on: it has a listener. Thread-safe."""
         self._asked_for.add(channel)
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
-        """A channel's whole state and the seq it covers, which has been published; None while it is
-        not known."""
+        """A channel's whole state and the seq that it covers, which has been published; None while
+        it is unknown."""
         kind, _, name = channel.partition("/")
         with self._mirrors.lock:
             if kind == "candles":
@@ -116,7 +116,7 @@ class Publisher:
         self._commit_due = True
 
     def ticker(self, market: str) -> None:
-        """Something of a market's ticker may have changed beside its book."""
+        """Note that a market's ticker may have changed."""
         if f"ticker/{market}" in self._asked_for:
             self._ticker_due.add(market)
 
@@ -134,8 +134,8 @@ class Publisher:
         self._sink.publish(f"orders/{account.account}", account.number, self._encode(view))
 
     def flush(self, now: float) -> None:
-        """Send what has gathered, if its time has come."""
-        if self._wall_ms() // 60_000 != self._minute:  # the last 24 hours are others now
+        """Publish the changes that are due."""
+        if self._wall_ms() // 60_000 != self._minute:  # the last 24 hours have moved
             self._minute = self._wall_ms() // 60_000
             for market in self._mirrors.books:
                 self.ticker(market)
@@ -153,7 +153,7 @@ class Publisher:
             self._publish_snapshot("commit")
 
     def seconds_to_flush(self, now: float) -> float | None:
-        """When `flush` has something to send; None when nothing waits for it."""
+        """Seconds until `flush` has something to publish; None if there are no changes."""
         due = [
             self._flushed.get(market, 0.0) + FLUSH_SECONDS
             for market, book in self._mirrors.books.items()
@@ -207,7 +207,7 @@ class Publisher:
         if kind == "peers":
             levels = (side.levels(DEPTH_MAX) for side in (book.bids, book.asks))
             return _peers(book, "snapshot", *levels)
-        seq, told = book.told_trades
+        seq, told = book.sent_trades
         trades = [Trade.of(trade, book.units) for trade in reversed(told)]
         market = book.units.market.symbol
         return self._view(kind, "snapshot", seq) | {"market": market, "trades": trades}
@@ -225,7 +225,7 @@ class Publisher:
         if book is None or not book.ready:
             return None
         newest = book.candles.newest(int(seconds), CANDLES_SENT)
-        seq, _ = book.told_trades  # the candles of trades beyond it will be sent again, whole
+        seq, _ = book.sent_trades  # candles of later trades will be sent again, whole
         return self._candles_view(book, int(seconds), "snapshot", seq, newest)
 
     def _candles_view(
@@ -276,7 +276,7 @@ def _book_delta(mirror: BookMirror, delta: Delta) -> Json:
 
 
 def _peers(mirror: BookMirror, kind: str, bids: Levels, asks: Levels) -> Json:
-    """Of each level, its price and what each peer has taken of it; nothing of one that is gone."""
+    """The price and the peers' shares of each level; no shares for a level that is gone."""
     price, quantity = mirror.units.price.text, mirror.units.quantity.text
     view: Json = {
         "channel": "peers",

@@ -1,4 +1,4 @@
-"""The bytes of one message to a browser, encoded once for all of them.
+"""The bytes of one message, encoded once for all browsers.
 
 Owns the two framings: WebSocket (RFC 6455, server to client, never masked, never compressed) and
 server-sent events. Pure.
@@ -12,8 +12,8 @@ CLOSE_TRY_LATER = 1013
 
 
 class Frame:
-    """A message of a channel; one that `resets` is a snapshot and goes to everyone. `event_id` is
-    what a client that comes back names as the last one it saw."""
+    """A message of a channel. A frame with `resets` is a snapshot and goes to all clients. A client
+    that reconnects sends the `event_id` of the last frame that it saw."""
 
     def __init__(
         self, channel: str, seq: int, payload: bytes, event_id: str = "", resets: bool = False

@@ -1,4 +1,4 @@
-"""Which clients get the same bytes.
+"""Groups of clients that get the same bytes.
 
 Owns the groups: clients with one kind of stream and the same channels. Must never send.
 """
@@ -9,7 +9,7 @@ from web.streams.subscriber import Client, Kind
 
 
 class Group:
-    """Clients that get the same bytes: one kind of stream, the same channels."""
+    """Clients with one kind of stream and the same channels, which get the same bytes."""
 
     def __init__(self, channels: Iterable[str]) -> None:
         self.channels = frozenset(channels)
@@ -17,8 +17,8 @@ class Group:
 
 
 class Groups:
-    """All groups, and those that listen to a channel. A client leaves before its channels change,
-    and joins again afterwards."""
+    """All groups, and the groups of each channel. A client leaves before its channels change, and
+    joins again afterwards."""
 
     def __init__(self) -> None:
         self._groups: dict[tuple[Kind, frozenset[str]], Group] = {}
@@ -26,7 +26,7 @@ class Groups:
 
     @property
     def channels(self) -> list[str]:
-        """Those with a listener."""
+        """The channels with a listener."""
         return list(self._audience)
 
     def join(self, client: Client) -> None:
@@ -58,7 +58,7 @@ class Groups:
         return set().union(*audiences)
 
     def check(self, clients: Mapping[int, Client]) -> None:
-        """Assert every invariant; `clients` are all, by file descriptor."""
+        """Assert every invariant. `clients` has all clients, by file descriptor."""
         for fd, client in clients.items():
             if client.channels:
                 group = self._groups[client.kind, frozenset(client.channels)]

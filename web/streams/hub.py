@@ -1,14 +1,13 @@
-"""Every open stream to a browser, served by one thread.
+"""All open streams to browsers, served by one thread.
 
-Owns the clients' sockets from the moment the web server hands them over, who subscribed to what,
-and the ring of recent events. A frame is encoded once, however many read it, and no client can
-delay another. Must never block, and must never look into a book: frames and snapshots come from a
-`Source`.
+Owns the clients' sockets from the handover on, their subscriptions, and the ring of recent events.
+A frame is encoded once for all clients, and no client can delay another. Must never block, and
+never look into a book: frames and snapshots come from a `Source`.
 
-Nearly all of the hub's time goes into the kernel, for one `send` a client. So clients with the same
-channels are a group, for which all that waits is joined once and sent in one piece: the further the
-hub is behind, the less a frame costs. Only a client that does not keep up, or has just been given a
-snapshot, is looked at frame by frame.
+The hub spends nearly all its time in the kernel, with one `send` per client. So clients with the
+same channels form a group, and the hub joins all waiting frames once per group and sends them in
+one piece: the further the hub is behind, the less a frame costs. Only a client that is behind, or
+has just got a snapshot, is served frame by frame.
 """
 
 import contextlib
@@ -31,44 +30,43 @@ from web.streams.subscriber import BACKLOG_BYTES_MAX, Client, ClosedError
 log = logging.getLogger(__name__)
 
 ADDRESS_STREAMS_MAX = 100
-STRANGERS_PERCENT = 75  # of all streams, for those whom the operator has not let in
+STRANGERS_PERCENT = 75  # of all streams, for clients that the operator has not let in
 CHANNELS_MAX = 32  # one client's subscriptions
-INBOX_MAX = 10_000  # messages published and not taken yet
+INBOX_MAX = 10_000  # published messages that the hub has not taken yet
 JOINED_BYTES_MAX = 64 * 1024  # of frames sent in one piece
 HEARTBEAT_SECONDS = 15.0
 TICK_SECONDS = 0.5
-PERMITTED_SECONDS = 10.0  # what ends by its age is noticed within
+PERMITTED_SECONDS = 10.0  # between two checks for expired credentials
 
 
 class Source(Protocol):
-    """Where frames come from; called on the hub's thread, must not block."""
+    """Makes the frames. Called on the hub's thread; must not block."""
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
-        """The channel's state and the seq it covers; None while there is none. Frames it covers
-        have been published before it is given."""
+        """The channel's state and the seq that it covers; None while there is none. The frames that
+        it covers have been published before."""
         ...
 
     def on_message(self, client: Client, text: str) -> None: ...
     def on_audience(self, channel: str, listeners: int) -> None: ...
     def permissions(self) -> object:
-        """Another value whenever `may_hear` may have another answer."""
+        """A value that changes whenever the answer of `may_hear` may have changed."""
         ...
 
     def may_hear(self, client: Client, channels: Iterable[str]) -> bool:
-        """Whether a client that came with a credential still has it, and may hear all of these."""
+        """Whether a client's credential is still valid and lets it hear all of these channels."""
         ...
 
 
 class Hub:
-    """`source` must be there before `start`, which comes after any fork; every other public method
-    may be called from any thread."""
+    """Set `source`, then call `start`, after any fork. Any thread may call the other methods."""
 
     source: Source
 
     def __init__(self, epoch: str, clients_max: int = STREAMS_MAX) -> None:
         self._clients_max = clients_max
         self._clients: dict[int, Client] = {}
-        self._addresses: Counter[str] = Counter()  # streams of each
+        self._addresses: Counter[str] = Counter()  # number of streams
         self._strangers = 0
         self._groups = Groups()
         self._just_begun: set[Client] = set()  # their snapshots may be ahead of the inbox
@@ -91,7 +89,7 @@ class Hub:
         self._thread.start()
 
     def stop(self) -> None:
-        """Say goodbye to everyone (1001) and end. Safe in a signal handler; does not wait."""
+        """Close all streams (1001) and end. Safe in a signal handler; does not wait."""
         self._post(self._close_all)
 
     def join(self, seconds: float) -> None:
@@ -106,20 +104,21 @@ class Hub:
         return len(self._clients)
 
     def is_full(self, is_known: bool) -> bool:
-        """Whether there is no room for one more stream, known to the operator or not."""
+        """Whether there is no room for one more stream, of a client that the operator has let in
+        (`is_known`) or of a stranger."""
         of_strangers = self._clients_max * STRANGERS_PERCENT // 100
         crowded = not is_known and self._strangers >= of_strangers
         return crowded or len(self._clients) >= self._clients_max
 
     def has_enough(self, address: str) -> bool:
-        """Whether an address has as many streams as one may."""
+        """Whether an address has as many streams as it may."""
         return bool(self._addresses[address] >= ADDRESS_STREAMS_MAX)
 
     def adopt(self, client: Client) -> None:
         self._post(lambda: self._adopt(client))
 
     def publish(self, channel: str, seq: int, payload: bytes, resets: bool = False) -> None:
-        """Have a message for the channel's audience, to be sent at the next `wake`. One that
+        """Queue a message for the channel's listeners; the next `wake` sends it. A message with
         `resets` is a snapshot for all."""
         if len(self._inbox) < INBOX_MAX:
             self._inbox.append(Frame(channel, seq, payload, resets=resets))
@@ -127,9 +126,9 @@ class Hub:
             self._overflowed = True
 
     def wake(self) -> None:
-        """Send what has been published."""
+        """Send the published messages."""
         if self._inbox:
-            with contextlib.suppress(OSError):  # woken already, or ended
+            with contextlib.suppress(OSError):  # the hub is awake, or has ended
                 self._writer.send(b"\0")
 
     def reply(self, client: Client, payload: bytes, done: bool = True) -> None:
@@ -178,13 +177,13 @@ class Hub:
         self._do(partial(self._deliver, frames))
         if self._overflowed:
             self._start_again()
-        # Whatever a snapshot covers had been published before it, so that has passed by now.
+        # All frames that a snapshot covers were published before it, so they have passed by now.
         for client in self._just_begun:
             client.ahead.clear()
         self._just_begun.clear()
 
     def _start_again(self) -> None:
-        """Frames were lost here: all get snapshots, and no stream can resume before this."""
+        """The inbox overflowed: give snapshots to all, and let no stream resume from before."""
         self._overflowed = False
         self._ring.clear()
         self.dropped_to_snapshot += len(self._clients)
@@ -195,10 +194,10 @@ class Hub:
             step()
         except Exception:
             log.exception("a step of the hub failed")
-            self._overflowed = True  # what it has delivered is not known
+            self._overflowed = True  # it is unknown what the step has delivered
 
     def _with(self, client: Client, action: Callable[[Client], object]) -> None:
-        """Do something for one client; an error ends its stream alone."""
+        """Do something for one client. An error ends only its stream."""
         try:
             action(client)
             self._watch(client)
@@ -226,7 +225,7 @@ class Hub:
                 self._send_snapshot(client, channel)
 
     def _watch(self, client: Client) -> None:
-        """Ask to be told when the socket takes more, only while something waits."""
+        """Wait for the socket to become writable only while data waits."""
         reading = 0 if client.is_choked else selectors.EVENT_READ
         mask = reading | (selectors.EVENT_WRITE if client.is_waiting else 0)
         if self._selector.get_key(client.sock).events != mask:
@@ -246,7 +245,7 @@ class Hub:
         self._with(client, self._begin)
 
     def _begin(self, client: Client) -> None:
-        self._check_permission(client, client.wanted)  # it may have ended on the way here
+        self._check_permission(client, client.wanted)  # it may have expired meanwhile
         missed = self._missed(client)
         if client.resume is not None and missed is None:
             client.send_raw(b'event: reset\ndata: {"reason":"too old"}\n\n')
@@ -257,14 +256,15 @@ class Hub:
         client.flush()
 
     def _missed(self, client: Client) -> list[Frame] | None:
-        """The frames since the last one the client saw; None if that is not known any more, or if
-        they are more than a client may wait for."""
+        """The frames since the last one that the client saw; None if one is no longer known, or if
+        they exceed a client's backlog."""
         if client.resume is None:
             return None
         return self._ring.since(client.resume, frozenset(client.wanted), BACKLOG_BYTES_MAX)
 
     def subscribe(self, client: Client, channel: str, snapshot: bool = True) -> bool:
-        """On the hub's thread only: start `channel` for `client`, from a snapshot."""
+        """Start `channel` for `client`, with a snapshot. Call it on the hub's thread. False if the
+        client has too many channels."""
         if channel not in client.channels:
             if len(client.channels) >= CHANNELS_MAX:
                 return False
@@ -302,7 +302,7 @@ class Hub:
             self._deliver_to(list(group.clients.values()), wanted)
 
     def _deliver_to(self, clients: list[Client], frames: list[Frame]) -> None:
-        """All `frames` to all `clients`, which are of one kind."""
+        """Send all `frames` to all `clients`, which are of one kind."""
         data = b"".join([clients[0].encoded(frame) for frame in frames])
         self.frames_sent += len(frames) * len(clients)
         for client in clients:
@@ -339,11 +339,11 @@ class Hub:
                 self._let_go(client)
 
     def _end_the_forbidden(self, now: float) -> None:
-        """A key was revoked, a session has ended: so have the streams it opened."""
+        """End the streams of credentials that were revoked or have expired."""
         try:
             permissions = self.source.permissions()
         except Exception:
-            log.exception("it can't be known who may hear what")
+            log.exception("the permissions of streams can't be checked")
             return
         if permissions == self._permissions and now - self._permitted < PERMITTED_SECONDS:
             return

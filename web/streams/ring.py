@@ -1,6 +1,6 @@
-"""The frames sent last, for streams that come back.
+"""The latest frames, for streams that resume.
 
-Owns their numbers and how many are kept. Must never know a client.
+Owns their numbers and their limits. Must never know a client.
 """
 
 from collections import deque
@@ -23,7 +23,7 @@ class Ring:
 
     @property
     def event_id(self) -> str:
-        """What a stream that has everything up to now says when it comes back."""
+        """The id from which a stream that has all frames up to now can resume."""
         return f"{self._epoch}-{self.newest}"
 
     def add(self, frame: Frame) -> None:
@@ -35,14 +35,14 @@ class Ring:
             self._bytes -= len(self._frames.popleft()[1].payload)
 
     def clear(self) -> None:
-        """Frames were lost: no stream can go on from what is here."""
+        """Drop all frames: some were lost, so no stream can resume from here."""
         self.newest += 1
         self._frames.clear()
         self._bytes = 0
 
     def since(self, number: int, channels: Collection[str], bytes_max: int) -> list[Frame] | None:
-        """The frames of these channels after frame `number`; None if one may be gone, or if they
-        have more than `bytes_max`."""
+        """The frames of these channels after frame `number`; None if one may be missing, or if they
+        exceed `bytes_max`."""
         if number > self.newest:
             return None
         oldest = self._frames[0][0] if self._frames else self.newest + 1

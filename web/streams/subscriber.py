@@ -1,8 +1,8 @@
-"""One browser's open stream (WebSocket or server-sent events), as the hub sees it.
+"""One client's open stream: WebSocket or server-sent events.
 
-Owns the socket, what is still to be written to it and how far each channel has been delivered.
-Never blocks and never grows: a client that does not read loses its queue and gets fresh snapshots
-when it reads again. Only the hub's thread may call it.
+Owns the socket, its send queue, and the position in each channel. Never blocks and never grows: a
+client that does not read loses its queue, and gets new snapshots when it reads again. Only the
+hub's thread may call it.
 """
 
 import socket
@@ -18,15 +18,15 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from web.auth.keys import Credential
 from web.streams.frames import Frame, close_frame, ping_frame, text_frame
 
-BACKLOG_BYTES_MAX = 512 * 1024  # unsent, per client; beyond it the queue is dropped
-SEND_BUFFER_BYTES = 128 * 1024  # the kernel's part
+BACKLOG_BYTES_MAX = 512 * 1024  # send queue per client; beyond it the queue is dropped
+SEND_BUFFER_BYTES = 128 * 1024  # in the kernel
 MESSAGE_BYTES_MAX = 64 * 1024  # from a client
 FRAGMENTS_MAX = 1_000  # of one message
-PINGS_MAX = 20  # in what is read at a time
+PINGS_MAX = 20  # per read
 READ_BYTES = 64 * 1024
-STALL_SECONDS_MAX = 15.0  # without a byte taken while something waits
-SILENCE_SECONDS_MAX = 60.0  # without anything from a WebSocket client, pongs included
-IN_FLIGHT_MAX = 64  # commands of one client without an answer
+STALL_SECONDS_MAX = 15.0  # without progress of the send queue
+SILENCE_SECONDS_MAX = 60.0  # without a byte from a WebSocket client, pongs included
+IN_FLIGHT_MAX = 64  # commands of one client without a final answer
 
 
 class Kind(Enum):
@@ -35,7 +35,7 @@ class Kind(Enum):
 
 
 class ClosedError(Exception):
-    """This client is finished; the hub lets go of it."""
+    """The stream has ended; the hub drops the client."""
 
 
 class Client:
@@ -57,11 +57,11 @@ class Client:
         self.kind = kind
         self.credential = credential
         self.address = address
-        self.is_known = is_known  # to the peer's operator
-        self.wanted = channels  # subscribed to as soon as the hub has it
-        self.resume = resume  # the last event this client has seen, if it came back
+        self.is_known = is_known  # the operator has let it in
+        self.wanted = channels  # the hub subscribes it to these
+        self.resume = resume  # the last event that a resuming client saw
         self.channels: list[str] = []
-        # Channels whose last snapshot was ahead of the frames on their way, and the seq it has.
+        # The seq of snapshots that may be ahead of published frames, by channel.
         self.ahead: dict[str, int] = {}
         self.lagging = False
         self.in_flight = 0
@@ -69,35 +69,35 @@ class Client:
         self._codec = None if kind is Kind.EVENTS else Connection(ConnectionType.SERVER)
         self._partial: list[str] = []
         self._partial_size = 0
-        self._pings = 0  # in what was read last
+        self._pings = 0  # in the last read
         self._backlog: deque[tuple[bytes, bool]] = deque()  # bytes, may be dropped
         self._backlog_bytes = 0
-        self._offset = 0  # of the first one, already written
+        self._offset = 0  # bytes of the first entry already written
         if greeting:
             self._backlog.append((greeting, False))
             self._backlog_bytes = len(greeting)
 
     @property
     def is_waiting(self) -> bool:
-        """It wants to know when the socket takes more."""
+        """Whether it waits for the socket to become writable."""
         return bool(self._backlog) or self.lagging
 
     @property
     def is_choked(self) -> bool:
-        """It sends requests without reading the answers: no more are taken."""
+        """Whether it does not read its answers. Then the hub reads no more requests."""
         return self._backlog_bytes > BACKLOG_BYTES_MAX
 
     @property
     def is_steady(self) -> bool:
-        """It gets whatever its channels bring, as it comes."""
+        """Whether it can get all frames as they come."""
         return not (self._backlog or self.lagging or self.ahead)
 
     def send(self, data: bytes) -> bool:
-        """Deliver encoded frames; False if the socket did not take all of it."""
+        """Send encoded frames; False if the socket did not take all bytes."""
         return self._write(data, droppable=True)
 
     def send_frame(self, frame: Frame) -> bool:
-        """Deliver `frame`; False if it is covered already, or the client does not keep up."""
+        """Send `frame`; False if a snapshot covers it, or if the client is behind."""
         if self.lagging or (frame.seq <= self.ahead.get(frame.channel, -1) and not frame.resets):
             return False
         self.ahead.pop(frame.channel, None)
@@ -109,7 +109,7 @@ class Client:
         return True
 
     def send_snapshot(self, frame: Frame) -> None:
-        """Begin a channel, or begin it again."""
+        """Start or restart a channel."""
         self.ahead[frame.channel] = frame.seq
         self._write(self.encoded(frame), droppable=True)
 
@@ -117,7 +117,7 @@ class Client:
         return frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
 
     def send_reply(self, payload: bytes) -> None:
-        """An answer to this client alone; kept whatever happens to the queue."""
+        """Send an answer to this client. It is kept even if the queue is dropped."""
         self._write(text_frame(payload), droppable=False)
 
     def send_raw(self, data: bytes) -> None:
@@ -144,7 +144,7 @@ class Client:
         return False
 
     def flush(self) -> bool:
-        """Write what the socket takes now; True if nothing is left."""
+        """Write as much as the socket takes now; True if the queue is empty."""
         try:
             while self._backlog:
                 data = self._backlog[0][0]
@@ -163,7 +163,8 @@ class Client:
         return True
 
     def drop_backlog(self) -> None:
-        """Too slow: keep what has been begun and the answers, and start again from snapshots."""
+        """Drop queued frames of a slow client, except a partly sent one and answers. It restarts
+        from snapshots."""
         self.lagging = True
         kept = deque(
             (data, droppable)
@@ -174,7 +175,7 @@ class Client:
         self._backlog_bytes = sum(len(data) for data, _ in kept) - self._offset
 
     def receive(self) -> list[str]:
-        """Whole messages that have come. Answers pings and closes by itself."""
+        """Read whole messages. Answers pings and close frames itself."""
         try:
             data = self.sock.recv(READ_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -226,18 +227,18 @@ class Client:
         return text
 
     def refuse(self, code: int, reason: str) -> NoReturn:
-        """Say goodbye and be finished."""
+        """Close the stream with a reason."""
         self.say_goodbye(code, reason)
         raise ClosedError(reason)
 
     def say_goodbye(self, code: int, reason: str) -> None:
-        """Tell the client why, as far as its socket takes it. The caller closes."""
+        """Send the reason of the close, if the socket takes it. The caller closes the socket."""
         try:
             if self.kind is Kind.WEBSOCKET and not self._offset:
                 self.sock.send(close_frame(code, reason))
             self.sock.shutdown(socket.SHUT_WR)
             while self.sock.recv(READ_BYTES):
-                pass  # unread bytes would make the kernel answer with a reset
+                pass  # with unread bytes the kernel would send a reset
         except OSError:
             pass
 

@@ -1,4 +1,4 @@
-// The screen: which panel is where. On a narrow screen one panel at a time, chosen by tabs.
+// The layout of the panels. A narrow screen shows one panel at a time, chosen by tabs.
 import { signal } from "@preact/signals";
 import { Banners } from "./banners.js";
 import { Charts } from "./charts.js";

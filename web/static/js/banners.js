@@ -1,4 +1,4 @@
-// What everyone must know at once, in plain words.
+// Messages that every user must see at once.
 import { html } from "./html.js";
 import { alarmKinds } from "./mesh.js";
 import { openOwnKey } from "./ownkey.js";
@@ -39,9 +39,9 @@ export function Banners() {
     shown.push(["warn", "No connection to this peer.", "Trying again; what you see may be old."]);
   }
   if (health.value === "resyncing") {
-    shown.push(["note", "Resyncing.", "A message was lost: the whole book is being fetched again."]);
+    shown.push(["note", "Resyncing.", "A message was lost: the page loads the whole book again."]);
   }
-  if (health.value === "starting") shown.push(["note", "Peer starting.", "The book appears as soon as it is there."]);
+  if (health.value === "starting") shown.push(["note", "Peer starting.", "The book appears when the peer has it."]);
   if (session.value && !mayTrade.value) {
     const used = location.search.includes("link=used") ? "That link was used already, or is too old. " : "";
     shown.push([

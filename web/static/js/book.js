@@ -1,6 +1,6 @@
 // One market's book: a snapshot and the deltas after it.
-// Owns levels, order and the two checks (sequence, checksum). Never guesses: when a check fails it says
-// so, and whoever feeds it asks for a snapshot.
+// Owns the levels, their order and two checks (sequence, checksum). Never guesses: when a check fails it
+// returns false, and the caller asks for a snapshot.
 import { crc32 } from "./crc32.js";
 import { toUnits } from "./decimal.js";
 
@@ -46,8 +46,8 @@ class Side {
     return this.keys.slice(0, count).map((key) => this.levels.get(key));
   }
 
-  // Levels merged into steps of `group` price units: bids down, asks up, so that no group ever shows a
-  // better price than there is.
+  // Levels merged into steps of `group` price units. Bids are rounded down and asks up, so that no step
+  // shows a better price than its levels have.
   grouped(count, group) {
     const merged = [];
     for (const key of this.keys) {
@@ -85,7 +85,7 @@ export class Book {
     return this.isSound(message);
   }
 
-  // False: a message was lost or the levels do not add up. Nothing shown before is to be trusted.
+  // False: a message was lost or the checksum differs. Then the book shown before may be wrong too.
   apply(message) {
     if (!this.ready || message.seq <= this.seq) return true;
     if (message.seq !== this.seq + 1) return false;
@@ -109,8 +109,8 @@ export class Book {
   }
 }
 
-// Of one market's levels, how much each peer has taken of them: { member, size, orders } by price.
-// Follows the book's sequence. Shown beside the levels, never added to them.
+// Each peer's share of the levels of one market: { member, size, orders } by price.
+// Follows the book's sequence. The shares are part of the levels, so never add them up with levels.
 export class Shares {
   constructor(market, places) {
     this.market = market;
@@ -142,7 +142,7 @@ export class Shares {
     else side.delete(units);
   }
 
-  // Of several levels of one side together, in the order of the members.
+  // The shares of several levels of one side together, in the order of the members.
   of(side, prices) {
     const merged = new Map();
     for (const share of prices.flatMap((units) => side.get(units) ?? [])) {

@@ -1,6 +1,5 @@
-// One market's candles of one interval, as the gateway makes them, with numbers for drawing.
-// Owns which are known and that none is missing between them; asks for older ones page by page. Must
-// never make a candle of its own.
+// The gateway's candles of one market and interval, as numbers for drawing.
+// Owns the known candles, without gaps; loads older ones page by page. Must never make a candle itself.
 
 import { ask } from "./patient.js";
 
@@ -30,11 +29,11 @@ export class Candles {
     this.market = market;
     this.interval = interval;
     this.all = []; // oldest first
-    this.whole = false; // there are none before them
+    this.whole = false; // true: there are no older ones
     this.loading = false;
   }
 
-  // The candles that changed, oldest first; null if all have to be drawn anew.
+  // The candles that changed, oldest first; null if all have to be drawn again.
   take({ type, candles }) {
     const fresh = candles.map(drawn);
     if (type === "snapshot") {
@@ -52,7 +51,7 @@ export class Candles {
     return fresh;
   }
 
-  // Older ones stay if these go on where they end, so that there is no hole between them.
+  // Starts from a snapshot. Keeps older candles only if there is no gap before the snapshot.
   begin(fresh) {
     const first = fresh[0]?.time ?? Infinity;
     const meets = (this.all.at(-1)?.time ?? -Infinity) >= first;
@@ -60,7 +59,7 @@ export class Candles {
     this.all = [...(meets ? this.all.filter((candle) => candle.time < first) : []), ...fresh];
   }
 
-  // True if there are more now.
+  // True if older candles were loaded.
   async loadOlder() {
     if (this.loading || this.whole || !this.all.length) return false;
     this.loading = true;
@@ -69,12 +68,12 @@ export class Candles {
       const query = new URLSearchParams({ market: this.market, interval: this.interval, limit: PAGE, before });
       const response = await ask(`/candles?${query}`);
       const older = response.ok ? (await response.json()).candles.map(drawn) : [];
-      if (before !== this.all[0].time * 1000) return false; // begun anew meanwhile
+      if (before !== this.all[0].time * 1000) return false; // a snapshot came meanwhile
       this.whole = (response.ok && !older.length) || this.all.length > KEPT_MAX;
       this.all = [...older, ...this.all];
       return older.length > 0;
     } catch {
-      return false; // the connection is away: the next move asks again
+      return false; // no connection: the next move of the chart asks again
     } finally {
       this.loading = false;
     }

@@ -1,4 +1,4 @@
-// The chart panel: price over time or depth around the middle, whichever is chosen.
+// The chart panel: price over time, or depth around the middle.
 import { DepthChart } from "./depthchart.js";
 import { html } from "./html.js";
 import { INTERVALS } from "./candles.js";

@@ -1,14 +1,14 @@
-// The page's colours for what is drawn on a canvas, in the theme that is on.
+// The colours of the current theme, for drawing on a canvas.
 import { theme } from "./theme.js";
 
 const probe = document.createElement("span");
 probe.hidden = true;
 
-let known = new Map(); // of one theme
+let known = new Map(); // colours of the theme `of`
 let of = "";
 
 export function color(name) {
-  if (of !== theme.value) [known, of] = [new Map(), theme.value]; // whoever draws draws again when it changes
+  if (of !== theme.value) [known, of] = [new Map(), theme.value]; // charts redraw when the theme changes
   if (!known.has(name)) {
     if (!probe.isConnected) document.body.append(probe);
     probe.style.color = `var(--${name})`;

@@ -1,12 +1,12 @@
-// Exact decimals. Owns the way from the gateway's decimal text to whole numbers and back. Amounts are
-// integers (ticks and lots stay below 2**53), products are BigInt; a fraction is never computed with.
+// Exact decimals: converts the gateway's decimal text to whole numbers and back. Amounts are integers
+// (ticks and lots stay below 2**53), products are BigInt. Must never compute with fractions.
 
 export const placesOf = (step) => {
   const point = step.indexOf(".");
   return point < 0 ? 0 : step.length - point - 1;
 };
 
-// "100.5" with 2 places is 10050; null for what is not a plain number with at most that many.
+// "100.5" with 2 places is 10050. Null if the text is not a plain number with at most `places` places.
 export function toUnits(text, places) {
   const match = /^(\d*)(?:\.(\d*))?$/.exec(String(text).trim());
   if (!match || (!match[1] && !match[2])) return null;
@@ -28,7 +28,7 @@ export function grouped(text) {
   return fraction === undefined ? spaced : `${spaced}.${fraction}`;
 }
 
-// Without the zeros that say nothing, but with at least `least` places.
+// Without trailing zeros, but with at least `least` places.
 export function trimmed(text, least = 0) {
   const [whole, fraction = ""] = String(text).split(".");
   const kept = fraction.replace(/0+$/, "").padEnd(least, "0");
@@ -40,8 +40,8 @@ export function product(a, aPlaces, b, bPlaces) {
   return trimmed(fromUnits(BigInt(a) * BigInt(b), aPlaces + bPlaces), 2);
 }
 
-// A quantity in few characters for tight places: exact when it is short, else rounded down. In a column,
-// `least` places put the points below each other.
+// A quantity in at most `most` characters: exact if it fits, else rounded down. In a column, `least`
+// places align the decimal points.
 export function short(text, least = 0, most = 9) {
   const plain = trimmed(text, least);
   if (plain.length <= most) return plain;

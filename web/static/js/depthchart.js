@@ -1,4 +1,4 @@
-// Cumulative depth on both sides of the middle. Owns one uPlot from mount to unmount.
+// Cumulative depth of both sides. Owns one uPlot from mount to unmount.
 import { effect } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
@@ -8,9 +8,9 @@ import { html } from "./html.js";
 import { book, bookVersion, places } from "./store.js";
 import { theme } from "./theme.js";
 
-const LEVELS_MAX = 400; // a side
+const LEVELS_MAX = 400; // per side
 const REDRAW_MS = 200;
-const WINDOW = 0.02; // of the middle price, on either side, at least
+const WINDOW = 0.02; // at least this share of the middle price, on each side
 
 // Columns for uPlot: prices rising, cumulative bids falling, cumulative asks rising.
 function columns() {

@@ -1,4 +1,4 @@
-// The page at /docs: draws /openapi.json. Owns nothing but the drawing, and needs no library.
+// The page at /docs: shows /openapi.json. Needs no library.
 
 function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
@@ -11,7 +11,7 @@ const nameOf = (reference) => reference.split("/").pop();
 
 const link = (name) => element("a", { href: `#schema-${name}` }, name);
 
-// What a schema allows, in a few words, as nodes.
+// The values that a schema allows, in a few words, as nodes.
 function words(schema) {
   if (schema.$ref) return [link(nameOf(schema.$ref))];
   const choices = schema.anyOf ?? schema.oneOf;

@@ -1,5 +1,5 @@
-// Runs before anything is drawn: the chosen theme, and a plain word if the page can't start.
-// Must stay free of modules: it is what still works when they do not.
+// Runs before the page is drawn: sets the chosen theme, and shows an error if the page can't start.
+// Must not use modules: it has to work when they do not.
 const chosen = localStorage.getItem("theme");
 if (chosen === "light" || chosen === "dark") document.documentElement.dataset.theme = chosen;
 

@@ -1,4 +1,4 @@
-// The order form as it is drawn.
+// The order form.
 import { useId } from "preact/hooks";
 import { fromUnits, toUnits } from "./decimal.js";
 import {
@@ -42,7 +42,7 @@ const SELF_TRADES = [
   ["decrement", "shrink both"],
 ];
 
-// One step up or down, from the best price when the field is empty.
+// Moves a field one step up or down; an empty price starts from the best one.
 function nudge(name, event) {
   const step = { ArrowUp: 1, ArrowDown: -1 }[event.key];
   if (!step || !market.value) return;
@@ -56,7 +56,7 @@ function nudge(name, event) {
   write(name, fromUnits(Math.max(priced ? unit : 0, from + step * size), at));
 }
 
-// A hundredth of a whole unit, or one lot where those are larger.
+// A hundredth of a whole unit, or one lot if that is larger.
 const quantityStep = (at) => Math.max(1, 10 ** (at - 2));
 
 function Field({ name, label, unit, more }) {

@@ -1,16 +1,16 @@
 // The page's one connection to its peer.
-// Owns the WebSocket, its return after a loss, the subscriptions and the answers to requests. Hands
-// every message on; must never look into a book.
+// Owns the WebSocket, its reconnection, the subscriptions and the answers to requests. Passes every
+// message on; must never look into a book.
 
-const SILENCE_MS_MAX = 3000; // the mesh is told twice a second: longer than this is not live
+const SILENCE_MS_MAX = 3000; // without a message; the peer sends the mesh twice a second
 const RETRY_MS = [250, 500, 1000, 2000, 4000];
 const PING_MS = 4000;
 const REQUESTS_MAX = 64;
-const REFUSED = 1008; // what a peer closes with when a key or session has ended
+const REFUSED = 1008; // the close code when a key or session has ended
 
 export class Feed {
   // `onMessage` gets every channel message, `onState` one of connecting, live, stale, offline;
-  // `onRefused` is told that the peer may not know this browser any more.
+  // `onRefused` is called when the session of this browser may have ended.
   constructor({ onMessage, onState, onLatency, onRefused }) {
     this.onRefused = onRefused;
     this.onMessage = onMessage;
@@ -91,12 +91,12 @@ export class Feed {
     this.send({ op: "unsubscribe", ...subscription });
   }
 
-  // A fresh snapshot of a channel that is subscribed to.
+  // Requests a new snapshot of a subscribed channel.
   resync(subscription) {
     this.send({ op: "subscribe", ...subscription });
   }
 
-  // The final answer to `message`. `onPending` is called if it is taken and not yet ordered.
+  // Resolves to the final answer to `message`. Calls `onPending` if it is taken but not yet ordered.
   request(message, onPending = () => {}) {
     if (this.socket?.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
     if (this.requests.size >= REQUESTS_MAX) return Promise.resolve(TOO_MANY);

@@ -1,6 +1,6 @@
-// The order being written.
-// Owns its fields, the checks a browser can make and the way to the peer and back. The peer checks
-// everything again: what it says is shown beside the field it is about.
+// The order in the form.
+// Owns its fields, the checks that a browser can make, and sending. The peer checks everything again;
+// its refusal is shown beside the field.
 import { batch, computed, effect, signal } from "@preact/signals";
 import { fromUnits, grouped, product, toUnits, trimmed } from "./decimal.js";
 import { STATES } from "./lifecycle.js";
@@ -15,9 +15,9 @@ export const tif = signal("gtc");
 export const postOnly = signal(false);
 export const selfTrade = signal("none");
 export const fields = signal(EMPTY);
-export const refusals = signal({}); // field -> what the peer said
+export const refusals = signal({}); // field -> the peer's text
 export const sending = signal(0);
-export const oneClick = signal(false); // a click on a price in the book sends
+export const oneClick = signal(false); // a click on a price in the book sends an order
 
 export const isPriced = computed(() => type.value === "limit" || type.value === "stop_limit");
 export const isStop = computed(() => type.value.startsWith("stop"));
@@ -37,7 +37,7 @@ export function clear() {
   refusals.value = {};
 }
 
-// A click into the book.
+// Takes over a click in the book.
 effect(() => {
   const { price, quantity, side: wanted } = draft.value;
   if (price === undefined) return;
@@ -58,7 +58,7 @@ function stepError(text, step, label) {
 
 const stepPlaces = (step) => (step.split(".")[1] ?? "").length;
 
-// Field -> what is wrong with it, for the fields that are filled in.
+// Field -> its error, for fields that are filled in.
 export const mistakes = computed(() => {
   const found = {};
   const { tick, lot, quantity_min: least } = market.value ?? { tick: "1", lot: "1", quantity_min: "0" };
@@ -82,16 +82,16 @@ const isMissing = computed(() => {
   return !quantity || (isPriced.value && !price) || (isStop.value && !stop) || (tif.value === "gtd" && !expire);
 });
 
-// Why the order can't be sent now; empty when it can.
+// Why the order can't be sent now; empty if it can.
 export const hindrance = computed(() => {
   if (health.value === "halted") return "This peer has stopped";
   if (health.value !== "live" && health.value !== "resyncing") return "Not connected to the peer's node";
-  if (!mayTrade.value) return "This page is read-only: the peer does not know who you are";
-  if (Object.keys(mistakes.value).length) return "Something above needs another look";
+  if (!mayTrade.value) return "This page is read-only: it has no key or session for this account";
+  if (Object.keys(mistakes.value).length) return "Correct the fields above";
   return isMissing.value ? "Fill in the fields" : "";
 });
 
-// What the order would come to, in words.
+// The total of the order, and its fills if it would trade at once.
 export const estimate = computed(() => {
   bookVersion.value;
   const { price, quantity } = fields.value;
@@ -108,7 +108,7 @@ export const estimate = computed(() => {
   return type.value === "market" ? sweep(amount, priceAt, lotAt) : null;
 });
 
-// What a market order would pay, level by level.
+// The cost of a market order, level by level.
 function sweep(amount, priceAt, lotAt) {
   let left = amount;
   let cost = 0n;
@@ -142,7 +142,7 @@ function order() {
   };
 }
 
-// A click on a price with one-click trading on.
+// Sends an order after a click on a price, while one-click trading is on.
 export function sendAt(price, wanted) {
   batch(() => {
     side.value = wanted;
@@ -154,7 +154,7 @@ export function sendAt(price, wanted) {
   else send({ again: true });
 }
 
-// `again`: the quantity stays, for the next one.
+// With `again` the form keeps the quantity for the next order.
 export async function send({ again = false } = {}) {
   if (hindrance.value) return;
   const sent = order();

@@ -1,4 +1,4 @@
-// The line at the top: market, last price, how far the peers have agreed, and how fresh this page is.
+// The line at the top: market, last price, peers, digest and connection.
 import { grouped, short, trimmed } from "./decimal.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
@@ -27,8 +27,8 @@ const HEALTH = {
   connecting: ["◌", "Connecting", "Opening the connection to this peer."],
   starting: ["◌", "Peer starting", "This peer's node is not answering yet."],
   stale: ["▲", "Stale", "This peer's node is silent: what you see may be old."],
-  resyncing: ["⟳", "Resyncing", "Something was lost on the way: fetching the whole book again."],
-  halted: ["■", "Stopped", "This peer has stopped by itself: what you see is how it was then."],
+  resyncing: ["⟳", "Resyncing", "A message was lost: the page loads the whole book again."],
+  halted: ["■", "Stopped", "This peer has stopped by itself: the page shows its state at that time."],
   offline: ["✕", "Offline", "No connection to this peer: trying again."],
 };
 
@@ -52,7 +52,7 @@ function LastPrice() {
   </span>`;
 }
 
-// The last 24 hours, or less where this peer knows less: then the labels say since when.
+// The last 24 hours, or less if this peer knows less: then the labels say since when.
 function Day() {
   const day = ticker.value;
   if (!day || day.open === null) return null;

@@ -1,4 +1,4 @@
-// The keyboard, explained.
+// The help for keyboard and mouse.
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { html } from "./html.js";
@@ -31,8 +31,9 @@ export function Help() {
       ${KEYS.map(([key, text]) => html`<div key=${key}><dt><kbd>${key}</kbd></dt><dd>${text}</dd></div>`)}
     </dl>
     <p class="quiet">
-      A click on a price puts it into the form, one on a quantity its price and quantity, one on a total all that
-      rests up to there. With “One click” a click on a price sends an order of the form's quantity; Esc ends that.
+      A click on a price puts it into the form; on a quantity, its price and quantity; on a total, the whole
+      quantity up to that price. With “One click” a click on a price sends an order with the form's quantity; Esc
+      ends that.
     </p>
     <form method="dialog"><button class="button">Close</button></form>
   </dialog>`;

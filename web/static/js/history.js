@@ -1,11 +1,11 @@
-// My orders that ended before those the connection tells of, a page at a time.
-// Owns these pages. Must never overrule the connection: what both know is shown as that tells it.
+// My older finished orders, loaded page by page.
+// Owns these pages. Must never override the stream: an order that both have is shown as in the stream.
 import { signal } from "@preact/signals";
 import { ask } from "./patient.js";
 import { account, marketName, orders } from "./store.js";
 
 const PAGE = 100;
-const PAGES_AT_ONCE_MAX = 5; // looked through for one that says something new
+const PAGES_AT_ONCE_MAX = 5; // read to find one with new orders
 const ORDERS_MAX = 2000;
 const NOTHING = { orders: [], before: "", whole: false, since: 0, failed: "" };
 
@@ -22,10 +22,10 @@ async function pageBefore(before) {
   return body;
 }
 
-// Begins with the newest page: only the peer knows in which order they ended.
+// Starts with the newest page: only the peer knows the order in which they ended.
 async function nextPage(name) {
   const { finished, since } = await pageBefore(past.value.before);
-  if (account.peek() !== name) return true; // another one's by now
+  if (account.peek() !== name) return true; // the account has changed
   const seen = new Set(past.value.orders.map((order) => order.id));
   const fresh = finished.filter((order) => !seen.has(order.id) && !orders.value.has(order.id));
   const all = [...past.value.orders, ...fresh];
@@ -51,5 +51,5 @@ export async function loadOlder() {
   }
 }
 
-// What was known of `orders` when they were loaded gives way to what the connection says now.
+// The loaded orders that are not in the stream.
 export const olderThan = (known) => past.value.orders.filter((order) => !known.has(order.id));

@@ -1,23 +1,23 @@
-// A key of one's own.
-// Owns the key pair of this browser and all that is signed with it. The private half is made here, not
-// extractable: no script can read it, this one included. Must never know where a command is sent.
+// The browser's own key.
+// Owns the key pair of this browser and the signatures by it. The private key is made here and not
+// extractable: no script can read it, not even this one. Must never know where a command is sent.
 import { signal } from "@preact/signals";
 import { placesOf, toUnits } from "./decimal.js";
 
 const COMMAND_DOMAIN = "p2p-orderbook command v1";
 const STATEMENT_DOMAIN = "p2p-orderbook session v1";
 const VALID_MS = 3_600_000;
-const STATEMENT_MS = 150_000; // the clocks of browser and peer may differ by as much
-const LAST_NONCE = "orderbook.nonce"; // shared by all tabs, which share the key
+const STATEMENT_MS = 150_000; // the clocks of browser and peer may differ by this much
+const LAST_NONCE = "orderbook.nonce"; // all tabs share it, as they share the key
 const SIDES = ["buy", "sell"];
 const TYPES = ["limit", "market", "stop", "stop_limit"];
 const TIFS = ["gtc", "ioc", "fok", "gtd"];
 const SELF_TRADES = ["none", "cancel_resting", "cancel_incoming", "cancel_both", "decrement"];
 
 let pair = null;
-export const ownAccount = signal(""); // the account named after the key, once that is loaded
+export const ownAccount = signal(""); // the account of the key, once the key is loaded
 
-// Why this browser can't have a key; empty when it can.
+// Why this browser can't have a key; empty if it can.
 export async function whyNoKey() {
   if (!isSecureContext) return "Browsers sign only on pages that come over HTTPS or from this machine.";
   try {
@@ -36,7 +36,7 @@ const settled = (request) =>
     request.onerror = () => reject(request.error);
   });
 
-// The key this browser has, or a new one; its account.
+// Loads the key of this browser, or makes one; returns its account.
 export async function openKey() {
   if (pair) return ownAccount.value;
   const opening = indexedDB.open("orderbook", 1);
@@ -52,7 +52,7 @@ export async function openKey() {
 
 async function makeKey(db) {
   const made = await generate();
-  navigator.storage?.persist?.(); // or a browser short of space may throw it away
+  navigator.storage?.persist?.(); // else a browser short of space may delete it
   const keys = db.transaction("keys", "readwrite").objectStore("keys");
   const before = await settled(keys.get("own")); // another tab was faster
   if (!before) await settled(keys.put(made, "own"));
@@ -64,8 +64,8 @@ function base64url(buffer) {
   return text.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-// Signs `items` and hands the signature to `send`, whose result it gives. One after the other, in all
-// tabs: nonces must arrive in their order.
+// Signs `items`, passes the signature to `send` and returns its result. Only one at a time, in all tabs:
+// nonces must arrive in order.
 async function signed(domain, mesh, validMs, items, send) {
   const sent = await navigator.locks.request("orderbook.key", async () => {
     const nonce = Math.max(Date.now(), Number(localStorage.getItem(LAST_NONCE) ?? 0) + 1);
@@ -83,8 +83,8 @@ export const signCommand = (mesh, command, send) => signed(COMMAND_DOMAIN, mesh,
 export const signStatement = (mesh, peer, send) =>
   signed(STATEMENT_DOMAIN, mesh, STATEMENT_MS, [peer, ownAccount.value], send);
 
-// Commands as they are signed: their kind, then the fields of engine/vocabulary.py without the id. An amount
-// that is none of the market's becomes null, and the peer says what is wrong with it.
+// Commands as they are signed: their kind, then the fields of engine/vocabulary.py without the id. An
+// invalid amount becomes null, and the peer reports the error.
 
 function steps(text, step) {
   if (text === undefined) return 0;

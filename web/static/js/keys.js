@@ -1,4 +1,4 @@
-// The keyboard. What each key does is in help.js too: the two lists go together.
+// The keyboard. Keep the list of keys in help.js up to date.
 import { clear, side, type } from "./form.js";
 import { showHelp } from "./help.js";
 import { cancelEverything, cancelNewest } from "./orders.js";

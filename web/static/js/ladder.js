@@ -9,12 +9,12 @@ import { book, bookVersion, columnPlaces, draft, group, health, market, openOrde
 
 const ROW_PX = 21;
 const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
-const MARKS_MAX = 3; // peers marked in a level; its title names them all
+const MARKS_MAX = 3; // peers marked in a level; the title names all
 const FLASH_MS = 300;
-const SEEN_MAX = 1000; // levels whose changes are followed
-const rows = signal(14); // a side, as many as fit
+const SEEN_MAX = 1000; // levels whose sizes are remembered
+const rows = signal(14); // per side, as many as fit
 
-// Quantities of my open orders by side and price.
+// The number of my open orders, by side and price.
 function ownLevels() {
   const own = { buy: new Map(), sell: new Map() };
   for (const order of openOrders.value) {
@@ -44,7 +44,7 @@ function levelsOf(side, own, taken, count, scale) {
   });
 }
 
-// Through which peers the orders of a level came: a mark of each, and in words how much.
+// The peers that took the orders of a level: a mark for each, and the amounts as text.
 function Peers({ peers, orders }) {
   const said = peers.map(
     ({ member, size, orders: count }) =>
@@ -60,11 +60,11 @@ function Peers({ peers, orders }) {
   </td>`;
 }
 
-// Which levels have just changed: marked for FLASH_MS, by being drawn, which costs less than an animation.
+// Levels that have changed are marked for FLASH_MS. The marks are drawn, which costs less than animations.
 let seen = new Map(); // side and price -> size, and when that changed
 let seenOf = "";
 let settling = 0;
-const settled = signal(0); // counts the times that marks were due to go
+const settled = signal(0); // counts the times that marks ended
 
 function markChanges(levels, side) {
   const now = performance.now();
@@ -153,7 +153,7 @@ function Empty({ count, label }) {
   </tr>`;
 }
 
-// Never remembered: a page that was just opened sends nothing by one click.
+// Never remembered: a newly opened page sends nothing by one click.
 const OneClick = () => html`<label
   class="check one-click ${oneClick.value ? "on" : ""}"
   title="A click on a price sends a limit order at it, of the form's quantity: a buy at an ask, a sell at a bid"
@@ -175,7 +175,7 @@ function Grouping() {
 // Price units of one tick: 25 for a tick of 0.25.
 const tickUnits = () => Number((market.value?.tick ?? "1").replace(".", ""));
 
-// Up and down move between prices; only one of them is in the way of Tab.
+// Arrow keys move between prices; Tab reaches only one of them.
 function onKey(event) {
   if (event.key !== "ArrowUp" && event.key !== "ArrowDown") return;
   const cells = [...event.currentTarget.querySelectorAll("[data-ladder]")];
@@ -196,7 +196,7 @@ export function Ladder() {
     watch.observe(frame.current);
     return () => watch.disconnect();
   }, []);
-  bookVersion.value; // drawn again whenever the book has changed
+  bookVersion.value; // redraws when the book changes
   settled.value;
   const own = ownLevels();
   const scale = group.value * tickUnits();

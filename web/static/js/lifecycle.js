@@ -1,4 +1,4 @@
-// My orders, from their messages. Owns their order on the page and the words for their states. Pure.
+// My orders, made from messages. Owns their order on the page and the words for their states. Pure.
 
 const HISTORY_MAX = 300;
 
@@ -8,13 +8,13 @@ export const STATES = {
   open: ["○", "Open", "In the book."],
   partly_filled: ["◐", "Partly filled", "Part has traded, the rest is in the book."],
   filled: ["●", "Filled", "All of it has traded."],
-  cancelled: ["⊘", "Cancelled", "Taken out of the book."],
-  expired: ["◷", "Expired", "What did not trade has expired."],
-  rejected: ["✕", "Rejected", "The market did not take it."],
+  cancelled: ["⊘", "Cancelled", "Removed from the book."],
+  expired: ["◷", "Expired", "The part that did not trade has expired."],
+  rejected: ["✕", "Rejected", "The market rejected it."],
 };
 
-// The map of orders after `message`, newest first. A snapshot replaces what is open; what has ended
-// stays known to the page.
+// The map of orders after `message`, newest first. A snapshot replaces the open orders; the page keeps
+// the finished ones.
 export function mergeOrders(known, message) {
   const next = new Map(known);
   if (message.type === "snapshot") {

@@ -1,5 +1,4 @@
-// Starts the page: draws it once and opens the connection. What is drawn lives in the components, what
-// is known in the store.
+// Starts the page: draws it once and opens the connection. The components draw, the store has the state.
 import { render } from "preact";
 import { App } from "./app.js";
 import { html } from "./html.js";

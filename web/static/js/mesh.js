@@ -1,4 +1,4 @@
-// Who holds this book: every peer, how far it is, and whether all of them agree.
+// The mesh panel: every peer, its round and commit, and whether all peers agree.
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerMark } from "./peers.js";
@@ -17,7 +17,7 @@ function age(ms) {
   return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
 }
 
-// Alarms that differ by their numbers and digests alone are one, said once in its last form.
+// Alarms that differ only in numbers and digests are shown once, in their last form.
 export function alarmKinds(alarms) {
   const kinds = new Map();
   for (const text of alarms) {
@@ -29,7 +29,7 @@ export function alarmKinds(alarms) {
 
 function Alive({ peer }) {
   const [kind, sign, word] = peer.self && mesh.value.halted ? ["no", "■", "stopped"] : peer.alive ? ["yes", "●", "alive"] : ["no", "○", "silent"];
-  const hears = peer.alive ? `, hears ${peer.hears?.join(", ") || "nobody"}` : "";
+  const hears = peer.alive ? `, hears ${peer.hears?.join(", ") || "no other peer"}` : "";
   const heard = peer.self ? hears : `, heard ${age(peer.age_ms)}${hears}`;
   return html`<span class="alive-state ${kind}" title="${word}${heard}"
     ><span aria-hidden="true">${sign}</span> <span class="state-word">${word}</span></span
@@ -54,7 +54,7 @@ function Peer({ peer, index, newest }) {
   </tr>`;
 }
 
-// The one sentence that matters: do all peers hold the same book, and is there a quorum?
+// The verdict: do all peers hold the same book, and is there a quorum?
 function Verdict() {
   const { peers, quorum, quorum_size: needed, halted } = mesh.value;
   const alive = peers.filter((peer) => peer.alive);
@@ -133,6 +133,6 @@ export function MeshPanel() {
             ${alarms.length ? html`<${Alarms} />` : null}
           </div>
           <${Digest} />`
-      : html`<p class="nothing">This peer's node has not spoken yet.</p>`}
+      : html`<p class="nothing">No data from this peer's node yet.</p>`}
   </section>`;
 }

@@ -1,4 +1,4 @@
-// My orders: the open ones with their cancel buttons, what became of the others, and my fills.
+// My orders: open orders with their buttons, finished orders, and fills.
 import { signal } from "@preact/signals";
 import { grouped, short, toUnits, trimmed } from "./decimal.js";
 import { loadOlder, loading, olderThan, past } from "./history.js";
@@ -9,12 +9,12 @@ import { account, cancelAll, cancelOrder, changeOrder, columnPlaces, marketName,
 import { clock } from "./tape.js";
 import { toast } from "./toasts.js";
 
-const ROWS = 100; // to begin with, and more each time they are asked for
+const ROWS = 100; // at first, and as many more for each “Older”
 const rowsShown = signal(ROWS);
 const OPEN_MAX = 100;
 const tab = signal("open");
-const leaving = signal(new Set()); // ids with a cancel on its way
-const asking = signal(false); // cancel all, really?
+const leaving = signal(new Set()); // ids with a pending cancel or change
+const asking = signal(false); // the page asks whether to cancel all
 const editing = signal(null); // { id, price, quantity } as typed, while one order is edited
 
 async function cancel(order) {
@@ -27,7 +27,7 @@ async function cancel(order) {
   if (failed) toast("bad", "Not cancelled.", failed);
 }
 
-// What was typed and differs from the order; an empty object if nothing does, null if it is no amount.
+// The typed values that differ from the order; an empty object if none do, null if one is not an amount.
 function changeOf({ price, quantity }, order) {
   const change = {};
   for (const [name, typed, known] of [["price", price, order.price], ["quantity", quantity, order.remaining]]) {
@@ -209,12 +209,12 @@ async function showOlder(count) {
   rowsShown.value += ROWS;
 }
 
-// Below what ended: the way to what ended before, or where what this peer knows ends.
+// Below the finished orders: a button to load older ones, or the time before which the peer knows none.
 function Older({ count }) {
   const { whole, since, failed } = past.value;
   const all = whole && count <= rowsShown.value;
   if (all && since === 0) return null;
-  if (all) return html`<p class="nothing">${since ? `What ended before ${new Date(since).toLocaleString()} is not known to this peer.` : "Earlier ones are not known here."}</p>`;
+  if (all) return html`<p class="nothing">${since ? `This peer does not know orders that ended before ${new Date(since).toLocaleString()}.` : "This peer does not know earlier orders."}</p>`;
   return html`<p class="nothing older">
     <button class="button small" disabled=${loading.value} onClick=${() => showOlder(count)}>${loading.value ? "Loading…" : "Older"}</button>
     ${failed ? html`<span class="error" role="alert">${failed}</span>` : null}

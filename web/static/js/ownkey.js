@@ -1,4 +1,4 @@
-// The choice to trade with a key of one's own.
+// The dialog to trade with the browser's own key.
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { html } from "./html.js";
@@ -30,12 +30,12 @@ function leave() {
 const Words = () => html`
   <p>
     Orders of this account are signed in this browser with a key that only it has. Every peer checks the signature, so no
-    peer can forge or change them. The page that signs comes from this peer, though: use that of one you trust.
+    peer can forge or change them. The page that signs comes from this peer, so use a peer that you trust.
   </p>
   <p>
-    <strong>There is no backup.</strong> The key can't be copied out of this browser. Whoever clears this site's data, or
-    comes with another browser or under another address, has another key and another account; open orders of the old one
-    then stay until they trade or expire.
+    <strong>There is no backup.</strong> The key can't be copied out of this browser. If you clear this site's data, or
+    use another browser or another address of this site, you get another key and another account. Open orders of the old
+    account then stay until they trade or expire.
   </p>
 `;
 

@@ -1,5 +1,5 @@
-// Questions that the peer may have to put off: too many ask it about the past.
-// Owns the wait, as long as the peer says. Must never repeat what changes something.
+// Requests that the peer may refuse for a while, because too many clients ask about the past.
+// Owns the retries, after the time that the peer names. Must never repeat a request that changes anything.
 
 const TRIES_MAX = 5;
 const WAIT_S_MAX = 10;

@@ -1,4 +1,4 @@
-// Peers as small marks: the same sign and colour everywhere on the page.
+// The small mark of a peer: the same letter and colour everywhere on the page.
 import { html } from "./html.js";
 import { mesh } from "./store.js";
 
@@ -6,7 +6,7 @@ const HUES = 8;
 
 export const peerIndex = (id) => parseInt(id, 10) - 1;
 
-// The first letter of its name, or its number where another peer has the same letter.
+// The first letter of its name, or its number if another peer has the same letter.
 function letterOf(index, name) {
   const first = (text) => text.slice(0, 1).toUpperCase();
   const alone = mesh.value.peers.every((peer, at) => at === index || first(peer.name) !== first(name));

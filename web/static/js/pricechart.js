@@ -9,7 +9,7 @@ import { html } from "./html.js";
 import { market, marketName, places, watchCandles } from "./store.js";
 import { theme } from "./theme.js";
 
-const LOOK_BACK_BARS = 30; // so close to the oldest candle older ones are asked for
+const LOOK_BACK_BARS = 30; // within this distance of the oldest candle, load older ones
 const RIGHT_BARS = 4; // room beside the newest candle
 
 const hover = signal(null); // the candle under the pointer

@@ -1,4 +1,4 @@
-// Signals that this browser remembers.
+// Signals that are kept in the browser's storage.
 import { effect, signal } from "@preact/signals";
 
 export function remembered(name, initial) {
@@ -6,7 +6,7 @@ export function remembered(name, initial) {
   try {
     value = JSON.parse(localStorage.getItem(`orderbook.${name}`)) ?? initial;
   } catch {
-    // what is stored is not ours: start anew
+    // the stored text is not ours: use the initial value
   }
   const kept = signal(value);
   effect(() => localStorage.setItem(`orderbook.${name}`, JSON.stringify(kept.value)));

@@ -1,6 +1,6 @@
-// What the page knows, as signals.
-// Owns the state and how messages change it. Components read it and call the actions below; they keep
-// nothing of the market themselves.
+// The state of the page, as signals.
+// Owns the state and how messages change it. Components read it and call the actions below; they keep no
+// market data themselves.
 import { batch, computed, signal } from "@preact/signals";
 import { Book, Shares } from "./book.js";
 import { placesOf, toUnits } from "./decimal.js";
@@ -19,8 +19,8 @@ export const markets = signal([]);
 export const marketName = remembered("market", "");
 export const account = remembered("account", newGuest());
 export const usesOwnKey = remembered("ownKey", false);
-export const session = signal(null); // whom the peer takes this browser for; null: not asked yet
-export const group = remembered("group", 1); // price units that one row of the ladder stands for
+export const session = signal(null); // the account and scopes of this browser; null: unknown
+export const group = remembered("group", 1); // ticks per row of the ladder
 export const connection = signal("connecting"); // connecting, live, stale, offline
 export const resyncing = signal(false);
 export const resyncs = signal(0);
@@ -28,10 +28,10 @@ export const latency = signal(null);
 export const mesh = signal(STARTING);
 export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
 export const trades = signal([]); // newest first
-export const ticker = signal(null); // of the market: best prices, the last 24 hours
+export const ticker = signal(null); // of the current market
 export const orders = signal(new Map()); // id -> order, newest first
 export const bookVersion = signal(0); // counts the frames in which the book changed
-export const draft = signal({}); // what a click into the book puts into the form
+export const draft = signal({}); // values for the form from a click in the book
 
 export const market = computed(() => markets.value.find((m) => m.symbol === marketName.value) || null);
 export const places = computed(() =>
@@ -39,7 +39,7 @@ export const places = computed(() =>
     ? { price: placesOf(market.value.tick), quantity: placesOf(market.value.lot) }
     : { price: 2, quantity: 8 },
 );
-// Of quantities below each other: as many as people write, the finer ones only where they are used.
+// Places of quantities in a column: at most three, unless a quantity needs more.
 export const columnPlaces = () => Math.min(3, places.value.quantity);
 export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
@@ -62,7 +62,7 @@ export let shares = new Shares("", places.value);
 export const feed = new Feed({
   onMessage: take,
   onLatency: (ms) => (latency.value = ms),
-  onRefused: () => (session.value = null), // asked again as soon as the peer is there
+  onRefused: () => (session.value = null), // loaded again when the peer is back
   onState: (state) => {
     connection.value = state;
     if (state === "offline") book.ready = false;
@@ -84,8 +84,8 @@ function take(message) {
   takers[message.channel]?.(message);
 }
 
-// What changes is drawn at once, in the next frame, but not again before DRAW_MS: a busy book is drawn
-// twenty times a second, which leaves the frames between to pointer and keyboard.
+// Changes are drawn in the next frame, but not again within DRAW_MS: a busy book is drawn twenty times a
+// second, which leaves the other frames to pointer and keyboard.
 const DRAW_MS = 50;
 const HIDDEN_MS = 250; // a hidden page draws no frames
 const steps = [];
@@ -155,14 +155,14 @@ function takeTicker(message) {
   if (message.market === marketName.value) later(() => (ticker.value = message));
 }
 
-let candlesTo = null; // { market, interval, draw } of the chart that is open
+let candlesTo = null; // { market, interval, draw } of the open chart
 function takeCandles(message) {
   const to = candlesTo;
   if (to?.market !== message.market || to.interval !== message.interval) return;
   later(() => to === candlesTo && to.draw(message));
 }
 
-// Have `draw` called with every message of candles, until what this returns is called.
+// Calls `draw` with every message of candles, until the returned function is called.
 export function watchCandles(name, interval, draw) {
   const subscription = { channel: "candles", market: name, interval };
   const to = (candlesTo = { market: name, interval, draw });
@@ -184,8 +184,8 @@ function takeMesh(message) {
   if (message.state === "live" && (was !== "live" || !markets.value.length)) later(() => loadMarkets());
 }
 
-// A one-time link is spent here and not by whoever only fetched its address: a preview runs no script,
-// and a page drawn ahead of time waits until a person sees it.
+// Uses up a one-time link. A preview that only fetches the address does not: it runs no script, and a
+// prerendered page waits until a person sees it.
 export async function spendLink() {
   const token = new URLSearchParams(location.search).get("token");
   if (token === null) return;
@@ -204,11 +204,11 @@ async function loadSession() {
   if (usesOwnKey.value) await useOwnKey().catch((error) => toast("bad", "My own key:", error.message));
 }
 
-// Trade as the account of this browser's own key from now on. An Error says why not.
+// Trades as the account of this browser's own key from now on. Throws an Error if it can't.
 export async function useOwnKey() {
   const name = await openKey();
   await showKey(name).finally(() => {
-    usesOwnKey.value = true; // not before: the connection may be a new one, and what is under way is lost
+    usesOwnKey.value = true; // not before: the connection may be replaced, and its pending requests are lost
     chooseAccount(name);
   });
 }
@@ -219,7 +219,7 @@ export function leaveOwnKey() {
   chooseAccount(own && own !== ownAccount.value ? own : newGuest());
 }
 
-// The peer tells of an account's orders only whom it knows.
+// Proves the key to the peer, which shows an account's orders only to its holder.
 async function showKey(name) {
   const known = session.value ?? {};
   if (isAdmin.value || known.account === name || known.reads === name) return;
@@ -271,15 +271,15 @@ export function chooseAccount(name) {
   if (mayRead.value) feed.subscribe({ channel: "orders", account: name });
 }
 
-// A request with what `build` makes, signed if the account is this browser's own key.
+// Sends the request that `build` makes, signed if the account is this browser's own key.
 function ask(build, command, onPending) {
   if (!isOwn.value) return feed.request(build({}), onPending);
   return signCommand(mesh.value.mesh, command(), (signature) => feed.request(build({ signature }), onPending));
 }
 
 export function placeOrder(order, onPending) {
-  const wish = { ...order, market: marketName.value, account: account.value };
-  return ask((more) => ({ op: "order", order: { ...wish, ...more } }), () => submitOf(wish, market.value), onPending);
+  const wanted = { ...order, market: marketName.value, account: account.value };
+  return ask((more) => ({ op: "order", order: { ...wanted, ...more } }), () => submitOf(wanted, market.value), onPending);
 }
 
 // `change` has a new price, a new open quantity, or both.
@@ -287,10 +287,10 @@ export function changeOrder(id, change) {
   const order = orders.value.get(id);
   const size = (text) => toUnits(text, places.value.quantity);
   const grows = change.price === undefined && order && size(change.quantity) > size(order.remaining);
-  const wish = isOwn.value && grows && order.price ? { ...change, price: order.price } : change;
+  const wanted = isOwn.value && grows && order.price ? { ...change, price: order.price } : change;
   return ask(
-    (more) => ({ op: "change", order: id, account: account.value, market: marketName.value, ...wish, ...more }),
-    () => changeOf(account.value, id, wish, market.value),
+    (more) => ({ op: "change", order: id, account: account.value, market: marketName.value, ...wanted, ...more }),
+    () => changeOf(account.value, id, wanted, market.value),
   );
 }
 

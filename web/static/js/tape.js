@@ -1,4 +1,4 @@
-// The trades as they happen, newest first, each with the peers its two orders came from.
+// The recent trades, newest first, each with the peers of its two orders.
 import { grouped, short } from "./decimal.js";
 import { html } from "./html.js";
 import { PeerBadge } from "./peers.js";
@@ -6,7 +6,7 @@ import { columnPlaces, trades } from "./store.js";
 
 const SHOWN = 60;
 
-// Of an order that was open before the gateway began to watch, the time is not known: 0.
+// The time is 0 for an order that was open before the gateway began to watch.
 export const clock = (ms) =>
   !ms ? "—" : new Date(ms).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 

@@ -1,4 +1,4 @@
-// Light or dark: the system's until one is chosen here.
+// Light or dark: the system's theme until the user chooses one.
 import { computed, signal } from "@preact/signals";
 
 const system = matchMedia("(prefers-color-scheme: light)");
@@ -10,7 +10,7 @@ export const theme = computed(() => chosen.value ?? (systemLight.value ? "light"
 
 export function toggleTheme() {
   const next = theme.value === "dark" ? "light" : "dark";
-  document.documentElement.dataset.theme = next; // first: who draws looks at the page's colours
+  document.documentElement.dataset.theme = next; // first: charts read the page's colours
   localStorage.setItem("theme", next);
   chosen.value = next;
 }

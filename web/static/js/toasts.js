@@ -1,4 +1,4 @@
-// Short words about what has just happened, which go away by themselves.
+// Short messages about recent events, which disappear by themselves.
 import { signal } from "@preact/signals";
 import { html } from "./html.js";
 
