@@ -1,4 +1,4 @@
-"""A peer of the mesh: blocks, one order for all, the journal and the node."""
+"""A peer of the mesh. This package exports the client for Python programs."""
 
 from peer.client.client import ChangeRejectedError, Client
 from peer.client.connection import ClientError, NoAnswerError, NodeClient, NodeRefusedError

@@ -1,4 +1,4 @@
-"""`python -m peer`: all commands. They are in `peer.cli`."""
+"""`python -m peer`: runs the commands of `peer.cli`."""
 
 from peer.cli.main import entry
 

@@ -1,1 +1,1 @@
-"""How a local program talks to its node: the protocol, both its ends, the Python client."""
+"""How a local program talks to its node: the protocol, both of its ends, the Python client."""

@@ -1,7 +1,7 @@
-"""The orders of one account, kept up to date from what its node says of them.
+"""The orders of one account, kept up to date from its node's messages.
 
 Owns open and pending orders and the most recent finished ones. Must never guess how an order ended:
-one that is gone after a loss of messages is gone here too, without a status made up. Pure.
+if an order is gone after a loss of messages, the mirror drops it without a status. Pure.
 """
 
 from collections import OrderedDict
@@ -20,12 +20,12 @@ class AccountMirror:
         self.open: dict[int, OrderView] = {}  # pending ones included
         self.finished: OrderedDict[int, OrderView] = OrderedDict()  # oldest first
         self.seq = -1
-        self.number = 0  # of the frames for the browsers
-        self.ready = False  # Orders have come
+        self.number = 0  # of the last frame for browsers
+        self.ready = False  # an Orders has come
         self.listeners = 0
 
     def take(self, message: Orders | PendingUpdate | AccountUpdate) -> list[OrderView]:
-        """The orders that `message` changed; of Orders, all that are open."""
+        """The orders that `message` changed; for an Orders, all open ones."""
         if isinstance(message, Orders):
             self._reset(message)
             return list(self.open.values())
@@ -63,7 +63,7 @@ class AccountMirror:
             self.finished.popitem(last=False)
 
     def _add_pending(self, update: PendingUpdate) -> list[OrderView]:
-        """Orders that the node has taken. Orders may have told of them before."""
+        """Add orders that the node has taken. An Orders may have listed them already."""
         new = [
             submitted(command, number, update.time_ms)
             for number, command in update.pending
@@ -73,7 +73,7 @@ class AccountMirror:
         return new
 
     def _withdraw(self, ids: Iterable[int]) -> list[OrderView]:
-        """Pending orders that were taken back before any other peer saw them."""
+        """Finish pending orders that were withdrawn before any other peer saw them."""
         gone = [self.open[number] for number in ids if number in self.open]
         for order in gone:
             order.status = Status.CANCELLED
@@ -81,7 +81,7 @@ class AccountMirror:
         return gone
 
     def _reset(self, orders: Orders) -> None:
-        """Start again from the node's list. Earlier fills of an order are kept if they still add
+        """Start again from the node's list. Keeps the known fills of an order if they still add
         up."""
         known, self.open = self.open, {}
         for entry in orders.open:

@@ -1,20 +1,19 @@
-"""A Python program's way to trade: one object, decimals in and out.
+"""The Python client: one object to trade with, in decimals.
 
-Owns the friendly names, and nothing of its own to keep: the node has the book and the orders. Must
-be used from one thread; must never round an amount.
+Owns the convenient names, but no state: the node has the book and the orders. Must be used from one
+thread; must never round an amount.
 """
 
 import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from types import TracebackType
 from typing import TypedDict, Unpack
 
 from engine import Cancel, CancelAll, Command, Market, Reason, Side, Submit
 from peer.client import order_input, protocol
 from peer.client.accounts import AccountMirror
-from peer.client.connection import ClientError, Feed, NoAnswerError, NodeClient
+from peer.client.connection import ClientError, Closing, Feed, NoAnswerError, NodeClient
 from peer.client.endpoint import Endpoint, endpoint
 from peer.client.follow import KINDS, Follower, Item
 from peer.client.order_input import Change, InvalidInputError, NewOrder
@@ -31,34 +30,34 @@ DEPTH = 10
 
 
 class Terms(TypedDict, total=False):
-    """What may be said of an order beside its market, side, quantity and price."""
+    """The options of an order besides market, side, quantity and price."""
 
     stop_price: Amount
-    tif: str  # gtc, the default; ioc: what does not trade at once expires; fok: all of it, or none
-    expire: int | str  # good till then: milliseconds, or text such as 2030-01-01T00:00:00Z
+    tif: str  # gtc (default); ioc: the part not traded at once expires; fok: all at once, or none
+    expire: int | str  # good till this time: milliseconds, or text such as 2030-01-01T00:00:00Z
     post_only: bool  # rejected if it would trade at once
-    display: Amount  # shown at a time
+    display: Amount  # displayed quantity of an iceberg order
     self_trade: str  # none, cancel_resting, cancel_incoming, cancel_both or decrement
-    client_id: str  # taken only once under this name, however often it is sent
+    client_id: str  # an order sent again under this name is taken only once
     account: str  # instead of the client's
 
 
 class ChangeRejectedError(ClientError):
-    """The market did not do what was asked of an order; `reason` says why in a word."""
+    """The market rejected a cancel or a change; `reason` is the code."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(WORDS[reason])
         self.reason = reason.name.lower()
 
 
-class Client:
-    """Trades for `account` at the node whose data folder `data` is, which may start later.
-    `timeout_s` bounds every call.
+class Client(Closing):
+    """Trades for `account` at the node with the data folder `data`, which may start later.
+    `timeout_s` limits every call.
 
-    Raised by every method: InvalidInputError (a ValueError) for what cannot be meant, before
-    anything is sent; NodeRefusedError if the node took nothing; NoAnswerError if it gave none in
-    time, and then what was asked may still happen. All but the first are ClientErrors. With a
-    `signer`, its account's commands are signed, and it is the account if no other is named.
+    Every method may raise: InvalidInputError (a ValueError) for invalid arguments, before anything
+    is sent; NodeRefusedError if the node took nothing; NoAnswerError if no answer came in time, and
+    then the request may still take effect. All but the first are ClientErrors. A `signer` signs the
+    commands of its account, which is also the default account.
     """
 
     def __init__(
@@ -69,25 +68,14 @@ class Client:
         signer: Signer | None = None,
     ) -> None:
         where = data if isinstance(data, Endpoint) else endpoint(Path(data))
-        self.node = NodeClient(where, timeout_s)  # the same in ticks and lots, and whole batches
+        self.node = NodeClient(where, timeout_s)  # for programs that use ticks and lots, or batches
         self.account = account or (signer.account if signer else "")
         self._signer = signer
         self._timeout_s = timeout_s
         self._known: dict[str, Units] = {}
 
-    def __enter__(self) -> "Client":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Ends every stream, too."""
+        """Close the connection. This ends every stream."""
         self.node.close()
 
     # Orders
@@ -99,7 +87,7 @@ class Client:
         price: Amount | None = None,
         **terms: Unpack[Terms],
     ) -> Order:
-        """`submit` of a buy."""
+        """`submit` with the side buy."""
         return self.submit(market, "buy", quantity, price, **terms)
 
     def sell(
@@ -109,7 +97,7 @@ class Client:
         price: Amount | None = None,
         **terms: Unpack[Terms],
     ) -> Order:
-        """`submit` of a sell."""
+        """`submit` with the side sell."""
         return self.submit(market, "sell", quantity, price, **terms)
 
     def submit(
@@ -120,13 +108,13 @@ class Client:
         price: Amount | None = None,
         **terms: Unpack[Terms],
     ) -> Order:
-        """Place an order and return what became of it, which is final: the peers have ordered it.
+        """Place an order and return its result, which is final: the peers have ordered it.
 
         `side` is buy or sell. Without `price` it is a market order; with `stop_price` it waits
-        until the market trades there. The other `terms` are those of `Terms`.
+        until the market trades there. `Terms` lists the other `terms`.
 
-        A refusal of the market is an order whose status is `rejected`. If there is no quorum the
-        status is `pending` once `timeout_s` is over: it will be ordered when there is one."""
+        An order that the market refuses has the status `rejected`. Without a quorum, the status is
+        `pending` after `timeout_s`: the order will be ordered once there is a quorum."""
         limit, stop = price is not None, terms.get("stop_price") is not None
         fields: dict[str, object] = {
             "side": side,
@@ -144,7 +132,7 @@ class Client:
         return order_of(view, self._units(market))
 
     def cancel(self, order: str, account: str = "") -> Order:
-        """Take an order out of the market. ChangeRejectedError if it is not open any more."""
+        """Cancel an order. ChangeRejectedError if it is no longer open."""
         name, wanted = self._account(account), _id(order)
         with _Watched(self.node, name, self._timeout_s) as orders:
             known = orders.find(wanted)
@@ -160,20 +148,20 @@ class Client:
         quantity: Amount | None = None,
         account: str = "",
     ) -> Order:
-        """Give an order a new price, a new open quantity, or both. Less of it alone keeps its place
-        in the queue; every other change may trade at once. ChangeRejectedError if that is not
-        possible."""
+        """Give an order a new price, a new open quantity, or both. Only a smaller quantity keeps
+        its place in the queue; every other change may trade at once. ChangeRejectedError if the
+        market rejects the change."""
         name, wanted = self._account(account), _id(order)
-        wish = order_input.read(Change, {"price": price, "quantity": quantity})
+        change = order_input.read(Change, {"price": price, "quantity": quantity})
         with _Watched(self.node, name, self._timeout_s) as orders:
             known = orders.find(wanted)
             if known is None:
                 raise ChangeRejectedError(Reason.UNKNOWN_ORDER)
-            command = order_input.change_of(wish, known, self._units(known.market))
+            command = order_input.change_of(change, known, self._units(known.market))
             return self._change(command, wanted, orders)
 
     def cancel_all(self, market: str = "", side: str = "", account: str = "") -> list[str]:
-        """Cancel every order of the account, or those of one market or side; their ids."""
+        """Cancel all orders of the account, or those of one market or side; returns their ids."""
         if side not in ("", "buy", "sell"):
             raise InvalidInputError("side", "must be buy or sell")
         if market:
@@ -183,7 +171,7 @@ class Client:
         return [protocol.format_id(number) for number in _ordered(outcome).cancelled]
 
     def orders(self, account: str = "") -> list[Order]:
-        """The account's open orders, and the pending ones of this node."""
+        """The account's open orders, and its pending ones at this node."""
         found = self.node.orders(self._account(account))
         views = [resting(order) for order in found.open]
         views += [submitted(c, number) for number, c in found.pending if isinstance(c, Submit)]
@@ -192,7 +180,7 @@ class Client:
     # The market
 
     def markets(self) -> list[Market]:
-        """What can be traded; `tick` and `lot` are the steps of price and quantity."""
+        """The markets; `tick` and `lot` are the steps of price and quantity."""
         found = self.node.markets().markets
         self._known = {market.symbol: units_of(market) for market in found}
         return found
@@ -204,7 +192,7 @@ class Client:
         return book_of(state, state.bids, state.asks, units)
 
     def trades(self, market: str, limit: int = 100) -> list[Trade]:
-        """The last trades, newest first; a node knows 200."""
+        """The last trades, newest first; a node keeps 200."""
         units = self._units(market)
         return [trade_of(trade, units) for trade in self.node.state(market, 1).trades[:limit]]
 
@@ -232,7 +220,7 @@ class Client:
         first = feed.batch(self._timeout_s)
         if not first:
             feed.close()
-            raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
+            raise NoAnswerError(f"the node sent nothing for {self._timeout_s} s")
         return self._follow(follower, feed, first, timeout_s)
 
     def _follow(
@@ -250,9 +238,9 @@ class Client:
                     feed.begin_again()
                 was_short = follower.is_short
                 batch = feed.batch(self._timeout_s)
-        raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
+        raise NoAnswerError(f"the node sent nothing for {self._timeout_s} s")
 
-    # Underneath
+    # Private
 
     def _account(self, named: str) -> str:
         name = named or self.account
@@ -274,7 +262,7 @@ class Client:
         return known[market]
 
     def _run(self, command: Command) -> tuple[int, Outcome | None]:
-        """Hand a command in; its id and, if it is ordered in time, what it came to."""
+        """Send a command; returns its id, and its outcome if it is ordered in time."""
         deadline_s = time.monotonic() + self._timeout_s
         signer = self._signer
         if signer is not None and command.account == signer.account:
@@ -296,37 +284,29 @@ class Client:
 
     def _order(self, wanted: int, orders: "_Watched") -> Order:
         view = orders.find(wanted)
-        assert view is not None, "the node tells what it did before it answers"
+        assert view is not None, "the node sends updates before the answer"
         return order_of(view, self._units(view.market))
 
 
-class _Watched:
-    """An account's orders while one of them is to be changed."""
+class _Watched(Closing):
+    """An account's orders, while one of them is changed."""
 
     def __init__(self, node: NodeClient, account: str, timeout_s: float) -> None:
         self._feed = node.feed(protocol.topic("account", account))
         self._mirror = AccountMirror(account)
         self._timeout_s = timeout_s
 
-    def __enter__(self) -> "_Watched":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._feed.close()
 
     def find(self, number: int) -> OrderView | None:
-        """An order as it is, with all that an answer of the node was about. NoAnswerError."""
+        """An order as it is now, with all changes up to the node's last answer. NoAnswerError."""
         while messages := self._feed.batch(0 if self._mirror.ready else self._timeout_s):
             for message in messages:
                 assert isinstance(message, Orders | PendingUpdate | AccountUpdate)
                 self._mirror.take(message)
         if not self._mirror.ready:
-            raise NoAnswerError(f"the node said nothing for {self._timeout_s} s")
+            raise NoAnswerError(f"the node sent nothing for {self._timeout_s} s")
         return self._mirror.open.get(number) or self._mirror.finished.get(number)
 
 
@@ -341,7 +321,7 @@ _TYPES = {  # by: has a price, has a stop price
 def _ordered(outcome: Outcome | None) -> Outcome:
     if outcome is None:
         raise NoAnswerError(
-            "the node has taken it, but there may be no quorum: it is not ordered yet"
+            "the node has taken the command but not ordered it yet: there may be no quorum"
         )
     return outcome
 

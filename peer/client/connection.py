@@ -1,16 +1,15 @@
-"""A program's way to its node: the local protocol, synchronously, in ticks and lots.
+"""A program's connection to its node: the local protocol, synchronous, in ticks and lots.
 
-Owns one connection, over which answers and the messages of feeds come in the order in which things
-happened. Must be used from one thread. What the web gateway can do, any local program can do with
-this; `client` has the same in decimals.
+Owns one connection, over which answers and feeds come in the order in which things happened. Must
+be used from one thread. With it any local program can do all that the web gateway can; `client` has
+the same in decimals.
 """
 
 import itertools
 import time
 from collections import deque
 from collections.abc import Sequence
-from types import TracebackType
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import msgspec
 import zmq
@@ -20,9 +19,9 @@ from peer.client.endpoint import Endpoint
 from peer.replica.signed import Entry
 
 TIMEOUT_S = 10.0
-UNREAD_MAX = 10_000  # messages of a feed that come while it is not read; then it starts again
+UNREAD_MAX = 10_000  # unread messages of a feed; beyond it the feed starts again
 BATCH_MAX = 1_000
-KEPT_MAX = 10_000  # answers that come while a feed is read
+KEPT_MAX = 10_000  # answers that came while a feed was read
 
 _decode = msgspec.msgpack.Decoder(protocol.Answer).decode
 _encode = msgspec.msgpack.Encoder().encode
@@ -30,7 +29,7 @@ _ReplyT = TypeVar("_ReplyT", bound=protocol.Reply)
 
 
 class ClientError(Exception):
-    """The node did not do what was asked."""
+    """The node did not carry out a request."""
 
 
 class NodeRefusedError(ClientError):
@@ -42,11 +41,24 @@ class NodeRefusedError(ClientError):
 
 
 class NoAnswerError(ClientError):
-    """No answer in time. What was asked may still happen."""
+    """No answer in time. The request may still take effect."""
 
 
-class NodeClient:
-    """Talks to the node at `where`, which may start later. `timeout_s` bounds every call."""
+class Closing:
+    """Something that a `with` block closes at its end."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+class NodeClient(Closing):
+    """Talks to the node at `where`, which may start later. `timeout_s` limits every call."""
 
     def __init__(self, where: Endpoint, timeout_s: float = TIMEOUT_S) -> None:
         self._timeout_s = timeout_s
@@ -58,29 +70,18 @@ class NodeClient:
         self._poller = zmq.Poller()
         for socket in (self._dealer, self._monitor):
             self._poller.register(socket, zmq.POLLIN)
-        self._feeds: dict[bytes, Feed | None] = {}  # None: not wanted any more
+        self._feeds: dict[bytes, Feed | None] = {}  # None: closed
         self._kept: deque[tuple[bytes, protocol.Answer]] = deque(maxlen=KEPT_MAX)
         self._numbers = itertools.count(1)
 
-    def __enter__(self) -> "NodeClient":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        """Ends every feed, too."""
+        """Close the connection. This ends every feed."""
         self._dealer.disable_monitor()
         self._context.destroy(linger=0)
 
     def send(self, request: protocol.Request) -> bytes:
-        """Send without waiting; the request id that its answers will bear. ValueError, and nothing
-        is sent, if a number in it has more than 64 bits."""
+        """Send without waiting; returns the request id of the answers. ValueError, and nothing is
+        sent, if a number in the request has more than 64 bits."""
         number = next(self._numbers).to_bytes(8, "big")
         self._send(number, request)
         return number
@@ -93,8 +94,8 @@ class NodeClient:
         self._dealer.send_multipart((number, body))
 
     def receive(self, timeout_s: float) -> tuple[bytes, protocol.Answer] | None:
-        """The next answer to any request, or None if none comes in time. What comes of feeds
-        meanwhile waits in them."""
+        """The next answer to any request, or None if none comes in time. Messages of feeds that
+        come meanwhile wait in the feeds."""
         deadline_s = time.monotonic() + timeout_s
         while not self._kept:
             if not self._read(deadline_s):
@@ -102,7 +103,7 @@ class NodeClient:
         return self._kept.popleft()
 
     def _read(self, deadline_s: float | None) -> bool:
-        """Take in the next message; False if none comes until then."""
+        """Read the next message; False if none comes until the deadline."""
         if not self._poll(deadline_s):
             return False
         number, body = self._dealer.recv_multipart()
@@ -121,7 +122,7 @@ class NodeClient:
             feed._take(message)
 
     def _poll(self, deadline_s: float | None) -> bool:
-        """Whether a message comes until then."""
+        """Whether a message comes until the deadline."""
         while True:
             left_ms = None
             if deadline_s is not None:
@@ -133,7 +134,7 @@ class NodeClient:
             self._subscribe_again()
 
     def _subscribe_again(self) -> None:
-        """A connection has ended, and with it what it was subscribed to."""
+        """Renew the subscriptions: they ended with the last connection."""
         self._feeds = {number: feed for number, feed in self._feeds.items() if feed is not None}
         for number, feed in self._feeds.items():
             assert feed is not None
@@ -145,7 +146,7 @@ class NodeClient:
         return number
 
     def _unsubscribe(self, number: bytes) -> None:
-        self._feeds[number] = None  # what is on its way is for nobody
+        self._feeds[number] = None  # drops messages that still come
         if not self._dealer.closed:
             self._send(number, protocol.Unsubscribe())
 
@@ -154,11 +155,11 @@ class NodeClient:
         return self.answer(number, kind, time.monotonic() + self._timeout_s)
 
     def answer(self, number: bytes, kind: type[_ReplyT], deadline_s: float) -> _ReplyT:
-        """The next answer to request `number`, waited for until a monotonic time. NoAnswerError,
+        """Wait until a monotonic time for the next answer to request `number`. NoAnswerError,
         NodeRefusedError."""
         while (answer := self.receive(deadline_s - time.monotonic())) is not None:
             if answer[0] != number:
-                continue  # of a call that gave up
+                continue  # it belongs to a call that timed out
             if isinstance(answer[1], protocol.Refused):
                 raise NodeRefusedError(answer[1])
             if isinstance(answer[1], kind):
@@ -166,11 +167,12 @@ class NodeClient:
         raise NoAnswerError(f"the node did not answer within {self._timeout_s} s")
 
     def submit(self, commands: Sequence[Entry]) -> list[int]:
-        """Hand commands (with id 0) in; their ids, once they are durable. They will be ordered."""
+        """Send commands (with id 0); returns their ids once they are durable. They will be
+        ordered."""
         return self._ask(protocol.Execute(list(commands)), protocol.Queued).ids
 
     def execute(self, commands: Sequence[Entry]) -> list[protocol.Result]:
-        """Hand commands (with id 0) in and wait until all are ordered: their final results."""
+        """Send commands (with id 0), wait until all are ordered, and return the final results."""
         number = self.send(protocol.Execute(list(commands)))
         deadline_s = time.monotonic() + self._timeout_s
         self.answer(number, protocol.Queued, deadline_s)
@@ -180,7 +182,8 @@ class NodeClient:
         return results
 
     def withdraw(self, account: str, ids: Sequence[int]) -> list[int]:
-        """Take back commands that are in no published block yet; those that could be."""
+        """Withdraw commands that are in no published block yet; returns the ids of those
+        withdrawn."""
         return self._ask(protocol.Withdraw(account, list(ids)), protocol.Withdrawn).ids
 
     def state(self, market: str, depth: int = 1000) -> protocol.State:
@@ -190,22 +193,22 @@ class NodeClient:
         return self._ask(protocol.GetOrders(account), protocol.Orders)
 
     def accounts(self, limit: int = 100) -> list[tuple[str, int]]:
-        """Who has most open orders, and how many."""
+        """The accounts with most open orders, and how many they have."""
         return self._ask(protocol.GetAccounts(limit), protocol.Accounts).accounts
 
     def markets(self) -> protocol.Markets:
         return self._ask(protocol.GetMarkets(), protocol.Markets)
 
     def feed(self, *topics: str, timeout_s: float | None = None) -> "Feed":
-        """What the node says of `topics` (see `protocol.topic`): first how each stands, then its
-        updates, until none comes for `timeout_s`."""
+        """Subscribe to `topics` (see `protocol.topic`): first the state of each, then its updates,
+        until none comes for `timeout_s`."""
         return Feed(self, topics, timeout_s)
 
 
-class Feed:
-    """The messages of one subscription, in order: an iterator. A state comes again, and replaces
-    what was before, where updates were lost: the program did not read them, or the connection has
-    ended. NodeRefusedError, when it is read."""
+class Feed(Closing):
+    """An iterator over the messages of one subscription, in order. If updates were lost, because
+    the program did not read them or the connection ended, the states come again and replace what
+    came before. Reading may raise NodeRefusedError."""
 
     def __init__(self, node: NodeClient, topics: Sequence[str], timeout_s: float | None) -> None:
         self.request = protocol.Subscribe(list(topics))
@@ -213,32 +216,21 @@ class Feed:
         self._timeout_s = timeout_s
         self._waiting: deque[protocol.Streamed] = deque()
         self._refused: protocol.Refused | None = None
-        self._number: bytes | None = node._subscribe(self)  # None: more came than was read
+        self._number: bytes | None = node._subscribe(self)  # None: it lost messages
         self._is_closed = False
 
-    def __enter__(self) -> "Feed":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def close(self) -> None:
-        self._let_go()
+        self._end()
         self._is_closed = True
 
-    def _let_go(self) -> None:
+    def _end(self) -> None:
         if self._number is not None:
             self._node._unsubscribe(self._number)
         self._number = None
         self._waiting.clear()
 
     def begin_again(self) -> None:
-        """The states of the topics come again, behind what is on its way."""
+        """Request the states of the topics again. They come after the messages on their way."""
         if self._number is not None:
             self._node._send(self._number, self.request)
 
@@ -251,7 +243,7 @@ class Feed:
         return self._waiting.popleft()
 
     def batch(self, timeout_s: float | None) -> list[protocol.Streamed]:
-        """What has come, at most BATCH_MAX messages; the first is waited for. Empty: none came."""
+        """Wait for the first message; returns up to BATCH_MAX. Empty if none came."""
         if self._wait(timeout_s):
             for _ in range(BATCH_MAX):
                 if not self._node._read(0):
@@ -288,4 +280,4 @@ class Feed:
             ):
                 self._waiting.append(message)
         if len(self._waiting) > UNREAD_MAX:
-            self._let_go()
+            self._end()

@@ -1,7 +1,7 @@
-"""Where a node is for the programs on its machine: one local socket that speaks `protocol`.
+"""The node's local socket, over which programs on its machine speak `protocol`.
 
-Owns the ROUTER and the folder its file is in: in the peer's own data folder, where nobody else can
-be first. Must never know what a request does: the node answers.
+Owns the ROUTER and the folder of its file: inside the peer's data folder, where no other user can
+create it first. Must never know what a request does: the node answers.
 """
 
 import atexit
@@ -32,15 +32,15 @@ from peer.client.protocol import (
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 REQUEST_ID_BYTES_MAX = 16
 REQUESTS_PER_TURN_MAX = 100
-QUEUE_MESSAGES_MAX = 10_000  # each way, of one program
+QUEUE_MESSAGES_MAX = 10_000  # per program, each way
 FOLDER = "local"  # in the data folder
-PATH_BYTES_MAX = 96  # of a folder of Unix sockets: with their names, what all systems take
+PATH_BYTES_MAX = 96  # of the folder: with the socket's name, within the limit of all systems
 _SCHEME = "ipc://"
 _MORE = zmq.NOBLOCK | zmq.SNDMORE
 
 _requests = msgspec.msgpack.Decoder(Request)
 _encode = msgspec.msgpack.Encoder().encode
-_TYPE = _encode("type")  # the first field of a request, after the byte that counts its fields
+_TYPE = _encode("type")  # the first field of a request, after the byte with the number of fields
 _log = logging.getLogger(__name__)
 
 
@@ -51,8 +51,8 @@ class Endpoint(NamedTuple):
 
 
 def endpoint(data: Path) -> Endpoint:
-    """Where the node with this data folder listens, once it runs. FileNotFoundError without such a
-    folder."""
+    """The address on which the node with this data folder listens while it runs. FileNotFoundError
+    if there is no such folder."""
     if not data.is_dir():
         raise FileNotFoundError(f"there is no peer's data folder {data}")
     data = data.resolve()
@@ -63,7 +63,7 @@ def endpoint(data: Path) -> Endpoint:
 
 @functools.cache
 def _short(data: Path) -> Path:
-    """The same folder by a short name, that of a link in a folder of this process alone."""
+    """A short path to the same folder: a link in a private folder of this process."""
     link = Path(tempfile.mkdtemp(prefix="p2p-orderbook-")) / "data"
     atexit.register(shutil.rmtree, link.parent, ignore_errors=True)
     link.symlink_to(data)
@@ -71,7 +71,7 @@ def _short(data: Path) -> Path:
 
 
 def _make(folder: Path) -> None:
-    """The folder of the socket, which only this user can enter. OSError."""
+    """Make the folder of the socket, which only this user can enter. OSError."""
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if status.st_uid != os.getuid() or status.st_mode & 0o077:
@@ -79,11 +79,11 @@ def _make(folder: Path) -> None:
 
 
 def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
-    """Who asks what, or the words to refuse it with; None where nobody could be answered."""
+    """The caller and its request, or the refusal to send; None if no answer is possible."""
     if len(frames) != 3 or len(frames[1]) > REQUEST_ID_BYTES_MAX:
         return None
     caller = Caller(frames[0], frames[1])
-    if not frames[2].startswith(_TYPE, 1):  # or msgspec would skip whatever is before it
+    if not frames[2].startswith(_TYPE, 1):  # else msgspec would skip any values before it
         return caller, Refused("invalid", "not a request: its first field is not its type")
     try:
         return caller, _requests.decode(frames[2])
@@ -92,20 +92,20 @@ def parse(frames: list[bytes]) -> tuple[Caller, Request | Refused] | None:
 
 
 class Local:
-    """Constructing binds the endpoint. OSError if that cannot be."""
+    """The constructor binds the endpoint. OSError if that is impossible."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoint, poller: zmq.Poller
     ) -> None:
         self._where = where
         self._file = Path(where.address.removeprefix(_SCHEME))
-        self._said = ""  # of a file that was gone, last
-        self._ignored = b""  # the last program that was
+        self._warned = ""  # the last warning about a missing file
+        self._ignored = b""  # the last program that was ignored
         self._programs = Programs(self._send)
         self._poller = poller
         self._router = context.socket(zmq.ROUTER)
         self._router.maxmsgsize = REQUEST_BYTES_MAX
-        self._router.router_mandatory = True  # else what has no room would be dropped unseen
+        self._router.router_mandatory = True  # else messages without room would be dropped silently
         self._router.sndhwm = self._router.rcvhwm = QUEUE_MESSAGES_MAX
         self._router.linger = 500
         self._bind()
@@ -119,24 +119,23 @@ class Local:
             raise OSError(f"cannot listen at {self._where.address}: {error.strerror}") from None
 
     def renew(self) -> None:
-        """Listen again if the socket's file was removed. Call it now and then. What is connected
-        stays so."""
+        """Listen again if the socket's file was removed. Call it now and then. Connections stay."""
         if self._file.exists():
             return
         with contextlib.suppress(zmq.ZMQError):  # it failed last time
             self._router.unbind(self._where.address)
         try:
             self._bind()
-            said = f"{self._file} was gone: made anew"
+            text = f"{self._file} was removed: made again"
         except OSError as error:
-            said = f"local programs cannot reach this peer: {error}"
-        if said != self._said:
-            _log.warning("%s", said)
-        self._said = said
+            text = f"local programs cannot reach this peer: {error}"
+        if text != self._warned:
+            _log.warning("%s", text)
+        self._warned = text
 
     def receive(self) -> Iterator[tuple[Caller, Request]]:
-        """The requests that came, a bounded number of them; the rest next turn. One that is not
-        understood is refused here. Subscriptions that lost updates come again."""
+        """Up to REQUESTS_PER_TURN_MAX requests; the rest come next turn. Refuses invalid requests.
+        Also yields subscriptions that lost updates, to start them again."""
         yield from self._programs.starting_again()
         for _ in range(REQUESTS_PER_TURN_MAX):
             try:
@@ -164,7 +163,7 @@ class Local:
     def _ignore(self, connection: bytes) -> None:
         if connection != self._ignored:
             self._ignored = connection
-            _log.warning("a local program asks and does not read the answers: it is not heard")
+            _log.warning("a local program does not read its answers: its requests are ignored")
 
     def _send(self, caller: Caller, body: bytes) -> bool:
         send = self._router.send  # send_multipart takes twice as long
@@ -177,7 +176,7 @@ class Local:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            raise ConnectionError("this program is gone") from None
+            raise ConnectionError("this program has disconnected") from None
         return True
 
     def reply(self, caller: Caller, reply: Reply) -> None:
@@ -189,7 +188,7 @@ class Local:
         self._programs.subscribe(caller, topics, state_of)
 
     def hears(self, topic: str) -> bool:
-        """Whether there is a program to publish it to."""
+        """Whether a program has subscribed to the topic."""
         return self._programs.hears(topic)
 
     def seq(self, topic: str) -> int:

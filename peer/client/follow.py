@@ -1,7 +1,7 @@
-"""What happens at a node, told in decimals: the books, trades and orders that one stream follows.
+"""Books, trades and orders in decimals, made from the messages of one feed.
 
-Owns how the messages of a feed become whole values. Pure. A program that reads slowly gets fewer
-books, but every trade as long as the node knows it.
+Owns how messages become whole values. Pure. A program that reads slowly gets fewer books, but every
+trade that the node still has.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -35,28 +35,28 @@ class _Market:
         self.units = units
         self.bids, self.asks = SideMirror(-1), SideMirror(1)
         self.staged: list[MarketUpdate] = []
-        self.traded: int | None = None  # number of the last trade told
-        self.is_news = False
+        self.traded: int | None = None  # number of the last trade passed on
+        self.has_changed = False
 
     def reset(self, state: State) -> list[MarketTrade]:
-        """Start again from `state`; the trades since the last one told."""
+        """Start again from `state`; returns the trades since the last one passed on."""
         self.bids.reset(state.bids, state.bid_shares)
         self.asks.reset(state.asks, state.ask_shares)
         self.staged.clear()
-        self.is_news = True
-        if self.traded is None:  # what was before the stream is no news
+        self.has_changed = True
+        if self.traded is None:  # skip trades from before the stream
             self.traded = state.trades[0].number if state.trades else 0
         return self._note(state.trades[::-1])
 
     def complete(self) -> list[MarketTrade]:
-        """The commit of the staged updates has come; its trades, oldest first."""
+        """Apply the staged updates: their commit has come. Returns its trades, oldest first."""
         trades: list[MarketTrade] = []
         for update in self.staged:
             for side, levels in ((self.bids, update.bids), (self.asks, update.asks)):
                 side.apply(levels, [])
                 side.take_changes()
             trades += self._note(update.trades)
-            self.is_news = True
+            self.has_changed = True
         self.staged.clear()
         return trades
 
@@ -68,8 +68,8 @@ class _Market:
 
 
 class Follower:
-    """One stream: `kinds` of the markets in `units`; orders are those of one account. Give it what
-    comes of `topics`, in order."""
+    """One stream: `kinds` of items for the markets in `units`, and orders of one account. Give it
+    the messages of `topics`, in order."""
 
     def __init__(
         self, kinds: Iterable[str], units: dict[str, Units], account: str, depth: int
@@ -84,7 +84,7 @@ class Follower:
 
     @property
     def topics(self) -> list[str]:
-        """The mesh is always heard: it says that the node is there."""
+        """The topics to subscribe to. Always includes the mesh, which shows that the node lives."""
         found = [topic("market", symbol) for symbol in self._markets]
         if self._mirror is not None:
             found.append(topic("account", self._mirror.account))
@@ -94,11 +94,12 @@ class Follower:
 
     @property
     def is_short(self) -> bool:
-        """Too little is left of a book that is known to be deeper: its state is needed again."""
+        """Whether a book has too few levels left although it is deeper: it needs a new state."""
         return any(side.is_short for m in self._markets.values() for side in (m.bids, m.asks))
 
     def take(self, messages: Sequence[Streamed]) -> Iterator[Item]:
-        """What the next messages tell. Of a book that changes several times, only the end."""
+        """The items in the next messages. A book that changes several times comes once, at the
+        end."""
         commits = [n for n, message in enumerate(messages) if isinstance(message, Committed)]
         for number, message in enumerate(messages):
             match message:
@@ -127,10 +128,10 @@ class Follower:
             yield commit
 
     def _book(self, market: _Market, at: State | Committed) -> Iterator[Book]:
-        if market.is_news and "book" in self._kinds:
+        if market.has_changed and "book" in self._kinds:
             sides = (market.bids.levels(self._depth), market.asks.levels(self._depth))
             yield book_of(at, *sides, market.units)
-        market.is_news = False
+        market.has_changed = False
 
     def _trades(self, market: _Market, trades: Iterable[MarketTrade]) -> Iterator[Trade]:
         if "trades" in self._kinds:

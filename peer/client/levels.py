@@ -1,7 +1,7 @@
 """One side of a book, kept up to date from the node's updates.
 
-Owns the levels, best first. Must never invent one: where the node knows more levels than it told,
-those beyond the last are not known here. Pure.
+Owns the levels, best first. Must never invent one: if the node has more levels than it sent, those
+beyond the last are unknown here. Pure.
 """
 
 from itertools import islice, repeat
@@ -10,13 +10,14 @@ from sortedcontainers import SortedDict
 
 from peer.client.protocol import DEPTH_MAX, Level, Share
 
-LEVELS_MAX = 2 * DEPTH_MAX  # levels a side that are kept
+LEVELS_MAX = 2 * DEPTH_MAX  # levels kept per side
 
-_NOT_TOLD: list[Share] = []
+_NO_SHARES: list[Share] = []
 
 
 class SideMirror:
-    """One side, best first. Changes beyond `bound`, if there is one, are left out."""
+    """One side, best first. Skips changes beyond `_bound`, the last known level of a deeper
+    book."""
 
     def __init__(self, sign: int) -> None:
         self._sign = sign  # 1: lowest price first (asks), -1: highest first (bids)
@@ -34,7 +35,7 @@ class SideMirror:
 
     @property
     def is_short(self) -> bool:
-        """Too few levels are left of a book that is known to be deeper."""
+        """Whether too few levels are left although the book is deeper."""
         return self._bound is not None and len(self._levels) < DEPTH_MAX // 2
 
     def reset(self, levels: list[Level], shares: list[list[Share]]) -> None:
@@ -44,7 +45,7 @@ class SideMirror:
         self.changed.clear()
 
     def apply(self, levels: list[Level], shares: list[list[Share]]) -> None:
-        for level, each in zip(levels, shares or repeat(_NOT_TOLD), strict=False):
+        for level, each in zip(levels, shares or repeat(_NO_SHARES), strict=False):
             key = self._sign * level[0]
             if self._bound is not None and key > self._bound:
                 continue
@@ -65,8 +66,8 @@ class SideMirror:
         return list(islice(self._levels.values(), depth))
 
     def shares(self, price: int) -> list[Share]:
-        """What each peer has taken of the level at `price`; empty when that is not known."""
-        return self._shares.get(price, _NOT_TOLD)
+        """The peers' shares of the level at `price`; empty if unknown."""
+        return self._shares.get(price, _NO_SHARES)
 
     def take_changes(self) -> list[Level]:
         changes = list(self.changed.values())

@@ -1,7 +1,7 @@
-"""An order as a person writes it, in decimals and words, checked and turned into a command.
+"""An order in decimals and words, as people write it: checked, and turned into a command.
 
-Owns the fields of an order, their limits, and the words when one is wrong: the same for a program
-beside the node and for a client over HTTP. Amounts never pass through a float. Pure.
+Owns the fields of an order, their limits and the texts for invalid ones: the same for a local
+program and for a client over HTTP. Amounts never pass through a float. Pure.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from peer.client.units import AmountError, Step, Units, parse_amount
 from peer.replica.order_state import OrderView
 
 Text = Annotated[str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX)]
-# An account is a name in addresses, topics and log lines.
+# An account's name is used in URLs, topics and log lines.
 Account = Annotated[
     str, msgspec.Meta(max_length=ACCOUNT_LENGTH_MAX, pattern=r"^[A-Za-z0-9_.@:+\-]*$")
 ]
@@ -40,7 +40,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class InvalidInputError(ValueError):
-    """`field` is what is wrong, and `words` say what it must be."""
+    """`field` is the invalid field, `words` say what it must be."""
 
     def __init__(self, field: str, words: str) -> None:
         super().__init__(f"{field.replace('_', ' ').capitalize()} {words}.")
@@ -55,7 +55,7 @@ class UnknownFieldError(InvalidInputError):
 
 
 class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An order as a person writes it."""
+    """A new order, in decimals."""
 
     side: SideName
     quantity: Amount
@@ -73,7 +73,8 @@ class NewOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Change(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new price or open quantity of an order. Less of it alone keeps its place in the queue."""
+    """A new price or open quantity for an order. Only a smaller quantity keeps its place in the
+    queue."""
 
     price: Amount | None = None
     quantity: Amount | None = None
@@ -91,8 +92,8 @@ _CHOICES: dict[str, Any] = {
 
 
 def read(kind: type[T], fields: Mapping[str, object]) -> T:
-    """`fields`, of which those that are None are left out, as a `kind`. InvalidInputError names the
-    first one that is wrong; UnknownFieldError."""
+    """Convert `fields`, without those that are None, to `kind`. InvalidInputError names the first
+    invalid field. UnknownFieldError."""
     known = {field.name: field.required for field in msgspec.structs.fields(kind)}
     for key in fields:
         if key not in known:
@@ -111,7 +112,7 @@ def read(kind: type[T], fields: Mapping[str, object]) -> T:
 
 
 def _plain(field: str, value: object) -> object:
-    """`value` as its field wants it; the words of a mistake are ours, not the decoder's."""
+    """`value` in the type of its field. Errors have our words, not the decoder's."""
     if field in _AMOUNTS:
         return amount(field, value)
     choices = get_args(_CHOICES.get(field))
@@ -130,8 +131,8 @@ def amount(field: str, value: object) -> Decimal:
 
 
 def count(field: str, value: Decimal, step: Step, most: int, least: int = 1) -> int:
-    """How many ticks or lots an amount is, from `least` to `most`: the one way an amount becomes a
-    number, and so where every one of them is bounded."""
+    """The number of ticks or lots in an amount, from `least` to `most`. This is the only way from
+    an amount to a number, so every number is bounded here."""
     try:
         found = step.count(value)
     except AmountError as error:
@@ -152,7 +153,7 @@ def quantity_of(field: str, value: Decimal, units: Units, least: int = 1) -> int
 
 
 def submit_of(order: NewOrder, units: Units, account: str) -> Submit:
-    """The engine's command, with id 0: the node gives the id."""
+    """The engine's command, with id 0: the node assigns the id."""
     kind = OrderType[order.type.upper()]
     market = units.market
     priced = kind in (OrderType.LIMIT, OrderType.STOP_LIMIT)
@@ -196,7 +197,7 @@ def _price(field: str, value: Decimal | None, units: Units, wanted: bool, kind: 
 
 
 def _expiry(value: str | int | None, tif: TimeInForce) -> int:
-    """Milliseconds since the Unix epoch, from those or from RFC 3339 text."""
+    """Milliseconds since the Unix epoch, from a number or from RFC 3339 text."""
     if (value is not None) != (tif == TimeInForce.GTD):
         raise InvalidInputError("expire", "goes with the time in force gtd, and only with it")
     if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= 16):
@@ -215,7 +216,7 @@ def _expiry(value: str | int | None, tif: TimeInForce) -> int:
 
 
 def change_of(change: Change, order: OrderView, units: Units) -> Command:
-    """A `Reduce` where that is enough, for it keeps its place in the queue; else a `Replace`."""
+    """A `Reduce` if that is enough, since it keeps the place in the queue; else a `Replace`."""
     if change.price is None and change.quantity is None:
         raise InvalidInputError("quantity", "or price is needed")
     price = 0 if change.price is None else price_of("price", change.price, units)

@@ -1,7 +1,7 @@
-"""The programs that hear a node's updates or have answers to read: who gets what, and when.
+"""The programs that are subscribed to a node's updates, or have answers to read.
 
-Owns the subscriptions, and what waits for a program that reads slowly. Must never wait for one, nor
-keep more for it than the limits here say. Pure: `send` is the socket.
+Owns the subscriptions, and the messages that wait for a slow program. Must never wait for a
+program, nor keep more for it than the limits below. Pure: `send` is the socket.
 """
 
 from collections import deque
@@ -20,28 +20,28 @@ from peer.client.protocol import (
     Update,
 )
 
-PROGRAMS_MAX = 64  # that have subscribed
-TOPICS_MAX = 2_000  # of one program
-UNREAD_BUSY = 1_000  # answers that wait for a program: what it asks then is refused
-UNREAD_MAX = 10_000  # what it asks then is not read
-STARTING_AGAIN_MAX = 100  # subscriptions that lost updates, in one turn of the node
+PROGRAMS_MAX = 64  # with subscriptions
+TOPICS_MAX = 2_000  # per program
+UNREAD_BUSY = 1_000  # unread answers of a program; beyond it the node refuses its requests
+UNREAD_MAX = 10_000  # beyond it the node ignores its requests
+STARTING_AGAIN_MAX = 100  # subscriptions that start again in one turn of the node
 
 _encode = msgspec.msgpack.Encoder().encode
 _LOST = _encode(Lost())
 
 
 class Caller(NamedTuple):
-    """Where an answer goes: a connection and the request id it chose."""
+    """Where an answer goes: a connection, and the request id that the program chose."""
 
     connection: bytes
     request: bytes
 
 
 class _Program:
-    """One connection; subscriptions are topics by request id."""
+    """One connection. Subscriptions are topics by request id."""
 
     def __init__(self) -> None:
-        self.subscriptions: dict[bytes, tuple[str, ...]] = {}  # that get updates
+        self.subscriptions: dict[bytes, tuple[str, ...]] = {}  # those that get updates
         self.behind: dict[bytes, tuple[str, ...]] = {}  # those that lost updates
         self.unread: deque[tuple[bytes, bytes]] = deque()  # answers: request id, body
 
@@ -56,7 +56,7 @@ class _Program:
 
 
 class _Topic:
-    """Who hears it, and the `seq` of its last update."""
+    """The listeners of a topic, and the `seq` of its last update."""
 
     def __init__(self) -> None:
         self.listeners: dict[Caller, None] = {}
@@ -64,17 +64,17 @@ class _Topic:
 
 
 class Programs:
-    """`send` hands a message to the socket: False if the program's queue is full. It raises
-    ConnectionError if the program is gone."""
+    """`send` passes a message to the socket: False if the program's queue is full. It raises
+    ConnectionError if the program has disconnected."""
 
     def __init__(self, send: Callable[[Caller, bytes], bool]) -> None:
         self._to_socket = send
         self._programs: dict[bytes, _Program] = {}
         self._slow: dict[bytes, _Program] = {}
-        self._topics: dict[str, _Topic] = {}  # those that are heard
+        self._topics: dict[str, _Topic] = {}  # those with listeners
 
     def reply(self, caller: Caller, reply: Reply) -> None:
-        """Answer; a program that reads slowly gets it later."""
+        """Send an answer; a slow program gets it later."""
         body, program = _encode(reply), self._programs.get(caller.connection)
         is_slow = program is not None and program.is_slow
         if is_slow or not self._send(caller, body):
@@ -83,16 +83,16 @@ class Programs:
             self._slow[caller.connection] = program
 
     def unread(self, connection: bytes) -> int:
-        """How many answers wait for a program."""
+        """The number of answers that wait for a program."""
         program = self._programs.get(connection)
         return len(program.unread) if program else 0
 
     def hears(self, topic: str) -> bool:
-        """Whether an update of `topic` would go to a program."""
+        """Whether `topic` has a listener."""
         return topic in self._topics
 
     def seq(self, topic: str) -> int:
-        """That of the last update of a topic; 0 before the first."""
+        """The `seq` of the last update of a topic; 0 before the first."""
         known = self._topics.get(topic)
         return known.seq if known else 0
 
@@ -123,7 +123,7 @@ class Programs:
                 return
 
     def _no_room(self, program: _Program | None, topics: Sequence[str]) -> Refused | None:
-        """Why a program cannot subscribe to so much."""
+        """Why a program cannot subscribe to these topics; None if it can."""
         if not 1 <= len(topics) <= TOPICS_PER_REQUEST_MAX:
             text = f"expected 1 to {TOPICS_PER_REQUEST_MAX} topics, got {len(topics)}"
             return Refused("invalid", text)
@@ -142,7 +142,7 @@ class Programs:
             self._tidy(caller.connection)
 
     def publish(self, update: Update, topic: str) -> None:
-        """Send an update to every program that hears `topic`."""
+        """Send an update to every listener of `topic`."""
         if known := self._topics.get(topic):
             known.seq, body = update.seq, _encode(update)
             for caller in tuple(known.listeners):
@@ -150,14 +150,14 @@ class Programs:
                     self._lose(caller)
 
     def start_again(self) -> None:
-        """Start all subscriptions again: the states have changed by more than updates."""
+        """Start all subscriptions again: the states have changed in ways that no update shows."""
         for connection, program in self._programs.items():
             for request in tuple(program.subscriptions):
                 self._lose(Caller(connection, request))
 
     def starting_again(self) -> Iterator[tuple[Caller, Subscribe]]:
-        """Subscriptions that lost updates and whose programs have read enough, to be served as if
-        they came now. Then come the answers that wait."""
+        """Yield subscriptions that lost updates and whose programs have read enough, to be served
+        like new ones. Then send the answers that wait."""
         left = STARTING_AGAIN_MAX
         for connection, program in tuple(self._slow.items()):
             while left and program.behind:
@@ -176,7 +176,7 @@ class Programs:
             self._tidy(connection)
 
     def _send(self, caller: Caller, body: bytes) -> bool:
-        """False if there is no room. To a program that is gone, nothing is sent any more."""
+        """False if there is no room. Drops a program that has disconnected."""
         try:
             return self._to_socket(caller, body)
         except ConnectionError:
@@ -187,13 +187,13 @@ class Programs:
         return self._programs.setdefault(connection, _Program())
 
     def _lose(self, caller: Caller) -> None:
-        """The program has missed something: this subscription starts again when it can."""
+        """Mark a subscription that missed an update. It starts again when the program has read."""
         program = self._programs[caller.connection]
         program.behind[caller.request] = self._end(caller, program)
         self._slow[caller.connection] = program
 
     def _end(self, caller: Caller, program: _Program) -> tuple[str, ...]:
-        """End a subscription; its topics."""
+        """End a subscription; returns its topics."""
         program.behind.pop(caller.request, None)
         topics = program.subscriptions.pop(caller.request, ())
         for topic in topics:
@@ -204,7 +204,7 @@ class Programs:
         return topics
 
     def _drop(self, connection: bytes) -> None:
-        """The program is gone."""
+        """Remove a program that has disconnected."""
         program = self._programs.get(connection)
         if program is not None:
             for request in (*program.subscriptions, *program.behind):
@@ -213,7 +213,7 @@ class Programs:
             self._tidy(connection)
 
     def _tidy(self, connection: bytes) -> None:
-        """Keep nothing of a program that is owed nothing."""
+        """Forget a program without subscriptions and waiting messages."""
         program = self._programs.get(connection)
         if program is not None and not program.is_slow:
             self._slow.pop(connection, None)
@@ -221,12 +221,12 @@ class Programs:
                 del self._programs[connection]
 
     def _drop_gone(self) -> None:
-        """Find the programs that are gone, by an empty message."""
+        """Find and remove disconnected programs, by sending an empty message."""
         for connection in tuple(self._programs):
             self._send(Caller(connection, b""), b"")
 
     def check(self) -> None:
-        """Whether everything here fits together; for tests."""
+        """Assert every invariant."""
         for connection, program in self._programs.items():
             assert program.subscriptions or program.is_slow
             assert not program.subscriptions.keys() & program.behind.keys()

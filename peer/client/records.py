@@ -1,7 +1,7 @@
-"""What a Python program sees of orders, books and trades: decimals and words, and nothing to undo.
+"""Orders, books and trades as the Python client returns them: immutable, in decimals and words.
 
-Owns the types that `trader.Client` returns and how they are made of the node's integers. Pure.
-Amounts are exact `Decimal`s, ids are text such as "2-17", times are milliseconds since 1970.
+Owns the types that `Client` returns, and the conversion from the node's integers. Pure. Amounts are
+exact `Decimal`s, ids are text such as "2-17", times are milliseconds since 1970.
 """
 
 from collections.abc import Iterable
@@ -27,14 +27,14 @@ class Fill(NamedTuple):
 
 class Level(NamedTuple):
     price: Decimal
-    quantity: Decimal  # shown
+    quantity: Decimal  # displayed
     orders: int
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An order as it stands. `remaining` has not traded; it can while `status` is `open` or
-    `partly_filled`. Of an order found in the market, `filled` and `fills` are what is known: the
-    node counts from the last replacement."""
+    """An order at one moment. `remaining` has not traded; it can trade while `status` is `open` or
+    `partly_filled`. For an order that was open before, `filled` and `fills` are what the node
+    knows: it counts from the last replacement."""
 
     id: str
     status: Status
@@ -57,12 +57,12 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def is_final(self) -> bool:
-        """Nothing more will happen to it."""
+        """Whether the order can no longer change."""
         return self.status in FINAL
 
 
 class Trade(msgspec.Struct, frozen=True):
-    """`number` counts a market's trades from 1, the same on every peer."""
+    """A trade. `number` counts a market's trades from 1, the same on every peer."""
 
     market: str
     number: int
@@ -75,8 +75,8 @@ class Trade(msgspec.Struct, frozen=True):
 
 
 class Book(msgspec.Struct, frozen=True):
-    """A market between two commits, best levels first. Two peers at the same `commit` have the same
-    `digest`."""
+    """A market's book after a commit, best levels first. Two peers at the same `commit` have the
+    same `digest`."""
 
     market: str
     bids: tuple[Level, ...]

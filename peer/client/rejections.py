@@ -1,17 +1,17 @@
-"""Why the market refused a command, in words for people. Owns the words, one sentence a reason."""
+"""The sentence for each reason of a rejection. Owns the words."""
 
 from engine import Reason
 
 WORDS = {
     Reason.UNKNOWN_MARKET: "This market does not exist.",
-    Reason.INVALID_ID: "The id is not one a command can have.",
+    Reason.INVALID_ID: "The id is not valid for a command.",
     Reason.INVALID_ACCOUNT: "An account has 1 to 64 characters.",
     Reason.INVALID_CLIENT_ID: "A client id has at most 64 characters.",
     Reason.INVALID_SIDE: "The side must be buy or sell.",
     Reason.INVALID_TYPE: "This order type can't be combined with its other settings.",
-    Reason.INVALID_QUANTITY: "The quantity is not one this market takes.",
-    Reason.INVALID_PRICE: "The price is not one this market takes.",
-    Reason.INVALID_STOP_PRICE: "The stop price is not one this market takes.",
+    Reason.INVALID_QUANTITY: "The quantity is not valid in this market.",
+    Reason.INVALID_PRICE: "The price is not valid in this market.",
+    Reason.INVALID_STOP_PRICE: "The stop price is not valid in this market.",
     Reason.INVALID_DISPLAY: "The displayed quantity must be above zero and at most the quantity.",
     Reason.INVALID_EXPIRY: "The expiry is missing, past, or does not fit the time in force.",
     Reason.DUPLICATE_ID: "This id has been used before.",
@@ -24,14 +24,14 @@ WORDS = {
     Reason.OUTSIDE_PRICE_BAND: "The price is too far from the last trade.",
     Reason.TOO_MANY_ORDERS: "This account has as many open orders as the market allows.",
     Reason.BOOK_FULL: "The book is full.",
-    Reason.NOT_SMALLER: "A reduction must leave less than what is open now.",
+    Reason.NOT_SMALLER: "A reduction must leave a smaller open quantity.",
     Reason.WOULD_CROSS: "Post-only: the order would have traded at once.",
-    Reason.NOT_SIGNED: "This account is a key: its orders need a signature by it.",
-    Reason.SIGNATURE_EXPIRED: "The signature is too old, or for over a day, or of a wrong clock.",
-    Reason.NONCE_USED: "This signature was used before, or a later one of this key was.",
-    Reason.TOO_MANY_KEYS: "Too many keys are new at this peer: wait, or ask another peer.",
-    Reason.BAD_SIGNATURE: "The signature is not one of this account's key, for this very command.",
-    Reason.SHARE_FULL: "At this peer, accounts that are keys have as many open orders as they may.",
-    Reason.NOT_TAKEN_HERE: "The order came by another peer: that one's operator may cancel it.",
+    Reason.NOT_SIGNED: "This account is a key: its commands need a signature by that key.",
+    Reason.SIGNATURE_EXPIRED: "The signature is too old, valid over a day, or of a wrong clock.",
+    Reason.NONCE_USED: "This signature, or a later one of this key, was used before.",
+    Reason.TOO_MANY_KEYS: "Too many new keys trade at this peer: wait, or use another peer.",
+    Reason.BAD_SIGNATURE: "The signature is not by this account's key over this command.",
+    Reason.SHARE_FULL: "Accounts that are keys have as many open orders at this peer as they may.",
+    Reason.NOT_TAKEN_HERE: "The order came through another peer: only its operator may cancel it.",
     Reason.REMOVED: "The peer through which the order came has cancelled it.",
 }

@@ -1,6 +1,6 @@
-"""A trader's own key, for programs: signs commands so that no peer can forge or change them.
+"""A trader's own key: signs commands so that no peer can forge or change them.
 
-Owns one key's nonces. Must never send anything: `Client.execute` does.
+Owns the nonces of one key. Must never send anything: the client does.
 """
 
 import time
@@ -12,12 +12,12 @@ from engine import Command
 from peer.membership.identity import Identity
 from peer.replica.signed import Signed, account_of_key, statement_of, text_of
 
-VALID_MS = 3600 * 1000  # how long a signature is good, unless its maker says otherwise
-STATEMENT_MS = 150_000  # a statement; clocks may differ by as much
+VALID_MS = 3600 * 1000  # default validity of a signature
+STATEMENT_MS = 150_000  # validity of a statement; clocks may differ by this much
 
 
 def signature_of(entry: Signed) -> dict[str, int | str]:
-    """The `signature` of a request to a peer's HTTP interface or WebSocket."""
+    """The `signature` field of a request over HTTP or WebSocket."""
     return _as_json(entry.nonce, entry.until_ms, entry.signature)
 
 
@@ -31,8 +31,8 @@ def _wall_ms() -> int:
 
 
 class Signer:
-    """Signs for one mesh, given by its id in hex. One at a time a key: nonces must increase in the
-    order in which the commands arrive."""
+    """Signs for one mesh, given by its id in hex. Use only one Signer per key at a time: nonces
+    must increase in the order in which the commands arrive."""
 
     def __init__(
         self, identity: Identity, mesh: str, clock_ms: Callable[[], int] = _wall_ms
@@ -44,8 +44,8 @@ class Signer:
         self._last = 0
 
     def sign(self, command: Command, valid_ms: int = VALID_MS) -> Signed:
-        """The command, of this key's account, with its signature; the peers refuse it once
-        `valid_ms`, a day at most, have passed. ValueError for one that can't be signed."""
+        """Sign a command of this key's account. The peers reject it after `valid_ms`, at most a
+        day. ValueError if the command can't be signed."""
         if command.account != self.account:
             raise ValueError(f"this key signs for {self.account}, not for {command.account:.70}")
         nonce, until_ms = self._next(valid_ms)
@@ -53,8 +53,8 @@ class Signer:
         return Signed(command, nonce, until_ms, signature)
 
     def statement(self, peer: str, valid_ms: int = STATEMENT_MS) -> dict[str, Any]:
-        """The body of `POST /session`, once: it lets the caller read the account's orders at the
-        peer of this name."""
+        """A body for one `POST /session`, which lets the caller read the account's orders at the
+        peer with this name."""
         nonce, until_ms = self._next(valid_ms)
         signature = self._sign(statement_of(self.mesh, peer, self.account, nonce, until_ms))
         return {"account": self.account, "signature": _as_json(nonce, until_ms, signature)}

@@ -1,7 +1,6 @@
-"""Decimal text on the outside, whole ticks and lots on the inside.
+"""Conversion between decimal amounts outside and whole ticks and lots inside.
 
-Owns the conversion between the two. Must never touch a float: an amount is an `int`, a `Decimal` or
-its text from the first byte to the last.
+Owns the conversion. Must never use a float: an amount is an `int`, a `Decimal` or text.
 """
 
 import re
@@ -11,7 +10,7 @@ import msgspec
 
 from engine import Market
 
-# On either side of the point: more is a typing error, and an exponent could ask for gigabytes.
+# On each side of the point: more is a typing error, and a large exponent could take gigabytes.
 DIGITS_MAX = 30
 _EXACT = Context(prec=4 * DIGITS_MAX)
 AMOUNT_PATTERN = r"^([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})$"
@@ -19,11 +18,11 @@ _TEXT = re.compile(AMOUNT_PATTERN)
 
 
 class AmountError(ValueError):
-    """Not an amount the market can take; the text says what is wrong and what would be right."""
+    """An amount that the market cannot take; the text says what it must be."""
 
 
 def parse_amount(value: object) -> Decimal:
-    """The amount `value` means, zero or more: an int, a Decimal or text such as "100.50"."""
+    """The amount in an int, a Decimal or text such as "100.50"; zero or more. AmountError."""
     if isinstance(value, float):
         raise AmountError(f"must be exact: an int, a Decimal or text, not the float {value!r}")
     if isinstance(value, bool) or not isinstance(value, int | str | Decimal):
@@ -43,7 +42,7 @@ def parse_amount(value: object) -> Decimal:
 
 
 class Step:
-    """A market's tick or lot: the amount that 1 stands for inside."""
+    """A market's tick or lot: the amount of one unit inside."""
 
     def __init__(self, text: str) -> None:
         self.size = Decimal(text)
@@ -55,7 +54,7 @@ class Step:
         self._scale: int = 10**self.places
 
     def count(self, amount: Decimal) -> int:
-        """How many steps `amount` is; AmountError unless it is a whole number of them."""
+        """The number of steps in `amount`; AmountError unless it is a whole number."""
         steps, rest = _EXACT.divmod(amount, self.size)
         if rest:
             raise AmountError(f"must be a multiple of {self.size:f}, not {amount:f}")
@@ -67,12 +66,12 @@ class Step:
         return f"{whole}.{part:0{self.places}}" if self.places else str(whole)
 
     def amount(self, count: int) -> Decimal:
-        """As `text`; none at all is a plain 0, which would print as 0E-8 otherwise."""
+        """As `text`, as a Decimal. Zero is a plain 0, which otherwise prints as 0E-8."""
         return Decimal(self.text(count) if count else 0)
 
 
 class Units(msgspec.Struct, frozen=True):
-    """A market with its two steps."""
+    """A market with its tick and lot."""
 
     market: Market
     price: Step

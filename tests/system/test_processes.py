@@ -264,7 +264,7 @@ def test_local_sockets_that_vanish_are_made_anew(peer: RealPeer) -> None:
         with NodeClient(endpoint(peer.folder)) as newcomer:
             assert newcomer.markets().markets
         peer.state()  # over the old connection
-    assert "node was gone: made anew" in peer.log()
+    assert "node was removed: made again" in peer.log()
 
 
 def test_a_data_folder_with_a_long_name_is_as_good(tmp_path: Path) -> None:
