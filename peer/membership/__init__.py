@@ -1,1 +1,1 @@
-"""Who the members are: the mesh file and the keys."""
+"""The members of a mesh: the mesh file and the keys."""

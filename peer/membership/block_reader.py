@@ -1,4 +1,4 @@
-"""Frames in, blocks that their authors have signed out: the one way a block is read.
+"""Reads blocks from frames and verifies the authors' signatures. There is no other way to read one.
 
 Owns the members' verifying keys. Must never keep state: peers, the tap and the audit of a journal
 read by the same rules.
@@ -10,21 +10,21 @@ from peer.membership.mesh_file import MeshConfig
 
 
 class BlockReader:
-    """Reads blocks of one mesh. `verifier` is another one in a benchmark of its cost only."""
+    """Reads the blocks of one mesh. Only a benchmark passes another `verifier`."""
 
     def __init__(self, config: MeshConfig, verifier: type[Verifier] = Verifier) -> None:
         self.committee = config.committee
         self._verifiers = [verifier(member.public) for member in config.members]
 
     def read(self, frame: bytes) -> Block:
-        """The block in `frame`. InvalidBlockError if it is none of this mesh, or not signed by its
+        """The block in `frame`. InvalidBlockError if it is not of this mesh, or not signed by its
         author."""
         block = decode(frame, self.committee)
         self.verify(block)
         return block
 
     def verify(self, block: Block) -> None:
-        """InvalidBlockError unless the block's author has signed it. Takes some 60 µs."""
+        """InvalidBlockError unless the block's author has signed it. Takes about 60 µs."""
         signed, signature = block.frame[:-SIGNATURE_BYTES], block.frame[-SIGNATURE_BYTES:]
         if not self._verifiers[block.author].verify(signed, signature):
             raise InvalidBlockError(f"{block!r} is not signed by its author")

@@ -1,10 +1,10 @@
-"""Who a peer is: one Ed25519 key, and the CURVE key that follows from it.
+"""The identity of a peer: an Ed25519 key, and the CURVE key derived from it.
 
-Owns the key file and all signing and verifying. Must never hand the secret to anything but
-libsodium and libzmq.
+Owns the key file, signing and verifying. Must never pass the secret to anything but libsodium and
+libzmq.
 
-Because the CURVE key is derived from the Ed25519 one, the public key in the mesh file is all that
-is needed to verify a member's blocks and to connect to that member and to no other.
+Because the CURVE key is derived from the Ed25519 key, the public key in the mesh file is enough to
+verify a member's blocks and to connect to that member and no other.
 """
 
 import os
@@ -21,7 +21,8 @@ class IdentityError(Exception):
 
 
 class Identity:
-    """A key pair. `public` is the 32-byte Ed25519 public key: the peer's name to all others."""
+    """A key pair. `public` is the 32-byte Ed25519 public key, by which other peers know this
+    one."""
 
     def __init__(self, seed: bytes) -> None:
         self._key = SigningKey(seed)
@@ -40,7 +41,8 @@ class Identity:
 
     @classmethod
     def create(cls, path: Path) -> "Identity":
-        """Make a new key and its file, readable by its owner only; never over an existing one."""
+        """Make a new key in a new file that only its owner can read. IdentityError if the file
+        exists."""
         seed = bytes(SigningKey.generate())
         try:
             handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -93,7 +95,7 @@ def curve_public(public: bytes) -> bytes:
 
 
 def parse_key(text: str, where: str) -> bytes:
-    """The 32 bytes written as 64 hex digits; `where` is named in the error."""
+    """The 32 bytes of 64 hex digits. The error names `where`."""
     try:
         key = bytes.fromhex(text)
     except ValueError:

@@ -1,8 +1,8 @@
-"""The mesh file: who the members are, what they trade and which faults they withstand.
+"""The mesh file: the members, the markets, and the faults that the mesh tolerates.
 
-Owns its reading, checking and writing. Must never hold a secret: the file is for exchange.
+Owns reading, checking and writing it. Must never hold a secret: members exchange the file.
 
-Every member needs the same file: its content makes the mesh id, which stands in every block.
+All members need the same file: the mesh id, which is in every block, is a hash of its content.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
 """
-PROTOCOL = 3  # of the rules and encodings that members share; with others it is another mesh
+PROTOCOL = 3  # version of the rules and encodings that members share; part of the mesh id
 
 
 class ConfigError(Exception):
@@ -50,7 +50,7 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def id(self) -> bytes:
-        """16 bytes that no other mesh has, nor this one under an earlier protocol."""
+        """16 bytes that differ from those of any other mesh or protocol version."""
         agreed = [PROTOCOL, self.name, self.mode, self.created_ms, self.members, self.markets]
         return blake2b(msgspec.msgpack.encode(agreed), digest_size=16).digest()
 
@@ -59,12 +59,12 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Committee(self.id, len(self.members), self.mode, created_ms=self.created_ms)
 
     def number_of(self, public: bytes) -> int | None:
-        """Which member has this key."""
+        """The number of the member with this key; None if it is no member's."""
         keys = [member.public for member in self.members]
         return keys.index(public) if public in keys else None
 
     def service(self, number: int) -> str:
-        """The name a member announces itself by in the Grape. Finding an address there proves
+        """The name by which a member announces itself to a Grape. An address found there proves
         nothing: only the holder of the member's key can complete the CURVE handshake."""
         return f"p2p-orderbook:{self.id.hex()}:{self.members[number].key[:32]}"
 
@@ -77,14 +77,14 @@ def load(path: Path) -> MeshConfig:
     except FileNotFoundError:
         raise ConfigError(f"no mesh file at {path}") from None
     except RecursionError:
-        raise ConfigError(f"{path}: values inside values without end") from None
+        raise ConfigError(f"{path}: values nest too deeply") from None
     except (msgspec.MsgspecError, ValueError, IdentityError) as error:
         raise ConfigError(f"{path}: {error}") from None
     return config
 
 
 def check(config: MeshConfig) -> None:
-    """ValueError or IdentityError where a mesh could not work like this."""
+    """ValueError or IdentityError if a mesh cannot work with this configuration."""
     if not 1 <= len(config.members) <= MEMBERS_MAX:
         raise ValueError(f"expected 1 to {MEMBERS_MAX} members, got {len(config.members)}")
     if not 1 <= len(config.markets) <= MARKETS_MAX:
@@ -121,7 +121,7 @@ def _check_unique(what: str, values: Sequence[str]) -> None:
 
 
 def write(config: MeshConfig, path: Path) -> None:
-    """Write a mesh file that `load` reads back to the same."""
+    """Write a mesh file; `load` reads the same configuration."""
     new = path.with_name(path.name + ".new")
     new.write_bytes(_HEAD + msgspec.toml.encode(config))
-    new.replace(path)  # whole, or not there
+    new.replace(path)  # atomic

@@ -1,1 +1,1 @@
-"""What a process asks of its operating system: files it may open, and how it ends."""
+"""What a process needs from its operating system: file descriptors, and a way to end."""

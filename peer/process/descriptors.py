@@ -1,11 +1,10 @@
-"""How many files and connections this process may have open.
+"""The number of descriptors, for files and connections, that this process may have open.
 
-Owns the limit it asks the system for, and the bounds on others' connections that keep it from ever
-being reached. Must never open anything.
+Owns the limit that the process asks for, and the bounds on others' connections that keep it below
+that limit. Must never open anything.
 
-The limit must not be reached for good reason: a local program that connects at that moment makes
-libzmq (4.3.5) end the whole process. So the bounds stay well below, and who needs a descriptor and
-gets none takes it for "later".
+The process must never reach the limit: libzmq (4.3.5) would end it if a local program connected at
+that moment. So the bounds stay well below, and code that gets no descriptor tries again later.
 """
 
 import errno
@@ -15,21 +14,21 @@ from typing import NamedTuple
 DESCRIPTORS_WANTED = 65_536
 DESCRIPTORS_MIN = 512
 SOCKETS_MAX = 1_024  # of ZeroMQ; a member in the largest mesh needs 130
-UNPROVEN_MAX = 512  # connections over which nothing was said yet
-OBSERVERS_MAX = 512  # connections of those who are no members
-_PART = 8  # of a smaller limit, each of the two has one in so many
+UNPROVEN_MAX = 512  # connections without any message yet
+OBSERVERS_MAX = 512  # connections of observers
+_PART = 8  # with fewer descriptors, each of the two gets an eighth
 
 
 class Room(NamedTuple):
-    """How many connections of others there may be, those of members apart."""
+    """How many connections there may be besides those of members."""
 
     unproven: int = UNPROVEN_MAX
     observers: int = OBSERVERS_MAX
 
 
 def raise_limit(wanted: int = DESCRIPTORS_WANTED) -> int:
-    """Let this process have `wanted` descriptors, or as many as it may; how many that are. OSError
-    if a peer cannot live with them."""
+    """Raise the limit to `wanted` descriptors, or as far as the system allows; returns the limit.
+    OSError if it is too low for a peer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     goal = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     while goal > soft:
@@ -45,10 +44,10 @@ def raise_limit(wanted: int = DESCRIPTORS_WANTED) -> int:
 
 
 def room_of(limit: int) -> Room:
-    """How many connections of others a process with so many descriptors has room for."""
+    """The room in a process that may have `limit` descriptors."""
     return Room(min(UNPROVEN_MAX, limit // _PART), min(OBSERVERS_MAX, limit // _PART))
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether something failed only because no descriptor is free just now: try it later."""
+    """Whether the error is that no descriptor is free, so that a later try may work."""
     return getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE)

@@ -1,9 +1,9 @@
-"""How a process is told to end: by a signal, or by the end of the process that started it.
+"""The end of a process: by a signal, or when the process that started it ends.
 
-Owns the signals that mean it, and the watch over standard input: a pipe of which the starter alone
-holds the other end. The kernel closes it with the starter, after `kill -9` too, and even if this
-process has not begun to watch. (Asking for the parent's pid fails then: it is another's already
-when it is first read.) Must never use what may come through the pipe.
+Owns the handlers of these signals, and the thread that watches standard input: a pipe whose other
+end only the starter holds. The kernel closes the pipe when the starter ends, even by `kill -9`, and
+even before this process begins to watch. (To compare the parent's pid would fail then: the pid may
+be another's when it is first read.) Must never use data from the pipe.
 """
 
 import contextlib
@@ -21,15 +21,15 @@ _log = logging.getLogger(__name__)
 
 
 def on_end(stop: Callable[[], None]) -> None:
-    """Call `stop` when the process is asked to end, or its terminal closes. Main thread only."""
+    """Call `stop` on SIGTERM, Ctrl-C, or when the terminal closes. Main thread only."""
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             signal.signal(number, lambda *_: stop())
 
 
 def hold() -> None:
-    """From now on this process gets SIGTERM once its starter is gone, and is ended by force
-    PATIENCE_S later. ValueError if standard input is no pipe."""
+    """From now on this process gets SIGTERM when its starter ends, and is killed PATIENCE_S later.
+    ValueError if standard input is no pipe."""
     mode = os.fstat(STDIN).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         raise ValueError("--exit-with-parent needs a pipe as its standard input")
@@ -43,5 +43,5 @@ def _await_end() -> None:
     force = threading.Timer(PATIENCE_S, os._exit, (1,))
     force.daemon = True
     force.start()
-    _log.warning("the process that started this one is gone: stopping")
+    _log.warning("the process that started this one has ended: stopping")
     os.kill(os.getpid(), signal.SIGTERM)
