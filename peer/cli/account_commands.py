@@ -1,6 +1,6 @@
-"""`python -m peer accounts`: who fills the book, and to take their orders out of it.
+"""`python -m peer accounts`: list accounts with open orders, and cancel their orders.
 
-Owns the options and the output. The peer must be running: its node is asked, by its local sockets.
+Owns the options and the output. The peer must be running: its node answers, over the local socket.
 """
 
 from pathlib import Path
@@ -20,27 +20,27 @@ _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("data", type=_PATH)
 @click.pass_context
 def accounts(context: click.Context, data: Path) -> None:
-    """Accounts and their open orders, at the running peer in the folder DATA."""
+    """Accounts and their open orders, at the running peer with the folder DATA."""
     context.obj = NodeClient(endpoint(data))
     context.call_on_close(context.obj.close)
 
 
 @accounts.command("list")
-@click.option("--first", default=20, help="How many, those with most orders first.")
+@click.option("--first", default=20, help="How many accounts, those with most orders first.")
 @click.pass_obj
 def list_(node: NodeClient, first: int) -> None:
-    """How many open orders each account has, whichever peer took them."""
+    """List the number of open orders of each account, from all peers."""
     for account, orders in node.accounts(first):
         click.echo(f"{orders:>9,}  {account}")
 
 
 @accounts.command()
 @click.argument("account")
-@click.option("--market", default="", help="Only those in this market.")
-@click.option("--side", type=click.Choice(["buy", "sell"]), help="Only those of this side.")
+@click.option("--market", default="", help="Only in this market.")
+@click.option("--side", type=click.Choice(["buy", "sell"]), help="Only on this side.")
 @click.pass_obj
 def cancel(node: NodeClient, account: str, market: str, side: str | None) -> None:
-    """Cancel all orders of ACCOUNT; of one that is a key, those that came through this peer."""
+    """Cancel all orders of ACCOUNT; if it is a key, only those that came through this peer."""
     command = CancelAll(0, account, market, Side[side.upper()] if side else None)
     entry = Removal(command) if account.startswith(KEY_PREFIX) else command
     [result] = node.execute([entry])

@@ -1,6 +1,6 @@
-"""Looking into a journal: what a peer has stored, and whether it fits together.
+"""Reads and checks the journal of a peer.
 
-Owns reading a journal file and what is said about it. Must never write to one: the peer may be
+Owns the reading of the file and the report on it. Must never write to a journal: the peer may be
 running.
 """
 
@@ -30,11 +30,11 @@ PROBLEMS_MAX = 100
 
 
 class Finding(NamedTuple):
-    """What `verify` saw."""
+    """The result of `verify`."""
 
     blocks: int
-    commits: int  # of the newest commit that could be derived
-    digests: int  # state digests in blocks that were compared
+    commits: int  # number of the newest derived commit
+    digests: int  # number of compared state digests
     problems: list[str]
 
 
@@ -46,7 +46,7 @@ class _Snapshot(NamedTuple):
 
 
 class Inspection:
-    """A journal's content as of one moment."""
+    """The content of a journal at one moment."""
 
     def __init__(self, path: Path, config: MeshConfig) -> None:
         """Read the file at `path`. JournalError if it is not a journal of this mesh."""
@@ -90,12 +90,12 @@ class Inspection:
         ]
 
     def blocks(self) -> list[Block]:
-        """The stored blocks, parents before children; InvalidBlockError if one is none."""
+        """The stored blocks, parents before children; InvalidBlockError if one is invalid."""
         return [decode(frame, self.config.committee) for _, frame in self.frames]
 
     def commits(self) -> Iterator[tuple[Commit, Replica]]:
-        """The commits that follow from the snapshot and the blocks, each with the state after it.
-        InvalidSnapshotError or InvalidBlockError where the journal is damaged."""
+        """The commits derived from the snapshot and the blocks, each with the state after it.
+        InvalidSnapshotError or InvalidBlockError if the journal is damaged."""
         replica = Replica(self.config.markets, len(self.config.members), self.config.id)
         if self.snapshots:
             replica = self._replica_of(self.snapshots[0])
@@ -111,26 +111,26 @@ class Inspection:
         return Replica.restore(self.config.markets, members, self.config.id, snapshot.pieces)
 
     def verify(self) -> Finding:
-        """Check pages, signatures, the chains of blocks, and every digest that can be derived."""
+        """Check pages, signatures, the chains of blocks, and all digests that can be derived."""
         problems = _Problems(self.pages)
         blocks = self._sound_blocks(problems)
         commits = self.snapshots[0].number if self.snapshots else 0
         if problems:
             return Finding(len(blocks), commits, 0, list(problems))
         compared = 0
-        said = {block.attestation for block in blocks if block.attestation.commit}
+        stated = {block.attestation for block in blocks if block.attestation.commit}
         try:
             self._check_snapshots(problems)
             stored = [Attestation(one.number, one.digest) for one in self.snapshots]
-            said.update(stored)
+            stated.update(stored)
             derived = dict(stored[:1])
             for commit, replica in self.commits():
                 commits = commit.number
                 if commit.checkpoint is not None:
                     derived[commits] = replica.attestation().digest
                     self._compare_stored(replica, problems)
-            compared = sum(one.commit in derived for one in said)
-            for number, digest in said:
+            compared = sum(one.commit in derived for one in stated)
+            for number, digest in stated:
                 if derived.get(number, digest) != digest:
                     problems.add(f"a block or snapshot has another digest of commit {number}")
         except (InvalidSnapshotError, InvalidBlockError) as error:
@@ -177,8 +177,8 @@ class Inspection:
         return blocks
 
     def _is_chain(self, block: Block) -> bool:
-        """Whether a block must follow the one stored before: pruning keeps an author's newest, and
-        it may be alone there for long."""
+        """Whether a block must follow its author's stored block before it. Not if pruning has kept
+        only the author's newest block, and it is older than the rest."""
         return block.parents[0].round > self._gc_rounds()[block.author]
 
     def _gc_rounds(self) -> list[int]:
@@ -199,7 +199,7 @@ class Inspection:
                     problems.add(f"the certificate of snapshot {number} is no quorum's")
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Everything, for export: one JSON object each, its kind in `record`."""
+        """All records for export, one JSON object each, with its kind in `record`."""
         for snapshot in self.snapshots:
             yield {
                 "record": "snapshot",
@@ -255,7 +255,7 @@ def block_line(block: Block) -> dict[str, Any]:
         try:
             commands = msgspec.to_builtins(decode_batch(block).commands)
         except (msgspec.DecodeError, ValueError):
-            commands = None  # its author put something else there
+            commands = None  # the author's payload is invalid
     return {
         "record": "block",
         "round": block.round,
@@ -269,7 +269,7 @@ def block_line(block: Block) -> dict[str, Any]:
 
 
 def commit_line(commit: Commit, replica: Replica) -> dict[str, Any]:
-    """`replica` has the state after it."""
+    """The record of a commit; `replica` has the state after it."""
     return {
         "record": "commit",
         "commit": commit.number,
@@ -280,12 +280,12 @@ def commit_line(commit: Commit, replica: Replica) -> dict[str, Any]:
 
 
 def newest(lines: Iterable[dict[str, Any]], count: int) -> Iterable[dict[str, Any]]:
-    """The last `count` of them; all if 0."""
+    """The last `count` lines; all if 0."""
     return deque(lines, count) if count else lines
 
 
 class _Problems(list[str]):
-    """The first PROBLEMS_MAX."""
+    """The first PROBLEMS_MAX problems."""
 
     def add(self, text: str) -> None:
         if len(self) < PROBLEMS_MAX:

@@ -1,11 +1,11 @@
-"""Three peers on this machine, for trying things out: `make peers`.
+"""A demo: three peers on this machine, `make peers`.
 
-Owns the demo's keys and mesh file, its ports, and the processes it starts; shows their logs
-together. Says in a file of its own that it runs, for `stop`. Must never be needed for a real mesh:
-`python -m peer run` is all that one takes.
+Owns the demo's keys and mesh file, its ports, and the processes that it starts; shows their logs
+together. Writes a pid file, for `stop`. A real mesh must never need it: `python -m peer run` is
+enough.
 
-A process manager such as honcho would not make it smaller: it ends all processes with the first
-that ends, and gives none the pipe that tells a peer of this program's end.
+A process manager such as honcho would not make it smaller: honcho ends all processes when one ends,
+and does not give them the pipe that tells a peer when this program ends.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ STOP_S = 10.0
 
 
 class Ports(NamedTuple):
-    """Of the first peer; the others' follow."""
+    """The ports of the first peer; those of the others follow."""
 
     mesh: int = 3001
     fetch: int = 3101
@@ -52,17 +52,17 @@ class Ports(NamedTuple):
 
 @dataclass(frozen=True)
 class Demo:
-    """Where the demo is and how it meets."""
+    """The folder, mesh, Grapes and ports of a demo."""
 
     folder: Path
     config: MeshConfig
     grapes: tuple[str, ...]
     ports: Ports
-    state: Path  # where it says that it runs
+    state: Path  # folder of its pid file
 
 
 def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
-    """The demo mesh of `folder`, made if there is none yet: keys, journals and the mesh file."""
+    """The demo mesh in `folder`. Makes keys, journals and the mesh file if there are none."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another demo may be starting
@@ -84,28 +84,28 @@ def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
 
 
 def run(demo: Demo, only: int | None) -> bool:
-    """Run the members of the demo, or the one numbered `only` (one beyond them follows the mesh),
-    in the foreground until Ctrl-C. False if all of them ended by themselves."""
+    """Run the members in the foreground until Ctrl-C, or only the one numbered `only` (a number
+    beyond the members runs a follower). False if all ended by themselves."""
     size = len(demo.config.members)
     numbers = [only] if only else list(range(1, size + 1))
     if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
         create(demo.folder / NAMES[only - 1])
-    asked = threading.Event()
-    on_end(asked.set)
+    stopping = threading.Event()
+    on_end(stopping.set)
     peers: list[subprocess.Popen[bytes]] = []
     with _recorded(demo.state):
         try:
             peers.extend(_start(demo, number) for number in numbers)
             _announce(demo, numbers)
-            while not asked.wait(0.2) and any(peer.poll() is None for peer in peers):
+            while not stopping.wait(0.2) and any(peer.poll() is None for peer in peers):
                 pass
         finally:
             _stop(peers)
-    return asked.is_set()
+    return stopping.is_set()
 
 
 class Running(msgspec.Struct, frozen=True):
-    """What a demo says of itself: enough to tell it from a later process with its pid."""
+    """A pid file's content. `born` tells the process from a later one with the same pid."""
 
     pid: int
     born: str
@@ -113,7 +113,7 @@ class Running(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def _recorded(state: Path) -> Iterator[None]:
-    """Every demo has a file of its own: none can hide another one from `stop`."""
+    """Keep a pid file, one per demo, so that `stop` finds them all."""
     state.mkdir(parents=True, exist_ok=True)
     path = state / f"demo-{os.getpid()}.pid"
     path.write_bytes(msgspec.json.encode(Running(os.getpid(), birth(os.getpid()) or "")))
@@ -124,9 +124,9 @@ def _recorded(state: Path) -> Iterator[None]:
 
 
 def stop(state: Path) -> None:
-    """End every demo that says in `state` that it runs, and so its peers."""
+    """End every demo with a pid file in `state`, and with it its peers."""
     for path in sorted(state.glob("demo-*.pid")):
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):  # cut off: a full disk
+        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):  # cut off by a full disk
             running = msgspec.json.decode(path.read_bytes(), type=Running)
             if end(running.pid, running.born, patience_s=2 * STOP_S):
                 click.echo(f"stopped the peers of process {running.pid}")
@@ -141,8 +141,8 @@ def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
     command += ["--port", str(mesh), "--fetch-port", str(fetch), "--ui", f"127.0.0.1:{ui}"]
     for grape in demo.grapes:
         command += ["--grape", grape]
-    # A session of its own: Ctrl-C reaches only this process, which then stops the peers in turn.
-    # Standard input tells them when it is gone without having stopped them.
+    # The peer gets a session of its own: Ctrl-C reaches only this process, which then stops the
+    # peers. If this process dies without stopping them, standard input tells them.
     process = subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -158,7 +158,7 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
     label = click.style(f"{NAMES[number - 1]:>6} | ", fg=COLOURS[(number - 1) % len(COLOURS)])
     assert process.stdout is not None
     for line in process.stdout:
-        with contextlib.suppress(OSError):  # the terminal is gone; a peer must not wait for it
+        with contextlib.suppress(OSError):  # the terminal has closed; a peer must not wait for it
             click.echo(label + line.decode(errors="replace").rstrip())
 
 
@@ -171,7 +171,7 @@ def _announce(demo: Demo, numbers: list[int]) -> None:
         keys.close()
         url = f"http://127.0.0.1:{demo.ports.ui + number - 1}/?token={token}"
         click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}{what}")
-    click.echo("         Each link opens the page once, to trade. Without it the page can be read.")
+    click.echo("         Each link opens the page for trading, once. Without it you can only read.")
     click.echo("         Ctrl-C stops.")
 
 

@@ -1,7 +1,7 @@
-"""The web gateway beside a node, as a process.
+"""The web gateway as a process beside its node.
 
-Owns its life: one that ends is started again, at first soon, then ever more slowly for as long as
-none lasts. Must never know its options: `web.options` makes its command line.
+Owns its life: if the gateway ends, it is started again, at first soon, then after longer and longer
+waits until one lasts. Must never know its options: `web.options` makes its command line.
 """
 
 import logging
@@ -10,14 +10,14 @@ import time
 from collections.abc import Sequence
 
 RESTART_S = 2.0
-RESTART_S_MAX = 60.0  # between starts, and what one has to last to count as a good one
+RESTART_S_MAX = 60.0  # between starts; a gateway that lasts longer resets the wait
 STOP_S = 5.0
 
 _log = logging.getLogger(__name__)
 
 
 class GatewayProcess:
-    """Constructing starts it; then call `watch` now and then."""
+    """The constructor starts the gateway; then call `watch` now and then."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
@@ -27,7 +27,7 @@ class GatewayProcess:
         self.watch()
 
     def watch(self) -> None:
-        """See to it that one runs, or will."""
+        """Start the gateway again if it has ended and the wait is over."""
         now_s = time.monotonic()
         if self._process is not None and (status := self._process.poll()) is not None:
             self._drop()
@@ -40,8 +40,8 @@ class GatewayProcess:
     def _start(self, now_s: float) -> None:
         self._started_s = now_s
         try:
-            # A session of its own: what a terminal sends its programs is for the peer, which then
-            # ends the gateway. Standard input tells the gateway when the peer is gone.
+            # The gateway gets a session of its own: a signal from the terminal reaches only the
+            # peer, which then ends the gateway. If the peer dies, standard input tells it.
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.PIPE, start_new_session=True
             )

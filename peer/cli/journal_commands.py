@@ -1,4 +1,4 @@
-"""`python -m peer journal`: what a journal holds, for people and pipes.
+"""`python -m peer journal`: show, check and export a journal.
 
 Owns the options and the output. Must never write to a journal.
 """
@@ -16,7 +16,7 @@ from peer.membership import mesh_file
 from peer.storage.data_folder import JOURNAL_FILE
 
 _PATH = click.Path(path_type=Path)
-_last = click.option("--last", default=20, type=click.IntRange(0), help="How many; 0: all.")
+_last = click.option("--last", default=20, type=click.IntRange(0), help="How many lines; 0: all.")
 
 
 @click.group()
@@ -26,7 +26,7 @@ _last = click.option("--last", default=20, type=click.IntRange(0), help="How man
 )
 @click.pass_context
 def journal(context: click.Context, data: Path, mesh: Path | None) -> None:
-    """Look into the journal of the peer in the folder DATA, which may be running."""
+    """Read the journal of the peer with the folder DATA, which may be running."""
     if mesh is None:
         places = (data / "mesh.toml", data.parent / "mesh.toml")
         mesh = next((place for place in places if place.exists()), None)
@@ -39,7 +39,7 @@ def journal(context: click.Context, data: Path, mesh: Path | None) -> None:
 @_last
 @click.pass_obj
 def blocks(inspection: Inspection, last: int) -> None:
-    """The newest blocks, one a line."""
+    """Show the newest blocks, one per line."""
     for line in newest(map(block_line, inspection.blocks()), last):
         click.echo(_block(inspection, line))
 
@@ -54,7 +54,7 @@ def _block(inspection: Inspection, line: dict[str, Any]) -> str:
 @journal.command()
 @click.pass_obj
 def evidence(inspection: Inspection) -> None:
-    """Pairs of blocks that one honest author cannot both have signed. Status 1 if there are any;
+    """Show pairs of blocks that no honest author signs both. Exit status 1 if there are any;
     `export` has them in full, with their signatures."""
     for pair in inspection.evidence:
         click.echo(f"{inspection.config.members[pair.first.author].name} signed both")
@@ -63,14 +63,14 @@ def evidence(inspection: Inspection) -> None:
             click.echo(known if block.frame else f"{known[:30]} (only its digest is known)")
     if inspection.evidence:
         raise SystemExit(1)
-    click.echo("no evidence against anybody")
+    click.echo("no evidence against any member")
 
 
 @journal.command()
 @_last
 @click.pass_obj
 def commits(inspection: Inspection, last: int) -> None:
-    """The newest commits, derived anew from snapshot and blocks, one a line."""
+    """Show the newest commits, derived from snapshot and blocks, one per line."""
     lines = (commit_line(commit, replica) for commit, replica in inspection.commits())
     for line in newest(lines, last):
         blocks_ = " ".join(f"{author}:{round_}" for round_, author in line["blocks"])
@@ -80,8 +80,8 @@ def commits(inspection: Inspection, last: int) -> None:
 @journal.command()
 @click.pass_obj
 def verify(inspection: Inspection) -> None:
-    """Check pages, signatures and chains, and derive every state digest anew. Status 1 if anything
-    is wrong."""
+    """Check pages, signatures and chains, and derive every state digest again. Exit status 1 if
+    anything is wrong."""
     found = inspection.verify()
     for problem in found.problems:
         click.echo(problem, err=True)
@@ -113,7 +113,8 @@ def compare(inspection: Inspection, other: Path) -> None:
 @journal.command()
 @click.pass_obj
 def export(inspection: Inspection) -> None:
-    """Everything as JSON, one object a line: snapshots, blocks, commits, pending, trades."""
+    """Export everything as JSON, one object per line: snapshots, blocks, commits, pending,
+    trades."""
     _print(inspection.lines())
 
 

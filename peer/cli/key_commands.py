@@ -1,6 +1,6 @@
-"""`python -m peer keys`: who may trade through a peer.
+"""`python -m peer keys`: API keys, links and barred accounts of a peer.
 
-Owns the options and the output. The peer may be running: what is made or revoked counts at once.
+Owns the options and the output. The peer may be running: a change takes effect at once.
 """
 
 import time
@@ -17,7 +17,7 @@ _scopes = click.option(
     multiple=True,
     type=click.Choice([scope.value for scope in Scope]),
     default=(Scope.TRADE.value,),
-    help="read: see its orders; trade: change them too; admin: for every account. Repeat.",
+    help="read: see its orders; trade: change them too; admin: all accounts. Repeatable.",
 )
 
 
@@ -25,7 +25,7 @@ _scopes = click.option(
 @click.argument("data", type=_PATH)
 @click.pass_context
 def keys(context: click.Context, data: Path) -> None:
-    """API keys and links of the peer in the folder DATA."""
+    """API keys and links of the peer with the folder DATA."""
     context.obj = Keys(data / KEYS_FILE)
     context.call_on_close(context.obj.close)
 
@@ -33,10 +33,10 @@ def keys(context: click.Context, data: Path) -> None:
 @keys.command()
 @click.argument("account")
 @_scopes
-@click.option("--token", help="Take this API key, made at another peer of yours, here too.")
+@click.option("--token", help="Accept this API key, made at another peer of yours.")
 @click.pass_obj
 def create(store: Keys, account: str, scopes: tuple[str, ...], token: str | None) -> None:
-    """Print a new API key for ACCOUNT. It is not kept, and can't be shown again."""
+    """Print a new API key for ACCOUNT. The peer does not store it, so copy it now."""
     click.echo(store.create(account, scopes, token))
 
 
@@ -44,7 +44,7 @@ def create(store: Keys, account: str, scopes: tuple[str, ...], token: str | None
 @click.argument("id_", metavar="ID")
 @click.pass_obj
 def revoke(store: Keys, id_: str) -> None:
-    """End the API key of this ID (the part after p2p_)."""
+    """Revoke the API key with this ID (the part after p2p_)."""
     if not store.revoke(id_):
         raise click.UsageError(f"there is no key {id_}: `list` shows them")
     click.echo(f"revoked {id_}")
@@ -53,7 +53,7 @@ def revoke(store: Keys, id_: str) -> None:
 @keys.command("list")
 @click.pass_obj
 def list_(store: Keys) -> None:
-    """The API keys: id, account, scopes, day of making."""
+    """List the API keys: id, account, scopes, day of creation."""
     for key in store.list():
         day = time.strftime("%Y-%m-%d", time.gmtime(key.created_ms / 1_000))
         click.echo(f"{key.id}  {key.account:<20} {key.scopes:<12} {day}")
@@ -62,7 +62,7 @@ def list_(store: Keys) -> None:
 @keys.command()
 @click.argument("account")
 @_scopes
-@click.option("--at", default="http://127.0.0.1:8081", help="Where the page is.")
+@click.option("--at", default="http://127.0.0.1:8081", help="URL of the page.")
 @click.pass_obj
 def link(store: Keys, account: str, scopes: tuple[str, ...], at: str) -> None:
     """Print a link that opens the page for ACCOUNT, once, within a day."""
@@ -73,7 +73,7 @@ def link(store: Keys, account: str, scopes: tuple[str, ...], at: str) -> None:
 @click.argument("account")
 @click.pass_obj
 def bar(store: Keys, account: str) -> None:
-    """Let ACCOUNT, a key or any other, place and change no more orders at this peer."""
+    """Bar ACCOUNT, a key or any other, from placing and changing orders at this peer."""
     store.bar(account)
     click.echo(f"barred {account}: it may still cancel its orders, and so may you")
 
@@ -84,13 +84,13 @@ def bar(store: Keys, account: str) -> None:
 def unbar(store: Keys, account: str) -> None:
     """Let ACCOUNT trade again."""
     if not store.unbar(account):
-        raise click.UsageError(f"{account} is not barred: `barred` shows who is")
+        raise click.UsageError(f"{account} is not barred: see `barred`")
     click.echo(f"{account} may trade again")
 
 
 @keys.command()
 @click.pass_obj
 def barred(store: Keys) -> None:
-    """The accounts that may not trade here."""
+    """List the accounts that may not trade here."""
     for account in store.barred():
         click.echo(account)

@@ -1,4 +1,4 @@
-"""`python -m peer`: make keys and mesh files, run a peer, look into a journal, run the demo."""
+"""`python -m peer`: make keys and mesh files, run a peer, read its journal, run the demo."""
 
 import logging
 import sqlite3
@@ -29,7 +29,7 @@ from web import options as gateway_options
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
-_MENDABLE = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
+_USER_ERRORS = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
 _modes = click.Choice([mode.value for mode in Mode])
 
 
@@ -38,8 +38,8 @@ _modes = click.Choice([mode.value for mode in Mode])
 def main(verbose: bool) -> None:
     """A peer of a p2p-orderbook mesh.
 
-    A mesh by hand: every member runs `keygen` once and tells its public key; one of them makes
-    the mesh file with `mesh` and gives it to all; then every member runs `run`.
+    To set up a mesh: every member runs `keygen` once and shares its public key. One of them
+    makes the mesh file with `mesh` and gives it to all. Then every member runs `run`.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -57,17 +57,23 @@ main.add_command(tap, "tap")
 @main.command()
 @click.argument("data", type=_PATH)
 def keygen(data: Path) -> None:
-    """Make a new peer in the folder DATA: its key and its empty journal. Prints the public key."""
+    """Make a new peer in the folder DATA: a key and an empty journal. Prints the public key."""
     click.echo(data_folder.create(data).public.hex())
 
 
 @main.command()
 @click.argument("file", type=_PATH)
 @click.option("--name", default="mesh", help="The mesh's name.")
-@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Which faults to withstand.")
-@click.option("--member", "members", multiple=True, required=True, help="NAME=PUBLIC_KEY; repeat.")
-@click.option("--market", "markets", multiple=True, required=True, help="SYMBOL:TICK:LOT; repeat.")
-@click.option("--observer", "observers", multiple=True, help="A public key that may listen.")
+@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Faults to tolerate.")
+@click.option(
+    "--member", "members", multiple=True, required=True, help="NAME=PUBLIC_KEY. Repeatable."
+)
+@click.option(
+    "--market", "markets", multiple=True, required=True, help="SYMBOL:TICK:LOT. Repeatable."
+)
+@click.option(
+    "--observer", "observers", multiple=True, help="A public key that may listen. Repeatable."
+)
 def mesh(
     file: Path,
     name: str,
@@ -76,7 +82,7 @@ def mesh(
     markets: tuple[str, ...],
     observers: tuple[str, ...],
 ) -> None:
-    """Make the mesh file FILE, which all its members then use."""
+    """Make the mesh file FILE. All members must use the same file."""
     if file.exists():
         raise ConfigError(f"{file} exists: a mesh file is never overwritten")
     now_ms = time.time_ns() // 1_000_000
@@ -114,13 +120,15 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
 @click.option("--mesh", type=_PATH, required=True, help="The mesh file.")
 @click.option(
-    "--grape", "grapes", multiple=True, help="A Grape to meet at, http://host:port; repeat."
+    "--grape", "grapes", multiple=True, help="URL of a Grape, http://host:port. Repeatable."
 )
-@click.option("--at", "places", multiple=True, help="A member at a known place, NAME=HOST:PORT.")
-@click.option("--host", default="127.0.0.1", help="Interface for other peers.")
-@click.option("--port", default=0, help="Port others subscribe to; 0: any.")
-@click.option("--fetch-port", default=0, help="Port others fetch missed blocks from; 0: any.")
-@click.option("--ui", default="", help="HOST:PORT to serve the page at; none without.")
+@click.option(
+    "--at", "places", multiple=True, help="A member's address, NAME=HOST:PORT. Repeatable."
+)
+@click.option("--host", default="127.0.0.1", help="Address to listen on for other peers.")
+@click.option("--port", default=0, help="Port for subscriptions; 0: any.")
+@click.option("--fetch-port", default=0, help="Port for fetching missed blocks; 0: any.")
+@click.option("--ui", default="", help="HOST:PORT of the page; without it there is no page.")
 @click.option(
     "--snapshot-every",
     default=PACE.commits,
@@ -131,19 +139,17 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
     "--keep-trades",
     default=KEEP.trades,
     type=click.IntRange(KEEP_MIN),
-    help="How many trades of each market the journal keeps; older ones go.",
+    help="Trades per market that the journal keeps; older ones are deleted.",
 )
 @click.option(
     "--keep-events",
     default=KEEP.events,
     type=click.IntRange(KEEP_MIN),
-    help="Likewise of what happened to orders: taken, traded, changed, ended.",
+    help="The same for events of orders: taken, traded, changed, ended.",
 )
-@click.option(
-    "--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, is closed."
-)
+@click.option("--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, closes.")
 def run(exit_with_parent: bool, keep_trades: int, keep_events: int, **given: Any) -> None:
-    """Run a peer until Ctrl-C. Without --grape and --at it is alone."""
+    """Run a peer until Ctrl-C. It needs --grape or --at to find other peers."""
     gateway = gateway_options.forwarded(given)
     if exit_with_parent:
         lifeline.hold()
@@ -155,16 +161,25 @@ run.params += gateway_options.FORWARDED
 
 
 @main.command("demo")
-@click.option("--folder", type=_PATH, default=Path(".demo"), help="Keys, journals, mesh file.")
-@click.option("--peers", type=click.IntRange(1, len(demo.NAMES)), default=3, help="How many.")
-@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Which faults to withstand.")
-@click.option("--only", type=click.IntRange(1, len(demo.NAMES)), help="Run this one alone.")
-@click.option("--grape", "grapes", multiple=True, default=GRAPES, help="Grapes to meet at.")
-@click.option("--mesh-port", default=demo.Ports().mesh, help="Of the first peer; others follow.")
-@click.option("--fetch-port", default=demo.Ports().fetch, help="Likewise.")
-@click.option("--ui-port", default=demo.Ports().ui, help="Likewise.")
-@click.option("--state", type=_PATH, default=Path(".run"), help="Where it says that it runs.")
-@click.option("--stop", is_flag=True, help="End all demos that say so there, and run none.")
+@click.option(
+    "--folder",
+    type=_PATH,
+    default=Path(".demo"),
+    help="Folder of keys, journals and the mesh file.",
+)
+@click.option("--peers", type=click.IntRange(1, len(demo.NAMES)), default=3, help="How many peers.")
+@click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Faults to tolerate.")
+@click.option("--only", type=click.IntRange(1, len(demo.NAMES)), help="Run only this peer.")
+@click.option(
+    "--grape", "grapes", multiple=True, default=GRAPES, help="URL of a Grape. Repeatable."
+)
+@click.option(
+    "--mesh-port", default=demo.Ports().mesh, help="Port of the first peer; the others follow."
+)
+@click.option("--fetch-port", default=demo.Ports().fetch, help="The same for this port.")
+@click.option("--ui-port", default=demo.Ports().ui, help="The same for this port.")
+@click.option("--state", type=_PATH, default=Path(".run"), help="Folder of the pid file.")
+@click.option("--stop", is_flag=True, help="End all demos with a pid file there.")
 def demo_(
     folder: Path,
     peers: int,
@@ -177,7 +192,7 @@ def demo_(
     state: Path,
     stop: bool,
 ) -> None:
-    """Run a mesh of peers on this machine; the first time it makes their keys."""
+    """Run a mesh of peers on this machine. The first run makes their keys."""
     if stop:
         demo.stop(state)
         return
@@ -188,13 +203,13 @@ def demo_(
 
 
 def entry() -> None:
-    """The command line, with the errors a user can mend shown as such."""
+    """Run the command line. Errors that a user can fix are shown without a traceback."""
     try:
         main.main(standalone_mode=False)
     except click.ClickException as error:
         error.show()
         raise SystemExit(error.exit_code) from None
-    except (*_MENDABLE, OSError, ValueError) as error:
+    except (*_USER_ERRORS, OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
     except click.Abort:
         raise SystemExit(130) from None

@@ -1,6 +1,6 @@
-"""How a node finds its members: where they were before, the places given, and the Grapes.
+"""Finds the other members: at remembered addresses, at given addresses, and through the Grapes.
 
-Owns the discovery thread and the memory of addresses. Must never decide whether an address is good:
+Owns the discovery thread and the file of addresses. Must never decide whether an address is good:
 the node's address books do.
 """
 
@@ -25,8 +25,8 @@ Found = queue.Queue[Event]
 
 
 class MemberFinder:
-    """Constructing tells the node the addresses in the file `memory` and the places given,
-    NAME=HOST:PORT; ConfigError if one is none. `start` asks the Grapes."""
+    """The constructor gives the node the addresses in the file `memory` and the given `places`,
+    NAME=HOST:PORT. ConfigError if one is invalid. `start` asks the Grapes."""
 
     def __init__(self, node: Node, memory: Path, places: Sequence[str]) -> None:
         self._node = node
@@ -51,7 +51,7 @@ class MemberFinder:
             raise ConfigError(f"--at {place!r:.100}: {error}") from None
 
     def start(self, grapes: Sequence[str], found: Found) -> None:
-        """Announce this member at the Grapes and look for the others there: into `found`."""
+        """Announce this member to the Grapes and look up the others; puts events into `found`."""
         me, config = self._node.ledger.me, self._node.config
         announce = None if me is None else (config.service(me), self._node.mesh.port)
         watch = [config.service(number) for number in self._node.mesh.links]
@@ -59,7 +59,7 @@ class MemberFinder:
             return
 
         def hand_on(event: Event) -> None:
-            with contextlib.suppress(queue.Full):  # it will be found again
+            with contextlib.suppress(queue.Full):  # discovery will find it again
                 found.put_nowait(event)
 
         clients = [Grape([url]) for url in grapes]
@@ -67,7 +67,7 @@ class MemberFinder:
         self._discovery.start()
 
     def remember(self) -> None:
-        """Keep where the members are by now. Call it now and then."""
+        """Store the present addresses of the members. Call it now and then."""
         self._memory.keep(self._addresses(), time.monotonic_ns() // 1_000_000)
 
     def stop(self) -> None:
@@ -76,7 +76,7 @@ class MemberFinder:
             self._discovery.stop()
 
     def _addresses(self) -> dict[str, list[Address]]:
-        """Where its members are, as far as it is worth remembering."""
+        """The members' addresses that are worth remembering."""
         members, links = self._node.config.members, self._node.mesh.links.items()
         found = {members[number].key: link.book.remembered for number, link in links}
         return {key: addresses for key, addresses in found.items() if addresses}

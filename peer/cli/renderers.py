@@ -1,7 +1,7 @@
-"""What the tap shows: the mesh's messages as lines for people, as JSON for programs, or as rates.
+"""The output of the tap: messages as lines for people, as JSON for programs, or as rates.
 
-Owns the words. Members can write what they like into an order: must never pass a control character
-on to a terminal.
+Owns the words. A member can write any text into an order: must never pass a control character to a
+terminal.
 """
 
 import sys
@@ -9,7 +9,6 @@ import time
 from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import TracebackType
 from typing import Protocol
 
 import msgspec
@@ -27,15 +26,15 @@ from peer.network.messages import Heartbeat
 from peer.replica.signed import command_of
 from peer.replica.state_machine import decode_batch
 
-Message = Block | Heartbeat | str  # the last: why what came was neither
-ORDERS_KEPT = 100_000  # whose market is remembered
+Message = Block | Heartbeat | str  # a str says why the message was invalid
+ORDERS_KEPT = 100_000  # orders whose market is remembered
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in Command.__args__))
 
 
 @dataclass
 class Filter:
-    """What to show; empty shows all of its kind."""
+    """Which messages to show; an empty set shows all."""
 
     members: frozenset[int] = frozenset()
     markets: frozenset[str] = frozenset()
@@ -61,7 +60,7 @@ class Screen(Protocol):
 
 
 class Lines:
-    """A line a message, and one a command under its block."""
+    """One line per message, and below a block one per command."""
 
     def __init__(self, config: MeshConfig, chosen: Filter) -> None:
         self._chosen = chosen
@@ -115,7 +114,7 @@ class Lines:
         return f"{type(command).__name__.lower()} {command.market}"
 
     def _amounts(self, order: int, quantity: int, price: int) -> str:
-        """In decimals if the order's market is known, which it is if the order was seen."""
+        """Amounts in decimals if the order's market is known, since its Submit was seen."""
         units = self._units.get(self._markets.get(order, ""))
         parts = [_quantity(quantity, units)] if quantity else []
         return " ".join([*parts, *([f"at {_price(price, units)}"] if price else [])])
@@ -143,7 +142,7 @@ class Lines:
 
 
 class Json:
-    """An object a line. Amounts are in ticks and lots, as they are said; `order` is an id."""
+    """One object per line. Amounts are in ticks and lots, as in the messages; `order` is an id."""
 
     def __init__(self, config: MeshConfig, chosen: Filter) -> None:
         self._chosen = chosen
@@ -184,7 +183,7 @@ class Json:
 
 @dataclass
 class Rates:
-    """What was counted of one member."""
+    """The counts of one member."""
 
     blocks: int = 0
     size: int = 0
@@ -193,8 +192,8 @@ class Rates:
 
 
 class Stats:
-    """Rates of the last `every_s` seconds, and how many commands of which kind there were since the
-    start; in place on a terminal, a table after the other elsewhere."""
+    """Rates over the last `every_s` seconds, and the numbers of commands by kind since the start.
+    On a terminal the table is updated in place, elsewhere each one is printed."""
 
     def __init__(self, config: MeshConfig, chosen: Filter, every_s: float = 2.0) -> None:
         self._names = [member.name for member in config.members]
@@ -212,12 +211,7 @@ class Stats:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 

@@ -1,6 +1,6 @@
 """One peer as a process: the node in the foreground, its web gateway beside it.
 
-Owns assembling a node from options, and the order in which its parts begin and end.
+Owns the assembly of a node from options, and the order in which its parts start and stop.
 """
 
 import logging
@@ -35,23 +35,23 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Options:
-    """Where a peer finds its files and others, and where it listens. Port 0 takes any free one."""
+    """The options of a peer. Port 0 means any free port."""
 
     data: Path
     mesh: Path
     grapes: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()  # of members: name=host:port
+    places: tuple[str, ...] = ()  # addresses of members: name=host:port
     host: str = "127.0.0.1"
     port: int = 0
     fetch_port: int = 0
     ui: str = ""  # host:port of the web gateway; empty: none
     snapshot_every: int = PACE.commits
-    keep: Keep = KEEP  # of the past
+    keep: Keep = KEEP  # how much of the past
     gateway: Mapping[str, Any] = field(default_factory=dict)  # values of `web.options.FORWARDED`
 
 
 class Security(NamedTuple):
-    """The parts that keep a peer safe. Only a benchmark of their cost has others."""
+    """The parts that keep a peer secure. Only a benchmark of their cost replaces them."""
 
     identity: type[Identity] = Identity
     gate: type[Gate] = Gate
@@ -74,7 +74,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     finder.start(options.grapes, found)
 
     def watch() -> None:
-        """Look after what is beside the node, now and then."""
+        """Maintain the parts beside the node. Called now and then."""
         finder.remember()
         node.local.renew()
         if gateway is not None:
@@ -88,7 +88,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         finder.stop()
         node.mesh.sentry.stop()
         context.destroy()
-        node.ledger.journal.close()  # last: until then no other peer has the local sockets
+        node.ledger.journal.close()  # last: until then no other peer can take the local socket
     _log.info("stopped")
 
 
@@ -121,8 +121,8 @@ def _assemble(
 
 
 def _gateway_command(options: Options, node: Node) -> list[str]:
-    """A member's gateway is announced, under one name for the mesh; but not behind TLS, which
-    Grenache's clients don't speak."""
+    """The command of the gateway. A member's gateway announces itself, under one name for the whole
+    mesh, unless it uses TLS, which Grenache clients don't speak."""
     given = dict(options.gateway)
     if options.grapes and node.ledger.me is not None and not given.get("tls_cert"):
         given["grapes"] = options.grapes

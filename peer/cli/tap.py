@@ -1,7 +1,7 @@
-"""`python -m peer tap`: the live message stream of the mesh, readable.
+"""`python -m peer tap`: show the live messages of a mesh.
 
-Owns its subscriptions: to each member where it can be heard, found as a peer finds it. It listens
-like any peer, with a key of its own; must never speak, nor open a port.
+Owns a subscription to each member, and finds the members as a peer does. It listens with a key of
+its own. Must never send a message or open a port.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 import click
 import zmq
@@ -33,12 +32,12 @@ from peer.network.addresses import AddressBook
 from peer.network.messages import Heartbeat
 
 EVENTS_MAX = 1_000
-DRAIN_MAX = 200  # messages of one place in one turn
-SILENCE_S = 5.0  # then it says that there is nothing
+DRAIN_MAX = 200  # messages from one address in one turn
+SILENCE_S = 5.0  # then it says that it hears nothing
 
 
 class Listener:
-    """The mesh as an observer hears it."""
+    """The messages of a mesh, as an observer hears them."""
 
     def __init__(self, config: MeshConfig, grapes: tuple[str, ...]) -> None:
         self.config = config
@@ -59,17 +58,13 @@ class Listener:
         self._discovery.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._discovery.stop()
         self._context.destroy(linger=0)
 
     def messages(self) -> Iterator[tuple[int, Message] | None]:
-        """The member and what it said, or why that was no message; None now and then."""
+        """Yields the member and its message, or the reason why it was invalid; None now and
+        then."""
         while True:
             ready = dict(self._poller.poll(100))
             while not self._found.empty():
@@ -82,7 +77,7 @@ class Listener:
             yield None
 
     def _hand_on(self, event: DiscoveryEvent) -> None:
-        with contextlib.suppress(queue.Full):  # it will be found again
+        with contextlib.suppress(queue.Full):  # discovery will find it again
             self._found.put_nowait(event)
 
     def _note(self, event: DiscoveryEvent) -> None:
@@ -90,12 +85,12 @@ class Listener:
             case Found(name, addresses):
                 self.books[self._services[name]].find(addresses)
             case GrapeLost(_, reason):
-                click.echo(f"tap: no answer of a Grape: {reason}", err=True)
+                click.echo(f"tap: a Grape does not answer: {reason}", err=True)
             case GrapeFound(grape):
                 click.echo(f"tap: the Grape at {grape} answers", err=True)
 
     def _follow(self, member: int) -> None:
-        """Connect where the member may be, as its address book says."""
+        """Connect to the addresses that the member's address book suggests."""
         turn = self.books[member].turn(_now_ms())
         for address in turn.close:
             socket = self._places[member].pop(address)
@@ -166,12 +161,20 @@ def _now_ms() -> int:
     "grapes",
     multiple=True,
     default=("http://127.0.0.1:30001", "http://127.0.0.1:40001"),
-    help="Where the peers meet.",
+    help="URL of a Grape. Repeatable.",
 )
-@click.option("--peer", "peers", multiple=True, help="Only this peer's messages; repeat.")
-@click.option("--market", "markets", multiple=True, help="Only commands of this market; repeat.")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Repeat.")
-@click.option("--json", "as_json", is_flag=True, help="A JSON object a line, for pipes.")
+@click.option("--peer", "peers", multiple=True, help="Only messages of this peer. Repeatable.")
+@click.option(
+    "--market", "markets", multiple=True, help="Only commands in this market. Repeatable."
+)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(KINDS),
+    help="Only this kind of message. Repeatable.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per line.")
 @click.option("--stats", is_flag=True, help="Rates instead of messages.")
 def main(
     file: Path,
@@ -182,7 +185,7 @@ def main(
     as_json: bool,
     stats: bool,
 ) -> None:
-    """Print what the peers of a mesh say to each other, as it happens."""
+    """Print the messages between the peers of a mesh as they come."""
     logging.basicConfig()
     logging.getLogger().setLevel(logging.WARNING)
     if as_json and stats:
@@ -209,7 +212,7 @@ def main(
 
 
 def _known(what: str, wanted: tuple[str, ...], names: list[str]) -> frozenset[int]:
-    """The places of the wanted among all `names`; an error if one is not there."""
+    """The positions of `wanted` in `names`. ClickException if one is not there."""
     for name in wanted:
         if name not in names:
             text = f"no {what} {name!r:.40} in this mesh: there is {', '.join(names)}"
@@ -218,7 +221,7 @@ def _known(what: str, wanted: tuple[str, ...], names: list[str]) -> frozenset[in
 
 
 def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
-    """Until Ctrl-C, or until the output is closed."""
+    """Show messages until Ctrl-C, or until the output is closed."""
     began_s, heard = time.monotonic(), False
     try:
         for message in listener.messages():
@@ -228,9 +231,9 @@ def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
                 screen.show(*message)
             heard = heard or message is not None
             if not heard and time.monotonic() - began_s > SILENCE_S:
-                click.echo("tap: nothing is heard so far: do the peers run?", err=True)
+                click.echo("tap: no message so far: do the peers run?", err=True)
                 heard = True
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the exit fails too
