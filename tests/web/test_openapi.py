@@ -35,7 +35,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_every_route_is_described_and_no_other() -> None:
-    none_needed = cast(Any, SimpleNamespace(hub=SimpleNamespace()))
+    none_needed = cast(Any, SimpleNamespace(hub=SimpleNamespace(), pending=SimpleNamespace()))
     app = create_app(Config("inproc://node"), none_needed)
     routes = {
         (method.lower(), re.sub("<.*>", "{id}", rule.rule))
