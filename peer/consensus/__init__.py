@@ -1,1 +1,2 @@
-"""The protocol: blocks in, one total order out. No I/O, no clock, no chance."""
+"""The protocol: takes blocks, gives one total order of commands. No I/O, no clock, no
+randomness."""

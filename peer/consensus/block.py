@@ -1,10 +1,11 @@
-"""The block: the one message of the protocol, and its one byte string.
+"""The block, the one message of the protocol, and its encoding.
 
 Owns the canonical encoding, the limits and the static validity rules of a block. Must never keep
-state, verify signatures (`identity` does) or look inside a payload.
+state, verify signatures (`block_reader` does) or look inside a payload.
 
-A frame is the msgpack array of `_Body`, followed by the author's 64-byte Ed25519 signature over all
-before it. One block has one encoding: whatever does not encode back to the same bytes is refused.
+A frame is the msgpack array of `_Body`, followed by the author's 64-byte Ed25519 signature over
+that array. A block has exactly one encoding: a frame that does not encode back to the same bytes is
+invalid.
 """
 
 from collections.abc import Callable
@@ -23,11 +24,11 @@ ROUND_MAX = 2**48
 
 
 class InvalidBlockError(ValueError):
-    """Bytes that are no block of this mesh. The text says what was expected and what came."""
+    """Bytes that are not a block of this mesh. The text says what was expected and what came."""
 
 
 class Ref(NamedTuple):
-    """Names one block: where it stands and its digest."""
+    """The name of a block: its round, its author and its digest."""
 
     round: int
     author: int
@@ -35,7 +36,7 @@ class Ref(NamedTuple):
 
 
 class Attestation(NamedTuple):
-    """What the author's state was after a recent commit; commit 0 says nothing."""
+    """The digest of the author's state after a recent commit; commit 0 attests nothing."""
 
     commit: int
     digest: bytes
@@ -56,8 +57,8 @@ class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Block:
-    """A block whose form is valid. `parents[0]` is the author's own previous block, the others
-    follow by author."""
+    """A block of valid form. `parents[0]` is the author's own previous block; the others are
+    ordered by author."""
 
     __slots__ = ("_by_author", "attestation", "frame", "parents", "payload", "ref", "time_ms")
 
@@ -87,7 +88,7 @@ class Block:
         return self.ref.author
 
     def parent(self, round_: int, author: int) -> Ref | None:
-        """The block this one refers to in a slot."""
+        """The parent in a slot, or None."""
         ref = self._by_author.get(author)
         return ref if ref is not None and ref.round == round_ else None
 
@@ -104,7 +105,7 @@ def digest_of(data: bytes) -> bytes:
 
 
 def genesis(committee: Committee) -> tuple[Block, ...]:
-    """The blocks of round 0, one a member: fixed, unsigned, known to all."""
+    """The blocks of round 0, one per member: fixed, unsigned, known to all."""
     return tuple(
         Block(
             Ref(0, author, digest_of(b"genesis" + _seal(committee) + bytes([author]))),
@@ -129,7 +130,7 @@ def make(
     attestation: Attestation,
     sign: Callable[[bytes], bytes],
 ) -> Block:
-    """A signed block. `sign` returns the 64-byte signature of the bytes it is given."""
+    """Make a signed block. `sign` returns the 64-byte signature of its argument."""
     body = _encoder.encode(
         _Body(
             committee.mesh, committee.epoch, round_, author, parents, payload, time_ms, attestation
@@ -140,8 +141,8 @@ def make(
 
 
 def decode(frame: bytes, committee: Committee) -> Block:
-    """The block in `frame`; InvalidBlockError where it is none of this mesh. The signature is not
-    verified here: it covers `frame[:-SIGNATURE_BYTES]`."""
+    """The block in `frame`; InvalidBlockError if it is not a block of this mesh. Does not verify
+    the signature, which covers `frame[:-SIGNATURE_BYTES]`."""
     if not SIGNATURE_BYTES < len(frame) <= FRAME_BYTES_MAX:
         raise InvalidBlockError(f"a frame has at most {FRAME_BYTES_MAX} bytes, not {len(frame)}")
     raw = frame[:-SIGNATURE_BYTES]
@@ -150,7 +151,7 @@ def decode(frame: bytes, committee: Committee) -> Block:
     except msgspec.DecodeError as error:
         raise InvalidBlockError(f"not a block: {error}") from None
     if _encoder.encode(body) != raw:
-        raise InvalidBlockError("a block has one encoding, and this is another one of it")
+        raise InvalidBlockError("the block is not in its one canonical encoding")
     _check(body, committee)
     ref = Ref(body.round, body.author, digest_of(raw))
     return Block(ref, body.parents, body.payload, body.time_ms, body.attestation, frame)
@@ -183,7 +184,7 @@ def _check_parents(body: _Body, committee: Committee) -> None:
     authors = [ref.author for ref in body.parents]
     others = authors[1:]
     if others != sorted(set(others)) or body.author in others:
-        raise InvalidBlockError(f"one parent an author, in their order; got authors {authors}")
+        raise InvalidBlockError(f"one parent per author, in order; got authors {authors}")
     if others and not (others[0] >= 0 and others[-1] < committee.size):
         raise InvalidBlockError(f"authors are 0 to {committee.size - 1}; got {authors}")
     for ref in body.parents:

@@ -1,9 +1,9 @@
-"""The members of one mesh and epoch: how many there are, how many may fail, how many a step needs.
+"""The size of a mesh in one epoch, how many members may fail, and how many make a quorum.
 
 Owns the arithmetic of quorums. Must never know blocks, keys or addresses.
 
-Crash mode tolerates f = (n-1)//2 members that stop; it is unsafe with a single one that signs two
-blocks for one round. Byzantine mode tolerates f = (n-1)//3 members that do anything at all.
+Crash mode tolerates f = (n-1)//2 members that stop; it is unsafe if any member signs two blocks for
+one round. Byzantine mode tolerates f = (n-1)//3 members with any behaviour.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Mode(StrEnum):
 class Committee:
     """`size` members, numbered from 0 in the mesh file's order."""
 
-    mesh: bytes  # 16 bytes: what mesh the blocks belong to
+    mesh: bytes  # 16 bytes: the id of the mesh
     size: int
     mode: Mode
     epoch: int = 0
@@ -34,10 +34,10 @@ class Committee:
 
     @cached_property
     def faults(self) -> int:
-        """f: how many members may be faulty at once."""
+        """f: the largest number of members that may be faulty at once."""
         return (self.size - 1) // (2 if self.mode is Mode.CRASH else 3)
 
     @cached_property
     def quorum(self) -> int:
-        """q: every step needs so many members."""
+        """q: the number of members that every step needs."""
         return self.size - self.faults

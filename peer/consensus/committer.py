@@ -1,10 +1,9 @@
-"""From the graph to one order of commits.
+"""Turns the graph into one sequence of commits.
 
-Owns what has to be remembered from one commit to the next: the first open slot, the schedule, what
-is committed, and how far the authors have come. `decide` says which leaders commit, `linearize` in
-which order their ancestors follow, `schedule` who leads next, `garbage` what can go. Reads the
-graph, never writes it but to collect garbage; must never see a clock, a socket or a payload's
-meaning.
+Owns the state between commits: the first undecided slot, the schedule, the committed blocks and the
+authors' newest ones. `decide` says which leaders commit, `linearize` in which order their ancestors
+follow, `schedule` who leads next, `garbage` which blocks can go. Reads the graph, and writes it
+only to collect garbage. Must never see a clock, a socket or a payload's meaning.
 """
 
 from typing import NamedTuple
@@ -22,8 +21,8 @@ CHECKPOINT_EVERY = 64  # commits
 
 
 class Checkpoint(NamedTuple):
-    """All that the commit rule remembers at the end of a commit, after any change of schedule: the
-    same on every peer. With the blocks above the gc rounds one can go on from here."""
+    """The whole state of the commit rule at the end of a commit, after any change of schedule: the
+    same on every peer. A peer with it and the blocks above the gc rounds can continue from here."""
 
     commit: int
     next_round: int
@@ -31,12 +30,12 @@ class Checkpoint(NamedTuple):
     schedule: Schedule
     presence: tuple[int, ...]
     heads: tuple[Ref, ...]  # the newest committed block of each author
-    times_ms: tuple[int, ...]  # and the time it says
+    times_ms: tuple[int, ...]  # the times in these blocks
     committed: tuple[bytes, ...]  # byzantine: digests of the committed blocks above the gc round
 
     @classmethod
     def first(cls, committee: Committee) -> "Checkpoint":
-        """Before any commit: the genesis blocks are committed."""
+        """The checkpoint before any commit: only the genesis blocks are committed."""
         everyone, zero = tuple(range(committee.size)), (0,) * committee.size
         heads = tuple(block.ref for block in genesis(committee))
         times_ms = (committee.created_ms,) * committee.size
@@ -45,12 +44,12 @@ class Checkpoint(NamedTuple):
         return cls(0, 1, committee.created_ms, schedule, zero, heads, times_ms, digests)
 
     def gc_rounds(self, mode: Mode) -> list[int]:
-        """The rounds, by author, at and below which everything is collected."""
+        """The rounds, by author, at and below which all blocks are collected."""
         return gc_rounds(mode, gc_round(self.next_round - 1), self.heads)
 
 
 class Commit(NamedTuple):
-    """The `number`-th step of the one order, counted from 1: blocks to apply in this order."""
+    """One step of the total order, numbered from 1: blocks, in the order to apply them."""
 
     number: int
     leader: Ref
@@ -60,7 +59,7 @@ class Commit(NamedTuple):
 
 
 class Committer:
-    """Goes on from `checkpoint`, or from the beginning."""
+    """Continues from `checkpoint`, or starts from the genesis blocks."""
 
     def __init__(
         self,
@@ -76,7 +75,7 @@ class Committer:
         self._expired_blocks: list[Block] = []  # not taken yet
         self._rule = Rule.of(committee)
         self._least = self._rule.least
-        self._touched: set[int] = set()  # slots that what was noted since `advance` may decide
+        self._touched: set[int] = set()  # slots that blocks noted since `advance` may decide
         self._go_on(checkpoint or Checkpoint.first(committee))
 
     def _go_on(self, checkpoint: Checkpoint) -> None:
@@ -99,26 +98,26 @@ class Committer:
         return self.decider.leader(round_)
 
     def note(self, block: Block) -> None:
-        """A block was accepted: it may decide some slots, and its commands wait for a commit."""
+        """Note an accepted block: it may decide some slots, and its commands wait for a commit."""
         if len(self.dag.at(block.round)) >= self._least:
             self._touched.update(self._rule.judged(block.round))
         if block.payload and block.round > self._expiry_round and self.wants(block.ref):
             self.uncommitted_payloads[block.ref.digest] = block
 
     def wants(self, ref: Ref) -> bool:
-        """Whether a block is still to be committed."""
+        """Whether a block can still be committed."""
         return not self._is_committed(ref)
 
     def _is_committed(self, ref: Ref) -> bool:
-        """Whether a commit holds a block, or it is too old for any. In crash mode the commits hold
-        the beginning of each author's chain."""
+        """Whether a commit has the block, or it is too old for any. In crash mode the committed
+        blocks are the beginning of each author's chain."""
         if self.committee.mode is Mode.CRASH:
             return ref.round <= self.heads[ref.author].round
         return ref.round <= self._expiry_round or ref.digest in self._committed
 
     def advance(self) -> list[Commit]:
-        """Every commit the graph now decides, in order. All decisions rest on direct ones, so
-        there is nothing new unless the blocks noted since the last time made one."""
+        """All new commits that the graph decides, in order. All decisions rest on direct ones, so
+        there are none unless a block noted since the last call made a direct decision."""
         touched, self._touched = self._touched, set()
         commits: list[Commit] = []
         if any(r >= self.next_round and self._is_decided(r) for r in touched):
@@ -130,8 +129,8 @@ class Committer:
         return self.decider.direct(round_).status is not Status.UNDECIDED
 
     def _commit_schedule(self, commits: list[Commit]) -> bool:
-        """Commit what is decided under this schedule, to its last commit; whether it ended. The
-        decisions on later slots are void then: they have other leaders."""
+        """Commit the decided slots under this schedule, up to its last commit; returns whether the
+        schedule ended. Then the decisions on later slots are void, as they get other leaders."""
         decider = self.decider
         for slot in decider.decided(self.next_round):
             self.next_round += 1
@@ -159,7 +158,7 @@ class Committer:
         return Commit(self.commits, leader.ref, self.time_ms, blocks, checkpoint)
 
     def _expire(self, expiry: int) -> None:
-        """Note what will never be committed from now on."""
+        """Note the blocks that have expired: they will never be committed."""
         if expiry > self._expiry_round:
             self._expiry_round = expiry
             expired = [b for b in self.uncommitted_payloads.values() if b.round <= expiry]
@@ -168,12 +167,12 @@ class Committer:
             self._expired_blocks += expired
 
     def take_expired(self) -> list[Block]:
-        """The blocks with commands that have expired since this was last asked."""
+        """The blocks with commands that have expired since the last call."""
         expired, self._expired_blocks = self._expired_blocks, []
         return expired
 
     def _rotate(self, round_: int) -> None:
-        """Count who is present in a commit, and change the schedule when it is time to."""
+        """Count the authors present in a commit, and change the schedule if it is due."""
         for author in self.rotation.present(round_, self.heads):
             self._presence[author] += 1
         if self.commits % self.rotation.commits == 0:
@@ -197,7 +196,8 @@ class Committer:
         )
 
     def collect_garbage(self) -> list[Block]:
-        """Let the graph forget what nothing needs any more; the blocks it accepts by that."""
+        """Drop the blocks that no rule needs any more; returns the blocks that the graph accepts
+        because of that."""
         if self._gc_round <= max(self.dag.gc_rounds):
             return []
         rounds = gc_rounds(self.committee.mode, self._gc_round, self.heads)

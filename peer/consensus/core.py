@@ -1,8 +1,8 @@
-"""One peer's part in the protocol, without I/O.
+"""One member's part in the protocol, without I/O.
 
-Owns when to propose and what to refer to, what to ask others for, and what has to happen with the
-outcome, in which order. Bytes and time come in as arguments, effects go out as a `Ready`. Must
-never open a socket, read a clock, draw a random number or look inside a payload.
+Owns when to propose and with which parents, what to request from others, and the order of the
+effects. Blocks and time come in as arguments, effects go out as a `Ready`. Must never open a
+socket, read a clock, draw a random number or look inside a payload.
 
 `docs/ordering.md` describes the protocol.
 """
@@ -23,7 +23,7 @@ from peer.consensus.synchronizer import Pull as Pull
 from peer.consensus.synchronizer import Synchronizer
 from peer.consensus.synchronizer import Wanted as Wanted
 
-CATCH_UP_ROUNDS = 20  # a peer proposes the rounds it missed, but not more than this many
+CATCH_UP_ROUNDS = 20  # a peer proposes at most this many of the rounds that it missed
 LAGGING_ROUNDS = 3  # no member waits for a leader this far behind
 FRESH_DOUBLINGS_MAX = 20
 
@@ -32,17 +32,17 @@ FRESH_DOUBLINGS_MAX = 20
 class Timing:
     """All in milliseconds."""
 
-    leader_timeout_ms: int = 100  # how long a proposal waits for the leader of the round before
+    leader_timeout_ms: int = 100  # how long a proposal waits for the previous round's leader
     leader_timeout_max_ms: int = 2_000
-    fetch_delay_ms: int = 15  # a missing parent is usually on its way by another socket
+    fetch_delay_ms: int = 15  # a missing parent usually comes within this time by itself
     fetch_retry_ms: int = 200
     pull_timeout_ms: int = 1_000
     start_wait_ms: int = 3_000  # see `start`
-    fresh_ms: int = 1_000  # a member silent for longer says the time before it sends commands
+    fresh_ms: int = 1_000  # after longer silence a member sends an empty block before commands
 
 
 class Proposal(NamedTuple):
-    """The block to make now: of which round, and whether commands may go into it."""
+    """The block to make now: its round, and whether it may carry commands."""
 
     round: int
     carries: bool
@@ -57,14 +57,14 @@ class Ready:
     publish: list[Block] = field(default_factory=list)
     requests: list[Wanted | Pull] = field(default_factory=list)
     commits: list[Commit] = field(default_factory=list)
-    expired_blocks: list[Block] = field(default_factory=list)  # own ones: never to be committed
-    halted: str = ""  # why this peer takes no part any more
+    expired_blocks: list[Block] = field(default_factory=list)  # own, never to be committed
+    halted: str = ""  # why this peer has stopped taking part
 
 
 class Consensus:
-    """`me` is this peer's number in the committee, or None for one that only follows. `sign` makes
-    the 64-byte signature of the bytes it is given. `checkpoint` is where to go on from, or None for
-    the beginning. `start` goes on from a consensus of the same life of this peer."""
+    """`me` is this peer's number in the committee, or None for a follower. `sign` returns the
+    64-byte signature of its argument. `checkpoint` is the point to continue from, or None for the
+    beginning. `start` is that of an earlier Consensus in the same run of this peer."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Consensus:
         self.halted = ""
         self._sign = sign
         self._ready = Ready()
-        self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, since when
+        self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, and since when
         timing = self.timing
         self._synchronizer = Synchronizer(
             self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
@@ -92,25 +92,25 @@ class Consensus:
         self.start = start or Start(committee, timing.start_wait_ms)
         self._due = Due(Rule.of(committee).wave)
         self._spoke_ms: int | None = None  # when this peer made its last block
-        self._openers = 0  # the blocks since then that only said the time
+        self._openers = 0  # empty blocks since then that only announced the time
         self._evidence_seen = 0
         self._own: Block | None = None  # the newest own block of the journal
 
     def restore(self, blocks: Sequence[Block], now_ms: int) -> Ready:
-        """Take back what the journal holds, parents before children, and return the commits it
-        decides. The newest own block is published again: it may never have left."""
+        """Add the blocks of the journal, parents before children, and return the commits that they
+        decide. Publishes the newest own block again: it may never have been sent."""
         for block in blocks:
             if block.author == self.me and (not self._own or block.round > self._own.round):
                 self._own = block
             self._accept(self.dag.add(block, restored=True), now_ms)
         ready = self.ready()
-        last = [self._own] if self._own is not None else []  # what is collected has no frame
+        last = [self._own] if self._own is not None else []  # a collected one has no frame
         ready.persist, ready.publish = [], last
         return ready
 
     @property
     def own_newest(self) -> Block | None:
-        """In byzantine mode the newest own block can be collected."""
+        """The newest own block, even if it is collected, as it can be in byzantine mode."""
         if self.me is None:
             return None
         newest = self.dag.newest[self.me]
@@ -121,11 +121,11 @@ class Consensus:
         return self.dag.has(ref) or ref.digest in self.dag.waiting
 
     def receive(self, block: Block, now_ms: int) -> None:
-        """A block whose form and signature are valid came in, whichever member sent it."""
+        """Add a block of valid form and signature, from any sender."""
         self._accept(self.dag.add(block), now_ms)
 
     def accuse(self, evidence: Evidence) -> None:
-        """Take back evidence from before a restart."""
+        """Add evidence from before a restart."""
         self.dag.evidence.setdefault(evidence.first.author, evidence)
         self._equivocated()
 
@@ -137,7 +137,7 @@ class Consensus:
         if self.dag.quorum_round > self._quorum[0]:
             self._quorum = (self.dag.quorum_round, now_ms)
         self._ready.persist += accepted
-        if self._equivocated() or not accepted:  # a rival is evidence, though it is not accepted
+        if self._equivocated() or not accepted:  # a rival is evidence even if it is not accepted
             return
         self._ready.commits += self.committer.advance()
         expired = self.committer.take_expired()
@@ -145,7 +145,7 @@ class Consensus:
         self._accept(self.committer.collect_garbage(), now_ms)
 
     def _equivocated(self) -> bool:
-        """Report new evidence; whether this peer had to stop over it."""
+        """Report new evidence; returns whether this peer has stopped because of it."""
         if len(self.dag.evidence) == self._evidence_seen:
             return bool(self.halted)
         new = list(self.dag.evidence.values())[self._evidence_seen :]
@@ -160,18 +160,18 @@ class Consensus:
         return bool(self.halted)
 
     def heartbeat(self) -> tuple[int, ...]:
-        """What this peer has: the highest round by author, to be sent to all now and then."""
+        """The highest round here, by author. A heartbeat sends it to all members."""
         return self.dag.highest
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
-        """A heartbeat came: ask for what should be here by now and is not."""
+        """Take a heartbeat of a member, and request overdue blocks."""
         own = self.own_newest
         if own is not None and self.me is not None and len(rounds) == self.committee.size:
             self.start.hear(member, rounds[self.me], max(own.round, self.dag.highest[self.me]))
         self._ask(self._synchronizer.hear(member, rounds, now_ms))
 
     def answered(self, member: int, now_ms: int) -> None:
-        """All blocks of an answer to a `Pull` have been received; ask on if there is more."""
+        """All blocks of an answer to a `Pull` have come; request more if there are more."""
         self._ask(self._synchronizer.answered(member, now_ms))
 
     def _ask(self, pull: Pull | None) -> None:
@@ -179,8 +179,8 @@ class Consensus:
             self._ready.requests.append(pull)
 
     def proposal(self, now_ms: int, commands_wait: bool, is_due: bool = False) -> Proposal | None:
-        """The block this peer should make now, if any. `is_due`: by the members' clocks, something
-        is to happen that only the ordered clock can bring about."""
+        """The block that this peer should make now, if any. `is_due`: by the members' clocks, an
+        event is due that waits for the ordered clock, such as the expiry of an order."""
         own = self.own_newest
         if own is None or self.halted or not self.start.is_over(now_ms) or self.far_ahead(now_ms):
             return None
@@ -189,15 +189,15 @@ class Consensus:
         if round_ > top + 1 or not self._wanted(round_, now_ms, commands_wait, is_due):
             return None
         if len(self.dag.at(round_ - 1)) < self.committee.quorum or not own.ref.digest:
-            return None  # just restored: the blocks to refer to are still to come
+            return None  # just restored: the parents are still to come
         if round_ > top and self._leader_wait_ms(round_ - 1, now_ms) > 0:
             return None
         return Proposal(round_, self._is_fresh(now_ms))
 
     def _wanted(self, round_: int, now_ms: int, commands_wait: bool, is_due: bool) -> bool:
-        """An idle mesh is silent: a round is for commands, own or known ones, for what is due, or
-        to finish what a member has started. Without the last a peer that used up its round could
-        wait for ever."""
+        """Whether there is a reason for a round, since an idle mesh is silent: commands, own or
+        known ones, a due event, or a round that another member has started. Without the last, a
+        peer that has used up its round could wait for ever."""
         return (
             self._due.wants(round_, now_ms, is_due)
             or commands_wait
@@ -206,16 +206,16 @@ class Consensus:
         )
 
     def _is_fresh(self, now_ms: int) -> bool:
-        """Whether the members' newest blocks say about what time it is, so that a commit on top of
-        them has it: they answer an empty block with theirs. Where rounds take longer than that, a
-        block may be the older the more empty ones went before it."""
+        """Whether the members' newest blocks have about the present time, so that a commit on top
+        of them has it too. The members answer an empty block with blocks of theirs. In case rounds
+        take longer than `fresh_ms`, each empty block so far doubles the allowed age."""
         if self._spoke_ms is None:
             return False
         doublings = min(self._openers, FRESH_DOUBLINGS_MAX)
         return now_ms - self._spoke_ms <= self.timing.fresh_ms << doublings
 
     def _leader_wait_ms(self, round_: int, now_ms: int) -> int:
-        """How much longer to wait for the leader of a round at which a quorum stands."""
+        """How much longer to wait for the leader of a round with a quorum."""
         leader = self.committer.leader(round_)
         if self.dag.slot(round_, leader) or leader == self.me:
             return 0
@@ -225,14 +225,14 @@ class Consensus:
         return since_ms + self._leader_timeout_ms() - now_ms
 
     def _leader_timeout_ms(self) -> int:
-        """Longer while nothing gets decided: then the mesh is slower than we thought."""
+        """The timeout grows while no slot is decided: the mesh is slower than expected."""
         tail = self.dag.highest_round - self.committer.next_round
         grown: int = self.timing.leader_timeout_ms << min(max(tail // 8, 0), 10)
         return min(grown, self.timing.leader_timeout_max_ms)
 
     def far_ahead(self, now_ms: int) -> int | None:
-        """The round of an honest member that is so far ahead that proposing now would only add old
-        rounds: then catch up first."""
+        """The round of an honest member, if it is so far ahead that proposing now would only add
+        old rounds: then this peer must catch up first."""
         reached = self._synchronizer.reached(now_ms)
         return reached if reached > self.dag.quorum_round + CATCH_UP_ROUNDS else None
 
@@ -244,9 +244,9 @@ class Consensus:
         attestation: Attestation = NO_ATTESTATION,
         time_ms: int | None = None,
     ) -> Block:
-        """Make the own block for a round `proposal` named. `now_ms` drives the timers and may be a
-        monotonic clock; `time_ms` is what the block says, in ms since 1970. It may be less than the
-        block before said: a clock that was ahead and is right again is no reason to go on lying.
+        """Make the own block for a round from `proposal`. `now_ms` drives the timers and may be of
+        a monotonic clock; `time_ms` is the time in the block, in ms since 1970. It may be less than
+        in the previous block: a clock that was ahead may have been corrected.
         """
         own = self.own_newest
         assert own is not None
@@ -269,8 +269,8 @@ class Consensus:
         return block
 
     def _parents(self, own: Block, round_: int) -> tuple[Ref, ...]:
-        """The own last block, and of every other author the newest below `round_`: it if it stands
-        at the round before, for the votes and the quorum, or if no commit covers it yet."""
+        """The own last block, and of each other author its newest block below `round_`, if that is
+        of the previous round, for the votes and the quorum, or if it is not committed yet."""
         parents = [own.ref]
         for author in range(self.committee.size):
             if author == self.me:
@@ -284,11 +284,11 @@ class Consensus:
         return tuple(parents)
 
     def tick(self, now_ms: int) -> None:
-        """Time passed: ask for the missing blocks whose time has come."""
+        """Request the missing blocks that are due."""
         self._ready.requests += self._synchronizer.tick(now_ms)
 
     def next_tick_ms(self, now_ms: int) -> int | None:
-        """When `tick` or `proposal` would next say something new if nothing comes; None: never."""
+        """When `tick` or `proposal` could next give a new result without new input; None: never."""
         due_ms = self._synchronizer.next_ms()
         times = [] if due_ms is None else [due_ms]
         if (start_ms := self.start.due_ms) is not None:
@@ -301,7 +301,7 @@ class Consensus:
         return min(times, default=None)
 
     def ready(self) -> Ready:
-        """What is to be done, once."""
+        """The effects since the last call."""
         ready, self._ready = self._ready, Ready()
         return ready
 

@@ -1,19 +1,20 @@
 """The graph of accepted blocks.
 
-Owns which blocks are here, which wait for a parent, and which authors signed two blocks for one
-place. Must never decide anything: `decide` reads the graph and does.
+Owns the accepted blocks, the blocks that wait for a parent, and the evidence against authors that
+signed two blocks for one place. Must never decide a slot: `decide` reads the graph and does that.
 
 A block is accepted once all its parents are. At and below an author's gc round its blocks are
 collected: they count as accepted and need not be here.
 
-An equivocator can sign any number of blocks for one place. The first that comes is accepted like
-any other block; a *rival* of it only if a waiting block leads to it whose author is not known to
-equivocate. Rivals that stand on each other lead to nothing. `docs/ordering.md` argues that this
-bounds them, and that no honest block is ever refused for it.
+An equivocator can sign any number of blocks for one place. The graph accepts the first that comes,
+like any other block. It accepts a *rival* of it only if a waiting block refers to the rival,
+directly or through others, and the author of that waiting block is not known to equivocate.
+`docs/ordering.md` argues that this bounds the number of rivals, and that it never refuses an honest
+block.
 
-Every author has a share of the room for waiting blocks. A block is charged to its own author or to
-one whose waiting blocks lead to it: so a faulty member can only use up its own share, and still its
-blocks find room where an honest block refers to them.
+Each author has a share of the room for waiting blocks. A block counts for its own author, or for an
+author whose waiting blocks lead to it. So a faulty member can use up only its own share, and its
+blocks still find room if an honest block refers to them.
 """
 
 from collections.abc import Sequence
@@ -22,20 +23,20 @@ from typing import NamedTuple
 from peer.consensus.block import Block, Ref, genesis
 from peer.consensus.committee import Committee, Mode
 
-WAITING_MAX = 200  # blocks that one author is charged with; of more, the lowest rounds are kept
+WAITING_MAX = 200  # waiting blocks charged to one author; beyond it the lowest rounds are kept
 
 
 class Evidence(NamedTuple):
-    """Two signed blocks that one honest author cannot both have made: of the same round, or with
-    the same predecessor."""
+    """Two signed blocks that no honest author makes both: of the same round, or with the same
+    predecessor."""
 
     first: Block
     second: Block
 
 
 class Dag:
-    """Begins with the genesis blocks; or above `gc_rounds`, the rounds by author up to which all is
-    collected, with `heads` the newest committed block of each author."""
+    """Starts with the genesis blocks, or after a checkpoint: then blocks at and below `gc_rounds`,
+    by author, are collected, and `heads` are the newest committed blocks of the authors."""
 
     def __init__(
         self, committee: Committee, gc_rounds: Sequence[int] = (), heads: Sequence[Ref] = ()
@@ -53,12 +54,12 @@ class Dag:
             self.gc_rounds = list(gc_rounds)
         self.evidence: dict[int, Evidence] = {}  # by author; one proof is enough
         self.waiting: dict[bytes, Block] = {}
-        self.missing: dict[bytes, Ref] = {}  # what waiting blocks refer to and is not here at all
-        self.missed = 0  # how often something new was missing
-        self.quorum_round = max(highest, 0)  # the highest at which a quorum of authors stands
-        self._children: dict[bytes, list[Block]] = {}  # of absent blocks: those that wait for them
-        self._charged: dict[bytes, int] = {}  # whose share a waiting block takes up
-        self._held = [0] * committee.size  # how many waiting blocks each author is charged with
+        self.missing: dict[bytes, Ref] = {}  # parents of waiting blocks that are not here
+        self.missed = 0  # how often a block became missing
+        self.quorum_round = max(highest, 0)  # the highest round with blocks of a quorum
+        self._children: dict[bytes, list[Block]] = {}  # waiting blocks, by digest of absent parent
+        self._charged: dict[bytes, int] = {}  # the author to whom a waiting block is charged
+        self._held = [0] * committee.size  # number of waiting blocks charged to each author
 
     def has(self, ref: Ref) -> bool:
         block = self.blocks.get(ref.digest)
@@ -67,7 +68,7 @@ class Dag:
         return ref.round <= self.gc_rounds[ref.author]
 
     def at(self, round_: int) -> dict[int, list[Block]]:
-        """The accepted blocks of a round by author; more than one only of an equivocator."""
+        """The accepted blocks of a round by author; only an equivocator has more than one."""
         return self.rounds.get(round_, {})
 
     def slot(self, round_: int, author: int) -> list[Block]:
@@ -75,7 +76,7 @@ class Dag:
 
     @property
     def highest(self) -> tuple[int, ...]:
-        """The newest accepted or collected round of every author: what a heartbeat carries."""
+        """The newest accepted or collected round of each author, as sent in heartbeats."""
         pairs = zip(self.newest, self.gc_rounds, strict=True)
         return tuple(max(block.round, gc_round) for block, gc_round in pairs)
 
@@ -83,24 +84,24 @@ class Dag:
     def highest_round(self) -> int:
         return max(block.round for block in self.newest)
 
-    # Coming in
+    # Adding blocks
 
     def add(self, block: Block, restored: bool = False) -> list[Block]:
-        """Take a block in; the blocks accepted by that, parents before children. A block whose
-        parents are missing waits. A rival is taken only if it is needed, see above, or `restored`,
-        so was taken before."""
+        """Add a block; returns the blocks accepted because of that, parents before children. A
+        block without all its parents waits. A rival is accepted only if it is needed, see above, or
+        if it is `restored`, so was accepted before."""
         if self.has(block.ref) or block.ref.digest in self.waiting:
             return []
         absent = [ref for ref in block.parents if not self.has(ref)]
         if not absent:
             return self._accept(block, restored)
-        if not any(ref.digest in self.blocks for ref in absent):  # else by a wrong name
+        if not any(ref.digest in self.blocks for ref in absent):  # else it names a parent wrongly
             self._hold(block, absent)
         return []
 
     def _hold(self, block: Block, absent: list[Ref]) -> None:
-        """Let a block wait. One that finds no room is dropped, to be fetched if it is needed. No
-        block here waits for it: the author charged with such a block would give that up for it."""
+        """Let a block wait. Drops it if there is no room; it is fetched again if needed. Then no
+        block here waits for it: otherwise the author charged with that one would have made room."""
         payer = self._payer(block)
         if payer is None:
             return
@@ -111,8 +112,8 @@ class Dag:
         self._await(block, absent)
 
     def _payer(self, block: Block) -> int | None:
-        """The author charged with a block: its own, or the one charged with a block that waits for
-        it. An honest author's share is only used by its own blocks and what they stand on."""
+        """The author to charge for a block: its own, or one charged with a block that waits for it.
+        So an honest author's share is used only by its own blocks and their ancestors."""
         children = self._children.get(block.ref.digest, ())
         payers = dict.fromkeys([block.author, *(self._charged[c.ref.digest] for c in children)])
         for payer in payers:
@@ -132,7 +133,7 @@ class Dag:
             self.missed += 1
 
     def _make_room(self, block: Block, payer: int) -> bool:
-        """Whether `payer` could give up a block of a higher round for this one."""
+        """Drop a block of a higher round charged to `payer`; returns whether there was one."""
         charged = self._charged.items()
         last = max(
             (self.waiting[digest] for digest, by in charged if by == payer), key=lambda b: b.round
@@ -142,12 +143,12 @@ class Dag:
         return last.round > block.round
 
     def _release(self, block: Block) -> None:
-        """A block waits no more."""
+        """End the wait of a block."""
         del self.waiting[block.ref.digest]
         self._held[self._charged.pop(block.ref.digest)] -= 1
 
     def _drop(self, block: Block) -> None:
-        """Give up a waiting block. Those that wait for it keep on: then it is missing."""
+        """Drop a waiting block. If others wait for it, they go on waiting, and it is missing."""
         self._release(block)
         for ref in block.parents:
             if block in (siblings := self._children.get(ref.digest, [])):
@@ -159,7 +160,7 @@ class Dag:
             self._miss(block.ref)
 
     def _accept(self, block: Block, restored: bool) -> list[Block]:
-        """Accept a block and what waited for it alone."""
+        """Accept a block, and the blocks that waited only for it."""
         accepted = []
         ready = [block]
         while ready:
@@ -173,11 +174,11 @@ class Dag:
         return accepted
 
     def _is_needed(self, block: Block) -> bool:
-        """Whether a waiting block leads to it whose author is not known to equivocate."""
+        """Whether a waiting block leads to it and has an author not known to equivocate."""
         return any(child.author not in self.evidence for child in self._waiting_on(block))
 
     def _waiting_on(self, block: Block) -> list[Block]:
-        """The blocks that wait for it, and those that wait for these, the nearest first."""
+        """The blocks that wait for it, and those that wait for these, nearest first."""
         found = {child.ref.digest: child for child in self._children.get(block.ref.digest, ())}
         queue = list(found.values())
         for child in queue:
@@ -188,12 +189,12 @@ class Dag:
         return queue
 
     def _give_up_those_on(self, rival: Block) -> None:
-        """What waits for a rival that is not needed is not needed either."""
+        """Drop the blocks that wait for a rival that is not needed: they are not needed either."""
         for block in reversed(self._waiting_on(rival)):
             self._drop(block)
 
     def _ripe(self, children: list[Block]) -> list[Block]:
-        """Those of the waiting blocks that wait no more; those that never could be are dropped."""
+        """The children whose parents are all here. Drops those that can never be accepted."""
         ripe = []
         for child in children:
             if child.ref.digest not in self.waiting:
@@ -207,7 +208,7 @@ class Dag:
         return ripe
 
     def _place(self, block: Block, restored: bool) -> bool:
-        """Put a block into its place; whether it was taken."""
+        """Put a block into its place; returns whether it was accepted."""
         by_author = self.rounds.setdefault(block.round, {})
         rivals = by_author.setdefault(block.author, [])
         newest = self.newest[block.author]
@@ -226,15 +227,15 @@ class Dag:
         return True
 
     def _forks(self, block: Block) -> bool:
-        """Crash mode: whether a block does not follow its author's newest one, if that is known."""
+        """Whether, in crash mode, a block does not follow its author's newest known block."""
         newest = self.newest[block.author].ref
         known = self.committee.mode is Mode.CRASH and newest.digest != b""
         return known and block.parents[0] != newest
 
-    # Looking back
+    # Reading
 
     def newest_before(self, round_: int, author: int) -> Block | None:
-        """The newest accepted block of an author below a round; None when it is collected."""
+        """The newest accepted block of an author below a round; None if it is collected."""
         block = self.newest[author]
         while block.round >= round_:
             if not block.parents or block.parents[0].round <= self.gc_rounds[author]:
@@ -243,7 +244,7 @@ class Dag:
         return block
 
     def history(self, block: Block, down_to: int) -> list[Block]:
-        """`block` and its ancestors of round `down_to` and above."""
+        """`block` and its ancestors, down to round `down_to`."""
         seen = {block.ref.digest}
         found = [block]
         for block in found:
@@ -254,11 +255,11 @@ class Dag:
                         found.append(parent)
         return found
 
-    # Forgetting
+    # Dropping blocks
 
     def collect_garbage(self, gc_rounds: Sequence[int]) -> list[Block]:
-        """Forget the blocks at or below `gc_rounds`, by author; the blocks accepted by that, since
-        a missing parent that is collected is no longer waited for."""
+        """Drop the blocks at and below `gc_rounds`, by author. Returns the blocks accepted because
+        of that: a collected parent is no longer missing."""
         self.gc_rounds = [max(pair) for pair in zip(self.gc_rounds, gc_rounds, strict=True)]
         for round_ in [r for r in self.rounds if r <= max(self.gc_rounds)]:
             by_author = self.rounds[round_]
@@ -279,8 +280,8 @@ class Dag:
         return [b for block in ripe for b in self._accept(block, restored=False)]
 
     def _link(self) -> None:
-        """Note anew which block waits for what. Going by digest alone would not do after a
-        collection: of two refs with one digest, one of them wrong, only one can be collected."""
+        """Note again which block waits for which parents. After a collection the digests are not
+        enough: of two refs with the same digest, one of them wrong, only one may be collected."""
         self._children, self.missing = {}, {}
         for block in self.waiting.values():
             self._await(block, [ref for ref in block.parents if not self.has(ref)])

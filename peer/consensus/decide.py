@@ -1,13 +1,13 @@
-"""What a graph says of each slot: its leader commits, it is skipped, or neither is known yet.
+"""The decision on each slot: its leader's block commits, the slot is skipped, or it is undecided.
 
-Owns the commit rule, of which crash and byzantine mode are two values, and the arithmetic of its
-wave. A decision follows from the graph, the schedule and the rule alone: it is the same however
-often and in whatever steps it is asked for. Must never keep a decision, or know what is committed.
+Owns the commit rule, with one value for crash and one for byzantine mode, and the arithmetic of its
+wave. A decision depends only on the graph, the schedule and the rule, not on when or how often it
+is asked for. Must never store a decision, or know which blocks are committed.
 
-A block *votes* for the block it refers to in a slot of the round before, and *blames* the slot if
-it refers to none. In byzantine mode a block *certifies* what a quorum of its parents vote for.
-`docs/ordering.md` states the rules that are named here, argues why no two peers decide differently,
-and has the sources.
+A block *votes* for its parent in a slot of the previous round, and *blames* the slot if it has no
+parent there. In byzantine mode a block *certifies* a block if a quorum of its parents vote for
+that. `docs/ordering.md` states the rules that are named here, argues why no two peers decide
+differently, and gives the sources.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -20,7 +20,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.dag import Dag
 from peer.consensus.schedule import Schedule
 
-WINDOW_ROUNDS = 64  # looked at together, at first
+WINDOW_ROUNDS = 64  # slots decided together, at first
 
 
 class Status(Enum):
@@ -30,23 +30,23 @@ class Status(Enum):
 
 
 class Slot(NamedTuple):
-    """The place of a round's leader, and what becomes of it."""
+    """The slot of a round's leader, and the decision on it."""
 
     round: int
     leader: int
     status: Status
-    block: Block | None = None  # of the leader's blocks the one that commits
+    block: Block | None = None  # the leader's block that commits
 
 
 @dataclass(frozen=True)
 class Rule:
-    """How many members decide a slot. A *voice* for a block is one that supports it: by a vote or,
-    in byzantine mode, by a certificate."""
+    """How many members decide a slot. A *voice* for a block is a block that supports it: by a vote
+    or, in byzantine mode, by a certificate."""
 
-    wave: int  # rounds from a leader to the first that may be its anchor
-    direct: int  # so many authors of voices commit a block
-    skip: int  # so many authors of blames skip a slot
-    indirect: int  # so many voices in its anchor's history commit a block; else its slot is skipped
+    wave: int  # rounds from a leader to its first possible anchor
+    direct: int  # number of authors with voices that commits a block
+    skip: int  # number of authors with blames that skips a slot
+    indirect: int  # number of voices in the anchor's history that commits a block, else a skip
     support: Callable[["Decider", Block, int, int], bytes | None]
 
     @classmethod
@@ -54,15 +54,15 @@ class Rule:
         n, q = committee.size, committee.quorum
         if committee.mode is Mode.BYZANTINE:
             return cls(wave=3, direct=q, skip=q, indirect=1, support=Decider.certificate)
-        t = 2 * q - n  # so many members any two quorums share
+        t = 2 * q - n  # any two quorums share at least this many members
         return cls(wave=2, direct=q, skip=n - t + 1, indirect=t, support=Decider.vote)
 
     @property
     def least(self) -> int:
-        """So many authors at a round decide something directly, at the least."""
+        """The smallest number of authors at a round that can decide a slot directly."""
         return min(self.direct, self.skip)
 
-    # The arithmetic of the wave: everything else asks here.
+    # The arithmetic of the wave is only here.
 
     @staticmethod
     def votes(slot: int) -> int:
@@ -78,20 +78,20 @@ class Rule:
         return slot + self.wave
 
     def judged(self, round_: int) -> tuple[int, int]:
-        """The slots that a block of this round blames or is a voice for."""
+        """The slots that a block of this round may blame, or be a voice for."""
         return round_ - 1, round_ + 1 - self.wave
 
 
 class Decider:
-    """Reads `dag` under one schedule and one rule. It remembers who leads a round and what a block
-    certifies, neither of which ever changes, and nothing else."""
+    """Reads `dag` under one schedule and one rule. It caches the leader of a round and the
+    certificate of a block, which never change, and nothing else."""
 
     def __init__(self, dag: Dag, schedule: Schedule, rule: Rule) -> None:
         self.dag = dag
         self.schedule = schedule
         self.rule = rule
         self._leaders: dict[int, int] = {}
-        self._certificates: dict[bytes, bytes | None] = {}  # a block has one, for one slot
+        self._certificates: dict[bytes, bytes | None] = {}  # a block has at most one
 
     def leader(self, round_: int) -> int:
         leader = self._leaders.get(round_)
@@ -100,7 +100,7 @@ class Decider:
         return leader
 
     def decided(self, first: int) -> Iterator[Slot]:
-        """ORDER-16. The slots from `first` on, up to one that is undecided."""
+        """ORDER-16. The decided slots from `first` on, up to the first undecided one."""
         top = self.dag.highest_round - 1
         window = WINDOW_ROUNDS
         while first <= top:
@@ -117,7 +117,7 @@ class Decider:
                 window *= 2
 
     def decide(self, first: int, last: int) -> list[Slot]:
-        """What the graph says of the slots `first` to `last`, without a look at those above."""
+        """The decisions on the slots `first` to `last`, without regard to those above."""
         slots: dict[int, Slot] = {}
         for round_ in range(last, first - 1, -1):
             slot = self.direct(round_)
@@ -129,7 +129,7 @@ class Decider:
         return [slots[round_] for round_ in range(first, last + 1)]
 
     def direct(self, round_: int) -> Slot:
-        """ORDER-12, ORDER-13. What the voices for a slot and its blames say by themselves."""
+        """ORDER-12, ORDER-13. The decision by the voices and blames for a slot alone."""
         leader = self.leader(round_)
         if self._blames(round_, leader) >= self.rule.skip:
             return Slot(round_, leader, Status.SKIP)
@@ -141,21 +141,21 @@ class Decider:
 
     @staticmethod
     def anchor(later: Iterable[Slot]) -> Block | None:
-        """ORDER-14. The first slot not skipped. If that is undecided there is no anchor yet."""
+        """ORDER-14. The block of the first slot that is not skipped; None if it is undecided."""
         for slot in later:
             if slot.status is not Status.SKIP:
                 return slot.block
         return None
 
     def indirect(self, round_: int, anchor: Block) -> Slot:
-        """ORDER-14. What the anchor's history says of a slot that is not decided directly."""
+        """ORDER-14. The decision by the anchor's history, on a slot that has no direct one."""
         leader, at = self.leader(round_), self.rule.voices(round_)
         voices = [[block] for block in self.dag.history(anchor, at) if block.round == at]
         block = self._supported(round_, leader, voices, self.rule.indirect)
         return Slot(round_, leader, Status.COMMIT if block else Status.SKIP, block)
 
     def _blames(self, round_: int, leader: int) -> int:
-        """How many authors refer to no block of the leader's, in at least one of their blocks."""
+        """The number of authors with at least one block that has no parent in the slot."""
         authors = self.dag.at(self.rule.votes(round_)).values()
         if len(authors) < self.rule.skip:
             return 0
@@ -164,8 +164,8 @@ class Decider:
     def _supported(
         self, round_: int, leader: int, voices: Collection[Sequence[Block]], enough: int
     ) -> Block | None:
-        """The leader's block that enough voices are for. ORDER-15: the blocks of an equivocator are
-        one voice, though for each of the blocks they support."""
+        """The leader's block with enough voices. ORDER-15: the blocks of an equivocator count as
+        one voice, but as one for each block that they support."""
         support = self.rule.support
         counts: dict[bytes, int] = {}
         for blocks in voices:
@@ -178,13 +178,13 @@ class Decider:
         return None
 
     def vote(self, block: Block, round_: int, leader: int) -> bytes | None:
-        """Which block of the leader's a block of the round after refers to."""
+        """The leader's block that a block of the next round has as a parent."""
         ref = block.parent(round_, leader)
         return None if ref is None else ref.digest
 
     def certificate(self, block: Block, round_: int, leader: int) -> bytes | None:
-        """Which block of the leader's a quorum of the parents of a block two rounds later vote for.
-        It has at most one parent an author, so there is one at most."""
+        """The leader's block for which a quorum of the parents of a block, two rounds later, vote.
+        A block has at most one parent per author, so there is at most one."""
         if block.ref.digest not in self._certificates:
             at, votes = self.rule.votes(round_), dict[bytes, int]()
             for ref in block.parents:

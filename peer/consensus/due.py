@@ -1,14 +1,14 @@
-"""Moving an idle mesh for what happens at a time, as the expiry of an order.
+"""Rounds for events at a set time, such as the expiry of an order, while the mesh is idle.
 
-Owns how many rounds a member proposes for it and how long it pauses before it tries again. Must
-never read a clock: whether something is due, and the time, are arguments.
+Owns how many rounds a member proposes for a due event, and how long it pauses between attempts.
+Must never read a clock: whether an event is due, and the time, are arguments.
 
-The ordered clock is moved by blocks alone. So when the members' clocks have passed the time of
-something, a few empty rounds move the ordered clock there. They may be in vain, without a quorum
-for instance: then trying again gets rarer, so that a mesh does not spin.
+Only blocks move the ordered clock. So when the members' clocks have passed the time of an event, a
+few empty rounds move the ordered clock there. Without a quorum they fail. Then the pauses grow, so
+that the mesh does not spin.
 """
 
-SPARE_ROUNDS = 2  # beyond one wave: blocks that say the time, and one leader that does not commit
+SPARE_ROUNDS = 2  # beyond one wave: one for the time, and one for a leader that does not commit
 PAUSE_MS = 1_000
 PAUSE_MS_MAX = 10_000
 
@@ -20,11 +20,11 @@ class Due:
 
     def _rest(self) -> None:
         self._last_round = 0  # of this attempt
-        self._next_ms: int | None = None  # when another attempt may begin
+        self._next_ms: int | None = None  # when the next attempt may begin
         self._pause_ms = PAUSE_MS
 
     def wants(self, round_: int, now_ms: int, is_due: bool) -> bool:
-        """Whether to propose `round_`, the next one, for what is due."""
+        """Whether to propose `round_`, the next round, for a due event."""
         if not is_due:
             self._rest()
             return False

@@ -1,7 +1,7 @@
 """The order of the blocks inside a commit.
 
-Pure: it follows from the leader's block, the graph and what earlier commits hold. Must never depend
-on when or in which order blocks came.
+Pure: it depends only on the leader's block, the graph and the earlier commits. Must never depend on
+when or in which order blocks came.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ from peer.consensus.block import Block, Ref
 def linearize(
     leader: Block, blocks: Mapping[bytes, Block], is_committed: Callable[[Ref], bool]
 ) -> tuple[Block, ...]:
-    """ORDER-17. The leader's ancestors that no earlier commit holds, and itself: by round, and in a
-    round by a hash that no author can turn to its favour without choosing the leader's digest."""
+    """ORDER-17. The leader's block and its ancestors that no earlier commit has: by round, and
+    within a round by a hash that an author can only influence by choosing the leader's digest."""
     found = [leader]
     seen = {leader.ref.digest}
     for block in found:

@@ -1,7 +1,7 @@
-"""What to ask others for: single blocks that are missing, and all above what is here.
+"""Which blocks to request from which member: single missing blocks, or all above those here.
 
-Owns what members say they have, which questions are open and whom to ask next. Must never believe a
-member: one that claims much and helps little only wastes its own turn.
+Owns the members' claims, the open requests, and the choice of the next member to ask. Must never
+trust a member: one that claims much and answers little only wastes its own turn.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from peer.consensus.dag import Dag
 
 REFS_PER_REQUEST_MAX = 256
 CLAIM_AGE_MS = 3_000
-SCAN_MS = 5  # so long lie between two looks at what is missing: a faulty member can make it much
-BACKOFF_MAX = 5  # doublings, one for each time that all members were asked in vain
+SCAN_MS = 5  # between two scans of the missing blocks: a faulty member can cause many
+BACKOFF_MAX = 5  # doublings of the wait, one per round of all members without success
 
 
 class Wanted(NamedTuple):
@@ -25,7 +25,7 @@ class Wanted(NamedTuple):
 
 
 class Pull(NamedTuple):
-    """Ask `member` for whatever it has above these rounds, by author, parents before children."""
+    """Ask `member` for all blocks above these rounds, by author, parents before children."""
 
     member: int
     above: tuple[int, ...]
@@ -33,7 +33,7 @@ class Pull(NamedTuple):
 
 @dataclass
 class _Question:
-    """About one missing block."""
+    """The requests for one missing block."""
 
     ref: Ref
     next_ms: int
@@ -41,15 +41,16 @@ class _Question:
 
 
 class _Claim(NamedTuple):
-    """What a member last said it has."""
+    """The rounds that a member last claimed to have."""
 
     rounds: tuple[int, ...]
     heard_ms: int
 
 
 class Synchronizer:
-    """`delay_ms`: how long a missing block may be on its way by itself. `retry_ms`: after that
-    another member is asked. `pull_timeout_ms`: how long an answer to a `Pull` may take."""
+    """`delay_ms`: how long to wait for a missing block to come by itself. `retry_ms`: how long to
+    wait before asking another member. `pull_timeout_ms`: how long an answer to a `Pull` may
+    take."""
 
     def __init__(
         self, dag: Dag, me: int | None, delay_ms: int, retry_ms: int, pull_timeout_ms: int
@@ -60,19 +61,19 @@ class Synchronizer:
         self._retry_ms = retry_ms
         self._pull_timeout_ms = pull_timeout_ms
         self._questions: dict[bytes, _Question] = {}
-        self._noticed = 0  # of all the blocks that were ever missing
+        self._noticed = 0  # value of `dag.missed` at the last scan
         self._scan_ms = 0
         self._due_ms: int | None = None
         self._claims: dict[int, _Claim] = {}
-        self._pull: Pull | None = None  # the one under way: one at a time
+        self._pull: Pull | None = None  # the open one; there is at most one
         self._pull_until_ms = 0
-        self._shunned_ms: dict[int, int] = {}  # members whose last answer did not help: until when
+        self._shunned_ms: dict[int, int] = {}  # until when not to ask a member again
 
-    # All above what is here
+    # Pulls
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> Pull | None:
-        """A member said what it has. What it has had since it said so before, and its own newest
-        block, should be here by now: what is not was lost on the way."""
+        """Take a member's claim. The blocks of its previous claim, and its own newest block, should
+        have arrived by now: if not, they were lost, and it is asked for them."""
         if len(rounds) != self._dag.committee.size:
             return None
         before = self._claims.get(member)
@@ -96,12 +97,12 @@ class Synchronizer:
         return self._pull
 
     def _shun(self, member: int, now_ms: int) -> None:
-        """Let others have a turn: the member did not answer, or not with what it claims to have."""
+        """Ask other members for a while: this one did not answer, or without the claimed blocks."""
         self._pull = None
         self._shunned_ms[member] = now_ms + self._pull_timeout_ms
 
     def answered(self, member: int, now_ms: int) -> Pull | None:
-        """All blocks of an answer to a `Pull` have come; ask on if there is more."""
+        """All blocks of an answer to a `Pull` have come; pull again if there are more."""
         pull, claim = self._pull, self._claims.get(member)
         if pull is None or pull.member != member:
             return None
@@ -113,8 +114,8 @@ class Synchronizer:
         return self._ask_above(member, now_ms)
 
     def reached(self, now_ms: int) -> int:
-        """The highest round in which more members than can be faulty lately claimed to have made a
-        block; 0 if fewer claim anything."""
+        """The highest round in which more than f members have recently claimed to have made a
+        block; 0 if fewer have claimed anything."""
         claims, faults = self._claims.items(), self._dag.committee.faults
         fresh = sorted(c.rounds[m] for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS)
         return fresh[-1 - faults] if len(fresh) > faults else 0
@@ -122,8 +123,7 @@ class Synchronizer:
     # Single blocks
 
     def tick(self, now_ms: int) -> list[Wanted]:
-        """Time passed: the missing blocks whose time has come, each asked of another member than
-        before."""
+        """Requests for the missing blocks that are due, each to another member than before."""
         if now_ms < self._scan_ms or not self._others:
             return []
         if not (self._dag.missing or self._questions):
@@ -144,7 +144,7 @@ class Synchronizer:
         return [Wanted(member, tuple(refs)) for member, refs in wanted.items()]
 
     def _notice(self, now_ms: int) -> None:
-        """One question for each missing block."""
+        """Keep one question per missing block."""
         missing = self._dag.missing
         self._noticed = self._dag.missed
         for digest in [d for d in self._questions if d not in missing]:
@@ -154,13 +154,13 @@ class Synchronizer:
                 self._questions[digest] = _Question(ref, now_ms + self._delay_ms)
 
     def _helper(self, question: _Question) -> int:
-        """The author first, it has its own blocks for sure; then the others in turn."""
+        """The member to ask: first the author, which has the block, then the others in turn."""
         others, author = self._others, question.ref.author
         start = others.index(author) if author in others else 0
         return others[(start + question.tries) % len(others)]
 
     def next_ms(self) -> int | None:
-        """When `tick` would next say something new; None: never."""
+        """When `tick` could next give a new result; None: never."""
         if self._noticed != self._dag.missed:
             return self._scan_ms
         if self._due_ms is None or not self._dag.missing:

@@ -1,4 +1,4 @@
-"""The block's one encoding, and what is refused."""
+"""The block's canonical encoding, and what is refused."""
 
 import msgspec
 import pytest
@@ -70,8 +70,8 @@ def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
         ({"attestation": (0, b"d" * 32)}, "an attestation is"),
         ({"parents": ()}, "the first parent"),
         ({"parents": PARENTS[1:]}, "the first parent"),
-        ({"parents": (*PARENTS, PARENTS[3])}, "one parent an author"),
-        ({"parents": (PARENTS[0], PARENTS[2], PARENTS[1])}, "one parent an author"),
+        ({"parents": (*PARENTS, PARENTS[3])}, "one parent per author"),
+        ({"parents": (PARENTS[0], PARENTS[2], PARENTS[1])}, "one parent per author"),
         ({"parents": PARENTS[:2]}, "at least 3 parents stand at round 0; got 2"),
         ({"round": 2}, "at least 3 parents stand at round 1; got 0"),
         ({"parents": (*PARENTS[:3], Ref(1, 3, b"d" * 32))}, "of a lower round"),
@@ -96,7 +96,7 @@ def test_a_second_encoding_of_a_block_is_refused() -> None:
     assert body[6] == 5
     longer = good[:at] + b"\xcc\x05" + good[at + 1 :]
     assert msgspec.msgpack.decode(longer[:-SIGNATURE_BYTES]) == body
-    with pytest.raises(InvalidBlockError, match="one encoding"):
+    with pytest.raises(InvalidBlockError, match="canonical encoding"):
         decode(longer, COMMITTEE)
 
 
