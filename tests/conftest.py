@@ -1,4 +1,4 @@
-"""What tests of the page share."""
+"""Fixtures for tests of the page."""
 
 from collections.abc import Iterator
 

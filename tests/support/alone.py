@@ -1,6 +1,6 @@
-"""One node in this process, the only member of its mesh: for tests that look at its every turn.
+"""One node in this process, the only member of its mesh: for tests that step through its turns.
 
-Owns its sockets and files. What it publishes is recorded and goes out to nobody.
+Owns its sockets and files. It records what it publishes instead of sending it.
 """
 
 import queue
@@ -36,7 +36,7 @@ CREATED_MS = 1_700_000_000_000
 
 
 class RecordedMesh(Mesh):
-    """Keeps what it was told to publish."""
+    """Records what it should publish."""
 
     published: list[Block]
     beats: int
@@ -49,7 +49,7 @@ class RecordedMesh(Mesh):
 
 
 def alone(folder: Path) -> MeshConfig:
-    """A mesh of the peer in `folder` alone; its key and journal are made the first time."""
+    """A mesh with only the peer in `folder`; the first call makes its key and journal."""
     identity = (
         Identity.load(folder / KEY_FILE)
         if (folder / KEY_FILE).exists()
@@ -63,7 +63,7 @@ OFTEN = PACE._replace(commits=64)  # as often as can be
 
 
 class Alone:
-    """Use as a context; recovers at once."""
+    """Use it in a `with` block; the constructor recovers the node."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Alone:
         self.context.destroy()
 
     def execute(self, *commands: Command, answers: int = 2, turns: int = 200) -> list[Reply]:
-        """Hand commands in, as one request, and turn until so many answers came."""
+        """Send commands in one request, and run turns until `answers` answers have come."""
         number = self.client.send(Execute(list(commands)))
         got: list[Reply] = []
         for _ in range(turns):
@@ -115,7 +115,7 @@ class Alone:
         raise AssertionError(f"{len(got)} answers came: {got}")
 
     def ask(self, question: Callable[[], T]) -> T:
-        """What a client gets that waits for its answer; the node turns meanwhile."""
+        """The answer to a blocking call of the client; the node runs turns meanwhile."""
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(question)
             while not answer.done():

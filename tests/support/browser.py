@@ -1,4 +1,4 @@
-"""The browser the page is tried in, and what every test of the page does with it."""
+"""The browser for tests of the page, and the steps that these tests share."""
 
 import shutil
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from web import vendor
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDE = {"width": 1440, "height": 900}
-MARKS = [  # of a module that needs it
+MARKS = [  # of a module that needs the browser
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
 ]
@@ -38,14 +38,14 @@ def running_chromium() -> Iterator[Browser]:
 
 
 def expect_accessible(page: Page) -> None:
-    """axe finds nothing against what the page shows now."""
+    """axe finds no violation on the page as it is now."""
     page.evaluate(_AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
 
 
 def place(page: Page, side: str, price: str, quantity: str) -> None:
-    """An order, by the form."""
+    """Place an order with the form."""
     page.get_by_role("radio", name=side.capitalize(), exact=True).click()
     page.get_by_role("textbox", name="Price").fill(price)
     page.get_by_role("textbox", name="Quantity").fill(quantity)

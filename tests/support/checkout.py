@@ -1,6 +1,6 @@
-"""A copy of this checkout, as somebody has it who has just cloned it and run `make setup`.
+"""A copy of this checkout, as it is after cloning and `make setup`.
 
-Owns what belongs to one. Must never be a way into this one: what is made in the copy stays there.
+Owns the list of its files. A program in the copy must never write into this checkout.
 """
 
 import shutil
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def copied(folder: Path) -> Path:
-    """The copy, at `folder`. Its files are as old as here, so make finds the same to do."""
+    """Copy the checkout to `folder`. Files keep their times, so make finds the same work to do."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     for name in listed.stdout.split("\0"):

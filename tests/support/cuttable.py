@@ -1,11 +1,11 @@
-"""A network between real peers that can be cut: TCP proxies on loopback addresses of their own.
+"""A network between real peers that tests can cut: TCP proxies on loopback addresses.
 
-Owns one proxy for each direction of each pair of peers, in a thread. A peer is told that another is
-at 127.x.y.z, of which x and y are this network's own, where its ports are forwarded to 127.0.0.1;
-since a fetch port is looked for where the blocks came from, fetches go through the proxy as well.
-Must never look into what it forwards.
+Owns one proxy for each direction of each pair of peers, in a thread. A peer finds another one at
+127.x.y.z, where x and y belong to this network; a proxy there forwards its ports to 127.0.0.1. A
+peer expects the fetch port at the host from which blocks come, so fetches go through the proxy too.
+Must never look into the data.
 
-Not covered: single lost packets (TCP hides those) and UDP; the DHT is not behind it.
+Not covered: single lost packets (TCP hides them) and UDP, so the DHT does not go through it.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ from peer.consensus.committee import Mode
 from tests.support.real_mesh import LOCAL, RealMesh, held_ports, pairs
 
 CHUNK_BYTES = 64 * 1024
-THERE, BACK = 0, 1  # the ways over one connection, for who made it
+THERE, BACK = 0, 1  # the directions of a connection, seen from the side that made it
 
 
 class _Link:
-    """What one peer hears from another: connections to that one's ports, forwarded while open.
-    They come from `home`, where that one finds the first: a peer believes that others are where
-    their connections come from."""
+    """The connections of one peer to another's ports, forwarded while open. They come from `home`,
+    the address of the first peer for the second: a peer assumes that others are where their
+    connections come from."""
 
     def __init__(self, home: str) -> None:
         self._home = home
         self.open = asyncio.Event()
         self.open.set()
-        self.writers: dict[asyncio.StreamWriter, int] = {}  # with the port they are for
+        self.writers: dict[asyncio.StreamWriter, int] = {}  # with the target port
         self.closed: set[int] = set()  # ports
-        self.accepted: Counter[int] = Counter()  # connections, by the port they are for
-        self.swallowed = Counter[int](), Counter[int]()  # so many of them are, there and back
+        self.accepted: Counter[int] = Counter()  # connections, by target port
+        self.swallowed = Counter[int](), Counter[int]()  # how many are dead, there and back
 
     async def serve(
         self, inward: asyncio.StreamReader, back: asyncio.StreamWriter, to: int
@@ -62,7 +62,7 @@ class _Link:
                 self._pump(outward, back, functools.partial(dead, BACK)),
             )
         except OSError:
-            pass  # nobody listens there now
+            pass  # no program listens there now
         finally:
             for end in ends:
                 self._drop(end)
@@ -70,7 +70,8 @@ class _Link:
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: Callable[[], bool]
     ) -> None:
-        """What is dead takes everything in, and the other end is not even told that it ended."""
+        """Copy a stream. A dead connection takes all data, and hides its end from the other
+        side."""
         try:
             while data := await reader.read(CHUNK_BYTES):
                 await self.open.wait()
@@ -88,25 +89,25 @@ class _Link:
         writer.close()
 
     def reset(self, only: int | None = None) -> None:
-        """Lose what is on its way, and every connection, or every one for a port."""
+        """Abort every connection, or those to one port, with the data on its way."""
         for writer, port in list(self.writers.items()):
             if only in (None, port):
                 writer.transport.abort()
 
 
 class CuttableNetwork:
-    """Links between peers, of which number n listens on `ports[n]`, all on 127.0.0.1."""
+    """Links between peers. Peer n listens on `ports[n]`, on 127.0.0.1."""
 
     def __init__(self, ports: Sequence[Sequence[int]]) -> None:
         self.ports = ports
-        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"  # beside others
+        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"  # other than another network
         self._links: dict[tuple[int, int], _Link] = {}
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def address(self, who: int, whom: int) -> str:
-        """Where peer `who` finds peer `whom`."""
+        """The address at which peer `who` finds peer `whom`."""
         return f"{self._home}.{who * 16 + whom + 1}"
 
     def start(self) -> None:
@@ -128,12 +129,12 @@ class CuttableNetwork:
                     self._servers.append(server)
 
     def cut(self, one: int) -> None:
-        """From now on nothing reaches peer `one` or leaves it, and nobody is told so."""
+        """From now on no data reaches peer `one` or leaves it; connections stay open."""
         self._call(lambda link: link.open.clear(), one)
 
     def swallow(self, who: int, whom: int, port: int, ways: Sequence[int] = (THERE, BACK)) -> None:
-        """Forget the connections of `who` to this port of `whom`, one of a firewall's bad habits:
-        they stand, and nothing comes through. New ones work."""
+        """Drop all data on the present connections of `who` to this port of `whom`, as firewalls
+        do: they stay open but dead. New ones work."""
 
         def forget(link: _Link) -> None:
             for way in ways:
@@ -142,7 +143,7 @@ class CuttableNetwork:
         self._do(forget, who, whom)
 
     def close_port(self, who: int, whom: int, port: int) -> None:
-        """From now on `who` can't connect to this port of `whom`, nor go on with what it has."""
+        """From now on `who` can't connect to this port of `whom`, and its connections there end."""
 
         def close(link: _Link) -> None:
             link.closed.add(port)
@@ -151,7 +152,7 @@ class CuttableNetwork:
         self._do(close, who, whom)
 
     def _do(self, what: Callable[[_Link], None], who: int, whom: int) -> None:
-        """In the network's thread; it is done afterwards."""
+        """Call `what` in the network's thread, and wait for it."""
         done = threading.Event()
 
         def do() -> None:
@@ -162,17 +163,17 @@ class CuttableNetwork:
         assert done.wait(10)
 
     def connections(self, who: int, whom: int, port: int) -> int:
-        """How many there ever were of `who` to this port of `whom`."""
+        """How many connections `who` has ever made to this port of `whom`."""
         return self._links[who, whom].accepted[port]
 
     def heal(self, one: int, lose: bool) -> None:
-        """Undo `cut`; with `lose` what was on its way is gone, otherwise it comes late."""
+        """Undo `cut`. With `lose` the data on its way is lost, otherwise it comes late."""
         if lose:
             self._call(_Link.reset, one)
         self._call(lambda link: link.open.set(), one)
 
     def deafen(self, one: int) -> None:
-        """From now on peer `one` hears nobody, and nobody tells it; the others hear it."""
+        """From now on peer `one` hears no other peer, without knowing it; the others hear it."""
         self._call(lambda link: link.open.clear(), one, both_ways=False)
 
     def _call(self, what: Callable[[_Link], None], one: int, both_ways: bool = True) -> None:
@@ -197,7 +198,7 @@ class CuttableNetwork:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.1)  # transports close their sockets in the turns after
+        await asyncio.sleep(0.1)  # transports close their sockets in later turns
 
 
 @contextlib.contextmanager
@@ -217,8 +218,8 @@ def cuttable_mesh(
     mode: Mode = Mode.CRASH,
     options: Sequence[str] = (),
 ) -> Iterator[tuple[RealMesh, CuttableNetwork]]:
-    """Real peers, not started yet, that reach each other only through such a network, where they
-    listen at `ports`: first for blocks, then for fetches."""
+    """Real peers, not started yet, that reach each other only through a cuttable network. Each has
+    two ports: for blocks and for fetches."""
     with (
         held_ports(2 * size) as held,
         cuttable_network(pairs(held)) as network,

@@ -1,8 +1,8 @@
-"""Graphs as text a person can draw.
+"""Graphs as text that a person can draw.
 
-Owns the notation of `tests/golden/dags/*.txt`. A line at the margin is what comes in, the indented
-lines under it are what is decided by that. Members are A, B, C ...; B3 is B's block of round 3, and
-B3' a second one that it also made.
+Owns the notation of `tests/golden/dags/*.txt`. A line at the margin has new blocks, the indented
+lines under it have the decisions that follow. Members are A, B, C ...; B3 is B's block of round 3,
+and B3' a second block of that round.
 
     crash 4                  the mode and how many members, before all others
     leaders ABCD             of rounds 1, 2, 3 ... in turn, instead of the real draw
@@ -11,8 +11,8 @@ B3' a second one that it also made.
     3  A D                   these refer to every first block of the round before
     4-9 A B C D              six such lines, and one line of what they decide
 
-Rounds may come in any order: a block that comes late stands late. An author's own last block is
-always a parent, whether drawn or not.
+Rounds may come in any order: a late block stands late. An author's own last block is always a
+parent, drawn or not.
 """
 
 import re
@@ -31,14 +31,14 @@ _PARENT = re.compile(r"([A-Y])(\d*)('*)")
 
 
 class Rota(Schedule):
-    """Leaders in turn, so that a drawing can say who leads."""
+    """Leaders in turn, so that a drawing can choose them."""
 
     def leader(self, round_: int) -> int:
         return self.eligible[(round_ - 1) % len(self.eligible)]
 
 
 class Drawing:
-    """What was drawn so far, and one observer of it."""
+    """The blocks drawn so far, and one committer that sees them."""
 
     def __init__(self, mode: Mode, size: int) -> None:
         self.committee = Committee(b"a drawn mesh....", size, mode)
@@ -49,12 +49,13 @@ class Drawing:
         self._accused: set[int] = set()
 
     def lead_by(self, schedule: Schedule) -> None:
-        """Begin with other leaders than those of the real draw."""
+        """Start with the leaders of this schedule, instead of the real draw."""
         first = Checkpoint.first(self.committee)._replace(schedule=schedule)
         self.committer = Committer(self.committee, self.dag, first)
 
     def add(self, round_: int, cell: "re.Match[str]") -> Iterator[str]:
-        """Take a block in; what is to be said of that."""
+        """Add a block; yields lines about blocks that wait, evidence, and blocks that no longer
+        wait."""
         block = self._block(round_, NAMES.index(cell[1]), len(cell[2]), cell[3])
         accepted = self.dag.add(block)
         for each in accepted:
@@ -77,7 +78,7 @@ class Drawing:
         parents = self._parents(round_, author, drawn)
         what = self.committee, round_, author, parents, b"x", round_, NO_ATTESTATION
         made = make(*what, lambda _: b"s" * 64)
-        decode(made.frame, self.committee)  # InvalidBlockError where the rules do not allow it
+        decode(made.frame, self.committee)  # InvalidBlockError if the rules do not allow it
         self._drawn[round_, author, rival] = ref
         self._names[ref.digest] = name
         return Block(ref, parents, b"x", round_)
@@ -98,7 +99,7 @@ class Drawing:
         return (first, *(chosen[a] for a in sorted(chosen)))
 
     def advance(self) -> Iterator[str]:
-        """What the graph decides now, as lines."""
+        """Yields the new decisions of the graph, as lines."""
         committer, decider = self.committer, self.committer.decider
         first = committer.next_round
         slots = decider.decide(first, self.dag.highest_round)
@@ -138,14 +139,14 @@ class Drawing:
         return " ".join(self._name(ref) for ref in refs)
 
     def open(self) -> str:
-        """The slots that have blocks after them and are not decided."""
+        """The undecided slots with blocks after them."""
         slots = self.committer.decider.decide(self.committer.next_round, self.dag.highest_round)
         undecided = (slot for slot in slots[:-1] if slot.status is Status.UNDECIDED)
         return " ".join(f"{NAMES[slot.leader]}{slot.round}" for slot in undecided)
 
 
 def play(script: str) -> str:
-    """The script with what its blocks decide, whatever it said before."""
+    """The script with the decisions that follow from its blocks, in place of those it had."""
     out: list[str] = []
     drawing = None
     for line in script.splitlines():

@@ -1,6 +1,6 @@
-"""The documents as somebody reads them: what is to be typed, and what is to be seen.
+"""The examples in the documents: the commands to type, and the answers to expect.
 
-Owns how an example looks in them.
+Owns the form of an example.
 """
 
 import json
@@ -21,25 +21,25 @@ _TYPED = re.compile(r"(curl|export|for|make|mkdir|npm|python|\w+=|\.) ?")
 
 
 class Block(NamedTuple):
-    """An example; `language` is that of a fenced one, and empty for an indented one."""
+    """An example. `language` is that of a fenced block, and empty for an indented one."""
 
     language: str
     text: str
 
     @property
     def is_typed(self) -> bool:
-        """Whether it begins with what a shell takes."""
+        """Whether it begins with a shell command."""
         return not self.language and _TYPED.match(self.text) is not None
 
     @property
     def commands(self) -> list[str]:
-        """What is to be typed, each as one command, however many lines it has."""
+        """The commands to type, each as one line."""
         typed = self.text.partition("\n\n")[0].replace("\\\n", "")
         return [" ".join(line.split()) for line in typed.splitlines() if line[:1] != "#"]
 
     @property
     def answer(self) -> str:
-        """What the last command says."""
+        """The output of the last command."""
         return self.text.partition("\n\n")[2]
 
 
@@ -52,7 +52,7 @@ def blocks(document: Path) -> list[Block]:
 
 
 def differs(shown: str, said: str) -> bool:
-    """Whether an answer lacks a name that the document shows, or is another kind of problem."""
+    """Whether an answer lacks a name that the document shows, or has another status."""
     statuses = [found and found[1] for found in (_STATUS.search(shown), _STATUS.search(said))]
     return not names(shown) <= names(said) or statuses[0] != statuses[1] or not said
 
@@ -62,7 +62,7 @@ def names(text: str) -> set[str]:
 
 
 def events_differ(shown: str, said: str) -> bool:
-    """The same of server-sent events."""
+    """The same for server-sent events."""
     for line in shown.splitlines():
         name = line.partition(":")[0]
         found = [each for each in said.splitlines() if each.startswith(f"{name}: ")][:1]
@@ -72,9 +72,8 @@ def events_differ(shown: str, said: str) -> bool:
 
 
 def talk(stream: Stream, text: str) -> None:
-    """Say and hear what a WebSocket's example shows below its first line. What is shown between two
-    messages to the peer may come in another order: channels and replies wait for nothing of each
-    other."""
+    """Send and receive the messages of a WebSocket example, below its first line. Messages shown
+    between two requests may come in another order: channels and replies have no common order."""
     awaited: list[Callable[[Any], bool]] = []
     for line in re.sub(r"\n {3,}", " ", text.partition("\n")[2].strip()).splitlines():
         way, _, shown = line.partition(" ")
@@ -94,7 +93,7 @@ def _hear_all(stream: Stream, awaited: list[Callable[[Any], bool]]) -> None:
 
 
 def _like(shown: str) -> Callable[[Any], bool]:
-    """Whether a message is one as shown."""
+    """A test for messages like the one shown."""
     marks = re.findall(r'"(channel|type|reply|pending)":("\w+"|\d+|true|false)', shown)
     wanted = {name: json.loads(value) for name, value in marks}
     assert len(wanted) >= 2

@@ -1,7 +1,7 @@
-"""Random commands that meet each other: few prices, few accounts, everything allowed.
+"""Random commands that often interact: few prices, few accounts, all kinds of commands.
 
 Owns the generator for the engine's differential tests. It draws through `choose`, so that one
-generator serves seeded `random` and Hypothesis, which shrinks what it finds.
+generator serves both seeded `random` and Hypothesis, which shrinks a failure.
 """
 
 from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ KINDS += ("cancel_all", "state", "odd", "advance")
 
 
 class Flow:
-    """Draws one step after the other. A step is a command, or an int: the time to advance to."""
+    """Draws steps. A step is a command, or an int: the time to advance to."""
 
     def __init__(self, choose: Choose) -> None:
         self.choose = choose
@@ -118,7 +118,7 @@ class Flow:
         return Replace(self.id, account, order, choose((0, *PRICES)), quantity)
 
     def _odd(self) -> Command:
-        """A submit with one field that makes no sense, or little."""
+        """A submit with one invalid or extreme field."""
         terms = self._submit()
         choose = self.choose
         field = choose(

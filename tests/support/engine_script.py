@@ -1,8 +1,8 @@
-"""Engine scripts: commands and events as text a person can read and write.
+"""Engine scripts: commands and events as text that a person can read and write.
 
 Owns the notation of `tests/golden/engine/*.txt` and of the examples in `docs/engine.md`. A line at
-the margin is a command, the indented lines under it are the events it caused, all of them. Commands
-are numbered from 1 as they come.
+the margin is a command, the indented lines under it are all events that it caused. Commands are
+numbered from 1 in their order.
 
     buy ann 5 @101            also: market, ioc, fok, gtd=9, post, show=2, stop=105, client=mine,
                               stp=cancel-resting|cancel-incoming|cancel-both|decrement, in=OTHER
@@ -10,7 +10,7 @@ are numbered from 1 as they come.
     reduce ann #1 x3          replace ann #1 [@102] [x3]
     halt ann [in=OTHER]       resume ann [in=OTHER]
     time 9                    book [in=OTHER]
-    market OTHER min=2        before the first command; a market that has no name is X
+    market OTHER min=2        before the first command; the default market is X
 """
 
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ LIMITS = {
 
 
 def play(script: str, exchange_class: type[Exchange] = Exchange) -> str:
-    """The script with the events its commands cause, whatever events it had."""
+    """The script with the events that its commands cause, in place of those it had."""
     lines = script.splitlines()
     exchange = exchange_class(list(_markets(lines)) or [_market("X", [])])
     number = 0
@@ -102,7 +102,7 @@ def _number(words: list[str], mark: str) -> int:
 
 
 def parse(words: list[str], id: int) -> Command:
-    """The command of one line, `id` its number."""
+    """The command on one line; `id` is its number."""
     kind, account = words[:2]
     market = _option(words, "in", "X")
     if kind == "cancel":
@@ -143,7 +143,7 @@ def parse(words: list[str], id: int) -> Command:
 
 
 def render(event: Event) -> str:
-    """One event in words. Says every field; those of no account only when they say something."""
+    """One event in words, with all its fields, except those with a default value."""
     match event:
         case Accepted():
             return " ".join(_accepted(event))

@@ -1,7 +1,7 @@
-"""A reader of the market who sees events and nothing else.
+"""A reader of the market that sees only events.
 
-Owns the proof that the event stream is complete: it rebuilds every order, every queue and the shown
-book by the rules that docs/engine.md states for readers. Must never ask the engine anything.
+Owns the proof that the event stream is complete: it rebuilds every order, every queue and the
+displayed book by the rules for readers in docs/engine.md. Must never ask the engine.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ STOPS = (OrderType.STOP, OrderType.STOP_LIMIT)
 
 @dataclass
 class Seen:
-    """One order, as told by the events so far. `entered` is what may be traded, cancelled, expired
-    or reduced; `traded`, `dropped` what happened to it."""
+    """One order, from the events so far. `entered` is the quantity that can trade, be cancelled or
+    reduced, or expire; `traded` and `dropped` are the parts that did."""
 
     id: int
     account: str
@@ -52,13 +52,13 @@ class EventReader:
         self._active: Seen | None = None
 
     def read(self, events: list[Event]) -> None:
-        """The events of one command, or of the clock."""
+        """Apply the events of one command, or of the clock."""
         for event in events:
             self._read(event)
         self._settle()
 
     def depth(self, market: str, side: Side) -> list[tuple[int, int, int]]:
-        """Levels best first: price, shown quantity, orders."""
+        """Levels, best first: price, displayed quantity, orders."""
         rows = [
             (price, sum(order.shown for order in queue), len(queue))
             for (symbol, its, price), queue in self.queues.items()
@@ -67,7 +67,7 @@ class EventReader:
         return sorted(rows, reverse=side is Side.BUY)
 
     def queue(self, market: str, side: Side) -> list[tuple[int, int, int]]:
-        """Resting orders in the order they would trade: id, shown quantity, open quantity."""
+        """Resting orders in order of execution: id, displayed quantity, open quantity."""
         return [
             (order.id, order.shown, order.remaining)
             for price, _, _ in self.depth(market, side)
@@ -157,7 +157,7 @@ class EventReader:
         self.last[event.market] = event.price
 
     def _settle(self) -> None:
-        """What the active order did not trade rests."""
+        """Let the rest of the active order rest in the book."""
         order, self._active = self._active, None
         if order is not None:
             self._join(order)

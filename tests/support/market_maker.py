@@ -1,7 +1,7 @@
-"""A market that looks like one: quotes around a price that wanders, and takers, at every peer.
+"""A realistic market: quotes around a moving price, and takers, at every peer.
 
 Owns the flow for screenshots and page tests: real orders through real nodes, from one seed. Must
-never run longer than it is told.
+never run longer than asked.
 """
 
 import random
@@ -20,7 +20,7 @@ ACCOUNT = "maker"
 
 
 class MarketMaker:
-    """Quotes and takes through `clients`, each turn through another one."""
+    """Quotes and takes through `clients`, each turn through the next one."""
 
     def __init__(self, clients: Sequence[NodeClient], seed: int = 7) -> None:
         self._clients = list(clients)
@@ -30,7 +30,7 @@ class MarketMaker:
         self._turn = 0
 
     def fill(self) -> None:
-        """A book to begin with."""
+        """Fill an empty book."""
         for _ in range(QUOTES // 10):
             self._execute([self._quote() for _ in range(10)])
 
@@ -41,7 +41,7 @@ class MarketMaker:
             time.sleep(turn_s)
 
     def step(self) -> None:
-        """The price moves, some quotes are replaced, and somebody takes now and then."""
+        """Move the price, replace some quotes, and sometimes take."""
         drift = 0.002 * (MIDDLE - self._middle)
         self._middle += self._rng.gauss(drift, 45.0)
         commands: list[Command] = [self._quote() for _ in range(3)]

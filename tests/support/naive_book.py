@@ -1,8 +1,7 @@
-"""The market's rules once more, slow and obvious, to hold the engine against.
+"""A second implementation of the market's rules, slow and obvious, to compare with the engine.
 
-Owns a second opinion: it shares the vocabulary with the engine and nothing else. A book is one list
-of orders, searched from end to end for whatever is needed; a fill-or-kill is tried out on a copy.
-Must never be made fast, nor be written by looking at the engine.
+Shares only the vocabulary with the engine. A book is one list of orders, searched from end to end;
+a fill-or-kill is tried on a copy. Must never be made fast, or be written from the engine's code.
 """
 
 import copy
@@ -71,7 +70,7 @@ class Rules:
 
 
 class NaiveExchange:
-    """Answers commands as `engine.Exchange` must."""
+    """Must give the same events as `engine.Exchange`."""
 
     def __init__(self, markets: Iterable[Market]) -> None:
         self.markets = {market.symbol: Rules(market) for market in markets}
@@ -190,7 +189,7 @@ class NaiveExchange:
             events.append(self._say(row, Expired))
 
     def _best(self, taker: Row, market: Rules, around: int) -> Row | None:
-        """The maker that `taker` meets next."""
+        """The next maker for `taker`."""
 
         def better(row: Row) -> tuple[int, int]:
             return (row.price if row.terms.side is Side.SELL else -row.price, row.place)
@@ -259,7 +258,7 @@ class NaiveExchange:
             taker.remaining = 0
 
     def _would_fill(self, row: Row) -> bool:
-        """Try it on a copy of everything."""
+        """Try it on a copy of the exchange."""
         trial = copy.deepcopy(self)
         taker = copy.deepcopy(row)
         wanted = taker.remaining

@@ -1,9 +1,8 @@
-"""A peer whose clock shows what a file says, for tests of time:
-`python -m tests.support.odd_clock run`.
+"""A peer whose clock a file controls, for tests of time: `python -m tests.support.odd_clock run`.
 
-A file in the peer's folder, if it is there, holds by how many milliseconds the clock is ahead, how
-fast it goes, in thousandths, and since when. The product has no switch for this: a clock is handed
-to its runner.
+The optional file is in the peer's folder. It has the milliseconds by which the clock is ahead, its
+speed in thousandths, and the time since when it has this speed. The product has no option for this:
+tests pass a clock to its runner.
 """
 
 import logging
@@ -21,7 +20,7 @@ RIGHT_RATE = 1_000
 
 
 def set_clock(folder: Path, ahead_ms: int = 0, rate: int = RIGHT_RATE) -> None:
-    """Of the peer in `folder`, from now on."""
+    """Set the clock of the peer in `folder` from now on."""
     new = folder / f"{FILE}.new"
     new.write_text(f"{ahead_ms} {rate} {_now_ms()}")
     new.replace(folder / FILE)
@@ -32,7 +31,7 @@ def _now_ms() -> int:
 
 
 def wall_ms(file: Path) -> int:
-    """What the clock shows that `file` is about."""
+    """The time on the clock that `file` controls."""
     now_ms = _now_ms()
     if not file.exists():
         return now_ms

@@ -1,7 +1,7 @@
-"""The market as the records of all commits make it, and what of it somebody could see.
+"""The market as it follows from the records of all commits, to compare with what peers have shown.
 
-Owns the joining of all journals' records and reading them in order. Knows the engine's events and
-the rules for readers in `docs/engine.md`; must never ask an engine or a peer.
+Owns the union of all journals' records, and reads them in order. Knows the engine's events and the
+rules for readers in `docs/engine.md`; must never ask an engine or a peer.
 """
 
 from bisect import bisect_right
@@ -32,15 +32,15 @@ _records = msgspec.msgpack.Decoder(Record)
 
 
 class Past(NamedTuple):
-    """Of all journals together."""
+    """The records of all journals together."""
 
-    records: dict[int, Record]  # by commit, ascending; a commit that did nothing has none
-    commits: dict[int, int]  # in which an order was accepted or rejected
+    records: dict[int, Record]  # by commit, ascending; a commit without effect has none
+    commits: dict[int, int]  # the commit that accepted or rejected an order, by id
     contradictions: list[str]
 
 
 def united(journals: Mapping[str, Mapping[int, bytes]]) -> Past:
-    """The records of all journals, of which each may lack some."""
+    """The records of all journals. Each journal may lack some."""
     first: dict[int, tuple[str, bytes]] = {}
     found = []
     for name, records in journals.items():
@@ -60,21 +60,21 @@ def united(journals: Mapping[str, Mapping[int, bytes]]) -> Past:
 
 
 def accounts_of(event: Event) -> set[str]:
-    """Whom an event concerns."""
+    """The accounts that an event concerns."""
     if isinstance(event, Trade):
         return {event.maker_account, event.taker_account}
     return set() if isinstance(event, MarketState) else {event.account}
 
 
 class Account:
-    """What happened to one account, by commit."""
+    """The events of one account, by commit."""
 
     def __init__(self) -> None:
         self._commits: list[int] = []
         self._events: list[Event] = []
         self._open: dict[int, int] = {}  # remaining, by order
-        self._sum = 0  # of a weight of each open order
-        self._sums: list[int] = [0]  # after each of the events
+        self._sum = 0  # of the weights of all open orders
+        self._sums: list[int] = [0]  # after each event
 
     def note(self, commit: int, event: Event, account: str) -> None:
         match event:
@@ -98,7 +98,7 @@ class Account:
         self._sum += _weight(order, remaining)
 
     def upto(self, commit: int) -> int:
-        """How many events there are up to the end of a commit."""
+        """The number of events up to the end of a commit."""
         return bisect_right(self._commits, commit)
 
     def events(self, first: int, last: int) -> list[Event]:
@@ -116,22 +116,22 @@ class Account:
 
 
 def _weight(order: int, remaining: int) -> int:
-    """Sums of these are equal only by an unlikely chance where the orders are not."""
+    """A hash. It is very unlikely that different sets of orders have equal sums of these."""
     return hash((order, remaining)) if remaining else 0
 
 
 class Market:
-    """Reads the records in order and compares what was shown at a commit with what is there."""
+    """Reads the records in order, and compares what a peer showed at a commit with them."""
 
     def __init__(self, records: Mapping[int, Record]) -> None:
         self.accounts: dict[str, Account] = defaultdict(Account)
         self._records = iter(records.items())
         self._next = next(self._records, None)
         self._reader = EventReader()
-        self._trades: list[tuple[int, Trade]] = []  # with their times
+        self._trades: list[tuple[int, Trade]] = []  # time and trade
 
     def read_to(self, commit: int | None = None) -> None:
-        """All up to the end of a commit, or all."""
+        """Read up to the end of a commit, or to the end."""
         while self._next is not None and (commit is None or self._next[0] <= commit):
             self._read(*self._next)
             self._next = next(self._records, None)
@@ -146,7 +146,8 @@ class Market:
                     self._trades.append((record.time_ms, event))
 
     def wrong(self, shown: State | MarketUpdate) -> str:
-        """What is not so, of what was shown of the market as it is now; empty if all is."""
+        """What is wrong in the shown state or update, compared with the present market; empty if it
+        is right."""
         for side, levels in ((Side.BUY, shown.bids), (Side.SELL, shown.asks)):
             if isinstance(shown, State):
                 made: Sequence[Level] = self._reader.depth(MARKET, side)

@@ -1,7 +1,7 @@
-"""Somebody who looks at what one peer shows, all the time, and keeps what there was to see.
+"""Readers that record everything that a peer shows.
 
-Owns two threads for each peer: one asks, one has subscribed. Must never judge: `shown` does,
-when all is over and every journal can be read.
+Owns two threads for each peer: one asks, one subscribes. Must never judge the records: `shown`
+does, in the end, when all journals can be read.
 """
 
 import random
@@ -24,7 +24,7 @@ DEPTH = 1_000
 
 
 class Answer(NamedTuple):
-    """A state as it was shown, asked for not before `asked_s` and here not after `shown_s`."""
+    """A state, asked for not before `asked_s` and received not after `shown_s`."""
 
     asked_s: float
     shown_s: float
@@ -32,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Held(NamedTuple):
-    """An account's open orders, as they stood between two states."""
+    """An account's open orders, at some moment between two states."""
 
     account: str
     first_commit: int
@@ -41,14 +41,14 @@ class Held(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What came of a subscription."""
+    """A message of a subscription."""
 
     shown_s: float
     body: bytes  # protocol.Streamed
 
 
 class Seen(NamedTuple):
-    """All that one peer has shown."""
+    """Everything that one peer has shown."""
 
     name: str
     answers: list[Answer]
@@ -57,7 +57,7 @@ class Seen(NamedTuple):
 
 
 class Reader:
-    """Looks at the peer `name`, and at `accounts` in turn."""
+    """Reads from the peer `name`, and the orders of `accounts` in turn."""
 
     def __init__(self, name: str, where: Endpoint, accounts: Sequence[str], seed: int) -> None:
         self.seen = Seen(name, [], [], [])

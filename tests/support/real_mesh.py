@@ -29,7 +29,7 @@ MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0
 
 
 def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) -> T:
-    """What `ask` gives as soon as that is true; asks again and again until then."""
+    """Call `ask` until its result is true, and return that."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         if answer := ask():
@@ -39,15 +39,15 @@ def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) ->
 
 
 def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
-    """Two for each peer."""
+    """Two ports for each peer."""
     return list(zip(ports[::2], ports[1::2], strict=True))
 
 
 @contextlib.contextmanager
 def held_ports(count: int) -> Iterator[list[int]]:
-    """Ports on 127.0.0.1 that a peer can listen on, now and after a restart, and nobody else is
-    given meanwhile: a port that was only found free may be any connection's own a moment later,
-    and the peer ends with "cannot listen on"."""
+    """Ports on 127.0.0.1 on which a peer can listen, now and after a restart, and that no other
+    program gets meanwhile. A port that was only found free may be taken by any connection a moment
+    later, and then the peer ends with "cannot listen on"."""
     with contextlib.ExitStack() as stack:
         holders = [stack.enter_context(socket.socket()) for _ in range(count)]
         for holder in holders:
@@ -57,7 +57,7 @@ def held_ports(count: int) -> Iterator[list[int]]:
 
 
 class RealPeer:
-    """One peer process, its log file and a client of it."""
+    """One peer process, its log file and a client for it."""
 
     def __init__(
         self,
@@ -85,30 +85,30 @@ class RealPeer:
         self.process: subprocess.Popen[bytes] | None = None
 
     def add_options(self, options: Sequence[str]) -> None:
-        """More options for its next start."""
+        """Add options for the next start."""
         self._command += options
 
     def limit_files(self, most: int) -> None:
-        """It may open so many, from its next start on."""
+        """From the next start on the peer may open at most this many files."""
         limited = f'ulimit -n {most} && exec "$@"'
         self._command = ["/bin/sh", "-c", limited, "sh", *self._command]
 
     def start(self, *options: str) -> None:
-        self._let_go()
+        self._close_stdin()
         with self._log.open("wb") as log:
             command = [*self._command, *options]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=self._env
             )
 
-    def _let_go(self) -> None:
-        """Of the process, which ends then if it still runs."""
+    def _close_stdin(self) -> None:
+        """Close the pipe to the process, which then ends if it still runs."""
         if self.process is not None:
             assert self.process.stdin is not None
             self.process.stdin.close()
 
     def kill(self) -> None:
-        """kill -9, and its gateway ends with it."""
+        """Kill the process by SIGKILL; its gateway ends too."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
@@ -121,7 +121,7 @@ class RealPeer:
 
     def close(self) -> None:
         self.stop()
-        self._let_go()
+        self._close_stdin()
         self.client.close()
 
     def log(self) -> str:
@@ -132,14 +132,14 @@ class RealPeer:
         assert self.process.poll() is None, f"the peer ended:\n{self.log()[-2000:]}"
 
     def sees_quorum(self) -> bool:
-        """Whether it has said so since its start."""
+        """Whether its log has reported a quorum since its start."""
         self.check_runs()
         return "quorum is here" in self.log()
 
     def mesh_view(
         self, until: Callable[[protocol.Mesh], bool] = lambda _: True, timeout_s: float = 20.0
     ) -> protocol.Mesh:
-        """What it shows of its mesh, once that is as expected."""
+        """Wait until its view of the mesh satisfies `until`, and return the view."""
         deadline_s = time.monotonic() + timeout_s
         with NodeClient(self.where) as client:
             feed = client.feed(protocol.topic("mesh"))
@@ -157,7 +157,7 @@ class RealPeer:
 
 
 class RealMesh:
-    """Use as a context; starts nothing before `start`."""
+    """Use it in a `with` block; `start` starts the peers."""
 
     def __init__(
         self,
@@ -198,7 +198,7 @@ class RealMesh:
     def tell_places(
         self, ports: Sequence[tuple[int, int]], host: Callable[[int, int], str] = lambda *_: LOCAL
     ) -> None:
-        """Peer n listens at `ports[n]`, first for blocks, then for fetches, and finds peer m at
+        """Let peer n listen on `ports[n]`, for blocks and for fetches, and find peer m at
         `host(n, m)`."""
         for number, (peer, (port, fetch_port)) in enumerate(zip(self.peers, ports, strict=True)):
             options = [f"--port={port}", f"--fetch-port={fetch_port}"]
@@ -216,8 +216,8 @@ class RealMesh:
                 raise AssertionError("\n".join([str(error), *logs])) from None
 
     def agreed(self, peers: Sequence[RealPeer] = (), market: str = MARKET, since: int = 0) -> State:
-        """The state all have, once they are at the same commit, `since` or a later one; fails if
-        they do not get there."""
+        """Wait until all peers are at the same commit, `since` or later, and return their common
+        state."""
 
         def same() -> State | None:
             states = [peer.state(market) for peer in peers or self.peers]
@@ -238,7 +238,7 @@ def order(account: str, side: Side, price: int, quantity: int, market: str = MAR
 
 
 def random_orders(rng: random.Random, account: str, count: int) -> list[Command]:
-    """Limit and market orders that cross often."""
+    """Limit and market orders that often cross."""
     orders: list[Command] = []
     for _ in range(count):
         side = rng.choice((Side.BUY, Side.SELL))
@@ -256,8 +256,8 @@ def submit_at_once(
     per_request: int = 1,
     timeout_s: float = 60.0,
 ) -> list[list[Result]]:
-    """Send every flow through its client, all at the same time and without waiting; the results by
-    flow once all are final."""
+    """Send every flow through its client, all at the same time and without waiting. Returns the
+    results by flow once all are final."""
     results: list[list[Result]] = [[] for _ in flows]
     for start in range(0, max(len(commands) for _, commands in flows), per_request):
         for client, commands in flows:

@@ -1,11 +1,11 @@
-"""What must be true of all that peers showed while they were killed, paused and cut off.
+"""What must hold for everything that peers showed while they were killed, paused and cut off.
 
-Owns the comparison of what readers and traders saw with what the journals say in the end, a pure
-function of both. Must never talk to a peer.
+Owns the comparison of what readers and traders saw with the journals in the end: a pure function of
+both. Must never talk to a peer.
 
-What a peer has shown stays: whoever asks it later, also after a kill -9, sees no older commit, time
-or trade. Two peers may be at different commits at one moment, but of one commit they show the same,
-and it is what the events of all commits up to it make, read by somebody who has only those.
+A peer never goes back: a later answer, even after a kill -9, shows no older commit, time or trade.
+Two peers may be at different commits at the same moment. But for one commit they show the same, and
+it is what follows from the events of all commits up to it.
 """
 
 from collections import defaultdict
@@ -36,7 +36,7 @@ _decode = msgspec.msgpack.Decoder(Streamed).decode
 
 
 class Told(NamedTuple):
-    """A final result that a trader had from a peer."""
+    """A final result that a peer sent to a trader."""
 
     at_s: float
     commit: int
@@ -45,7 +45,7 @@ class Told(NamedTuple):
 
 
 def faults(past: Past, seen: Sequence[Seen], told: Mapping[str, Sequence[Told]]) -> list[str]:
-    """All that does not fit; empty when all is well. `told` is by peer."""
+    """All contradictions; empty if there are none. `told` is by peer."""
     found = list(past.contradictions)
     for one in seen:
         found += _went_back(one, told.get(one.name, ()))
@@ -60,14 +60,14 @@ def faults(past: Past, seen: Sequence[Seen], told: Mapping[str, Sequence[Told]])
 
 @dataclass
 class _Newest:
-    """The newest that was shown; -1: it is not said."""
+    """The newest values shown; -1: unknown."""
 
     commit: int = -1
     time_ms: int = -1
     trade: int = -1
 
     def older(self, later: "_Newest") -> str:
-        """What is older in something shown later."""
+        """Which values are older in something shown later."""
         pairs = ((name, before, getattr(later, name)) for name, before in vars(self).items())
         return ", ".join(
             f"{name} {now} after {before}" for name, before, now in pairs if 0 <= now < before
@@ -79,8 +79,8 @@ class _Newest:
 
 
 def _went_back(seen: Seen, told: Sequence[Told]) -> Iterator[str]:
-    """Where a peer showed something older than before: on its feed, or to one who asked after
-    something newer was here."""
+    """Where a peer showed something older than before: on its feed, or in an answer to a question
+    that was asked after something newer had come."""
     feed = [(m.shown_s, _extent(_decode(m.body))) for m in seen.feed]
     answers = [(a.asked_s, a.shown_s, _extent(_decode(a.state))) for a in seen.answers]
     newest = _Newest()
@@ -98,7 +98,7 @@ def _went_back(seen: Seen, told: Sequence[Told]) -> Iterator[str]:
 def _stale(
     asked: Iterable[tuple[float, _Newest]], shown: Iterable[tuple[float, _Newest]]
 ) -> Iterator[str]:
-    """Answers that are older than what was shown before they were asked for."""
+    """Answers that are older than something shown before their question was asked."""
     newest, before = _Newest(), sorted(shown, key=lambda one: -one[0])
     for asked_s, extent in sorted(asked, key=lambda one: one[0]):
         while before and before[-1][0] < asked_s:
@@ -108,7 +108,7 @@ def _stale(
 
 
 def _extent(shown: Streamed) -> _Newest:
-    """How far a peer was when it showed this."""
+    """The commit, time and trade in a message."""
     if isinstance(shown, _UNDATED):
         return _Newest()
     extent = _Newest(shown.commit)
@@ -126,7 +126,7 @@ def _extent(shown: Streamed) -> _Newest:
 def _differences(
     past: Past, seen: Sequence[Seen], told: Mapping[str, Sequence[Told]]
 ) -> Iterator[str]:
-    """Commits of which two digests or two times were seen."""
+    """Commits for which two different digests or times were seen."""
     digests: dict[int, bytes] = {}
     times = {number: record.time_ms for number, record in past.records.items()}
     for name, body in _all(seen):
@@ -148,17 +148,17 @@ def _differences(
 
 
 def _all(seen: Iterable[Seen]) -> Iterator[tuple[str, bytes]]:
-    """Kept as they came: decoded they would fill the memory."""
+    """All messages, encoded: decoded ones would fill the memory."""
     for one in seen:
         yield from ((one.name, answer.state) for answer in one.answers)
         yield from ((one.name, message.body) for message in one.feed)
 
 
-# Nothing is there that no commit made
+# Nothing is shown that does not follow from commits
 
 
 def _unmade(past: Past, seen: Sequence[Seen]) -> Iterator[str]:
-    """What was shown of the market and of orders, against what the events make."""
+    """Shown markets and orders that differ from what follows from the events."""
     by_commit: dict[int, list[tuple[str, bytes]]] = defaultdict(list)
     for name, body in _all(seen):
         if isinstance(shown := _decode(body), State | MarketUpdate):
@@ -183,7 +183,7 @@ def _wrong_orders(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
 
 
 def _wrong_events(seen: Seen, accounts: Mapping[str, Account]) -> Iterator[str]:
-    """A feed begins with the account's orders, and its updates have all events since then."""
+    """Check that a feed begins with the account's orders, and that its updates have all events."""
     commit = 0
     ends: dict[str, tuple[int, int]] = {}  # seq of the last update, and events up to there
     for message in seen.feed:

@@ -1,4 +1,4 @@
-"""Which TCP connections a process has, as the kernel of this machine tells it (Linux only)."""
+"""The TCP connections of a process, from the kernel (Linux only)."""
 
 import contextlib
 import os
@@ -13,8 +13,8 @@ Ends = tuple[int, int]
 
 
 def connections(pid: int, ports: Collection[int]) -> set[Ends]:
-    """Its port and theirs, of all that lead to one of `ports`. The same pair seen again is the same
-    connection: a new one has a port of its own."""
+    """Local and remote port of all connections to `ports`. The same pair seen again is the same
+    connection, since a new one has another local port."""
     folder = Path(f"/proc/{pid}")
     files, found = set(), set()
     for file in (folder / "fd").iterdir():
@@ -29,5 +29,5 @@ def connections(pid: int, ports: Collection[int]) -> set[Ends]:
 
 
 def links_of(peers: Sequence[RealPeer], ports: Collection[int]) -> list[set[Ends]]:
-    """By peer, the connections over which it hears those that speak at `ports`."""
+    """For each peer, its connections to `ports`, over which it hears the others."""
     return [connections(peer.process.pid, ports) for peer in peers if peer.process is not None]

@@ -1,7 +1,7 @@
-"""Clients under chaos that keep their own record of what they asked and were told.
+"""Clients under chaos that record their commands and the answers.
 
-Owns one thread and one connection each. Must never look at a peer's book or journal: what they were
-told is compared with those in the end.
+Owns one thread and one connection each. Must never look at a peer's book or journal: the records
+are compared with these in the end.
 """
 
 import random
@@ -16,37 +16,38 @@ from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.client.signer import Signer
 from tests.support.real_mesh import MARKET
 
-WINDOW = 24  # commands sent and not answered
-PATIENCE_S = 2.0  # after which an order without a result is sent again, under its client id
+WINDOW = 24  # commands without an answer
+PATIENCE_S = 2.0  # after this time an order without a result is sent again, with its client id
 LAST_PATIENCE_S = 40.0  # for the last answers
 PAUSE_S = 0.004
 CANCELS = 0.2
-OPEN_MAX = 200  # known open orders of a trader: a key may have 500, and what is refused for that
-# reason when its result is lost looks like an order that is gone
+# Known open orders of a trader. A key may have 500; if the result of an order refused for that
+# reason were lost, it would look like a lost order.
+OPEN_MAX = 200
 
 
 @dataclass
 class Sent:
-    """One command and all that was said about it."""
+    """One command and all its answers."""
 
     command: Submit | Cancel
     queued: int = 0  # its id, once acknowledged
     refused: str = ""
     events: list[Event] | None = None  # its final result
-    sent_s: float = 0.0  # monotonic, not after it left for the first time
-    answered_s: float = 0.0  # monotonic, not before its result was here
-    commit: int = 0  # in which it was ordered, by that result
+    sent_s: float = 0.0  # monotonic, not after it was first sent
+    answered_s: float = 0.0  # monotonic, not before its result came
+    commit: int = 0  # its commit, by that result
     time_ms: int = 0
 
 
 @dataclass
 class Record:
-    """What a trader knows, by its own number of each command."""
+    """What a trader knows, by its own numbers of commands."""
 
     account: str
     sent: dict[int, Sent] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)  # what it was told that can't be
-    again: int = 0  # how often an order was sent again
+    faults: list[str] = field(default_factory=list)  # impossible answers
+    again: int = 0  # number of repeated sends
 
     @property
     def orders(self) -> list[Sent]:
@@ -68,8 +69,8 @@ class Record:
 
 
 class Trader:
-    """Sends limit orders, each with a client id of its own, and cancels of them; signs them with
-    the account's own key if it has one."""
+    """Sends limit orders, each with its own client id, and cancels. Signs them with the account's
+    own key if it has one."""
 
     def __init__(
         self, account: str, where: Endpoint, seed: int, signer: Signer | None = None
@@ -113,14 +114,14 @@ class Trader:
         return all(one.queued or one.refused for one in self.record.orders)
 
     def _send_again(self, client: NodeClient) -> None:
-        """Whoever is not told what became of an order sends it again. A cancel has no name by which
-        it would be known again."""
+        """Send again each order without a result. A cancel has no client id, so it is sent only
+        once."""
         late_s = time.monotonic() - PATIENCE_S
         for number in [n for n, at_s in self._under_way.items() if at_s < late_s]:
             del self._under_way[number]
             command = self.record.sent[number].command
             if isinstance(command, Submit):
-                self._hand_in(client, number, command)
+                self._submit(client, number, command)
                 self.record.again += 1
 
     def _send(self, client: NodeClient) -> None:
@@ -140,9 +141,9 @@ class Trader:
                 client_id=f"{self.record.account}/{number}",
             )
         self.record.sent[number] = Sent(command, sent_s=time.monotonic())
-        self._hand_in(client, number, command)
+        self._submit(client, number, command)
 
-    def _hand_in(self, client: NodeClient, number: int, command: Submit | Cancel) -> None:
+    def _submit(self, client: NodeClient, number: int, command: Submit | Cancel) -> None:
         self._under_way[number] = time.monotonic()
         entry = self._signer.sign(command) if self._signer else command
         self._requests[client.send(Execute([entry]))] = number

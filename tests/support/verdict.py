@@ -1,9 +1,9 @@
-"""What must be true after chaos: the clients' records and every peer's book tell one story.
+"""What must hold after chaos: the clients' records agree with every peer's book.
 
 Owns the comparison, a pure function of records and books. Must never talk to a peer.
 
-Orders are limit orders that stay until they are filled or cancelled, so an order that was applied
-exactly once has filled + open + cancelled == its quantity, on every peer.
+All orders are limit orders that rest until they are filled or cancelled. So an order that was
+applied exactly once has filled + open + cancelled == its quantity, on every peer.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +16,7 @@ from tests.support.traders import Record, Sent
 
 
 class Row(NamedTuple):
-    """A trade as a journal has it."""
+    """A trade in a journal."""
 
     number: int
     price: int
@@ -27,15 +27,15 @@ class Row(NamedTuple):
 
 
 class Book(NamedTuple):
-    """What one peer has in the end."""
+    """The final state of one peer."""
 
     name: str
     open: list[OpenOrder]  # of all accounts
-    trades: list[Row]  # those its journal has: one that took over a snapshot lacks some
+    trades: list[Row]  # those in its journal; a peer that fetched a snapshot lacks some
 
 
 class Story(NamedTuple):
-    """What all peers say, once they were found to say the same."""
+    """The state that all peers have in common."""
 
     open: dict[int, OpenOrder]
     taken: dict[int, list[Row]]  # trades by taker
@@ -43,7 +43,7 @@ class Story(NamedTuple):
 
 
 def faults(records: Sequence[Record], books: Sequence[Book]) -> list[str]:
-    """All that does not fit; empty when all is well."""
+    """All contradictions; empty if there are none."""
     found = [fault for record in records for fault in record.faults]
     found += _differences(books)
     if found:
@@ -57,11 +57,11 @@ def faults(records: Sequence[Record], books: Sequence[Book]) -> list[str]:
 
 
 def out_of_order(records: Sequence[Record], commits: Mapping[int, int]) -> Iterator[str]:
-    """Commands that were sent after another one had been answered, to whomever and by whomever, and
-    are not in a later commit. `commits` has those of orders by id.
+    """Commands that were sent after another command had been answered, by any peer to any client,
+    and are not in a later commit. `commits` has the commits of orders by id.
 
-    Strictly later: whatever the commits up to an answered command hold was made before the answer,
-    and a command is in no block before it is sent.
+    The commit must be strictly later: all blocks in commits up to that of an answered command were
+    made before the answer, and a command is in no block before it is sent.
     """
     commands = [one for record in records for one in record.sent.values()]
     answered = sorted(((one.answered_s, one) for one in commands if one.commit), key=itemgetter(0))
@@ -104,7 +104,7 @@ def _story(books: Sequence[Book]) -> Story:
 
 
 def _order(sent: Sent, cancels: dict[int, Sent], story: Story) -> Iterator[str]:
-    """What is wrong with one order, as far as its submitter can tell."""
+    """What is wrong with one order, from the view of its sender."""
     order = sent.command
     assert isinstance(order, Submit)
     if sent.refused and sent.queued:
@@ -145,7 +145,7 @@ def _conserved(quantity: int, filled: int, remaining: int, cancel: Sent | None) 
 
 
 def _told(sent: Sent, order: Submit, story: Story) -> Iterator[str]:
-    """Compare a final result with the trades that are there in the end."""
+    """Compare a final result with the trades in the journals."""
     if sent.events is None:
         return
     told = Counter(
@@ -162,7 +162,7 @@ def _told(sent: Sent, order: Submit, story: Story) -> Iterator[str]:
 
 
 def _strangers(records: Sequence[Record], story: Story) -> Iterator[str]:
-    """Orders nobody was told of can only be those of which somebody does not know."""
+    """Check orders with no acknowledgement: a client must have sent each, without an answer."""
     orders = [one for record in records for one in record.orders]
     known = {one.queued for one in orders if one.queued}
     unknown = {
@@ -172,9 +172,9 @@ def _strangers(records: Sequence[Record], story: Story) -> Iterator[str]:
     }
     strangers = (story.open.keys() | story.filled.keys()) - known
     if len(strangers) > len(unknown):
-        yield f"{len(strangers)} orders nobody was told of, but only {len(unknown)} are unknown"
+        yield f"{len(strangers)} unacknowledged orders, but only {len(unknown)} without an answer"
     for id_ in strangers & story.open.keys():
         if story.open[id_].client_id not in unknown:
-            yield f"{story.open[id_]} is nobody's"
+            yield f"{story.open[id_]} is no client's"
     names = Counter(order.client_id for order in story.open.values())
     yield from (f"{name} is open {count} times" for name, count in names.items() if count > 1)

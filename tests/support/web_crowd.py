@@ -1,4 +1,4 @@
-"""Crowds that attack a gateway from a process of their own, and somebody who trades beside them."""
+"""Crowds that attack a gateway from a process of their own, and a client that trades meanwhile."""
 
 import multiprocessing
 import os
@@ -19,12 +19,12 @@ ORDER_SECONDS_MAX = 2.0  # generous: the machine may be busy with other things
 ALONE_SECONDS = 1.5
 END_SECONDS = 30.0
 
-# One of a crowd: the gateway's port, its own number, when it is over, what it counts.
+# One client of a crowd. Arguments: the gateway's port, its number, the end, its counts.
 Client = Callable[[int, int, Event, Counter[str]], None]
 
 
 class Waits(NamedTuple):
-    """Of orders one after the other, each on a connection of its own: milliseconds, sorted."""
+    """Waits for orders sent one after another, each on its own connection: milliseconds, sorted."""
 
     each_ms: list[float]
 
@@ -38,7 +38,7 @@ class Waits(NamedTuple):
         return f"p50 {p50:.0f} p99 {p99:.0f} ms of {count:,}"
 
     def beside(self, what: str, alone: "Waits", gateway: Gateway) -> str:
-        """How orders went beside an attack, how without it, and what the machine had to do."""
+        """Waits during an attack and without it, and the load of the machine."""
         assert self.worst_s < ORDER_SECONDS_MAX, f"beside {what} an order took {self.worst_s:.1f} s"
         (ran_s, waited_s), load = processor_s(gateway), os.getloadavg()[0]
         return (
@@ -48,14 +48,14 @@ class Waits(NamedTuple):
 
 
 def processor_s(gateway: Gateway) -> tuple[float, float]:
-    """For how long its threads have run, and been ready to run without a processor."""
+    """How long the gateway's threads have run, and waited for a processor."""
     tasks = Path(f"/proc/{gateway.process.pid}/task").glob("*/schedstat")
     ran, waited = zip(*(map(int, task.read_text().split()[:2]) for task in tasks), strict=True)
     return sum(ran) / 1e9, sum(waited) / 1e9
 
 
 def trade(gateway: Gateway, seconds: float = ALONE_SECONDS) -> Waits:
-    """Place and end orders for so long. All are taken."""
+    """Place and cancel orders for `seconds`. All must be taken."""
     waits, until = [], time.monotonic() + seconds
     while (began := time.monotonic()) < until:
         number = gateway.order(**buy("1", "1"))["id"]
@@ -66,7 +66,7 @@ def trade(gateway: Gateway, seconds: float = ALONE_SECONDS) -> Waits:
 
 @contextmanager
 def crowd(port: int, client: Client) -> Iterator[Counter[str]]:
-    """So many of them, while this lasts; what they have counted is there afterwards."""
+    """Run CROWD clients during the block. Their counts are complete after it."""
     spawned = multiprocessing.get_context("spawn")
     over, counted = spawned.Event(), Counter[str]()
     mine, theirs = spawned.Pipe()
@@ -85,7 +85,7 @@ def crowd(port: int, client: Client) -> Iterator[Counter[str]]:
 
 
 def _run(port: int, client: Client, over: Event, pipe: Connection) -> None:
-    os.nice(19)  # it stands for other machines, whose processors are not the gateway's
+    os.nice(19)  # it simulates other machines, which do not use the gateway's processors
     parts = [Counter[str]() for _ in range(CROWD)]
     all_ = [
         threading.Thread(target=client, args=(port, n, over, part), daemon=True)

@@ -1,4 +1,4 @@
-"""A gateway process for tests, and what speaks to it."""
+"""A gateway process for tests, and clients for it."""
 
 import http.client
 import json
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 10.0) -> T:
-    """What `ask` gives as soon as that is true."""
+    """Call `ask` until its result is true, and return that."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if answer := ask():
@@ -47,8 +47,8 @@ class Answer:
 
 
 class Gateway:
-    """One `python -m web` process for the peer in the folder `data`, real server and all; of
-    another checkout, if `source` says so."""
+    """One `python -m web` process for the peer in the folder `data`, with the real server. `source`
+    is the checkout to run, by default this one."""
 
     def __init__(self, data: Path, *options: str, source: Path | None = None) -> None:
         command = [sys.executable, "-m", "web", "--data", str(data)]
@@ -66,7 +66,7 @@ class Gateway:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def link(self, account: str = "operator", *scopes: Scope) -> str:
-        """Where a browser may trade from; for any account if no scopes are given."""
+        """A one-time link; by default with the scope admin."""
         return f"{self.url}/?token={self.keys.link(account, scopes or [Scope.ADMIN])}"
 
     def log(self) -> str:
@@ -80,8 +80,8 @@ class Gateway:
         headers: dict[str, str] | None = None,
         source: str = "127.0.0.1",
     ) -> Answer:
-        """As the operator, unless the headers say otherwise; an empty Authorization is nobody.
-        `source` is the address that asks."""
+        """Send a request as the operator, unless the headers have another key; an empty
+        Authorization sends none. `source` is the client's address."""
         headers = {"Authorization": self.bearer} | (headers or {})
         connection = http.client.HTTPConnection(
             "127.0.0.1", self.port, timeout=10, source_address=(source, 0)
@@ -94,7 +94,7 @@ class Gateway:
             connection.close()
 
     def open_link(self, link: str, headers: dict[str, str] | None = None) -> Answer:
-        """What the page does with the one-time link it was opened by."""
+        """Use a one-time link as the page does."""
         token = link.partition("?token=")[2]
         headers = {"Authorization": ""} | (headers or {})
         return self.ask("POST", "/session/link", {"token": token}, headers)
@@ -128,7 +128,7 @@ class Gateway:
             client.sock.close()
 
     def stop(self) -> float:
-        """Ask it to end; the seconds that took."""
+        """Stop the gateway; returns how many seconds that took."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
@@ -136,7 +136,7 @@ class Gateway:
 
 
 class Stream:
-    """Messages of a WebSocket, by kind."""
+    """The messages of a WebSocket."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
@@ -145,7 +145,7 @@ class Stream:
         self.client.send(json.dumps(message))
 
     def next(self, wanted: Callable[[Any], bool], seconds: float = 20.0) -> Any:
-        """The next message that is `wanted`; the ones before it are thrown away."""
+        """The next message that satisfies `wanted`. Drops the messages before it."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             text = self.client.receive(timeout=left)
@@ -174,7 +174,7 @@ def running_gateway(data: Path, *options: str, source: Path | None = None) -> It
 
 @contextmanager
 def stand_in(data: Path) -> Iterator[StandInNode]:
-    """Where the node of a peer with this data folder would be."""
+    """A stand-in for the node of the peer with this data folder."""
     (data / FOLDER).mkdir(mode=0o700, exist_ok=True)
     node = StandInNode(endpoint(data).address).start()
     try:
@@ -185,7 +185,7 @@ def stand_in(data: Path) -> Iterator[StandInNode]:
 
 @contextmanager
 def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Path]:
-    """A real node, in a mesh of one member, which is its own quorum: its data folder."""
+    """Run a real node in a mesh of one member; yields its data folder."""
     member = Member("solo", data_folder.create(folder / "solo").public.hex())
     config = MeshConfig("lone", Mode.CRASH, time.time_ns() // 1_000_000, [member], list(markets))
     write(config, folder / "mesh.toml")
@@ -195,7 +195,7 @@ def lone_peer(folder: Path, markets: Sequence[Market] = MARKETS) -> Iterator[Pat
 
 @contextmanager
 def lone_peer_again(folder: Path) -> Iterator[Path]:
-    """The `lone_peer` of this folder, started again."""
+    """Start the `lone_peer` of this folder again."""
     data = folder / "solo"
     command = [sys.executable, "-m", "peer", "run", "--exit-with-parent", "--data", str(data)]
     with (folder / "node.log").open("wb") as log:

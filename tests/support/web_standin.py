@@ -1,7 +1,7 @@
 """A stand-in for a node: the real engine behind real ZeroMQ sockets, without a mesh.
 
-For what a real node can't be made to do on request: hold commands back as without a quorum, have no
-room for an update, restart with its counters at zero.
+It can do what a real node does not do on request: hold commands back as without a quorum, lose an
+update for lack of room, restart with its counters at zero.
 """
 
 import threading
@@ -64,19 +64,19 @@ START_MS = 1_700_000_000_000
 
 @dataclass
 class Faults:
-    """What goes wrong, until it is set back."""
+    """The faults of the node, until they are cleared."""
 
-    holds: bool = False  # commands are queued and not ordered
+    holds: bool = False  # commands are queued but not ordered
     refusal: Refused | None = None
-    mute: bool = False  # it says nothing
-    answers: bool = True  # it may speak only
+    mute: bool = False  # it sends nothing
+    answers: bool = True  # False: it sends updates only
     unready: list[Reason] = field(default_factory=list)
-    lost_updates: int = 0  # of markets, from now on, for which its queue has no room
-    misfits: int = 0  # messages, from now on, of one frame too many
+    lost_updates: int = 0  # how many of the next market updates find no room
+    misfits: int = 0  # how many of the next messages have one frame too many
     alarms: list[str] = field(default_factory=list)
     disagrees: bool = False  # another peer's digest differs
     catching_up: str = ""
-    loses_results: bool = False  # commands are ordered, but what came of them is not told
+    loses_results: bool = False  # commands are ordered, but their results are lost
     held: list[tuple[Caller, list[int], list[Command]]] = field(default_factory=list)
 
     def clear(self) -> None:
@@ -89,7 +89,7 @@ class Faults:
 
 
 class StandInNode:
-    """Serves at `node` from `start` to `stop`."""
+    """Serves at the address `node` from `start` to `stop`."""
 
     def __init__(self, node: str, markets: Sequence[Market] = MARKETS, name: str = "alpha") -> None:
         self.where = Endpoint(node)
@@ -117,7 +117,7 @@ class StandInNode:
         self._thread.join(5)
 
     def restart(self) -> None:
-        """Go away for a moment and come back with every counter of the feed at zero."""
+        """Stop for a moment, and start again with all counters of the feed at zero."""
         self._restarting = True
         while self._restarting:
             time.sleep(0.01)

@@ -100,7 +100,7 @@ def wrong_books() -> dict[str, list[Book]]:
     [
         ("lost", "was acknowledged as 256: filled 3, open 0"),
         ("other", "peer2 has other open orders than peer1"),
-        ("twice", "is nobody's"),
+        ("twice", "is no client's"),
         ("trade twice", "was told the trades"),
         ("gone", "there are trades that no peer has"),
     ],
