@@ -32,7 +32,7 @@ def _empty(request: pytest.FixtureRequest) -> None:
             client.cancel_all(account=account)
 
 
-def test_an_order_s_way_from_rest_to_filled(client: Client) -> None:
+def test_an_order_rests_and_is_then_filled(client: Client) -> None:
     resting = client.sell(BTC, "2", "100.50")
     assert (resting.status, resting.side, resting.type) == (Status.OPEN, "sell", "limit")
     taken = client.buy(BTC, Decimal("0.75"), "101", account="bob", tif="ioc")
@@ -50,7 +50,7 @@ def test_an_order_s_way_from_rest_to_filled(client: Client) -> None:
     assert client.book(BTC).asks == ()
 
 
-def test_the_kind_of_order_is_told_by_its_prices(client: Client) -> None:
+def test_the_prices_decide_the_type_of_an_order(client: Client) -> None:
     client.sell(BTC, 1, 100)
     client.buy(BTC, 1, account="bob")
     assert client.buy(BTC, 1).type == "market"
@@ -61,7 +61,7 @@ def test_the_kind_of_order_is_told_by_its_prices(client: Client) -> None:
     assert (dated.tif, dated.expire_ms) == ("gtd", 4_102_444_800_000)
 
 
-def test_replacing_keeps_what_was_filled(client: Client) -> None:
+def test_replacing_keeps_the_filled_quantity(client: Client) -> None:
     order = client.buy(ETH, "3", "10.00")
     client.sell(ETH, 1, 10, account="bob")
     smaller = client.replace(order.id, quantity="1.5")
@@ -74,20 +74,20 @@ def test_replacing_keeps_what_was_filled(client: Client) -> None:
     assert client.cancel_all() == [order.id]
 
 
-def test_a_refusal_of_the_market_is_a_result(client: Client) -> None:
+def test_a_rejection_by_the_market_is_a_result(client: Client) -> None:
     client.sell(BTC, 1, 100)
     refused = client.buy(BTC, 1, 100, post_only=True, account="bob")
     assert (refused.status, refused.reason) == ("rejected", "would_cross")
     assert "Post-only" in refused.detail
 
 
-def test_who_asks_again_by_a_client_id_gets_the_same_order(client: Client) -> None:
+def test_an_order_sent_again_with_its_client_id_is_the_same_order(client: Client) -> None:
     first = client.buy(BTC, 1, 50, client_id="mine")
     assert client.buy(BTC, 1, 50, client_id="mine").id == first.id
     assert [order.client_id for order in client.orders()] == ["mine"]
 
 
-def test_what_can_not_be_meant_is_never_sent(client: Client) -> None:
+def test_invalid_input_is_never_sent(client: Client) -> None:
     with pytest.raises(InvalidInputError, match=r"Price must be a multiple of 0.01, not 99.005"):
         client.buy(BTC, 1, "99.005")
     with pytest.raises(InvalidInputError, match="must be exact"):
@@ -109,7 +109,7 @@ def test_what_can_not_be_meant_is_never_sent(client: Client) -> None:
     assert client.orders() == []
 
 
-def test_a_stream_tells_every_change(client: Client) -> None:
+def test_a_stream_has_every_change(client: Client) -> None:
     mine = client.sell(BTC, "2", "100")
     stream = client.stream("book", "trades", "orders", market=BTC, timeout_s=5)
     client.buy(ETH, 1, 1)
@@ -135,7 +135,7 @@ def test_a_stream_ends_when_nothing_happens(client: Client) -> None:
     assert [type(item) for item in client.stream("book", market=ETH, timeout_s=0.1)] == [Book]
 
 
-def test_messages_that_were_lost_are_made_up_for(tmp_path: Path) -> None:
+def test_lost_messages_are_replaced_by_states(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
         client.sell(BTC, 5, 100)
         stream = client.stream("trades", timeout_s=5)
@@ -147,7 +147,7 @@ def test_messages_that_were_lost_are_made_up_for(tmp_path: Path) -> None:
         assert numbers == [1, 2, 3, 4]
 
 
-def test_a_lost_last_message_is_made_up_for_though_none_follows(tmp_path: Path) -> None:
+def test_a_lost_last_message_is_replaced_though_none_follows(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node, Client(node.where, account="alice") as client:
         client.sell(BTC, 5, 100)
         stream = client.stream("trades", timeout_s=20)
@@ -182,7 +182,7 @@ def test_a_stream_outlives_the_node(tmp_path: Path) -> None:
         assert sixth.id in news, "all are told again"
 
 
-def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Path) -> None:
+def test_without_a_quorum_an_order_is_pending_and_can_be_withdrawn(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node, Client(node.where, "alice", timeout_s=0.5) as client:
         other = client.buy(BTC, 1, 99)
         node.faults.holds = True
@@ -194,7 +194,7 @@ def test_without_a_quorum_an_order_is_pending_and_can_be_taken_back(tmp_path: Pa
             client.cancel(other.id)
 
 
-def test_no_node_is_no_answer(tmp_path: Path) -> None:
+def test_without_a_node_there_is_no_answer(tmp_path: Path) -> None:
     (tmp_path / "nobody").mkdir()
     with Client(tmp_path / "nobody", "alice", timeout_s=0.1) as client:
         with pytest.raises(NoAnswerError):

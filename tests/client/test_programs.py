@@ -123,7 +123,7 @@ def test_a_topic_begins_with_its_state_and_commits_come_last() -> None:
     assert node.said(BOB) == []
 
 
-def test_two_subscriptions_of_one_program_are_two() -> None:
+def test_two_subscriptions_of_one_program_are_separate() -> None:
     node = Node()
     node.subscribe(ANN, b"1", A, COMMIT)
     node.turn("A")
@@ -141,7 +141,7 @@ def test_two_subscriptions_of_one_program_are_two() -> None:
     ]
 
 
-def test_a_subscription_under_the_same_request_takes_the_place_of_the_first() -> None:
+def test_a_subscription_with_the_same_request_id_replaces_the_first() -> None:
     node = Node()
     node.subscribe(ANN, b"1", A)
     node.subscribe(ANN, b"1", B)
@@ -150,7 +150,7 @@ def test_a_subscription_under_the_same_request_takes_the_place_of_the_first() ->
     assert not node.programs.hears(A)
 
 
-def test_all_topics_or_none() -> None:
+def test_a_subscription_gets_all_its_topics_or_none() -> None:
     node = Node()
     for wanted in ([A, "market/none"], ["weather"], [], [f"market/{n}" for n in range(101)]):
         node.subscribe(ANN, b"1", *wanted)
@@ -159,7 +159,7 @@ def test_all_topics_or_none() -> None:
     assert not node.programs.hears(A)
 
 
-def test_what_is_not_heard_is_not_sent_and_counts_from_zero_again() -> None:
+def test_a_topic_without_listeners_is_not_sent_and_counts_from_zero_again() -> None:
     node = Node()
     node.subscribe(ANN, b"1", A)
     node.turn("A")
@@ -174,7 +174,7 @@ def test_what_is_not_heard_is_not_sent_and_counts_from_zero_again() -> None:
 # A program that does not read
 
 
-def test_who_does_not_read_gets_the_state_once_it_does_and_then_its_answers() -> None:
+def test_a_program_that_reads_again_gets_the_states_and_then_its_answers() -> None:
     node = Node(room=4)
     node.subscribe(ANN, b"1", A, COMMIT)
     node.subscribe(BOB, b"1", A)
@@ -196,7 +196,7 @@ def test_who_does_not_read_gets_the_state_once_it_does_and_then_its_answers() ->
     assert node.said(ANN) == ["update A 4 at 4", "commit 4"]
 
 
-def test_a_state_that_has_no_room_comes_again() -> None:
+def test_a_state_without_room_is_sent_again() -> None:
     node = Node(room=3)
     node.subscribe(ANN, b"1", A, B, topic("market", "C"), topic("market", "D"))
     assert node.said(ANN) == [f"state {symbol} 0 at 0" for symbol in "ABC"]
@@ -205,7 +205,7 @@ def test_a_state_that_has_no_room_comes_again() -> None:
     assert node.said(ANN) == ["lost", *(f"state {symbol} 0 at 0" for symbol in "ABCD")]
 
 
-def test_one_subscription_that_lost_updates_leaves_the_others_alone() -> None:
+def test_a_subscription_that_lost_updates_does_not_affect_others() -> None:
     node = Node(room=3)
     node.subscribe(ANN, b"1", A)
     node.subscribe(ANN, b"2", B)
@@ -216,7 +216,7 @@ def test_one_subscription_that_lost_updates_leaves_the_others_alone() -> None:
     assert node.said(ANN) == ["lost", "state B 0 at 1", "update A 2 at 2"]
 
 
-def test_all_begin_again_where_states_change_otherwise() -> None:
+def test_all_subscriptions_start_again_when_states_change_without_updates() -> None:
     node = Node()
     node.subscribe(ANN, b"1", A, COMMIT)
     node.turn("A")
@@ -227,7 +227,7 @@ def test_all_begin_again_where_states_change_otherwise() -> None:
     assert node.said(ANN)[-4:] == ["lost", "state A 0 at 70", "commit 70", "done 70"]
 
 
-def test_of_a_program_that_is_gone_nothing_stays() -> None:
+def test_nothing_is_kept_of_a_disconnected_program() -> None:
     node = Node(room=2)
     for request in (b"1", b"2", b"3"):
         node.subscribe(ANN, request, A)
@@ -243,7 +243,7 @@ def test_of_a_program_that_is_gone_nothing_stays() -> None:
     assert not node.programs.hears(A)
 
 
-def test_so_many_programs_and_no_more() -> None:
+def test_the_number_of_programs_is_limited() -> None:
     node = Node()
     for number in range(PROGRAMS_MAX):
         node.queues[b"%d" % number] = deque()
@@ -258,7 +258,7 @@ def test_so_many_programs_and_no_more() -> None:
     assert node.said(b"5") == ["state A 0 at 0"], "an empty message is none"
 
 
-def test_so_many_topics_of_a_program_and_no_more() -> None:
+def test_the_number_of_topics_of_a_program_is_limited() -> None:
     node = Node(room=10_000)
     names = [topic("market", "A" * n) for n in range(1, TOPICS_PER_REQUEST_MAX + 1)]
     for number in range(TOPICS_MAX // TOPICS_PER_REQUEST_MAX):
@@ -270,7 +270,7 @@ def test_so_many_topics_of_a_program_and_no_more() -> None:
     assert len(node.said(ANN)) == TOPICS_PER_REQUEST_MAX
 
 
-def test_many_that_begin_again_do_so_in_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_subscriptions_start_again_over_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STARTING_AGAIN_MAX", 3)
     node = Node()
     for number in range(5):
@@ -349,7 +349,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_an_answer_is_never_ahead_of_its_update(seed: int) -> None:
+def test_an_answer_never_comes_before_its_updates(seed: int) -> None:
     """The node never waits, and tells all there is."""
     rng = random.Random(seed)
     node = Node(room=rng.randint(4, 40))

@@ -42,7 +42,7 @@ def frame(**changes: object) -> bytes:
     return msgspec.msgpack.encode(list((fields | changes).values())) + b"s" * SIGNATURE_BYTES
 
 
-def test_a_block_comes_back_as_it_was_made() -> None:
+def test_a_decoded_block_equals_the_encoded_one() -> None:
     attestation = Attestation(64, b"d" * 32)
     made = make(COMMITTEE, 1, 0, PARENTS, b"orders", 7, attestation, sign)
     read = decode(made.frame, COMMITTEE)
@@ -50,7 +50,7 @@ def test_a_block_comes_back_as_it_was_made() -> None:
     assert (read.time_ms, read.attestation, read.frame) == (7, attestation, made.frame)
 
 
-def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
+def test_the_digest_covers_everything_but_the_signature() -> None:
     one = decode(frame(), COMMITTEE)
     assert decode(frame()[:-1] + b"x", COMMITTEE).ref == one.ref
     assert decode(frame(time_ms=6), COMMITTEE).ref.digest != one.ref.digest
@@ -80,9 +80,7 @@ def test_the_signature_is_not_part_of_the_digest_and_the_rest_is() -> None:
         ({"parents": "no"}, "not a block"),
     ],
 )
-def test_what_is_no_block_is_refused_with_the_reason(
-    changes: dict[str, object], reason: str
-) -> None:
+def test_an_invalid_block_is_refused_with_a_reason(changes: dict[str, object], reason: str) -> None:
     """ORDER-1."""
     with pytest.raises(InvalidBlockError, match=reason):
         decode(frame(**changes), COMMITTEE)
@@ -101,7 +99,7 @@ def test_a_second_encoding_of_a_block_is_refused() -> None:
 
 
 @given(st.binary(max_size=300))
-def test_noise_is_refused(noise: bytes) -> None:
+def test_random_bytes_are_refused(noise: bytes) -> None:
     with pytest.raises(InvalidBlockError):
         decode(noise + b"s" * SIGNATURE_BYTES, COMMITTEE)
 

@@ -68,7 +68,7 @@ def live_a_step(peer: Consensus, inbox: list[Block], now_ms: int, rng: random.Ra
 
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("seed", range(2))
-def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: int) -> None:
+def test_a_peer_that_starts_at_any_checkpoint_commits_the_same(mode: Mode, seed: int) -> None:
     """ORDER-32."""
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, seed)
@@ -85,7 +85,7 @@ def test_a_peer_that_starts_at_any_boundary_commits_the_same(mode: Mode, seed: i
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_restart_at_a_boundary_publishes_the_own_last_block_whole(mode: Mode) -> None:
+def test_a_restart_at_a_checkpoint_publishes_the_whole_own_last_block(mode: Mode) -> None:
     """The newest own block can be the checkpoint's head, of which the graph knows only the name."""
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, 0)

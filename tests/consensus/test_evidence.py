@@ -22,7 +22,7 @@ def rivals(committee: Committee) -> list[Block]:
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_a_second_block_for_a_round_is_evidence_the_moment_it_comes(mode: Mode) -> None:
+def test_a_second_block_for_a_round_is_evidence_at_once(mode: Mode) -> None:
     """ORDER-5."""
     committee = Committee(b"evidence".ljust(16), 4, mode)
     consensus = Consensus(committee, None, sign)

@@ -42,7 +42,7 @@ def test_four_members() -> None:
     [(3, {1: 0}), (4, {1: 1, 4: 1})],
     ids=["the liar leads", "an anchor above three rounds"],
 )
-def test_four_members_of_which_one_lies(rounds: int, leaders: dict[int, int]) -> None:
+def test_four_members_with_one_byzantine(rounds: int, leaders: dict[int, int]) -> None:
     """ORDER-12 to ORDER-16."""
     family = Decisions(mesh(BYZANTINE, 4), rounds, leaders, LIAR, crown=rounds in leaders)
     family.grow()
@@ -60,7 +60,7 @@ def test_schedules_that_change(first: int, commits: int) -> None:
     assert max(len(outcome.commits) for outcome in family.outcomes.values()) == 2
 
 
-def test_views_two_by_two() -> None:
+def test_pairs_of_views() -> None:
     """What `tests.exhaustive` argues by steps, for once without the argument."""
     family = Decisions(mesh(CRASH, 3), 4, {1: 0, 3: 1})
     family.grow()
@@ -75,7 +75,7 @@ def test_views_two_by_two() -> None:
     assert compared > 1_000
 
 
-def test_a_view_has_all_that_its_blocks_refer_to() -> None:
+def test_a_view_has_all_parents_of_its_blocks() -> None:
     family = Decisions(mesh(CRASH, 3), 3, {1: 0, 2: 1})
     family.grow()
     for graph in family.outcomes:

@@ -37,6 +37,6 @@ def test_drawing(path: Path) -> None:
         ("crash 3\n1  A B(C)\n", "expected blocks like"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(script: str, complaint: str) -> None:
+def test_an_invalid_drawing_is_refused(script: str, complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         play(script)

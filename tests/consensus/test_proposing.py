@@ -69,13 +69,13 @@ def test_an_idle_member_is_silent_until_a_command_waits(member: Member) -> None:
     assert member.round(commands_wait=True) == 1
 
 
-def test_a_round_that_a_member_has_started_is_finished(member: Member) -> None:
+def test_a_round_started_by_a_member_is_finished(member: Member) -> None:
     """ORDER-8."""
     member.hears(1, 1)
     assert member.round() == 1
 
 
-def test_a_round_needs_a_quorum_at_the_one_before(member: Member) -> None:
+def test_a_round_needs_a_quorum_in_the_previous_one(member: Member) -> None:
     """ORDER-8. Of four members three."""
     member.makes(1)
     member.hears(1, 1)
@@ -84,7 +84,7 @@ def test_a_round_needs_a_quorum_at_the_one_before(member: Member) -> None:
     assert member.round(commands_wait=True, now_ms=9_999) == 2
 
 
-def test_rounds_go_on_while_a_known_command_is_not_committed(member: Member) -> None:
+def test_rounds_continue_until_all_known_commands_are_committed(member: Member) -> None:
     """ORDER-8. Another member's too."""
     member.makes(1)
     member.hears(1, 1, 2, 3, payload=b"command")
@@ -98,7 +98,7 @@ def test_rounds_go_on_while_a_known_command_is_not_committed(member: Member) -> 
     assert round_ < 10
 
 
-def test_the_leader_of_the_round_before_is_waited_for(member: Member) -> None:
+def test_a_proposal_waits_for_the_leader_of_the_previous_round(member: Member) -> None:
     """ORDER-9. From the moment at which a quorum stands there."""
     top = leader_of(3, 3)
     grown(member, top - 1)
@@ -112,7 +112,7 @@ def test_the_leader_of_the_round_before_is_waited_for(member: Member) -> None:
     assert member.round(commands_wait=True, now_ms=1_000) == top + 1
 
 
-def test_no_leader_is_waited_for_that_is_far_behind(member: Member) -> None:
+def test_a_proposal_does_not_wait_for_a_leader_far_behind(member: Member) -> None:
     """ORDER-9."""
     top = leader_of(LAGGING_ROUNDS + 2, 3)
     for round_ in range(1, top + 1):
@@ -121,7 +121,7 @@ def test_no_leader_is_waited_for_that_is_far_behind(member: Member) -> None:
     assert member.round(commands_wait=True) == top + 1
 
 
-def test_the_rounds_that_were_missed_are_made_too(member: Member) -> None:
+def test_missed_rounds_are_proposed_too(member: Member) -> None:
     """ORDER-10."""
     for round_ in range(1, 31):
         member.hears(round_, 1, 2, 3)
@@ -145,7 +145,7 @@ def places(block: Block) -> list[tuple[int, int]]:
     return [(ref.round, ref.author) for ref in block.parents]
 
 
-def test_a_block_stands_on_the_newest_of_every_author_until_it_is_committed(
+def test_a_block_refers_to_the_newest_block_of_each_author_until_it_is_committed(
     member: Member,
 ) -> None:
     """ORDER-11. The fourth member made one block, which came late, and fell silent."""

@@ -51,7 +51,7 @@ class Mesh:
         return len(found) + len([b for b in self.dag.waiting.values() if b.author == LIAR])
 
 
-def test_rivals_of_one_place_are_not_kept_for_the_sake_of_rivals_that_stand_on_them() -> None:
+def test_rivals_are_not_kept_for_rivals_that_refer_to_them() -> None:
     """ORDER-6. Each with one that is sent first and waits for it."""
     mesh = Mesh()
     own = mesh.dag.slot(2, LIAR)[0].ref
@@ -77,7 +77,7 @@ def test_chains_of_rivals_are_not_kept() -> None:
     assert {len(mesh.dag.slot(round_, LIAR)) for round_ in range(1, 21)} == {1}
 
 
-def test_what_an_honest_block_stands_on_is_kept_however_long_the_chain() -> None:
+def test_all_ancestors_of_an_honest_block_are_kept_even_in_a_long_chain() -> None:
     """ORDER-6."""
     mesh = Mesh(rounds=20)
     own, chain = mesh.dag.slot(0, LIAR)[0].ref, []
@@ -95,7 +95,7 @@ def test_what_an_honest_block_stands_on_is_kept_however_long_the_chain() -> None
     mesh.dag.check()
 
 
-def test_what_waits_for_a_rival_in_vain_waits_no_more_and_can_come_again() -> None:
+def test_blocks_that_wait_for_a_refused_rival_are_dropped_and_can_come_again() -> None:
     """ORDER-7."""
     mesh = Mesh()
     rival = mesh.on(mesh.dag.slot(2, LIAR)[0].ref, 3, "rival")
@@ -115,7 +115,7 @@ def test_what_waits_for_a_rival_in_vain_waits_no_more_and_can_come_again() -> No
 
 
 @pytest.mark.parametrize("takes", [2, 3])
-def test_honest_members_that_saw_different_rivals_first_accept_each_other_s_blocks(
+def test_honest_members_that_saw_different_rivals_first_accept_each_others_blocks(
     takes: int,
 ) -> None:
     """ORDER-6. At most one rival a place for each of them."""

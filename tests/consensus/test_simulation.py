@@ -28,7 +28,7 @@ def simulate(*arguments: str, hash_seed: str = "0") -> "subprocess.CompletedProc
 
 
 @pytest.mark.parametrize(("mode", "seeds"), [("crash", 200), ("byzantine", 100)])
-def test_all_peers_have_one_order_and_every_command_is_applied_once(mode: str, seeds: int) -> None:
+def test_all_peers_have_one_order_and_apply_every_command_once(mode: str, seeds: int) -> None:
     """ORDER-16, ORDER-20, ORDER-27, ORDER-36."""
     done = simulate("--seeds", str(seeds), "--mode", mode, "--first")
     assert done.returncode == 0, done.stdout
@@ -44,7 +44,7 @@ def test_other_sizes(mode: str, size: int) -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_a_seed_gives_the_same_run_whatever_the_hash_seed() -> None:
+def test_a_seed_gives_the_same_run_under_any_hash_seed() -> None:
     runs = [simulate("--seeds", "10", "--first", hash_seed=seed) for seed in ("1", "2")]
     digests = [run.stdout.partition("digest of 10 runs: ")[2].split()[0] for run in runs]
     assert digests[0] == digests[1]
@@ -52,7 +52,7 @@ def test_a_seed_gives_the_same_run_whatever_the_hash_seed() -> None:
 
 
 @pytest.mark.parametrize("mode", ["crash", "byzantine"])
-def test_whole_nodes_keep_what_they_promised(mode: str) -> None:
+def test_whole_nodes_keep_their_promises(mode: str) -> None:
     """ORDER-29, ORDER-31, ORDER-35. With the real ledger, journal and engine: snapshots, restarts
     from them, failing disks."""
     done = simulate("--nodes", "--seeds", "10", "--mode", mode, "--n", "1,3,4,3,5", "--first")
@@ -60,11 +60,11 @@ def test_whole_nodes_keep_what_they_promised(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
-def test_every_broken_rule_is_a_change_of_the_code_as_it_is(mutation: Mutation) -> None:
+def test_every_mutation_still_applies_to_the_code(mutation: Mutation) -> None:
     assert mutated(mutation) or "--habit" in mutation.trial
 
 
-def test_a_broken_rule_is_noticed() -> None:
+def test_the_simulator_notices_a_broken_rule() -> None:
     """ORDER-29."""
     command = [sys.executable, "-m", "tests.mutations", "send before fsync"]
     done = subprocess.run(

@@ -36,7 +36,7 @@ def test_a_missing_block_is_asked_of_its_author_and_then_of_others_in_turn() -> 
     ]
 
 
-def test_what_comes_by_itself_is_not_asked_for() -> None:
+def test_a_block_that_comes_by_itself_is_not_requested() -> None:
     """ORDER-37."""
     dag = lacking()
     sync = synchronizer(dag)
@@ -48,7 +48,7 @@ def test_what_comes_by_itself_is_not_asked_for() -> None:
     assert sync.next_ms() is None
 
 
-def test_what_a_heartbeat_names_and_is_not_here_is_asked_for() -> None:
+def test_missing_blocks_named_in_a_heartbeat_are_requested() -> None:
     """ORDER-38. Its sender's own newest block at once, others' when it names them again: they may
     be on their way."""
     sync = synchronizer(Dag(COMMITTEE))
@@ -59,7 +59,7 @@ def test_what_a_heartbeat_names_and_is_not_here_is_asked_for() -> None:
     assert other.hear(1, (0, 0, 9, 0), 250) == Pull(1, (0, 0, 0, 0))
 
 
-def test_a_member_that_claims_much_and_helps_little_loses_its_turn() -> None:
+def test_a_member_that_claims_blocks_but_does_not_send_them_loses_its_turn() -> None:
     """ORDER-38."""
     sync = synchronizer(Dag(COMMITTEE))
     assert sync.hear(1, (0, 9, 0, 0), 0) == Pull(1, (0, 0, 0, 0))
@@ -70,7 +70,7 @@ def test_a_member_that_claims_much_and_helps_little_loses_its_turn() -> None:
     assert sync.hear(1, (0, 9, 0, 0), 40 + TIMEOUT_MS) == Pull(1, (0, 0, 0, 0)), "2 did not answer"
 
 
-def test_nothing_is_asked_of_oneself() -> None:
+def test_a_member_never_asks_itself() -> None:
     """ORDER-37."""
     dag = Dag(COMMITTEE)
     zero = [block.ref for block in dag.newest]

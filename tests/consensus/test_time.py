@@ -31,7 +31,7 @@ def test_a_minority_of_clocks_does_not_move_the_ordered_clock(size: int) -> None
 # Clocks
 
 
-def test_a_clock_is_off_only_if_it_stays_so() -> None:
+def test_a_clock_is_reported_as_wrong_only_if_it_stays_wrong() -> None:
     """ORDER-24."""
     clocks = Clocks(3, 0)
 
@@ -64,7 +64,7 @@ def test_a_silent_member_has_no_clock_and_does_not_move_the_ordered_one() -> Non
 # What is due
 
 
-def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
+def test_a_due_event_moves_a_few_rounds_and_then_less_and_less_often() -> None:
     """ORDER-23."""
     due = Due(WAVE)
     assert not due.wants(7, 0, False)
@@ -79,7 +79,7 @@ def test_what_is_due_moves_a_few_rounds_and_then_ever_rarer() -> None:
     assert gaps[:5] == [PAUSE_MS, 2 * PAUSE_MS, 4 * PAUSE_MS, 8 * PAUSE_MS, PAUSE_MS_MAX]
 
 
-def test_what_is_done_makes_no_rounds_and_the_next_is_not_late() -> None:
+def test_a_past_event_makes_no_rounds_and_the_next_is_not_late() -> None:
     """ORDER-23."""
     due = Due(WAVE)
     for now_ms in (0, PAUSE_MS, 3 * PAUSE_MS):
@@ -103,7 +103,7 @@ def propose(consensus: Consensus, now_ms: int) -> bool:
     return place.carries
 
 
-def test_who_was_silent_says_the_time_before_it_sends_commands() -> None:
+def test_a_silent_member_announces_the_time_before_it_sends_commands() -> None:
     """ORDER-22."""
     consensus = alone()
     at_ms = (0, 1, 1_001, 2_002, 2_003, 9 * DAY_MS, 9 * DAY_MS + 1)
@@ -114,14 +114,14 @@ def test_who_was_silent_says_the_time_before_it_sends_commands() -> None:
     ]
 
 
-def test_where_rounds_are_slow_commands_are_sent_all_the_same() -> None:
+def test_slow_rounds_do_not_stop_commands() -> None:
     """ORDER-22."""
     consensus = alone()
     sent = [propose(consensus, now_ms) for now_ms in range(0, 60_000, 5_000)]
     assert sent == [False, False, False, True] * 3
 
 
-def test_a_clock_that_was_ahead_is_right_again_in_the_next_block() -> None:
+def test_a_corrected_clock_shows_in_the_next_block() -> None:
     """ORDER-21."""
     consensus = alone()
     consensus.proposal(0, True)
@@ -146,7 +146,7 @@ def test_a_member_is_silent_until_a_quorum_knows_nothing_newer_of_it() -> None:
     assert start.is_over(10 + WAIT_MS), "it has begun to speak"
 
 
-def test_nobody_is_waited_for_once_all_are_heard() -> None:
+def test_a_start_waits_no_longer_once_all_members_are_heard() -> None:
     """ORDER-25."""
     start = Start(committee(3), WAIT_MS)
     start.hear(1, 0, own=0)
@@ -156,7 +156,7 @@ def test_nobody_is_waited_for_once_all_are_heard() -> None:
     assert Start(committee(1), WAIT_MS).is_over(0)
 
 
-def test_in_crash_mode_one_that_claims_to_know_more_is_given_time_to_show_it() -> None:
+def test_in_crash_mode_a_member_that_claims_to_know_more_gets_time_to_prove_it() -> None:
     """ORDER-25, ORDER-26."""
     start = Start(committee(3), WAIT_MS)
     start.hear(1, 7, own=7)
@@ -166,7 +166,7 @@ def test_in_crash_mode_one_that_claims_to_know_more_is_given_time_to_show_it() -
     assert start.is_over(WAIT_MS), "without its block it may be wrong"
 
 
-def test_who_is_told_of_more_by_too_many_stays_silent() -> None:
+def test_a_member_stays_silent_if_too_many_claim_to_know_more() -> None:
     """ORDER-25."""
     start = Start(committee(3), WAIT_MS)
     for now_ms in (0, 10 * WAIT_MS):
@@ -176,7 +176,7 @@ def test_who_is_told_of_more_by_too_many_stays_silent() -> None:
     assert start.due_ms is None
 
 
-def test_in_byzantine_mode_a_claim_alone_keeps_nobody_silent() -> None:
+def test_in_byzantine_mode_a_claim_alone_keeps_no_member_silent() -> None:
     """ORDER-26."""
     start = Start(committee(4, Mode.BYZANTINE), WAIT_MS)
     start.hear(1, 99, own=7)

@@ -19,7 +19,7 @@ def block(round_: int, author: int, parents: list[Ref], time_ms: int = 0) -> Blo
     )
 
 
-def test_a_block_that_an_honest_one_refers_to_finds_room() -> None:
+def test_a_block_needed_by_an_honest_block_finds_room() -> None:
     """ORDER-3, ORDER-4."""
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
@@ -47,7 +47,7 @@ def test_a_block_that_an_honest_one_refers_to_finds_room() -> None:
     assert [b.ref for b in accepted] == [hidden.ref, twin.ref, below.ref, honest.ref]
 
 
-def test_rubbish_without_an_honest_block_above_it_takes_its_authors_room_only() -> None:
+def test_useless_blocks_take_only_their_authors_room() -> None:
     """ORDER-4."""
     dag = Dag(COMMITTEE)
     for number in range(3 * WAITING_MAX):

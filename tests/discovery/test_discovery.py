@@ -110,7 +110,7 @@ def test_three_peers_find_each_other_at_once() -> None:
         assert time.monotonic() - began_s < 2
 
 
-def test_grapes_that_restart_are_told_again_who_we_are() -> None:
+def test_a_peer_announces_again_to_a_restarted_grape() -> None:
     with running_grapes(2, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         a, b = (Member(urls, number, 2) for number in range(2))
@@ -131,7 +131,7 @@ def test_grapes_that_restart_are_told_again_who_we_are() -> None:
             await_true(lambda: outsider.lookup("mesh/1") == [*found(b).addresses])
 
 
-def test_every_grape_is_told_and_what_they_know_is_united() -> None:
+def test_a_peer_announces_to_every_grape_and_combines_their_results() -> None:
     """Two that do not know of each other, each with one member that the other has not."""
     with running_grapes(1, STATE) as [one], running_grapes(1, STATE) as [other]:
         urls = [one.spec.url, other.spec.url]
@@ -144,7 +144,7 @@ def test_every_grape_is_told_and_what_they_know_is_united() -> None:
             assert Grape(urls[:1]).lookup(there.own[0]) == []
 
 
-def test_without_grapes_it_keeps_asking_and_says_so_once() -> None:
+def test_without_grapes_it_keeps_asking_and_reports_that_once() -> None:
     _, (port,) = free_ports(1)
     member = Member([f"http://127.0.0.1:{port}"], 0, 3)
     with running(member):
@@ -186,7 +186,7 @@ def watching(grape: Grape, on_event: Callable[[Event], None], timing: Timing = B
     return Discovery([grape], ("me", 1), ["other"], on_event, rng=random.Random(1), timing=timing)
 
 
-def test_a_grape_that_hangs_or_knows_nobody_delays_and_hides_nothing() -> None:
+def test_a_hanging_or_empty_grape_delays_and_hides_nothing() -> None:
     address = Address("127.0.0.1", 9)
     released = threading.Event()
 
@@ -241,7 +241,7 @@ def test_lookups_go_on_while_announcing_is_refused() -> None:
     ]
 
 
-def test_a_receiver_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failing_callback_does_not_end_discovery(caplog: pytest.LogCaptureFixture) -> None:
     seen: list[Event] = []
 
     def receive(event: Event) -> None:
@@ -257,7 +257,7 @@ def test_a_receiver_that_fails_does_not_end_it(caplog: pytest.LogCaptureFixture)
     assert "receiver" in caplog.text
 
 
-def test_a_bug_is_logged_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_is_logged_and_does_not_end_discovery(caplog: pytest.LogCaptureFixture) -> None:
     answers: Iterator[Callable[[], int]] = iter([raising(ZeroDivisionError("bug")), lambda: 1])
     grape = Fake(lambda: next(answers)(), list)
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
@@ -269,7 +269,7 @@ def test_a_bug_is_logged_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -
     assert "ZeroDivisionError: bug" in caplog.text
 
 
-def test_it_never_spins() -> None:
+def test_discovery_never_spins() -> None:
     hasty = Timing(announce_s=1e-9, search_s=1e-9, search_s_max=1e-9, watch_s=1e-9)
     grape = Fake(lambda: 1, list)
     discovery = Discovery(
@@ -314,7 +314,9 @@ def test_stop_is_harmless_at_any_time() -> None:
         from_within.start()
 
 
-def test_a_client_closed_by_another_ends_it_aloud(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_client_closed_by_another_thread_ends_discovery_with_an_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     _, (port,) = free_ports(1)
     grape = Grape([f"http://127.0.0.1:{port}"])
     discovery = watching(grape, lambda event: None)
@@ -325,7 +327,7 @@ def test_a_client_closed_by_another_ends_it_aloud(caplog: pytest.LogCaptureFixtu
     discovery.stop()
 
 
-def test_its_arguments_are_checked() -> None:
+def test_the_arguments_of_discovery_are_checked() -> None:
     with pytest.raises(BadInputError):
         Discovery([Grape([FAKE])], ("", 1), [], lambda event: None, rng=random.Random(1))
     with pytest.raises(BadInputError):

@@ -190,7 +190,7 @@ def test_the_other_grape_is_asked_when_one_is_killed() -> None:
         assert both.announce("x", 5002) == 1
 
 
-def test_announcing_heals_at_once_after_the_other_grape_restarted() -> None:
+def test_announcing_recovers_at_once_after_the_other_grape_restarted() -> None:
     """Announcing alone would go to the nodes found before, for up to five minutes."""
     with running_grapes(2, STATE) as grapes:
         grape = Grape([grapes[0].spec.url])

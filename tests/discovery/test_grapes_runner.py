@@ -151,7 +151,7 @@ def test_other_options_than_the_running_ones_are_refused(runner: Runner) -> None
     assert "Stop it first" in done.stderr
 
 
-def test_stop_spares_a_process_that_only_has_the_same_pid(runner: Runner) -> None:
+def test_stop_spares_another_process_with_the_same_pid(runner: Runner) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         spec = linked_specs(runner.dht_ports, runner.http_ports)[0]
         stale = Running(other.pid, "an earlier process", spec)
@@ -183,7 +183,7 @@ def test_ending_a_process_that_ignores_the_request() -> None:
         assert not end(other.pid, born)
 
 
-def test_a_state_folder_that_cannot_be_is_named(runner: Runner) -> None:
+def test_an_impossible_state_folder_is_named(runner: Runner) -> None:
     (runner.state / "file").touch()
     done = runner.run("start", "--state", runner.state / "file" / "below")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
@@ -255,7 +255,7 @@ def fake_npm(source: Path, text: str) -> None:
     (source / "package-lock.json").write_text(text)
 
 
-def test_npm_parts_are_installed_once_for_a_lock_file(tmp_path: Path) -> None:
+def test_npm_packages_are_installed_once_for_a_lock_file(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.mkdir()
     empty = '{"name": "x", "lockfileVersion": 3, "packages": {"": {}}}'
@@ -274,7 +274,7 @@ def test_npm_parts_are_installed_once_for_a_lock_file(tmp_path: Path) -> None:
     assert len(said) == 2
 
 
-def test_a_failed_install_says_what_npm_said_and_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_install_shows_the_output_of_npm_and_is_tried_again(tmp_path: Path) -> None:
     fake_npm(tmp_path, "no JSON")
     for _ in range(2):
         with pytest.raises(NodeError, match="npm"):

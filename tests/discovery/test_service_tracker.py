@@ -67,7 +67,7 @@ def test_nothing_to_do() -> None:
     assert idle.lookup_due(1e9) is None
 
 
-def test_announcing_is_repeated_but_told_once() -> None:
+def test_announcing_is_repeated_but_reported_once() -> None:
     r = tracker()
     assert r.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
     assert r.next_due_s() == 30.0
@@ -75,13 +75,13 @@ def test_announcing_is_repeated_but_told_once() -> None:
     assert r.next_due_s() == 60.0
 
 
-def test_what_a_lookup_returns_is_handed_on_every_time() -> None:
+def test_the_addresses_of_every_lookup_are_handed_on() -> None:
     r = answering("a")
     assert r.found("a", [A, B], 1.0) == [Found("a", (A, B))]
     assert r.found("a", [A, B], 2.0) == [Found("a", (A, B))]
 
 
-def test_what_a_lookup_lacks_means_nothing() -> None:
+def test_a_missing_address_means_nothing() -> None:
     r = answering("a")
     r.found("a", [A, B], 0.0)
     assert r.found("a", [A], 1.0) == [Found("a", (A,))]
@@ -95,13 +95,13 @@ def test_a_name_without_address_is_looked_up_often() -> None:
     ]
 
 
-def test_a_name_with_an_address_is_looked_up_ever_more_seldom() -> None:
+def test_a_name_with_an_address_is_looked_up_less_and_less_often() -> None:
     quiet = answering("a", own=None)
     first, *_, last = waits(quiet, "a", [A], 12)
     assert (first, last) == (0.3, 10.0)
 
 
-def test_of_a_crowd_a_lookup_shows_a_part_so_it_goes_on() -> None:
+def test_a_crowded_name_is_looked_up_often_since_a_lookup_shows_a_part() -> None:
     *_, last = waits(answering("a", own=None), "a", CROWD, 12)
     assert last == 2.0
     *_, last = waits(answering("a", own=None), "a", CROWD[1:], 12)
@@ -130,7 +130,7 @@ def test_the_most_overdue_name_is_looked_up_first() -> None:
     assert r.lookup_due(5.0) == "b"
 
 
-def test_lost_and_found_are_told_once() -> None:
+def test_lost_and_found_are_reported_once() -> None:
     r = answering("a")
     assert r.failed("why", 1.0) == [GrapeLost(GRAPE, "why")]
     assert r.failed("why else", 2.0) == []
@@ -146,7 +146,7 @@ def test_never_found_is_lost_too() -> None:
     assert r.lookup_due(1.0) == "a"
 
 
-def test_failures_are_retried_ever_more_seldom() -> None:
+def test_failures_are_retried_less_and_less_often() -> None:
     r = tracker("a", "b")
     now_s, pauses = 0.0, []
     for _ in range(12):
@@ -191,7 +191,7 @@ def test_waits_are_jittered_both_ways() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_random_life_keeps_the_rules(seed: int) -> None:
+def test_a_random_history_keeps_the_rules(seed: int) -> None:
     rng = random.Random(seed)
     r = ServiceTracker(GRAPE, ("me", 1), ["a", "b"], Timing(), rng, 0.0)
     now_s = 0.0

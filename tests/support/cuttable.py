@@ -100,7 +100,7 @@ class CuttableNetwork:
 
     def __init__(self, ports: Sequence[Sequence[int]]) -> None:
         self.ports = ports
-        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"  # other than another network
+        self._home = f"127.{secrets.randbelow(254) + 1}.{secrets.randbelow(256)}"
         self._links: dict[tuple[int, int], _Link] = {}
         self._servers: list[asyncio.Server] = []
         self._loop = asyncio.new_event_loop()

@@ -59,7 +59,7 @@ def test_all_orders_are_cancelled_at_once(mesh: RealMesh) -> None:
     assert mesh.agreed(market=OTHER_MARKET).bids == []
 
 
-def test_one_sell_and_two_buyers_of_all_of_it(mesh: RealMesh) -> None:
+def test_one_sell_and_two_buyers_of_its_whole_quantity(mesh: RealMesh) -> None:
     buyers = mesh.peers[:2]
     wins = [0, 0]
     for trial in range(TRIALS):

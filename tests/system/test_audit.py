@@ -53,7 +53,7 @@ def last_commit(folder: Path) -> int:
     return int(journal(folder, "commits", "--last", "1").output.split()[0])
 
 
-def test_a_sound_journal_is_found_to_be(sound: Path) -> None:
+def test_verify_finds_no_problem_in_a_sound_journal(sound: Path) -> None:
     before = (sound / JOURNAL_FILE).read_bytes()
     result = journal(sound, "verify")
     assert result.exit_code == 0
@@ -114,7 +114,7 @@ def test_what_is_wrong_is_seen(folder: Path, change: str, said: str) -> None:
     assert said in result.output
 
 
-def test_what_is_no_journal_is_a_clear_error(folder: Path) -> None:
+def test_a_file_that_is_no_journal_is_a_clear_error(folder: Path) -> None:
     (folder / JOURNAL_FILE).write_bytes(b"nothing" * 1_000)
     result = journal(folder, "verify")
     assert "can't be read: file is not a database" in str(result.exception)

@@ -30,7 +30,7 @@ def test_nothing_acknowledged_is_lost_or_done_twice(
         assert acknowledged > 500, chaos.report()
 
 
-def test_a_seed_decides_the_plan_and_every_kind_is_in_it() -> None:
+def test_a_seed_decides_the_plan_and_it_has_every_kind_of_fault() -> None:
     acts = plan(3, 60, network=True)
     assert acts == plan(3, 60, network=True)
     assert {act.kind for act in acts} == set(KINDS)
@@ -76,7 +76,7 @@ def true_books() -> list[Book]:
     return [Book(f"peer{n}", [resting(256, SELL, 2)], list(trades)) for n in (1, 2)]
 
 
-def test_the_verdict_on_a_true_story_is_that_all_is_well() -> None:
+def test_the_verdict_finds_no_fault_in_consistent_records() -> None:
     assert faults([true_record()], true_books()) == []
 
 

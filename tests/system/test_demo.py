@@ -93,7 +93,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             assert not list((demo.folder / "state").iterdir())
 
 
-def test_a_sell_at_one_and_a_buy_at_another_trade_once_in_all_three(demo: Demo) -> None:
+def test_a_sell_at_one_peer_and_a_buy_at_another_trade_once_at_all_three(demo: Demo) -> None:
     terms = {"type": "limit", "price": "100.50", "quantity": "0.5"}
     sold = ask(demo.ui[0], "/order", {"side": "sell", **terms}, demo.key("alice", "ann"))
     bought = ask(demo.ui[1], "/order", {"side": "buy", **terms}, demo.key("bob", "bob"))
@@ -109,7 +109,7 @@ def test_a_sell_at_one_and_a_buy_at_another_trade_once_in_all_three(demo: Demo) 
     assert len(digests) == 1
 
 
-def test_the_tap_shows_what_is_said(demo: Demo) -> None:
+def test_the_tap_shows_the_messages(demo: Demo) -> None:
     key = demo.key("carol", "carol")
     mesh = f"--mesh={demo.folder / 'mesh.toml'}"
     command = [sys.executable, "-m", "peer", "tap", mesh, *demo.grapes, "--json", "--peer=carol"]
@@ -133,7 +133,7 @@ def test_the_tap_shows_what_is_said(demo: Demo) -> None:
     assert {command["id"] for command in message["commands"]} <= set(ids)
 
 
-def test_a_second_demo_says_what_is_in_its_way(demo: Demo) -> None:
+def test_a_second_demo_says_that_the_journal_is_in_use(demo: Demo) -> None:
     second = demo.start()
     assert second.wait(30) == 1
     assert "journal.db is in use: is this peer running already?" in demo.log.read_text()

@@ -53,7 +53,7 @@ def test_every_row_of_the_threat_table_names_tests_that_exist() -> None:
             assert test in functions_of(file), f"{file} has no {test}"
 
 
-def test_what_each_can_use_up_is_what_the_code_says_and_is_tested() -> None:
+def test_the_table_of_limits_matches_the_code_and_names_tests() -> None:
     text = (API.parent / "security.md").read_text()
     section = text.partition("## What each can use up\n")[2].partition("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
@@ -69,7 +69,7 @@ def test_what_each_can_use_up_is_what_the_code_says_and_is_tested() -> None:
         assert float(figure.replace(",", "")) == resolve_name(name), name
 
 
-def test_every_fault_names_what_reproduces_it_or_says_that_nothing_does() -> None:
+def test_every_fault_names_what_reproduces_it_or_says_that_no_test_does() -> None:
     text = (API.parent / "robustness.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     faults = [row for row in rows if not row.startswith("| what was wrong |")]

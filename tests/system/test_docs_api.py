@@ -67,7 +67,7 @@ def test_events_come_as_shown(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_websockets_say_what_is_shown(reader: Reader, number: int) -> None:
+def test_websocket_messages_come_as_shown(reader: Reader, number: int) -> None:
     reader.gateway.ask("DELETE", "/orders?account=alice")
     reader.gateway.ask("DELETE", "/orders?account=bob")
     block = [each for each in blocks(API) if each.text.startswith("ws://")][number]

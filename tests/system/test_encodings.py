@@ -246,7 +246,7 @@ Kind = Callable[[], Iterator[tuple[str, bytes]]]
 
 
 @pytest.mark.parametrize("kind", [engine, blocks, texts, state, messages, local])
-def test_bytes_are_those_of_before(kind: Kind) -> None:
+def test_encodings_have_not_changed(kind: Kind) -> None:
     prefix = f"{kind.__name__}: "
     now = {f"{prefix}{name}": data.hex() for name, data in kind()}
     golden = dict(line.rsplit(" ", 1) for line in GOLDEN.read_text().splitlines())

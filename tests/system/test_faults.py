@@ -40,7 +40,7 @@ def mesh(tmp_path: Path, grapes: list[str]) -> Iterator[RealMesh]:
         yield mesh
 
 
-def test_one_of_three_dies_and_the_others_trade_on(mesh: RealMesh) -> None:
+def test_one_of_three_peers_dies_and_the_others_trade_on(mesh: RealMesh) -> None:
     rng = random.Random(1)
     *living, dying = mesh.peers
     dying.client.execute([order("first", Side.SELL, 20_000, 7, OTHER_MARKET)])
@@ -102,7 +102,7 @@ def test_acknowledged_orders_survive_kill_9_of_all_peers(mesh: RealMesh) -> None
     assert after.trades == before.trades
 
 
-def test_what_was_before_a_restart_is_no_news_after_it(mesh: RealMesh) -> None:
+def test_trades_from_before_a_restart_are_not_published_again(mesh: RealMesh) -> None:
     peer = mesh.peers[0]
     peer.client.execute([order("a", Side.SELL, 100, 5), order("b", Side.BUY, 100, 2)])
     mesh.agreed()
@@ -139,7 +139,7 @@ def test_only_commands_in_no_block_can_be_withdrawn(mesh: RealMesh) -> None:
     mesh.agreed()
 
 
-def test_a_peer_without_its_journal_does_not_speak(mesh: RealMesh) -> None:
+def test_a_peer_without_its_journal_does_not_start(mesh: RealMesh) -> None:
     peer = mesh.peers[2]
     peer.client.execute([order("a", Side.BUY, 100, 1)])
     peer.kill()
@@ -179,7 +179,7 @@ def test_a_second_process_with_the_same_journal_is_refused(mesh: RealMesh, tmp_p
 
 
 @pytest.mark.parametrize("mode", Mode)
-def test_who_is_no_member_follows_if_the_mesh_lets_it(
+def test_a_peer_that_is_no_member_follows_if_the_mesh_file_allows_it(
     tmp_path: Path, grapes: list[str], mode: Mode
 ) -> None:
     with RealMesh(tmp_path, grapes, size=4, mode=mode, observers="any") as mesh:

@@ -17,7 +17,7 @@ INPUTS = {"node": 300, "local": 200, "http": 200, "websocket": 300, "batch": 300
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_hostile_input_is_refused_and_harms_nobody(name: str) -> None:
+def test_hostile_input_is_refused_and_harms_no_other_client(name: str) -> None:
     fuzz(TARGETS[name](), INPUTS.get(name, 2_000), random.Random(1))
 
 
@@ -26,7 +26,7 @@ def test_every_target_has_its_share() -> None:
     assert sum(SHARES.values()) == 100
 
 
-def test_what_a_target_raises_is_reported_with_its_input(
+def test_an_exception_of_a_target_is_reported_with_its_input(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def run(data: bytes) -> None:
@@ -55,7 +55,7 @@ def test_the_command_runs(request: pytest.FixtureRequest) -> None:
     assert "block:" in done.stdout
 
 
-def test_values_inside_values_without_end_are_refused() -> None:
+def test_endlessly_nested_values_are_refused() -> None:
     """Found by fuzzing: fields that are skipped are still read, one inside the other."""
     encoded = msgspec.msgpack.encode({"type": "get_markets", "more": mutate.DEEP})
     parsed = parse([b"connection", b"id", encoded])

@@ -96,7 +96,7 @@ DECODERS = decoders()
 
 
 @pytest.mark.parametrize(("name", "kind"), DECODERS)
-def test_a_decoder_has_a_depth_of_its_own(name: str, kind: Any) -> None:
+def test_a_decoder_has_its_own_nesting_depth(name: str, kind: Any) -> None:
     check(inspect.type_info(kind))
 
 
@@ -109,7 +109,7 @@ def test_the_decoders_are_found() -> None:
     } <= names
 
 
-def test_a_request_says_first_what_it_is() -> None:
+def test_the_first_field_of_a_request_is_its_type() -> None:
     """Else everything before its type would be skipped, to whatever depth."""
     for request in ({"more": DEEP, "type": "get_markets"}, {"type": "get_markets", "more": DEEP}):
         parsed = parse([b"connection", b"id", msgspec.msgpack.encode(request)])
@@ -121,7 +121,7 @@ def test_a_request_says_first_what_it_is() -> None:
 
 
 @pytest.mark.parametrize(("open_", "shut"), [("[", "]"), ('{"a":', "}"), ('[{"[":', "}]")])
-def test_json_nests_only_so_deep(open_: str, shut: str) -> None:
+def test_the_nesting_depth_of_json_is_limited(open_: str, shut: str) -> None:
     fits = NESTED_MAX // len(shut)
     assert parse_json(open_ * fits + "1" + shut * fits)
     for depth in (fits + 1, *DEPTHS):
@@ -138,7 +138,7 @@ def test_brackets_in_strings_nest_nothing() -> None:
     assert nesting("[" * 20 + '"\\' * 200_001) == 20
 
 
-def test_a_mesh_file_nests_only_so_deep(tmp_path: Path) -> None:
+def test_the_nesting_depth_of_a_mesh_file_is_limited(tmp_path: Path) -> None:
     file = tmp_path / "mesh.toml"
     file.write_text(f"name = {'[' * 200_000}")
     with pytest.raises(ConfigError, match=r"mesh\.toml"):

@@ -11,7 +11,7 @@ from tests.newcomer import NO_NETWORK, prepare
 
 
 @pytest.mark.timeout(600)
-def test_all_that_is_to_be_typed_works_in_order(libraries: None, tmp_path: Path) -> None:
+def test_all_commands_in_the_documents_work_in_order(libraries: None, tmp_path: Path) -> None:
     if not shutil.which("unshare"):
         pytest.skip("needs a network of its own, by unshare: the ports of the documents are taken")
     prepare()

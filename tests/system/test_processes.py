@@ -57,7 +57,7 @@ def test_a_killed_peer_leaves_no_gateway(peer: RealPeer, moment: str) -> None:
     wait_for("the gateway's end", lambda: not running(words))
 
 
-def test_a_closed_terminal_is_a_clean_end(peer: RealPeer) -> None:
+def test_a_closed_terminal_ends_the_peer_cleanly(peer: RealPeer) -> None:
     peer.start()
     wait_for("the page", lambda: "serving at" in peer.log())
     assert peer.process is not None
@@ -68,7 +68,7 @@ def test_a_closed_terminal_is_a_clean_end(peer: RealPeer) -> None:
 
 
 @pytest.mark.parametrize("module", ["peer", "web"])
-def test_who_is_to_end_with_its_starter_needs_a_pipe_to_it(tmp_path: Path, module: str) -> None:
+def test_exit_with_parent_needs_a_pipe(tmp_path: Path, module: str) -> None:
     options = ["run", "--data", str(tmp_path), "--mesh", str(tmp_path / "mesh.toml")]
     if module == "web":
         options = ["--data", str(tmp_path)]
@@ -139,7 +139,7 @@ def test_a_killed_demo_leaves_no_peer(demo: Demo) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
-def test_a_demo_that_is_asked_to_stops_its_peers(demo: Demo, number: int) -> None:
+def test_a_demo_stops_its_peers_when_asked_to_stop(demo: Demo, number: int) -> None:
     process = demo.serve()
     process.send_signal(number)
     assert process.wait(PATIENCE_S) == 0
@@ -147,7 +147,7 @@ def test_a_demo_that_is_asked_to_stops_its_peers(demo: Demo, number: int) -> Non
     assert not list(demo.state.iterdir())
 
 
-def test_one_that_finds_everything_taken_does_not_hide_the_other_from_stop(demo: Demo) -> None:
+def test_a_demo_that_cannot_start_does_not_hide_the_other_from_stop(demo: Demo) -> None:
     first = demo.serve()
     assert demo.start().wait(PATIENCE_S) == 1
     assert "is in use: is this peer running already?" in demo.log()
@@ -166,7 +166,7 @@ def test_stop_ends_one_peer_that_was_started_alone(demo: Demo) -> None:
     assert alone.returncode == 0
 
 
-def test_two_that_start_at_once_make_one_mesh(demo: Demo) -> None:
+def test_two_demos_that_start_at_once_make_one_mesh(demo: Demo) -> None:
     both = [demo.start(), demo.start()]
     wait_for("the page", demo.is_served)
     wait_for("the end of one", lambda: any(process.poll() is not None for process in both))
@@ -175,7 +175,7 @@ def test_two_that_start_at_once_make_one_mesh(demo: Demo) -> None:
     assert sorted(process.poll() is None for process in both) == [False, True]
 
 
-def test_stop_spares_a_process_that_only_has_the_same_pid(demo: Demo) -> None:
+def test_stop_spares_another_process_with_the_same_pid(demo: Demo) -> None:
     demo.state.mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
         wait_for("its birth", lambda: birth(other.pid))
@@ -189,7 +189,7 @@ def test_stop_spares_a_process_that_only_has_the_same_pid(demo: Demo) -> None:
     assert not list(demo.state.iterdir())
 
 
-def test_a_reader_of_the_output_that_goes_away_stops_no_peer(demo: Demo) -> None:
+def test_a_closed_output_stops_no_peer(demo: Demo) -> None:
     reading, writing = os.pipe()
     process = subprocess.Popen(demo.command, stdout=writing, stderr=writing)
     demo.started.append(process)
@@ -233,7 +233,7 @@ def test_the_page_comes_back_whenever_its_process_ends(peer: RealPeer) -> None:
 # The local sockets
 
 
-def test_nobody_can_be_where_the_local_sockets_are_before_the_peer(tmp_path: Path) -> None:
+def test_no_other_user_can_create_the_local_socket_first(tmp_path: Path) -> None:
     squatted = tmp_path / f"p2p-orderbook-{os.getuid()}"
     squatted.mkdir()
     squatted.chmod(0o777)
@@ -255,7 +255,7 @@ def test_nobody_can_be_where_the_local_sockets_are_before_the_peer(tmp_path: Pat
         peer.close()
 
 
-def test_local_sockets_that_vanish_are_made_anew(peer: RealPeer) -> None:
+def test_removed_local_sockets_are_made_again(peer: RealPeer) -> None:
     peer.start()
     peer.state()
     for _ in range(2):
@@ -267,7 +267,7 @@ def test_local_sockets_that_vanish_are_made_anew(peer: RealPeer) -> None:
     assert "node was removed: made again" in peer.log()
 
 
-def test_a_data_folder_with_a_long_name_is_as_good(tmp_path: Path) -> None:
+def test_a_data_folder_with_a_long_name_works(tmp_path: Path) -> None:
     folder = tmp_path / ("long" * 30)
     folder.mkdir()
     with RealMesh(folder, [], size=1) as mesh:
@@ -277,7 +277,7 @@ def test_a_data_folder_with_a_long_name_is_as_good(tmp_path: Path) -> None:
         assert {path.name for path in (peer.folder / FOLDER).iterdir()} == {"node"}
 
 
-def test_a_folder_that_is_none_is_named_at_once(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no peer's data folder"):
         endpoint(tmp_path / "nobody")
 
@@ -286,7 +286,7 @@ def test_a_folder_that_is_none_is_named_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bytes_", [10, 4_096, 20_000])
-def test_a_peer_that_found_no_room_can_be_made_once_there_is(tmp_path: Path, bytes_: int) -> None:
+def test_a_peer_can_be_made_after_a_full_disk_has_room(tmp_path: Path, bytes_: int) -> None:
     limit = f"import resource as r; r.setrlimit(r.RLIMIT_FSIZE, ({bytes_}, {bytes_})); "
     made = "from peer.cli.main import entry; import sys; sys.argv[1:] = ['keygen', 'ann']; entry()"
     done = subprocess.run(

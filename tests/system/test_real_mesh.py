@@ -10,7 +10,7 @@ import zmq
 from tests.support.real_mesh import RealMesh, held_ports
 
 
-def test_a_held_port_is_for_a_peer_again_and_again_and_for_nobody_else() -> None:
+def test_a_held_port_is_reserved_for_a_peer() -> None:
     with held_ports(2) as (port, other):
         assert port != other
         for _ in range(2):
@@ -23,7 +23,7 @@ def test_a_held_port_is_for_a_peer_again_and_again_and_for_nobody_else() -> None
         assert error.value.errno == errno.EADDRINUSE
 
 
-def test_who_waits_for_a_peer_that_has_ended_is_told_so_and_why(tmp_path: Path) -> None:
+def test_waiting_for_a_peer_that_has_ended_fails_with_its_log(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, RealMesh(tmp_path, []) as mesh:
         mesh.peers[0].start("--port", str(taken.getsockname()[1]))
         with pytest.raises(AssertionError, match=r"the peer ended:\s+error: cannot listen on"):

@@ -48,5 +48,5 @@ def test_every_rule_is_proven_by_a_test_that_names_it() -> None:
 
 
 @pytest.mark.parametrize("where", [DOCS, CODE, TESTS], ids=["docs", "code", "tests"])
-def test_what_is_named_is_a_rule(where: list[Path]) -> None:
+def test_every_named_rule_exists(where: list[Path]) -> None:
     assert sorted(named(where) - stated().keys()) == []

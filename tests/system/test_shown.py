@@ -154,7 +154,7 @@ def _commit(number: int, first: int, commands: list[Command]) -> Commit:
     return Commit(number, block.ref, 1_000 * number, (block,), None)
 
 
-def test_a_true_story_is_in_order() -> None:
+def test_consistent_records_have_no_faults() -> None:
     story = Story()
     assert story.faults() == ""
     assert len(story.state(4).trades) == 2
@@ -305,7 +305,7 @@ def test_what_is_wrong_is_seen(spoil: Callable[[Story], None], said: str) -> Non
     assert said in story.faults()
 
 
-def test_what_stood_between_two_commits_may_be_either() -> None:
+def test_orders_shown_between_two_commits_may_be_those_of_either() -> None:
     story = Story()
     held = story.second.held
     held[2] = held[2]._replace(first_commit=0, last_commit=4)
@@ -332,7 +332,7 @@ def begins_with_other_orders(story: Story) -> None:
         (begins_with_other_orders, "the feed of peer2 began at commit 3 with [] of bob"),
     ],
 )
-def test_a_listener_that_missed_messages_begins_anew(
+def test_a_listener_that_missed_messages_starts_again(
     spoil: Callable[[Story], None], said: str
 ) -> None:
     story = Story(missed=[2])
@@ -358,14 +358,14 @@ def disorder(*commands: Sent, commits: dict[int, int] | None = None) -> list[str
     return list(out_of_order(records, commits or {}))
 
 
-def test_what_is_sent_after_an_answer_is_in_a_later_commit() -> None:
+def test_a_command_sent_after_an_answer_is_in_a_later_commit() -> None:
     assert disorder(sent(1, 2, 7), sent(3, 4, 8)) == []
     assert disorder(sent(1, 2, 7), sent(1.5, 4, 7), sent(1.5, 4, 2)) == [], "at once: any order"
     assert len(disorder(sent(1, 2, 7), sent(3, 4, 7))) == 1
     assert len(disorder(sent(3, 4, 6), sent(1, 2, 7))) == 1
 
 
-def test_one_that_was_never_answered_is_found_in_the_journals() -> None:
+def test_an_unanswered_order_is_found_in_the_journals() -> None:
     assert disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512), commits={512: 8}) == []
     assert len(disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512), commits={512: 7})) == 1
     assert disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512)) == [], "nobody knows where it is"

@@ -32,7 +32,7 @@ def block(*commands: Command, first: int = 1) -> Block:
     return Block(Ref(1, 0, b"\7" * 32), PARENTS, payload)
 
 
-def test_commands_are_told_in_decimals_and_words(capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands_are_shown_in_decimals_and_words(capsys: pytest.CaptureFixture[str]) -> None:
     screen = Lines(CONFIG, Filter())
     screen.show(
         0,
@@ -59,7 +59,9 @@ def test_commands_are_told_in_decimals_and_words(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_nobody_can_write_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_members_cannot_write_control_characters_to_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Lines(CONFIG, Filter()).show(0, block(Submit(0, "\x1b[2J[red]", "\x07", Side.BUY, 1, 1)))
     out = capsys.readouterr().out
     assert out.splitlines()[1].endswith("buy  1 lots � at 1 ticks, limit gtc  (�[2J[red])")

@@ -38,7 +38,7 @@ def refusal(answer: Answer) -> tuple[int, str]:
     return answer.status, answer.json["type"].rpartition(":")[2]
 
 
-def test_who_has_no_key_is_told_the_command_that_makes_one(web: Gateway) -> None:
+def test_a_client_without_a_key_is_told_the_command_that_makes_one(web: Gateway) -> None:
     told = web.ask("POST", "/order", buy("1", "1", "newcomer"), NOBODY).json["detail"]
     program, *command = told.partition("`")[2].partition("`")[0].split()
     assert program == "python"
@@ -61,7 +61,7 @@ PRIVATE: list[tuple[str, str, object]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), PRIVATE)
-def test_an_account_is_for_who_has_a_key_of_it(
+def test_an_account_needs_a_key_of_that_account(
     web: Gateway, method: str, path: str, body: object
 ) -> None:
     nobody = web.ask(method, path, body, NOBODY)
@@ -72,13 +72,13 @@ def test_an_account_is_for_who_has_a_key_of_it(
     assert refusal(web.ask(method, path, body, {"Authorization": "Basic eDp5"}))[0] == 401
 
 
-def test_the_market_is_for_everybody(web: Gateway) -> None:
+def test_the_market_is_public(web: Gateway) -> None:
     for path in ("/", "/state", "/book", "/trades", "/candles", "/markets", "/mesh", "/session"):
         assert web.ask("GET", path, None, NOBODY).status == 200, path
     assert web.ask("GET", "/session", None, NOBODY).json == {"account": None, "scopes": []}
 
 
-def test_orders_without_an_account_are_the_keys_own(web: Gateway) -> None:
+def test_orders_without_an_account_belong_to_the_keys_account(web: Gateway) -> None:
     ann = key(web, "ann", Scope.TRADE)
     placed = web.ask("POST", "/order", {"side": "buy", "price": "5", "quantity": "1"}, ann).json
     assert placed["account"] == "ann"
@@ -112,7 +112,7 @@ def test_a_logout_ends_what_the_session_opened(web: Gateway) -> None:
     ends(web, session, lambda: web.ask("DELETE", "/session", None, session))
 
 
-def test_a_session_that_makes_room_for_others_ends_what_it_opened(web: Gateway) -> None:
+def test_a_session_that_is_pushed_out_ends_what_it_opened(web: Gateway) -> None:
     session = cookie_of(web.open_link(web.link("ann", Scope.TRADE)))
     everybody = sqlite3.connect(web.folder / KEYS_FILE)
     with contextlib.closing(everybody):
@@ -256,7 +256,7 @@ def test_requests_are_paced_by_address(tmp_path: Path) -> None:
     assert int(answers[-1].headers["Retry-After"]) >= 1
 
 
-def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
+def test_a_socket_that_sends_too_much_is_closed(tmp_path: Path) -> None:
     options = ("--address-rate", "1")
     with (
         stand_in(tmp_path),
@@ -271,7 +271,7 @@ def test_a_socket_that_talks_without_end_is_closed(tmp_path: Path) -> None:
         assert caught.value.reason == 1008
 
 
-def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> None:
+def test_behind_a_proxy_each_client_has_its_own_limit(tmp_path: Path) -> None:
     options = ("--address-rate", "1", "--proxy", "127.0.0.1")
     with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
 
@@ -288,7 +288,7 @@ def test_behind_a_proxy_each_client_has_its_own_allowance(tmp_path: Path) -> Non
         assert "Secure" in opened.headers["Set-Cookie"]
 
 
-def test_without_a_proxy_nobody_chooses_his_address(tmp_path: Path) -> None:
+def test_without_a_proxy_no_client_can_choose_its_address(tmp_path: Path) -> None:
     options = ("--address-rate", "1")
     with stand_in(tmp_path), running_gateway(tmp_path, *options) as gateway:
         chosen = ({"X-Forwarded-For": f"198.51.100.{n}"} for n in range(110))

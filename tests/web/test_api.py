@@ -62,7 +62,7 @@ def test_numbers_and_strings_mean_the_same(empty: Gateway) -> None:
     assert answer.json["quantity"] == "0.10000000"
 
 
-def test_what_does_not_fill_at_once_expires(empty: Gateway) -> None:
+def test_the_part_of_an_ioc_order_that_does_not_fill_expires(empty: Gateway) -> None:
     empty.order(**sell("101", "1"))
     result = empty.order(**buy("101", "3", tif="ioc"))
     assert (result["status"], result["filled"], result["remaining"]) == (
@@ -133,9 +133,7 @@ def test_another_market_has_its_own_book_and_steps(empty: Gateway) -> None:
         ('{"side":"buy","price":"1","quantity":"1","sid":1}', 400, "sid"),
     ],
 )
-def test_what_is_wrong_is_said_in_words(
-    web: Gateway, body: str, status: int, field: str | None
-) -> None:
+def test_errors_are_sentences(web: Gateway, body: str, status: int, field: str | None) -> None:
     answer = web.ask("POST", "/order", body)
     assert answer.status == status
     assert answer.headers["Content-Type"] == "application/problem+json"
@@ -233,7 +231,7 @@ def test_orders_over_the_websocket(empty: Gateway) -> None:
         assert stream.reply(9)["pong"] is True
 
 
-def test_an_order_is_told_from_pending_to_its_end(empty: Gateway) -> None:
+def test_a_stream_follows_an_order_from_pending_to_its_end(empty: Gateway) -> None:
     with empty.websocket("?channels=orders&account=carol") as stream:
         stream.channel("orders", "snapshot")
         time.sleep(0.2)
@@ -247,7 +245,7 @@ def test_an_order_is_told_from_pending_to_its_end(empty: Gateway) -> None:
         assert seen == ["pending", "open", "partly_filled", "filled"]
 
 
-def test_events_go_on_where_they_stopped(empty: Gateway) -> None:
+def test_events_resume_where_they_stopped(empty: Gateway) -> None:
     empty.order(**buy("96", "1"))
     wait_for("the book", lambda: [b[0] for b in empty.get("/state")["bids"]] == ["96.00"])
     time.sleep(0.1)  # what has changed until here has been sent

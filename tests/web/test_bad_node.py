@@ -147,13 +147,13 @@ def test_a_restarted_node_is_followed(
         assert stream.channel("book", "delta")["bids"] == [["53.00", "0.00000000", 0]]
 
 
-def test_without_a_journal_nothing_is_known_of_the_time_before(
+def test_without_a_journal_the_past_is_unknown(
     shaky: tuple[Gateway, StandInNode],
 ) -> None:
     assert shaky[0].get("/orders?account=nobody")["since"] is None
 
 
-def test_before_the_node_is_there_the_gateway_says_so(tmp_path: Path) -> None:
+def test_without_a_node_the_gateway_reports_that_it_is_starting(tmp_path: Path) -> None:
     with running_gateway(tmp_path) as gateway:
         assert gateway.ask("GET", "/").status == 200
         answer = gateway.ask("GET", "/state")
@@ -164,7 +164,7 @@ def test_before_the_node_is_there_the_gateway_says_so(tmp_path: Path) -> None:
                 assert stream.next(lambda m: m["state"] == "live")["peer"] == "alpha"
 
 
-def test_the_end_says_goodbye_and_is_quick(tmp_path: Path) -> None:
+def test_the_gateway_closes_streams_and_ends_quickly(tmp_path: Path) -> None:
     with stand_in(tmp_path), running_gateway(tmp_path) as gateway:
         gateway.wait_ready()
         with gateway.websocket("?channels=mesh") as stream:

@@ -95,7 +95,7 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
     assert lost
 
 
-def test_a_new_listener_is_told_of_no_trade_twice() -> None:
+def test_a_new_listener_gets_no_trade_twice() -> None:
     """The snapshot it begins with has what deltas have told of; the next delta has what is new."""
     source, mirror = Source(3), BookMirror(units_of(MARKET))
     mirror.reset(source.state(1000))
@@ -113,7 +113,7 @@ def test_a_new_listener_is_told_of_no_trade_twice() -> None:
     assert told > 20
 
 
-def test_deltas_make_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_and_deltas_give_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
     """A browser that follows the deltas is where the mirror is, though the mirror knows only the
     best levels and forgets the worst."""
     monkeypatch.setattr(module, "DEPTH_MAX", 20)
@@ -160,7 +160,7 @@ def test_levels_trades_and_commit_change_together() -> None:
     assert (mirror.commit, mirror.digest) == (2, b"newer")
 
 
-def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
+def test_an_update_out_of_sequence_is_never_taken() -> None:
     mirror = BookMirror(units_of(MARKET))
     update = MarketUpdate("M", 5, 5, 0, [(5, 1, 1)], [], [])
     with pytest.raises(AssertionError):
@@ -175,7 +175,7 @@ def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
     assert [level[0] for level in mirror.bids.levels(9)] == [5, 4, 3]
 
 
-def test_a_state_takes_the_place_of_what_was_staged() -> None:
+def test_a_state_replaces_staged_updates() -> None:
     mirror = BookMirror(units_of(MARKET))
     mirror.reset(State("M", 4, 4, 0, b"", [], [], []))
     mirror.stage(MarketUpdate("M", 5, 5, 0, [(5, 1, 1)], [], []))

@@ -93,7 +93,9 @@ def test_the_page_shows_the_book(clear: Gateway, open_page: Open) -> None:
     expect(page.locator(".facts")).to_contain_text(state["digest"][:8])
 
 
-def test_the_header_tells_the_day_of_the_chosen_market(clear: Gateway, open_page: Open) -> None:
+def test_the_header_shows_the_last_day_of_the_chosen_market(
+    clear: Gateway, open_page: Open
+) -> None:
     for market, prices in (("BTC-USD", ("100", "110")), ("ETH-USD", ("7", "6.30"))):
         for price in prices:
             clear.order(side="sell", price=price, quantity="1", market=market, account="bob")
@@ -205,7 +207,7 @@ def test_one_click_sends_and_keeps_the_quantity(clear: Gateway, open_page: Open)
     expect(page.locator(".level.ask").last).to_contain_text("0.6")
 
 
-def test_what_is_wrong_is_said_beside_the_field(clear: Gateway, open_page: Open) -> None:
+def test_an_error_is_shown_beside_its_field(clear: Gateway, open_page: Open) -> None:
     clear.order(side="sell", price="100", quantity="1", account="bob")
     page = open_page(clear)
     page.get_by_role("textbox", name="Price").fill("100.001")
@@ -281,7 +283,7 @@ def test_without_a_quorum_the_page_says_so(
     expect(page.locator(".banner")).to_have_count(0)
 
 
-def test_catching_up_is_said_and_ends(
+def test_the_page_shows_catching_up_until_it_ends(
     shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
 ) -> None:
     page = open_page(shaky[0])
@@ -292,7 +294,7 @@ def test_catching_up_is_said_and_ends(
     expect(page.locator(".banner")).to_have_count(0)
 
 
-def test_an_order_whose_result_is_lost_is_said_to_be(
+def test_the_page_reports_an_order_whose_result_is_lost(
     shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
 ) -> None:
     page = open_page(shaky[0])
@@ -303,7 +305,7 @@ def test_an_order_whose_result_is_lost_is_said_to_be(
     expect(page.locator("#orders-table tbody tr").first).to_contain_text("Open")
 
 
-def test_a_disagreement_can_not_be_overlooked(
+def test_a_disagreement_is_shown_on_the_page(
     shaky: tuple[Gateway, StandInNode], node: StandInNode, open_page: Open
 ) -> None:
     page = open_page(shaky[0])

@@ -21,7 +21,7 @@ def _empty(web: Gateway) -> None:
         assert web.ask("DELETE", f"/orders?account={account}").status == 200
 
 
-def test_the_ticker_tells_the_best_prices_and_the_last_trade(web: Gateway) -> None:
+def test_the_ticker_has_the_best_prices_and_the_last_trade(web: Gateway) -> None:
     with web.websocket("?channels=ticker&market=ETH-USD") as stream:
         first = stream.channel("ticker")
         assert (first["bid"], first["ask"], first["last"], first["trades"]) == (None,) * 3 + (0,)
@@ -36,7 +36,7 @@ def test_the_ticker_tells_the_best_prices_and_the_last_trade(web: Gateway) -> No
         assert ticker["last_time"] == taken["time"]
 
 
-def test_a_ticker_that_would_say_the_same_is_not_sent(web: Gateway) -> None:
+def test_an_unchanged_ticker_is_not_sent(web: Gateway) -> None:
     web.order(**sell("10", "2"))
     with web.websocket("?channels=ticker") as stream:
         tickers = [stream.channel("ticker")]

@@ -37,7 +37,9 @@ def page(gateway: Gateway, context: BrowserContext) -> Page:
     return page
 
 
-def test_older_candles_come_as_one_looks_back(gateway: Gateway, page: Page) -> None:
+def test_older_candles_are_loaded_when_the_chart_is_scrolled_back(
+    gateway: Gateway, page: Page
+) -> None:
     chart = page.locator(".chart")
 
     def expect_candles(count: int) -> None:

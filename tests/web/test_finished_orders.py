@@ -80,7 +80,7 @@ def test_finished_orders_are_the_same_after_restarts(tmp_path: Path) -> None:
             assert len(last["fills"]) == 3
 
 
-def test_a_page_is_asked_for_in_plain_words(tmp_path: Path) -> None:
+def test_invalid_pages_of_orders_are_refused_in_words(tmp_path: Path) -> None:
     with RealMesh(tmp_path, [], size=1) as mesh:
         mesh.start()
         with running_gateway(mesh.peers[0].folder) as web:

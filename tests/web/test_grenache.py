@@ -66,7 +66,7 @@ def node_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeClient
 
 
 @pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
-def test_node_programs_trade_with_whichever_peer_they_find(
+def test_node_programs_trade_with_any_peer_they_find(
     node_client: NodeClient, compress: bool
 ) -> None:
     def ask(**payload: Any) -> Any:
@@ -111,7 +111,7 @@ def test_the_documented_program_trades(node_client: NodeClient) -> None:
     assert node_client.request(op="cancel", order=number)["result"]["status"] == "cancelled"
 
 
-def test_what_is_sent_to_all_peers_is_done_by_each(node_client: NodeClient) -> None:
+def test_a_call_to_all_peers_is_carried_out_by_each(node_client: NodeClient) -> None:
     replies = node_client.map(op="submit", order=sell("150", "1", "mapped"))["result"]
     assert len({reply["id"] for reply in replies}) == 3
     for reply in replies:
@@ -155,7 +155,7 @@ def call(web: Gateway, body: bytes, **headers: str) -> Any:
     return json.loads(gzip.decompress(answer.body) if zipped else answer.body)
 
 
-def test_anything_sent_is_answered_with_an_array(web: Gateway) -> None:
+def test_any_input_is_answered_with_an_array(web: Gateway) -> None:
     good = b'["r1", "any", {"op": "book"}]'
     assert call(web, good)[:2] == ["r1", None]
     assert call(web, gzip.compress(good), grc_compress="gzip")[:2] == ["r1", None]

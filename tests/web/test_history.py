@@ -70,7 +70,7 @@ def test_candles_are_of_whole_intervals_and_exact(history: History) -> None:
     assert [c.time_ms for c in history.candles(MARKET, 10_000, 2**53, 1)] == [40_000]
 
 
-def test_trades_and_candles_are_one_row_however_many(history: History) -> None:
+def test_trades_and_candles_are_read_as_one_row(history: History) -> None:
     """Each row costs the reading thread a turn among all others, and keeps the log growing."""
     values = {"market": MARKET, "interval": 1, "below": 2**53, "rows": 90, "candles": 80}
     for query, wanted in ((_TRADES, (MARKET, 2**53, 90)), (_CANDLES, values)):
@@ -109,7 +109,7 @@ def candles_of(trades: Sequence[MarketTrade], has_history: bool = True) -> Candl
     return candles
 
 
-def test_filling_gives_what_watching_from_the_start_would_have(history: History) -> None:
+def test_filled_candles_equal_those_watched_from_the_start(history: History) -> None:
     everything = history.trades(MARKET, 2**53, 100)[::-1]
     watched = candles_of(everything)
     for known in (1, 13, 60):
@@ -130,9 +130,7 @@ def fill(candles: Candles, history: History, rows: int = 1_000) -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 7, 60])
-def test_a_candle_of_more_trades_than_are_read_at_a_time_is_whole(
-    history: History, rows: int
-) -> None:
+def test_a_candle_with_more_trades_than_one_read_is_whole(history: History, rows: int) -> None:
     [whole] = history.candles(MARKET, 3_600_000, 2**53, 5, 1_000)
     assert history.candles(MARKET, 3_600_000, 2**53, 5, 7) == [whole]
     if rows > 5:
@@ -141,14 +139,14 @@ def test_a_candle_of_more_trades_than_are_read_at_a_time_is_whole(
         assert found
 
 
-def test_what_was_lost_on_the_way_is_asked_of_the_journal() -> None:
+def test_lost_trades_are_read_from_the_journal() -> None:
     trades = [trade(number, number * 400, 100 + number) for number in range(1, 101)]
     lossy = candles_of(trades[:40] + trades[60:])
     assert (lossy.missed, lossy.missing_past()) == (0, (1, 61))
     assert candles_of(trades[:40] + trades[60:], has_history=False).missed == 20
 
 
-def test_the_last_day_is_of_its_trades_alone(history: History) -> None:
+def test_the_last_day_counts_only_its_trades(history: History) -> None:
     now = 100 * 400 + DAY_MS
     trades = history.trades(MARKET, 2**53, 100)[::-1]
     for candles in (candles_of(trades), candles_of(trades[-7:])):
@@ -176,7 +174,7 @@ def test_past_beyond_what_is_kept_is_left_out() -> None:
     candles.check()
 
 
-def test_candles_stay_as_they_were_handed_out(history: History) -> None:
+def test_returned_candles_do_not_change(history: History) -> None:
     """They are written out while others come, before them and behind."""
     everything = history.trades(MARKET, 2**53, 100)[::-1]
     candles = candles_of(everything[50:-1])

@@ -70,7 +70,7 @@ def test_a_question_that_fails_costs_its_time_and_leaves_room() -> None:
     assert readers.read("another", lambda: 1) == 1
 
 
-def test_few_read_at_a_time_and_the_others_are_told_so() -> None:
+def test_few_clients_read_at_a_time_and_others_get_an_error() -> None:
     readers, go_on, begun = Readers(), threading.Event(), threading.Semaphore(0)
     outcomes: list[object] = []
 
@@ -129,7 +129,7 @@ def test_one_address_leaves_room_for_others_to_read() -> None:
     assert not readers._waiting
 
 
-def test_candles_cost_the_time_that_it_takes_to_write_them_out() -> None:
+def test_the_cost_of_candles_includes_encoding_them() -> None:
     """Whether or not the journal is read for them."""
 
     class Slow(Clock):
@@ -161,7 +161,7 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway,
             yield second.wait_ready(), data / JOURNAL_FILE
 
 
-def test_an_order_is_looked_up_for_who_may_see_it(journal: tuple[Gateway, Path]) -> None:
+def test_an_order_is_found_for_a_client_that_may_see_it(journal: tuple[Gateway, Path]) -> None:
     web, path = journal
     history = History(path)
     assert [history.owner(n * 256) for n in range(1, 5)] == ["ann", "bob", "bob", ""]
@@ -178,7 +178,7 @@ def test_an_order_is_looked_up_for_who_may_see_it(journal: tuple[Gateway, Path])
     assert [ask(name, web.bearer) for name in ("1-1", "1-2", "1-3", "1-9")] == [200, 200, 200, 404]
 
 
-def test_whoever_may_not_see_an_order_does_not_have_it_read(
+def test_an_order_is_not_read_for_a_client_that_may_not_see_it(
     journal: tuple[Gateway, Path],
 ) -> None:
     """The pieces of an order can be thousands."""

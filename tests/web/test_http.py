@@ -71,7 +71,7 @@ def chunk(data: bytes, extension: bytes = b"") -> bytes:
         chunk(CALL + b" " * 8 + b"\r\n0\r\n\r\n") + b"0\r\n\r\n",  # the end is not in the data
     ],
 )
-def test_a_body_in_chunks_is_served_as_it_was_meant(web: Gateway, body: bytes) -> None:
+def test_a_body_in_chunks_is_read_correctly(web: Gateway, body: bytes) -> None:
     for step in (len(body), 1):
         with connected(web) as one:
             one.sendall(CHUNKED)
@@ -92,7 +92,7 @@ def test_a_length_may_begin_with_zeros(web: Gateway, length: bytes) -> None:
         assert answer(one)[0] == 200
 
 
-def test_who_expects_to_be_told_to_continue_is(web: Gateway) -> None:
+def test_a_client_that_expects_100_continue_gets_it(web: Gateway) -> None:
     with connected(web) as one:
         expect = b"POST / HTTP/1.1\r\n" + HOST + b"Expect: 100-continue\r\n"
         one.sendall(expect + b"Content-Length: %d\r\n\r\n" % len(CALL))
@@ -164,7 +164,7 @@ def test_requests_behind_one_another_are_answered_in_order(web: Gateway) -> None
         (CHUNKED + b"f" * 5_000, 400),
     ],
 )
-def test_an_odd_head_has_its_answer(web: Gateway, head: bytes, status: int) -> None:
+def test_an_odd_head_gets_the_right_answer(web: Gateway, head: bytes, status: int) -> None:
     with connected(web) as one:
         one.sendall(head)
         found, body = answer(one)
@@ -172,7 +172,7 @@ def test_an_odd_head_has_its_answer(web: Gateway, head: bytes, status: int) -> N
     assert web.order(**buy("1", "1"))["status"] == "open"
 
 
-def test_who_says_close_among_other_things_is_heard(web: Gateway) -> None:
+def test_connection_close_among_other_values_is_honoured(web: Gateway) -> None:
     with connected(web) as one:
         one.sendall(b"GET /healthz HTTP/1.1\r\n" + HOST + b"Connection: TE, close\r\n\r\n")
         response = http.client.HTTPResponse(one)
@@ -185,7 +185,7 @@ def test_who_says_close_among_other_things_is_heard(web: Gateway) -> None:
 # HEAD, previews and streams
 
 
-def test_a_head_of_anything_is_a_head(web: Gateway) -> None:
+def test_a_head_request_has_no_body(web: Gateway) -> None:
     for path in ("/", "/state", "/healthz", "/docs", "/static/js/app.js", "/events?channels=book"):
         with connected(web) as one:
             one.sendall(b"HEAD %b HTTP/1.1\r\n" % path.encode() + HOST + b"\r\n")
@@ -195,7 +195,7 @@ def test_a_head_of_anything_is_a_head(web: Gateway) -> None:
     assert "orderbook_web_streams 0.0" in streams, "nobody listens"
 
 
-def test_whoever_only_looks_at_a_link_does_not_spend_it(web: Gateway) -> None:
+def test_a_get_does_not_use_up_a_link(web: Gateway) -> None:
     link = web.link("ann", Scope.TRADE)
     path = link.removeprefix(web.url)
     previews: list[dict[str, str]] = [
@@ -231,7 +231,9 @@ def test_whoever_only_looks_at_a_link_does_not_spend_it(web: Gateway) -> None:
         ({"Origin": "http://evil.example"}, 403),
     ],
 )
-def test_an_odd_handshake_has_its_answer(web: Gateway, change: dict[str, str], status: int) -> None:
+def test_an_odd_handshake_gets_the_right_answer(
+    web: Gateway, change: dict[str, str], status: int
+) -> None:
     headers = {name: value for name, value in (UPGRADE | change).items() if value}
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     for method, version, expected in (
@@ -248,7 +250,7 @@ def test_an_odd_handshake_has_its_answer(web: Gateway, change: dict[str, str], s
             assert found == expected or (method == "POST" and found in (403, 405)), method
 
 
-def test_a_stream_begins_only_where_nothing_else_is_under_way(web: Gateway) -> None:
+def test_a_stream_needs_a_connection_without_other_requests(web: Gateway) -> None:
     lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items()).encode()
     ask = b"GET /ws?channels=mesh HTTP/1.1\r\n" + HOST + lines + b"\r\n"
     with connected(web) as one:
@@ -261,7 +263,7 @@ def test_a_stream_begins_only_where_nothing_else_is_under_way(web: Gateway) -> N
         assert one.recv(12) == b"HTTP/1.1 101"
 
 
-def test_who_leaves_while_being_answered_is_no_failure(web: Gateway) -> None:
+def test_a_client_that_leaves_during_the_answer_is_no_failure(web: Gateway) -> None:
     """That nothing of it is in the log is looked at when the gateway ends."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items()).encode()
     asked = [{"op": "subscribe", "id": n, "channel": "mesh"} for n in range(20)]
@@ -288,7 +290,9 @@ def test_who_leaves_while_being_answered_is_no_failure(web: Gateway) -> None:
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
-def test_what_one_client_has_is_counted_together(one: str, other: str, together: bool) -> None:
+def test_all_addresses_of_one_client_are_counted_together(
+    one: str, other: str, together: bool
+) -> None:
     assert (counted(one) == counted(other)) is together
 
 
@@ -308,7 +312,7 @@ def test_a_proxy_may_write_an_address_in_many_ways(written: str, meant: str) -> 
 
 
 @pytest.mark.parametrize("written", ["", "unknown", "_hidden", "1.2.3", "[::1", "1.2.3.4:5:6"])
-def test_what_is_no_address_is_none(written: str) -> None:
+def test_an_invalid_address_is_none(written: str) -> None:
     with contextlib.suppress(ValueError):
         assert plain(written) == "::1"
 
@@ -347,7 +351,7 @@ LINK = {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
         ("/", CROSS | {"Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"}, 403),
     ],
 )
-def test_pages_of_other_sites_can_t_make_a_peer_work(
+def test_pages_of_other_sites_cannot_make_a_peer_work(
     web: Gateway, path: str, headers: dict[str, str], status: int
 ) -> None:
     assert web.ask("GET", path, None, headers).status == status

@@ -148,7 +148,7 @@ def _wait(reader: Reader, wanted: Callable[[list[object]], bool]) -> list[object
     return wait_for("the messages", lambda: (s := _seqs(reader)) and wanted(s) and s)
 
 
-def test_everyone_gets_a_snapshot_and_then_every_delta_of_his_channels(fix: Fixture) -> None:
+def test_each_client_gets_a_snapshot_and_then_every_delta_of_its_channels(fix: Fixture) -> None:
     first = fix.connect("book")
     fix.publish()
     fix.settle()
@@ -160,7 +160,7 @@ def test_everyone_gets_a_snapshot_and_then_every_delta_of_his_channels(fix: Fixt
     assert fix.source.audience == {"book": 2, "mesh": 1}
 
 
-def test_what_a_snapshot_covers_is_not_sent_again(fix: Fixture) -> None:
+def test_frames_that_a_snapshot_covers_are_not_sent_again(fix: Fixture) -> None:
     """The snapshot is taken on the hub's thread, ahead of frames that wait there."""
     with fix.busy_hub():
         reader = fix.connect("book", settle=False)
@@ -174,7 +174,7 @@ def test_what_a_snapshot_covers_is_not_sent_again(fix: Fixture) -> None:
     fix.settle()
 
 
-def test_who_hears_several_channels_gets_what_waits_in_order(fix: Fixture) -> None:
+def test_a_client_of_several_channels_gets_waiting_frames_in_order(fix: Fixture) -> None:
     both, other = fix.connect("book", "trades"), fix.connect("trades")
     events = fix.connect("trades", "book", kind=Kind.EVENTS)
     with fix.busy_hub():
@@ -191,7 +191,7 @@ def test_who_hears_several_channels_gets_what_waits_in_order(fix: Fixture) -> No
     assert fix.hub.frames_sent == 7
 
 
-def test_what_is_too_much_for_the_hub_becomes_a_snapshot(
+def test_an_overflow_of_the_hub_becomes_a_snapshot(
     fix: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub_module, "INBOX_MAX", 5)
@@ -207,7 +207,7 @@ def test_what_is_too_much_for_the_hub_becomes_a_snapshot(
     fix.settle()
 
 
-def test_a_stream_leaves_nothing_behind(fix: Fixture) -> None:
+def test_nothing_is_kept_of_an_ended_stream(fix: Fixture) -> None:
     for _ in range(3):
         fix.connect("book", "orders/alice").sock.close()
     wait_for("the end", lambda: fix.hub.client_count == 0)
@@ -216,7 +216,7 @@ def test_a_stream_leaves_nothing_behind(fix: Fixture) -> None:
     assert fix.source.audience == {"book": 0, "orders/alice": 0}
 
 
-def test_who_does_not_read_harms_nobody_and_gets_a_snapshot_when_he_reads(fix: Fixture) -> None:
+def test_a_client_that_does_not_read_harms_no_other_and_gets_a_snapshot_later(fix: Fixture) -> None:
     slow, quick = fix.connect("book"), fix.connect("book")
     count = 3 * client_module.BACKLOG_BYTES_MAX // 20_000 + 500
     for _ in range(count):
@@ -235,7 +235,9 @@ def test_who_does_not_read_harms_nobody_and_gets_a_snapshot_when_he_reads(fix: F
     assert _wait(slow, lambda s: fix.source.seq in s)[-2:] == [count, count + 1]
 
 
-def test_who_never_reads_is_cut(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_never_reads_is_cut_off(
+    fix: Fixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client_module, "STALL_SECONDS_MAX", 0.2)
     monkeypatch.setattr(hub_module, "TICK_SECONDS", 0.05)
     fix.connect("book")
@@ -246,7 +248,7 @@ def test_who_never_reads_is_cut(fix: Fixture, monkeypatch: pytest.MonkeyPatch) -
     assert fix.source.audience["book"] == 0
 
 
-def test_beyond_the_limit_a_stream_is_turned_away(fix: Fixture) -> None:
+def test_a_stream_beyond_the_limit_is_refused(fix: Fixture) -> None:
     fix.hub._clients_max = 1
     fix.connect("book")
     refused = fix.connect("book")
@@ -254,7 +256,7 @@ def test_beyond_the_limit_a_stream_is_turned_away(fix: Fixture) -> None:
     assert refused.data[:4] == b"\x88" + refused.data[1:2] + (1013).to_bytes(2, "big")
 
 
-def test_strangers_leave_streams_to_those_who_are_known(fix: Fixture) -> None:
+def test_strangers_leave_streams_to_known_clients(fix: Fixture) -> None:
     fix.hub._clients_max = 4
     for _ in range(STRANGERS_PERCENT * 4 // 100):
         fix.connect("book")
@@ -289,7 +291,7 @@ def test_events_resume_from_the_ring(fix: Fixture, monkeypatch: pytest.MonkeyPat
     assert b'"snapshot"' in old.data
 
 
-def test_who_has_missed_more_than_may_wait_begins_anew(fix: Fixture) -> None:
+def test_a_client_that_missed_too_much_gets_a_snapshot(fix: Fixture) -> None:
     for _ in range(client_module.BACKLOG_BYTES_MAX // 20_000 + 2):
         fix.publish(pad=20_000)
     fix.settle()
@@ -297,7 +299,7 @@ def test_who_has_missed_more_than_may_wait_begins_anew(fix: Fixture) -> None:
     wait_for("the reset", lambda: (late.pull(), b"event: reset" in late.data)[1])
 
 
-def test_messages_in_pieces_pings_and_a_close(fix: Fixture) -> None:
+def test_fragmented_messages_pings_and_a_close(fix: Fixture) -> None:
     reader = fix.connect("empty")
     mask = b"\1\2\3\4"
 
@@ -325,7 +327,7 @@ def test_messages_in_pieces_pings_and_a_close(fix: Fixture) -> None:
         (b"\x01\x80\0\0\0\0" + b"\x00\x80\0\0\0\0" * 2_000, 1009),  # nothing, in pieces
     ],
 )
-def test_what_breaks_the_protocol_is_refused(fix: Fixture, data: bytes, code: int) -> None:
+def test_protocol_errors_end_the_stream(fix: Fixture, data: bytes, code: int) -> None:
     reader = fix.connect("empty")
     reader.sock.sendall(data)
     wait_for("the end", lambda: fix.hub.client_count == 0)
@@ -333,7 +335,7 @@ def test_what_breaks_the_protocol_is_refused(fix: Fixture, data: bytes, code: in
     assert code.to_bytes(2, "big") in reader.data[:4]
 
 
-def test_pings_without_end_are_not_answered_without_end(fix: Fixture) -> None:
+def test_the_number_of_answered_pings_is_limited(fix: Fixture) -> None:
     reader = fix.connect("empty")
     reader.sock.sendall(b"\x89\x80\0\0\0\0" * 100)
     wait_for("the end", lambda: fix.hub.client_count == 0)
@@ -342,7 +344,7 @@ def test_pings_without_end_are_not_answered_without_end(fix: Fixture) -> None:
     assert reader.data.count(b"\x8a\x00") == 20
 
 
-def test_a_request_without_reading_the_answers_is_not_served_for_ever(
+def test_a_client_that_does_not_read_answers_is_no_longer_served(
     fix: Fixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_module, "BACKLOG_BYTES_MAX", 1000)

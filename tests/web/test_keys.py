@@ -49,7 +49,7 @@ def test_a_key_stands_for_its_account_until_it_is_revoked(keys: Keys) -> None:
 @pytest.mark.parametrize(
     "wrong", ["", "p2p", "p2p__x", "x_1_2", "p2p_nobody_x", "p2p_" + "x" * 200]
 )
-def test_what_is_no_key_opens_nothing(keys: Keys, wrong: str) -> None:
+def test_an_invalid_key_opens_nothing(keys: Keys, wrong: str) -> None:
     token = keys.create("ann", [Scope.READ])
     assert keys.of_token(wrong) is None
     assert keys.of_token(token[:-1]) is None
@@ -81,7 +81,7 @@ def test_a_link_opens_one_session(keys: Keys) -> None:
     assert keys.who(keys.of_session(session)) is None
 
 
-def test_links_and_sessions_grow_old(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_and_sessions_expire(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     link, other = keys.link("ann", [Scope.READ]), keys.link("ann", [Scope.READ])
     session = keys.redeem(other)
     assert session is not None
@@ -126,7 +126,7 @@ def test_the_oldest_session_of_an_account_makes_room(keys: Keys) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_whoever_opens_sessions_without_end_ends_their_own_alone(keys: Keys) -> None:
+def test_a_client_with_too_many_sessions_ends_only_its_own(keys: Keys) -> None:
     ann, stranger = opened(keys, "ann"), shown(keys, "192.0.2.1")
     flood = shown(keys, "192.0.2.2", ADDRESS_SESSIONS_MAX + 3)
     assert alive(keys, flood) == [False] * 3 + [True] * ADDRESS_SESSIONS_MAX
@@ -134,7 +134,7 @@ def test_whoever_opens_sessions_without_end_ends_their_own_alone(keys: Keys) -> 
 
 
 @pytest.mark.usefixtures("ticking")
-def test_in_a_full_house_those_with_most_make_room_and_nobody_loses_their_last(
+def test_when_full_holders_with_most_sessions_make_room_and_none_loses_its_last(
     keys: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = module.TokenLimit("sessions", "address <> ''", "address", 20, 6)
@@ -152,7 +152,7 @@ def test_in_a_full_house_those_with_most_make_room_and_nobody_loses_their_last(
 
 
 @pytest.mark.usefixtures("ticking")
-def test_links_of_one_account_push_out_no_others(keys: Keys) -> None:
+def test_links_of_one_account_do_not_push_out_others(keys: Keys) -> None:
     ann = keys.link("ann", [Scope.TRADE])
     flood = [keys.link("bob", [Scope.TRADE]) for _ in range(ACCOUNT_LINKS_MAX + 1)]
     assert keys.redeem(flood[0]) is None
@@ -164,7 +164,9 @@ def test_links_of_one_account_push_out_no_others(keys: Keys) -> None:
 
 
 @pytest.mark.usefixtures("ticking")
-def test_a_link_that_finds_no_room_stays_good(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_without_room_for_its_session_stays_valid(
+    keys: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         module, "_SESSIONS", module.TokenLimit("sessions", "true", "account", 20, 1)
     )
@@ -176,7 +178,7 @@ def test_a_link_that_finds_no_room_stays_good(keys: Keys, monkeypatch: pytest.Mo
     assert keys.redeem(link) is not None
 
 
-def test_whoever_shows_a_key_reads_in_the_session_they_have(keys: Keys) -> None:
+def test_a_proven_key_may_read_in_the_present_session(keys: Keys) -> None:
     [ann] = opened(keys, "ann")
     [stranger] = shown(keys, "192.0.2.1")
     assert keys.who(stranger) == Principal("ed25519:192.0.2.1-0", frozenset({Scope.READ}))
@@ -189,7 +191,7 @@ def test_whoever_shows_a_key_reads_in_the_session_they_have(keys: Keys) -> None:
     assert keys.who(ann) == Principal("ann", frozenset({Scope.TRADE}), "ed25519:other")
 
 
-def test_a_file_of_before_strangers_were_told_apart_goes_on(tmp_path: Path) -> None:
+def test_a_key_file_without_session_addresses_still_works(tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     Keys(path).close()
     db = sqlite3.connect(path)
@@ -205,7 +207,7 @@ def test_a_file_of_before_strangers_were_told_apart_goes_on(tmp_path: Path) -> N
     keys.close()
 
 
-def test_who_is_barred_is_so_until_let_in_again(keys: Keys) -> None:
+def test_an_account_is_barred_until_it_is_unbarred(keys: Keys) -> None:
     keys.bar("ann")
     keys.bar("ann")
     assert (keys.is_barred("ann"), keys.is_barred("bob"), keys.barred()) == (True, False, ["ann"])
@@ -214,7 +216,7 @@ def test_who_is_barred_is_so_until_let_in_again(keys: Keys) -> None:
     assert not keys.is_barred("ann")
 
 
-def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_with_a_key_ends_after_a_day(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> None:
     session = keys.redeem(keys.link("ann", [Scope.TRADE]))
     ann, stranger = keys.of_session(str(session)), keys.open_reader("ed25519:s", None, "a")
     keys.open_reader("ed25519:a", ann, "a")
@@ -224,7 +226,7 @@ def test_to_read_with_a_key_is_for_a_day(keys: Keys, monkeypatch: pytest.MonkeyP
     assert keys.who(ann) == Principal("ann", frozenset({Scope.TRADE}))
 
 
-def test_no_session_no_reader_is_left(tmp_path: Path, keys: Keys) -> None:
+def test_no_reader_outlives_its_session(tmp_path: Path, keys: Keys) -> None:
     for account in ("a", "b"):
         session = keys.of_session(str(keys.open_reader(account, None, "a")))
         keys.open_reader(f"{account}2", session, "a")
@@ -234,7 +236,9 @@ def test_no_session_no_reader_is_left(tmp_path: Path, keys: Keys) -> None:
         keys.end(session)
 
 
-def test_no_secret_is_in_the_file_and_nobody_else_reads_it(tmp_path: Path, keys: Keys) -> None:
+def test_no_secret_is_in_the_file_and_only_its_owner_can_read_it(
+    tmp_path: Path, keys: Keys
+) -> None:
     path = tmp_path / KEYS_FILE
     key, link = keys.create("ann", [Scope.TRADE]), keys.link("ann", [Scope.TRADE])
     session = keys.redeem(keys.link("ann", [Scope.TRADE]))
@@ -250,7 +254,7 @@ def test_no_secret_is_in_the_file_and_nobody_else_reads_it(tmp_path: Path, keys:
         Keys(path)
 
 
-def test_a_key_can_be_known_to_several_peers_of_one_owner(tmp_path: Path, keys: Keys) -> None:
+def test_one_key_works_at_several_peers_of_one_owner(tmp_path: Path, keys: Keys) -> None:
     token = keys.create("ann", [Scope.TRADE])
     other = Keys(tmp_path / "other.db")
     assert other.create("ann", [Scope.TRADE], token) == token
@@ -262,7 +266,9 @@ def test_a_key_can_be_known_to_several_peers_of_one_owner(tmp_path: Path, keys: 
 
 
 @pytest.mark.parametrize(("account", "scopes"), [("", ["read"]), ("a b", ["read"]), ("a", ["all"])])
-def test_what_cannot_be_granted_is_refused(keys: Keys, account: str, scopes: list[str]) -> None:
+def test_invalid_accounts_and_scopes_are_refused(
+    keys: Keys, account: str, scopes: list[str]
+) -> None:
     with pytest.raises(KeysError, match="not"):
         keys.create(account, scopes)
     with pytest.raises(KeysError, match="not"):

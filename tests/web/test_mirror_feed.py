@@ -41,7 +41,7 @@ MARKETS = [Market("M", "1", "1"), Market("N", "1", "1")]
 # With a real node
 
 
-def test_who_is_told_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> None:
+def test_a_client_that_gets_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> None:
     """At once, on the thread that is told: nothing is waited for."""
     wrong: list[str] = []
     slots = threading.BoundedSemaphore(WINDOW)
@@ -165,7 +165,7 @@ def test_markets_commits_and_the_mesh_are_one_subscription() -> None:
     assert (world.mirrors.commit, world.mirrors.round, world.mirrors.digest) == (3, 9, b"d")
 
 
-def test_an_account_is_subscribed_to_once_and_let_go() -> None:
+def test_an_account_is_subscribed_to_once_and_unsubscribed() -> None:
     world = World()
     world.feed.watch("ann")
     world.feed.watch("ann")
@@ -194,7 +194,7 @@ def test_after_a_lost_connection_all_is_subscribed_to_again() -> None:
     assert len(world.node.of(topic("account", "ann"))) == 1
 
 
-def test_what_was_refused_is_asked_for_with_the_next_question() -> None:
+def test_a_refused_subscription_starts_again_with_the_next_request() -> None:
     world = World()
     world.feed.watch("ann")
     for call in (world.markets, *world.node.of(topic("account", "ann"))):
@@ -207,7 +207,7 @@ def test_what_was_refused_is_asked_for_with_the_next_question() -> None:
     assert len(world.node.calls) == 1, "it has all it wants"
 
 
-def test_the_node_is_asked_now_and_then_so_that_its_silence_shows() -> None:
+def test_regular_requests_show_that_the_node_does_not_answer() -> None:
     world = World()
     world.node.calls.clear()
     world.feed.tick(world.feed._asked + 0.9 * ASK_SECONDS)
@@ -219,7 +219,7 @@ def test_the_node_is_asked_now_and_then_so_that_its_silence_shows() -> None:
     assert len(world.node.calls) == 1
 
 
-def test_a_book_that_becomes_short_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_state_of_a_short_book_is_requested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(levels, "DEPTH_MAX", 4)
     world = World()
     deep: list[Level] = [(price, 1, 1) for price in (9, 8, 7, 6)]
@@ -234,7 +234,7 @@ def test_a_book_that_becomes_short_is_asked_for_once(monkeypatch: pytest.MonkeyP
     assert len(world.node.again) == 1
 
 
-def test_what_is_shown_is_stale_while_the_node_says_nothing() -> None:
+def test_the_mirrors_are_stale_while_the_node_sends_nothing() -> None:
     world = World()
     world.node.say(world.markets, _mesh())
     assert world.mirrors.state == "live"

@@ -6,7 +6,7 @@ from web.config import ACCOUNTS_MAX, Config
 from web.gateway import Gateway
 
 
-def test_an_account_that_is_listened_to_makes_no_room_for_others(tmp_path: Path) -> None:
+def test_an_account_with_listeners_is_not_pushed_out(tmp_path: Path) -> None:
     gateway = Gateway(Config(f"ipc://{tmp_path}/node"))
     gateway.start()
     try:

@@ -47,7 +47,7 @@ FORMS = [*NUMBERS, *(f'"{number}"' for number in NUMBERS)]
 
 
 @pytest.mark.parametrize("number", FORMS, ids=lambda text: text[:12])
-def test_no_number_of_a_request_is_more_than_a_node_understands(number: str) -> None:
+def test_no_number_in_a_request_exceeds_64_bits(number: str) -> None:
     """Where it is not refused, the node can be told the command, and the market has room for it."""
     refusals: list[Problem] = []
     for field in ("quantity", "price", "display", "stop_price"):
@@ -103,7 +103,7 @@ def _refused(web: Gateway, method: str, path: str, body: str | None = None) -> N
 
 
 @pytest.mark.parametrize("number", ["1" + "0" * 23, "1e23", "1e400", "1e999999999999999999999"])
-def test_every_verb_refuses_it_and_everybody_else_trades(web: Gateway, number: str) -> None:
+def test_every_verb_refuses_a_bad_number_and_other_clients_trade(web: Gateway, number: str) -> None:
     mine = web.order(**buy("1", "1"))["id"]
     for field in ("price", "quantity"):
         body = f'{{"{field}": {number}, "account": "alice"}}'
@@ -130,7 +130,7 @@ def test_every_verb_refuses_it_and_everybody_else_trades(web: Gateway, number: s
     assert web.order(**buy("1", "1"))["status"] == "open"
 
 
-def test_a_stranger_with_a_fresh_key_ends_nothing(web: Gateway, tmp_path: Path) -> None:
+def test_a_stranger_with_a_new_key_cannot_end_the_gateway(web: Gateway, tmp_path: Path) -> None:
     me = Signer(Identity.create(tmp_path / "key"), web.get("/mesh")["mesh"])
     entry = me.sign(Reduce(0, me.account, 256, 10**31))
     body = {"account": me.account, "quantity": "1" + "0" * 23, "signature": signature_of(entry)}
@@ -159,7 +159,7 @@ def test_a_stream_survives_every_number(web: Gateway) -> None:
     assert "Traceback" not in web.log()
 
 
-def test_a_python_program_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_the_python_client_refuses_a_bad_number_before_sending(tmp_path: Path) -> None:
     with lone_peer(tmp_path) as where, Client(where, account="alice") as client:
         order = client.buy("BTC-USD", 1, 1)
         for number in (10**30, -(10**5_000), 10**23, Decimal("1e400"), "1" + "0" * 29):

@@ -38,7 +38,7 @@ def put_off(route: Route) -> None:
     route.fulfill(status=503, headers={"Retry-After": "0.1"}, body=body)
 
 
-def test_every_order_that_ended_can_be_reached(web: Gateway, context: BrowserContext) -> None:
+def test_every_finished_order_can_be_reached(web: Gateway, context: BrowserContext) -> None:
     ids = place_unfillable(web)
     page = context.new_page()
     page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")

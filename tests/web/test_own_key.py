@@ -120,7 +120,7 @@ def test_every_kind_of_order_is_signed_as_the_peer_reads_it(
     assert web.get(f"/orders?account={account}")["orders"] == []
 
 
-def test_a_session_stays_and_the_key_can_be_left(
+def test_a_session_stays_and_the_user_can_stop_using_the_key(
     web: Gateway, context: BrowserContext, wrong: list[str]
 ) -> None:
     page = opened(context, web.link("ann", Scope.TRADE), wrong)
@@ -140,7 +140,7 @@ def test_a_session_stays_and_the_key_can_be_left(
     assert order["price"] == "51.00"
 
 
-def test_on_a_phone_the_key_can_be_left_too(
+def test_on_a_phone_the_user_can_stop_using_the_key_too(
     web: Gateway, context: BrowserContext, wrong: list[str]
 ) -> None:
     page = opened(context, web.url, wrong)
@@ -157,7 +157,9 @@ def test_on_a_phone_the_key_can_be_left_too(
     expect(page.locator(".own-key")).not_to_be_visible()
 
 
-def test_the_key_is_not_to_be_had(web: Gateway, context: BrowserContext, wrong: list[str]) -> None:
+def test_no_script_can_read_the_key(
+    web: Gateway, context: BrowserContext, wrong: list[str]
+) -> None:
     page = opened(context, web.url, wrong)
     use_own_key(page)
     said = page.evaluate(
@@ -176,7 +178,7 @@ def test_the_key_is_not_to_be_had(web: Gateway, context: BrowserContext, wrong: 
     assert said == "InvalidAccessError"
 
 
-def test_a_browser_that_can_not_sign_says_so(
+def test_the_page_reports_a_browser_that_cannot_sign(
     web: Gateway, context: BrowserContext, wrong: list[str]
 ) -> None:
     context.add_init_script("crypto.subtle.generateKey = () => Promise.reject(new Error('no'))")
@@ -186,7 +188,7 @@ def test_a_browser_that_can_not_sign_says_so(
     expect(page.get_by_role("button", name="Use my own key")).to_be_disabled()
 
 
-def test_the_browser_writes_what_is_signed_as_python_does(
+def test_the_browser_and_python_sign_the_same_text(
     web: Gateway, context: BrowserContext, wrong: list[str]
 ) -> None:
     page = opened(context, web.url, wrong)

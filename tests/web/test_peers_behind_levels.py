@@ -30,7 +30,7 @@ def web(mesh: RealMesh) -> Iterator[Gateway]:
         peer.client.execute([CancelAll(0, name) for name in ("alice", "bob")])
 
 
-def test_a_level_is_told_with_the_peers_that_took_its_orders(mesh: RealMesh, web: Gateway) -> None:
+def test_a_level_shows_the_peers_that_took_its_orders(mesh: RealMesh, web: Gateway) -> None:
     first, second, third = (peer.client for peer in mesh.peers)
     first.execute([order("alice", Side.SELL, 10_050, 200)])
     second.execute([order("bob", Side.SELL, 10_050, quantity) for quantity in (50, 25)])

@@ -16,7 +16,7 @@ def test_a_burst_and_then_a_rate() -> None:
     assert [limiter.take("a") > 0 for _ in range(4)] == [False, False, False, True]
 
 
-def test_what_costs_more_than_a_burst_waits_for_a_full_bucket() -> None:
+def test_a_cost_above_the_burst_waits_for_a_full_bucket() -> None:
     now = [0.0]
     limiter = Limiter(1, 10, lambda: now[0])
     assert limiter.take("a", 30) == 0

@@ -46,7 +46,7 @@ def metric(web: Gateway, name: str) -> float:
     return float(next(line for line in lines if line.startswith(f"orderbook_{name} ")).split()[1])
 
 
-def test_what_the_node_says_of_itself_is_passed_on(
+def test_the_nodes_own_reasons_are_passed_on(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:
     web = shaky[0]
@@ -60,7 +60,7 @@ def test_what_the_node_says_of_itself_is_passed_on(
     assert metric(web, "ready") == 0
 
 
-def test_how_long_commands_wait_is_told(
+def test_readyz_reports_how_long_commands_wait(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:
     web = shaky[0]
@@ -76,14 +76,14 @@ def test_a_silent_node(shaky: tuple[Gateway, StandInNode], node: StandInNode) ->
     wait_for("the reason", lambda: codes(shaky[0]) == ["stale"])
 
 
-def test_a_node_that_speaks_and_does_not_answer(
+def test_a_node_that_sends_updates_but_does_not_answer(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:
     node.faults.answers = False
     wait_for("the reason", lambda: codes(shaky[0]) == ["unanswered"], 20)
 
 
-def test_what_waits_for_a_node_that_went_away_is_told_so(
+def test_requests_to_a_node_that_went_away_get_an_error(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:
     """And is forgotten: else there would be room for no more at last."""
@@ -107,7 +107,7 @@ def test_what_waits_for_a_node_that_went_away_is_told_so(
     wait_for("no call to be owed", lambda: metric(web, "web_node_calls") < 5)
 
 
-def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
+def test_a_gateway_with_a_dead_part_is_not_ready(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node:
         gateway = Served(Config(node.where.address))
         gateway.start()
@@ -120,7 +120,7 @@ def test_a_gateway_of_which_a_part_has_ended(tmp_path: Path) -> None:
             gateway.stop()
 
 
-def test_a_link_over_tcp_that_is_swallowed_is_made_anew() -> None:
+def test_a_dead_tcp_link_is_replaced() -> None:
     with held_ports(1) as ports, cuttable_network([[], ports]) as network:
         (port,) = ports
         gateway = Served(Config(f"tcp://{network.address(0, 1)}:{port}"))

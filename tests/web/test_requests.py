@@ -23,12 +23,12 @@ def test_a_count_survives_its_text(text: str, count: int) -> None:
     assert step.count(parse_amount(shown)) == count
 
 
-def test_nothing_is_a_plain_zero() -> None:
+def test_zero_is_a_plain_zero() -> None:
     assert str(Step("0.00000001").amount(0)) == "0", "and not 0E-8"
 
 
 @given(st.text(max_size=30) | st.floats().map(repr) | st.decimals().map(str))
-def test_text_is_an_amount_or_an_error(text: str) -> None:
+def test_any_text_is_an_amount_or_an_error(text: str) -> None:
     try:
         amount = parse_amount(text)
     except AmountError:
@@ -38,7 +38,7 @@ def test_text_is_an_amount_or_an_error(text: str) -> None:
 
 
 @given(st.decimals() | st.integers())
-def test_a_number_is_an_amount_or_an_error(number: Decimal | int) -> None:
+def test_any_number_is_an_amount_or_an_error(number: Decimal | int) -> None:
     try:
         amount = parse_amount(number)
     except AmountError:
@@ -50,7 +50,7 @@ def test_a_number_is_an_amount_or_an_error(number: Decimal | int) -> None:
 @pytest.mark.parametrize(
     "value", [True, None, 1.5, [], "1e5", "\u0661", "+1", "-1", "", ".", "1_0"]
 )
-def test_what_is_no_amount(value: object) -> None:
+def test_invalid_amounts_are_refused(value: object) -> None:
     with pytest.raises(AmountError):
         parse_amount(value)
 
@@ -114,7 +114,7 @@ def test_every_field_reaches_the_engine() -> None:
         ({"price": "1", "colour": "red"}, "colour", "There is no colour"),
     ],
 )
-def test_what_is_wrong_names_its_field(fields: dict[str, object], field: str, words: str) -> None:
+def test_an_error_names_its_field(fields: dict[str, object], field: str, words: str) -> None:
     with pytest.raises(Problem) as caught:
         _submit(**fields)
     assert (caught.value.status, caught.value.field) == (400, field)

@@ -38,7 +38,7 @@ def test_levels_merge_away_from_the_middle(web: Gateway) -> None:
     assert web.ask("GET", "/book?depth=0").json["field"] == "depth"
 
 
-def test_trades_and_candles_tell_the_same_story(web: Gateway) -> None:
+def test_trades_and_candles_agree(web: Gateway) -> None:
     for price in ("100", "103", "98"):
         web.order(**order("sell", price, "2", "bob"))
         web.order(**order("buy", price, "1.5"))
@@ -72,7 +72,7 @@ def test_orders_are_listed_and_found(web: Gateway) -> None:
     assert web.ask("GET", "/orders/1-99999").status == 404
 
 
-def test_a_smaller_order_keeps_its_place_and_a_dearer_one_moves(web: Gateway) -> None:
+def test_a_smaller_quantity_keeps_the_place_and_a_new_price_loses_it(web: Gateway) -> None:
     first = web.order(**order("buy", "90", "2"))["id"]
     web.order(**order("buy", "90", "1", "bob"))
 

@@ -24,7 +24,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("how", ["cancelled", "filled"])
-def test_an_order_that_has_ended_stays_so(peer: Path, how: str) -> None:
+def test_an_order_sent_again_after_its_end_stays_ended(peer: Path, how: str) -> None:
     """Its gateway was started again meanwhile, and knows nothing of it."""
     account = f"ann-{how}"
     mine = sell("100.50", "2", account, client_id="a")
@@ -50,7 +50,7 @@ def test_an_order_that_has_ended_stays_so(peer: Path, how: str) -> None:
         assert second.get("/book")["asks"] == []
 
 
-def test_another_order_under_the_same_name_is_refused(peer: Path) -> None:
+def test_another_order_with_the_same_client_id_is_refused(peer: Path) -> None:
     with running_gateway(peer) as web:
         web.wait_ready()
         mine = buy("1", "1", "cid", client_id="mine")
@@ -63,7 +63,7 @@ def test_another_order_under_the_same_name_is_refused(peer: Path) -> None:
 
 
 @pytest.mark.parametrize("how", ["open", "cancelled"])
-def test_a_peer_that_was_restarted_knows_which_order_it_was(tmp_path: Path, how: str) -> None:
+def test_a_restarted_peer_still_knows_the_order(tmp_path: Path, how: str) -> None:
     mine = buy("1", "1", "ann", client_id="mine")
     with lone_peer(tmp_path) as data, running_gateway(data) as web:
         number = web.wait_ready().order(**mine)["id"]
@@ -83,7 +83,7 @@ def _open(web: Gateway, account: str) -> list[str]:
     return [order["id"] for order in web.get(f"/orders?account={account}")["orders"]]
 
 
-def test_whose_an_order_is_strangers_are_not_told(peer: Path) -> None:
+def test_strangers_do_not_learn_the_owner_of_an_order(peer: Path) -> None:
     """To who asks about it, it is as if there were none."""
     with running_gateway(peer) as web:
         web.wait_ready()

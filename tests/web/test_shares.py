@@ -86,7 +86,9 @@ def code(answer: Answer) -> str:
     return str(answer.json["type"]).rpartition(":")[2]
 
 
-def test_one_address_trades_for_so_many_keys_and_shuts_out_nobody(stranger: Stranger) -> None:
+def test_one_address_trades_for_a_limited_number_of_keys_and_shuts_out_no_other(
+    stranger: Stranger,
+) -> None:
     gateway, mesh, here = stranger.gateway, stranger.mesh, stranger.address
     assert stranger.order().status == 200
     others = [Stranger(gateway, mesh, here) for _ in range(ADDRESS_KEYS_MAX)]
@@ -124,7 +126,7 @@ def stream(gateway: Gateway, address: str) -> tuple[int, socket.socket]:
     return int(sock.recv(100).split()[1]), sock
 
 
-def test_one_address_has_so_many_streams(stranger: Stranger) -> None:
+def test_one_address_has_a_limited_number_of_streams(stranger: Stranger) -> None:
     gateway, here = stranger.gateway, stranger.address
     with contextlib.ExitStack() as stack:
 
@@ -148,7 +150,7 @@ def test_one_address_has_so_many_streams(stranger: Stranger) -> None:
 # The operator
 
 
-def test_the_operator_cancels_what_nobody_else_can(stranger: Stranger) -> None:
+def test_the_operator_cancels_orders_of_a_key(stranger: Stranger) -> None:
     gateway = stranger.gateway
     first, second, third = (stranger.placed() for _ in range(3))
     path = f"/order/{first}?account={stranger.account}"
@@ -166,7 +168,7 @@ def test_the_operator_cancels_what_nobody_else_can(stranger: Stranger) -> None:
     assert stranger.cancel(third).status == 404
 
 
-def test_the_operator_can_do_nothing_else_without_the_key(stranger: Stranger) -> None:
+def test_without_the_key_the_operator_can_only_cancel(stranger: Stranger) -> None:
     number = stranger.placed()
     change = {"price": "11", "quantity": "1"}
     path = f"/order/{number}?account={stranger.account}"
@@ -178,7 +180,7 @@ def test_the_operator_can_do_nothing_else_without_the_key(stranger: Stranger) ->
     assert stranger.cancel(number).json["status"] == "cancelled"
 
 
-def test_its_owner_reads_why_an_order_is_gone(stranger: Stranger) -> None:
+def test_the_owner_sees_why_the_order_was_removed(stranger: Stranger) -> None:
     gateway, number, gone = stranger.gateway, stranger.placed(), stranger.placed()
     headers = NOBODY | {"Cookie": stranger.open_session().headers["Set-Cookie"].partition(";")[0]}
     gateway.ask("DELETE", f"/order/{gone}?account={stranger.account}")
@@ -192,7 +194,7 @@ def test_its_owner_reads_why_an_order_is_gone(stranger: Stranger) -> None:
 
 
 @pytest.mark.parametrize("known", [False, True])
-def test_who_is_barred_may_cancel_and_no_more(stranger: Stranger, known: bool) -> None:
+def test_a_barred_account_may_only_cancel(stranger: Stranger, known: bool) -> None:
     gateway = stranger.gateway
     eve = {"Authorization": f"Bearer {gateway.keys.create('eve', [Scope.TRADE])}"}
     account = "eve" if known else stranger.account
@@ -213,7 +215,7 @@ def test_who_is_barred_may_cancel_and_no_more(stranger: Stranger, known: bool) -
     gateway.ask("DELETE", f"/orders?account={account}")
 
 
-def test_the_operator_sees_who_has_most_orders(stranger: Stranger) -> None:
+def test_the_operator_sees_the_accounts_with_most_orders(stranger: Stranger) -> None:
     gateway = stranger.gateway
     for _ in range(3):
         stranger.placed()
@@ -240,7 +242,7 @@ def test_the_operator_sees_who_has_most_orders(stranger: Stranger) -> None:
         gateway.ask("DELETE", f"/orders?account={account}")
 
 
-def test_the_operator_has_a_command_line_for_it(stranger: Stranger) -> None:
+def test_the_operator_can_do_the_same_by_command_line(stranger: Stranger) -> None:
     folder = stranger.gateway.folder
 
     def run(*arguments: str) -> str:
@@ -264,7 +266,9 @@ def test_the_operator_has_a_command_line_for_it(stranger: Stranger) -> None:
 # What waits to be ordered
 
 
-def test_who_has_too_much_waiting_is_told_so_alone(tmp_path: Path) -> None:
+def test_a_client_with_too_many_waiting_commands_is_refused_and_others_are_not(
+    tmp_path: Path,
+) -> None:
     with stand_in(tmp_path) as node, running_gateway(tmp_path) as gateway:
         gateway.wait_ready()
         node.faults.refusal = Refused("too_many_pending", "2000 commands from there wait")
@@ -279,7 +283,7 @@ def test_who_has_too_much_waiting_is_told_so_alone(tmp_path: Path) -> None:
         assert node.sources[-2:] == ["127.9.9.9", "127.0.0.1"]
 
 
-def test_different_things_are_counted_for_a_time() -> None:
+def test_distinct_things_count_for_a_limited_time() -> None:
     now = [0.0]
     keys = Distinct(2, 100, lambda: now[0])
     assert [keys.take("here", key) for key in "aba"] == [0.0] * 3

@@ -105,7 +105,7 @@ def test_many_orders_and_cancelling_all(web: Web) -> None:
     assert (status, len(answer["cancelled"])) == (200, 3)
 
 
-def test_the_same_over_a_websocket(web: Web) -> None:
+def test_signed_orders_work_over_a_websocket(web: Web) -> None:
     with web.gateway.websocket(bearer="") as stream:
         stream.send(op="order", id=1, order=web.request())
         placed = stream.reply(1)
@@ -129,7 +129,7 @@ def test_the_same_over_a_websocket(web: Web) -> None:
         assert stream.reply(5)["error"]["status"] == 401
 
 
-def test_and_over_grenache(web: Web) -> None:
+def test_signed_orders_work_over_grenache(web: Web) -> None:
     def call(**payload: Any) -> Any:
         return web.ask("POST", "/", ["rid", "any", payload])[1][1:]
 
@@ -155,7 +155,7 @@ FORGED: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("reason", "change"), FORGED)
-def test_what_was_not_signed_is_refused_at_once(
+def test_a_wrong_signature_is_refused_at_once(
     web: Web, reason: str, change: dict[str, Any]
 ) -> None:
     status, answer = web.ask("POST", "/order", web.request() | change)
@@ -169,7 +169,7 @@ def test_what_was_not_signed_is_refused_at_once(
 @pytest.mark.parametrize(
     "signature", ["text", {}, {"nonce": 1, "until": 2}, {"nonce": 0, "until": 2, "signature": "x"}]
 )
-def test_what_is_no_signature(web: Web, signature: object) -> None:
+def test_malformed_signatures_are_refused(web: Web, signature: object) -> None:
     status, answer = web.ask("POST", "/order", web.request() | {"signature": signature})
     assert status == 400
     assert code(answer).startswith("invalid_signature")
@@ -184,7 +184,7 @@ def test_not_even_an_administrator_trades_for_a_key(web: Web) -> None:
     assert (status, code(answer)) == (403, "not_signed")
 
 
-def test_a_signature_is_good_once_and_for_its_time(web: Web) -> None:
+def test_a_signature_is_valid_once_and_for_its_time(web: Web) -> None:
     request = web.request()
     assert web.ask("POST", "/order", request)[0] == 200
     status, answer = web.ask("POST", "/order", request)
@@ -195,7 +195,7 @@ def test_a_signature_is_good_once_and_for_its_time(web: Web) -> None:
     assert (status, code(answer)) == (409, "signature_expired")
 
 
-def test_a_named_order_is_taken_once_however_often_it_is_sent(web: Web) -> None:
+def test_a_signed_order_with_a_client_id_is_taken_once(web: Web) -> None:
     request = web.request(client_id="mine")
     first = web.ask("POST", "/order", request)
     assert first[0] == 200
@@ -216,7 +216,7 @@ def test_signatures_are_paced_before_they_are_verified() -> None:
     assert access.trader("ed25519:b", True, None, "elsewhere")
 
 
-def test_a_peer_can_do_without_strangers(tmp_path: Path) -> None:
+def test_a_peer_can_require_an_api_key(tmp_path: Path) -> None:
     with (
         lone_peer(tmp_path) as data,
         running_gateway(data, "--require-api-key") as gateway,
@@ -239,7 +239,7 @@ def test_a_peer_can_do_without_strangers(tmp_path: Path) -> None:
 # Reading
 
 
-def test_whoever_has_the_key_reads_the_orders(web: Web) -> None:
+def test_the_holder_of_the_key_reads_the_orders(web: Web) -> None:
     name = web.placed()
     path = f"/orders?account={web.account}"
     assert web.ask("GET", path, None)[0] == 401
@@ -252,7 +252,7 @@ def test_whoever_has_the_key_reads_the_orders(web: Web) -> None:
     assert (status, code(answer)) == (403, "scope"), "to read is not to trade"
 
 
-def test_a_session_is_kept_and_reads_the_key_s_orders_besides(web: Web) -> None:
+def test_a_session_stays_and_may_also_read_the_keys_orders(web: Web) -> None:
     link = web.gateway.link("ann", Scope.TRADE)
     cookie = web.gateway.open_link(link).headers["Set-Cookie"].partition(";")[0]
     mine = NOBODY | {"Cookie": cookie}
@@ -266,7 +266,7 @@ def test_a_session_is_kept_and_reads_the_key_s_orders_besides(web: Web) -> None:
     assert web.ask("GET", "/orders?account=bob", None, mine)[0] == 403
 
 
-def test_a_statement_is_good_once_and_for_one_peer(web: Web) -> None:
+def test_a_statement_is_valid_once_and_for_one_peer(web: Web) -> None:
     statement = web.statement()
     assert web.ask("POST", "/session", statement)[0] == 200
     status, answer = web.ask("POST", "/session", statement)
@@ -279,7 +279,7 @@ def test_a_statement_is_good_once_and_for_one_peer(web: Web) -> None:
     assert (status, code(answer)) == (403, "signature_expired"), "an order's lasts for too long"
 
 
-def test_a_statement_of_before_the_start_may_have_been_used_then() -> None:
+def test_a_statement_from_before_the_start_is_refused() -> None:
     now = [10**12]
     signer = Signer(Identity.ephemeral(), "ab", lambda: now[0])
     statements = Statements(lambda: now[0] + 100)

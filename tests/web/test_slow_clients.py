@@ -59,7 +59,7 @@ def is_closed(one: socket.socket) -> bool:
         GET + GET[:20],  # the rest of the second comes never
     ],
 )
-def test_slow_clients_hold_no_thread_and_not_for_ever(web: Gateway, slow: bytes) -> None:
+def test_slow_clients_hold_no_thread_and_are_ended(web: Gateway, slow: bytes) -> None:
     """Twice as many of them as there are threads, each sending a byte now and then."""
     with connections(web, SLOW) as slowly:
         for one in slowly:
@@ -77,7 +77,7 @@ def test_slow_clients_hold_no_thread_and_not_for_ever(web: Gateway, slow: bytes)
         wait_for("their end", all_closed, 60)
 
 
-def test_who_does_not_finish_a_request_is_told_so(web: Gateway) -> None:
+def test_a_client_that_does_not_finish_its_request_gets_an_error(web: Gateway) -> None:
     begun = (GET[:20], POST % 1_000 + b"{", CHUNKED + b"2\r\nhi\r\n", GET + GET[:20])
     with connections(web, len(begun) + 1) as slowly:
         for one, said in zip(slowly, (*begun, b""), strict=True):
@@ -105,9 +105,7 @@ def test_clients_that_do_not_read_hold_no_thread(web: Gateway) -> None:
 
 
 @pytest.mark.parametrize("count", [8, SLOW])
-def test_clients_that_wait_for_the_other_end_to_close_delay_nobody(
-    web: Gateway, count: int
-) -> None:
+def test_clients_that_wait_for_the_server_to_close_delay_no_other(web: Gateway, count: int) -> None:
     """They are polite: who asked for `Connection: close` reads to the end, and closes then."""
     with connections(web, count) as polite:
         for one in polite:
@@ -118,7 +116,7 @@ def test_clients_that_wait_for_the_other_end_to_close_delay_nobody(
             assert web.order(**buy("1", "1"))["status"] == "open"
 
 
-def test_who_sends_more_than_is_read_still_gets_the_answer(web: Gateway) -> None:
+def test_a_client_that_sends_too_much_still_gets_the_answer(web: Gateway) -> None:
     with connections(web, 1) as (one,):
         one.sendall(POST % 10_000_000 + b"x" * 300_000)
         response = http.client.HTTPResponse(one)
@@ -127,7 +125,7 @@ def test_who_sends_more_than_is_read_still_gets_the_answer(web: Gateway) -> None
         assert b"262144" in response.read()
 
 
-def test_a_full_house_makes_room_for_somebody_else(web: Gateway) -> None:
+def test_a_full_server_makes_room_for_another_address(web: Gateway) -> None:
     """One network has all the connections there are; a client of another comes in."""
     with contextlib.ExitStack() as stack:
         crowd = []
@@ -161,7 +159,7 @@ def test_a_body_in_chunks_is_served(web: Gateway) -> None:
         assert b'"bids"' in response.read()
 
 
-def test_one_address_has_connections_enough(web: Gateway) -> None:
+def test_one_address_has_a_limited_number_of_connections(web: Gateway) -> None:
     with connections(web, ADDRESS_CONNECTIONS_MAX + 5) as many:
         for one in many:
             one.settimeout(2)

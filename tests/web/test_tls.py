@@ -116,7 +116,7 @@ def test_plain_http_gets_nothing(web: Secure) -> None:
     ],
 )
 @pytest.mark.parametrize("module", ["web", "peer"])
-def test_what_is_wrong_with_the_files_is_said(
+def test_errors_in_the_certificate_files_are_reported(
     tmp_path: Path, module: str, options: list[str], complaint: str
 ) -> None:
     command = [sys.executable, "-m", module, *(["run"] if module == "peer" else [])]
@@ -129,7 +129,7 @@ def test_what_is_wrong_with_the_files_is_said(
     assert "Traceback" not in done.stderr
 
 
-def test_a_certificate_nobody_vouches_for_is_noticed(web: Secure, tmp_path: Path) -> None:
+def test_a_client_notices_an_untrusted_certificate(web: Secure, tmp_path: Path) -> None:
     stranger = http.client.HTTPSConnection("localhost", web.port, timeout=10)
     with closing(stranger), pytest.raises(ssl.SSLCertVerificationError):
         stranger.request("GET", "/healthz")
