@@ -1,5 +1,5 @@
-"""Who gets what of a node's updates and answers, when, and what is kept for a program that does not
-read: scripts of calls in, the messages that left for each program out."""
+"""The updates and answers that each program gets, in which order, and what is kept for a slow
+program. Each test is a script of calls, and checks the messages sent to each program."""
 
 import random
 from collections import deque
@@ -28,7 +28,7 @@ decode = msgspec.msgpack.Decoder(Answer).decode
 
 
 class Node:
-    """Publishes commits to programs with queues of `room` messages."""
+    """Publishes commits to programs with queues for `room` messages."""
 
     def __init__(self, room: int = 1_000) -> None:
         self.room = room
@@ -85,13 +85,13 @@ class Node:
         self.programs.check()
 
     def read(self, connection: bytes, count: int = 1_000_000) -> list[tuple[bytes, Answer]]:
-        """What a program reads now; empty messages left out."""
+        """The messages that a program reads now, without empty ones."""
         queue = self.queues[connection]
         taken = [queue.popleft() for _ in range(min(count, len(queue)))]
         return [(request, decode(body)) for request, body in taken if body]
 
     def said(self, connection: bytes, request: bytes = b"") -> list[str]:
-        """What a program reads, as words; only that of one request, if one is named."""
+        """The messages that a program reads, as words; optionally only those of one request."""
         return [_word(m) for name, m in self.read(connection) if not request or name == request]
 
 
@@ -284,11 +284,11 @@ def test_many_subscriptions_start_again_over_several_turns(monkeypatch: pytest.M
     assert node.said(ANN) == [*["lost", "state A 0 at 0"] * 2, "done 0"]
 
 
-# The order, whatever happens
+# The order of messages
 
 
 class Copy:
-    """What a program knows from what it has read, which must follow."""
+    """A program's knowledge from its messages. Checks that they are in sequence."""
 
     def __init__(self) -> None:
         self.seqs: dict[tuple[bytes, str], int] = {}
@@ -321,7 +321,7 @@ class Copy:
 
 
 class Reader:
-    """A program that subscribes twice, asks now and then, and reads when it likes."""
+    """A program that subscribes twice, asks now and then, and reads at random times."""
 
     def __init__(self, node: Node, connection: bytes) -> None:
         self._node, self._connection = node, connection
@@ -341,7 +341,7 @@ class Reader:
             self.copy.take(request, message)
 
     def check(self) -> None:
-        """Once all is read."""
+        """Check the program after it has read everything."""
         assert self.copy.done == self.answered
         for request in (b"1", b"2"):
             assert self.copy.commits[request, "commit"] == self._node.commit
@@ -350,7 +350,7 @@ class Reader:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_an_answer_never_comes_before_its_updates(seed: int) -> None:
-    """The node never waits, and tells all there is."""
+    """The node never waits, and its programs get everything."""
     rng = random.Random(seed)
     node = Node(room=rng.randint(4, 40))
     readers = [Reader(node, ANN), Reader(node, BOB)]

@@ -1,4 +1,4 @@
-"""The block's canonical encoding, and what is refused."""
+"""The canonical encoding of a block, and the refusal of invalid blocks."""
 
 import msgspec
 import pytest
@@ -27,7 +27,7 @@ def sign(_data: bytes) -> bytes:
 
 
 def frame(**changes: object) -> bytes:
-    """A valid block's frame but for the changes, by field."""
+    """A frame that is valid except for the changed fields."""
     fields: dict[str, object] = {
         "mesh": COMMITTEE.mesh,
         "epoch": 0,

@@ -1,4 +1,4 @@
-"""Going on from a commit checkpoint is the same as having been there all along."""
+"""A peer that continues from a checkpoint commits the same as one that never stopped."""
 
 import itertools
 import random
@@ -19,7 +19,7 @@ def sign(_data: bytes) -> bytes:
 
 
 def members_of(committee: Committee) -> list[Consensus]:
-    """All of them, after each heard all others."""
+    """All members, after each has received all blocks."""
     peers = [Consensus(committee, n, sign) for n in range(committee.size)]
     for hears, says in itertools.permutations(range(committee.size), 2):
         peers[hears].hear(says, peers[says].heartbeat(), 0)
@@ -27,8 +27,8 @@ def members_of(committee: Committee) -> list[Consensus]:
 
 
 def lived(committee: Committee, seed: int) -> tuple[list[Block], list[Commit]]:
-    """What one member accepted and committed over many rounds, in which others came late, rested
-    for long, and came back."""
+    """The blocks and commits of one member over many rounds, in which other members were late,
+    paused, and came back."""
     rng = random.Random(seed)
     peers = members_of(committee)
     rests_until = [0] * committee.size
@@ -86,7 +86,7 @@ def test_a_peer_that_starts_at_any_checkpoint_commits_the_same(mode: Mode, seed:
 
 @pytest.mark.parametrize("mode", Mode)
 def test_a_restart_at_a_checkpoint_publishes_the_whole_own_last_block(mode: Mode) -> None:
-    """The newest own block can be the checkpoint's head, of which the graph knows only the name."""
+    """The newest own block can be the checkpoint's head; then the graph has only its name."""
     committee = Committee(b"m" * 16, 4, mode)
     blocks, commits = lived(committee, 0)
     restarts = 0

@@ -1,4 +1,4 @@
-"""Two blocks for one place: noticed at once, even if nothing else ever comes."""
+"""Two blocks for one place are noticed at once, even if no other block comes."""
 
 import pytest
 

@@ -1,5 +1,5 @@
-"""No two views of any graph decide differently, up to a depth that takes seconds, and rules that
-are wrong in one point do. `make exhaustive` goes deeper."""
+"""No two views of any graph decide differently, up to a depth that takes seconds; with a broken
+rule some do. `make exhaustive` goes deeper."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -53,15 +53,15 @@ def test_four_members_with_one_byzantine(rounds: int, leaders: dict[int, int]) -
 @pytest.mark.parametrize("commits", [1, 2])
 @pytest.mark.parametrize("first", [0, 1, 2])
 def test_schedules_that_change(first: int, commits: int) -> None:
-    """ORDER-16, ORDER-17, ORDER-19. All that comes out: blocks, their order, times, and who may
-    lead then."""
+    """ORDER-16, ORDER-17, ORDER-19. Compares all results: blocks, their order, times, and the next
+    leaders."""
     family = Commits(mesh(CRASH, 3), 3, first, commits, punctual_rounds=0)
     family.grow()
     assert max(len(outcome.commits) for outcome in family.outcomes.values()) == 2
 
 
 def test_pairs_of_views() -> None:
-    """What `tests.exhaustive` argues by steps, for once without the argument."""
+    """Checks directly what `tests.exhaustive` argues step by step."""
     family = Decisions(mesh(CRASH, 3), 4, {1: 0, 3: 1})
     family.grow()
     compared = 0

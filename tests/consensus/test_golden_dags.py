@@ -1,6 +1,6 @@
-"""The commit rule on graphs that a person drew.
+"""The commit rule on drawn graphs.
 
-GOLDEN_DAGS=rewrite writes what is decided now into the files, for review as a diff.
+GOLDEN_DAGS=rewrite writes the present decisions into the files, for review as a diff.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""When a member makes a block, and on which others it stands."""
+"""When a member makes a block, and its parents."""
 
 import pytest
 
@@ -14,7 +14,7 @@ SCHEDULE = Schedule(0, (0, 1, 2, 3))
 
 
 class Member:
-    """Member 0 of four, and a hand that makes the blocks of the others."""
+    """Member 0 of four, and a helper that makes the blocks of the others."""
 
     def __init__(self) -> None:
         self.consensus = Consensus(COMMITTEE, ME, lambda _: bytes(64), TIMING)
@@ -26,7 +26,8 @@ class Member:
         self.consensus.hear(other, rounds, now_ms)
 
     def hears(self, round_: int, *authors: int, payload: bytes = b"", now_ms: int = 0) -> None:
-        """Blocks of these members for a round, each on all that stand at the round before."""
+        """Blocks of these members for a round, each with all blocks of the previous round as
+        parents."""
         below = {a: self.made[round_ - 1, a] for a in range(4) if (round_ - 1, a) in self.made}
         for author in authors:
             own = max(ref for (_, a), ref in self.made.items() if a == author)
@@ -36,7 +37,7 @@ class Member:
             self.made[round_, author] = ref
 
     def round(self, commands_wait: bool = False, now_ms: int = 0) -> int | None:
-        """The round that it would make a block for."""
+        """The round for which it would make a block."""
         place = self.consensus.proposal(now_ms, commands_wait)
         return None if place is None else place.round
 
@@ -76,7 +77,7 @@ def test_a_round_started_by_a_member_is_finished(member: Member) -> None:
 
 
 def test_a_round_needs_a_quorum_in_the_previous_one(member: Member) -> None:
-    """ORDER-8. Of four members three."""
+    """ORDER-8. Three of four members."""
     member.makes(1)
     member.hears(1, 1)
     assert member.round(commands_wait=True, now_ms=9_999) is None
@@ -85,7 +86,7 @@ def test_a_round_needs_a_quorum_in_the_previous_one(member: Member) -> None:
 
 
 def test_rounds_continue_until_all_known_commands_are_committed(member: Member) -> None:
-    """ORDER-8. Another member's too."""
+    """ORDER-8. Also those of another member."""
     member.makes(1)
     member.hears(1, 1, 2, 3, payload=b"command")
     round_ = 2
@@ -99,7 +100,7 @@ def test_rounds_continue_until_all_known_commands_are_committed(member: Member) 
 
 
 def test_a_proposal_waits_for_the_leader_of_the_previous_round(member: Member) -> None:
-    """ORDER-9. From the moment at which a quorum stands there."""
+    """ORDER-9. It waits from the moment when that round has a quorum."""
     top = leader_of(3, 3)
     grown(member, top - 1)
     member.makes(top)
@@ -132,7 +133,7 @@ def test_missed_rounds_are_proposed_too(member: Member) -> None:
 
 
 def test_a_member_far_behind_catches_up_first(member: Member) -> None:
-    """ORDER-10. How far the others are, more of them say than can be faulty."""
+    """ORDER-10. More than f members claim the higher round."""
     far = (0, 500, 400, 0)
     member.says(1, far)
     assert member.round(commands_wait=True) == 1

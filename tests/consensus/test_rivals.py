@@ -1,4 +1,4 @@
-"""What an equivocator can make others keep: little, and all that an honest block stands on."""
+"""The blocks of an equivocator that others keep: few, and all ancestors of honest blocks."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def make(round_: int, author: int, parents: Sequence[Ref], name: str = "") -> Bl
 
 
 class Mesh:
-    """A graph as an honest member has it, and what it is given next."""
+    """The graph of an honest member, and the next blocks for it."""
 
     def __init__(self, rounds: int = 3) -> None:
         self.dag = Dag(COMMITTEE)
@@ -28,7 +28,7 @@ class Mesh:
             self.grow()
 
     def grow(self) -> None:
-        """All make a block for the next round, the liar too."""
+        """All members make a block for the next round, the liar too."""
         round_ = self.tips[0].round + 1
         made = [make(round_, author, self.parents(author)) for author in range(4)]
         for block in made:
@@ -36,7 +36,7 @@ class Mesh:
         self.tips = [block.ref for block in made]
 
     def parents(self, author: int) -> list[Ref]:
-        """Its own block first."""
+        """The refs, with the author's own block first."""
         return sorted(self.tips, key=lambda ref: (ref.author != author, ref.author))
 
     def on(self, own: Ref, round_: int, name: str) -> Block:
@@ -52,7 +52,7 @@ class Mesh:
 
 
 def test_rivals_are_not_kept_for_rivals_that_refer_to_them() -> None:
-    """ORDER-6. Each with one that is sent first and waits for it."""
+    """ORDER-6. Each rival comes after a block that waits for it."""
     mesh = Mesh()
     own = mesh.dag.slot(2, LIAR)[0].ref
     for n in range(MANY):
@@ -64,7 +64,7 @@ def test_rivals_are_not_kept_for_rivals_that_refer_to_them() -> None:
 
 
 def test_chains_of_rivals_are_not_kept() -> None:
-    """ORDER-6. Each from the beginning on, its top sent first."""
+    """ORDER-6. Each chain begins at the first round, and its top comes first."""
     mesh = Mesh(rounds=20)
     for n in range(MANY // 19):
         own, chain = mesh.dag.slot(0, LIAR)[0].ref, []
@@ -118,7 +118,7 @@ def test_blocks_that_wait_for_a_refused_rival_are_dropped_and_can_come_again() -
 def test_honest_members_that_saw_different_rivals_first_accept_each_others_blocks(
     takes: int,
 ) -> None:
-    """ORDER-6. At most one rival a place for each of them."""
+    """ORDER-6. At most one rival per place for each honest member."""
     views = [Mesh() for _ in HONEST]
     own = views[0].dag.slot(3, LIAR)[0].ref
     seen = [views[0].on(own, 4, f"for {n % takes}") for n in HONEST]

@@ -1,4 +1,4 @@
-"""What is asked of whom, and when."""
+"""Which blocks are requested from which member, and when."""
 
 from peer.consensus.block import Block, Ref, digest_of
 from peer.consensus.committee import Committee, Mode
@@ -27,7 +27,7 @@ def lacking() -> Dag:
 
 
 def test_a_missing_block_is_asked_of_its_author_and_then_of_others_in_turn() -> None:
-    """ORDER-37. Ever more rarely once all were asked in vain."""
+    """ORDER-37. Less and less often once all members were asked without success."""
     sync = synchronizer(lacking())
     asked = [(now, *one) for now in range(0, 2_000, SCAN_MS) for one in sync.tick(now)]
     times_ms = [DELAY_MS + n * RETRY_MS for n in (0, 1, 2, 3, 5, 7, 9)]
@@ -49,8 +49,8 @@ def test_a_block_that_comes_by_itself_is_not_requested() -> None:
 
 
 def test_missing_blocks_named_in_a_heartbeat_are_requested() -> None:
-    """ORDER-38. Its sender's own newest block at once, others' when it names them again: they may
-    be on their way."""
+    """ORDER-38. The sender's own newest block at once; blocks of others when it names them again,
+    as they may be on their way."""
     sync = synchronizer(Dag(COMMITTEE))
     assert sync.hear(1, (0, 0, 9, 0), 0) is None
     assert sync.hear(2, (0, 0, 9, 0), 0) == Pull(2, (0, 0, 0, 0))

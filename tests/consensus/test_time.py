@@ -1,4 +1,4 @@
-"""The ordered clock, and what moves it: members' clocks, pauses, and what is due at a time."""
+"""The ordered clock and what moves it: members' clocks, pauses, and due events."""
 
 import pytest
 
@@ -61,7 +61,7 @@ def test_a_silent_member_has_no_clock_and_does_not_move_the_ordered_one() -> Non
     assert Clocks(3, None).off(0, WALL_MS) == {}, "a follower that hears nobody"
 
 
-# What is due
+# Due events
 
 
 def test_a_due_event_moves_a_few_rounds_and_then_less_and_less_often() -> None:
@@ -96,7 +96,7 @@ def alone() -> Consensus:
 
 
 def propose(consensus: Consensus, now_ms: int) -> bool:
-    """Make a block for commands that wait; whether they may go into it."""
+    """Make a block for waiting commands; returns whether it may carry them."""
     place = consensus.proposal(now_ms, True)
     assert place is not None
     consensus.propose(place.round, b"c" if place.carries else b"", now_ms)

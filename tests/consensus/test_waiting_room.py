@@ -1,5 +1,5 @@
-"""The room for blocks that wait for a parent: what liars put there harms nobody. Both ways of harm
-were found by the simulator (byzantine, n=5, seed 777, and n=4, seed 9245)."""
+"""The room for blocks that wait for a parent: blocks of liars there harm no honest member. The
+simulator found both kinds of harm (byzantine, n=5, seed 777, and n=4, seed 9245)."""
 
 import pytest
 
@@ -12,7 +12,7 @@ LIAR = 3
 
 
 def block(round_: int, author: int, parents: list[Ref], time_ms: int = 0) -> Block:
-    """A block of the author's; its own parent is moved to the front."""
+    """A block of the author, with its own parent first."""
     refs = sorted(parents, key=lambda ref: (ref.author != author, ref.author))
     return make(
         COMMITTEE, round_, author, tuple(refs), b"", time_ms, NO_ATTESTATION, lambda _: bytes(64)
@@ -24,7 +24,7 @@ def test_a_block_needed_by_an_honest_block_finds_room() -> None:
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
     first = [block(1, author, zero) for author in range(4)]
-    hidden = block(1, LIAR, zero, time_ms=1)  # the liar's other block, which we never got
+    hidden = block(1, LIAR, zero, time_ms=1)  # the liar's other block, which never came
     for made in first:
         dag.add(made)
     for number in range(WAITING_MAX):
@@ -59,8 +59,8 @@ def test_useless_blocks_take_only_their_authors_room() -> None:
 
 @pytest.mark.parametrize("wrong_first", [True, False])
 def test_a_wrong_name_is_collected_apart_from_the_right_one(wrong_first: bool) -> None:
-    """ORDER-33. A liar calls a block by a lower round. With that round collected, the liar's own
-    block waits no more, and the honest one that knows better still does."""
+    """ORDER-33. A liar names a block with a lower round. Once that round is collected, the liar's
+    block no longer waits, but an honest block with the right name still does."""
     dag = Dag(COMMITTEE)
     zero = [b.ref for b in genesis(COMMITTEE)]
     first = [block(1, author, zero) for author in range(4)]

@@ -1,4 +1,4 @@
-"""The announce and lookup thread against real Grapes that come, go and forget."""
+"""The announce and lookup threads with real Grapes that start, stop and forget."""
 
 import logging
 import queue
@@ -132,7 +132,7 @@ def test_a_peer_announces_again_to_a_restarted_grape() -> None:
 
 
 def test_a_peer_announces_to_every_grape_and_combines_their_results() -> None:
-    """Two that do not know of each other, each with one member that the other has not."""
+    """Two Grapes that do not know each other, each with one member that the other lacks."""
     with running_grapes(1, STATE) as [one], running_grapes(1, STATE) as [other]:
         urls = [one.spec.url, other.spec.url]
         both = Member(urls, 0, 3)
@@ -159,7 +159,7 @@ FAKE = "http://127.0.0.1:1"
 
 
 class Fake(Grape):
-    """A client whose answers are passed in."""
+    """A client with prepared answers."""
 
     def __init__(self, announce: Callable[[], int], lookup: Callable[[], list[Address]]) -> None:
         super().__init__([FAKE])

@@ -1,4 +1,4 @@
-"""The Grape client against real Grapes, and against servers that behave as no Grape does."""
+"""The Grape client with real Grapes, and with servers that misbehave."""
 
 import socket
 import threading
@@ -44,7 +44,7 @@ def second(grapes: list[GrapeProcess]) -> Grape:
 
 @contextmanager
 def server(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[int]]]:
-    """An HTTP server that reads a request and then does as told; yields its URL and a tally."""
+    """An HTTP server that reads a request and then calls `behave`; yields its URL and a counter."""
     listener = socket.create_server(("127.0.0.1", 0))
     connections: list[int] = []
 
@@ -73,7 +73,7 @@ def server(behave: Callable[[socket.socket], None]) -> Iterator[tuple[str, list[
 
 
 def read_request(connection: socket.socket) -> None:
-    """All of it: closing a socket with something unread would reset the connection."""
+    """Read the whole request: to close a socket with unread data would reset the connection."""
     with connection.makefile("rb") as file:
         length = 0
         while line := file.readline().strip():
@@ -162,7 +162,7 @@ def test_an_error_thrown_in_a_grape_is_a_refusal(first: Grape) -> None:
 
 
 def test_a_port_out_of_range_ends_a_grape_that_does_not_know_the_name() -> None:
-    """Which is why the client does not let it through."""
+    """So the client rejects it."""
     with running_grapes(1, STATE) as grapes:
         grape = Grape([grapes[0].spec.url])
         with pytest.raises(UnreachableError):
@@ -172,7 +172,7 @@ def test_a_port_out_of_range_ends_a_grape_that_does_not_know_the_name() -> None:
 
 
 def test_a_grape_takes_port_0_for_its_own(first: Grape, grapes: list[GrapeProcess]) -> None:
-    """Which is why the client does not let it through."""
+    """So the client rejects it."""
     first.call("lookup", "zero")
     first.call("announce", ["zero", 0])
     assert first.lookup("zero") == [Address("127.0.0.1", grapes[0].spec.dht_port)]
@@ -191,7 +191,7 @@ def test_the_other_grape_is_asked_when_one_is_killed() -> None:
 
 
 def test_announcing_recovers_at_once_after_the_other_grape_restarted() -> None:
-    """Announcing alone would go to the nodes found before, for up to five minutes."""
+    """Without a lookup, announcements go to the nodes found before, for up to five minutes."""
     with running_grapes(2, STATE) as grapes:
         grape = Grape([grapes[0].spec.url])
         assert grape.announce("x", 5001) == 2
@@ -205,7 +205,7 @@ def test_announcing_recovers_at_once_after_the_other_grape_restarted() -> None:
 
 
 class Lonely(GrapeSpec, frozen=True, kw_only=True):
-    """Started as its documentation shows: knowing only others."""
+    """A Grape started as in its documentation: it knows only other nodes."""
 
     def options(self) -> list[str]:
         own = f"{self.host}:{self.dht_port},"

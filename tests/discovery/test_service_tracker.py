@@ -1,4 +1,4 @@
-"""Discovery's rules as scripts: what the grapes answer and when, in; the events, out."""
+"""Discovery's rules as scripts: answers of the grapes with their times, and the events."""
 
 import random
 
@@ -32,7 +32,7 @@ def tracker(
 
 
 def answering(*watch: str, own: tuple[str, int] | None = ("me", 3001)) -> ServiceTracker:
-    """One that has announced at 0 s."""
+    """A tracker that has announced at 0 s."""
     new = tracker(*watch, own=own)
     if own:
         assert new.announced(2, 0.0) == [GrapeFound(GRAPE), Announced(GRAPE, "me", 2)]
@@ -40,7 +40,7 @@ def answering(*watch: str, own: tuple[str, int] | None = ("me", 3001)) -> Servic
 
 
 def waits(quiet: ServiceTracker, name: str, addresses: list[Address], count: int) -> list[float]:
-    """The waits between lookups that all answer the same."""
+    """The waits between lookups with equal answers."""
     result = []
     now_s = 0.0
     for _ in range(count):

@@ -1,4 +1,4 @@
-"""What the project is for: whatever is submitted where and when, all peers have one book.
+"""All peers have one book, for any orders at any peers at any time.
 
 Real Grapes, real processes, real sockets.
 """
@@ -49,7 +49,7 @@ def test_crossing_orders_at_all_peers_at_once(mesh: RealMesh, seed: int) -> None
 
 
 def test_all_orders_are_cancelled_at_once(mesh: RealMesh) -> None:
-    """Many orders that leave together are freed together, by all peers."""
+    """All peers free many orders at once."""
     for price in (500, 501):
         resting = [order("maker", Side.BUY, price, 1, OTHER_MARKET) for _ in range(500)]
         flows = [(peer.client, [*resting, CancelAll(0, "maker")]) for peer in mesh.peers]

@@ -1,4 +1,4 @@
-"""`python -m peer journal`: what it says about a sound journal, and that it sees what is wrong."""
+"""`python -m peer journal`: its report on a sound journal, and on damaged ones."""
 
 import json
 import sqlite3

@@ -1,4 +1,4 @@
-"""Chaos, in short: `make chaos` has the long version. And that the verdict sees what is wrong."""
+"""A short run of chaos (`make chaos` is the long one), and tests of its verdict."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager

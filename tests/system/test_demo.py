@@ -1,4 +1,4 @@
-"""What a newcomer runs: the demo, the tap, the page of every peer."""
+"""The commands for newcomers: the demo, the tap, the page of every peer."""
 
 import json
 import os

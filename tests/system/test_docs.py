@@ -1,4 +1,4 @@
-"""What the documents show is what happens."""
+"""The documents agree with the code."""
 
 import ast
 import doctest
@@ -85,7 +85,7 @@ def test_every_fault_names_what_reproduces_it_or_says_that_no_test_does() -> Non
 
 
 def is_there(name: str, targets: set[str]) -> bool:
-    """Whether what is to reproduce a fault exists: a test, a target, or a module to run."""
+    """Whether the reproduction of a fault exists: a test, a target, or a module to run."""
     if found := re.fullmatch(r"(test_\w+)::(test_\w+)", name):
         return found[2] in functions_of(found[1])
     if found := re.fullmatch(r'make ([a-z-]+)(?: ARGS="(.*)")?', name):

@@ -1,6 +1,6 @@
-"""The examples of docs/api.md, run as they are written: what they show is in what comes.
+"""The examples of docs/api.md, run as written: the answers have all fields that they show.
 
-Beside `newcomer`, which goes through all documents in one go, where the system allows it.
+`newcomer` also goes through all documents at once, if the system allows it.
 """
 
 import os
@@ -20,14 +20,14 @@ URL = "http://127.0.0.1:8081"
 
 
 class Reader:
-    """Somebody who has made a key for alice and follows the document."""
+    """A reader with a key for alice, who follows the document."""
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
         self.bearer = f"Bearer {gateway.keys.create('alice', [Scope.TRADE])}"
 
     def type(self, commands: list[str], options: str = "") -> str:
-        """What the last command says."""
+        """The output of the last command."""
         script = "\n".join([*commands[:-1], "echo; echo ----", f"{commands[-1]} {options}"])
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as if activated
         done = subprocess.run(

@@ -1,7 +1,7 @@
-"""Every byte that peers compare, keep or send, against files that hold the bytes of before.
+"""All encodings that peers compare, keep or send, compared with bytes in a file.
 
-Moving, renaming or splitting a type must not change them. ENCODINGS=rewrite writes what is encoded
-now into the file, for a change of the protocol that is meant.
+To move, rename or split a type must not change them. ENCODINGS=rewrite writes the present encodings
+into the file, for an intended change of the protocol.
 """
 
 import os
@@ -145,7 +145,7 @@ def texts() -> Iterator[tuple[str, bytes]]:
 
 
 def state() -> Iterator[tuple[str, bytes]]:
-    """What a replica is up to a checkpoint, after commits of which some carry the commands."""
+    """A replica up to a checkpoint. Some of the commits carry the commands."""
     replica = Replica(MARKETS, 3, CONFIG.id)
     commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:CHECKPOINT_EVERY]
     signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 1_000)

@@ -1,4 +1,4 @@
-"""Peers that die and come back: nobody invents anything, nothing acknowledged is lost.
+"""Peers that die and come back: no peer invents anything, nothing acknowledged is lost.
 
 Real Grapes, real processes, kill -9.
 """

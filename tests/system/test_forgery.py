@@ -1,6 +1,6 @@
-"""A member of the mesh that tries to trade for others: real processes, its real key, real sockets.
+"""A member that tries to trade for others: real processes, its real key, real sockets.
 
-The account is named after its trader's key, so no peer applies what the trader did not sign.
+The account is its trader's key, so no peer applies a command that the trader did not sign.
 """
 
 from collections.abc import Iterator
@@ -66,7 +66,7 @@ def forgeries(used: Signed, elsewhere: Signed, fresh: Signed) -> list[tuple[Entr
 
 
 class Listener:
-    """Hears at one peer of what becomes of an account's commands."""
+    """Hears the updates of an account at one peer."""
 
     def __init__(self, peer: RealPeer, account: str) -> None:
         self._client = NodeClient(peer.where)
@@ -111,7 +111,7 @@ def test_no_member_can_forge_alter_replay_or_redirect_a_signed_order(
         with closing(listener):
             assert listener.rejections(len(expected)) == expected
         assert "ALARM peer3 forged" in peer.log()
-    # Nothing of it has used up what the trader's key has really signed.
+    # The forgeries have not used up the nonces of commands that the trader's key signed.
     [second] = mesh.peers[1].client.execute([fresh])
     assert [type(event).__name__ for event in second.events] == ["Accepted"]
     assert mesh.agreed(others).bids == [(100, 1, 1), (98, 1, 1)]

@@ -1,4 +1,4 @@
-"""The tree in the README is the tree there is, and its rules hold."""
+"""The tree in the README matches the folders, and its rules hold."""
 
 import ast
 import re
@@ -42,7 +42,7 @@ def modules() -> Iterator[Path]:
 
 
 def folder_of(module: str, folders: list[str]) -> str | None:
-    """The innermost of the folders that a dotted name lies in."""
+    """The innermost of the folders that contain a dotted name."""
     path = module.replace(".", "/")
     found = [folder for folder in folders if f"{path}/".startswith(f"{folder}/")]
     return max(found, key=len, default=None)
@@ -88,7 +88,7 @@ def test_no_file_and_no_function_has_two_subjects() -> None:
 
 
 def test_the_way_of_an_order_is_that_of_the_code() -> None:
-    """Every function on the way that CONTRIBUTING.md draws is there."""
+    """Every function on the path in CONTRIBUTING.md exists."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| `([a-z_/]+)` \| (`.*`) \|", text, re.MULTILINE)
     assert len(rows) > 10

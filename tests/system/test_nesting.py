@@ -1,9 +1,8 @@
-"""How deep values may be inside each other is bounded by types, not by the interpreter's stack.
+"""Types limit the nesting depth of values, not the interpreter's stack.
 
-What others wrote is decoded as types that nest as deep as they are written down, and have no room
-for a field that would have to be skipped: a reader skips values inside values as deep as they go,
-until the interpreter stops it, each version of Python at another depth. Then two peers could differ
-in what they take for a block.
+Input of others is decoded to types of a fixed depth, without fields that a decoder would have to
+skip. A decoder skips nested values to any depth, until the interpreter stops it, at another depth
+in each version of Python. Then two peers could differ on whether a block is valid.
 """
 
 import importlib
@@ -31,7 +30,7 @@ from web.contract.requests import nesting, parse_json
 
 KINDS = (msgspec.msgpack.Decoder, msgspec.json.Decoder)
 EXCEPT = {
-    "peer.client.connection._decode",  # what the same person's node says is trusted
+    "peer.client.connection._decode",  # messages of the user's own node are trusted
     "web.contract.requests._decode",  # its depth is counted before, see below
 }
 LEAVES = (
@@ -63,7 +62,7 @@ def decoders() -> list[tuple[str, Any]]:
 
 
 def inside(kind: inspect.Type) -> Iterator[inspect.Type]:
-    """What `kind` holds; asserts that a reader of it never has to skip anything."""
+    """The types inside `kind`; asserts that a decoder of it never has to skip a field."""
     match kind:
         case inspect.StructType():
             assert kind.forbid_unknown_fields, f"{kind.cls} skips fields it does not know"
@@ -110,7 +109,7 @@ def test_the_decoders_are_found() -> None:
 
 
 def test_the_first_field_of_a_request_is_its_type() -> None:
-    """Else everything before its type would be skipped, to whatever depth."""
+    """Otherwise the decoder would skip everything before the type, at any depth."""
     for request in ({"more": DEEP, "type": "get_markets"}, {"type": "get_markets", "more": DEEP}):
         parsed = parse([b"connection", b"id", msgspec.msgpack.encode(request)])
         assert parsed is not None

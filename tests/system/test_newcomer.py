@@ -1,4 +1,4 @@
-"""README and docs, followed word for word from a fresh copy of the checkout."""
+"""README and docs, followed literally in a fresh copy of the checkout."""
 
 import shutil
 import subprocess

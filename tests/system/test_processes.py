@@ -1,4 +1,4 @@
-"""How processes begin and end: none is left behind, none is in another's way, and all say why."""
+"""The start and end of processes: none is left behind, none blocks another, and all say why."""
 
 import functools
 import os
@@ -38,7 +38,7 @@ def running(words: str) -> list[int]:
 
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[RealPeer]:
-    """Alone in its mesh, with a page; not started."""
+    """A peer alone in its mesh, with a page; not started."""
     with RealMesh(tmp_path, [], size=1, ui=True) as mesh:
         yield mesh.peers[0]
 
@@ -85,7 +85,7 @@ def test_exit_with_parent_needs_a_pipe(tmp_path: Path, module: str) -> None:
 
 
 class Demo:
-    """`python -m peer demo` of one peer, with ports of its own."""
+    """`python -m peer demo` with one peer, on its own ports."""
 
     def __init__(self, folder: Path) -> None:
         first = ports(3)

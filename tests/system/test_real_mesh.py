@@ -1,4 +1,4 @@
-"""That the tests' own meshes start whenever they should, and say why when they do not."""
+"""Tests of the tests' own meshes: they start reliably, and report why when they do not."""
 
 import errno
 import socket

@@ -1,4 +1,4 @@
-"""That the verdict on what peers showed sees what is wrong, and nothing where all is well."""
+"""The verdict on what peers showed: it finds each fault, and none in consistent records."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ TOPICS = [topic("market", MARKET), *(topic("account", name) for name in ACCOUNTS
 
 
 class Wires(Local):
-    """What a program is sent that has subscribed, kept; if its queue has room."""
+    """Records the messages for a subscribed program, as long as its queue has room."""
 
     def __init__(self) -> None:
         self.has_room = True
@@ -75,8 +75,8 @@ def read(message: Message) -> Any:
 
 
 class Story:
-    """Two peers that showed all there was, as it was: the n-th commit within second n. Who listens
-    reads nothing in the commits that are `missed`."""
+    """Two peers that showed everything correctly: the n-th commit within second n. A listener reads
+    nothing in the `missed` commits."""
 
     def __init__(self, missed: Sequence[int] = ()) -> None:
         self.journals: dict[str, dict[int, bytes]] = {name: {} for name in PEERS}
@@ -124,7 +124,7 @@ class Story:
     def faults(self) -> str:
         return "\n".join(faults(united(self.journals), self.seen, self.told))
 
-    # What the second peer shows, to be altered
+    # The second peer's messages, to be altered
 
     @property
     def second(self) -> Seen:
@@ -162,7 +162,7 @@ def test_consistent_records_have_no_faults() -> None:
 
 
 def test_peers_may_be_at_different_commits_and_a_late_answer_may_be_old() -> None:
-    """The second peer is far behind; and asks that cross say nothing about what came between."""
+    """The second peer is far behind; and questions that overlap prove nothing about the order."""
     story = Story()
     del story.second.answers[3:]
     first = story.seen[0].answers
@@ -177,7 +177,7 @@ def goes_back(story: Story) -> None:
 
 
 def goes_back_after_a_result(story: Story) -> None:
-    """Its trader was told of the last commit before somebody asked and was shown the one before."""
+    """Its trader got the last commit before a reader asked and got the previous one."""
     last = story.told["peer1"][-1]
     story.told["peer2"].append(last._replace(at_s=4.15))
     story.second.feed.clear()
@@ -225,7 +225,7 @@ def shows_a_level_too_few(story: Story) -> None:
 
 
 def shows_what_comes_next(story: Story) -> None:
-    """The book of commit 4 under the number of the one before."""
+    """The book of commit 4 with the number of commit 3."""
     story.alter(3, bids=story.state(4).bids, asks=story.state(4).asks)
 
 
@@ -259,7 +259,7 @@ def holds_other_quantities(story: Story) -> None:
 
 
 def drops_half_of_the_events(story: Story) -> None:
-    """Of a commit's events the first is missing, though no message is."""
+    """The first event of a commit is missing, though no message is."""
     story.alter_feed(AccountUpdate, 4, lambda body: change(body, events=body.events[1:]))
 
 
@@ -353,7 +353,7 @@ def sent(sent_s: float, answered_s: float, commit: int, id_: int = 0) -> Sent:
 
 
 def disorder(*commands: Sent, commits: dict[int, int] | None = None) -> list[str]:
-    """Each by a trader of its own."""
+    """Each command by another trader."""
     records = [Record(str(n), {1: one}) for n, one in enumerate(commands)]
     return list(out_of_order(records, commits or {}))
 
@@ -372,7 +372,7 @@ def test_an_unanswered_order_is_found_in_the_journals() -> None:
 
 
 def test_a_hundred_thousand_commands_are_compared() -> None:
-    """With each other: by pairs it would not end."""
+    """All with each other: a comparison of pairs would never end."""
     many = [sent(n, n + 5.5, n + 1) for n in range(100_000)]
     assert disorder(*many) == []
     many[70_000].commit = 69_990

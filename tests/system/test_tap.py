@@ -1,4 +1,4 @@
-"""What the tap prints of a block: words for people, JSON for programs."""
+"""The tap's output for a block: words for people, JSON for programs."""
 
 import json
 

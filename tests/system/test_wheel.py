@@ -1,4 +1,4 @@
-"""What is installed from a wheel, far from any checkout, is whole."""
+"""An installation from a wheel, without a checkout, is complete."""
 
 import http.client
 import os

@@ -1,4 +1,4 @@
-"""Who may do what through a real gateway: keys, scopes, sessions, rates."""
+"""Permissions at a real gateway: keys, scopes, sessions, rates."""
 
 import contextlib
 import http.client
@@ -120,8 +120,8 @@ def test_a_session_that_is_pushed_out_ends_what_it_opened(web: Gateway) -> None:
 
 
 def ends(web: Gateway, who: dict[str, str], what: Callable[[], object]) -> None:
-    """After `what`, the streams that `who` opened are closed, and hear no order of the account;
-    those of others go on."""
+    """After `what`, the streams that `who` opened close and get no order of the account; the
+    streams of others stay open."""
     anybody = web.websocket("?channels=orders&account=ann")
     with anybody as others, listening(web, who) as (stream, events):
         web.order(**buy("1", "1", "ann"))
@@ -264,7 +264,7 @@ def test_a_socket_that_sends_too_much_is_closed(tmp_path: Path) -> None:
         gateway.websocket("?channels=mesh") as stream,
     ):
         pings = [TextMessage(json.dumps({"op": "ping", "id": n})) for n in range(200)]
-        # At once: who goes on talking to a closed socket may not get to read why it was closed.
+        # All at once: a client that sends to a closed socket may not get to read the reason.
         stream.client.sock.sendall(b"".join(map(stream.client.ws.send, pings)))
         with pytest.raises(simple_websocket.ConnectionClosed) as caught:
             stream.next(lambda message: False)

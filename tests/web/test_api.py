@@ -20,7 +20,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture
 def empty(web: Gateway) -> Gateway:
-    """The gateway with nothing in its books."""
+    """The gateway with empty books."""
     for account in ("alice", "bob", "carol", "guest"):
         web.ask("DELETE", f"/orders?account={account}")
     return web
@@ -158,7 +158,7 @@ def test_errors_of_http_have_the_same_shape(web: Gateway) -> None:
         assert (answer.status, answer.json["status"]) == (status, status), path
 
 
-# The door
+# Errors and access
 
 
 def test_pages_of_other_sites_are_kept_out(web: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""The gateway before a node that misbehaves, is not there yet, or goes away."""
+"""The gateway with a node that misbehaves, is not there yet, or goes away."""
 
 import http.client
 import re

@@ -1,4 +1,4 @@
-"""The mirror of a book against the engine itself: random flow, losses, books deeper than known."""
+"""The mirror of a book, compared with the engine: random flow, losses, books deeper than known."""
 
 import random
 from collections.abc import Iterator
@@ -96,7 +96,7 @@ def test_the_mirror_shows_what_the_engine_holds(seed: int) -> None:
 
 
 def test_a_new_listener_gets_no_trade_twice() -> None:
-    """The snapshot it begins with has what deltas have told of; the next delta has what is new."""
+    """The first snapshot has the trades of past deltas; the next delta has the new ones."""
     source, mirror = Source(3), BookMirror(units_of(MARKET))
     mirror.reset(source.state(1000))
     told = 0
@@ -114,8 +114,8 @@ def test_a_new_listener_gets_no_trade_twice() -> None:
 
 
 def test_snapshot_and_deltas_give_the_same_book(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A browser that follows the deltas is where the mirror is, though the mirror knows only the
-    best levels and forgets the worst."""
+    """A browser that follows the deltas has the same book as the mirror, although the mirror knows
+    only the best levels and drops the worst."""
     monkeypatch.setattr(module, "DEPTH_MAX", 20)
     monkeypatch.setattr(module, "LEVELS_MAX", 30)
     source, mirror = Source(7), BookMirror(units_of(MARKET))

@@ -1,4 +1,4 @@
-"""The page in a real browser, before a real node, and before a stand-in that misbehaves."""
+"""The page in a real browser, with a real node, and with a stand-in that misbehaves."""
 
 import json
 import re
@@ -55,8 +55,8 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(context: BrowserContext) -> Iterator[Open]:
-    """Opens the page of a gateway as alice; at the end no error and no foreign request may have
-    been seen."""
+    """Opens the page of a gateway as alice. At the end there must be no error and no request to
+    another host."""
     wrong: list[str] = []
 
     def opened(gateway: Gateway, account: str = "alice", ready: str = "Live") -> Page:

@@ -1,4 +1,4 @@
-"""The streams beside the book: ticker and candles, and changing an order over the socket."""
+"""The channels ticker and candles, and changing an order over the WebSocket."""
 
 import time
 from collections.abc import Iterator

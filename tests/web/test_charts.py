@@ -1,4 +1,4 @@
-"""Candles on the page: live from the stream, and older ones as one looks back."""
+"""Candles on the page: live from the stream, and older ones on scrolling back."""
 
 import re
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ pytestmark = MARKS
 
 @pytest.fixture
 def gateway(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
-    """Before a stand-in, whose clock goes on a minute with every trade."""
+    """The page with a stand-in whose clock moves a minute with every trade."""
     with stand_in(tmp_path) as node, running_gateway(tmp_path) as gateway:
         gateway.wait_ready().order(**sell("100", "1000"))
         node.time_ms += HOUR_MS - node.time_ms % HOUR_MS  # longer candles begin where it says

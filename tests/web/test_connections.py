@@ -1,4 +1,4 @@
-"""One connection of the web server, without a client that could tell."""
+"""One connection of the web server, without a real client."""
 
 import socket
 import threading
@@ -11,7 +11,7 @@ from web.serve.connections import Channel, Listener
 
 
 class SlowSocket(socket.socket):
-    """While it sends for the first time, another thread begins to."""
+    """During its first send, another thread begins to send."""
 
     def __init__(self, other: threading.Thread, mine: socket.socket) -> None:
         super().__init__(mine.family, mine.type, fileno=mine.detach())
@@ -25,7 +25,7 @@ class SlowSocket(socket.socket):
 
 
 def test_nothing_is_sent_twice() -> None:
-    """Found by fuzzing: a thread says that a body may come while the main thread sends."""
+    """Found by fuzzing: a thread sends `100 Continue`, and the main thread sends the same bytes."""
     mine, theirs = socket.socketpair()
     with socket.create_server(("127.0.0.1", 0)) as door, theirs:
         listener = Listener(Flask("none"), Config("", "", threads=1), door)

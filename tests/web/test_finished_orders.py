@@ -10,7 +10,7 @@ COUNT = 23
 
 
 def paged(web: Gateway, account: str, limit: int) -> list[Any]:
-    """All finished orders, page by page until there is no more."""
+    """All finished orders, read page by page."""
     found: list[Any] = []
     before = ""
     while True:
@@ -23,7 +23,7 @@ def paged(web: Gateway, account: str, limit: int) -> list[Any]:
 
 
 def trade_a_little(web: Gateway) -> dict[str, Any]:
-    """Orders that end in every way, and one that stays; as they were told, by id."""
+    """Orders that end in every way, and one that stays open; as answered, by id."""
     told = [web.order(**buy("90", "3", client_id="stays"))]
     told += [web.order(**sell("90", "0.5")) for _ in range(2)]
     for n in range(COUNT):

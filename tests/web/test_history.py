@@ -1,4 +1,4 @@
-"""Trades and candles of the time before the gateway, read from the node's journal."""
+"""Trades and candles from before the gateway's start, read from the node's journal."""
 
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
@@ -32,7 +32,7 @@ def trade(number: int, time_ms: int, price: int, quantity: int = 1) -> MarketTra
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Path:
-    """Of a market whose trades are 400 ms apart, every tenth of them dearer."""
+    """The history of a market with a trade every 400 ms, every tenth at a higher price."""
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     writer = Journal(path, KEY, MESH)
@@ -71,7 +71,7 @@ def test_candles_are_of_whole_intervals_and_exact(history: History) -> None:
 
 
 def test_trades_and_candles_are_read_as_one_row(history: History) -> None:
-    """Each row costs the reading thread a turn among all others, and keeps the log growing."""
+    """Each row makes the reading thread wait for the interpreter, and the log grows meanwhile."""
     values = {"market": MARKET, "interval": 1, "below": 2**53, "rows": 90, "candles": 80}
     for query, wanted in ((_TRADES, (MARKET, 2**53, 90)), (_CANDLES, values)):
         [(text,)] = history._ask(query, wanted)
@@ -175,7 +175,7 @@ def test_past_beyond_what_is_kept_is_left_out() -> None:
 
 
 def test_returned_candles_do_not_change(history: History) -> None:
-    """They are written out while others come, before them and behind."""
+    """They are encoded while other candles are added before and behind them."""
     everything = history.trades(MARKET, 2**53, 100)[::-1]
     candles = candles_of(everything[50:-1])
     found = candles.newest(60, 99)

@@ -1,4 +1,4 @@
-"""What it costs to ask about the past, and whom that is refused."""
+"""The cost of questions about the past, and the refusals."""
 
 import threading
 from collections.abc import Iterator
@@ -130,7 +130,7 @@ def test_one_address_leaves_room_for_others_to_read() -> None:
 
 
 def test_the_cost_of_candles_includes_encoding_them() -> None:
-    """Whether or not the journal is read for them."""
+    """Even if the journal is not read for them."""
 
     class Slow(Clock):
         def __call__(self) -> float:
@@ -149,7 +149,7 @@ def test_the_cost_of_candles_includes_encoding_them() -> None:
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, Path]]:
-    """A gateway that was started after all that happened."""
+    """A gateway that was started after all these events."""
     folder = tmp_path_factory.mktemp("past")
     with lone_peer(folder) as data:
         with running_gateway(data) as first:
@@ -181,7 +181,7 @@ def test_an_order_is_found_for_a_client_that_may_see_it(journal: tuple[Gateway, 
 def test_an_order_is_not_read_for_a_client_that_may_not_see_it(
     journal: tuple[Gateway, Path],
 ) -> None:
-    """The pieces of an order can be thousands."""
+    """An order can have thousands of pieces."""
     asked: list[str] = []
 
     class Noting(History):

@@ -1,6 +1,6 @@
-"""HTTP as the world speaks it: what is unusual and right is served, what is wrong is refused.
+"""HTTP with unusual clients: unusual but valid requests are served, invalid ones are refused.
 
-Each test says the bytes of an exchange. Whatever comes, the next client is served.
+Each test gives the bytes of an exchange. After any input, the next client is served.
 """
 
 import contextlib
@@ -264,7 +264,7 @@ def test_a_stream_needs_a_connection_without_other_requests(web: Gateway) -> Non
 
 
 def test_a_client_that_leaves_during_the_answer_is_no_failure(web: Gateway) -> None:
-    """That nothing of it is in the log is looked at when the gateway ends."""
+    """The fixture checks at the end that the log has no error."""
     lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE.items()).encode()
     asked = [{"op": "subscribe", "id": n, "channel": "mesh"} for n in range(20)]
     for _ in range(20):
@@ -275,7 +275,7 @@ def test_a_client_that_leaves_during_the_answer_is_no_failure(web: Gateway) -> N
     assert web.ask("GET", "/healthz").status == 200
 
 
-# Who asks, and whose page
+# Clients' addresses, and pages of other sites
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The hub with real sockets: everyone gets everything, and who does not read harms nobody."""
+"""The hub with real sockets: each client gets everything, and a slow client harms no other."""
 
 import contextlib
 import json
@@ -19,7 +19,7 @@ from web.streams.subscriber import Client, Kind
 
 
 class Source:
-    """Snapshots that name the seq they cover."""
+    """Snapshots with the seq that they cover."""
 
     def __init__(self) -> None:
         self.seq = 0
@@ -45,7 +45,7 @@ class Source:
 
 
 class Reader:
-    """The browser's end."""
+    """The browser's end of a stream."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -58,7 +58,7 @@ class Reader:
             self.data += self.sock.recv(1 << 20)
 
     def messages(self) -> list[dict[str, object]]:
-        """All text messages so far; other frames are left where they are."""
+        """All text messages so far; other frames stay in the data."""
         self.pull()
         while len(self.data) >= 2 and self.data[0] == 0x81:
             size = self.data[1]
@@ -99,7 +99,7 @@ class Fixture:
 
     @contextlib.contextmanager
     def busy_hub(self) -> Iterator[None]:
-        """What is asked of the hub meanwhile waits."""
+        """Block the hub's thread: requests to the hub wait meanwhile."""
         held, free = threading.Event(), threading.Event()
 
         def hold() -> None:
@@ -119,7 +119,7 @@ class Fixture:
         return self.source.seq
 
     def settle(self) -> None:
-        """Let the hub's thread do all it has to, and look at it."""
+        """Wait until the hub's thread is idle, and check its invariants."""
         done: list[bool] = []
         self.hub._post(lambda: done.append(True))
         wait_for("the hub", lambda: bool(done))

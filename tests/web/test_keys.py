@@ -1,4 +1,4 @@
-"""Keys, links and sessions: what they open, for how long, and what is kept of them."""
+"""Keys, links and sessions: what they open, for how long, and what the file keeps."""
 
 import sqlite3
 import stat
@@ -94,13 +94,13 @@ def test_links_and_sessions_expire(keys: Keys, monkeypatch: pytest.MonkeyPatch) 
 
 
 def opened(keys: Keys, account: str, count: int = 1) -> list[Credential]:
-    """Sessions by links."""
+    """Sessions opened by links."""
     links = [keys.link(account, [Scope.TRADE]) for _ in range(count)]
     return [keys.of_session(str(keys.redeem(link))) for link in links]
 
 
 def shown(keys: Keys, address: str, count: int = 1) -> list[Credential]:
-    """Sessions of strangers, each of whom has shown another key."""
+    """Sessions of strangers, each opened with another key."""
     accounts = (f"ed25519:{address}/{n}".replace("/", "-") for n in range(count))
     sessions = [keys.open_reader(account, None, address) for account in accounts]
     return [keys.of_session(str(session)) for session in sessions]
@@ -112,7 +112,7 @@ def alive(keys: Keys, credentials: list[Credential]) -> list[bool]:
 
 @pytest.fixture
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No two things happen within one millisecond."""
+    """A clock that moves a millisecond with every reading."""
     times = iter(range(10**12, 10**12 + 10**6))
     monkeypatch.setattr(module, "_now_ms", lambda: next(times))
 

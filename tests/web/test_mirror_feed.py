@@ -1,4 +1,4 @@
-"""What the gateway knows of its node at the moment it is told something, and what it asks for."""
+"""The mirrors at the moment of an answer, and the gateway's subscriptions."""
 
 import threading
 from pathlib import Path
@@ -42,7 +42,7 @@ MARKETS = [Market("M", "1", "1"), Market("N", "1", "1")]
 
 
 def test_a_client_that_gets_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> None:
-    """At once, on the thread that is told: nothing is waited for."""
+    """At once, on the link's thread, without waiting."""
     wrong: list[str] = []
     slots = threading.BoundedSemaphore(WINDOW)
     with lone_peer(tmp_path) as data:
@@ -75,11 +75,11 @@ def test_a_client_that_gets_a_result_finds_it_in_the_mirrors(tmp_path: Path) -> 
             gateway.stop()
 
 
-# What it asks for
+# Subscriptions
 
 
 class Node:
-    """What is asked of it, and what it answers when it is told to."""
+    """A link that records the requests and answers on command."""
 
     def __init__(self) -> None:
         self.is_connected = True
@@ -116,7 +116,7 @@ class Node:
 
 
 class Heard:
-    """What the browsers would be told."""
+    """Records what browsers would get."""
 
     def __init__(self) -> None:
         self.words: list[str] = []

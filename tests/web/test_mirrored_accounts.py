@@ -1,4 +1,4 @@
-"""Which accounts a gateway mirrors: so many at a time, and those first that somebody listens to."""
+"""The accounts that a gateway mirrors: a limited number, and first those with listeners."""
 
 from pathlib import Path
 

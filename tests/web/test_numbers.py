@@ -1,7 +1,6 @@
-"""Numbers no market has, in every request that takes one: each is refused, and nothing else ends.
+"""Impossible numbers in every request that takes one: each is refused, and nothing else ends.
 
-Whoever gets a number past the gateway's reading gets it as far as the link to the node, which all
-requests share.
+A number that passes the gateway's checks reaches the link to the node, which all requests share.
 """
 
 import contextlib
@@ -48,7 +47,8 @@ FORMS = [*NUMBERS, *(f'"{number}"' for number in NUMBERS)]
 
 @pytest.mark.parametrize("number", FORMS, ids=lambda text: text[:12])
 def test_no_number_in_a_request_exceeds_64_bits(number: str) -> None:
-    """Where it is not refused, the node can be told the command, and the market has room for it."""
+    """If the order is accepted, it can be encoded for the node and is within the market's
+    limits."""
     refusals: list[Problem] = []
     for field in ("quantity", "price", "display", "stop_price"):
         order = {"side": "buy", "type": "stop_limit", "quantity": 1, "price": 1, "stop_price": 1}
@@ -179,7 +179,7 @@ def test_the_python_client_refuses_a_bad_number_before_sending(tmp_path: Path) -
 
 
 def test_a_gateway_with_a_dead_part_ends_and_is_started_again(tmp_path: Path) -> None:
-    """Its node says what no node says, so its mirrors are not the node's any more."""
+    """Its node sends an invalid message, so its mirrors differ from the node."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     with stand_in(tmp_path) as node:
@@ -198,7 +198,7 @@ def test_a_gateway_with_a_dead_part_ends_and_is_started_again(tmp_path: Path) ->
 
 
 def _live_process(port: int) -> float | None:
-    """When the gateway there was started, if it is in touch with its node."""
+    """The start time of the gateway there, if it is connected to its node."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     with contextlib.suppress(OSError, http.client.HTTPException), contextlib.closing(connection):
         connection.request("GET", "/metrics")

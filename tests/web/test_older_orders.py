@@ -1,4 +1,4 @@
-"""The page's history reaches back beyond what its connection tells, page by page."""
+"""The page's history goes back beyond the orders in its stream, page by page."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ def web(tmp_path: Path, libraries: None) -> Iterator[Gateway]:
 
 
 def place_unfillable(web: Gateway) -> list[str]:
-    """So many orders of alice that ended at once; their ids, newest first."""
+    """Place `count` orders of alice that end at once; returns their ids, newest first."""
     ids: list[str] = []
     for start in range(0, COUNT, 100):
         orders = [buy("50", str(n + 1), tif="fok") for n in range(start, min(start + 100, COUNT))]
@@ -33,7 +33,7 @@ def place_unfillable(web: Gateway) -> list[str]:
 
 
 def put_off(route: Route) -> None:
-    """Too many ask about the past; the page asks again by itself."""
+    """Too many clients ask about the past; the page retries by itself."""
     body = '{"status": 503, "detail": "Too many ask."}'
     route.fulfill(status=503, headers={"Retry-After": "0.1"}, body=body)
 

@@ -1,4 +1,4 @@
-"""/openapi.json: it describes what is there, and what is there answers as described."""
+"""/openapi.json: it describes every route, and every route answers as described."""
 
 import os
 import re
@@ -87,8 +87,8 @@ def test_answers_have_the_described_fields_and_no_others(web: Gateway) -> None:
 
 
 def test_schemathesis_finds_nothing(web: Gateway, tmp_path: Path) -> None:
-    """Seeded, so that it finds today what it found yesterday. Grenache RPC tells of errors with
-    status 200 and is tried by itself."""
+    """Seeded, so that runs are equal. Grenache RPC reports errors with status 200 and has its own
+    tests."""
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{web.url}/openapi.json"]
     options = ["--seed", "1", "-n", "10", "--checks", CHECKS, "--exclude-operation-id", "post /"]
     options += ["--header", f"Authorization: {web.bearer}"]

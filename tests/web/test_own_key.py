@@ -1,4 +1,4 @@
-"""A key of one's own in a real browser: made, used, and still there after a reload."""
+"""The browser's own key in a real browser: made, used, and still there after a reload."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[G
 
 @pytest.fixture
 def wrong() -> Iterator[list[str]]:
-    """What the console and the page have complained about: nothing, in the end."""
+    """The errors on the console and the page; at the end there must be none."""
     found: list[str] = []
     yield found
     assert found == []

@@ -1,4 +1,4 @@
-"""The page when something is wrong: said once, in plain words, and readable by all."""
+"""The page when something is wrong: each problem is shown once, in plain words, and accessible."""
 
 import re
 from collections.abc import Iterator

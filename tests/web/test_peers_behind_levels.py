@@ -1,4 +1,4 @@
-"""Which peers stand behind a level: three of them, each with its own orders, one book."""
+"""The peers' shares of a level: three peers with their own orders, one book."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`/readyz`: every reason for which an order sent now would not be ordered, or not soon."""
+"""`/readyz`: every reason why an order sent now would not be ordered soon, or at all."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ def node(shaky: tuple[Gateway, StandInNode]) -> Iterator[StandInNode]:
 
 
 def codes(web: Gateway) -> list[str]:
-    """Why it is not ready."""
+    """The codes of the reasons why it is not ready."""
     answer = web.ask("GET", "/readyz")
     assert (answer.status == 200) == (answer.json == {"status": "ready"})
     return [reason["code"] for reason in answer.json.get("reasons", [])]
@@ -86,7 +86,7 @@ def test_a_node_that_sends_updates_but_does_not_answer(
 def test_requests_to_a_node_that_went_away_get_an_error(
     shaky: tuple[Gateway, StandInNode], node: StandInNode
 ) -> None:
-    """And is forgotten: else there would be room for no more at last."""
+    """The gateway also forgets them; otherwise it would run out of room."""
     web = shaky[0]
     node.faults.holds = True
     with web.websocket() as stream:
@@ -140,7 +140,7 @@ def test_a_dead_tcp_link_is_replaced() -> None:
 
 
 def reasons_of(peer: RealPeer) -> list[str]:
-    """Why a real peer is not ready, from its page."""
+    """The reasons why a real peer is not ready, from its gateway."""
     found = re.search(r"serving at http://127.0.0.1:(\d+)", peer.log())
     if found is None:
         return ["no page"]
@@ -152,7 +152,7 @@ def reasons_of(peer: RealPeer) -> list[str]:
 
 
 def test_a_real_peer_says_why(tmp_path: Path) -> None:
-    """Alone of three, with a command that waits."""
+    """One peer of three alone, with a waiting command."""
     with held_ports(6) as ports, RealMesh(tmp_path, [], ui=True) as mesh:
         mesh.tell_places(pairs(ports))
         first, second, _ = mesh.peers

@@ -1,4 +1,4 @@
-"""Decimals in and out, and the input that is turned into commands."""
+"""Decimals in and out, and the conversion of input to commands."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""The rest of the HTTP interface, before a real node."""
+"""The rest of the HTTP API, with a real node."""
 
 from collections.abc import Iterator
 from decimal import Decimal

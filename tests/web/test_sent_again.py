@@ -1,4 +1,4 @@
-"""An order that is sent again under its client id: what the pages and lists show of it."""
+"""An order that is sent again with its client id, on pages and in lists."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ def peer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.mark.parametrize("how", ["cancelled", "filled"])
 def test_an_order_sent_again_after_its_end_stays_ended(peer: Path, how: str) -> None:
-    """Its gateway was started again meanwhile, and knows nothing of it."""
+    """Its gateway was restarted meanwhile, and does not know the order."""
     account = f"ann-{how}"
     mine = sell("100.50", "2", account, client_id="a")
     with running_gateway(peer) as first:
@@ -84,7 +84,7 @@ def _open(web: Gateway, account: str) -> list[str]:
 
 
 def test_strangers_do_not_learn_the_owner_of_an_order(peer: Path) -> None:
-    """To who asks about it, it is as if there were none."""
+    """For a client without permission the order does not exist."""
     with running_gateway(peer) as web:
         web.wait_ready()
         theirs, none = web.order(**buy("1", "1", "ann"))["id"], "1-999999"

@@ -1,5 +1,5 @@
-"""What one address, account or kind of them can use up at a gateway, and what its operator can do
-about it. The node is a real one."""
+"""The limits of addresses, accounts and strangers at a gateway, and the operator's tools. The node
+is a real one."""
 
 import contextlib
 import itertools
@@ -37,7 +37,7 @@ addresses = (f"127.3.{n // 200}.{n % 200 + 1}" for n in itertools.count())
 
 
 class Stranger:
-    """Somebody with an address, and a key that nobody knows."""
+    """A client with an address, and a key unknown to the operator."""
 
     def __init__(self, gateway: Gateway, mesh: str, address: str = "") -> None:
         self.gateway, self.mesh = gateway, mesh
@@ -263,7 +263,7 @@ def test_the_operator_can_do_the_same_by_command_line(stranger: Stranger) -> Non
     assert "This market does not exist." in wrong.output
 
 
-# What waits to be ordered
+# Commands that wait to be ordered
 
 
 def test_a_client_with_too_many_waiting_commands_is_refused_and_others_are_not(

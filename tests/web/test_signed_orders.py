@@ -1,4 +1,4 @@
-"""Signed orders through a real gateway, to a real node: no API key, and nobody can forge one."""
+"""Signed orders through a real gateway to a real node: without an API key, and unforgeable."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,7 +26,7 @@ NOBODY = {"Authorization": ""}
 
 
 class Web:
-    """A gateway, and a trader who has a key and nothing else."""
+    """A gateway, and a trader with its own key but no API key."""
 
     def __init__(self, gateway: Gateway, mesh: str) -> None:
         self.gateway = gateway
@@ -200,7 +200,7 @@ def test_a_signed_order_with_a_client_id_is_taken_once(web: Web) -> None:
     first = web.ask("POST", "/order", request)
     assert first[0] == 200
     assert web.ask("POST", "/order", request) == first
-    # Who has not got the key does not learn what became of it.
+    # A client without the key does not learn the order's fate.
     bad = request["signature"] | {"nonce": request["signature"]["nonce"] + 1}
     status, answer = web.ask("POST", "/order", request | {"signature": bad})
     assert (status, code(answer)) == (403, "bad_signature")

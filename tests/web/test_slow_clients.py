@@ -1,4 +1,4 @@
-"""Clients that take their time, or more connections than anybody needs."""
+"""Clients that are slow, or take too many connections."""
 
 import contextlib
 import http.client
@@ -60,7 +60,7 @@ def is_closed(one: socket.socket) -> bool:
     ],
 )
 def test_slow_clients_hold_no_thread_and_are_ended(web: Gateway, slow: bytes) -> None:
-    """Twice as many of them as there are threads, each sending a byte now and then."""
+    """Twice as many clients as threads, each sending a byte now and then."""
     with connections(web, SLOW) as slowly:
         for one in slowly:
             one.sendall(slow)
@@ -106,7 +106,7 @@ def test_clients_that_do_not_read_hold_no_thread(web: Gateway) -> None:
 
 @pytest.mark.parametrize("count", [8, SLOW])
 def test_clients_that_wait_for_the_server_to_close_delay_no_other(web: Gateway, count: int) -> None:
-    """They are polite: who asked for `Connection: close` reads to the end, and closes then."""
+    """A client that sent `Connection: close` reads to the end, and only then closes."""
     with connections(web, count) as polite:
         for one in polite:
             one.sendall(GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
@@ -126,7 +126,7 @@ def test_a_client_that_sends_too_much_still_gets_the_answer(web: Gateway) -> Non
 
 
 def test_a_full_server_makes_room_for_another_address(web: Gateway) -> None:
-    """One network has all the connections there are; a client of another comes in."""
+    """One network has all connections; a client of another network still gets one."""
     with contextlib.ExitStack() as stack:
         crowd = []
         for n in range(CONNECTIONS_MAX + 50):

@@ -29,7 +29,7 @@ class Secure(NamedTuple):
     log: Path
 
     def certificate(self) -> bytes | None:
-        """The one that a new connection is shown."""
+        """The certificate that a new connection gets."""
         with (
             socket.create_connection(("127.0.0.1", self.port), timeout=10) as plain,
             self.context.wrap_socket(plain, server_hostname="localhost") as secure,

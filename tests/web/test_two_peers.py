@@ -20,7 +20,7 @@ pytestmark = MARKS
 
 @pytest.fixture
 def pages(tmp_path: Path, chromium: Browser) -> Iterator[list[Page]]:
-    """Of the first two of three peers, each with a browser session of its own: ann and ben."""
+    """The pages of the first two of three peers, each with its own session: ann and ben."""
     with ExitStack() as stack:
         grapes = stack.enter_context(running_grapes(1, STATE))
         urls = [grape.spec.url for grape in grapes]
@@ -39,7 +39,7 @@ def pages(tmp_path: Path, chromium: Browser) -> Iterator[list[Page]]:
 
 
 def fact(page: Page, name: str) -> Locator:
-    """What the page's first line shows under that name."""
+    """The value with this name in the page's first line."""
     return page.locator(".fact", has_text=name)
 
 
