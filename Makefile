@@ -1,7 +1,7 @@
-# Every target prepares what it needs, once, and says so. `make` alone lists the targets.
+# Every target prepares what it needs, once, and reports it. `make` alone lists the targets.
 #
-# Owns the order of preparation; how a thing is done is in the Python modules called here. Must stay
-# plain GNU make and POSIX shell.
+# Owns the order of preparation; the Python modules called here do the work. Must stay plain GNU make
+# and POSIX shell.
 
 PYTHON ?=
 ARGS ?=
@@ -12,17 +12,17 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 SAY := printf '· %s\n'
 
-# Stamps: newer than what they were made from means nothing to do.
+# Stamps: nothing to do if they are newer than their sources.
 RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
 
-# What mypyc may compile: the engine's inner parts; its messages are msgspec's, and compiled by that.
+# Files that mypyc compiles: the engine's inner parts. Its messages are msgspec structs, compiled there.
 COMPILED := $(addprefix engine/, price_index.py book_side.py validation.py \
     pre_trade_checks.py book.py matching.py fast/lane.py invariants.py)
 
-# All targets share one virtual environment, and `make grapes peers` means this order.
+# All targets share one virtual environment, and `make grapes peers` must run in this order.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -40,23 +40,23 @@ help:
 
 ##@ Run
 .PHONY: grapes peers peer tap replay stop
-grapes: $(RUN) ## two Grapes, in the background: how the peers find each other
+grapes: $(RUN) ## two Grapes, in the background, through which peers find each other
 	@$(PY) -m discovery.grapes start
 
 peers: $(RUN) $(WEB) grapes ## three peers with their web pages; Ctrl-C ends them
 	@exec $(PY) -m peer demo $(ARGS)
 
-peer: $(RUN) $(WEB) grapes ## one peer of them in a terminal of its own | N=2
+peer: $(RUN) $(WEB) grapes ## one of these peers, in its own terminal | N=2
 	@if [ -z "$(N)" ]; then echo 'make peer: which one? For example: make peer N=2' >&2; exit 2; fi
 	@exec $(PY) -m peer demo --only $(N) $(ARGS)
 
-tap: $(RUN) ## print what the running peers say to each other | ARGS=--stats
+tap: $(RUN) ## print the messages between the running peers | ARGS=--stats
 	@exec $(PY) -m peer tap --mesh .demo/mesh.toml $(ARGS)
 
-replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three peers of its own
+replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three separate peers
 	@exec $(PY) -m tests.bench.replay $(ARGS)
 
-stop: ## end what `make peers`, `make peer` and `make grapes` have started
+stop: ## stop what `make peers`, `make peer` and `make grapes` have started
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
@@ -65,7 +65,7 @@ test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two a
 	@if ls engine/*.so engine/fast/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
-test-fast: $(DEV) ## what the engine is in, with a compiled engine, in a copy of this folder | ARGS=-x
+test-fast: $(DEV) ## tests of the engine, with a compiled engine, in a copy of this folder | ARGS=-x
 	@$(PY) -m tests.compiled $(ARGS)
 
 check: $(DEV) ## lint, format, types, and which package may import which
@@ -74,7 +74,7 @@ check: $(DEV) ## lint, format, types, and which package may import which
 	@$(PY) -m mypy
 	@$(VENV)/bin/lint-imports
 
-sim: $(DEV) ## the simulated mesh with faults, one run for every seed | SEEDS=200
+sim: $(DEV) ## the simulated mesh with faults, one run per seed | SEEDS=200
 	@$(PY) -m tests.simulator --seeds $(SEEDS) $(ARGS)
 
 mutations: $(DEV) ## break each rule of the protocol on purpose: the simulator must notice
@@ -89,14 +89,14 @@ chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="-
 attack: $(DEV) $(WEB) ## strangers, wrong clocks, dead links, old journals against real peers | ARGS=--short
 	@$(PY) -m tests.attack $(ARGS)
 
-powercut: $(DEV) ## power failures at recorded moments, on disks as they can be left | ARGS="--seeds 20"
+powercut: $(DEV) ## power failures at recorded moments, on rebuilt disks | ARGS="--seeds 20"
 	@$(PY) -m tests.disk.powercut $(ARGS)
 
-fuzz: $(DEV) ## ten million hostile inputs to all that reads what others wrote | ARGS="--inputs 100000"
+fuzz: $(DEV) ## ten million hostile inputs to everything that reads input | ARGS="--inputs 100000"
 	@$(PIP) --only-binary :all: 'atheris ==3.0.0' 2>/dev/null || $(SAY) 'no wheel of atheris for this Python'
 	@$(PY) -m tests.fuzz $(ARGS)
 
-screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real mesh that trades | ARGS="--only alarm"
+screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real, trading mesh | ARGS="--only alarm"
 	@$(PY) -m tests.screenshots $(ARGS)
 
 ##@ Measure
@@ -113,11 +113,11 @@ bench-engine: $(DEV) ## the matching engine alone
 bench-web: $(DEV) ## a thousand WebSocket clients on one gateway | ARGS="--clients 200"
 	@$(PY) -m tests.bench.bench_web $(ARGS)
 
-fast: $(DEV) compile ## compile the engine with mypyc; again after each change of it (needs a C compiler)
+fast: $(DEV) compile ## compile the engine with mypyc; repeat after each change (needs a C compiler)
 	@PYTHONMALLOC=debug $(PY) -m tests.heap >build/heap.log 2>&1 || { tail -n 20 build/heap.log >&2; \
 	    $(MAKE) --no-print-directory slow; \
-	    echo 'make fast: what was compiled breaks the heap, and is gone again' >&2; exit 1; }
-	@$(SAY) 'the engine runs compiled from now on; make slow undoes it'
+	    echo 'make fast: the compiled engine corrupts the heap, and was removed' >&2; exit 1; }
+	@$(SAY) 'the engine now runs compiled; make slow undoes that'
 
 compile: slow
 	@$(SAY) 'compiling $(COMPILED)'
@@ -130,16 +130,16 @@ slow: ## run the engine as plain Python again
 
 ##@ Prepare
 .PHONY: setup web-parts wheel clean
-setup: $(DEV) $(WEB) ## everything the other targets prepare by themselves
+setup: $(DEV) $(WEB) ## prepare everything that the other targets need
 
-web-parts: $(WEB) ## the page's libraries from npm, to be served by the peers
+web-parts: $(WEB) ## install the page's libraries from npm
 
 wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to install anywhere
 	@rm -rf build
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
-clean: stop slow ## remove all that was made here: environment, npm parts, demo keys and books
-	@$(SAY) 'removing $(VENV), .run, .demo, npm parts and caches'
+clean: stop slow ## remove everything made here: environment, npm packages, demo keys and books
+	@$(SAY) 'removing $(VENV), .run, .demo, npm packages and caches'
 	@rm -rf $(VENV) .run .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis \
 	    .import_linter_cache build dist *.egg-info web/node_modules web/static/vendor
 	@find engine discovery peer web tests -name __pycache__ -type d -prune -exec rm -rf {} +
