@@ -3,8 +3,9 @@
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -31,6 +32,11 @@ GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
 _USER_ERRORS = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
 _modes = click.Choice([mode.value for mode in Mode])
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _repeatable(*names: str, help: str, **more: Any) -> Callable[[_F], _F]:
+    return click.option(*names, multiple=True, help=f"{help} Repeatable.", **more)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -65,15 +71,9 @@ def keygen(data: Path) -> None:
 @click.argument("file", type=_PATH)
 @click.option("--name", default="mesh", help="The mesh's name.")
 @click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Faults to tolerate.")
-@click.option(
-    "--member", "members", multiple=True, required=True, help="NAME=PUBLIC_KEY. Repeatable."
-)
-@click.option(
-    "--market", "markets", multiple=True, required=True, help="SYMBOL:TICK:LOT. Repeatable."
-)
-@click.option(
-    "--observer", "observers", multiple=True, help="A public key that may listen. Repeatable."
-)
+@_repeatable("--member", "members", required=True, help="NAME=PUBLIC_KEY.")
+@_repeatable("--market", "markets", required=True, help="SYMBOL:TICK:LOT.")
+@_repeatable("--observer", "observers", help="A public key that may listen.")
 def mesh(
     file: Path,
     name: str,
@@ -119,12 +119,8 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @main.command()
 @click.option("--data", type=_PATH, required=True, help="The peer's folder, made by keygen.")
 @click.option("--mesh", type=_PATH, required=True, help="The mesh file.")
-@click.option(
-    "--grape", "grapes", multiple=True, help="URL of a Grape, http://host:port. Repeatable."
-)
-@click.option(
-    "--at", "places", multiple=True, help="A member's address, NAME=HOST:PORT. Repeatable."
-)
+@_repeatable("--grape", "grapes", help="URL of a Grape, http://host:port.")
+@_repeatable("--at", "places", help="A member's address, NAME=HOST:PORT.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on for other peers.")
 @click.option("--port", default=0, help="Port for subscriptions; 0: any.")
 @click.option("--fetch-port", default=0, help="Port for fetching missed blocks; 0: any.")
@@ -161,21 +157,12 @@ run.params += gateway_options.FORWARDED
 
 
 @main.command("demo")
-@click.option(
-    "--folder",
-    type=_PATH,
-    default=Path(".demo"),
-    help="Folder of keys, journals and the mesh file.",
-)
+@click.option("--folder", type=_PATH, default=Path(".demo"), help="Keys, journals, mesh file.")
 @click.option("--peers", type=click.IntRange(1, len(demo.NAMES)), default=3, help="How many peers.")
 @click.option("--mode", type=_modes, default=Mode.CRASH.value, help="Faults to tolerate.")
 @click.option("--only", type=click.IntRange(1, len(demo.NAMES)), help="Run only this peer.")
-@click.option(
-    "--grape", "grapes", multiple=True, default=GRAPES, help="URL of a Grape. Repeatable."
-)
-@click.option(
-    "--mesh-port", default=demo.Ports().mesh, help="Port of the first peer; the others follow."
-)
+@_repeatable("--grape", "grapes", default=GRAPES, help="URL of a Grape.")
+@click.option("--mesh-port", default=demo.Ports().mesh, help="Of the first peer; others follow.")
 @click.option("--fetch-port", default=demo.Ports().fetch, help="The same for this port.")
 @click.option("--ui-port", default=demo.Ports().ui, help="The same for this port.")
 @click.option("--state", type=_PATH, default=Path(".run"), help="Folder of the pid file.")

@@ -4,7 +4,7 @@ Owns the names. It counts what the gateway does as it happens, and reads everyth
 mirrors when Prometheus asks. Must never change either.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,12 +19,28 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from peer.client.protocol import MemberView
 from peer.replica.order_state import Outcome
 from web.gateway import Gateway
 
 Family = CounterMetricFamily | GaugeMetricFamily
 disable_created_metrics()  # type: ignore[no-untyped-call]
 FINALITY_SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 30.0)
+MEMBER_GAUGES: tuple[tuple[str, str, Callable[[MemberView], float]], ...] = (
+    ("alive", "1: this peer hears the member.", lambda m: m.alive),
+    ("round", "Round of the member's newest block here.", lambda m: m.round),
+    ("commit", "Newest commit that the member has announced.", lambda m: m.commit),
+    ("unread", "Messages that were not read: too many, or invalid.", lambda m: m.unread),
+    ("barred", "1: this peer ignores the member.", lambda m: m.barred != ""),
+    ("renewed", "Connections for requests that were given up.", lambda m: m.renewed),
+    ("hears", "Number of members that the member hears.", lambda m: len(m.hears)),
+    ("differs", "1: the member's book differs.", lambda m: m.agrees is False),
+    (
+        "age_seconds",
+        "Since last heard; -1: never.",
+        lambda m: m.age_ms / 1000 if m.age_ms >= 0 else -1,
+    ),
+)
 
 
 class Metrics(Collector):
@@ -78,9 +94,7 @@ class Metrics(Collector):
         yield _counter("web_frames", "Messages handed to streams.", hub.frames_sent)
         text = "Times a stream fell behind and got a new snapshot."
         yield _counter("web_streams_dropped", text, hub.dropped_to_snapshot)
-        yield _gauge(
-            "web_node_calls", "Requests without an answer of the node.", self._gateway.link.owed
-        )
+        yield _gauge("web_node_calls", "Requests that wait for the node.", self._gateway.link.owed)
 
     def _node(self) -> Iterator[Family]:
         mirrors = self._gateway.mirrors
@@ -97,9 +111,7 @@ class Metrics(Collector):
             yield _counter("rounds", "Newest round.", mesh.round)
             text = "Median for recent commands at this peer, from any client; 0: none yet."
             yield _gauge("finality_median_seconds", text, mesh.finality_ms / 1000)
-            yield _gauge(
-                "pending_commands", "Commands taken here and not ordered yet.", mesh.pending
-            )
+            yield _gauge("pending_commands", "Taken here, not ordered yet.", mesh.pending)
             text = "How long the oldest pending command has waited."
             yield _gauge("pending_age_seconds", text, mesh.oldest_pending_ms / 1000)
             yield _gauge("alarms", "Alarms of this peer.", len(mesh.alarms))
@@ -123,52 +135,10 @@ class Metrics(Collector):
         mesh = self._gateway.mirrors.mesh
         if mesh is None:
             return
-        for name, text, values in (
-            ("peer_alive", "1: this peer hears the member.", [m.alive for m in mesh.members]),
-            (
-                "peer_round",
-                "Round of the member's newest block here.",
-                [m.round for m in mesh.members],
-            ),
-            (
-                "peer_commit",
-                "Newest commit that the member has announced.",
-                [m.commit for m in mesh.members],
-            ),
-            (
-                "peer_unread",
-                "Messages of the member that were not read: too many, or invalid.",
-                [m.unread for m in mesh.members],
-            ),
-            (
-                "peer_barred",
-                "1: this peer ignores the member.",
-                [m.barred != "" for m in mesh.members],
-            ),
-            (
-                "peer_renewed",
-                "Request connections to the member that were given up.",
-                [m.renewed for m in mesh.members],
-            ),
-            (
-                "peer_hears",
-                "Number of members that the member hears.",
-                [len(m.hears) for m in mesh.members],
-            ),
-            (
-                "peer_differs",
-                "1: the member's book differs.",
-                [m.agrees is False for m in mesh.members],
-            ),
-            (
-                "peer_age_seconds",
-                "Time since this peer last heard the member; -1: never.",
-                [m.age_ms / 1000 if m.age_ms >= 0 else -1 for m in mesh.members],
-            ),
-        ):
-            family = GaugeMetricFamily(f"orderbook_{name}", text, labels=["peer"])
-            for member, value in zip(mesh.members, values, strict=True):
-                family.add_metric([member.name], value)
+        for name, text, value in MEMBER_GAUGES:
+            family = GaugeMetricFamily(f"orderbook_peer_{name}", text, labels=["peer"])
+            for member in mesh.members:
+                family.add_metric([member.name], value(member))
             yield family
 
     def _journal(self) -> Iterator[Family]:
