@@ -112,33 +112,26 @@ class _Loop:
 
     def _step(self) -> None:
         """Do one thing that is due, if any. Announcing goes first, as lookups may be slow."""
-        if self._tracker.announce_due(self._clock()):
-            self._announce()
-        elif (name := self._tracker.lookup_due(self._clock())) is not None:
-            self._look_up(name)
+        try:
+            if self._tracker.announce_due(self._clock()):
+                events = self._announce()
+            elif (name := self._tracker.lookup_due(self._clock())) is not None:
+                events = self._tracker.found(name, self.grape.lookup(name), self._clock())
+            else:
+                return
+        except ClosedError:
+            raise
+        except GrapeError as error:
+            events = self._tracker.failed(str(error), self._clock())
+        self._deliver(events)
 
-    def _announce(self) -> None:
+    def _announce(self) -> list[Event]:
         assert self._own is not None
         try:
             stored = self.grape.announce(*self._own)
-        except ClosedError:
-            raise
         except RefusedError as error:
-            self._deliver(self._tracker.refused(error.reason, self._clock()))
-        except GrapeError as error:
-            self._deliver(self._tracker.failed(str(error), self._clock()))
-        else:
-            self._deliver(self._tracker.announced(stored, self._clock()))
-
-    def _look_up(self, name: str) -> None:
-        try:
-            addresses = self.grape.lookup(name)
-        except ClosedError:
-            raise
-        except GrapeError as error:
-            self._deliver(self._tracker.failed(str(error), self._clock()))
-        else:
-            self._deliver(self._tracker.found(name, addresses, self._clock()))
+            return self._tracker.refused(error.reason, self._clock())
+        return self._tracker.announced(stored, self._clock())
 
     def _deliver(self, events: Sequence[Event]) -> None:
         for event in events:

@@ -16,6 +16,7 @@ from peer.replica.trade import MarketTrade
 from peer.storage.history_reader import History, PastOrder
 from web.auth.rate_limits import Limiter
 from web.contract.problems import Problem, too_many
+from web.serve.client_address import release
 
 READERS_MAX = 2  # questions that are read at a time
 WAITING_MAX = 4  # questions that wait for their turn, each in a thread
@@ -47,7 +48,7 @@ class Readers:
             return question()
         finally:
             with self._changed:
-                _drop(self._reading, where)
+                release(self._reading, where)
                 self._changed.notify_all()
             self._spent.spend(where, int(1000 * (self._clock() - began)))
 
@@ -70,15 +71,9 @@ class Readers:
                 if self._changed.wait_for(lambda: self._has_turn(where), WAIT_SECONDS):
                     return
             finally:
-                _drop(self._waiting, where)
+                release(self._waiting, where)
         text = "Too many clients ask about the past now: try again in a moment."
         raise Problem(503, text, "past_busy")
-
-
-def _drop(counts: Counter[str], where: str) -> None:
-    counts[where] -= 1
-    if not counts[where]:
-        del counts[where]
 
 
 class LimitedHistory:

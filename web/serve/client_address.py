@@ -3,6 +3,7 @@
 Owns the rule for which addresses are one client. Pure.
 """
 
+from collections import Counter
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
@@ -35,3 +36,10 @@ def plain(text: str) -> str:
     found = ip_address(text)
     mapped = found.ipv4_mapped if isinstance(found, IPv6Address) else None
     return str(mapped or found)
+
+
+def release(counts: Counter[str], name: str) -> None:
+    """Count one less for `name`, and drop it at zero."""
+    counts[name] -= 1
+    if not counts[name]:
+        del counts[name]

@@ -34,7 +34,7 @@ from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 from peer.process.descriptors import is_full
 from web.config import BODY_BYTES_MAX, Config
 from web.contract.problems import Problem
-from web.serve.client_address import counted, plain
+from web.serve.client_address import counted, plain, release
 
 ADDRESS_CONNECTIONS_MAX = 256  # per address, without streams
 HEAD_BYTES_MAX = 32 * 1024
@@ -247,7 +247,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().del_channel(map)
         if self._is_counted:
             self._is_counted = False
-            self.server.note_end(self.name)
+            release(self.server.addresses, self.name)
 
 
 class Listener(TcpWSGIServer):  # type: ignore[misc]
@@ -332,12 +332,6 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     def is_busy(self) -> bool:
         """Whether a whole request waits for its answer."""
         return any(not channel.is_waiting for channel in self.active_channels.values())
-
-    def note_end(self, name: str) -> None:
-        """Count the end of a connection of `name`."""
-        self.addresses[name] -= 1
-        if not self.addresses[name]:
-            del self.addresses[name]
 
     def look(self, now: float) -> None:
         """End connections that take too long. Call it once a second, between two turns."""

@@ -17,7 +17,7 @@ import threading
 from asyncio import StreamReader, StreamWriter
 from collections import Counter
 
-from web.serve.client_address import counted
+from web.serve.client_address import counted, release
 
 ADDRESS_CONNECTIONS_MAX = 300
 CHUNK_BYTES = 64 * 1024
@@ -161,9 +161,7 @@ class TlsProxy:
             pass  # one side has closed
         finally:
             self._open.discard(task)
-            self._addresses[name] -= 1
-            if not self._addresses[name]:
-                del self._addresses[name]
+            release(self._addresses, name)
             writer.close()
 
     async def _pass_on(self, address: str, reader: StreamReader, writer: StreamWriter) -> None:

@@ -22,6 +22,7 @@ from functools import partial
 from typing import Protocol
 
 from web.config import STREAMS_MAX
+from web.serve.client_address import release
 from web.streams.frames import CLOSE_GOING_AWAY, CLOSE_POLICY, CLOSE_TRY_LATER, Frame
 from web.streams.groups import Groups
 from web.streams.ring import Ring
@@ -360,9 +361,7 @@ class Hub:
         fd = client.sock.fileno()
         if self._clients.pop(fd, None) is None:
             return
-        self._addresses[client.address] -= 1
-        if not self._addresses[client.address]:
-            del self._addresses[client.address]
+        release(self._addresses, client.address)
         self._strangers -= not client.is_known
         self._groups.leave(client)
         for channel in client.channels:
