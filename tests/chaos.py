@@ -1,13 +1,12 @@
-"""Real peers under load that are killed, paused and cut off, and what must be true after it.
+"""Real peers under load that are killed, paused and cut off, and the checks afterwards.
 
     python -m tests.chaos --minutes 10 --seed 7
     python -m tests.chaos --minutes 10 --seed 8 --mode byzantine --peers 4
 
-Owns the plan, which a seed decides, and carrying it out. In the first half of the time the peers
-find each other through real Grapes, in the second half through a network that can be cut. The
-moments at which things happen inside the processes are not decided by the seed. Not covered: power
-failure (kill -9 leaves what the kernel has) and broken disks, see tests/disk and
-tests/storage/test_disk.py.
+Owns the plan, which follows from a seed, and its execution. In the first half of the time the peers
+find each other through real Grapes, in the second half through a network that can be cut. The seed
+does not decide the timing inside the processes. Not covered: power failure (kill -9 keeps the data
+that the kernel has) and broken disks, see tests/disk and tests/storage/test_disk.py.
 """
 
 import argparse
@@ -48,7 +47,7 @@ LOG_SHOWN = 3_000  # characters
 
 @dataclass(frozen=True)
 class Act:
-    """Something bad that happens to a peer."""
+    """A fault of a peer."""
 
     kind: str  # kill, kill_all, pause, pause_and_kill, cut
     peer: int
@@ -61,7 +60,7 @@ KINDS = ("kill", "pause", "cut", "kill_all", "kill", "pause_and_kill", "cut")
 
 
 def plan(seed: int, seconds: float, network: bool, peers: int = PEERS) -> list[Act]:
-    """Acts that fill `seconds`, all kinds equally often as listed; the same for the same seed."""
+    """Acts that fill `seconds`, all listed kinds equally often; the same for the same seed."""
     rng = random.Random(seed)
     acts: list[Act] = []
     deck: list[str] = []
@@ -92,7 +91,7 @@ class Chaos:
         self.readers = [Reader(peer.folder.name, peer.where, accounts, seed) for peer in mesh.peers]
 
     def _trader(self, n: int, seed: int) -> Trader:
-        """The first at each peer signs what it sends."""
+        """Trader `n`, at the peers in turn. The first one at each peer signs its commands."""
         peers = self.mesh.peers
         where = peers[n % len(peers)].where
         if n >= len(peers):
@@ -105,7 +104,7 @@ class Chaos:
         return [trader.record for trader in self.traders]
 
     def run(self, acts: list[Act], say: Callable[[str], None]) -> None:
-        """Carry out the plan under load and judge what is left. Adds to `faults`."""
+        """Carry out the plan under load and check the result. Adds to `faults`."""
         self.mesh.start()
         for each in (*self.traders, *self.readers):
             each.start()
@@ -140,7 +139,7 @@ class Chaos:
             self._read_log(peer)
 
     def _judge_what_was_seen(self) -> None:
-        """All peers have stopped: their journals have all that there is."""
+        """Check the journals after all peers have stopped."""
         names = [peer.folder.name for peer in self.mesh.peers]
         journals = [_records(peer.folder / "journal.db") for peer in self.mesh.peers]
         past = united(dict(zip(names, journals, strict=True)))
@@ -195,12 +194,13 @@ class Chaos:
             self.faults.append(f"{peer.folder.name} says: {log[min(found) :][:LOG_SHOWN]}")
 
     def _settle(self) -> bytes:
-        """Wait until everything taken is ordered and all are at one commit; the digest there."""
+        """Wait until all commands are ordered and all peers are at one commit; returns its
+        digest."""
         wait_for("the last orders", self._all_ordered, SETTLE_S)
         return self.mesh.agreed().digest
 
     def _all_ordered(self) -> bool:
-        """Whether all peers answer, and know of no command that is not ordered yet."""
+        """Whether all peers answer, and have no pending commands."""
         accounts = [record.account for record in self.records]
         try:
             asked = [peer.client.orders(name) for peer in self.mesh.peers for name in accounts]
@@ -251,7 +251,7 @@ def _trades(journal: Path) -> list[Row]:
 
 
 def _records(journal: Path) -> dict[int, bytes]:
-    """What each commit did to orders."""
+    """The effects of each commit on orders."""
     db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
     try:
         return dict(db.execute("SELECT number, data FROM records"))
@@ -280,7 +280,7 @@ def on_a_cuttable_network(
 
 
 def main() -> None:
-    """Half of the time in each setting; exits with 1 and what was wrong if anything was."""
+    """Run half of the time in each setting; exits with 1 and the faults if there are any."""
     parser = argparse.ArgumentParser(description="Chaos with real processes.")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=1)

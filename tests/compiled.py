@@ -1,10 +1,10 @@
-"""The engine's tests, the mesh's and those of agreement, with the compiled engine.
+"""Runs the tests of the engine and of agreement between peers, with the compiled engine.
 
     python -m tests.compiled -x
 
-Owns a copy of this folder in which the engine is compiled, and ends with what pytest says there;
-its options are pytest's. Must never leave anything compiled in the folder itself. A machine without
-a C compiler skips all of it, and is told so.
+Owns a copy of this folder in which it compiles the engine, and ends with pytest's status there; its
+options are those of pytest. Must never leave anything compiled in this folder. Without a C compiler
+it skips everything and says so.
 """
 
 import os
@@ -42,7 +42,7 @@ SHARED = ".run/grenache"  # the Grapes' own parts, installed once
 
 
 def missing() -> str:
-    """What this machine has not of that which compiling takes; empty when it can."""
+    """What this machine lacks for compiling; empty if nothing."""
     compiler = os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc"
     if shutil.which(compiler.split()[0]) is None:
         return f"C compiler ({compiler.split()[0]})"

@@ -1,10 +1,10 @@
-"""`python -m tests.newcomer FOLDER`: somebody who has just cloned, and follows README and docs.
+"""`python -m tests.newcomer FOLDER`: follows README and docs as a newcomer does after cloning.
 
 Owns the order: README, docs/api.md, docs/discovery.md, docs/operations.md, each from its beginning,
-each command as it stands, in one shell. Must run in a network of its own (`unshare -rn`), where the
-ports and addresses of the documents are free; ends with status NO_NETWORK if it can't have that.
-The copy of the checkout that it makes in FOLDER shares this one's virtual environment and its npm
-packages, which `prepare` has seen to: nothing can be downloaded there.
+each command as written, in one shell. Must run in a network namespace of its own (`unshare -rn`),
+where the ports and addresses of the documents are free; ends with status NO_NETWORK without one. It
+makes a copy of the checkout in FOLDER. The copy shares this one's virtual environment and npm
+packages, which `prepare` has installed: there it can download nothing.
 """
 
 import fcntl
@@ -37,13 +37,13 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCSIFADDR, _IFF_UP = 0x8913, 0x8914, 0x8916, 1
 
 
 def prepare() -> Path:
-    """Have the npm packages; where those are that the documents say to install."""
+    """Install the npm packages; returns the folder of those that the documents install."""
     grape_program(STATE, print)
     return npm_ci(ROOT / "tests" / "support" / "grenache_client", STATE / "grenache_client", print)
 
 
 def network() -> None:
-    """Loopback of this network namespace, which begins with none. OSError."""
+    """Bring up loopback in this network namespace. OSError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         asked = fcntl.ioctl(control, _SIOCGIFFLAGS, struct.pack("16sh14x", b"lo", 0))
         (flags,) = struct.unpack_from("h", asked, 16)
@@ -55,7 +55,7 @@ def network() -> None:
 
 
 class Terminal:
-    """A shell in the checkout; what is exported stays."""
+    """A shell in the checkout; exported variables stay."""
 
     def __init__(self, folder: Path) -> None:
         self._errors = (folder.parent / "errors").open("ab")
@@ -69,7 +69,7 @@ class Terminal:
         )
 
     def type(self, command: str, good: tuple[int, ...] = (0,)) -> str:
-        """What a command prints. AssertionError if it fails."""
+        """The output of a command. AssertionError if it fails."""
         assert self._shell.stdin is not None
         assert self._shell.stdout is not None
         print(f"$ {command}", flush=True)
@@ -98,7 +98,7 @@ class Newcomer:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def start(self, command: str) -> Callable[[], str]:
-        """Run something in a terminal of its own; gives what it has printed so far."""
+        """Run a command in another terminal; returns a function for its output so far."""
         print(f"$ {command}  # elsewhere", flush=True)
         log = self.folder.parent / f"log-{len(self._running)}"
         with log.open("wb") as output:
@@ -118,7 +118,7 @@ class Newcomer:
             process.wait(PATIENCE_S)
 
     def type(self, block: Block) -> None:
-        """The commands of a block, of which the last one answers as it shows."""
+        """Run the commands of a block; the last one must answer as shown."""
         said = ""
         for command in block.commands:
             is_endless = command.startswith("curl -N")
@@ -128,7 +128,7 @@ class Newcomer:
         assert not block.answer or not wrong(block.answer, said), f"{block.text}\n{said}"
 
     def python(self, document: Path) -> None:
-        """The Python examples of a document, all in one session."""
+        """Run the Python examples of a document, all in one session."""
         code = "import doctest, sys; sys.exit(doctest.testfile(sys.argv[1], False)[0])"
         self.terminal.type(f"python -c '{code}' {document.relative_to(ROOT)}")
 

@@ -1,8 +1,8 @@
 """The pictures in docs/: `make screenshots` takes them again.
 
 Three real peers found through a real Grape, a minute of trading through all of them, and a real
-browser. `no-quorum` is what alice's page shows after bob and carol were killed. `alarm` is carol's
-page after her journal was put back from an older copy, which her peer notices, and stops.
+browser. `no-quorum` is alice's page after bob and carol were killed. `alarm` is carol's page after
+her journal was replaced by an older copy; her peer notices that and stops.
 """
 
 import base64
@@ -52,7 +52,7 @@ class Studio:
     def page(
         self, peer: int = 0, size: tuple[int, int] = WIDE, scheme: Any = "dark", **kept: object
     ) -> Iterator[Page]:
-        """A page of one peer; `kept` is what the browser remembers. A reader's has no session."""
+        """A page of one peer; `kept` is the browser's storage. A reader's page has no session."""
         reads = kept.pop("reader", False)
         context = self.browser.new_context(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
@@ -79,7 +79,7 @@ class Studio:
         click.echo(f"{path}: {path.stat().st_size // 1024} KiB")
 
     def own_orders(self) -> None:
-        """Some of alice's, at her own peer and through another."""
+        """Place some orders of alice, at her own peer and at another one."""
         for number, (side, away, size) in enumerate(
             [
                 ("buy", -400, "0.5"),
@@ -154,7 +154,7 @@ def take_alarm(studio: Studio) -> None:
 
 
 def put_back(peer: RealPeer, copy: Path) -> None:
-    """What nobody must ever do to a journal."""
+    """Replace a journal by an older copy, which an operator must never do."""
     for suffix in ("", "-wal", "-shm"):
         (peer.folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
     shutil.copy(copy, peer.folder / JOURNAL_FILE)

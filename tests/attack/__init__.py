@@ -1,12 +1,12 @@
 """Attacks and bad luck against real processes: strangers, wrong clocks, dead links, old journals.
 
-Every module here but this one and `__main__` is one attack. It opens by saying who does what, and
-has one function
+Every module here except this one and `__main__` is one attack. Its docstring says who does what,
+and it has one function
 
     def attack(folder: Path, long: bool) -> str
 
-which starts what it needs below `folder`, attacks it, stops all it has started, and returns one
-line that says what held, with the figures. AssertionError says what did not hold.
+which starts what it needs in `folder`, attacks it, stops everything, and returns one line with the
+results and figures. An AssertionError says which check failed.
 
 `tests/system/test_attack.py` runs the short form of each, `make attack` the long one.
 """

@@ -1,4 +1,4 @@
-"""All attacks, or those named, one line each; status 1 if one of them did harm."""
+"""Run all attacks, or those named, one line each; status 1 if one of them did harm."""
 
 import argparse
 import importlib

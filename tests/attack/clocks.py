@@ -1,9 +1,9 @@
 """One member's clock jumps a year ahead for a second, an hour back, stands still, or runs too fast.
 
-The market must keep the right time, all of it: what is good till a date is good till then and not
-longer, and signed orders are neither too early nor too late. Each peer must say whose clock is
-wrong while the others still outvote it, and stop saying so once it is right. After a pause the
-first order must not be taken into the past.
+The whole market must keep the right time: an order good till a date expires then, and no signed
+order counts as too early or too late. Each peer must name the wrong clock while the other clocks
+outvote it, and withdraw the alarm once it is right. After a pause the first order must not get a
+time in the past.
 """
 
 import time
@@ -75,7 +75,7 @@ def _trouble(mesh: RealMesh, long: bool) -> str:
 
 
 def _suffer(mesh: RealMesh, number: int, trouble: Trouble) -> int:
-    """How far off the ordered clock is, meanwhile and afterwards."""
+    """The error of the ordered clock, during the fault and afterwards."""
     name = mesh.config.members[number].name
     folder = mesh.peers[number].folder
     set_clock(folder, trouble.ahead_ms, trouble.rate)
@@ -94,15 +94,15 @@ def _suffer(mesh: RealMesh, number: int, trouble: Trouble) -> int:
 
 
 def _off_ms_awake(mesh: RealMesh) -> int:
-    """The same of a mesh that is not idle. With one of three clocks behind, the first commit after
-    a pause may have the time of before it: it can lack the third member's new block."""
+    """The same for a busy mesh. With one of three clocks behind, the first commit after a pause may
+    have the time from before it: it can lack the third member's new block."""
     for number in range(len(mesh.peers)):
         _place(mesh, number, order("a", Side.BUY, 100, 1))
     return _off_ms(mesh)
 
 
 def _off_ms(mesh: RealMesh) -> int:
-    """How far the ordered clock is off, as orders of all kinds at every peer find it."""
+    """The error of the ordered clock, measured by orders of all kinds at every peer."""
     worst_ms = 0
     for number, peer in enumerate(mesh.peers):
         began_ms = now_ms()
@@ -135,7 +135,7 @@ def _orders(mesh: RealMesh) -> tuple[int, int]:
 
 
 def _expire(mesh: RealMesh) -> int:
-    """How long after its time an order is gone everywhere, when nobody does anything."""
+    """How long after its time an order is gone everywhere, on an idle mesh."""
     before, _ = _orders(mesh)
     submit = _good_for(1_500)
     _place(mesh, 0, submit)

@@ -1,8 +1,8 @@
-"""Strangers at many addresses connect to a peer that may open few files, and say nothing.
+"""Strangers at many addresses connect to a peer that may open few files, and send nothing.
 
-They want all its descriptors. Meanwhile another member comes back, orders are given, and a program
-on the peer's machine connects, which would end the process if there were none left. The peer must
-go on, let the member in, and be rid of the strangers afterwards.
+They try to take all its descriptors. Meanwhile another member comes back, clients send orders, and
+a program on the peer's machine connects, which would end the process if no descriptor were left.
+The peer must go on, let the member in, and have no strangers' connections afterwards.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def strangers(ports: list[int], stop: Event) -> None:
 
 @contextlib.contextmanager
 def crowd(ports: list[int]) -> Iterator[None]:
-    """Strangers, while this lasts."""
+    """Run strangers during the block."""
     spawned = multiprocessing.get_context("spawn")
     stop = spawned.Event()
     process = spawned.Process(target=strangers, args=(ports, stop), daemon=True)

@@ -1,9 +1,9 @@
-"""A stranger fills the DHT with made-up addresses of the members, for as long as it likes.
+"""A stranger fills the DHT with invented addresses of the members, without end.
 
-It runs a Grape of its own, joined over UDP as anybody may, and announces thousands of addresses
-under the members' service names. Orders at all peers must be done meanwhile and no peer lose its
-quorum. A member that is killed in the midst of it must come back, at another port. And members that
-have never met must find each other among ninety-nine fakes each.
+It runs its own Grape, joined over UDP as any program may, and announces thousands of addresses
+under the members' service names. Meanwhile all orders must be ordered, and no peer may lose its
+quorum. A member that is killed meanwhile must come back, on another port. And members that have
+never met must find each other, each among ninety-nine fakes.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FAKES = 99  # of one member; with the true one they are all that a lookup shows
 
 
 class Stranger:
-    """`announced` counts what its Grape took."""
+    """`announced` counts the announcements that its Grape took."""
 
     def __init__(self, url: str) -> None:
         self.announced = 0
@@ -32,7 +32,7 @@ class Stranger:
         self._stop = threading.Event()
 
     def announce(self, name: str, port: int) -> None:
-        """Goes to the DHT nodes that the first call for the name has found."""
+        """Announce to the DHT nodes that the first call for the name has found."""
         with contextlib.suppress(GrapeError):
             self._grape.call("announce", [name, port])
             self.announced += 1
@@ -57,7 +57,8 @@ class Stranger:
 
 
 def trade(peers: Sequence[RealPeer], seconds: float) -> int:
-    """One order after the other at every peer; how many. Fails if one is not done."""
+    """Send orders one after another at every peer; returns how many. Fails if one is not
+    ordered."""
     end_s, count = time.monotonic() + seconds, 0
     while time.monotonic() < end_s:
         flows = [(peer.client, [order("a", Side.BUY, 100, 1)]) for peer in peers]
@@ -88,7 +89,7 @@ def attack(folder: Path, long: bool) -> str:
 
 
 def come_back(mesh: RealMesh, port: int) -> float:
-    """Kill one, start it at another port; how long until it takes part again."""
+    """Kill a peer and start it on another port; returns how long until it takes part again."""
     peer = mesh.peers[2]
     peer.kill()
     began_s = time.monotonic()
@@ -100,7 +101,7 @@ def come_back(mesh: RealMesh, port: int) -> float:
 
 
 def meet(folder: Path, urls: Sequence[str], stranger: Stranger) -> str:
-    """Members that have never met, found among fakes."""
+    """Members that have never met find each other among fakes."""
     with RealMesh(folder, urls, 3) as mesh:
         for number in range(3):
             for fake in range(FAKES):

@@ -1,9 +1,9 @@
-"""Grapes die: that of one host while the others live, and then all of them.
+"""Grapes die: first that of one host, then all of them.
 
-Every host has a Grape of its own, as the documentation wants. When one dies its host's peer is
-announced no more, and after two to four minutes no lookup has it: its links must stay, its orders
-be done. Then no Grape is left, and members are killed and started again, one of them at another
-port: all must be back from what they remember, or are told by one that remembers.
+Every host has its own Grape, as documented. When one dies, its host's peer is no longer announced,
+and after two to four minutes no lookup finds it: its links must stay, and its orders be ordered.
+Then no Grape is left, and members are killed and started again, one of them on another port: all
+must come back by remembered addresses, their own or another member's.
 """
 
 import time
@@ -55,18 +55,18 @@ def attack(folder: Path, long: bool) -> str:
 
 
 def trade(mesh: RealMesh) -> int:
-    """An order at every peer; how many. Fails if one is not done."""
+    """Send an order at every peer; returns how many. Fails if one is not ordered."""
     flows = [(peer.client, [order("a", Side.BUY, 100, 1)]) for peer in mesh.peers]
     return sum(map(len, submit_at_once(flows, timeout_s=30)))
 
 
 def remembers(peer: RealPeer) -> bool:
-    """Whether both others are on its disk, which takes a moment after it has met them."""
+    """Whether the addresses of both others are on its disk, a moment after it has met them."""
     return len(AddressFile(peer.folder / ADDRESSES_FILE).load()) == 2
 
 
 def restart(peers: Sequence[RealPeer], *options: str) -> None:
-    """kill -9, and up again with these options."""
+    """Kill a peer by kill -9, and start it with these options."""
     for peer in peers:
         peer.kill()
     for peer in peers:

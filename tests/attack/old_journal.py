@@ -1,8 +1,9 @@
-"""A member's folder is put back from a copy that is a moment old, as a snapshot of its machine is,
-and a client sends orders from the first moment on.
+"""A member's folder is restored from a slightly older copy, as from a snapshot of its machine, and
+a client sends orders from the first moment on.
 
-Its key has said more than the copy knows. The member must not sign anything again: it finds out and
-stops, and the others trade on. A plain restart, with another member dead, must not wait for ever.
+Its key has signed more than the copy knows. The member must not sign anything again: it notices and
+stops, and the others continue to trade. A plain restart, with another member dead, must not wait
+for ever.
 """
 
 import contextlib

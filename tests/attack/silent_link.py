@@ -1,7 +1,7 @@
-"""A firewall forgets the connections of one peer: they stand, and what is sent over them is gone.
+"""A firewall forgets the connections of one peer: they stay open, and all data on them is lost.
 
-Nobody is told. Meanwhile the others trade. The peer must find out, connect anew, catch up and order
-what it is given, whichever connections these were and whichever way they lead nowhere.
+Neither end notices. Meanwhile the others trade. The peer must find out, connect again, catch up and
+order its commands, for all kinds of connections and both directions.
 """
 
 import time

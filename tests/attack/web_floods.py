@@ -1,9 +1,9 @@
-"""Strangers at one address each take all that anybody can have, while somebody else trades.
+"""Strangers at one address each take as much as they can, while another client trades.
 
-One opens accounts, each a new key; one opens sessions by showing keys; one opens streams and keeps
-them; one fills the market with orders that nobody else may cancel. Whoever trades at another
-address goes on, and a newcomer with a key of their own still finds room. In the end the operator
-cancels what the strangers have left, and bars one of them.
+One opens accounts, each a new key; one opens sessions with keys; one opens streams and keeps them;
+one fills the market with orders that no other client may cancel. A client at another address
+continues to trade, and a newcomer with its own key still finds room. In the end the operator
+cancels the strangers' orders, and bars one of them.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ NEWCOMER = "127.4.0.99"
 
 
 class Flood:
-    """Asks again and again from one address, and counts how it was answered."""
+    """Sends requests from one address without end, and counts the answers."""
 
     def __init__(self, gateway: Gateway, mesh: str, address: str) -> None:
         self.gateway, self.mesh, self.address = gateway, mesh, address
@@ -129,7 +129,7 @@ def attack(folder: Path, long: bool) -> str:
 
 
 def _trade(gateway: Gateway, seconds: float) -> list[float]:
-    """Place orders for so long; what each took, in order of size."""
+    """Place orders for `seconds`; returns the sorted times that they took."""
     took, until = [], time.monotonic() + seconds
     while (began := time.monotonic()) < until:
         assert gateway.order(**buy("1", "1"))["status"] == "open"
@@ -139,7 +139,7 @@ def _trade(gateway: Gateway, seconds: float) -> list[float]:
 
 
 def _check(flooders: list[Flood]) -> None:
-    """Each got its share and the right status beyond it."""
+    """Check that each got its share, and the right status beyond it."""
     keys, sessions, streams, orders = (flood.statuses for flood in flooders)
     for statuses in (keys, sessions, streams, orders):
         assert set(statuses) <= {200, 429, 409}, f"a stranger was answered {dict(statuses)}"
@@ -150,7 +150,7 @@ def _check(flooders: list[Flood]) -> None:
 
 
 def _clean_up(gateway: Gateway, flooders: list[Flood]) -> int:
-    """The operator finds whoever has most orders, cancels them, and bars one."""
+    """As the operator, find the accounts with most orders, cancel the orders, and bar one."""
     strangers = {account for flood in flooders for account in flood.accounts}
     rows = gateway.get("/accounts?limit=1000")["accounts"]
     found = [row["account"] for row in rows if row["account"] in strangers]

@@ -1,7 +1,7 @@
-"""Forty strangers, each of a network of their own, ask a peer about its past without end.
+"""Forty strangers, each in its own network, ask a peer about its past without end.
 
-Of candles, trades and orders as far back as the journal goes. Meanwhile somebody trades, and the
-node goes on writing to its journal, whose write-ahead log must not grow because it is read.
+They ask for candles, trades and orders as far back as the journal goes. Meanwhile a client trades,
+and the node writes to its journal, whose write-ahead log must not grow because of the reading.
 """
 
 import functools
@@ -69,7 +69,7 @@ def _trade(number: int) -> MarketTrade:
 
 
 def _write_until(over: Callable[[], bool], journal: Journal, folder: Path, first: int) -> int:
-    """The node writes trades, from this number on; how large its write-ahead log became."""
+    """Write trades as the node does, from this number on; returns the log's largest size."""
     numbers, most = itertools.count(first), 0
     while not over():
         journal.history.add_trades(MARKET, [_trade(next(numbers)) for _ in range(100)])

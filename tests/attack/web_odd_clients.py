@@ -1,8 +1,8 @@
-"""Forty strangers, each of a network of their own, come and go without a pause, none as usual.
+"""Forty strangers, each in its own network, connect without a pause, all in unusual ways.
 
-They end connections politely, by half or not at all, send bodies in odd chunks, wait to be told to
-go on, begin WebSockets that are none, and send what is no HTTP. Each must have the right answer;
-somebody trades beside them.
+They close connections fully, half or not at all, send bodies in odd chunks, wait for `100
+Continue`, send invalid WebSocket handshakes and bytes that are not HTTP. Each must get the right
+answer, while another client trades.
 """
 
 import socket
@@ -27,8 +27,8 @@ SOCKET = b"GET /ws?channels=book HTTP/1.1\r\n" + HOST
 
 
 class Odd(NamedTuple):
-    """The pieces that a client sends, the answers it gets, and whether it says first that nothing
-    more will come. Whoever gets none leaves at once."""
+    """The pieces that a client sends, the answers that it gets, and whether it closes its side
+    first. A client without an answer leaves at once."""
 
     answers: list[int]
     pieces: list[bytes]

@@ -1,7 +1,7 @@
-"""Forty clients of a peer's page hold their connections, in every way there is, and never let go.
+"""Forty clients of a peer's page hold their connections for ever, in all known ways.
 
-They are slow, end their requests with what looks like an end, wait for the other side to close, or
-do not read what they asked for. Meanwhile somebody trades.
+They are slow, end their requests with something like an end, wait for the other side to close, or
+do not read the answers. Meanwhile another client trades.
 """
 
 import contextlib
