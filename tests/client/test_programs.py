@@ -252,7 +252,7 @@ def test_the_number_of_programs_is_limited() -> None:
     assert node.said(ANN) == ["busy"]
     node.subscribe(b"7", b"2", B)
     assert node.said(b"7") == ["state A 0 at 0", "state B 0 at 0"]
-    del node.queues[b"3"]  # whose market is quiet: nobody has noticed
+    del node.queues[b"3"]  # its market is quiet, so the node has not noticed
     node.subscribe(ANN, b"2", A)
     assert node.said(ANN) == ["state A 0 at 0"]
     assert node.said(b"5") == ["state A 0 at 0"], "an empty message is none"

@@ -84,7 +84,7 @@ def test_all_ancestors_of_an_honest_block_are_kept_even_in_a_long_chain() -> Non
     for round_ in range(1, 21):
         chain.append(mesh.on(own, round_, "another"))
         own = chain[-1].ref
-    for block in reversed(chain):  # nobody honest is known to need it
+    for block in reversed(chain):  # no honest block is known to need it
         mesh.dag.add(block)
     assert mesh.kept() <= 20 + WAITING_MAX
     honest = make(21, 0, [mesh.tips[0], mesh.tips[1], mesh.tips[2], own])

@@ -45,7 +45,7 @@ def test_a_clock_is_reported_as_wrong_only_if_it_stays_wrong() -> None:
     assert off(late_ms, SKEW_SEEN_MS - 1) == {}
     assert off(late_ms, SKEW_SEEN_MS) == {1: late_ms}
     assert off(0, SKEW_SEEN_MS) == {}
-    assert off(-late_ms, 2 * SKEW_SEEN_MS) == {}, "it begins anew"
+    assert off(-late_ms, 2 * SKEW_SEEN_MS) == {}, "it starts again"
     assert off(-late_ms, 3 * SKEW_SEEN_MS) == {1: -late_ms}
 
 
@@ -58,7 +58,7 @@ def test_a_silent_member_has_no_clock_and_does_not_move_the_ordered_one() -> Non
     assert clocks.ordered_ms(later_ms, WALL_MS + DAY_MS) == WALL_MS + 50 + later_ms
     assert clocks.ordered_ms(CLOCK_AGE_MS_MAX, WALL_MS) == 0
     assert clocks.off(CLOCK_AGE_MS_MAX, WALL_MS) == {}
-    assert Clocks(3, None).off(0, WALL_MS) == {}, "a follower that hears nobody"
+    assert Clocks(3, None).off(0, WALL_MS) == {}, "a follower without members"
 
 
 # Due events

@@ -368,7 +368,7 @@ def test_a_command_sent_after_an_answer_is_in_a_later_commit() -> None:
 def test_an_unanswered_order_is_found_in_the_journals() -> None:
     assert disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512), commits={512: 8}) == []
     assert len(disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512), commits={512: 7})) == 1
-    assert disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512)) == [], "nobody knows where it is"
+    assert disorder(sent(1, 2, 7), sent(3, 0, 0, id_=512)) == [], "its commit is unknown"
 
 
 def test_a_hundred_thousand_commands_are_compared() -> None:

@@ -19,7 +19,7 @@ from tests.support.web_gateway import Answer, Gateway, Stream, buy, running_gate
 from web.auth.access import UNPROVEN_KEYS_BURST, UNPROVEN_KEYS_RATE
 from web.auth.keys import KEYS_FILE, Scope
 
-NOBODY = {"Authorization": ""}
+NO_KEY = {"Authorization": ""}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def refusal(answer: Answer) -> tuple[int, str]:
 
 
 def test_a_client_without_a_key_is_told_the_command_that_makes_one(web: Gateway) -> None:
-    told = web.ask("POST", "/order", buy("1", "1", "newcomer"), NOBODY).json["detail"]
+    told = web.ask("POST", "/order", buy("1", "1", "newcomer"), NO_KEY).json["detail"]
     program, *command = told.partition("`")[2].partition("`")[0].split()
     assert program == "python"
     given = {"DATA": str(web.folder), "ACCOUNT": "newcomer"}
@@ -64,7 +64,7 @@ PRIVATE: list[tuple[str, str, object]] = [
 def test_an_account_needs_a_key_of_that_account(
     web: Gateway, method: str, path: str, body: object
 ) -> None:
-    nobody = web.ask(method, path, body, NOBODY)
+    nobody = web.ask(method, path, body, NO_KEY)
     assert refusal(nobody) == (401, "unauthorised")
     assert nobody.headers["WWW-Authenticate"] == "Bearer"
     stranger = key(web, "bob", Scope.TRADE)
@@ -74,8 +74,8 @@ def test_an_account_needs_a_key_of_that_account(
 
 def test_the_market_is_public(web: Gateway) -> None:
     for path in ("/", "/state", "/book", "/trades", "/candles", "/markets", "/mesh", "/session"):
-        assert web.ask("GET", path, None, NOBODY).status == 200, path
-    assert web.ask("GET", "/session", None, NOBODY).json == {"account": None, "scopes": []}
+        assert web.ask("GET", path, None, NO_KEY).status == 200, path
+    assert web.ask("GET", "/session", None, NO_KEY).json == {"account": None, "scopes": []}
 
 
 def test_orders_without_an_account_belong_to_the_keys_account(web: Gateway) -> None:
@@ -89,7 +89,7 @@ def test_orders_without_an_account_belong_to_the_keys_account(web: Gateway) -> N
     stranger = web.ask("GET", path, None, key(web, "bob", Scope.TRADE))
     none = web.ask("GET", "/orders/1-999999", None, key(web, "bob", Scope.TRADE))
     assert refusal(stranger) == refusal(none) == (404, "unknown_order")
-    assert refusal(web.ask("GET", path, None, NOBODY)) == (401, "unauthorised")
+    assert refusal(web.ask("GET", path, None, NO_KEY)) == (401, "unauthorised")
     assert web.ask("DELETE", f"/order/{placed['id']}", None, ann).json["status"] == "cancelled"
 
 
@@ -124,6 +124,8 @@ def ends(web: Gateway, who: dict[str, str], what: Callable[[], object]) -> None:
     streams of others stay open."""
     anybody = web.websocket("?channels=orders&account=ann")
     with anybody as others, listening(web, who) as (stream, events):
+        for heard in (stream, others):
+            heard.channel("orders", "snapshot")
         web.order(**buy("1", "1", "ann"))
         for heard in (stream, others):
             heard.channel("orders", "delta")
@@ -185,12 +187,12 @@ def test_a_socket_without_a_key_hears_the_market_only(web: Gateway) -> None:
             assert stream.reply(n)["error"]["status"] == 401
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     upgrade["Sec-WebSocket-Key"] = "dGhlIHNhbXBsZSBub25jZQ=="
-    refused = web.ask("GET", "/ws?channels=orders&account=ann", None, upgrade | NOBODY)
+    refused = web.ask("GET", "/ws?channels=orders&account=ann", None, upgrade | NO_KEY)
     assert refusal(refused) == (401, "unauthorised")
 
 
 def cookie_of(answer: Answer) -> dict[str, str]:
-    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]} | NOBODY
+    return {"Cookie": answer.headers["Set-Cookie"].partition(";")[0]} | NO_KEY
 
 
 def test_a_link_opens_a_session_once(web: Gateway) -> None:

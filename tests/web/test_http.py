@@ -29,7 +29,7 @@ UPGRADE = {
     "Sec-WebSocket-Version": "13",
     "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
 }
-NOBODY = {"Authorization": ""}
+NO_KEY = {"Authorization": ""}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_requests_behind_one_another_are_answered_in_order(web: Gateway) -> None
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"GET /healthz HTTP/1.0\r\n\r\n", 421),  # nobody knows for whom it is
+        (b"GET /healthz HTTP/1.0\r\n\r\n", 421),  # no Host header
         (b"GET /healthz HTTP/1.0\r\n" + HOST + b"\r\n", 200),
         (b"\r\n\r\nGET /healthz HTTP/1.1\r\n" + HOST + b"\r\n", 200),
         (b"GET http://localhost/healthz HTTP/1.1\r\n" + HOST + b"\r\n", 200),
@@ -192,7 +192,7 @@ def test_a_head_request_has_no_body(web: Gateway) -> None:
             status, body = answer(one, "HEAD")
             assert (status, body) == (200, b""), path
     streams = web.ask("GET", "/metrics").body.decode()
-    assert "orderbook_web_streams 0.0" in streams, "nobody listens"
+    assert "orderbook_web_streams 0.0" in streams, "no listener"
 
 
 def test_a_get_does_not_use_up_a_link(web: Gateway) -> None:
@@ -206,7 +206,7 @@ def test_a_get_does_not_use_up_a_link(web: Gateway) -> None:
     ]
     for method in ("HEAD", "GET", "OPTIONS"):
         for headers in previews:
-            looked = web.ask(method, path, None, NOBODY | headers)
+            looked = web.ask(method, path, None, NO_KEY | headers)
             assert looked.status in (200, 206)
             assert looked.headers["Set-Cookie"] is None
     assert web.open_link(link).json["account"] == "ann"

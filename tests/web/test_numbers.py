@@ -67,7 +67,9 @@ def test_no_number_in_a_request_exceeds_64_bits(number: str) -> None:
                 most = max(UNITS.market.quantity_max, UNITS.market.price_max)
                 assert max(numbers) <= most
     assert {problem.status for problem in refusals} <= {400}
-    assert all(len(problem.detail) < 300 for problem in refusals), "nobody gets back all they sent"
+    assert all(len(problem.detail) < 300 for problem in refusals), (
+        "an error does not repeat the whole input"
+    )
 
 
 def _order(data: object) -> msgspec.Struct:

@@ -51,7 +51,7 @@ def test_no_quorum_is_readable(market: Any, page: Page) -> None:
     page.goto(gateway.link())
     expect(page.locator(".verdict")).to_contain_text("No quorum")
     expect(page.locator(".verdict")).to_contain_text("1 of 3 alive, 2 needed")
-    expect(page.locator(".mesh td.agree.true")).to_have_count(1)  # its own: nobody else is heard
+    expect(page.locator(".mesh td.agree.true")).to_have_count(1)  # its own: no other peer is heard
     expect_accessible(page)
     node.faults.clear()
 

@@ -32,7 +32,7 @@ from web.auth.keys import Scope
 from web.auth.rate_limits import Distinct
 from web.streams.hub import ADDRESS_STREAMS_MAX
 
-NOBODY = {"Authorization": ""}
+NO_KEY = {"Authorization": ""}
 addresses = (f"127.3.{n // 200}.{n % 200 + 1}" for n in itertools.count())
 
 
@@ -46,7 +46,7 @@ class Stranger:
         self.account = self.signer.account
 
     def ask(self, method: str, path: str, body: object = None) -> Answer:
-        return self.gateway.ask(method, path, body, NOBODY, self.address)
+        return self.gateway.ask(method, path, body, NO_KEY, self.address)
 
     def order(self, price: int = 1_000) -> Answer:
         made = Submit(0, self.account, "BTC-USD", Side.BUY, 10**8, price)
@@ -114,7 +114,7 @@ def test_an_address_of_a_stranger_opens_few_sessions(stranger: Stranger) -> None
     assert 429 in statuses[SESSIONS_BURST:]
     assert Stranger(stranger.gateway, stranger.mesh).open_session().status == 200
     cookie = ann.headers["Set-Cookie"].partition(";")[0]
-    asked = stranger.gateway.ask("GET", "/session", None, NOBODY | {"Cookie": cookie})
+    asked = stranger.gateway.ask("GET", "/session", None, NO_KEY | {"Cookie": cookie})
     assert asked.json["account"] == "ann"
     assert keys.is_barred("ann") is False
 
@@ -182,10 +182,10 @@ def test_without_the_key_the_operator_can_only_cancel(stranger: Stranger) -> Non
 
 def test_the_owner_sees_why_the_order_was_removed(stranger: Stranger) -> None:
     gateway, number, gone = stranger.gateway, stranger.placed(), stranger.placed()
-    headers = NOBODY | {"Cookie": stranger.open_session().headers["Set-Cookie"].partition(";")[0]}
+    headers = NO_KEY | {"Cookie": stranger.open_session().headers["Set-Cookie"].partition(";")[0]}
     gateway.ask("DELETE", f"/order/{gone}?account={stranger.account}")
     unknown = gateway.ask("GET", f"/orders/{gone}", None, headers)
-    # Nobody listened before, and there is no history: it may be known what became of it or not.
+    # There was no listener, and there is no history: the gateway may not know what became of it.
     assert unknown.status == 404 or unknown.json["status"] == "cancelled"
     assert gateway.ask("GET", f"/orders/{number}", None, headers).json["status"] == "open"
     gateway.ask("DELETE", f"/order/{number}?account={stranger.account}")
@@ -237,7 +237,7 @@ def test_the_operator_sees_the_accounts_with_most_orders(stranger: Stranger) -> 
         ("DELETE", "/barred?account=few"),
     ):
         assert gateway.ask(method, path, headers=ann).status == 403
-        assert gateway.ask(method, path, headers=NOBODY).status == 401
+        assert gateway.ask(method, path, headers=NO_KEY).status == 401
     for account in (stranger.account, "few"):
         gateway.ask("DELETE", f"/orders?account={account}")
 

@@ -22,7 +22,7 @@ from web.config import BATCH_MAX, Config
 from web.contract.problems import Problem
 from web.contract.requests import Statement
 
-NOBODY = {"Authorization": ""}
+NO_KEY = {"Authorization": ""}
 
 
 class Web:
@@ -41,7 +41,7 @@ class Web:
         return signature_of(self.signer.sign(command))
 
     def ask(self, method: str, path: str, body: object, headers: Any = None) -> tuple[int, Any]:
-        answer = self.gateway.ask(method, path, body, headers or NOBODY)
+        answer = self.gateway.ask(method, path, body, headers or NO_KEY)
         return answer.status, answer.json
 
     def request(self, price: int = 10_050, **more: Any) -> dict[str, Any]:
@@ -243,9 +243,9 @@ def test_the_holder_of_the_key_reads_the_orders(web: Web) -> None:
     name = web.placed()
     path = f"/orders?account={web.account}"
     assert web.ask("GET", path, None)[0] == 401
-    opened = web.gateway.ask("POST", "/session", web.statement(), NOBODY)
+    opened = web.gateway.ask("POST", "/session", web.statement(), NO_KEY)
     assert opened.json == {"account": web.account, "scopes": ["read"]}
-    cookie = NOBODY | {"Cookie": opened.headers["Set-Cookie"].partition(";")[0]}
+    cookie = NO_KEY | {"Cookie": opened.headers["Set-Cookie"].partition(";")[0]}
     [order] = web.ask("GET", path, None, cookie)[1]["orders"]
     assert order["id"] == name
     status, answer = web.ask("DELETE", f"/order/{name}?account={web.account}", None, cookie)
@@ -255,7 +255,7 @@ def test_the_holder_of_the_key_reads_the_orders(web: Web) -> None:
 def test_a_session_stays_and_may_also_read_the_keys_orders(web: Web) -> None:
     link = web.gateway.link("ann", Scope.TRADE)
     cookie = web.gateway.open_link(link).headers["Set-Cookie"].partition(";")[0]
-    mine = NOBODY | {"Cookie": cookie}
+    mine = NO_KEY | {"Cookie": cookie}
     path = f"/orders?account={web.account}"
     assert web.ask("GET", path, None, mine)[0] == 403
     opened = web.gateway.ask("POST", "/session", web.statement(), mine)
