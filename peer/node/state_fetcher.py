@@ -6,6 +6,7 @@ state: the loop does, once all is here.
 """
 
 import itertools
+import logging
 from collections.abc import Iterable
 
 from peer.network.messages import Offered, PartsIn
@@ -17,6 +18,8 @@ from peer.storage.state_audit import Found, StateAudit
 from peer.storage.state_sync import CatchUp, Fetched
 
 AUDIT_PAUSE_MS = 5_000  # between two looks at a member's state
+
+_log = logging.getLogger(__name__)
 
 
 class StateFetcher:
@@ -50,6 +53,7 @@ class StateFetcher:
         if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
             return
         if ledger.is_certified(manifest, certificate):
+            _log.info("fetching what differs in the state after commit %d", manifest.commit)
             catch_up.begin(member, manifest, certificate, ledger.replica.tree, now_ms)
 
     def take(self, answer: PartsIn, now_ms: int) -> None:
@@ -92,7 +96,11 @@ class StateFetcher:
     def fetched(self) -> Fetched | None:
         """What makes a member's state of the own one as it is now, if all is here."""
         fetched = self._catch_up.complete(self._ledger.replica.tree)
-        return fetched if fetched and fetched.manifest.commit > self._ledger.commit else None
+        if fetched is None or fetched.manifest.commit <= self._ledger.commit:
+            return None
+        count, commit = len(fetched.pieces), fetched.manifest.commit
+        _log.info("all %d pieces that differ in the state after commit %d are here", count, commit)
+        return fetched
 
     def end(self) -> None:
         """It is taken over."""

@@ -52,7 +52,7 @@ def resting(rng: random.Random, count: int) -> list[Command]:
 
 
 class Trading:
-    """Orders that come all the time, half of them to rest."""
+    """Orders that come all the time, few of them to rest."""
 
     def __init__(self, peers: list[RealPeer]) -> None:
         self._stop = threading.Event()
@@ -64,7 +64,7 @@ class Trading:
         rng = random.Random(str(peer.folder))
         with NodeClient(peer.where, timeout_s=30) as client:
             while not self._stop.is_set():
-                client.execute([*resting(rng, 50), *random_orders(rng, "busy", 50)])
+                client.execute([*resting(rng, 5), *random_orders(rng, "busy", 45)])
 
     def end(self) -> None:
         self._stop.set()
@@ -95,7 +95,9 @@ def measure(mesh: RealMesh, orders: int, away_s: float) -> None:
     print(
         f"away for {away_s:.0f} s and {commits:,} commits: back in {took_s:.1f} s, load {load:.1f}"
     )
-    for line in re.findall(r"^.*(?:recovered|quorum|took over).*$", away.log(), re.M):
+    for line in re.findall(
+        r"^.*(?:recovered|quorum|fetching|differ in|took over).*$", away.log(), re.M
+    ):
         print(f"  {line}")
 
 
