@@ -4,7 +4,7 @@ Owns recovery, snapshots and the taking over of a snapshot: whatever needs all t
 never touch a socket or a clock.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from engine import HEAD_KEY, HashTree, rows_of
@@ -327,6 +327,12 @@ class Ledger:
         for symbol, trades in replica.trades.items():
             history.add_trades(symbol, trades)
         history.note_gap(self.replica.commit + 1, replica.commit)
-        ids = (id_ for key in changed if key < HEAD_KEY for id_ in rows_of(key, replica.piece(key)))
+        ids = (id_ for key in changed if key < HEAD_KEY for id_ in self._changed_in(key, replica))
         orders = (order for order in map(replica.exchange.order, ids) if order is not None)
         history.add_open(replica.commit, replica.time_ms, orders)
+
+    def _changed_in(self, key: int, replica: Replica) -> Iterator[int]:
+        """The ids of the orders in a piece of another state that are not in it here as they are
+        there."""
+        own = rows_of(key, self.replica.piece(key))
+        return (id_ for id_, row in rows_of(key, replica.piece(key)).items() if own.get(id_) != row)

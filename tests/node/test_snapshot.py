@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import CHUNK_SHIFT, HashTree
+from engine import CHUNK_SHIFT, HEAD_KEY, HashTree, Row, rows_of
 from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
@@ -132,9 +132,9 @@ def test_only_what_differs_is_needed_and_kept(tmp_path: Path) -> None:
     assert ledger.commit == 192
     assert journal.pieces(192) == pieces_of(ledger.replica) == whole
     kept = {id_ for (id_,) in journal._db.execute("SELECT id FROM touched WHERE piece NOTNULL")}
-    orders = [order.id for order in life.replica.exchange.orders_open()]
-    assert kept == {id_ for id_ in orders if id_ >> CHUNK_SHIFT in fetched.pieces}
-    assert 0 < len(kept) < len(orders)
+    before, after = rows_in(own), rows_in(life.replica)
+    assert kept == {id_ for id_, row in after.items() if before.get(id_) != row}
+    assert 0 < len(kept) < len([id_ for id_ in after if id_ >> CHUNK_SHIFT in fetched.pieces])
 
     for _ in range(64):
         commit, _ = life.commit()
@@ -145,6 +145,12 @@ def test_only_what_differs_is_needed_and_kept(tmp_path: Path) -> None:
         ledger.tidy()
     assert journal.pieces(256) == pieces_of(life.replica)
     journal.close()
+
+
+def rows_in(replica: Replica) -> dict[int, Row]:
+    """All open orders."""
+    keys = [key for key, _ in replica.tree if key < HEAD_KEY]
+    return {id_: row for key in keys for id_, row in rows_of(key, replica.piece(key)).items()}
 
 
 def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
