@@ -233,6 +233,10 @@ class Book:
                 rows.append((side, price, shown, orders))
         return rows
 
+    def skip_changes(self) -> None:
+        for book_side in self.sides:
+            book_side.changed.clear()
+
     # Restoring
 
     def restore(self, halted: bool, last: int) -> None:

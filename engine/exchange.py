@@ -174,6 +174,10 @@ class Exchange:
         """
         return self.books[market].changes()
 
+    def skip_changes(self, market: str) -> None:
+        """Forget the levels touched so far: `changes` may tell them or not. Costs nothing."""
+        self.books[market].skip_changes()
+
     def next_expiry(self) -> int | None:
         """When the next good-till-date order expires, in milliseconds; None when there is none."""
         expiries = self.ledger.expiries

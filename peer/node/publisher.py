@@ -27,7 +27,7 @@ class Publisher:
         every subscription starts again."""
         self._replica = replica
         for symbol in replica.trades:
-            replica.exchange.changes(symbol)
+            replica.exchange.skip_changes(symbol)
         self._account_events.clear()
         self._trades.clear()
         self._local.start_again()
@@ -49,13 +49,16 @@ class Publisher:
         for account, events in self._account_events.items():
             self._publish_account(account, events)
         self._account_events.clear()
-        self._local.publish(self.committed(round_, self._next_seq("commit")), "commit")
+        if self._local.hears("commit"):  # a digest costs what has changed
+            self._local.publish(self.committed(round_, self._next_seq("commit")), "commit")
 
     def _publish_market(self, symbol: str) -> None:
-        replica = self._replica
+        replica, trades = self._replica, self._trades.pop(symbol, [])
+        if not self._local.hears(topic("market", symbol)):
+            replica.exchange.skip_changes(symbol)
+            return
         changes = replica.exchange.changes(symbol)
-        trades = self._trades.pop(symbol, [])
-        if not (changes or trades) or not self._local.hears(topic("market", symbol)):
+        if not (changes or trades):
             return
         sides: tuple[list[protocol.Level], list[protocol.Level]] = ([], [])
         for side, price, quantity, orders in changes:
@@ -87,6 +90,8 @@ class Publisher:
         bids = replica.exchange.depth(symbol, Side.BUY, levels)
         asks = replica.exchange.depth(symbol, Side.SELL, levels)
         bid_shares, ask_shares = self._shares(symbol, bids, asks)
+        if not self._local.hears(topic("market", symbol)):
+            replica.exchange.skip_changes(symbol)  # updates go on from here
         return protocol.State(
             market=symbol,
             seq=self._local.seq(topic("market", symbol)),
