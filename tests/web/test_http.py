@@ -139,6 +139,8 @@ def test_requests_behind_one_another_are_answered_in_order(web: Gateway) -> None
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
         (b"GET /healthz\r\n\r\n", 400),
         (b"GET http://[ HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET /book?market=\x8a HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+        (b"GET //book?market=\x8a HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"get /healthz HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET  /healthz HTTP/1.1\r\n" + HOST + b"\r\n", 400),
         (b"GET /healthz HTTP/1.1\r\n" + HOST + b"Bad header\r\n\r\n", 400),

@@ -87,6 +87,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             raise
         except Exception:  # for example from a Content-Length of 5,000 digits
             raise ParsingError("The head of the request is malformed") from None
+        if not self.request_uri.isascii():  # waitress lets it pass behind two slashes
+            raise ParsingError("Bad URI")
         if self.version not in ("1.0", "1.1"):
             raise ParsingError("HTTP/1.1 was expected")
         if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
