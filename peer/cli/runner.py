@@ -23,6 +23,7 @@ from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import PACE
 from peer.node.timers import Clock
+from peer.process.collector import SetAside, paused
 from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
 from peer.storage.data_folder import ADDRESSES_FILE, JOURNAL_FILE, KEY_FILE
@@ -70,13 +71,16 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.places)
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
     on_end(node.stop)
-    node.recover()
+    with paused():
+        node.recover()
+    aside = SetAside(node.ledger.replica)
     finder.start(options.grapes, found)
 
     def watch() -> None:
         """Maintain the parts beside the node. Called now and then."""
         finder.remember()
         node.local.renew()
+        aside.watch(node.ledger.replica)
         if gateway is not None:
             gateway.watch()
 

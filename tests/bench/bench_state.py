@@ -30,6 +30,7 @@ from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger
 from peer.node.snapshots import PACE
+from peer.process.collector import paused
 from peer.replica.state_machine import command_id, encode_batch
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
@@ -124,7 +125,8 @@ def turn(ledger: Ledger, commit: Commit) -> float:
 
 def live(ledger: Ledger, orders: int) -> Turns:
     """Let so many orders rest, and then some come and go."""
-    flow = Flow(ledger)
+    with paused():  # as a peer does when it starts
+        flow = Flow(ledger)
     size = ledger.committee.size
     for _ in range(-(-orders // (PART * size))):
         turn(ledger, flow.commit(min(PART, orders // size), 0))
@@ -143,7 +145,8 @@ def recover(folder: Path) -> str:
     """A restart, in this process."""
     began = time.perf_counter()
     ledger = opened(folder)
-    ledger.recover(0)
+    with paused():
+        ledger.recover(0)
     took = time.perf_counter() - began
     count = sum(1 for _ in ledger.replica.exchange.orders_open())
     resident = int(Path("/proc/self/statm").read_text().split()[1]) * 4_096
