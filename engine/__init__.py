@@ -17,14 +17,14 @@ Accepted 1 5
 >>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
 [Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
 
-Its state is pieces of bytes under keys, from which another one goes on:
+Its state is pieces of bytes under keys. Another exchange can continue from them:
 
 >>> again = Exchange.restore(exchange.pieces())
 >>> again.digest() == exchange.digest()
 True
 
-Errors: MarketError for a configuration that can't be run, SnapshotError for pieces that are no
-state. Whatever a command says, the answer is events, `Rejected` among them.
+Errors: MarketError for a configuration the engine can't run, SnapshotError for pieces that are
+not a valid state. A command never raises: the answer is events, `Rejected` among them.
 """
 
 from engine.exchange import Exchange

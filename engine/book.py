@@ -1,8 +1,8 @@
 """The orders of one market, and how they are kept.
 
 Owns the market's resting orders and waiting stops by id, account and price, its last trade price
-and whether it is halted; what changes them without a trade is here. Must never do I/O, read a
-clock, use floats or depend on hash order; how orders meet is for `matching`.
+and whether it is halted. Owns every change without a trade. Must never do I/O, read a clock, use
+floats or depend on hash order. `matching` trades orders.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ from engine.vocabulary import (
     Side,
 )
 
-# Bound here because compiled code looks an imported name up in a dictionary each time it is used.
+# Bound here because compiled code looks up an imported name in a dictionary at each use.
 _cancelled: Final = Cancelled
 _PLAIN: Final = PLAIN
 # CPython compares integers up to this in one step. The lane leaves larger ones to the book.
@@ -41,7 +41,7 @@ class Ledger:
 
 
 class Book:
-    """The orders of one market. Every method that executes returns its event."""
+    """The orders of one market. Every method that executes a command returns its event."""
 
     def __init__(self, market: Market, ledger: Ledger, place: int) -> None:
         self.market = market
@@ -80,7 +80,7 @@ class Book:
     # Commands
 
     def cancel(self, order: Order) -> Event:
-        """Take an open order out. Also what self-trade prevention does to a resting one."""
+        """Remove an open order. Self-trade prevention also calls this for a resting order."""
         self.remove(order)
         return _cancelled(
             order.id, order.owner.name, self.symbol, order.side, order.price, order.remaining
@@ -91,13 +91,13 @@ class Book:
         return self.expired(order)
 
     def expired(self, order: Order) -> Event:
-        """Say that what is left of `order` is gone."""
+        """The event that says the rest of `order` expired."""
         return Expired(
             order.id, order.owner.name, self.symbol, order.side, order.price, order.remaining
         )
 
     def shrink(self, order: Order, remaining: int) -> Event:
-        """Leave `remaining` of `order`, taken from what it hides first; it keeps its place."""
+        """Reduce `order` to `remaining`, hidden quantity first. It keeps its place."""
         shown = order.remaining - order.hidden
         hidden = max(0, remaining - shown)
         level = order.level
@@ -114,35 +114,35 @@ class Book:
         return MarketState(self.symbol, halted)
 
     def traded(self, price: int) -> None:
-        """Note the price of the last trade; the band follows it."""
+        """Record the price of the last trade and move the price band with it."""
         self.last = price
         if self.market.price_band_percent:
             self.price_low, self.price_high = validation.band(price, self.market)
             self._guide()
 
     def _guide(self) -> None:
-        """Say at which prices the lane may take orders in: at none while the market is halted."""
+        """Set the prices at which the lane may accept orders: none while the market is halted."""
         self.lane_low = self.price_low
         self.lane_high = 0 if self.halted else min(self.price_high, SMALL_MAX)
 
     # Where orders are kept
 
     def owner(self, account: str) -> Owner:
-        """The account's orders here; an account without any is not kept."""
+        """The account's orders here. The book does not store an account without orders."""
         owner = self.accounts.get(account)
         return Owner(account, self.symbol, self.place) if owner is None else owner
 
     def rest(self, order: Order) -> None:
-        """At the back of the queue of its price."""
+        """Add `order` at the back of the queue of its price."""
         self.put(self.sides[order.side], order, order.price)
 
     def wait(self, order: Order) -> None:
-        """A stop, at the back of the queue of its stop price."""
+        """Add a stop at the back of the queue of its stop price."""
         order.hidden = 0
         self.put(self.stops[order.side], order, order.terms.stop_price)
 
     def put(self, book_side: BookSide, order: Order, price: int) -> None:
-        """At the back of the queue of `price`, and the newest of its owner."""
+        """Add `order` at the back of the queue of `price`, and as the newest of its owner."""
         level = book_side.levels.get(price)
         if level is None:
             level = book_side.open(price)
@@ -174,7 +174,7 @@ class Book:
             self.ledger.expiries.add((order.terms.expire_ms, order.id))
 
     def remove(self, order: Order) -> None:
-        """Out of its queue and from its owner, wherever it is there. It keeps no link."""
+        """Remove `order` from its queue and from its owner. The order keeps no links."""
         del self.orders[order.id]
         self.open -= 1
         owner = order.owner
@@ -211,7 +211,7 @@ class Book:
     # Questions
 
     def orders_of(self, account: str) -> Iterable[Order]:
-        """The account's open orders, in no order to rely on."""
+        """The account's open orders, in unspecified order."""
         return self.accounts.get(account, ())
 
     def depth(self, side: Side, limit: int) -> list[tuple[int, int, int]]:

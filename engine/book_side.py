@@ -1,19 +1,19 @@
 """One side of a market: orders queued by price, then by time.
 
-Owns the queues, their levels in order and the best level at hand. Resting bids, resting asks,
-waiting buy stops and waiting sell stops are four sides of one kind: a side's `sign` turns a price
-into a key, and the lowest key is always the first to be served.
+Owns the queues, their levels in order and the cached best level. Resting bids, resting asks,
+waiting buy stops and waiting sell stops are four sides of one kind. A side's `sign` turns a price
+into a key. The engine always serves the lowest key first.
 
 An order is in two lists, both doubly linked through the order itself: its level's queue, oldest
-first, and its owner's orders, newest first. So taking one out is the same few assignments wherever
-it is, and an account's index costs two words an order. No garbage collector looks at these objects:
-an order that is in no queue has no links, or dead ones would hold on to each other.
+first, and its owner's orders, newest first. So a removal is the same few assignments anywhere in
+the lists, and an account's index costs two words per order. The garbage collector ignores these
+objects. So an order outside a queue must have no links, or dead orders would keep each other alive.
 
-What a level adds up to costs what changes, never a queue. Orders at its back, which came since the
-last question, are added when somebody asks, so that one that comes and goes in between costs
-nothing; a change of any other order, all ahead of those, changes the totals at once.
+A level's totals cost what changes, never a walk of the queue. A query adds the orders at the back,
+those that came since the last query. So an order that comes and goes between two queries costs
+nothing. A change of any other order, ahead of those, changes the totals at once.
 
-Must never decide what an order may do, nor make events: that is `matching`.
+Must never decide what an order may do, nor make events: `matching` does.
 """
 
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ from engine.price_index import PriceIndex
 from engine.vocabulary import SOURCES, Side
 
 NO_KEY: Final = 1 << 62  # the best key of an empty side: beyond any price, on either side
-SHARES_COUNTED_MAX: Final = 16  # orders of a level whose shares are counted when somebody asks
+SHARES_COUNTED_MAX: Final = 16  # up to this many orders, a query counts a level's shares
 _SOURCES: Final = SOURCES
 
 
@@ -33,8 +33,8 @@ _SOURCES: Final = SOURCES
 class Order:
     """One order, on its way in or in a queue.
 
-    Strings, price and terms are the book's own objects, not those of the command, which can be
-    freed: two cache lines hold all of an order that a cancel or a trade looks at.
+    Strings, price and terms are the book's own objects, so Python can free the command. Two cache
+    lines hold every field that a cancel or a trade reads.
     """
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Order:
         self.price = price
         self.quantity = quantity  # as accepted, or as last replaced
         self.remaining = remaining
-        self.hidden = hidden  # of `remaining`, what an iceberg does not show
+        self.hidden = hidden  # the part of `remaining` that an iceberg does not show
         self.client_id = client_id
         self.terms = terms
         self.level = level
@@ -106,7 +106,7 @@ class Owner:
     ) -> None:
         self.name = name
         self.market = market
-        self.place = place  # of the market among the exchange's
+        self.place = place  # the market's index in the exchange
         self.open = open
         self.newest = newest
 
@@ -119,11 +119,11 @@ class Owner:
 
 @mypyc_attr(acyclic=True)
 class Level:
-    """The orders at one price, oldest first, and what those up to the priority `counted` add up to:
+    """The orders at one price, oldest first, and the totals of those up to the priority `counted`:
     orders, lots shown, lots hidden, and the share of each source.
 
-    `counted` is the priority of the last order that is added up, -1 if none is. Those behind came
-    since.
+    `counted` is the priority of the last order in the totals, -1 if there is none. The orders
+    behind it came later.
     """
 
     __slots__ = (
@@ -170,7 +170,7 @@ class Level:
             order = order.next
 
     def to_back(self, order: Order) -> None:
-        """The first order, to the back of the queue. It is not counted."""
+        """Move the first order to the back of the queue. The totals do not count it."""
         back = self.last
         order.priority = back.priority + 1  # type: ignore[union-attr]
         if order is back:
@@ -183,7 +183,7 @@ class Level:
         self.last = order
 
     def share(self, id: Any, shown: int, orders: int) -> None:
-        """Change the share of the source of an order."""
+        """Change the share of an order's source."""
         shares = self.shares
         if shares is not None:
             source: int = id % _SOURCES
@@ -194,7 +194,7 @@ class Level:
                 del shares[source]
 
     def count(self) -> None:
-        """Add up the orders that came since the last question."""
+        """Add the orders that came since the last query to the totals."""
         last = order = self.last
         counted = self.counted
         stale = self.book_side.stale
@@ -213,7 +213,7 @@ class Level:
             self.shares = self._shares()
 
     def sources(self) -> list[tuple[int, int, int]]:
-        """Source, lots shown and orders of each, by source. All orders are counted."""
+        """Each source with its lots shown and orders, by source. All orders are counted."""
         shares = self._shares() if self.shares is None else self.shares
         return [(source, *shares[source]) for source in sorted(shares)]
 
@@ -231,7 +231,7 @@ if __file__.endswith(".py"):  # not compiled
 
 
 class BookSide:
-    """Levels by key, the sorted keys, and the best level at hand."""
+    """Levels by price, the sorted keys, and the cached best level."""
 
     __slots__ = ("best", "best_key", "changed", "keys", "levels", "sign", "stale", "touched")
 
@@ -241,9 +241,9 @@ class BookSide:
         self.keys = PriceIndex()
         self.best: Level | None = None
         self.best_key: int = NO_KEY
-        self.touched: set[int] = set()  # prices of levels that changed since the last question
-        self.changed: set[int] = set()  # prices, for those who show the book
-        self.stale: set[int] | None = None  # ids of changed orders, once somebody wants them
+        self.touched: set[int] = set()  # prices of levels changed since the last query
+        self.changed: set[int] = set()  # prices, for callers that show the book
+        self.stale: set[int] | None = None  # ids of changed orders, once a caller wants them
 
     def __iter__(self) -> Iterator[Level]:
         """Levels, best first, counted."""
@@ -252,8 +252,8 @@ class BookSide:
             yield self.levels[key * self.sign]
 
     def fill(self, level: Level, order: Order, quantity: int) -> None:
-        """Trade a part of `order`, at most what it shows. An iceberg whose slice is used up shows
-        the next one, at the back of the queue."""
+        """Trade a part of `order`, at most what it shows. After its slice is used up, an iceberg
+        shows the next one at the back of the queue."""
         left = order.remaining - quantity
         hidden = order.hidden
         if left != hidden:
@@ -268,14 +268,14 @@ class BookSide:
         level.to_back(order)
 
     def changes(self, level: Level, order: Order, shown: int, hidden: int) -> None:
-        """`order`, which is counted, keeps its place and shows and hides so much more."""
+        """Add `shown` and `hidden` lots of a counted order, which keeps its place."""
         level.shown += shown
         level.hidden += hidden
         level.share(order.id, shown, 0)
         self.touch(level, order)
 
     def leaves(self, level: Level, order: Order) -> None:
-        """`order`, which is counted, is about to give up its place."""
+        """Remove a counted order from the totals before it gives up its place."""
         if order.priority == level.counted:
             before = order.previous
             level.counted = -1 if before is None else before.priority
@@ -291,17 +291,17 @@ class BookSide:
         self.touch(level, order)
 
     def touch(self, level: Level, order: Order) -> None:
-        """A counted order of `level` changed."""
+        """Note that a counted order of `level` changed."""
         self.touched.add(level.price)
         if self.stale is not None:
             self.stale.add(order.id)
 
     def grows(self, level: Level) -> None:
-        """An order is put behind those of `level` that are counted."""
+        """Note that a new order is behind the counted orders of `level`."""
         self.touched.add(level.price)
 
     def settle(self) -> None:
-        """Count what came since the last question."""
+        """Count the orders that came since the last query."""
         touched = self.touched
         if touched:
             levels = self.levels
@@ -313,7 +313,7 @@ class BookSide:
             touched.clear()
 
     def take_changed(self) -> list[int]:
-        """Prices touched since the last call, best first, for those who show the book."""
+        """Prices touched since the last call, best first, for callers that show the book."""
         self.settle()
         prices = sorted(self.changed, reverse=self.sign < 0)
         self.changed.clear()
@@ -330,7 +330,7 @@ class BookSide:
         return level
 
     def restored(self) -> None:
-        """All levels are here, but for the order of their keys and the shares in them."""
+        """Finish a restore: all levels are here, but not yet their sorted keys and shares."""
         prices = sorted(self.levels)
         self.keys.fill(prices if self.sign < 0 else [-price for price in reversed(prices)])
         for level in [one for one in self.levels.values() if one.orders > SHARES_COUNTED_MAX]:
@@ -338,7 +338,7 @@ class BookSide:
         self._find_best()
 
     def close(self, level: Level) -> None:
-        """Forget a level that is empty."""
+        """Remove an empty level."""
         del self.levels[level.price]
         self.keys.remove(level.key)
         if level is self.best:
@@ -357,8 +357,8 @@ NOWHERE: Final = Level(BookSide(1), 0, 0)  # where an order is before it is in a
 
 
 def take_apart(orders: dict[int, Order], most: int) -> int:
-    """Take up to `most` of the orders of books that are gone out of their circles, so
-    that they can be freed; how many it were."""
+    """Break the reference cycles of up to `most` orders of deleted books, so Python can
+    free them. Returns the number of orders."""
     count = 0
     while orders and count < most:
         _, order = orders.popitem()

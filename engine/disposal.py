@@ -1,9 +1,9 @@
-"""Exchanges that are gone, and the orders they left behind.
+"""Deleted exchanges, and the orders they left behind.
 
-Orders in a queue refer to each other, and no collector looks at them: they stay until they are
-taken apart. Owns doing so. Must never run at the moment an exchange goes: the collector may find it
-anywhere, at the recursion limit too, where nothing can be called. So the next exchange
-that is made, or whose clock moves, looks which ones are gone by then.
+Orders in a queue refer to each other, and the garbage collector ignores them: they stay in memory
+until code unlinks them. Owns that. Must never run when Python deletes an exchange: that may happen
+anywhere, even at the recursion limit, where no call is possible. So the next new exchange, or the
+next one whose clock moves, looks for deleted ones.
 """
 
 from sys import maxsize
@@ -16,14 +16,14 @@ _watched: Final[dict[ref[Any], dict[int, Order]]] = {}
 
 
 def watch(exchange: object, orders: dict[int, Order]) -> None:
-    """`orders` are all those of `exchange`, and are freed after it."""
+    """`orders` are all orders of `exchange`. `release` frees them after it."""
     _watched[ref(exchange)] = orders
 
 
 def release(most: int = maxsize) -> None:
-    """Free up to `most` orders of exchanges that are gone."""
+    """Free up to `most` orders of deleted exchanges."""
     for late in [each for each in list(_watched) if each() is None]:
-        orders = _watched.pop(late, {})  # none: another thread is at it
+        orders = _watched.pop(late, {})  # empty: another thread has them
         try:
             most -= take_apart(orders, most)
         finally:

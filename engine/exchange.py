@@ -1,7 +1,7 @@
-"""All markets behind one door: commands in, events out, in the order they are given.
+"""All markets behind one interface: commands in, events out, in the caller's order.
 
-Owns the markets, the ordered clock and what is asked of the book from outside. Must never do I/O or
-read a clock: time comes in through `advance`.
+Owns the markets, the ordered clock and the queries of callers. Must never do I/O or read a clock:
+the caller passes time to `advance`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,14 +29,14 @@ from engine.vocabulary import (
     Side,
 )
 
-ORDERS_RELEASED_MAX: Final = 10_000  # of exchanges that are gone, each time a clock moves
+ORDERS_RELEASED_MAX: Final = 10_000  # of deleted exchanges, each time a clock moves
 
 
 class Exchange:
-    """Runs `markets`. MarketError when their configuration can't be run.
+    """Runs `markets`. MarketError when it can't run their configuration.
 
-    The feeder gives every command an id it never gives again; a `Submit` whose id is that of an
-    open order is rejected, ids of closed orders are not remembered.
+    The caller gives every command a new id. The exchange rejects a `Submit` with the id of an open
+    order. It does not remember ids of closed orders.
     """
 
     def __init__(self, markets: Sequence[Market]) -> None:
@@ -58,9 +58,9 @@ class Exchange:
         return self.ledger.time_ms
 
     def advance(self, time_ms: int) -> list[Event]:
-        """Move the ordered clock to `time_ms`; an earlier time changes nothing.
+        """Move the ordered clock to `time_ms`. An earlier time changes nothing.
 
-        Orders good till then or earlier expire, by expiry time and then id.
+        Orders good till then or earlier expire, by expiry time, then by id.
         """
         disposal.release(ORDERS_RELEASED_MAX)
         ledger = self.ledger
@@ -77,7 +77,7 @@ class Exchange:
         return self.apply_batch((command,))[0]
 
     def apply_batch(self, commands: Iterable[Command]) -> list[list[Event]]:
-        """Execute commands in order; the events of each. As `apply` one by one, and faster."""
+        """Execute commands in order. Returns the events of each, as `apply`, but faster."""
         return lane.run(commands, self.books, self.orders, self._other)
 
     def _other(self, command: Any) -> list[Event]:
@@ -136,26 +136,26 @@ class Exchange:
     # Questions
 
     def order(self, id: int) -> OpenOrder | None:
-        """The open order of that id, None when there is none."""
+        """The open order with this id; None when there is none."""
         order = self.ledger.orders.get(id)
         return None if order is None else view(order)
 
     def open_orders(self, account: str, market: str = "") -> list[OpenOrder]:
-        """The account's open orders, stops included, by ascending id; empty market: of all."""
+        """The account's open orders, stops included, by ascending id. Empty market: all."""
         return [view(order) for order in self._orders_of(account, market)]
 
     def accounts(self) -> Iterator[tuple[str, int]]:
-        """Who has open orders in a market, and how many; once for each market."""
+        """Each account with its number of open orders, once for each market."""
         return ((o.name, o.open) for book in self.books.values() for o in book.accounts.values())
 
     def orders_open(self) -> Iterator[OpenOrder]:
-        """Every open order, stops included, in no order to rely on."""
+        """Every open order, stops included, in unspecified order."""
         return map(view, self.ledger.orders.values())
 
     def depth(self, market: str, side: Side, limit: int) -> list[tuple[int, int, int]]:
         """Up to `limit` best levels: price in ticks, shown quantity in lots, number of orders.
 
-        KeyError when there is no such market, as in `changes` and `shares`.
+        KeyError for an unknown market, as in `changes` and `shares`.
         """
         return self.books[market].depth(side, limit)
 
@@ -169,17 +169,17 @@ class Exchange:
     def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
         """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
 
-        Bids first, each side best first. A caller that never asks pays a few bytes for every
-        distinct price ever used.
+        Bids first, each side best first. If the caller never calls this, every distinct price ever
+        used costs a few bytes.
         """
         return self.books[market].changes()
 
     def skip_changes(self, market: str) -> None:
-        """Forget the levels touched so far: `changes` may tell them or not. Costs nothing."""
+        """Drop the levels touched so far. `changes` may still report some. Costs nothing."""
         self.books[market].skip_changes()
 
     def next_expiry(self) -> int | None:
-        """When the next good-till-date order expires, in milliseconds; None when there is none."""
+        """The time of the next good-till-date expiry, in milliseconds; None if there is none."""
         expiries = self.ledger.expiries
         return expiries[0][0] if expiries else None
 
@@ -193,10 +193,10 @@ class Exchange:
 
     @property
     def tree(self) -> HashTree:
-        """The tree of digests over all pieces, brought up to date: costs what changed since the
-        last time. Equal states, equal pieces, equal digests.
+        """The tree of digests over all pieces, up to date. Costs what changed since the last call.
+        Equal states have equal pieces and equal digests.
 
-        Once asked for, a caller that never asks again pays a few bytes for each order ever used.
+        After the first call, each order ever used costs a few bytes until the next call.
         """
         return self._pieces.update()
 
@@ -205,22 +205,22 @@ class Exchange:
         return self.tree.digest
 
     def piece(self, key: int) -> bytes:
-        """The piece under `key` as of the last `tree`; empty if there was none."""
+        """The piece under `key` at the last `tree`; empty if there was none."""
         return self._pieces.pieces.get(key, b"")
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
-        """The whole state by ascending key; `restore` makes an exchange of it."""
+        """The whole state by ascending key. `restore` makes an exchange from it."""
         return iter(self._pieces)
 
     def freeze(self) -> Frozen:
-        """The pieces as they are now, for as long as the answer is kept open."""
+        """The pieces as they are now, until the caller closes the result."""
         return self._pieces.freeze()
 
     @classmethod
     def restore(cls, pieces: Iterable[tuple[int, bytes]]) -> "Exchange":
-        """The exchange that had these pieces: same digest, same future.
+        """The exchange that had these pieces, with the same digest and the same future.
 
-        SnapshotError says what is wrong with them.
+        SnapshotError says what is wrong with the pieces.
         """
         given: dict[int, bytes] = {}
         for key, piece in pieces:
@@ -262,8 +262,8 @@ def view(order: Order) -> OpenOrder:
     )
 
 
-# Functions, not methods of one exchange: that would be in a circle with itself, and go only when
-# the collector comes.
+# Functions, not methods of one exchange: these would make a reference cycle, and only the garbage
+# collector could free the exchange.
 _OTHERS: Final[dict[type, Callable[..., list[Event]]]] = {
     CancelAll: Exchange._cancel_all,
     Reduce: Exchange._reduce,

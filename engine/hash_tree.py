@@ -1,16 +1,16 @@
-"""One digest over many pieces of state, which costs what changes: a radix tree of digests.
+"""One digest over many pieces of state: a radix tree of digests. An update costs what changes.
 
 Owns the shape of the tree and how its digests are made. Pure. A tree never changes: `updated` makes
-another one, which shares all that stayed the same, so an old one costs only what changed since.
+a new tree that shares every unchanged node. So an old tree costs only what changed since.
 
-A leaf is a piece's key, of 64 bits, and its digest, which covers the key. The tree branches by four
-bits of the key, the highest first, but only where keys part: a node has two children or more. So
-the shape, and with it the digest, follows from the leaves alone, whatever the order they came in,
-and a prefix that all keys share costs nothing. The digest of a node covers its height, the bits
-that all keys below share, which children there are, and their digests.
+A leaf is a piece's 64-bit key and its digest, which covers the key. The tree branches by four bits
+of the key, the highest first, but only where keys differ: a node has two children or more. So the
+shape and the digest follow from the leaves alone, in whatever order they came. A prefix that all
+keys share costs nothing. The digest of a node covers its height, the bits that all keys below it
+share, which children it has, and their digests.
 
-The bytes that a digest is made of are what two peers that compare their trees send each other: a
-*part*. Who knows the digest needs nothing else to tell a true one from a false one.
+A *part* is the bytes that a digest covers. Two peers that compare their trees send each other
+parts. A peer that knows the digest needs nothing else to verify a part.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,21 +20,21 @@ from typing import Final, NamedTuple
 
 DIGEST_BYTES: Final = 32
 KEY_MAX: Final = 2**64 - 1
-TOP: Final = 60  # bits of a key below those that the root branches by
+TOP: Final = 60  # bits of a key below the four of the root
 EMPTY: Final = sha256(b"empty").digest()  # the digest of a tree without leaves
 
 
 class Leaf(NamedTuple):
     key: int
-    digest: bytes  # empty in a change: the piece is gone
+    digest: bytes  # empty in a change: removes the piece
 
 
 class Node:
-    """Children by four bits of their keys, those above the lowest `shift`; at least two. `place` is
-    the lowest key that can stand below: of all there, the bits above those four are the same.
+    """At least two children, by the four bits of their keys above the lowest `shift`. `place` is
+    the lowest key that fits below this node. All keys below it share the bits above those four.
 
-    Which children there are says the `mask`. A leaf among them is its key alone, since all digests
-    stand side by side: so a leaf costs little memory.
+    `mask` says which children exist. The node stores a leaf as its key alone and all digests in
+    one byte string, so a leaf costs little memory.
     """
 
     __slots__ = ("_children", "_digests", "digest", "mask", "place", "shift")
@@ -55,16 +55,16 @@ class Node:
 
     @property
     def children(self) -> list["Child | None"]:
-        """By their four bits."""
+        """By the four bits."""
         return [_child(spot) for spot in self.spots()]
 
     def spot(self, key: int) -> "Spot":
-        """What stands there where the key would be below."""
+        """The spot for the key below this node."""
         bit = 1 << (key >> self.shift & 15)
         return self._spot((self.mask & bit - 1).bit_count()) if self.mask & bit else NOTHING
 
     def spots(self) -> list["Spot"]:
-        """What stands at each four bits."""
+        """The spot for each value of the four bits."""
         every = (self._spot(at) for at in range(len(self._children)))
         return [next(every) if self.mask >> n & 1 else NOTHING for n in range(16)]
 
@@ -73,13 +73,13 @@ class Node:
 
 
 Child = Leaf | Node
-# What stands at a place of the tree, and its digest: the key of a leaf, a node, or nothing.
+# One place in the tree: the key of a leaf, a node, or nothing; and its digest.
 Spot = tuple[int | Node | None, bytes]
 NOTHING: Final[Spot] = (None, b"")
 
 
 class Branching(NamedTuple):
-    """What the part of a node says."""
+    """The content of a node's part."""
 
     shift: int
     place: int
@@ -87,7 +87,7 @@ class Branching(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """What the part of a leaf says."""
+    """The content of a leaf's part."""
 
     key: int
     data: bytes
@@ -98,12 +98,12 @@ def leaf_part(key: int, piece: bytes) -> bytes:
 
 
 def leaf_digest(key: int, piece: bytes) -> bytes:
-    """The digest of a piece under its key."""
+    """The digest of a piece and its key."""
     return sha256(leaf_part(key, piece)).digest()
 
 
 def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
-    """`digests` are those of the children by their four bits, ascending."""
+    """`digests`: the children's digests by their four bits, ascending."""
     return _part(shift, place, sum(1 << n for n in digests), b"".join(digests.values()))
 
 
@@ -113,12 +113,12 @@ def _part(shift: int, place: int, mask: int, digests: bytes) -> bytes:
 
 
 def part_digest(part: bytes) -> bytes:
-    """The digest of the node or leaf that a part is of."""
+    """The digest of the node or leaf that has this part."""
     return sha256(part).digest()
 
 
 def read_part(part: bytes) -> Branching | Piece:
-    """What a part says. ValueError if it is none that a tree could have made."""
+    """Decode a part. ValueError if no tree could have made it."""
     kind, head = part[:4], part[4:12]
     if kind == b"leaf" and len(head) == 8:
         return Piece(int.from_bytes(head, "big"), part[12:])
@@ -137,7 +137,7 @@ def read_part(part: bytes) -> Branching | Piece:
 
 
 class HashTree:
-    """Leaves by key. Equal leaves, equal digests."""
+    """Leaves by key. Equal leaves give equal digests."""
 
     __slots__ = ("_spot",)
 
@@ -159,13 +159,13 @@ class HashTree:
         return self._spot[1] or EMPTY
 
     def updated(self, changes: Iterable[Leaf]) -> "HashTree":
-        """The tree after `changes`, at most one of a key."""
+        """The tree after `changes`, at most one per key."""
         ordered = sorted(changes)
         assert all(len(digest) in (0, DIGEST_BYTES) for _, digest in ordered)
         return HashTree._of(_updated(self._spot, ordered, 0, len(ordered))) if ordered else self
 
     def joined(self, other: "HashTree") -> "HashTree":
-        """The leaves of both. The highest four bits of a key say which of them it is in."""
+        """The leaves of both trees. A key's highest four bits say which tree it is in."""
         sides = (_spread(self._spot, TOP), _spread(other._spot, TOP))
         pairs = list(zip(*sides, strict=True))
         assert all(NOTHING in pair for pair in pairs)
@@ -176,15 +176,15 @@ class HashTree:
         return HashTree._of(_standing(TOP, 0, mask, children, digests))
 
     def get(self, key: int) -> bytes | None:
-        """The digest of the piece under a key; None if there is none."""
+        """The digest of the piece under a key; None if there is no piece."""
         child, digest = self._spot
         while isinstance(child, Node):
             child, digest = child.spot(key)
         return digest if child == key else None
 
     def at(self, key: int, shift: int) -> "HashTree":
-        """The leaves whose keys are `key` above the lowest `shift` bits, under the node at which
-        they part."""
+        """The leaves whose keys equal `key` above the lowest `shift` bits, under the node where
+        they branch."""
         spot = self._spot
         while isinstance(spot[0], Node) and spot[0].shift >= shift:
             spot = spot[0].spot(key) if _covers(spot[0], key) else NOTHING
@@ -193,11 +193,11 @@ class HashTree:
         return HashTree._of(spot)
 
     def beside(self, key: int, shift: int) -> Iterator[Leaf]:
-        """All other leaves, by ascending key."""
+        """All leaves that `at` leaves out, by ascending key."""
         return _beside(self._spot, key, shift)
 
     def changes(self, since: "HashTree") -> Iterator[Leaf]:
-        """What makes this tree of an earlier one, by ascending key; costs what differs."""
+        """The changes from an earlier tree to this one, by ascending key. Costs what differs."""
         return _changes(since._spot, self._spot)
 
     def __iter__(self) -> Iterator[Leaf]:
@@ -211,7 +211,7 @@ def _child(spot: Spot) -> Child | None:
 
 
 def _covers(node: Node, key: int) -> bool:
-    """Whether a key is one that can stand below."""
+    """Whether a key fits below the node."""
     return key >> node.shift + 4 == node.place >> node.shift + 4
 
 
@@ -220,12 +220,12 @@ def _lowest(child: int | Node) -> int:
 
 
 def _parting(difference: int) -> int:
-    """How many bits are below the highest four in which keys differ; below 0 if they don't."""
+    """The number of bits below the highest four that differ; negative if none differs."""
     return difference.bit_length() - 1 & ~3
 
 
 def _spread(spot: Spot, shift: int) -> list[Spot]:
-    """What a node at this height would have where there may be only what stands lower."""
+    """The 16 spots of a node at this height. `spot` may be a lower node or a leaf."""
     child = spot[0]
     if isinstance(child, Node) and child.shift == shift:
         return child.spots()
@@ -238,7 +238,7 @@ def _spread(spot: Spot, shift: int) -> list[Spot]:
 def _standing(
     shift: int, place: int, mask: int, children: list[int | Node], digests: bytes
 ) -> Spot:
-    """A node of these children; one by itself stands in its place."""
+    """A node with these children. A single child replaces the node."""
     if len(children) > 1:
         node = Node(shift, place, mask, children, digests)
         return node, node.digest
@@ -246,7 +246,7 @@ def _standing(
 
 
 def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
-    """What stands at a spot after the changes from `start` to `end`, which ascend."""
+    """The spot after the changes from `start` to `end`, which are in ascending order."""
     child, digests = spot
     first, last = changes[start][0], changes[end - 1][0]
     if type(child) is Node and _covers(child, first) and _covers(child, last):
@@ -255,7 +255,7 @@ def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
     else:
         lowest = first if child is None else _lowest(child)
         shift = _parting(first ^ lowest | last ^ lowest)
-        if shift < 0:  # a leaf, of the same key
+        if shift < 0:  # a leaf with the same key
             assert end - start == 1
             return changes[start] if changes[start][1] else NOTHING
         mask = 0 if child is None else 1 << (lowest >> shift & 15)
@@ -308,7 +308,7 @@ def _changes(before: Spot, after: Spot) -> Iterator[Leaf]:
         return
     shift = _parting(_lowest(old) ^ _lowest(new))
     shift = max(shift, *(each.shift for each in (old, new) if isinstance(each, Node)), -1)
-    if shift < 0:  # both are leaves of one key
+    if shift < 0:  # both are leaves with one key
         yield from _leaves(after)
         return
     for pair in zip(_spread(before, shift), _spread(after, shift), strict=True):

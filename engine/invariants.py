@@ -1,6 +1,6 @@
 """What is always true of an exchange between two commands.
 
-Owns the assertions; must never change what it looks at. A failure is a bug of the engine, whatever
+Owns the assertions. Must never change what it checks. A failure is a bug of the engine, whatever
 the commands were.
 """
 
@@ -26,7 +26,7 @@ def check(books: Mapping[str, Book], ledger: Ledger) -> None:
 
 
 def _check_book(book: Book) -> list[Order]:
-    """The book's orders, each found where its terms say it belongs."""
+    """The book's orders. Assert that each is where its terms say."""
     found: list[Order] = []
     for side, (resting, waiting) in enumerate(zip(book.sides, book.stops, strict=True)):
         for order in _check_side(resting):
@@ -77,7 +77,7 @@ def _check_accounts(book: Book, found: list[Order]) -> None:
 
 
 def _check_side(book_side: BookSide) -> list[Order]:
-    """The side's orders in the order they are served, its levels and cached best in order."""
+    """The side's orders by level. Assert its keys, its cached best and its levels."""
     assert list(book_side.keys) == sorted(price * book_side.sign for price in book_side.levels)
     if book_side.levels:
         assert book_side.best_key == book_side.keys.best()
@@ -94,7 +94,7 @@ def _check_side(book_side: BookSide) -> list[Order]:
 
 
 def _check_level(level: Level) -> list[Order]:
-    """The level's orders, linked both ways and adding up to its totals."""
+    """The level's orders. Assert the links in both directions and the totals."""
     queue: list[Order] = []
     previous: Order | None = None
     for order in level:

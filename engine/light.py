@@ -1,7 +1,7 @@
 """Small objects that plain CPython makes and changes fast.
 
-Owns the one trick the engine plays on the interpreter; compiled code needs none. Must never change
-what a class does.
+Owns the one interpreter trick of the engine. Compiled code does not need it. Must never change what
+a class does.
 """
 
 import inspect
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 else:
 
     def mypyc_attr(**_: object) -> Callable[[type], type]:
-        """Only the compiler reads these, so the package that has them is not needed to run."""
+        """Only the compiler reads these, so running needs no `mypy_extensions`."""
         return lambda cls: cls
 
 
 def light(cls: type) -> type:
     """A msgspec struct with the fields and methods of `cls`, made three times as fast.
 
-    It does without the garbage collector: the code that links such objects in a circle has to
-    unlink them. msgspec's own way of setting a field would only tell the collector, so objects
-    have the ordinary one, which CPython knows how to do in one step.
+    The garbage collector ignores it: code that links such objects in a cycle must unlink them.
+    msgspec's own setter only informs the collector. So objects get the ordinary setter, which
+    CPython runs in one step.
     """
     fields: list[Any] = [
         (each.name, Any) if each.default is each.empty else (each.name, Any, each.default)

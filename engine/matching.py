@@ -1,12 +1,13 @@
 """How orders meet: by price, then by time.
 
 Owns what a submit and a replace do: trade, prevent trades of an account with itself, rest, expire,
-and release the stops that the last trade price has reached. Every function that executes returns,
-or appends, events in order. Must never do I/O, read a clock, use floats or depend on hash order.
+and release the stops that the last trade price has reached. Every function that executes a command
+returns or appends events in order. Must never do I/O, read a clock, use floats or depend on hash
+order.
 
-Prices are compared as side keys. For an incoming order `reach` is the highest key of the opposite
-side it may trade with, so that one line of code serves both sides: a buy at 101 reaches ask keys
-up to 101, a sell at 99 reaches bid keys up to -99.
+The code compares prices as side keys. For an incoming order, `reach` is the highest key of the
+opposite side it may trade with. So one line of code serves both sides: a buy at 101 reaches ask
+keys up to 101, a sell at 99 reaches bid keys up to -99.
 """
 
 from collections.abc import Iterator
@@ -34,7 +35,7 @@ from engine.vocabulary import (
     Triggered,
 )
 
-# Bound here because compiled code looks an imported name up in a dictionary each time it is used.
+# Bound here because compiled code looks up an imported name in a dictionary at each use.
 _trade: Final = Trade
 _accepted: Final = Accepted
 _PLAIN: Final = PLAIN
@@ -51,7 +52,7 @@ CANCEL_BOTH: Final = SelfTrade.CANCEL_BOTH
 
 
 def submit(book: Book, command: Submit) -> list[Event]:
-    """Take an order in, or say why not."""
+    """Accept an order, or reject it with a reason."""
     reason = pre_trade_checks.refuses(book, command)
     if reason is not None:
         return [Rejected(command.id, command.account, reason)]
@@ -68,7 +69,7 @@ def submit(book: Book, command: Submit) -> list[Event]:
 
 
 def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
-    """Take in an order that nothing is wrong with."""
+    """Accept an order that passed every check."""
     owner = book.owner(command.account)
     order = Order(
         command.id,
@@ -109,7 +110,7 @@ def _enter(book: Book, command: Submit, asked: OrderTerms) -> list[Event]:
 
 
 def replace(book: Book, command: Replace, order: Order) -> list[Event]:
-    """Give an open order another price or quantity and a new place, or say why not."""
+    """Give an open order a new price or quantity and a new place, or reject the command."""
     price = command.price or order.price
     quantity = command.quantity or order.remaining
     reason = pre_trade_checks.refuses_replace(book, command, order, price, quantity)
@@ -130,7 +131,7 @@ def replace(book: Book, command: Replace, order: Order) -> list[Event]:
 
 
 def take(book: Book, order: Order, events: list[Event]) -> None:
-    """Execute a plain limit order: as any other, without looking for wishes it does not have."""
+    """Execute a plain limit order: as any other, without checks for special terms."""
     price = order.price
     _match(book, order, -price if order.side else price, events)
     if order.remaining:
@@ -139,7 +140,7 @@ def take(book: Book, order: Order, events: list[Event]) -> None:
 
 
 def _execute(book: Book, order: Order, events: list[Event]) -> None:
-    """Trade what can be traded; what is left rests or expires."""
+    """Trade what can trade. The remainder rests or expires."""
     asked = order.terms
     price = order.price
     if asked.type is MARKET:  # reaches to the edge of the price band
@@ -196,7 +197,7 @@ def _match(book: Book, taker: Order, reach: int, events: list[Event]) -> None:
 
 
 def _prevent(book: Book, taker: Order, quantity: int, maker: Order, events: list[Event]) -> int:
-    """Keep `taker` and `maker`, of one account, from trading; what is left of the taker."""
+    """Prevent a trade of `taker` with `maker`, of one account. Returns the taker's remainder."""
     mode = taker.terms.self_trade
     if mode is CANCEL_RESTING:
         events.append(book.cancel(maker))
@@ -231,9 +232,9 @@ def _fills_whole(book: Book, taker: Order, reach: int) -> bool:
 
 
 def _available(taker: Order, level: Level) -> tuple[int, bool]:
-    """What `taker` could trade at `level`, and whether its own order there would stop it.
+    """What `taker` could trade at `level`, and whether an order of its own account would stop it.
 
-    Up to its own order it meets every other order of the level once: one shown slice of each.
+    Before that order, the taker meets every other order once: one shown slice of each.
     """
     whole = slices = 0
     for order in level:
@@ -246,9 +247,9 @@ def _available(taker: Order, level: Level) -> tuple[int, bool]:
 
 
 def _trigger(book: Book, events: list[Event]) -> None:
-    """Release the stops the last trade price has reached, wave by wave until there are none.
+    """Release the stops that the last trade price has reached, in waves, until none is left.
 
-    A stop is released once, as an order that is no stop, so this ends.
+    A released stop is no longer a stop, so this ends.
     """
     buys = book.buy_stops
     sells = book.sell_stops

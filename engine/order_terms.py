@@ -1,6 +1,6 @@
 """What an order asks for beyond a price and a quantity.
 
-Owns these terms. Must never hold an order's place: that is `book_side`.
+Owns these terms. Must never hold an order's place: `book_side` does.
 """
 
 from typing import Final
@@ -24,9 +24,9 @@ class OrderTerms(
     expire_ms: int = 0
 
 
-PLAIN: Final = OrderTerms()  # of nearly all orders, which share it
+PLAIN: Final = OrderTerms()  # nearly all orders share it
 
 
 def shared(asked: OrderTerms) -> OrderTerms:
-    """The same terms, of which plain ones exist but once."""
+    """The same terms; all plain orders share one object."""
     return PLAIN if asked == PLAIN else asked

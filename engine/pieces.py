@@ -2,9 +2,9 @@
 
 Owns the pieces, the tree of their digests, and how both follow the books. Must never change a book.
 
-There are two kinds, told apart by the highest four bits of the key: the open orders whose ids begin
-alike, see `rows`, and the head: markets, clock, halts and last prices. Bringing them up to date
-costs what changed since the last time: a row for each changed order, and the digests above it.
+The highest four bits of the key give the kind of a piece. Kind 0 has open orders, see `rows`. Kind
+1 is the head: markets, clock, halts and last prices. An update costs what changed since the last
+one: a row for each changed order, and the digests above it.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +20,7 @@ from engine.rows import key_of, read, row_of, spliced
 from engine.vocabulary import Market
 
 STATE_VERSION: Final = 1
-KIND_SHIFT: Final = 60  # a key's bits above it say its kind: 0 orders, 1 the head
+KIND_SHIFT: Final = 60  # a key's bits above this are its kind: 0 orders, 1 the head
 HEAD_KEY: Final = 1 << KIND_SHIFT
 
 
@@ -41,14 +41,14 @@ decode_head: Final = msgspec.msgpack.Decoder(Head).decode
 
 
 class Frozen:
-    """The pieces at one moment, however the books move on: those that change since are kept."""
+    """The pieces at one moment. It keeps the old bytes of each piece that changes later."""
 
     def __init__(self, pieces: Mapping[int, bytes]) -> None:
         self._pieces: Mapping[int, bytes] | None = pieces
         self._before: dict[int, bytes] = {}
 
     def piece(self, key: int) -> bytes:
-        """The piece as it was; empty if there was none."""
+        """The piece at that moment; empty if there was none."""
         assert self._pieces is not None, "it is closed"
         before = self._before.get(key)
         return self._pieces.get(key, b"") if before is None else before
@@ -59,21 +59,21 @@ class Frozen:
 
     @property
     def kept(self) -> int:
-        """How many pieces have changed since."""
+        """The number of pieces changed since."""
         return len(self._before)
 
     def keep(self, key: int, piece: bytes) -> None:
-        """The piece is about to change."""
+        """Keep `piece`, which is about to change."""
         self._before.setdefault(key, piece)
 
     def close(self) -> None:
-        """Nothing is kept any more."""
+        """Drop every kept piece."""
         self._pieces = None
         self._before.clear()
 
 
 class Pieces:
-    """The pieces of an exchange, brought up to date by `update`."""
+    """The pieces of an exchange. `update` brings them up to date."""
 
     def __init__(self, books: Mapping[str, Book], ledger: Ledger) -> None:
         self.books = list(books.values())
@@ -83,11 +83,11 @@ class Pieces:
         self.tree = HashTree()
         self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
         self._markets = msgspec.Raw(encode([book.market for book in self.books]))
-        self._frozen: list[ref[Frozen]] = []  # weak: they may be let go of
+        self._frozen: list[ref[Frozen]] = []  # weak: the caller may drop them
         self._follows = False
 
     def update(self) -> HashTree:
-        """The tree over the pieces as the books are now."""
+        """Bring the pieces up to date with the books. Returns their tree."""
         if not self._follows:
             self._follow()
         for book_side in self._book_sides:
@@ -102,7 +102,7 @@ class Pieces:
         return self.tree
 
     def _follow(self) -> None:
-        """Be told of changes from now on, the first time."""
+        """Start to collect the ids of changed orders."""
         self._follows = True
         self.stale.update(self.ledger.orders)
         for book_side in self._book_sides:
@@ -130,7 +130,7 @@ class Pieces:
         return Leaf(key, leaf_digest(key, piece))
 
     def restored(self, pieces: dict[int, bytes]) -> None:
-        """These are the pieces of the books as they are now."""
+        """Take `pieces` as the pieces of the books now."""
         self._follow()
         self.stale.clear()
         self.pieces = pieces
@@ -148,7 +148,7 @@ class Pieces:
         return iter(sorted(self.pieces.items()))
 
     def check(self) -> None:
-        """Assert that whatever is not known to be stale is up to date. For tests."""
+        """Assert that every order not marked stale is up to date. For tests."""
         if not self._follows:
             return
         orders = self.ledger.orders

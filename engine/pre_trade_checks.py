@@ -1,8 +1,8 @@
-"""What a book refuses as it is now, and for which reason.
+"""What a book refuses in its present state, and for which reason.
 
 Owns the checks that look at a book: its limits, its band, whether it is halted, what would cross.
-What a command says by itself is checked by `validation`. Each function states its checks in the
-order of `Reason`, so that the first one that applies wins. Must never change a book.
+`validation` checks a command's own fields. Each function runs its checks in the order of `Reason`,
+so the first reason that applies wins. Must never change a book.
 """
 
 from engine import validation
@@ -12,7 +12,7 @@ from engine.vocabulary import OrderType, Reason, Replace, Side, Submit
 
 
 def refuses(book: Book, command: Submit) -> Reason | None:
-    """Why `command` can't come in; None when they can."""
+    """Why the book refuses `command`; None when it accepts it."""
     reason = validation.malformed(command, book.market, book.ledger.time_ms)
     if reason is not None:
         return reason
@@ -36,7 +36,7 @@ def refuses(book: Book, command: Submit) -> Reason | None:
 
 
 def refuses_reduce(book: Book, order: Order, quantity: int) -> Reason | None:
-    """Why `order` can't be reduced to `quantity`; None when it can."""
+    """Why the book refuses to reduce `order` to `quantity`; None when it accepts."""
     reason = validation.wrong_size(quantity, book.market)
     if reason is None and quantity >= order.remaining:
         return Reason.NOT_SMALLER
@@ -46,7 +46,7 @@ def refuses_reduce(book: Book, order: Order, quantity: int) -> Reason | None:
 def refuses_replace(
     book: Book, command: Replace, order: Order, price: int, quantity: int
 ) -> Reason | None:
-    """Why `order` can't get that price and open quantity; None when it can."""
+    """Why `order` can't take this price and open quantity; None when it can."""
     asked = order.terms
     if not validation.has_price(asked.type, price, book.market):
         return Reason.INVALID_PRICE
@@ -68,8 +68,8 @@ def refuses_replace(
 
 
 def _in_band(book: Book, type: OrderType, price: int, stop_price: int) -> bool:
-    """A limit is held against the last trade, a stop-limit against its own stop price, which is
-    where the last trade will be when it matters."""
+    """A limit's band is around the last trade. A stop-limit's band is around its stop price: the
+    last trade will be there when the stop triggers."""
     if not price:
         return True
     if type is OrderType.LIMIT:

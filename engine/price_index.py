@@ -1,7 +1,7 @@
 """The keys of one side in order.
 
-Owns the order, and how it is kept: nearly all levels come and go near the best, so those are in a
-plain list whose end is the best; the others, if there are so many, in a SortedList.
+Owns the order and its storage. Nearly all levels come and go near the best, so a plain list holds
+those keys, the best at its end. A SortedList holds the others, if any.
 """
 
 from bisect import bisect_left, insort
@@ -11,14 +11,14 @@ from typing import Final
 from sortedcontainers import SortedList
 
 NEAR_MAX: Final = 1024  # keys in the plain list
-NEAR_AGAIN: Final = 512  # left in it when it overflows, brought to it when it runs empty
+NEAR_AGAIN: Final = 512  # kept in it on overflow, moved to it when it is empty
 
 
 class PriceIndex:
-    """Distinct integers, of which the lowest is the best.
+    """Distinct integers; the lowest is the best.
 
-    Both lists hold them negated and ascending, so that the best is at the end. All in `far` are
-    worse than all in `near`, and `near` is empty only if both are.
+    Both lists hold them negated and ascending, so the best is at the end. All keys in `far` are
+    worse than all keys in `near`. `near` is empty only if both are.
     """
 
     __slots__ = ("far", "near")
@@ -50,7 +50,7 @@ class PriceIndex:
             del near[:-NEAR_AGAIN]
 
     def fill(self, negated: list[int]) -> None:
-        """Take in all keys of a side that has none yet, negated and ascending."""
+        """Add all keys to an empty index. The caller passes them negated and ascending."""
         self.far.update(negated[:-NEAR_AGAIN])
         self.near += negated[-NEAR_AGAIN:]
 

@@ -1,7 +1,7 @@
-"""An exchange made anew from the pieces of its state.
+"""Rebuild an exchange from the pieces of its state.
 
-Owns the reading of pieces and every check of them. Must never trust one: whatever no engine could
-have come to is refused.
+Owns the reading of pieces and every check of them. Must never trust a piece: it refuses any state
+that no engine could reach.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
 
 
 def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger: Ledger) -> None:
-    """Give empty books their orders."""
+    """Fill empty books with their orders."""
     if not 0 <= head.time_ms <= TIME_MS_MAX:
         raise SnapshotError(f"clock impossible: {head.time_ms}")
     ledger.time_ms = head.time_ms
@@ -72,8 +72,8 @@ def _put(
     orders: dict[int, Order],
     mixed: dict[Level, None],
 ) -> None:
-    """Put each at the back of its level, and add it up. The levels of those that do not belong at
-    the back are `mixed`."""
+    """Put each order at the back of its level and add it to the totals. Add a level to `mixed` if
+    an order does not belong at its back."""
     terms: OrderTerms | None
     plain, make, last = PLAIN, Order, -1
     for id, row in zip(ids, rows, strict=True):
@@ -97,7 +97,7 @@ def _put(
         if level is None:
             level = levels[at] = Level(book_side, at * book_side.sign, at)
         elif at == price:
-            price = level.price  # one object for all
+            price = level.price  # one object for all orders
         owner = accounts.get(account) or accounts.setdefault(account, book.owner(account))
         back, older = level.last, owner.newest
         left = quantity if quantity == remaining else remaining
@@ -148,7 +148,7 @@ def _sort(level: Level) -> None:
 
 
 def _check(book: Book) -> None:
-    """What must hold of a book's orders together."""
+    """Check what must be true of all orders of a book together."""
     last = book.last
     if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
         raise SnapshotError(f"{book.symbol}: expected stops ahead of the last trade price")
@@ -164,7 +164,7 @@ def _check(book: Book) -> None:
 
 
 def _checked(id: int, row: Fields, book: Book) -> tuple[BookSide, int]:
-    """The side where an order is, and the price of its level. SnapshotError if it can't be one."""
+    """An order's side and the price of its level. SnapshotError if the order is impossible."""
     fields = Row(*row)
     wrong = _wrong(id, fields, book)
     if wrong:
@@ -174,14 +174,14 @@ def _checked(id: int, row: Fields, book: Book) -> tuple[BookSide, int]:
 
 
 def _wrong(id: int, row: Row, book: Book) -> str:
-    """Why `row` can't be an order of `book`; empty when it can."""
+    """Why `row` can't be an order of `book`; empty when it can be one."""
     asked = PLAIN if row.terms is None else row.terms
     command = Submit(
         id,
         row.account,
         book.symbol,
         row.side,
-        max(row.quantity, asked.display),  # a replace may leave less than what it shows
+        max(row.quantity, asked.display),  # a replace may leave less than it shows
         row.price,
         asked.type,
         asked.tif,

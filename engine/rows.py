@@ -1,10 +1,10 @@
-"""Open orders as bytes: a row for each, and in a piece the rows of orders whose ids begin alike.
+"""Open orders as bytes: one row per order. A piece has the rows whose ids share the high bits.
 
-Owns that encoding, of which there is one for the same orders. Must never know a book.
+Owns that encoding. The same orders have exactly one encoding. Must never know a book.
 
-A piece begins with how many rows it has, then come the lowest bits of their ids, ascending, the
-lengths of the rows, and the rows. All numbers before the rows have two bytes, the lowest first. So
-one row is changed without reading the others, and nothing else is kept to find it.
+A piece begins with its number of rows. Then come the lowest bits of their ids, ascending, the
+lengths of the rows, and the rows. Every number before the rows has two bytes, the lowest first. So
+the code changes one row without reading the others and needs no other index.
 """
 
 import sys
@@ -21,33 +21,33 @@ from engine.book_side import Order
 from engine.order_terms import PLAIN, OrderTerms
 from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, Side
 
-CHUNK_SHIFT: Final = 12  # orders whose ids differ in that many of the lowest bits are in one piece
+CHUNK_SHIFT: Final = 12  # a piece has the ids that differ only in this many lowest bits
 _LOWS: Final = 1 << CHUNK_SHIFT
-_ROWS_AT: Final = 2  # bytes, and four more a row
+_ROWS_AT: Final = 2  # bytes, plus four per row
 _NO_ROWS: Final = bytes(_ROWS_AT)
 _SWAPPED: Final = sys.byteorder == "big"
 
 
 class SnapshotError(ValueError):
-    """Pieces that are no state of an exchange. Says what was expected and what came."""
+    """Pieces that are not a state of an exchange. Says what was expected and what came."""
 
 
 class Row(NamedTuple):
-    """An open order, but for its id."""
+    """An open order without its id."""
 
     account: Annotated[str, Meta(min_length=1, max_length=ACCOUNT_LENGTH_MAX)]
-    market: Annotated[int, Meta(ge=0)]  # its place in the head
+    market: Annotated[int, Meta(ge=0)]  # its index in the head
     side: Side
     price: Annotated[int, Meta(ge=0)]
     quantity: Annotated[int, Meta(ge=1)]
     remaining: Annotated[int, Meta(ge=1)]
     hidden: Annotated[int, Meta(ge=0)]
-    behind: Annotated[int, Meta(ge=0, le=ID_MAX)]  # its priority less its id: nearly always 0
+    behind: Annotated[int, Meta(ge=0, le=ID_MAX)]  # its priority minus its id: nearly always 0
     client_id: Annotated[str, Meta(max_length=CLIENT_ID_LENGTH_MAX)]
     terms: OrderTerms | None  # None: plain ones
 
 
-# Plain tuples, since a million of them are read fast and forgotten.
+# Plain tuples: a restore reads a million of them fast and drops them.
 Fields = tuple[str, int, Side, int, int, int, int, int, str, OrderTerms | None]
 _fields: Final[Any] = tuple[tuple(get_type_hints(Row, include_extras=True).values())]  # type: ignore[misc]
 _decode: Final = msgspec.msgpack.Decoder(list[_fields]).decode
@@ -73,13 +73,13 @@ def row_of(order: Order) -> bytes:
 
 
 def key_of(id: int) -> int:
-    """The key of the piece in which an order is."""
+    """The key of the piece that holds an order."""
     return id >> CHUNK_SHIFT
 
 
 def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
-    """The piece after `changes`: ids, ascending, and their rows, empty where there is none. A piece
-    without rows is empty."""
+    """The piece after `changes`: ascending ids with their rows. An empty row removes the order. A
+    piece without rows is empty."""
     lows, lengths = _index(piece or _NO_ROWS)
     start = _ROWS_AT + 4 * len(lows)
     end = len(piece)
@@ -111,7 +111,7 @@ def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
 
 
 def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
-    """The ids in the piece under `key`, ascending, and their rows. SnapshotError if it is none."""
+    """The ids in the piece under `key`, ascending, and their rows. SnapshotError if invalid."""
     lows, lengths = _index(piece)
     body = piece[_ROWS_AT + 4 * len(lows) :]
     try:
@@ -132,7 +132,7 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
 
 
 def rows_of(key: int, piece: bytes) -> dict[int, Row]:
-    """The open orders in the piece under `key`, by ascending id; none if it is empty."""
+    """The open orders in the piece under `key`, by ascending id. An empty piece has none."""
     if not piece:
         return {}
     return {id: Row(*fields) for id, fields in zip(*read(key, piece), strict=True)}

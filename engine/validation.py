@@ -1,9 +1,9 @@
 """What a market refuses, and for which reason.
 
-Owns every check on a market's configuration and on a command's own fields. Each function states its
-checks in the order of `Reason`, so that the first one that applies wins.
+Owns every check on a market's configuration and on a command's own fields. Each function runs its
+checks in the order of `Reason`, so the first reason that applies wins.
 
-Must never change anything, nor look at the queue: whether an order would cross is for `book`.
+Must never change anything or look at the queue: `pre_trade_checks` decides what would cross.
 """
 
 import re
@@ -41,7 +41,7 @@ class MarketError(ValueError):
 
 
 def check_markets(markets: Sequence[Market]) -> None:
-    """Raise MarketError unless all of `markets` can be run side by side."""
+    """Raise MarketError unless an exchange can run all `markets`."""
     if not markets:
         raise MarketError("an exchange needs a market, got none")
     seen: set[str] = set()
@@ -77,7 +77,7 @@ def _check_market(market: Market) -> None:
 
 
 def malformed(command: Submit, market: Market, time_ms: int) -> Reason | None:
-    """The first reason, up to INVALID_EXPIRY, why `command` mean nothing in `market`."""
+    """The first reason, up to INVALID_EXPIRY, why `command` is invalid in `market`."""
     if not 1 <= command.id <= ID_MAX:
         return Reason.INVALID_ID
     if not 1 <= len(command.account) <= ACCOUNT_LENGTH_MAX:
@@ -106,7 +106,7 @@ def _wrong_number(command: Submit, market: Market, time_ms: int) -> Reason | Non
 
 
 def _has_type(command: Submit) -> bool:
-    """Whether type, time in force, post-only and self-trade prevention are known and agree."""
+    """Whether type, time in force, post-only and self-trade are known and fit together."""
     if (
         type(command.type) is not OrderType
         or type(command.tif) is not TimeInForce
@@ -131,7 +131,7 @@ def _has_stop_price(command: Submit, market: Market) -> bool:
 
 
 def _has_display(command: Submit, market: Market) -> bool:
-    """Only an order that may rest can hide a part of itself."""
+    """Only an order that may rest can hide quantity."""
     if command.display == 0:
         return True
     return (
@@ -142,8 +142,8 @@ def _has_display(command: Submit, market: Market) -> bool:
 
 
 def few_slices(quantity: int, display: int, market: Market) -> bool:
-    """Whether `display` cuts `quantity` into no more slices than the market allows: each is a trade
-    of its own, so one order could otherwise keep the engine busy for hours."""
+    """Whether `display` cuts `quantity` into no more slices than the market allows. Each slice is a
+    trade, so without a limit one order could keep the engine busy for hours."""
     return display == 0 or quantity <= display * market.iceberg_slices_max
 
 
@@ -172,7 +172,7 @@ def wrong_size(quantity: int, market: Market) -> Reason | None:
 
 
 def band(reference: int, market: Market) -> tuple[int, int]:
-    """The lowest and highest price allowed around `reference`, 0 for none, all in ticks."""
+    """The lowest and highest price allowed around `reference` (0: none), all in ticks."""
     if not market.price_band_percent or not reference:
         return 1, market.price_max
     reach = reference * market.price_band_percent // 100

@@ -1,12 +1,11 @@
 """The vocabulary of the market: commands in, events out.
 
-Owns the types, enumerations and field meanings that every part of the project speaks, on every
-wire.
+Owns the types, enumerations and field meanings that every part of the project uses, on every wire.
 Must never hold behaviour: what a command does is in `matching`, `book` and `exchange`.
 
 Units: price in ticks, quantity in lots, time in milliseconds since the Unix epoch, all integers.
-An id is a positive integer below 2**53, given by the caller, never used twice. The
-id of a `Submit` is the id of its order.
+An id is a positive integer below 2**53. The caller gives it and never uses it twice. The id of a
+`Submit` is the id of its order.
 """
 
 from enum import IntEnum
@@ -14,7 +13,7 @@ from enum import IntEnum
 import msgspec
 
 ID_MAX = 2**53 - 1
-SOURCES = 256  # an order's source is its id modulo this: among peers, the member it came through
+SOURCES = 256  # an order's source is its id modulo this: on peers, the member that took it
 TIME_MS_MAX = 2**53 - 1
 ACCOUNT_LENGTH_MAX = 64  # characters
 CLIENT_ID_LENGTH_MAX = 64
@@ -30,7 +29,7 @@ class OrderType(IntEnum):
     LIMIT = 0
     MARKET = 1
     STOP = 2  # becomes a market order when the last trade reaches stop_price
-    STOP_LIMIT = 3  # becomes a limit order at price then
+    STOP_LIMIT = 3  # becomes a limit order at `price` then
 
 
 class TimeInForce(IntEnum):
@@ -58,7 +57,7 @@ class Reason(IntEnum):
     INVALID_ACCOUNT = 3  # empty, or longer than ACCOUNT_LENGTH_MAX
     INVALID_CLIENT_ID = 4  # longer than CLIENT_ID_LENGTH_MAX
     INVALID_SIDE = 5
-    INVALID_TYPE = 6  # or time in force, post-only, self-trade prevention; or not these together
+    INVALID_TYPE = 6  # or time in force, post-only, self-trade; or their combination
     INVALID_QUANTITY = 7
     INVALID_PRICE = 8
     INVALID_STOP_PRICE = 9
@@ -74,19 +73,19 @@ class Reason(IntEnum):
     OUTSIDE_PRICE_BAND = 19
     TOO_MANY_ORDERS = 20  # of this account
     BOOK_FULL = 21
-    NOT_SMALLER = 22  # a reduce to what is open already, or more
+    NOT_SMALLER = 22  # a reduce to the open quantity or more
     WOULD_CROSS = 23  # post-only
-    # Of accounts named after a key. These are not the engine's: peers refuse such a command before
-    # it comes to a market, so they win over all above; among them the first wins.
+    # For accounts named after a key. Peers, not the engine, give these reasons, before a command
+    # reaches a market. So they win over all above; among them the first wins.
     NOT_SIGNED = 24
-    SIGNATURE_EXPIRED = 25  # or good for too long
+    SIGNATURE_EXPIRED = 25  # or valid for too long
     NONCE_USED = 26  # not above that of the account's last command
-    TOO_MANY_KEYS = 27  # accounts that signed within a day, each first through this member
+    TOO_MANY_KEYS = 27  # accounts signed within a day, each first through this member
     BAD_SIGNATURE = 28
     SHARE_FULL = 29  # open orders of key accounts through this member
-    NOT_TAKEN_HERE = 30  # a removal of an order that came through another member
-    # Of a cancelled order: not its account did it.
-    REMOVED = 31  # the member it came through did
+    NOT_TAKEN_HERE = 30  # a removal of an order that another member took
+    # For a cancelled order: its account did not cancel it.
+    REMOVED = 31  # the member that took it did
 
 
 class _Message(
@@ -95,7 +94,7 @@ class _Message(
     array_like=True,
     gc=False,
     forbid_unknown_fields=True,
-    tag_field="kind",  # never seen on the wire, where the tag comes first; `type` is a field's name
+    tag_field="kind",  # not on the wire: the tag comes first there; `type` is a field's name
 ):
     pass
 
@@ -133,7 +132,7 @@ class CancelAll(_Message, frozen=True, tag=2):
 
 
 class Reduce(_Message, frozen=True, tag=3):
-    """Make what is open of an order smaller; it keeps its place in the queue."""
+    """Reduce the open quantity of an order. It keeps its place in the queue."""
 
     id: int
     account: str
@@ -168,8 +167,8 @@ Command = Submit | Cancel | CancelAll | Reduce | Replace | Halt | Resume
 
 
 class Accepted(_Message, frozen=True, tag=0):
-    """An order entered the market. Trades, expiry or rest follow; what is left of a limit order
-    after the last trade of its command rests at `price`."""
+    """An order entered the market. Trades, expiry or rest follow. After the last trade of its
+    command, the remainder of a limit order rests at `price`."""
 
     id: int
     account: str
@@ -186,7 +185,7 @@ class Accepted(_Message, frozen=True, tag=0):
 
 
 class Trade(_Message, frozen=True, tag=1):
-    """Two orders met, at the maker's price."""
+    """Two orders traded at the maker's price."""
 
     market: str
     side: Side  # the taker's: the aggressor's
@@ -201,7 +200,7 @@ class Trade(_Message, frozen=True, tag=1):
 
 
 class Reduced(_Message, frozen=True, tag=2):
-    """What is open of an order became smaller; it kept its place."""
+    """The open quantity of an order became smaller. It kept its place."""
 
     id: int
     account: str
@@ -212,7 +211,7 @@ class Reduced(_Message, frozen=True, tag=2):
 
 
 class Replaced(_Message, frozen=True, tag=3):
-    """An order has a new price or quantity and went to the back of the queue; trades may follow."""
+    """An order has a new price or quantity, at the back of the queue. Trades may follow."""
 
     id: int
     account: str
@@ -230,12 +229,12 @@ class Cancelled(_Message, frozen=True, tag=4):
     market: str
     side: Side
     price: int
-    remaining: int  # what was open and is gone
+    remaining: int  # open before the cancel
     reason: Reason | None = None  # REMOVED; None: its account asked for it
 
 
 class Expired(_Message, frozen=True, tag=5):
-    """What a market, IOC or FOK order left unfilled, or a GTD order whose time came."""
+    """The unfilled rest of a market, IOC or FOK order, or a GTD order at its expiry."""
 
     id: int
     account: str
@@ -254,7 +253,7 @@ class Rejected(_Message, frozen=True, tag=6):
 
 
 class Triggered(_Message, frozen=True, tag=7):
-    """A stop order became a market or limit order; trades may follow."""
+    """A stop order became a market or limit order. Trades may follow."""
 
     id: int
     account: str
@@ -275,7 +274,7 @@ Event = (
 
 
 class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What may be traded and within which limits. The same on every peer, byte for byte."""
+    """What clients may trade, and the limits. The same on every peer, byte for byte."""
 
     symbol: str
     tick: str  # decimal price of one tick, such as "0.01"
@@ -286,7 +285,7 @@ class Market(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     price_band_percent: int = 0  # around the last trade; 0: none
     orders_per_account_max: int = 100_000  # open, stops included
     orders_max: int = 1_000_000  # stops included
-    iceberg_slices_max: int = 100  # into which display may cut a quantity
+    iceberg_slices_max: int = 100  # slices of a quantity by its display
 
 
 class OpenOrder(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):

@@ -1,1 +1,1 @@
-"""The fast lane: what exists only for speed, held against the plain path by tests."""
+"""The fast lane: code only for speed. Tests compare it with the plain path."""

@@ -1,10 +1,9 @@
-"""The fast lane: most of what a market is asked to do, without a call.
+"""The fast lane: the most common commands, without a function call.
 
-Owns one loop, which runs commands in order. Nearly all of them are plain limit orders that rest,
-and cancels; these two are done right here, by the same steps as `matching.submit` and `Book.cancel`
-but written out, because in CPython a call costs as much as linking an order into its queue.
-Everything else goes to the books. Must never know a rule that the books don't know: tests hold it
-against them, command by command.
+Owns one loop, which runs commands in order. Nearly all of them are cancels and plain limit orders
+that rest. The loop does these two itself, by the same steps as `matching.submit` and `Book.cancel`,
+because in CPython a call costs as much as linking an order into its queue. The books do everything
+else. Must never know a rule that the books don't know: tests compare both, command by command.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +32,7 @@ from engine.vocabulary import (
 )
 
 Terms = tuple[Any, str, str, Any, Any, Any, Any, Any, Any, Any, Any, Any, Any, str]
-# One call in C instead of fourteen questions, each of which costs compiled code a search by name.
+# One call in C instead of fourteen attribute reads, each a search by name in compiled code.
 _fields: Final[Callable[[Submit], Terms]] = astuple
 LIMIT: Final = OrderType.LIMIT
 GTC: Final = TimeInForce.GTC
@@ -45,9 +44,9 @@ def run(  # noqa: C901 one loop, written out: see above
     orders: dict[int, Order],
     other: Callable[[Any], list[Event]],
 ) -> list[list[Event]]:
-    """Execute `commands` in order; the events of each. `other` does those of neither kind."""
+    """Execute `commands` in order. Returns the events of each. `other` runs the other kinds."""
     results: list[list[Event]] = []
-    # A local name is found several times as fast as a global or imported one.
+    # Python finds a local name several times as fast as a global or imported one.
     submits, cancels, accepts, leaves, plain = Submit, Cancel, Accepted, Cancelled, PLAIN
     fields, nowhere = _fields, NOWHERE
     buy, sell, limit, gtc, id_max = Side.BUY, Side.SELL, LIMIT, GTC, ID_MAX
@@ -94,7 +93,7 @@ def run(  # noqa: C901 one loop, written out: see above
             except KeyError:
                 results.append(matching.submit(book, command))
                 continue
-            # A zero is a good till cancelled limit order without further wishes.
+            # All zeros: a good till cancelled limit order without special terms.
             if (
                 type_
                 or tif
@@ -178,7 +177,7 @@ def run(  # noqa: C901 one loop, written out: see above
                 if ahead >= number:
                     order.priority = ahead + 1
             level.last = order
-            older.newer = order  # type: ignore[union-attr] # it has orders, or else it is not kept
+            older.newer = order  # type: ignore[union-attr] # a stored owner has orders
             owner.newest = order
             owner.open += 1
             orders[id] = order
