@@ -1,7 +1,7 @@
-"""In what two states differ, told for people: order by order.
+"""How two states differ, in words for people, order by order.
 
-Owns the words. Must never trust the pieces of another peer: what they hold is read, or said to be
-unreadable.
+Owns the words. Must never trust the pieces of another peer: it reports a piece that it can't read
+as unreadable.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +14,7 @@ ORDERS_NAMED_MAX = 10
 
 
 class Pair(NamedTuple):
-    """A piece as two states have it: empty if it is not there, None if that cannot be known."""
+    """One piece in two states: empty if the state has none, None if this is unknown."""
 
     key: int
     here: bytes | None
@@ -22,8 +22,8 @@ class Pair(NamedTuple):
 
 
 def told(pairs: Iterable[Pair], more: int = 0) -> list[str]:
-    """The first orders in which two states differ, and what else does; `more` pieces or so are not
-    among the pairs."""
+    """The first orders that differ, and the other differences. `more` is about how many pieces the
+    pairs leave out."""
     texts = [text for pair in pairs for text in _differences(pair)]
     more += len(texts) - len(texts[:ORDERS_NAMED_MAX])
     rest = [f"and at least {more} more"] if more else []
@@ -31,7 +31,7 @@ def told(pairs: Iterable[Pair], more: int = 0) -> list[str]:
 
 
 def pairs_of(here: Mapping[int, bytes], there: Mapping[int, bytes]) -> Iterator[Pair]:
-    """The pieces of two whole states that differ, by ascending key."""
+    """The pieces that differ between two whole states, by ascending key."""
     for key in sorted(here.keys() | there.keys()):
         pair = Pair(key, here.get(key, b""), there.get(key, b""))
         if pair.here != pair.there:
@@ -67,7 +67,7 @@ def _difference(here: Row | None, there: Row | None) -> str:
 
 
 def _kind_of(key: int) -> str:
-    """What a piece holds that has no orders."""
+    """What a piece without orders holds."""
     if key < HEAD:
         return "markets, clock, halts or last prices"
     if key < TRADES:

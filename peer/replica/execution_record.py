@@ -1,8 +1,8 @@
-"""What one commit did to orders, as it is kept and as it is found again.
+"""What one commit did to orders: the stored form and its index.
 
-Owns the encoding of a commit's record, what a journal looks it up by, and the piece of it that is
-about one order. Must never do I/O. A record follows from the one order of commands alone, so it is
-the same, byte for byte, on every peer.
+Owns the encoding of a commit's record, the keys by which a journal finds it, and its piece about
+one order. Must never do I/O. A record follows from the one order of commands alone, so it is the
+same, byte for byte, on every peer.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ from engine import (
 
 MEMBERS_SPACE = 256  # ids are seq * MEMBERS_SPACE + member
 
-# Tuples, since `A | B` is made anew each time.
+# Tuples, since Python builds `A | B` again at each use.
 _FIRST = (Accepted, Rejected)
 _LEFT = (Cancelled, Expired)
 _FINAL = (Cancelled, Expired, Rejected)
@@ -33,8 +33,8 @@ _OTHERS = (Accepted, Trade, Rejected, MarketState)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One commit: what the clock did before its first command, then the events of each command, and
-    the orders among them that were rejected."""
+    """One commit: what the clock did before its first command, the events of each command, and the
+    rejected orders."""
 
     time_ms: int
     events: list[list[Event]]
@@ -42,8 +42,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What one commit did to one order; or, with `open`, how it stood when this peer went on from a
-    snapshot and knew nothing of it."""
+    """What one commit did to one order. With `open`: the state of an unknown order when this peer
+    continued from a snapshot."""
 
     time_ms: int
     events: list[Event]
@@ -52,11 +52,11 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
 
 class Index(NamedTuple):
-    """What the record of a commit is found by."""
+    """The keys by which a journal finds a commit's record."""
 
     brought: dict[int, int]  # member -> its first order
     touched: set[int]  # orders of earlier commits
-    ended: set[str]  # accounts of which orders ended
+    ended: set[str]  # accounts with ended orders
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -83,7 +83,7 @@ def encode(record: Record) -> bytes:
 
 
 def decode(data: bytes) -> Record:
-    """msgspec.DecodeError if it is none."""
+    """msgspec.DecodeError if `data` is not a record."""
     return _records.decode(data)
 
 
@@ -122,7 +122,7 @@ def index_of(record: Record) -> Index:
 
 
 def owner_in(piece: Piece) -> str:
-    """The account of the order that a piece is about, empty if the piece does not say."""
+    """The account of the order in a piece; empty if the piece does not say."""
     if piece.open or piece.rejected:
         return (piece.open or piece.rejected).account  # type: ignore[union-attr]
     named = (event.account for event in piece.events if not isinstance(event, Trade | MarketState))
@@ -130,21 +130,21 @@ def owner_in(piece: Piece) -> str:
 
 
 def orders_of(event: Event) -> tuple[int, ...]:
-    """The orders that an event is about."""
+    """The ids of the orders in an event."""
     if isinstance(event, Trade):
         return (event.maker, event.taker)
     return () if isinstance(event, MarketState) else (event.id,)
 
 
 def ends(event: Event, id_: int) -> bool:
-    """Whether nothing more can happen to the order `id_`, which `event` is about."""
+    """Whether `event` ends the order `id_`, which is in it."""
     if isinstance(event, Trade):
         return not (event.maker_remaining if id_ == event.maker else event.taker_remaining)
     return isinstance(event, _FINAL)
 
 
 def ended_in(record: Record, account: str) -> list[int]:
-    """The account's orders that ended in a commit, in the order in which they did."""
+    """The account's orders that ended in a commit, in the order of their ends."""
     rejected = {submit.id for submit in record.rejected}
     return [
         id_
@@ -178,5 +178,5 @@ def pieces_of(record: Record) -> dict[int, Piece]:
 
 
 def is_whole(piece: Piece, id_: int) -> bool:
-    """Whether the order began and ended in it."""
+    """Whether the order began and ended in this piece."""
     return isinstance(piece.events[0], _FIRST) and ends(piece.events[-1], id_)

@@ -1,12 +1,12 @@
 """How many open orders key accounts may have: the part of the replicated state that counts them.
 
-Owns the numbers, by the member the orders came by and by account. They follow from the open orders
+Owns the counts, by account and by the member that took the orders. They follow from the open orders
 alone, so they are the same on every peer, and no snapshot needs them. Must never know a signature.
 
-Keys can be made by anyone in any number, and fill a market with orders that only their owner may
-cancel. So all key accounts together have a part of a market's room, each member an equal share of
-that, and each account little of it: filling the share of one member shuts out no key at the
-others, nor an account with an API key.
+Anyone can make any number of keys and fill a market with orders that only their owner may cancel.
+So all key accounts together get a part of a market's capacity. Each member has an equal share of
+that part, and each account a small limit. A full share at one member blocks no key at the other
+members and no account with an API key.
 """
 
 from collections import Counter
@@ -33,12 +33,12 @@ KEY_ACCOUNT_ORDERS_MAX = 500  # of one key account in one market
 
 
 def share_of(market: Market, members: int) -> int:
-    """How many open orders of key accounts each member may have brought to a market."""
+    """The maximum of open key-account orders in a market through each member."""
     return max(market.orders_max * KEY_ORDERS_PERCENT // 100 // members, 1)
 
 
 class KeyOrders:
-    """`orders` are those that are open; of these and of all events it counts what is a key's."""
+    """Counts the orders of key accounts: from `orders`, all open, then from all events."""
 
     def __init__(
         self, markets: Sequence[Market], members: int, orders: Iterable[OpenOrder] = ()
@@ -49,11 +49,11 @@ class KeyOrders:
             self._add(1, order.id, order.account, order.market)
 
     def __bool__(self) -> bool:
-        """Whether any is open."""
+        """Whether any order is open."""
         return bool(self._open)
 
     def refusal(self, command: Command, member: int) -> Reason | None:
-        """Why there is no room for a command of a key account that comes by a member."""
+        """Why a key account's command through a member exceeds a limit; None if it does not."""
         if type(command) is not Submit or command.market not in self._shares:
             return None
         if not may_stay(command):
@@ -64,7 +64,7 @@ class KeyOrders:
         return Reason.SHARE_FULL if full else None
 
     def note(self, events: Iterable[Event]) -> None:
-        """Count what came and what went."""
+        """Count the orders that opened and closed."""
         for event in events:
             if type(event) is Trade:
                 if not event.maker_remaining:

@@ -1,11 +1,11 @@
 """Which signed commands are good: the part of the replicated state that knows their signers.
 
-Owns the nonces in use, and who brought their accounts. What is good follows from the one order of
-commands and its clock alone, so it is the same on every peer. Must never know a market or read a
-clock.
+Owns the nonces in use and, for each account, the member that took its first command. The result
+follows from the one order of commands and its clock alone, so it is the same on every peer. Must
+never know a market or read a clock.
 
-Keys can be made by anyone in any number. So there is room for a number of new ones, and each member
-has its share of it: using up the share of one member shuts out no key at the others.
+Anyone can make any number of keys. So the number of new keys has a limit, and each member has its
+share of it. A full share at one member blocks no key at the other members.
 """
 
 from collections import Counter
@@ -18,25 +18,25 @@ from peer.consensus.block import digest_of
 from peer.replica.signature_cache import Verdicts
 from peer.replica.signed import Entry, Signed, needs_signature
 
-VALID_MS_MAX = 24 * 3600 * 1000  # from a nonce, and from the clock, to the end of a signature
-KEY_ACCOUNTS_MAX = 10_000  # that have used a nonce within the last day or two, through all members
+VALID_MS_MAX = 24 * 3600 * 1000  # from a nonce, and from the clock, to a signature's end
+KEY_ACCOUNTS_MAX = 10_000  # that used a nonce in the last day or two, all members together
 
 
 def is_in_time(nonce: int, until_ms: int, now_ms: int) -> bool:
-    """Whether a signature is one for now: its nonce, as a time, and the clock both lie before its
-    end, and at most a day before it."""
+    """Whether a signature is valid now: its nonce, as a time, and the clock are both before its
+    end, by at most a day."""
     return max(nonce, now_ms) < until_ms <= min(nonce, now_ms) + VALID_MS_MAX
 
 
 class Seat(NamedTuple):
-    """What is known of a key account: its last nonce, and the member its first command came by."""
+    """A key account's last nonce, and the member that took its first command."""
 
     nonce: int
     member: int
 
 
 class SeatRow(NamedTuple):
-    """A key account and its seat, as the state has them."""
+    """A key account and its seat in the encoded state."""
 
     account: str
     nonce: int
@@ -44,16 +44,16 @@ class SeatRow(NamedTuple):
 
 
 def bucket_of(account: str) -> int:
-    """Which of 256 buckets of seats an account's is in."""
+    """The bucket of an account's seat, one of 256."""
     return digest_of(account.encode())[0]
 
 
 class Signers:
-    """Part of the replicated state: the key accounts in use, in buckets: a change costs what is in
+    """Part of the replicated state: the key accounts in use, in buckets. A change costs the size of
     its bucket.
 
-    A nonce must not be forgotten before all signatures with a lower one have ended. These end
-    within a day of their nonce, so a day after the account's last nonce is enough.
+    It must keep a nonce until all signatures with a lower one have ended. These end within a day of
+    their nonce, so a day after the account's last nonce is enough.
     """
 
     def __init__(self, mesh: bytes, members: int, seats: Mapping[str, Seat] | None = None) -> None:
@@ -63,7 +63,7 @@ class Signers:
         self._brought: Counter[int] = Counter()  # seats, by member
         self._buckets: dict[int, set[str]] = {}
         self._changed: set[int] = set()  # buckets
-        self._ends: list[tuple[int, str]] = []  # a heap: every account, with a nonce it has used
+        self._ends: list[tuple[int, str]] = []  # a heap: every account with a nonce it used
         for account, seat in (seats or {}).items():
             self._seat(account, seat)
 
@@ -77,8 +77,8 @@ class Signers:
         self.seats[account] = seat
 
     def admit(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
-        """Why the next command in the order is refused; None if it is good, which uses its nonce
-        up, whatever the market then says. `now_ms` is the ordered clock's."""
+        """Why peers refuse the next command in the order; None if it is good. A good command uses
+        its nonce, whatever the market then answers. `now_ms` is the ordered clock."""
         reason = self.refusal(entry, now_ms, member)
         if reason is None and type(entry) is Signed:
             seat = self.seats.get(entry.account)
@@ -86,8 +86,7 @@ class Signers:
         return reason
 
     def refusal(self, entry: Entry, now_ms: int, member: int) -> Reason | None:
-        """Why an entry that came by a member would be refused now; the first reason in their
-        order."""
+        """Why peers would refuse an entry from a member now: the first reason in their order."""
         if type(entry) is not Signed:
             return Reason.NOT_SIGNED if needs_signature(entry) else None
         if not is_in_time(entry.nonce, entry.until_ms, now_ms):
@@ -100,7 +99,7 @@ class Signers:
         return None if self.verdicts.of(entry) else Reason.BAD_SIGNATURE
 
     def forget(self, now_ms: int) -> None:
-        """Drop the nonces that no signature can need any more. Costs what is dropped, and what was
+        """Drop the nonces that no signature can need any more. Costs the nonces dropped, and those
         used since."""
         ends = self._ends
         while ends and ends[0][0] + VALID_MS_MAX <= now_ms:
@@ -120,7 +119,7 @@ class Signers:
         del self.seats[account]
 
     def changed_buckets(self) -> list[tuple[int, list[SeatRow]]]:
-        """Those of which a seat has changed since the last call, and all that is in them now."""
+        """The buckets with a changed seat since the last call, with all their seats."""
         changed, self._changed = sorted(self._changed), set()
         return [(bucket, self._rows(bucket)) for bucket in changed]
 

@@ -1,8 +1,8 @@
-"""The life of one order, read from the engine's events.
+"""The life of one order, from the engine's events.
 
-Owns the one function from events to what a person is told: pending, open, partly filled, filled,
+Owns the one function from events to the status a client sees: pending, open, partly filled, filled,
 cancelled, expired or rejected. Everything that shows an order (the answer to a request, the list of
-my orders, the history) goes through it. Pure: must never do I/O or ask a clock.
+my orders, the history) uses it. Pure: must never do I/O or read a clock.
 """
 
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ from engine import (
 
 
 class Status(StrEnum):
-    PENDING = "pending"  # accepted by this peer, not ordered yet: it can't have traded
+    PENDING = "pending"  # this peer accepted it, not ordered yet: it can't have traded
     OPEN = "open"
     PARTLY_FILLED = "partly_filled"  # and the rest is open
     FILLED = "filled"
@@ -62,8 +62,8 @@ class Fill(NamedTuple):
 
 @dataclass
 class OrderView:
-    """An order as it stands. `remaining` is what has not traded; it is open in the market only
-    while the status is `open` or `partly_filled`."""
+    """An order now. `remaining` is the untraded quantity. It is open in the market only while the
+    status is `open` or `partly_filled`."""
 
     id: int
     account: str = ""
@@ -87,11 +87,11 @@ class OrderView:
 
     @property
     def is_told(self) -> bool:
-        """Whether all that traded of it is known fill by fill."""
+        """Whether `fills` has every fill of the order."""
         return self.filled == sum(fill.quantity for fill in self.fills)
 
     def apply(self, event: Event) -> bool:
-        """Take what `event` says about this order; False if it is about others only."""
+        """Apply `event` to this order; False if it is about other orders only."""
         match event:
             case Trade() if self.id in (event.maker, event.taker):
                 self._trade(event)
@@ -124,7 +124,7 @@ class OrderView:
 
     def _reject(self, reason: Reason) -> None:
         if reason == Reason.UNKNOWN_ORDER:
-            # The node puts a cancel of nothing into the place of a command that was withdrawn.
+            # The peer replaces a withdrawn command with a cancel of order 0.
             self.status = Status.CANCELLED
         else:
             self.status, self.reason = Status.REJECTED, reason
@@ -153,7 +153,7 @@ class OrderView:
 
 
 def submitted(command: Submit, number: int, time_ms: int = 0) -> OrderView:
-    """The order of `command` before anything is known about it."""
+    """The order of `command` before any event."""
     quantity = command.quantity
     return OrderView(
         number, quantity=quantity, remaining=quantity, time_ms=time_ms, **_terms(command)
@@ -161,8 +161,7 @@ def submitted(command: Submit, number: int, time_ms: int = 0) -> OrderView:
 
 
 def resting(order: OpenOrder) -> OrderView:
-    """An order that was in the market before we looked; its earlier fills are not known one by
-    one."""
+    """An order that was in the market before this peer looked. Its earlier fills are unknown."""
     filled = max(0, order.quantity - order.remaining)
     return OrderView(
         order.id,
@@ -175,14 +174,14 @@ def resting(order: OpenOrder) -> OrderView:
 
 
 def _terms(order: Submit | Accepted | OpenOrder) -> dict[str, Any]:
-    """What was asked for, in the fields that a command, its event and an open order share."""
+    """The fields that a command, its event and an open order share."""
     return dict(zip(_TERMS, _terms_of(order), strict=True))
 
 
 @dataclass
 class Outcome:
-    """What became of one command. `order` is None for a command that is not about one order;
-    `cancelled` is what a cancel-all took out."""
+    """The result of one command. `order` is None for a command that is not about one order.
+    `cancelled` has the orders that a cancel-all cancelled."""
 
     id: int
     order: OrderView | None
@@ -191,7 +190,7 @@ class Outcome:
 
 
 def outcome_of(command: Command, number: int, events: Iterable[Event]) -> Outcome:
-    """What `command`, which was given the id `number`, came to. `events` are all events of it."""
+    """The result of `command` with the id `number`. `events` are all its events."""
     if isinstance(command, Submit):
         order: OrderView | None = submitted(command, number)
     elif isinstance(command, Cancel | Reduce | Replace):

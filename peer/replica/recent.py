@@ -1,6 +1,6 @@
-"""The states of the last checkpoints, piece by piece: for others that want to compare theirs.
+"""The states of the last checkpoints, piece by piece, for peers that compare theirs.
 
-Owns which are kept. Must never cost more than what has changed since the oldest of them.
+Owns which states are kept. Must never cost more than what changed since the oldest of them.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from engine import HashTree
 from peer.replica.snapshot import Frozen
 
 CHECKPOINTS_KEPT = 8
-PIECES_KEPT_MAX = 10_000  # that have changed since, over all of them; but for the last one
+PIECES_KEPT_MAX = 10_000  # changed since, all states together without the last one
 
 
 class _State(NamedTuple):
@@ -24,7 +24,7 @@ class RecentStates:
         self._states: deque[_State] = deque()
 
     def add(self, commit: int, tree: HashTree, frozen: Frozen) -> None:
-        """The state of a checkpoint; of those before it, the oldest make room."""
+        """Add the state of a checkpoint. Beyond the limits, drop the oldest states."""
         kept = sum(state.frozen.kept for state in self._states)
         while self._states and (len(self._states) >= CHECKPOINTS_KEPT or kept > PIECES_KEPT_MAX):
             kept -= self._states[0].frozen.kept
@@ -32,12 +32,12 @@ class RecentStates:
         self._states.append(_State(commit, tree, frozen))
 
     def tree(self, commit: int) -> HashTree | None:
-        """None if it is not kept."""
+        """None if the state is not kept."""
         state = self._find(commit)
         return None if state is None else state.tree
 
     def piece(self, commit: int, key: int) -> bytes | None:
-        """Empty if the state had none under this key; None if it is not kept."""
+        """Empty if the state had no piece under `key`; None if the state is not kept."""
         state = self._find(commit)
         return None if state is None else state.frozen.piece(key)
 

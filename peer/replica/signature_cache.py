@@ -1,7 +1,7 @@
-"""Which signatures of traders are good: found out once and, where there is time, beside the loop.
+"""Which signatures of traders are good: verified once and, if there is time, in a thread.
 
-Owns what was found out, and a thread that finds out. A verdict follows from the bytes alone, so it
-is no part of the state, and when or where it is found makes no difference.
+Owns the verdicts and the thread that verifies. A verdict follows from the bytes alone. So it is not
+part of the state, and it does not matter when or where it is made.
 """
 
 from collections.abc import Iterable
@@ -10,20 +10,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from peer.consensus.block import digest_of
 from peer.replica.signed import Signed, is_signed_by, text_of
 
-VERDICTS_MAX = 20_000  # kept; the oldest make room
-AHEAD_MAX = 16  # blocks that are looked at beside the loop
+VERDICTS_MAX = 20_000  # kept; the cache drops the oldest first
+AHEAD_MAX = 16  # blocks that wait for the thread
 
 _Case = tuple[str, bytes, bytes]  # account, text, signature
-_thread = ThreadPoolExecutor(1, "verify")  # which starts with its first task
+_thread = ThreadPoolExecutor(1, "verify")  # starts with its first task
 
 
 def _judge(cases: list[_Case]) -> list[bool]:
-    """libsodium works without Python's lock, so the loop can go on."""
+    """libsodium runs without Python's lock, so the event loop can go on."""
     return [is_signed_by(*case) for case in cases]
 
 
 class Verdicts:
-    """On signatures for one mesh. For one thread."""
+    """Verdicts on signatures for one mesh. For one calling thread."""
 
     def __init__(self, mesh: bytes) -> None:
         self._mesh = mesh.hex()
@@ -44,7 +44,7 @@ class Verdicts:
         return verdict
 
     def ahead(self, entries: Iterable[Signed]) -> None:
-        """Begin to find out about these, of which it will be asked soon."""
+        """Start to verify entries that `of` will need soon."""
         self._ahead = [future for future in self._ahead if not future.done()]
         if len(self._ahead) >= AHEAD_MAX:
             return

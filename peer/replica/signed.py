@@ -1,12 +1,12 @@
-"""Commands signed by their traders: whose must be, and what exactly is signed.
+"""Commands signed by their traders: which commands need a signature, and what exactly it covers.
 
-Owns the self-certifying account, the signed command and its text, and the one thing that can be
-done to such an account's orders without: their removal. Must never keep state, know a market, or
-hold a secret. Pure.
+Owns the self-certifying account, the signed command and its text, and the removal: the one thing
+that needs no signature of such an account. Must never keep state, know a market, or hold a secret.
+Pure.
 
-An account named after an Ed25519 public key belongs to the holder of the private key: every peer
-applies its commands only with a signature by that key, so not even the peer that takes a command
-can forge or change it. `docs/security.md` has the rules as a trader sees them.
+An account named after an Ed25519 public key belongs to the holder of the private key. Every peer
+applies its commands only with a signature by that key. So not even the peer that takes a command
+can forge or change it. `docs/security.md` has the rules for traders.
 """
 
 import json
@@ -36,11 +36,11 @@ class Signed(
     tag=16,
 ):
     """A command of a key account with its owner's signature, beside the plain commands of a
-    payload. ValueError for what can be none."""
+    payload. ValueError for impossible fields."""
 
-    command: Command  # its `id` is not signed: the peer that takes it gives that
+    command: Command  # its `id` is not signed: the peer that takes it assigns it
     nonce: int  # milliseconds since 1970, above that of the account's last command
-    until_ms: int  # from when on, by the ordered clock, it is refused
+    until_ms: int  # peers refuse it from this time of the ordered clock
     signature: bytes
 
     def __post_init__(self) -> None:
@@ -71,9 +71,9 @@ class Removal(
     tag_field="kind",
     tag=17,
 ):
-    """The member through which orders of a key account came cancels them: its block is its word.
-    Of others' orders it can do nothing, and nothing but this without the key. ValueError for an
-    account that is no key: its orders are cancelled as such."""
+    """A member cancels orders of a key account that it took. Its signed block is the authority. It
+    can't cancel orders that other members took, and can do nothing else without the key.
+    ValueError for another account: its orders need a plain cancel."""
 
     command: Cancel | CancelAll
 
@@ -90,7 +90,7 @@ class Removal(
         return self.command.account
 
 
-Entry = Command | Signed | Removal  # what stands in a payload
+Entry = Command | Signed | Removal  # one item of a payload
 
 
 def command_of(entry: Entry) -> Command:
@@ -98,7 +98,7 @@ def command_of(entry: Entry) -> Command:
 
 
 def with_id(entry: Entry, id_: int) -> Entry:
-    """The same with an id; a signature stays good."""
+    """The same entry with this id. A signature stays valid."""
     if isinstance(entry, Signed | Removal):
         named = msgspec.structs.replace(entry.command, id=id_)
         return msgspec.structs.replace(entry, command=named)
@@ -106,12 +106,12 @@ def with_id(entry: Entry, id_: int) -> Entry:
 
 
 def account_of_key(public: bytes) -> str:
-    """The account that belongs to an Ed25519 public key: 51 characters."""
+    """The account of an Ed25519 public key: 51 characters."""
     return KEY_PREFIX + urlsafe_b64encode(public).decode().rstrip("=")
 
 
 def key_of_account(account: str) -> bytes | None:
-    """The public key an account is named after; None if its name is that of no key. A key has one
+    """The public key in an account's name; None if the name has no key. A key has exactly one
     name."""
     try:
         public = urlsafe_b64decode(account.removeprefix(KEY_PREFIX) + "=")
@@ -121,14 +121,14 @@ def key_of_account(account: str) -> bytes | None:
 
 
 def text_of(mesh: str, command: Command, nonce: int, until_ms: int) -> bytes:
-    """What is signed: a JSON array without spaces, in UTF-8, as JavaScript's JSON.stringify writes
-    it too. `mesh` is the mesh id in hex; after the command's kind come all its fields but `id`."""
+    """What a trader signs: a JSON array without spaces, in UTF-8, as JavaScript's JSON.stringify
+    writes it. `mesh` is the mesh id in hex. All fields but `id` follow the command's kind."""
     kind, fields = type(command).__name__, msgspec.structs.astuple(command)[1:]
     return _text(COMMAND_DOMAIN, mesh, nonce, until_ms, kind, *fields)
 
 
 def statement_of(mesh: str, peer: str, account: str, nonce: int, until_ms: int) -> bytes:
-    """What is signed to read an account's orders at one peer."""
+    """What a trader signs to read an account's orders at one peer."""
     return _text(STATEMENT_DOMAIN, mesh, nonce, until_ms, peer, account)
 
 
@@ -137,7 +137,7 @@ def _text(*items: object) -> bytes:
 
 
 def is_signed_by(account: str, text: bytes, signature: bytes) -> bool:
-    """Whether the signature is that of a key account's owner. Takes some 60 µs."""
+    """Whether a key account's owner made the signature. Takes about 60 µs."""
     public = key_of_account(account)
     if public is None:
         return False
@@ -149,13 +149,13 @@ def is_signed_by(account: str, text: bytes, signature: bytes) -> bool:
 
 
 def needs_signature(command: Entry) -> bool:
-    """Whether a command without a signature is refused. A cancel of nothing is not: a peer puts it
-    into the place of a command that was withdrawn, and it does nothing."""
+    """Whether peers refuse a command without a signature. They accept a cancel of order 0, which
+    does nothing: a peer replaces a withdrawn command with it."""
     if type(command) is Removal or (type(command) is Cancel and command.order == 0):
         return False
     return command.account.startswith(KEY_PREFIX)
 
 
 def concerns_keys(payloads: Iterable[bytes]) -> bool:
-    """Whether key accounts may be in payloads; if not, all commands there are plain."""
+    """Whether payloads may name key accounts. If not, all their commands are plain."""
     return any(KEY_MARK in payload for payload in payloads)

@@ -1,11 +1,11 @@
-"""A peer's whole state after one commit, in pieces that any other peer can go on from.
+"""A peer's whole state after one commit, in pieces from which any other peer can continue.
 
 Owns the pieces beside the engine's, their encoding, and what certifies a state. Must never do I/O.
 
-A piece is bytes under a key, and one digest covers all of them: see `engine.hash_tree`. The state
-after a commit follows from the one order alone, so it is the same on every peer, piece by piece;
-its digest stands in the blocks that the peers sign. A quorum of such blocks is a certificate:
-whoever has it need not trust the one that hands over the pieces.
+A piece is bytes under a key. One digest covers all pieces: see `engine.hash_tree`. The state after
+a commit follows from the one order alone, so it is the same on every peer, piece by piece. The
+peers put its digest in the blocks that they sign. A quorum of such blocks is a certificate: a peer
+that has it need not trust the sender of the pieces.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,18 +21,18 @@ from peer.consensus.committer import Checkpoint
 from peer.replica.nonces import Seat, SeatRow
 from peer.replica.trade import MarketTrade
 
-# Where the keys of each kind of pieces begin; before these come the exchange's.
+# The first key of each kind of piece. The keys of the exchange are lower.
 HEAD, TRADES, SEATS, KEYS_END = (kind << KIND_SHIFT for kind in (2, 3, 4, 5))
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class InvalidSnapshotError(ValueError):
-    """Pieces that are no state, or not the one that was certified."""
+    """Pieces that are not a state, or not the certified one."""
 
 
 class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What `Replica` and `Consensus` need to go on after `checkpoint.commit`, besides the rest."""
+    """What else `Replica` and `Consensus` need to continue after `checkpoint.commit`."""
 
     checkpoint: Checkpoint
     expected: tuple[int, ...]  # the seq of each author's next command
@@ -40,10 +40,10 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 
 class Rest(NamedTuple):
-    """What the state has beside the exchange."""
+    """The state without the exchange."""
 
     head: Head
-    trades: dict[int, list[MarketTrade]]  # the last ones, oldest first, by the market's place
+    trades: dict[int, list[MarketTrade]]  # the last ones, oldest first, by the market's index
     seats: dict[str, Seat]  # the key accounts in use
 
 
@@ -53,18 +53,17 @@ _seats = msgspec.msgpack.Decoder(list[SeatRow])
 
 
 def leaf_of(key: int, piece: bytes) -> Leaf:
-    """What a piece is in the tree. An empty one is gone."""
+    """The tree's leaf for a piece. An empty piece removes the leaf."""
     return Leaf(key, leaf_digest(key, piece) if piece else b"")
 
 
 def encode(rows: Any) -> bytes:
-    """The piece of a head, of trades or of seats; empty if there are none."""
+    """The piece of a head, of trades or of seats; empty if `rows` is empty."""
     return _encode(rows) if rows else b""
 
 
 def read(pieces: Mapping[int, bytes]) -> Rest:
-    """What the pieces beside those of the exchange hold. InvalidSnapshotError where they are
-    none."""
+    """Decode the pieces beside those of the exchange. InvalidSnapshotError if one is invalid."""
     try:
         head = _heads.decode(pieces.get(HEAD, b""))
         trades, seats = {}, {}
@@ -86,7 +85,7 @@ class Pieces:
         self.by_key: dict[int, bytes] = {}
 
     def update(self, changes: Mapping[int, bytes]) -> None:
-        """Take other pieces; an empty one is gone."""
+        """Replace these pieces. An empty one removes its key."""
         self.tree = self.tree.updated(leaf_of(*change) for change in changes.items())
         for key, piece in changes.items():
             self.by_key.pop(key, None)
@@ -95,30 +94,30 @@ class Pieces:
 
 
 class Frozen:
-    """The pieces of one moment, however the state moves on."""
+    """The pieces at one moment; later changes do not affect them."""
 
     def __init__(self, exchange: FrozenExchange, others: Mapping[int, bytes]) -> None:
         self._exchange = exchange
         self._others = others
 
     def piece(self, key: int) -> bytes:
-        """Empty if there was none."""
+        """The piece at that moment; empty if there was none."""
         return self._exchange.piece(key) if key < HEAD else self._others.get(key, b"")
 
     @property
     def kept(self) -> int:
-        """How many pieces of the exchange have changed since."""
+        """The number of pieces of the exchange changed since."""
         return self._exchange.kept
 
     def close(self) -> None:
-        """It is not needed any more."""
+        """Drop the kept pieces."""
         self._exchange.close()
 
 
 def is_certified(
     commit: int, digest: bytes, blocks: Iterable[block.Block], committee: Committee
 ) -> bool:
-    """Whether a quorum of authors say, in blocks whose signatures are verified, that this is the
-    digest after this commit."""
+    """Whether a quorum of authors attest this digest after this commit. The caller has verified the
+    blocks' signatures."""
     said = {signed.author for signed in blocks if signed.attestation == (commit, digest)}
     return len(said) >= committee.quorum

@@ -1,12 +1,12 @@
 """The replicated state machine: commits in, the engine's events out.
 
-Owns the engine and everything else that follows from the one order of commands alone, so that it is
-the same on every peer: which command of an author comes next, which signed ones are good and have
-room, trade numbers, the last trades.
-Must never know who submitted here, see a clock, or do I/O.
+Owns the engine and everything else that follows from the one order of commands alone and so is the
+same on every peer: each author's next command, which signed commands are good and within limits,
+trade numbers, the last trades.
+Must never know which clients submit here, read a clock, or do I/O.
 
 A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
-and so on. A command is applied if and only if it is its author's next one: exactly once, in order.
+and so on. A peer applies a command if and only if it is its author's next: exactly once, in order.
 """
 
 import contextlib
@@ -51,7 +51,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An author's commands, the first of them its `first`-th."""
+    """An author's commands. The first has the seq `first`."""
 
     first: int
     commands: list[Entry]
@@ -66,17 +66,17 @@ def command_id(seq: int, member: int) -> int:
 
 
 def seq_and_member(id_: int) -> tuple[int, int]:
-    """Which command of which member has this id."""
+    """The seq and the member of the command with this id."""
     return divmod(id_, MEMBERS_SPACE)
 
 
 def encode_batch(first: int, commands: Sequence[bytes]) -> bytes:
-    """A payload of commands that are encoded already."""
+    """A payload of encoded commands."""
     return _encoder.encode((first, [msgspec.Raw(command) for command in commands]))
 
 
 def decode_batch(block: Block) -> Batch:
-    """The commands of a block; msgspec.DecodeError or ValueError where its author put others."""
+    """The commands of a block. msgspec.DecodeError or ValueError if the payload is invalid."""
     batch = _decoder.decode(block.payload)
     if not 1 <= len(batch.commands) <= COMMANDS_PER_BLOCK_MAX or batch.first < 1:
         raise ValueError(f"1 to {COMMANDS_PER_BLOCK_MAX} commands from seq 1 up are expected")
@@ -95,7 +95,7 @@ class Applied(NamedTuple):
     timed: list[Event]  # what the clock did before the first of them
     trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
-    forgers: list[int]  # members that put commands in which their accounts' keys had not signed
+    forgers: list[int]  # members that put in commands their accounts' keys did not sign
 
 
 def _removed(events: Iterable[Event]) -> list[Event]:
@@ -131,7 +131,7 @@ class Replica:
         self.trade_numbers = dict.fromkeys(self.trades, 0)
         self.invalid_payloads = 0
         self.checkpoint: Checkpoint | None = None  # the last one
-        self._others = Pieces()  # beside the exchange's, as of the last checkpoint
+        self._others = Pieces()  # beside the exchange's, at the last checkpoint
         self._traded: set[str] = set()  # markets, since then
         self.recent = RecentStates()
         self._attestations: dict[int, bytes] = {}
@@ -141,8 +141,8 @@ class Replica:
     def restore(
         cls, markets: Sequence[Market], members: int, mesh: bytes, pieces: Mapping[int, bytes]
     ) -> "Replica":
-        """The state that these pieces are, with the same future. InvalidSnapshotError if they are
-        none."""
+        """The replica that had these pieces, with the same future. InvalidSnapshotError if they are
+        invalid."""
         head, trades, seats = snapshots.read(pieces)
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
             raise InvalidSnapshotError(
@@ -180,12 +180,12 @@ class Replica:
 
     @property
     def tree(self) -> HashTree:
-        """What the exchange is now, and the rest as of the last checkpoint: at a checkpoint, the
-        whole state."""
+        """The exchange now, and the rest at the last checkpoint: at a checkpoint, the whole
+        state."""
         return self.exchange.tree.joined(self._others.tree)
 
     def piece(self, key: int) -> bytes:
-        """Of what was `tree` last; empty if there is none."""
+        """A piece of the last `tree`; empty if there is none."""
         if key < snapshots.HEAD:
             return self.exchange.piece(key)
         return self._others.by_key.get(key, b"")
@@ -197,7 +197,7 @@ class Replica:
         return Frozen(self.exchange.freeze(), dict(self._others.by_key))
 
     def _changed_pieces(self, checkpoint: Checkpoint) -> Iterator[tuple[int, bytes]]:
-        """Those beside the exchange's that may have changed since the last checkpoint."""
+        """The pieces beside the exchange's that may have changed since the last checkpoint."""
         numbers = tuple(self.trade_numbers.values())
         yield snapshots.HEAD, snapshots.encode(Head(checkpoint, tuple(self.expected), numbers))
         for place, (symbol, trades) in enumerate(self.trades.items()):
@@ -207,7 +207,7 @@ class Replica:
             yield snapshots.SEATS + bucket, snapshots.encode(rows)
 
     def apply(self, commit: Commit) -> Applied:
-        """Apply one commit, the one after the last."""
+        """Apply the next commit."""
         assert commit.number == self.commit + 1
         self.commit = commit.number
         self.time_ms = commit.time_ms
@@ -231,7 +231,7 @@ class Replica:
         return Applied(commit, ids, results, timed, trades, record, forgers)
 
     def verify_ahead(self, block: Block) -> None:
-        """Begin to verify the signed commands of a block, before it comes to be applied."""
+        """Start to verify the signed commands of a block before `apply` needs them."""
         if concerns_keys((block.payload,)):
             with contextlib.suppress(*_NO_BATCH):
                 batch = decode_batch(block)
@@ -240,9 +240,9 @@ class Replica:
     def first_refused(
         self, entries: Sequence[Entry], now_ms: int, member: int, is_known: Callable[[Entry], bool]
     ) -> tuple[int, Reason] | None:
-        """The place of the first entry that no peer would apply if it came by this member now, and
-        why. One that is known, taken before, has used its nonce, and may be asked about with the
-        same signature again."""
+        """The index of the first entry that peers would refuse from this member now, and why. A
+        known entry, taken before, has used its nonce. A client may send it again with the same
+        signature."""
         for place, entry in enumerate(entries):
             if not entry.account.startswith(KEY_PREFIX):
                 continue
@@ -256,8 +256,8 @@ class Replica:
         return None
 
     def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
-        """As `apply_batch`, but commands that their account's key must sign and did not, and those
-        for which key accounts have no room, are refused; and who put in what was not signed."""
+        """As `apply_batch`, but refuses commands without their account key's signature and those
+        above the limits of key accounts. Also returns the members that put in unsigned ones."""
         results: list[list[Event]] = []
         forgers = set()
         for entry in entries:
@@ -276,14 +276,14 @@ class Replica:
         return results, sorted(forgers)
 
     def _refusal(self, entry: Entry, member: int) -> Reason | None:
-        """Why the next command is refused, if it is a key account's; else its nonce is used up."""
+        """Why to refuse a key account's next command. A good signature uses up its nonce."""
         if not entry.account.startswith(KEY_PREFIX):
             return None
         reason = self.signers.admit(entry, self.exchange.time_ms, member)
         return reason or self.key_orders.refusal(command_of(entry), member)
 
     def _remove(self, command: Cancel | CancelAll, member: int) -> list[Event]:
-        """Cancel orders on the word of the member they came by; no others."""
+        """Cancel orders for the member that took them; no other orders."""
         if type(command) is Cancel:
             order = self.exchange.order(command.order)
             if order is not None and seq_and_member(order.id)[1] != member:
@@ -306,7 +306,7 @@ class Replica:
                 self.key_orders.note(events)
 
     def _next_of(self, block: Block) -> list[Entry]:
-        """The commands of a block that its author has not had applied yet."""
+        """The commands of a block that this replica has not applied yet."""
         if not block.payload:
             return []
         try:
@@ -349,7 +349,7 @@ class Replica:
         self._attestations.pop(checkpoint.commit - CHECKPOINT_EVERY * ATTESTATIONS_KEPT, None)
 
     def attestation(self) -> Attestation:
-        """The newest digest of a commit at which every peer takes one."""
+        """The digest at the newest checkpoint commit. Every peer takes one there."""
         number = self.commit - self.commit % CHECKPOINT_EVERY
         return Attestation(number, self._attestations[number]) if number else NO_ATTESTATION
 
@@ -360,11 +360,11 @@ class Replica:
         return self._latest
 
     def agrees(self, attestation: Attestation) -> bool | None:
-        """Whether a digest at a checkpoint is ours too; None if we have none of it."""
+        """Whether our digest at a checkpoint is the same; None if we have none."""
         ours = self._attestations.get(attestation.commit)
         return None if ours is None else ours == attestation.digest
 
     def agrees_latest(self, attestation: Attestation) -> bool | None:
-        """Whether a member's digest after its last commit is ours; None if our last is another."""
+        """Whether our last commit has the same digest; None if ours is a different commit."""
         ours = self._latest
         return ours.digest == attestation.digest if 0 < attestation.commit == ours.commit else None

@@ -1,7 +1,7 @@
-"""A trade as the one order of commands makes it: numbered, timed, and the same on every peer.
+"""A trade of the one order of commands: with a number and a time, the same on every peer.
 
-Owns the form in which trades stand in the replicated state, its digest and the journal. Must never
-gain a field for a page: what is only shown belongs to `web`.
+Owns the form of trades in the replicated state, its digest and the journal. Must never gain a field
+for a page: display data belongs to `web`.
 """
 
 import msgspec
