@@ -1,4 +1,4 @@
-"""The journal's file: opened by one process, for one key and one mesh, and given up when it fails.
+"""The journal's file: one process opens it, for one key and one mesh, and gives it up on failure.
 
 Owns the file, its lock and its transactions. Must never know what the tables mean.
 """
@@ -13,11 +13,11 @@ from typing import IO, Concatenate, ParamSpec, TypeVar
 
 from peer.storage import schema
 
-LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, once it begins anew
+LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, when it restarts
 
 
 class JournalError(Exception):
-    """A journal that can't be used: missing, another peer's or mesh's, too new, in use, damaged; or
+    """The journal can't be used: missing, another peer's or mesh's, too new, in use or damaged; or
     the disk failed."""
 
 
@@ -35,7 +35,7 @@ _T = TypeVar("_T")
 
 
 def guarded(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_S, _P], _T]:
-    """An error of the file ends the journal, and is raised as a JournalError."""
+    """An error of the file ends the journal and becomes a JournalError."""
 
     @functools.wraps(method)
     def wrapper(tables: _S, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -51,9 +51,9 @@ def guarded(method: Callable[Concatenate[_S, _P], _T]) -> Callable[Concatenate[_
 class Database:
     """The open file at `path` of the peer with Ed25519 public key `key` in the mesh with id `mesh`.
 
-    Once the file can't be read or written, `failed` says why, for good: nothing more is written,
-    since what a failed fsync has left on the disk is unknown. What was durable can still be read.
-    Every method may raise JournalError.
+    Once the file can't be read or written, `failed` says why. Nothing more is ever written: a
+    failed fsync leaves the disk in an unknown state. Durable data can still be read. Every method
+    may raise JournalError.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Database:
             raise
 
     def fail(self, error: Exception) -> JournalError:
-        """Note that the file can't be used any more; the error to raise."""
+        """Mark the file as failed. Returns the error to raise."""
         self.failed = self.failed or f"the journal {self._path} has failed: {error}"
         with contextlib.suppress(sqlite3.Error):
             self.connection.rollback()
@@ -103,7 +103,7 @@ class Database:
                 db.close()
         except sqlite3.Error as error:
             for file in path.parent.glob(f"{path.name}*"):
-                file.unlink()  # half a journal is none, and would be in the way of a whole one
+                file.unlink()  # a partial journal is useless, and would block a complete one
             raise JournalError(f"{path} can't be made: {error}") from None
 
     @guarded
@@ -130,20 +130,20 @@ class Database:
 
     @guarded
     def sync(self) -> None:
-        """Everything added so far is durable when this returns."""
+        """Everything added before is durable when this returns."""
         if self.failed:
             raise JournalError(self.failed)
         if self.connection.in_transaction:
             self.connection.commit()
 
     def close(self) -> None:
-        """Raises nothing. What was not synced is gone."""
+        """Raises nothing. Data that was not synced is lost."""
         with contextlib.suppress(sqlite3.Error):
             self.connection.close()
         self._lock.close()
 
     def begin(self) -> None:
-        """Before any write: it belongs to the transaction that the next `sync` ends."""
+        """Call before any write. The next `sync` ends this transaction."""
         if self.failed:
             raise JournalError(self.failed)
         if not self.connection.in_transaction:
@@ -151,7 +151,7 @@ class Database:
 
 
 def _lock(path: Path) -> IO[bytes]:
-    """Hold this until the end: readers may share the file, but only one process writes it."""
+    """Hold this until the end: many processes may read the file, but only one writes it."""
     lock = path.with_suffix(".lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -166,6 +166,6 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
-    db.execute("PRAGMA temp_store = MEMORY")  # a file may find no descriptor
-    db.execute("PRAGMA secure_delete = OFF")  # some systems' default: write zeros where blocks were
+    db.execute("PRAGMA temp_store = MEMORY")  # a temporary file may get no descriptor
+    db.execute("PRAGMA secure_delete = OFF")  # default on some systems: zero deleted blocks
     return db

@@ -1,7 +1,7 @@
-"""The trades and orders of a peer's past, read from its journal by another process.
+"""A peer's past trades and orders, read from its journal by another process.
 
-Owns one read-only connection. Must never write, nor be used on the node's loop: a question about a
-long time reads many rows. What happened in the last moments is not here yet; the feed has that.
+Owns one read-only connection. Must never write or run on the node's loop: a question about a long
+time reads many rows. The last moments are missing here; the feed has them.
 """
 
 import logging
@@ -20,12 +20,12 @@ from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.replica.trade import MarketTrade
 from peer.storage.database import LOG_BYTES_MAX
 
-ROWS_MAX = 100_000  # trades that are read at a time, for a question about candles
-ROUNDS_MAX = 20  # times that many, for a single candle of more
-REST_FROM_S = 0.005  # a longer question is followed by a rest as long as it took
-LOG_REST_S, LOG_LOOK_S = 0.25, 0.01  # at most, and in such steps, where the log grows too long
-PIECES_MAX = 10_000  # commits that did something to one order
-RECORDS_MAX = 256  # that one question keeps at hand
+ROWS_MAX = 100_000  # trades per read, for a question about candles
+ROUNDS_MAX = 20  # reads, for a single candle of more trades
+REST_FROM_S = 0.005  # after a longer question, the reader rests for as long as it took
+LOG_REST_S, LOG_LOOK_S = 0.25, 0.01  # longest rest and step while the log is too long
+PIECES_MAX = 10_000  # commits that changed one order
+RECORDS_MAX = 256  # kept in memory by one question
 _LOW = 0xFFFFFFFF
 _NOTHING = Record(0, [], [])
 _log = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ T = TypeVar("T")
 _trades = msgspec.json.Decoder(list[MarketTrade]).decode
 _candles = msgspec.json.Decoder(list[tuple[int, ...]]).decode
 
-# Many rows come as one, of JSON: for each row that Python takes from SQLite, its thread has to wait
-# for its turn among all others, and the journal's log can't begin anew meanwhile.
+# SQLite returns many rows as one JSON row. For each row that Python takes, its thread waits for its
+# turn among all threads, and the journal's log can't restart meanwhile.
 _TRADES = """
 SELECT json_group_array(json_array(number, time_ms, price, quantity, side, maker, taker)) FROM (
     SELECT * FROM trades WHERE market = ? AND number < ? ORDER BY number DESC LIMIT ?
@@ -44,7 +44,7 @@ SELECT json_group_array(json_array(number, time_ms, price, quantity, side, maker
 _NEXT = """
 SELECT number, time_ms FROM trades WHERE market = ? AND number >= ? ORDER BY number LIMIT 1
 """
-# A sum of quantities could leave 64 bits: its two halves do not.
+# A sum of quantities could overflow 64 bits; its two halves can't.
 _CANDLES = f"""
 SELECT json_group_array(json_array(begins, first, last, high, low, upper, lower, count,
     (SELECT price FROM trades WHERE market = :market AND number = first),
@@ -73,14 +73,14 @@ _LAST_GAP = "SELECT max(last) FROM gaps"
 
 
 class PastOrder(NamedTuple):
-    """An order, and what each commit did to it, oldest first."""
+    """An order and what each commit did to it, oldest first."""
 
     id: int
     pieces: list[Piece]
 
 
 class PastCandle(NamedTuple):
-    """The trades `first` to `last` of one interval, which began at `time_ms`."""
+    """The trades `first` to `last` of one interval, which starts at `time_ms`."""
 
     time_ms: int
     first: int
@@ -93,7 +93,7 @@ class PastCandle(NamedTuple):
     trades: int
 
     def after(self, earlier: "PastCandle") -> "PastCandle":
-        """With the earlier trades of the same interval."""
+        """Add the earlier trades of the same interval."""
         return PastCandle(
             self.time_ms,
             earlier.first,
@@ -113,7 +113,7 @@ class _Opened(NamedTuple):
 
 
 class _Records(dict[int, _Opened]):
-    """The records that one question has read, by commit: the last RECORDS_MAX."""
+    """The last RECORDS_MAX records that one question read, by commit."""
 
     def __init__(self, read: Callable[[int], Record]) -> None:
         self._read = read
@@ -127,7 +127,7 @@ class _Records(dict[int, _Opened]):
 
 
 class History:
-    """The journal at `path`, which may come into being later. For any thread."""
+    """The journal at `path`, which may not exist yet. For any thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -136,12 +136,12 @@ class History:
         self._db: sqlite3.Connection | None = None
 
     def trades(self, market: str, below: int, limit: int) -> list[MarketTrade]:
-        """Up to `limit` trades with numbers below `below`, the newest first."""
+        """Up to `limit` trades with numbers below `below`, newest first."""
         found = self._ask_many(_TRADES, (market, below, limit), _trades)
         return sorted(found, key=attrgetter("number"), reverse=True)
 
     def number_at(self, market: str, time_ms: int) -> int:
-        """From this number on no trade is older than `time_ms`."""
+        """No trade from this number on is older than `time_ms`."""
         low, high = 0, 1 + max((t.number for t in self.trades(market, 2**62, 1)), default=0)
         while low < high:
             middle = (low + high) // 2
@@ -155,9 +155,9 @@ class History:
     def candles(
         self, market: str, interval_ms: int, below: int, limit: int, rows_max: int = ROWS_MAX
     ) -> list[PastCandle]:
-        """Up to `limit` candles of the newest trades with numbers below `below`, oldest first. Only
-        whole ones: of more than `rows_max` trades the oldest interval is left out, unless it is the
-        only one."""
+        """Up to `limit` candles of the newest trades with numbers below `below`, oldest first. All
+        are whole: beyond `rows_max` trades the oldest interval is left out, unless it is the only
+        one."""
         found = self.parts(market, interval_ms, below, rows_max, limit + 1)
         if len(found) > limit:
             return found[1:]
@@ -177,8 +177,8 @@ class History:
     def parts(
         self, market: str, interval_ms: int, below: int, rows_max: int, limit: int = ROWS_MAX
     ) -> list[PastCandle]:
-        """The candles of the newest `rows_max` trades with numbers below `below`, the last `limit`
-        of them, oldest first; the oldest one may lack earlier trades."""
+        """The last `limit` candles of the newest `rows_max` trades with numbers below `below`,
+        oldest first. The oldest candle may lack earlier trades."""
         values = {"market": market, "interval": interval_ms, "below": below, "rows": rows_max}
         found = self._ask_many(_CANDLES, values | {"candles": limit}, _candles)
         return sorted(
@@ -187,12 +187,12 @@ class History:
         )
 
     def order(self, id_: int) -> PastOrder | None:
-        """What is known of an order that was ordered by the mesh; None if nothing."""
+        """What is known of an order that the mesh ordered; None if nothing."""
         return self._order(id_, _Records(self._record))
 
     def owner(self, id_: int) -> str:
-        """The account of an order that was ordered by the mesh, without reading all that happened
-        to it; empty if nothing is known of it."""
+        """The account of an order that the mesh ordered, without reading the order's events. Empty
+        if nothing is known."""
         for number in self._brought_by(id_):
             if piece := records.pieces_of(self._record(number)).get(id_):
                 return records.owner_in(piece)
@@ -203,8 +203,8 @@ class History:
         return ""
 
     def orders_ended(self, account: str, below: int | None, limit: int) -> list[PastOrder] | None:
-        """Up to `limit` of the account's orders that ended, the last one first; with `below` those
-        that ended before the order of this id did, and None if it is not known to have ended."""
+        """Up to `limit` ended orders of the account, last ended first. With `below`, those that
+        ended before the order with this id; None if that order is not known to have ended."""
         kept = _Records(self._record)
         last = 2**62 if below is None else self._ended_at(below, kept)
         if not last:
@@ -221,8 +221,8 @@ class History:
         return [order for order in orders if order is not None]
 
     def orders_since(self) -> int:
-        """From this time on, in milliseconds, what became of orders is known without gaps; 0: from
-        the beginning."""
+        """Order events are known without gaps from this time on, in milliseconds. 0: from the
+        beginning."""
         gap = self._ask(_LAST_GAP, ())
         last = (gap[0][0] if gap else 0) or 0
         for _, total, data in self._ask(_OLDEST, (last,)):
@@ -232,7 +232,7 @@ class History:
         return 0
 
     def _ended_at(self, id_: int, kept: "_Records") -> int:
-        """The commit in which the order ended; 0 if none is known."""
+        """The commit that ended the order; 0 if unknown."""
         numbers = [number for number, _ in self._ask(_TOUCHED, (id_, 1))]
         for number in numbers or self._brought_by(id_):
             piece = kept[number].pieces.get(id_)
@@ -241,7 +241,7 @@ class History:
         return 0
 
     def _brought_by(self, id_: int) -> list[int]:
-        """The commit that may have brought the order."""
+        """The commit that may have added the order."""
         return [number for (number,) in self._ask(_BROUGHT, (id_ % MEMBERS_SPACE, id_))]
 
     def _order(self, id_: int, kept: "_Records") -> PastOrder | None:
@@ -259,7 +259,7 @@ class History:
         return PastOrder(id_, pieces) if pieces else None
 
     def _record(self, number: int) -> Record:
-        """The record of a commit; without events if it is not there."""
+        """The record of a commit; without events if it is missing."""
         for (data,) in self._ask(_RECORD, (number,)):
             return _decoded(data)
         return _NOTHING
@@ -271,13 +271,13 @@ class History:
                 self._db = None
 
     def _ask_many(self, query: str, values: object, read: Callable[[str], list[T]]) -> list[T]:
-        """As `_ask`, of a query whose rows are one list in JSON."""
+        """Like `_ask`, for a query that returns its rows as one JSON list."""
         return [each for (text,) in self._ask(query, values) for each in read(text)]
 
     def _ask(self, query: str, values: object) -> list[tuple[Any, ...]]:
-        """No rows if the journal is not there, of a version without these tables, or damaged. While
-        it is read, the node's writing can't begin its log anew: so it rests after long reading, and
-        where the log has become too long, until it has begun anew."""
+        """No rows if the journal is missing, damaged or of a version without these tables. During a
+        read, the node's writes can't restart the log. So the reader rests after a long read. If the
+        log is too long, it rests until the log restarts."""
         with self._lock:
             began, log_bytes = time.monotonic(), self._log_bytes()
             found = self._read(query, values)
@@ -288,7 +288,7 @@ class History:
             return found
 
     def _await_new_log(self, before: int) -> None:
-        """A log that does not grow waits for the node's next words: nobody has to wait for it."""
+        """Stop waiting if the log does not grow: the node may write nothing for long."""
         until = time.monotonic() + LOG_REST_S
         while max(LOG_BYTES_MAX, before) < self._log_bytes() and time.monotonic() < until:
             time.sleep(LOG_LOOK_S)

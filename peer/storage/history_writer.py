@@ -1,7 +1,7 @@
-"""What a peer keeps for people: trades, and what became of every order.
+"""The history a peer keeps for people: trades, and the events of every order.
 
-Owns these tables, their bulk writing and their pruning. Must never read for others: that is
-`history_reader`, in another process, so that no question holds up the node's loop.
+Owns these tables, their bulk writes and their pruning. Must never read for others: `history_reader`
+does, in another process, so that no question delays the node's loop.
 """
 
 from collections.abc import Iterable
@@ -15,24 +15,24 @@ from peer.replica.execution_record import Piece, Record
 from peer.replica.trade import MarketTrade
 from peer.storage.database import Database, Tables, guarded
 
-ROWS_MAX = 20_000  # that are collected before they are written
+ROWS_MAX = 20_000  # collected before they are written
 KEEP_MIN = 1_000
-PRUNED_MAX = 500  # rows that one step of pruning looks at, beside twice those that came
+PRUNED_MAX = 500  # rows that one pruning step looks at, plus twice the new rows
 
 
 class Keep(NamedTuple):
-    """How much of the past is kept."""
+    """How much history is kept."""
 
     trades: int = 10_000_000  # of each market
-    events: int = 20_000_000  # what happened to orders, all markets together
+    events: int = 20_000_000  # events of orders, all markets together
 
 
 KEEP = Keep()
 
 
 class _Leaving(NamedTuple):
-    """A record that is being pruned, and those of its orders that are still to be looked at: not
-    those that other commits did nothing to."""
+    """A record that is being pruned, and its orders still to look at. Orders that no other commit
+    changed are not among them."""
 
     number: int
     brought: dict[int, int]
@@ -40,7 +40,7 @@ class _Leaving(NamedTuple):
 
 
 class HistoryWriter(Tables):
-    """The tables for people. What is added is collected, and written all at once by `flush`."""
+    """The tables for people. `flush` writes all collected rows at once."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -49,7 +49,7 @@ class HistoryWriter(Tables):
         self._brought: list[tuple[Any, ...]] = []
         self._touched: list[tuple[Any, ...]] = []
         self._ended: list[tuple[Any, ...]] = []
-        self._came = 0  # rows since the last pruning
+        self._came = 0  # new rows since the last pruning
         self._leaving: _Leaving | None = None
         self._first_trades: dict[str, int] = {}  # by market
         self._last_trades: dict[str, int] = {}
@@ -62,14 +62,14 @@ class HistoryWriter(Tables):
         return self._db.execute(query).fetchone() or (0, 0)
 
     def add_trades(self, market: str, trades: Iterable[MarketTrade]) -> None:
-        """Trades to be looked up later. One that is there already stays: after a crash the last
-        ones are derived again."""
+        """Add trades for later questions. A trade that is there already stays: after a crash the
+        last ones are derived again."""
         for trade in trades:
             self._trades.append((market, *msgspec.structs.astuple(trade)))
             self._last_trades[market] = trade.number
 
     def add_record(self, number: int, record: Record, data: bytes) -> None:
-        """What commit `number` did, and its encoding. After a crash the last ones come again."""
+        """Add a commit's record and encoding. After a crash the last ones come again."""
         if number <= self._newest:
             return
         brought, touched, ended = records.index_of(record)
@@ -84,7 +84,7 @@ class HistoryWriter(Tables):
 
     @guarded
     def flush(self) -> None:
-        """Write what was collected; durable after the next `sync`."""
+        """Write the collected rows; durable after the next `sync`."""
         tables = (
             ("trades VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._trades),
             ("records VALUES (?, ?, ?)", self._records),
@@ -99,19 +99,19 @@ class HistoryWriter(Tables):
                 self._came += len(rows)
                 rows.clear()
 
-    # Going on from a snapshot
+    # Continuing from a snapshot
 
     @guarded
     def note_gap(self, first: int, last: int) -> None:
-        """This peer goes on from a snapshot after commit `last`, and has nothing from `first` on.
-        How the orders stood that are open then, `add_open` says."""
+        """This peer continues from a snapshot after commit `last`, and has nothing from `first` on.
+        `add_open` adds the orders that are open then."""
         self._database.begin()
         self._db.execute("INSERT OR IGNORE INTO gaps VALUES (?, ?)", (last, first))
         self._newest = max(self._newest, last)
 
     @guarded
     def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
-        """Open orders as they are after commit `number`, of which this peer may know nothing."""
+        """Add open orders as they are after commit `number`. This peer may not know them."""
         self._database.begin()
         pieces = (
             (order.id, number, records.encode_piece(Piece(time_ms, [], open=order)))
@@ -123,8 +123,8 @@ class HistoryWriter(Tables):
 
     @guarded
     def prune(self, keep: Keep, markets: Iterable[str]) -> None:
-        """Take a bounded step towards keeping no more than `keep`: the oldest goes first. Over
-        time more goes than comes, and the pages of the file are used again."""
+        """Take a bounded step towards `keep`: the oldest rows go first. Over time more rows go than
+        come, and the file's pages are reused."""
         room = PRUNED_MAX + 2 * self._came
         self._came = 0
         for market in markets:
@@ -154,7 +154,7 @@ class HistoryWriter(Tables):
         return known[market]
 
     def _next_leaving(self, keep: int) -> bool:
-        """Begin with the oldest record, if that is to go."""
+        """Start with the oldest record, if it has to go."""
         query = "SELECT number, total, data FROM records ORDER BY number LIMIT 1"
         row = self._db.execute(query).fetchone()
         if row is None or self._total - row[1] < keep:
@@ -173,8 +173,8 @@ class HistoryWriter(Tables):
         return True
 
     def _prune_record(self, room: int) -> int:
-        """Look at up to `room` orders of the record that leaves. Of those that did not end there
-        the record's piece stays until they are gone; how many were looked at."""
+        """Look at up to `room` orders of the record. An order that did not end there keeps the
+        record's piece until it is gone. Returns how many orders were looked at."""
         assert self._leaving is not None
         number, brought, pieces = self._leaving
         some = pieces[-room:]

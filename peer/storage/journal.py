@@ -1,11 +1,11 @@
 """What a peer must not forget, in one SQLite file.
 
 Owns durability: once `sync` returns, everything added before it survives a crash. Must never decide
-what is worth keeping: the node says what and when.
+what to keep: the node says what and when.
 
 A journal belongs to one key and, from its first use, to one mesh. It is made together with the key
-and never again: a peer that lost its journal could sign a second block for a round it already spoke
-in, so it must come back under a new key.
+and never again. A peer that lost its journal could sign a second block for a round, so it must come
+back under a new key.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from peer.storage.state_sync import Manifest
 __all__ = ["ClientId", "Journal", "JournalError", "Stored", "StoredEvidence", "Taken", "pieces_of"]
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
-PRUNED_BLOCKS_MAX = 200  # of each author at a time
-PRUNED_BYTES = 512 * 1024  # the same; at least a frame; and of pieces
-PRUNED_PIECES_MAX = 250  # looked at, at a time
-PRUNED_NAMES_MAX = 500  # at a time, beside twice those that came
+PRUNED_BLOCKS_MAX = 200  # per author in one step
+PRUNED_BYTES = 512 * 1024  # the same in bytes; at least a frame; also for pieces
+PRUNED_PIECES_MAX = 250  # looked at in one step
+PRUNED_NAMES_MAX = 500  # in one step, plus twice the new ones
 
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class ClientId(NamedTuple):
-    """A submitter's own name for an order: it is taken only once."""
+    """A submitter's own name for an order. It can be used only once."""
 
     account: str
     client_id: str
 
 
 class Taken(NamedTuple):
-    """An order that was taken under a name of its submitter's: its seq, and a digest of it."""
+    """An order taken under its submitter's name: its seq and its digest."""
 
     seq: int
     digest: bytes
@@ -56,7 +56,7 @@ class Stored(NamedTuple):
 
 
 class StoredEvidence(NamedTuple):
-    """Two blocks of one author; of the first, what is known of it."""
+    """Two blocks of one author; of the first, what is known."""
 
     author: int
     first_round: int
@@ -72,7 +72,7 @@ def pieces_of(db: sqlite3.Connection, number: int) -> Iterator[tuple[int, bytes]
 
 
 class Journal(Tables):
-    """The open journal: blocks, pending commands, snapshots and, in `history`, what is kept for
+    """The open journal: blocks, pending commands, snapshots and, in `history`, the history for
     people. Every method may raise JournalError. `connect` opens another kind of file, for tests."""
 
     def __init__(
@@ -83,9 +83,9 @@ class Journal(Tables):
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:
         super().__init__(Database(path, key, mesh, connect))
-        self._floors: dict[int, int] | None = None  # rounds up to which blocks can go, by author
-        self._names = 0  # of orders, that came since some were pruned
-        self._looked_at: tuple[int, int] | None = (-1, 0)  # for pieces that can go; None: at all
+        self._floors: dict[int, int] | None = None  # blocks up to this round can go, by author
+        self._names = 0  # new names of orders since the last pruning
+        self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
         try:
             self.history = HistoryWriter(self._database)
         except JournalError:
@@ -96,16 +96,16 @@ class Journal(Tables):
 
     @property
     def failed(self) -> str:
-        """Why nothing more is written; empty while all is well."""
+        """Why nothing more is written; empty while the journal works."""
         return self._database.failed
 
     def sync(self) -> None:
-        """Everything added so far is durable when this returns."""
+        """Everything added before is durable when this returns."""
         self.history.flush()
         self._database.sync()
 
     def close(self) -> None:
-        """What was added is durable, unless the journal has failed. Raises nothing."""
+        """Everything added is durable, unless the journal has failed. Raises nothing."""
         if not self.failed:
             with contextlib.suppress(JournalError):
                 self.sync()
@@ -121,13 +121,13 @@ class Journal(Tables):
 
     @guarded
     def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
-        """Commands, by seq, that are in no own block; a later one of a seq takes its place."""
+        """Add commands, by seq, that are in no own block. A later one of a seq replaces it."""
         self._database.begin()
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
 
     @guarded
     def add_evidence(self, pairs: Iterable[tuple[Block, Block]]) -> None:
-        """Proofs against authors; the first one of each is kept."""
+        """Add proofs against authors; only the first proof per author is kept."""
         self._database.begin()
         for first, second in pairs:
             frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
@@ -148,7 +148,7 @@ class Journal(Tables):
 
     @guarded
     def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
-        """Names of orders, with what was taken under them."""
+        """Add names of orders, with the order taken under each."""
         self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
         self._names += len(rows)
@@ -162,7 +162,7 @@ class Journal(Tables):
 
     @guarded
     def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
-        """Those of the names that are there, with what was taken under them."""
+        """The names that are stored, with the order taken under each."""
         found = {}
         query = "SELECT seq, digest FROM client_ids WHERE account = ? AND client_id = ?"
         for name in names:
@@ -173,7 +173,7 @@ class Journal(Tables):
 
     @guarded
     def frames(self) -> list[tuple[bytes, bytes]]:
-        """Every block, parents before children: its digest as it was stored, and its frame."""
+        """Every block, parents before children: its stored digest and its frame."""
         return self._db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
 
     @guarded
@@ -182,7 +182,7 @@ class Journal(Tables):
 
     @guarded
     def find(self, digests: Iterable[bytes], bytes_max: int) -> list[bytes]:
-        """The frames of these blocks, as far as they are here and fit."""
+        """The frames of these blocks that are here and fit."""
         found = []
         for digest in digests:
             row = self._db.execute(
@@ -207,15 +207,15 @@ class Journal(Tables):
 
     @guarded
     def add_pieces(self, number: int, pieces: Iterable[tuple[int, bytes]]) -> None:
-        """What commit `number` has changed since the newest snapshot, or some of it. It counts for
-        nothing until `add_snapshot`."""
+        """Add some or all of what commit `number` changed since the newest snapshot. The pieces
+        count only after `add_snapshot`."""
         self._database.begin()
         rows = [(key, number, piece) for key, piece in pieces]
         self._db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", rows)
 
     @guarded
     def add_snapshot(self, number: int, digest: bytes, floors: list[int]) -> None:
-        """All pieces after commit `number` are there; above `floors`, by author, blocks are still
+        """All pieces after commit `number` are stored. Blocks above `floors`, by author, are still
         needed."""
         self._database.begin()
         self._db.execute(
@@ -224,7 +224,7 @@ class Journal(Tables):
 
     @guarded
     def drop_unfinished(self) -> None:
-        """Forget pieces of a snapshot that was not brought to its end."""
+        """Delete the pieces of an unfinished snapshot."""
         self._database.begin()
         self._db.execute(
             "DELETE FROM pieces WHERE number > (SELECT ifnull(max(number), 0) FROM snapshots)"
@@ -244,8 +244,8 @@ class Journal(Tables):
 
     @guarded
     def piece(self, number: int, key: int) -> bytes | None:
-        """A piece of a snapshot, empty if that has none under this key; None if the snapshot is not
-        here."""
+        """A piece of a snapshot, empty if the snapshot has none under this key; None if the
+        snapshot is not here."""
         found = self._db.execute("SELECT 1 FROM snapshots WHERE number = ?", (number,)).fetchone()
         if found is None:
             return None
@@ -255,8 +255,8 @@ class Journal(Tables):
 
     @guarded
     def certify(self, number: int, certificate: list[bytes]) -> None:
-        """A quorum said the digest of a snapshot: what only older ones need can go. Their blocks
-        and pieces go bit by bit, see `prune`."""
+        """A quorum signed a snapshot's digest, so data that only older snapshots need can go.
+        `prune` deletes their blocks and pieces step by step."""
         self._database.begin()
         (floors,) = self._db.execute(
             "SELECT floors FROM snapshots WHERE number = ?", (number,)
@@ -271,15 +271,15 @@ class Journal(Tables):
 
     @guarded
     def prune(self) -> None:
-        """Forget some of what only snapshots before the certified one need, and of names long ago.
-        All of it at once would hold up the loop."""
+        """Delete some data that only snapshots before the certified one need, and some old names.
+        Deleting all at once would delay the loop."""
         self._prune_blocks()
         self._prune_pieces()
         self._prune_client_ids()
 
     def _prune_pieces(self) -> None:
-        """Of each piece, versions before the newest one that the certified snapshot has; and that
-        too if it says that the piece is gone."""
+        """Delete each piece's versions before the newest one in the certified snapshot. Delete that
+        one too if it says that the piece is gone."""
         if self._looked_at is None:
             return
         rows = self._db.execute(
@@ -303,7 +303,7 @@ class Journal(Tables):
         self._looked_at = None if is_end else some[-2][:2]
 
     def _prune_client_ids(self) -> None:
-        """Over time more go than come."""
+        """Over time more names go than come."""
         room, self._names = PRUNED_NAMES_MAX + 2 * self._names, 0
         rows = self._db.execute(
             "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
@@ -315,7 +315,7 @@ class Journal(Tables):
             self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
 
     def _prune_blocks(self) -> None:
-        """Never an author's newest block: a member must not forget where it stands."""
+        """Keep every author's newest block: a member must not forget its own position."""
         if self._floors is None:
             certified = self.certified()
             self._floors = dict(enumerate(certified[1])) if certified else {}
@@ -335,7 +335,7 @@ class Journal(Tables):
 
     @guarded
     def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
-        """The newest snapshot a quorum agrees on, its floors, and the frames that say so."""
+        """The newest snapshot that a quorum signed, its floors, and the frames that certify it."""
         row = self._db.execute(
             "SELECT number, digest, floors, certificate FROM snapshots "
             "WHERE certificate IS NOT NULL ORDER BY number DESC"

@@ -1,10 +1,10 @@
 """Which member is asked for which parts of a state's hash tree, without I/O.
 
-Owns the requests under way, and how well the members help. Must never trust one: see `tree_walk`.
+Owns the open requests, and how well members help. Must never trust a member: see `tree_walk`.
 
-Several members are asked at once, each for other parts. What one of them is slow with is asked of
-another as well once nothing else is left to ask for. A member that does not answer is given up for
-a while, and for long if an answer has what is no part of the state.
+Several members are asked at once, each for other parts. When nothing else is left to ask for, the
+parts of a slow member are asked of another as well. A member that does not answer is left out for a
+while. A member whose answer is not part of the state is left out for long.
 """
 
 from collections import deque
@@ -14,19 +14,19 @@ from typing import NamedTuple
 
 from peer.storage.tree_walk import Place, TreeWalk
 
-PLACES_MAX = 128  # asked for at once, of a member that answers fast,
-PLACES_FIRST = 16  # and of one of which that is not known
-PLACES_MIN = 4  # though each has a share: that little is not worth a request more
-REQUESTS_MAX = 2  # that a member has to answer
+PLACES_MAX = 128  # in one request to a fast member,
+PLACES_FIRST = 16  # to a member of unknown speed,
+PLACES_MIN = 4  # and at least, if each member has a share: fewer are not worth a request
+REQUESTS_MAX = 2  # open requests per member
 HELPERS_MAX = 8  # members that are asked at once
-ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least a part
+ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least one part
 
 FAST_MS = 250
 SLOW_MS = 1_000
 TIMEOUT_MS = 2_000
-SHUNNED_MS = 60_000  # a member that lied
-SILENT_MS = 10_000  # one that did not answer: its connection may have to be made anew
-ABSENT_MS = 1_000  # one that does not have this state, but may soon
+SHUNNED_MS = 60_000  # for a member that lied
+SILENT_MS = 10_000  # for one that did not answer: its connection may need a reconnect
+ABSENT_MS = 1_000  # for one that does not have this state yet
 
 
 class PartsWanted(NamedTuple):
@@ -40,7 +40,7 @@ class PartsWanted(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """A request under way."""
+    """An open request."""
 
     member: int
     digests: list[bytes]
@@ -49,10 +49,10 @@ class _Asked(NamedTuple):
 
 @dataclass
 class Helper:
-    """What is known of a member."""
+    """What is known about a member."""
 
-    places: int = PLACES_FIRST  # to ask it for at once
-    has_it: bool = False  # the state that is fetched
+    places: int = PLACES_FIRST  # per request
+    has_it: bool = False  # the state being fetched
     shunned_until_ms: int | None = None
     absent_until_ms: int | None = None
 
@@ -64,22 +64,22 @@ class Helper:
         return not (is_absent or self.is_shunned(now_ms))
 
     def shun(self, until_ms: int) -> None:
-        """Neither ask it before then nor take what it offers."""
+        """Until then, neither ask the member nor take its offers."""
         self.shunned_until_ms, self.has_it = until_ms, False
 
     def lacks_it(self, now_ms: int) -> None:
-        """It does not have the state, or says so."""
+        """The member does not have the state, or says so."""
         self.absent_until_ms, self.has_it = now_ms + ABSENT_MS, False
 
     def has_got_it(self) -> None:
         self.absent_until_ms, self.has_it = None, True
 
     def forget_state(self) -> None:
-        """Another one is fetched from now on."""
+        """Another state is fetched from now on."""
         self.absent_until_ms, self.has_it = None, False
 
     def note_pace(self, took_ms: int) -> None:
-        """It answered a request."""
+        """The member answered a request."""
         self.has_got_it()
         if took_ms < FAST_MS:
             self.places = min(2 * self.places, PLACES_MAX)
@@ -88,9 +88,9 @@ class Helper:
 
 
 class PartRequests:
-    """For what `walk` misses of the state after `commit`. Nothing else may begin or go on with the
-    walk. `numbers` gives each request its own. `whole_first`: what is below a part comes before
-    what is beside it, and so the first pieces before most others."""
+    """Requests for what `walk` misses of the state after `commit`. Only this object may move the
+    walk. `numbers` gives each request its own number. `whole_first`: parts below a part come before
+    parts beside it, so the first pieces come early."""
 
     def __init__(
         self,
@@ -105,12 +105,12 @@ class PartRequests:
         self._helpers = helpers
         self._numbers = numbers
         self._whole_first = whole_first
-        self._waiting = deque(walk.missing)  # digests, to be asked for
+        self._waiting = deque(walk.missing)  # digests to ask for
         self._asked: dict[int, _Asked] = {}  # by number
 
     def requests(self, heard: Iterable[int], now_ms: int) -> Iterator[PartsWanted]:
-        """What to ask for now, of members that are heard: each one request before any has another.
-        A member that does not answer is given up."""
+        """What to ask the heard members for now. Each gets one request before any gets a second. A
+        member that does not answer is left out."""
         self._give_up_late_ones(now_ms)
         helpers = [m for m in heard if self._helpers[m].may_help(now_ms)]
         helpers.sort(key=lambda m: not self._helpers[m].has_it)
@@ -128,7 +128,7 @@ class PartRequests:
                     yield PartsWanted(member, number, self._commit, places)
 
     def _next(self, member: int, share: int) -> list[bytes]:
-        """What to ask a member for: a share of what waits."""
+        """What to ask a member for: its share of the waiting digests."""
         most = min(max(share, PLACES_MIN), self._helpers[member].places)
         under_way = {digest for asked in self._asked.values() for digest in asked.digests}
         digests: list[bytes] = []
@@ -139,17 +139,16 @@ class PartRequests:
         return digests
 
     def _is_late(self, member: int, now_ms: int) -> bool:
-        """Whether it has to answer something for so long that it is asked for no more until it
-        does."""
+        """Whether the member's answer is so late that it gets no new request until it answers."""
         times = (self._asked[number].asked_ms for number in self._asked_of(member))
         return any(now_ms - asked_ms >= FAST_MS for asked_ms in times)
 
     def _late(self, member: int, now_ms: int) -> list[bytes]:
-        """What to ask an idle member for as well: what others are slow with."""
+        """What an idle member is asked for as well: parts that slow members owe."""
         if self._asked_of(member):
             return []
         asked_ms: dict[bytes, int] = {}
-        for asked in self._asked.values():  # in the order in which they were asked
+        for asked in self._asked.values():  # oldest request first
             asked_ms.update(dict.fromkeys(asked.digests, asked.asked_ms))
         late = [digest for digest, at_ms in asked_ms.items() if now_ms - at_ms >= FAST_MS]
         return [d for d in late if d in self._walk.missing][: self._helpers[member].places]
@@ -157,7 +156,7 @@ class PartRequests:
     def take(
         self, member: int, number: int, commit: int, parts: Iterable[bytes], now_ms: int
     ) -> bool:
-        """Parts came, to a request, or late, or unasked. False if the member lies."""
+        """Parts came: on request, late or unasked. False if the member lies."""
         known: list[bool] = []
         found: list[bytes] = []
         for part in parts:
@@ -191,26 +190,26 @@ class PartRequests:
                 self.leave(asked.member, now_ms + SILENT_MS)
 
     def leave(self, member: int, until_ms: int) -> None:
-        """Do not ask a member before then."""
+        """Do not ask a member until then."""
         self._helpers[member].shun(until_ms)
         self._release(member)
 
     def does_not_have_it(self, member: int, now_ms: int) -> None:
-        """A member answered with nothing of what it was asked for, or with another state."""
+        """A member's answer has nothing of the request, or is of another state."""
         self._helpers[member].lacks_it(now_ms)
         self._release(member)
 
     def _release(self, member: int) -> None:
-        """What a member was asked for, others may be."""
+        """Free the member's requests for others."""
         for number in self._asked_of(member):
             self._put_back(self._asked.pop(number).digests)
 
     def _put_back(self, digests: list[bytes]) -> int:
-        """Let what is missing of these wait again, before all others. How many they are."""
+        """Put the missing ones first in the queue again. Returns their number."""
         left = [digest for digest in digests if digest in self._walk.missing]
         self._waiting.extendleft(reversed(left))
         return len(left)
 
     def _asked_of(self, member: int) -> list[int]:
-        """The numbers of the requests a member has to answer."""
+        """The numbers of the member's open requests."""
         return [number for number, asked in self._asked.items() if asked.member == member]

@@ -1,8 +1,8 @@
-"""The tables of a journal, and how those of earlier versions are brought up to date.
+"""The tables of a journal, and the migration of those of earlier versions.
 
-Owns the schema. A version once released is never changed: what comes later is a script of its own.
-Journals before OLDEST were written under other rules of the protocol: what they hold does not lead
-to the same state under those of today, so they are refused.
+Owns the schema. A released version is never changed: later changes are scripts of their own.
+Journals before OLDEST follow other rules of the protocol. Today's rules would derive another state
+from them, so they are refused.
 """
 
 import sqlite3
@@ -90,7 +90,7 @@ CREATE TABLE ended (
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
 OLDEST = 7
-_MIGRATIONS = (_TABLES,)  # the first makes version OLDEST of an empty file, each one more the next
+_MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 
 
@@ -101,8 +101,8 @@ def version_of(db: sqlite3.Connection) -> int:
 
 
 def migrate(db: sqlite3.Connection) -> None:
-    """Bring a journal of OLDEST or later, or an empty file, up to date, each step whole or not at
-    all."""
+    """Migrate a journal of OLDEST or later, or an empty file. Each step is applied completely or
+    not at all."""
     done = max(version_of(db) - OLDEST + 1, 0)
     for number, script in enumerate(_MIGRATIONS[done:], OLDEST + done):
         db.executescript(f"BEGIN; {script} PRAGMA user_version = {number}; COMMIT;")

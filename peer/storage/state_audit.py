@@ -1,7 +1,7 @@
-"""Finding out in what another peer's state differs from the own one, without I/O.
+"""Finding where another peer's state differs from the own one, without I/O.
 
-Owns how much of it is looked at. Must never trust the other: it shows nothing but the state whose
-digest it has signed, see `tree_walk`. Nor does it cost much: a few pieces name the fault.
+Owns how much of it is looked at. Must never trust the other peer: it can show only the state whose
+digest it signed, see `tree_walk`. The cost is small: a few pieces name the fault.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,21 +13,21 @@ from peer.storage.part_requests import Helper, PartRequests, PartsWanted
 from peer.storage.tree_walk import TreeWalk
 
 PIECES_ENOUGH = 16
-PARTS_MAX = 512  # that the other may need to show so many
+PARTS_MAX = 512  # that the other may need to show that many pieces
 AUDIT_MS = 3_000
 
 
 class Found(NamedTuple):
-    """What is known of a difference."""
+    """What is known about a difference."""
 
     member: int
     attestation: Attestation
-    pieces: dict[int, bytes]  # of the other's state, by key, those that differ; empty: it has none
-    more: int  # parts that differ as well, at least
+    pieces: dict[int, bytes]  # of the other, by key, only different ones; empty: it has none
+    more: int  # further parts that differ, at least
 
 
 class _Audit(NamedTuple):
-    """One that is under way."""
+    """An audit under way."""
 
     member: int
     attestation: Attestation
@@ -37,7 +37,7 @@ class _Audit(NamedTuple):
 
 
 class StateAudit:
-    """One member at a time. `numbers` gives each request its own."""
+    """One member at a time. `numbers` gives each request its own number."""
 
     def __init__(self, numbers: Iterator[int]) -> None:
         self._numbers = numbers
@@ -49,7 +49,7 @@ class StateAudit:
         return self._audit is not None
 
     def begin(self, member: int, said: Attestation, own: HashTree, now_ms: int) -> None:
-        """Look at the state that a member said it has, beside the `own` one after that commit."""
+        """Compare the state a member says it has with the `own` one after that commit."""
         walk = TreeWalk(said.digest, own)
         helpers = {member: Helper()}
         requests = PartRequests(walk, said.commit, helpers, self._numbers, whole_first=True)
@@ -64,14 +64,14 @@ class StateAudit:
     def take(
         self, member: int, number: int, commit: int, parts: Iterable[bytes], now_ms: int
     ) -> None:
-        """Parts came, asked for or not. A member that shows another state than it said is asked no
-        more."""
+        """Parts came, asked for or not. A member that shows another state than it said gets no more
+        requests."""
         if self._audit is not None and member == self._audit.member:
             is_honest = self._audit.requests.take(member, number, commit, parts, now_ms)
             self._is_over = self._is_over or not is_honest
 
     def found(self, now_ms: int) -> Found | None:
-        """What differs, once enough of it is known, or no more comes."""
+        """The difference, once enough is known or nothing more comes."""
         if self._audit is None:
             return None
         member, said, walk, _, until_ms = self._audit

@@ -1,10 +1,10 @@
 """Fetching a certified state from other peers, without I/O.
 
-Owns which state is fetched. Must never trust a member: it is given an offer only with a certificate
-that the node has verified, and every part that comes is verified, see `tree_walk`.
+Owns which state is fetched. Must never trust a member: the node verifies an offer's certificate
+first, and `tree_walk` verifies every part.
 
-Only what differs from the own state is fetched. Once a newer state is offered, the walk through its
-tree goes on from what came before: nothing that is in both is fetched twice.
+Only differences from the own state are fetched. When a newer state is offered, the walk through its
+tree reuses the parts that came: nothing that is in both is fetched twice.
 """
 
 from collections import defaultdict
@@ -15,8 +15,8 @@ from engine import HashTree
 from peer.storage.part_requests import SHUNNED_MS, Helper, PartRequests, PartsWanted
 from peer.storage.tree_walk import TreeWalk
 
-KEPT_BYTES_MAX = 1024 * 1024 * 1024  # of parts, when the next state is begun
-STALLED_MS = 3_000  # without a part: then an older state is as good
+KEPT_BYTES_MAX = 1024 * 1024 * 1024  # of parts, when the next fetch starts
+STALLED_MS = 3_000  # without a part: then an older state is accepted
 
 
 class Manifest(NamedTuple):
@@ -27,16 +27,16 @@ class Manifest(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """What makes a certified state of the own one."""
+    """What turns the own state into a certified one."""
 
     member: int  # that offered it
     manifest: Manifest
-    pieces: dict[int, bytes]  # by key, those that differ; empty: there is none
+    pieces: dict[int, bytes]  # by key, only different ones; empty: there is none
     certificate: list[bytes]
 
 
 class _Target(NamedTuple):
-    """What is being fetched."""
+    """The state being fetched."""
 
     member: int
     manifest: Manifest
@@ -46,14 +46,14 @@ class _Target(NamedTuple):
 
 
 class CatchUp:
-    """`numbers` gives each request its own."""
+    """`numbers` gives each request its own number."""
 
     def __init__(self, numbers: Iterator[int]) -> None:
-        self.received = 0  # parts that were missing, ever
+        self.received = 0  # missing parts that came, ever
         self._numbers = numbers
         self._helpers: defaultdict[int, Helper] = defaultdict(Helper)  # by member
         self._target: _Target | None = None
-        self._came_ms = 0  # the last part
+        self._came_ms = 0  # when the last part came
 
     @property
     def progress(self) -> str:
@@ -68,12 +68,12 @@ class CatchUp:
 
     @property
     def is_complete(self) -> bool:
-        """Whether a state is being fetched and nothing is known to be missing."""
+        """Whether a state is being fetched and no part is known to be missing."""
         return self._target is not None and not self._target.walk.missing
 
     def is_news(self, member: int, manifest: Manifest, now_ms: int) -> bool:
-        """A member offers a state, perhaps in place of parts of another one. Whether to `begin`
-        with it, if its certificate is good."""
+        """A member offers a state, perhaps in place of the parts of another one. Whether to `begin`
+        with it, if its certificate is valid."""
         helper, target = self._helpers[member], self._target
         if helper.is_shunned(now_ms):
             return False
@@ -88,7 +88,7 @@ class CatchUp:
     def begin(
         self, member: int, manifest: Manifest, certificate: list[bytes], own: HashTree, now_ms: int
     ) -> None:
-        """Fetch what differs from the `own` state. The certificate has been verified."""
+        """Fetch the differences from the `own` state. The caller has verified the certificate."""
         for helper in self._helpers.values():
             helper.forget_state()
         self._helpers[member].has_got_it()
@@ -102,7 +102,7 @@ class CatchUp:
         self._came_ms = now_ms
 
     def requests(self, heard: Iterable[int], commit: int, now_ms: int) -> list[PartsWanted]:
-        """What to ask for now, of members that are heard; `commit` is the own last one."""
+        """What to ask the heard members for now; `commit` is the own last one."""
         if self._target is not None and self._target.manifest.commit <= commit:
             self.end()
         return [] if self._target is None else list(self._target.requests.requests(heard, now_ms))
@@ -121,8 +121,8 @@ class CatchUp:
         return is_honest
 
     def complete(self, own: HashTree) -> Fetched | None:
-        """All that differs from the `own` state. None if something is missing after all: the own
-        one has moved on since the walk began, and what has changed is fetched as well."""
+        """All differences from the `own` state. None if something is missing: the own state has
+        changed since the walk began, and those changes are fetched as well."""
         assert self._target is not None
         member, manifest, certificate, walk, _ = self._target
         walk.begin(manifest.digest, own)
@@ -133,9 +133,9 @@ class CatchUp:
         return None
 
     def end(self) -> None:
-        """Fetch no more."""
+        """Stop fetching."""
         self._target = None
 
     def shun(self, member: int, now_ms: int) -> None:
-        """A member has offered what is of no use: do not ask it again soon."""
+        """A member's offer was useless: do not ask it again soon."""
         self._helpers[member].shun(now_ms + SHUNNED_MS)

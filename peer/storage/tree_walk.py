@@ -1,11 +1,11 @@
-"""Walking another peer's hash tree: what of its state is not as here, without I/O.
+"""Walking another peer's hash tree to find differences from the own state, without I/O.
 
-Owns which parts of the tree are missing and what those that came say. Must never believe a part for
-who sent it: the digest of each stands in the part above it, that of the first one in what members
-have signed. So a part is taken from anybody, and no false one ever is.
+Owns which parts are missing and what the others say. Must never trust a part because of its sender:
+the part above it has its digest, and members signed the first part's digest. So a part from any
+sender is accepted, and a false one never is.
 
-The walk goes down only where the tree differs from the own one: what has the same digest at the
-same place is the same.
+The walk goes down only where the tree differs from the own one: the same digest at the same place
+means the same content.
 """
 
 from collections.abc import KeysView
@@ -15,7 +15,7 @@ from engine import Branching, HashTree, Piece, part_digest, read_part
 
 
 class Place(NamedTuple):
-    """Where all keys stand that are `key` above their lowest `shift` bits."""
+    """The place of all keys that equal `key` above their lowest `shift` bits."""
 
     key: int
     shift: int
@@ -25,15 +25,15 @@ ROOT: Final = Place(0, 64)
 
 
 class _Spot(NamedTuple):
-    """Where a missing part belongs, and what is there of the own tree."""
+    """Where a missing part belongs, and what the own tree has there."""
 
     place: Place
     own: HashTree
 
 
 class TreeWalk:
-    """Of the tree with this digest, beside the `own` one. `changes` make its state of the own one,
-    once nothing is missing."""
+    """A walk of the tree with this digest, beside the `own` one. `changes` turn the own state into
+    its state, once nothing is missing."""
 
     def __init__(self, digest: bytes, own: HashTree) -> None:
         self.come = 0  # parts of the tree that are here
@@ -42,19 +42,19 @@ class TreeWalk:
         self.begin(digest, own)
 
     def begin(self, digest: bytes, own: HashTree) -> None:
-        """Walk anew, through another tree or beside another one. What is here stays."""
+        """Start again, through another tree or beside another one. Parts that are here stay."""
         self.digest = digest
         self.own = own
         self.come = 0
         self.changes: dict[
             int, bytes
-        ] = {}  # pieces by key, those that differ; empty: there is none
-        self._missing: dict[bytes, _Spot] = {}  # by digest, the places in the order they were found
+        ] = {}  # pieces by key, only different ones; empty: there is none
+        self._missing: dict[bytes, _Spot] = {}  # by digest, places in the order of discovery
         self._go_on(digest, _Spot(ROOT, own))
 
     @property
     def missing(self) -> KeysView[bytes]:
-        """The digests of the parts that are known to be missing."""
+        """The digests of the known missing parts."""
         return self._missing.keys()
 
     @property
@@ -63,15 +63,15 @@ class TreeWalk:
         return self.come + len(self._missing)
 
     def has(self, part: bytes) -> bool:
-        """Whether it has come before."""
+        """Whether this part has come before."""
         return part_digest(part) in self._parts
 
     def place(self, digest: bytes) -> Place:
-        """Of a missing part."""
+        """The place of a missing part."""
         return self._missing[digest].place
 
     def take(self, part: bytes) -> list[bytes] | None:
-        """A part came. The digests of what is missing below it; None if it was not missing."""
+        """A part came. Returns the digests missing below it; None if the part was not missing."""
         digest = part_digest(part)
         spot = self._missing.get(digest)
         said = None if spot is None else _read_at(spot.place, part)
@@ -83,7 +83,7 @@ class TreeWalk:
         return self._go_on(digest, spot)
 
     def _go_on(self, digest: bytes, spot: _Spot) -> list[bytes]:
-        """Walk from here down, as far as parts are here. What is missing there."""
+        """Walk down from here, as far as parts are here. Returns what is missing there."""
         missing, waiting = [], [(digest, spot)]
         while waiting:
             digest, spot = waiting.pop()
@@ -103,7 +103,7 @@ class TreeWalk:
         return missing
 
     def _children(self, said: Branching, own: HashTree) -> list[tuple[bytes, _Spot]]:
-        """What the tree has below a node, with what the own one has there."""
+        """What the tree has below a node, with what the own tree has there."""
         self._drop(own, Place(said.place, said.shift + 4))
         found = []
         for n in range(16):
@@ -116,12 +116,12 @@ class TreeWalk:
         return found
 
     def _drop(self, own: HashTree, but: Place) -> None:
-        """The tree has only what is at a place of all that the own one has."""
+        """Of all that the own tree has, the other tree has only what is at `but`."""
         self.changes.update((leaf.key, b"") for leaf in own.beside(*but))
 
 
 def _read_at(place: Place, part: bytes) -> Branching | Piece | None:
-    """What a part says, if it can be one of a tree at this place."""
+    """What a part says, if a tree can have it at this place."""
     try:
         said = read_part(part)
     except ValueError:
@@ -130,7 +130,7 @@ def _read_at(place: Place, part: bytes) -> Branching | Piece | None:
 
 
 def _belongs(said: Branching | Piece, place: Place) -> bool:
-    """Whoever made a digest up can have named it at many places; a tree has it at one."""
+    """A made-up digest can appear at many places; in a real tree it has one."""
     if isinstance(said, Piece):
         return said.key >> place.shift == place.key >> place.shift
     return said.shift < place.shift and said.place >> place.shift == place.key >> place.shift
