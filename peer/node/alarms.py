@@ -1,16 +1,16 @@
-"""What is wrong at this peer, as people see it.
+"""The faults of this peer, as people see them.
 
-Owns which alarms stand, by a key that says what an alarm is about. Must never decide what is done
-about any of it, nor read a clock.
+Owns the active alarms, each under a key that says what it is about. Must never act on an alarm or
+read a clock.
 
-There are two kinds. A condition (a clock that is off, a fetch that stalls) is cleared by whoever
-raised it, once its cause is gone. A fact (two signed blocks for one place, a halt) stays until the
-peer is started again. A key names a kind and at most one member, so others cannot make up many.
+There are two kinds. A condition (a wrong clock, a stalled fetch) is cleared by the code that raised
+it, once its cause is gone. A fact (two signed blocks for one place, a halt) stays until the peer
+restarts. A key names a kind and at most one member, so others can't create many.
 """
 
 import logging
 
-ALARMS_MAX = 250  # ten kinds for each of as many members as a mesh may have
+ALARMS_MAX = 250  # ten kinds for each member of the largest mesh
 ALARM_CHARACTERS_MAX = 500
 
 _log = logging.getLogger(__name__)
@@ -22,13 +22,12 @@ class Alarms:
 
     @property
     def texts(self) -> list[str]:
-        """What stands, oldest first."""
+        """The active alarms, oldest first."""
         return list(self._texts.values())
 
     def raise_alarm(self, key: str, text: str) -> None:
-        """Something is wrong that people must see; another text for the same key replaces the one
-        before. The same is logged once. How long it is may be for somebody else to choose, so it
-        is cut."""
+        """People must see this fault. Another text for the same key replaces the earlier one; the
+        same text is logged once. Others may choose the text's length, so it is cut."""
         text = text[:ALARM_CHARACTERS_MAX]
         if self._texts.get(key) == text:
             return
@@ -39,6 +38,6 @@ class Alarms:
             del self._texts[next(iter(self._texts))]
 
     def clear(self, key: str) -> None:
-        """The cause is gone."""
+        """The cause is gone: remove the alarm."""
         if (text := self._texts.pop(key, None)) is not None:
             _log.warning("no more: %s", text)

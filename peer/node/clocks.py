@@ -1,7 +1,7 @@
-"""The members' clocks, as their heartbeats tell them.
+"""The members' clocks, as their heartbeats report them.
 
-Owns what each member's clock shows now, what the ordered clock would show, and whose clock is
-wrong. Must never read a clock: the time of day and the monotonic time are arguments.
+Owns what each member's clock shows now, what the ordered clock would show, and which clocks are
+wrong. Must never read a clock: wall time and monotonic time are arguments.
 """
 
 from typing import NamedTuple
@@ -9,8 +9,8 @@ from typing import NamedTuple
 from peer.consensus.clock import ordered_time_ms
 
 SKEW_MS_MAX = 2_000
-SKEW_SEEN_MS = 3_000  # heartbeats held up, by a paused process for instance, are no skew
-CLOCK_AGE_MS_MAX = 3_000  # a member not heard for so long is silent
+SKEW_SEEN_MS = 3_000  # delayed heartbeats, after a paused process for instance, are no skew
+CLOCK_AGE_MS_MAX = 3_000  # a member not heard for this long is silent
 
 
 class _Reading(NamedTuple):
@@ -19,7 +19,7 @@ class _Reading(NamedTuple):
 
 
 class Clocks:
-    """`me` is this peer's member number, None for one that only follows."""
+    """`me` is this peer's member number, None for a peer that only follows."""
 
     def __init__(self, size: int, me: int | None) -> None:
         self._size = size
@@ -31,7 +31,7 @@ class Clocks:
         self._readings[member] = _Reading(time_ms, now_ms)
 
     def _shown(self, now_ms: int, wall_ms: int) -> dict[int, int]:
-        """What the clocks show now of all members that are not silent."""
+        """What the clocks of all members that are not silent show now."""
         shown = {
             member: heard.time_ms + now_ms - heard.now_ms
             for member, heard in self._readings.items()
@@ -42,14 +42,14 @@ class Clocks:
         return shown
 
     def ordered_ms(self, now_ms: int, wall_ms: int) -> int:
-        """What blocks made now would make the ordered clock show: a silent member does not move it,
-        so 0 stands for its time. 0 if too many are silent."""
+        """What the ordered clock would show after blocks made now. A silent member does not move
+        it, so 0 stands for its time. 0 if too many members are silent."""
         shown = self._shown(now_ms, wall_ms)
         return ordered_time_ms([shown.get(member, 0) for member in range(self._size)])
 
     def off(self, now_ms: int, wall_ms: int) -> dict[int, int]:
-        """The members, this one among them, whose clocks have differed from the median of all that
-        are heard by over SKEW_MS_MAX for SKEW_SEEN_MS; and by how much they do."""
+        """The members, perhaps this one too, whose clocks have differed from the median of all
+        heard members by over SKEW_MS_MAX for SKEW_SEEN_MS; and each difference."""
         shown = self._shown(now_ms, wall_ms)
         median_ms = ordered_time_ms(list(shown.values())) if shown else 0
         differ = {member: time_ms - median_ms for member, time_ms in shown.items()}

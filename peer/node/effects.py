@@ -1,8 +1,7 @@
-"""Everything that a turn of the node brings about, as one value.
+"""All effects of one turn of the node, as one value.
 
-Owns the order of safety: the fields stand in the order in which the loop carries them out. Must
-never act itself. Not among them are the answers to questions of programs and of members: they tell
-what earlier turns have brought about.
+Owns the order of safety: the loop carries out the fields from top to bottom. Must never act itself.
+Answers to questions of programs and members are not effects: they report what earlier turns did.
 """
 
 from dataclasses import dataclass, field
@@ -26,8 +25,8 @@ class Effects:
     blocks: list[Block] = field(default_factory=list)  # accepted
     evidence: list[Evidence] = field(default_factory=list)
     commands: dict[int, bytes] = field(default_factory=dict)  # by seq, taken and in no block
-    names: dict[ClientId, Taken] = field(default_factory=dict)  # of orders that were taken
-    withdrawn: list[int] = field(default_factory=list)  # seqs: their orders' names are free again
+    names: dict[ClientId, Taken] = field(default_factory=dict)  # names of accepted orders
+    withdrawn: list[int] = field(default_factory=list)  # seqs; their orders' names are free again
     first_waiting: int = 0  # all commands below this seq are in blocks
     # Send, to members.
     publish: list[Block] = field(default_factory=list)
@@ -35,22 +34,22 @@ class Effects:
     cut: set[int] = field(default_factory=set)  # members that sent what no member may send
     # Apply.
     commits: list[Commit] = field(default_factory=list)
-    send_again: bool = False  # commands are in no block any more that can be ordered
-    # Answer, the programs on this machine.
+    send_again: bool = False  # some commands have lost their block and can be ordered in another
+    # Answer the programs on this machine.
     taken: list[Command] = field(default_factory=list)  # they are pending now
     taken_back: dict[str, list[int]] = field(default_factory=dict)  # ids, by account
     promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that all is persisted
     replies: list[tuple[Caller, Reply]] = field(default_factory=list)  # once changes are published
     # Report.
-    halt: str = ""  # why this peer takes no part any more
-    beat: bool = False  # tell the members how far this one is
+    halt: str = ""  # why this peer has stopped taking part
+    beat: bool = False  # tell the members this peer's progress
     # Take over.
-    takes_over: bool = False  # a member's state is here, to go on from in place of this one's
+    takes_over: bool = False  # a member's state is here, and replaces this peer's
 
     is_persisted: bool = False  # set by the ledger
 
     def add(self, ready: Ready) -> None:
-        """What consensus wants done."""
+        """Add what consensus wants done."""
         self.blocks += ready.persist
         self.evidence += ready.evidence
         self.publish += ready.publish
@@ -60,8 +59,8 @@ class Effects:
         self.halt = self.halt or ready.halted
 
     def lose(self, refused: Refused) -> None:
-        """The disk failed. If it did before all was persisted, no promise can be given and no
-        commit shown."""
+        """The disk failed. If it failed before everything was persisted, drop all promises and
+        commits."""
         if not self.is_persisted:
             self.promises = [(caller, refused) for caller, _ in self.promises]
             self.taken, self.taken_back = [], {}
@@ -69,7 +68,7 @@ class Effects:
 
     @property
     def must_sync(self) -> bool:
-        """Whether something below rests on what is to be persisted. Others' blocks alone can wait
-        for the next turn in which that is so: their authors have them."""
+        """Whether a later effect depends on what is to be persisted. Others' blocks alone can wait
+        for the next such turn: their authors have them."""
         rests = self.publish or self.commits or self.commands or self.withdrawn or self.evidence
         return bool(rests) or self.beat

@@ -1,7 +1,7 @@
-"""Whether an order that is given to this peer now would be ordered soon, and if not, why.
+"""Whether a new order at this peer would be ordered soon, and if not, why.
 
-Owns the reasons, and the alarms over what lasts: commands that wait for long, catching up that
-makes no progress, members that do not answer. Must never read a clock, nor do anything about it.
+Owns the reasons, and the alarms over lasting faults: commands that wait long, catching up without
+progress, members that do not answer. Must never read a clock or act on a fault.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from peer.client.protocol import Reason
 from peer.node.alarms import Alarms
 
-PENDING_MS_MAX = 10_000  # for a command to wait to be ordered
+PENDING_MS_MAX = 10_000  # for a command that waits to be ordered
 STALLED_MS = 15_000  # without progress in catching up
 UNANSWERED_MS_MAX = 30_000  # for a member that is heard
 
@@ -22,15 +22,15 @@ class Status(NamedTuple):
     halted: str = ""
     is_stopping: bool = False
     quorum: bool = True
-    hears_enough: bool = True  # members for a quorum, whether they hear this peer or not
+    hears_enough: bool = True  # members for a quorum, whether or not they hear this peer
     catching_up: str = ""
     pending: int = 0
     oldest_pending_ms: int = 0
-    refused_requests: int = 0  # that found no room to wait
+    refused_requests: int = 0  # that found no room in the queue
 
 
 def reasons(status: Status) -> list[Reason]:
-    """Why this peer is not ready, the worst first; none if it is."""
+    """Why this peer is not ready, worst reason first; empty if it is ready."""
     return list(_reasons(status))
 
 
@@ -53,7 +53,7 @@ def _reasons(status: Status) -> Iterator[Reason]:
 
 
 class Health:
-    """Raises and clears alarms over what lasts."""
+    """Raises and clears alarms over lasting faults."""
 
     def __init__(self, alarms: Alarms) -> None:
         self._alarms = alarms
@@ -67,8 +67,8 @@ class Health:
         progress: tuple[int, ...],
         unanswered_ms: Mapping[str, int],
     ) -> None:
-        """`progress`: numbers of which one grows whenever catching up gets on. `unanswered_ms`: by
-        name, for how long a member that is heard has answered nothing."""
+        """`progress`: numbers; at least one grows when catching up advances. `unanswered_ms`: by
+        name, for how long a heard member has answered nothing."""
         if progress != self._progress or not status.catching_up:
             self._progress, self._progress_ms = progress, now_ms
         stalled = now_ms - self._progress_ms >= STALLED_MS

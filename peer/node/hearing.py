@@ -1,7 +1,7 @@
-"""Who hears whom, as all members say it in their heartbeats.
+"""Which members hear which, as their heartbeats report it.
 
-Owns the judgement of who is deaf: one that speaks, but hears too few to take part, or not us. Must
-never raise an alarm itself, read a clock or touch a link.
+Owns the judgement of who is deaf: a member that speaks, but hears too few to take part, or not this
+peer. Must never raise an alarm, read a clock or touch a link.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -10,37 +10,37 @@ from typing import NamedTuple
 from peer.consensus.committee import Committee
 from peer.network.addresses import ALIVE_MS
 
-DEAF_MS = 5_000  # so long in all it says, before people are told: who has just started hears nobody
+DEAF_MS = 5_000  # deaf in all heartbeats, before an alarm: a new peer hears no one yet
 
 Hears = Sequence[bool]  # by member
 
 
 class Deaf(NamedTuple):
-    """What is wrong with a member; `why` continues its name."""
+    """A member's fault; `why` continues its name."""
 
     member: int
     why: str
 
 
 class Hearing:
-    """`me` is this peer's number, None for one that only follows."""
+    """`me` is this peer's number, None for a peer that only follows."""
 
     def __init__(self, committee: Committee, me: int | None) -> None:
         self._committee = committee
         self._me = me
         self._since_ms: dict[Deaf, int] = {}
-        self._heard_us_ms: dict[int, int] = {}  # by member: when it said so last
+        self._heard_us_ms: dict[int, int] = {}  # by member: when it last said so
 
     def hear(self, member: int, hears: Hears, now_ms: int) -> None:
-        """A member said whom it hears."""
+        """A member reported whom it hears."""
         if self._me is not None and hears[self._me]:
             self._heard_us_ms[member] = now_ms
 
     def has_quorum(self, heard: Collection[int], now_ms: int, running: bool) -> bool:
-        """Whether orders of this peer can be ordered. `heard` are the members heard. One that has
-        not said for ALIVE_MS that it hears us carries none of our blocks (a single such word may be
-        about a pause of ours that is over); a peer that only follows needs nothing but to hear
-        enough."""
+        """Whether this peer's orders can be ordered. `heard` are the heard members. A member that
+        has not said for ALIVE_MS that it hears this peer carries none of its blocks. (A single such
+        report may be about an earlier pause of this peer.) A peer that only follows only has to
+        hear enough."""
         if self._me is None:
             return len(heard) >= self._committee.quorum
         since_ms = now_ms - ALIVE_MS
@@ -48,7 +48,7 @@ class Hearing:
         return both_ways + running >= self._committee.quorum
 
     def deaf(self, heard: Mapping[int, Hears], now_ms: int) -> list[Deaf]:
-        """Who has been deaf for DEAF_MS; never more than one reason a member."""
+        """The members that have been deaf for DEAF_MS, with at most one reason each."""
         now_deaf = list(self._judge(heard))
         self._since_ms = {one: self._since_ms.get(one, now_ms) for one in now_deaf}
         return [one for one in now_deaf if now_ms - self._since_ms[one] >= DEAF_MS]

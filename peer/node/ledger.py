@@ -1,7 +1,7 @@
-"""What a peer knows and must keep: its part in consensus, the state that follows, and the journal.
+"""What a peer knows and must keep: its part in consensus, the derived state, and the journal.
 
-Owns recovery, snapshots and the taking over of a snapshot: whatever needs all three together. Must
-never touch a socket or a clock.
+Owns recovery, snapshots and taking over a snapshot: all that needs the three together. Must never
+touch a socket or a clock.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ from peer.storage.state_sync import Fetched, Manifest
 
 
 class KeyElsewhereError(Exception):
-    """This peer's key has spoken more than its journal knows."""
+    """This peer's key has signed more than its journal knows."""
 
 
 class Recovered(NamedTuple):
@@ -40,8 +40,8 @@ class Recovered(NamedTuple):
 
 
 def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
-    """What the journal kept, as blocks; a first one of which only the digest is known has no frame.
-    JournalError if it is damaged."""
+    """The journal's evidence as blocks. If only the first block's digest is known, that block has
+    no frame. JournalError if it is damaged."""
     author, round_, digest, frame, other = stored
     try:
         first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
@@ -51,7 +51,7 @@ def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
 
 
 class Ledger:
-    """`me` is this peer's member number, None for one that only follows."""
+    """`me` is this peer's member number, None for a peer that only follows."""
 
     def __init__(
         self,
@@ -77,8 +77,8 @@ class Ledger:
         self.snapshots = Snapshots(journal, self.committee, pace)
 
     def read(self, frame: bytes) -> Block | None:
-        """The block in a frame that came from outside; None if it is known already.
-        InvalidBlockError if it is none or its signature is wrong."""
+        """The block in a frame from outside; None if it is known already. InvalidBlockError if the
+        frame is no block or its signature is wrong."""
         block = decode(frame, self.committee)
         if self.consensus.knows(block.ref):
             return None
@@ -86,8 +86,8 @@ class Ledger:
         return block
 
     def receive(self, block: Block, now_ms: int) -> None:
-        """A block that `read` gave. KeyElsewhereError if it is an own one that was never made
-        here."""
+        """Take in a block from `read`. KeyElsewhereError if it is an own block that this peer never
+        made."""
         self._check_own(block.ref)
         self.snapshots.note(block)
         self.replica.verify_ahead(block)
@@ -103,7 +103,7 @@ class Ledger:
             )
 
     def recover(self, now_ms: int) -> Recovered:
-        """Take back what the journal holds. Call once, before anything else."""
+        """Restore what the journal holds. Call once, before anything else."""
         self.journal.drop_unfinished()
         stored = self.journal.snapshot()
         if stored is not None:
@@ -137,7 +137,7 @@ class Ledger:
         return blocks
 
     def _restore_snapshot(self, stored: Stored) -> None:
-        """Go on from the journal's own snapshot; JournalError if it is damaged."""
+        """Continue from the journal's own snapshot; JournalError if it is damaged."""
         try:
             replica = self._replica_of(self.journal.pieces(stored.number))
         except InvalidSnapshotError as error:
@@ -148,7 +148,7 @@ class Ledger:
         self._go_on_from(replica)
 
     def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:
-        """InvalidSnapshotError if they are no state."""
+        """InvalidSnapshotError if the pieces are no state."""
         members = self.committee.size
         return Replica.restore(self._markets, members, self.committee.mesh, pieces)
 
@@ -159,22 +159,22 @@ class Ledger:
             self.committee, self.me, self._sign, self._timing, replica.checkpoint, start
         )
 
-    # What the loop asks and hands on, without knowing which of the three it concerns
+    # Calls the loop makes without knowing which of the three parts they concern
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
-        """A member said in a heartbeat how far it is."""
+        """A member reported its rounds in a heartbeat."""
         self.consensus.hear(member, rounds, now_ms)
 
     def answered(self, member: int, now_ms: int) -> None:
-        """All blocks of a member's answer have been received."""
+        """All blocks of a member's answer have arrived."""
         self.consensus.answered(member, now_ms)
 
     def proposal(self, now_ms: int, commands_wait: bool, is_due: bool) -> Proposal | None:
-        """The block that this member should make now, if any."""
+        """The block this member should make now, if any."""
         return self.consensus.proposal(now_ms, commands_wait, is_due)
 
     def propose(self, round_: int, payload: bytes, now_ms: int, wall_ms: int) -> None:
-        """Make it. It says the time and the state of this member."""
+        """Make the block. It states this member's time and state."""
         said = self.replica.attestation()
         self.consensus.propose(round_, payload, now_ms, said, wall_ms)
 
@@ -184,59 +184,59 @@ class Ledger:
         return self.consensus.ready()
 
     def next_tick_ms(self, now_ms: int) -> int | None:
-        """When consensus wants something though nothing comes; None: never."""
+        """When consensus next needs a turn without input; None: never."""
         return self.consensus.next_tick_ms(now_ms)
 
     @property
     def round(self) -> int:
-        """The highest round at which a quorum of the blocks here stands."""
+        """The highest round at which a quorum of blocks is here."""
         return self.consensus.dag.quorum_round
 
     @property
     def rounds(self) -> tuple[int, ...]:
-        """The highest round that is here, by author: what a heartbeat says."""
+        """The highest round here, by author; heartbeats report it."""
         return self.consensus.heartbeat()
 
     def newest_round(self, member: int) -> int:
-        """Of a member's newest block here."""
+        """The round of a member's newest block here."""
         return self.consensus.dag.newest[member].round
 
     def far_ahead(self, now_ms: int) -> int | None:
-        """The round of members that are so far ahead that this one catches up first."""
+        """The round of members so far ahead that this peer must catch up first."""
         return self.consensus.far_ahead(now_ms)
 
     @property
     def commit(self) -> int:
-        """The last one that is applied."""
+        """The last applied commit."""
         return self.replica.commit
 
     @property
     def expected(self) -> int:
-        """The seq of this member's next command to be applied."""
+        """The seq of this member's next command to apply."""
         assert self.me is not None
         return self.replica.expected[self.me]
 
     @property
     def next_expiry_ms(self) -> int | None:
-        """When the first order expires, by the ordered clock; None: none does."""
+        """When the first order expires, by the ordered clock; None: never."""
         return self.replica.exchange.next_expiry()
 
     def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
-        """Those of the names under which an order was taken, with that order."""
+        """The names under which an order was taken, with that order."""
         return self.journal.client_ids(names)
 
     def next_to_send(self) -> int:
-        """The seq of this member's first command that is in no block which can still be ordered."""
+        """The seq of this member's first command in no block that can still be ordered."""
         seq = self.expected
         blocks = self.consensus.committer.uncommitted_payloads.values()
         for block in sorted((b for b in blocks if b.author == self.me), key=lambda b: b.round):
             batch = decode_batch(block)
-            if batch.first <= seq:  # else it comes too early, and none of it is applied
+            if batch.first <= seq:  # else the batch is too early, and none of it is applied
                 seq = max(seq, batch.first + len(batch.commands))
         return seq
 
     def persist(self, effects: Effects) -> None:
-        """Write what is to be persisted, and make it durable if anything rests on that."""
+        """Write what is to be persisted. Make it durable if a later effect depends on it."""
         if effects.blocks:
             self.journal.add_blocks(effects.blocks)
         if effects.evidence:
@@ -258,7 +258,7 @@ class Ledger:
         effects.is_persisted = True
 
     def apply(self, commit: Commit) -> Applied:
-        """Apply a commit, keep its trades, and take a snapshot when it is time to."""
+        """Apply a commit, keep its trades, and take a snapshot when one is due."""
         applied = self.replica.apply(commit)
         for symbol, trades in applied.trades.items():
             self.journal.history.add_trades(symbol, trades)
@@ -268,15 +268,14 @@ class Ledger:
         return applied
 
     def tidy(self) -> None:
-        """Write what was collected of the past and some of a snapshot, and prune some of what is
-        too old."""
+        """Write the collected history and part of a snapshot, and prune some old data."""
         self.journal.history.flush()
         self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune()
 
     def is_certified(self, manifest: Manifest, certificate: list[bytes]) -> bool:
-        """Whether a quorum signed that this is the digest after that commit."""
+        """Whether a quorum signed this digest for that commit."""
         try:
             blocks = [self._reader.read(frame) for frame in certificate]
         except InvalidBlockError:
@@ -284,22 +283,21 @@ class Ledger:
         return is_certified(manifest.commit, manifest.digest, blocks, self.committee)
 
     def tree_at(self, number: int) -> HashTree | None:
-        """Of the newest snapshots and the last checkpoints; None of other commits."""
+        """The tree of one of the newest snapshots or last checkpoints; None for other commits."""
         return self.snapshots.tree_at(number) or self.replica.recent.tree(number)
 
     def piece_at(self, number: int, key: int) -> bytes | None:
-        """Of what has a tree; None if it is gone by now."""
+        """A piece of a commit that has a tree; None if it is gone."""
         piece = self.journal.piece(number, key)
         return self.replica.recent.piece(number, key) if piece is None else piece
 
     def own_piece(self, key: int) -> bytes:
-        """A piece of the own state, as of when its tree was asked for last; empty if it has
-        none."""
+        """A piece of the own state, as of the last request for its tree; empty if there is none."""
         return self.replica.piece(key)
 
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
-        """Go on from another peer's certified snapshot. InvalidSnapshotError if it is not what was
-        certified, KeyElsewhereError if it has more from this peer than the journal."""
+        """Continue from another peer's certified snapshot. InvalidSnapshotError if it is not the
+        certified one, KeyElsewhereError if it has more from this peer than the journal."""
         replica = self._changed_by(fetched)
         assert replica.checkpoint is not None
         if self.me is not None:
@@ -311,7 +309,7 @@ class Ledger:
         return self.consensus.restore(self._stored_blocks(), now_ms)
 
     def _changed_by(self, fetched: Fetched) -> Replica:
-        """The own state with what another peer's has else."""
+        """The own state with the differences from another peer's applied."""
         own, pieces, certified = self.replica, fetched.pieces, fetched.manifest
         tree = own.tree.updated(leaf_of(*change) for change in pieces.items())
         if tree.digest == certified.digest:
@@ -321,8 +319,8 @@ class Ledger:
         raise InvalidSnapshotError("the snapshot is not the one a quorum has signed")
 
     def _keep_gap(self, changed: Iterable[int], replica: Replica) -> None:
-        """What happened until then is not known here. Of the orders that are not as they were, the
-        history has how they stand."""
+        """Events until then are unknown here. For each order that has changed, the history stores
+        its present state."""
         history = self.journal.history
         for symbol, trades in replica.trades.items():
             history.add_trades(symbol, trades)
@@ -332,7 +330,7 @@ class Ledger:
         history.add_open(replica.commit, replica.time_ms, orders)
 
     def _changed_in(self, key: int, replica: Replica) -> Iterator[int]:
-        """The ids of the orders in a piece of another state that are not in it here as they are
-        there."""
+        """The ids of the orders in a piece of another state that are missing or different in it
+        here."""
         own = rows_of(key, self.replica.piece(key))
         return (id_ for id_, row in rows_of(key, replica.piece(key)).items() if own.get(id_) != row)

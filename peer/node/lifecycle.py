@@ -1,6 +1,6 @@
-"""What a node is doing with its life: one state, and which may follow which.
+"""A node's lifecycle: its state, and the allowed transitions.
 
-Owns the state and the reason why a peer has stopped. Must never do anything about it.
+Owns the state and the reason why a peer has stopped. Must never act on either.
 """
 
 from enum import Enum
@@ -11,9 +11,9 @@ from peer.client.protocol import Refused
 class State(Enum):
     RUNNING = "running"
     CATCHING_UP = "catching up"  # with members that are far ahead
-    STOPPING = "stopping"  # no new commands; those that wait are still ordered, if they can be
-    HALTED = "halted"  # takes no part until people have looked at it
-    DISK_FAILED = "disk failed"  # hands out what is stored, and takes nothing in
+    STOPPING = "stopping"  # takes no new commands; waiting ones are still ordered, if possible
+    HALTED = "halted"  # takes no part until people have examined it
+    DISK_FAILED = "disk failed"  # serves what is stored, and takes nothing in
 
 
 FOLLOWS: dict[State, frozenset[State]] = {
@@ -31,14 +31,14 @@ class Lifecycle:
         self.halted = ""  # why this peer has stopped
 
     def enter(self, state: State) -> bool:
-        """Go on to a state, if it may follow; whether it did."""
+        """Enter a state, if the transition is allowed. Returns whether it was."""
         may = state in FOLLOWS[self.state]
         if may:
             self.state = state
         return may
 
     def halt(self, why: str, state: State = State.HALTED) -> bool:
-        """Stop taking part; whether that is news. The first reason stays."""
+        """Stop taking part. Returns whether that is new. The first reason stays."""
         is_news = not self.halted
         if self.enter(state):
             self.halted = self.halted or why
@@ -49,7 +49,7 @@ class Lifecycle:
         return not self.halted
 
     def refusal(self) -> Refused | None:
-        """What to answer to a command now, if it is not taken."""
+        """The answer to a command now; None if commands are taken."""
         if self.halted:
             return Refused("halted", f"this peer has stopped: {self.halted}")
         if self.state is State.STOPPING:

@@ -1,7 +1,7 @@
 """The node: one loop that owns a peer's sockets, journal, consensus and engine.
 
-Owns what happens in a turn: take everything in, propose, and carry out what came of it, always in
-the order of `Effects`. Must never wait for anything but its sockets.
+Owns the order of a turn: take everything in, propose, and carry out the results, always in the
+order of `Effects`. Must never wait for anything but its sockets.
 """
 
 import logging
@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Wires(NamedTuple):
-    """A node's sockets, and what it waits on."""
+    """A node's sockets and its poller."""
 
     poller: zmq.Poller
     mesh: Mesh
@@ -47,7 +47,7 @@ class Wires(NamedTuple):
 
 
 class Node:
-    """`discovered` is where the discovery thread leaves its events."""
+    """The discovery thread puts its events into `discovered`."""
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ class Node:
         return self.life.halted
 
     def stop(self) -> None:
-        """End the loop, once what waits is ordered or after STOP_MS; safe to call from a signal
+        """End the loop, once waiting commands are ordered or after STOP_MS. Safe in a signal
         handler."""
         self._stop_asked = True
 
     def recover(self) -> None:
-        """Take back what the journal holds. Call once, before `run`."""
+        """Restore what the journal holds. Call once, before `run`."""
         started_ms = self._clock.now_ms()
         recovered = self.ledger.recover(started_ms)
         if self.ledger.me is not None:
@@ -106,7 +106,7 @@ class Node:
         )
 
     def run(self, watch: Callable[[], None] = lambda: None) -> None:
-        """Turn until `stop`; `watch` is called once a heartbeat."""
+        """Run turns until `stop`; calls `watch` once per heartbeat."""
         self._watch = watch
         while not self._stop_asked:
             self._turn()
@@ -126,7 +126,7 @@ class Node:
         return may and in_time and bool(self.submissions.outstanding)
 
     def _report_unordered_commands(self) -> None:
-        """The loop ends: callers that wait for a command learn that it is kept."""
+        """The loop ends: tell callers that wait for a command that it is kept."""
         for caller, request in self.local.receive():
             self._requests.take(caller, request, self._clock.now_ms(), self._effects)
         if count := self.submissions.outstanding:
@@ -168,7 +168,7 @@ class Node:
         self._helper.help(now_ms)
 
     def _hand_out(self, now_ms: int) -> None:
-        """A turn without a disk: nothing is taken in or said, only what is stored handed out."""
+        """A turn without a disk: take nothing in and say nothing, only serve stored data."""
         for _ in self.mesh.receive(now_ms):
             pass
         for caller, request in self.local.receive():
@@ -180,20 +180,20 @@ class Node:
         self._helper.help(now_ms)
 
     def _lose_disk(self, why: str) -> None:
-        """The journal has failed. What was to be persisted in this turn may be in it or not."""
+        """The journal has failed. It may or may not hold what this turn was to persist."""
         self._halt(why, State.DISK_FAILED)
         text = f"the disk failed; it may be ordered once this peer is started again: {why}"
         self._promise()
         self._effects.lose(protocol.Refused("result_lost", text))
-        self.publisher.reset(self.ledger.replica)  # of a commit in part, not all is told
+        self.publisher.reset(self.ledger.replica)  # a commit may be published only in part
         self._answer(self._effects)
         self._effects = Effects()
 
     # Taking in
 
     def _find(self) -> None:
-        """Follow up what discovery found."""
-        for _ in range(self._discovered.qsize()):  # this thread alone takes from it
+        """Handle the events from discovery."""
+        for _ in range(self._discovered.qsize()):  # only this thread takes from it
             match self._discovered.get_nowait():
                 case Found(name, addresses):
                     self.mesh.found(self._services[name], addresses)
@@ -228,7 +228,7 @@ class Node:
                 self.overview.compare(block.author, block.attestation, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlockError as error:
-            # Its links carry only what it sent on purpose: CURVE lets nothing be altered.
+            # Its links carry only what it sent on purpose: CURVE prevents any change.
             self.overview.misbehaved(member, f"a bad block: {error}")
             self._effects.cut.add(member)
         except KeyElsewhereError as error:
@@ -243,7 +243,7 @@ class Node:
             self.ledger.propose(place.round, payload, now_ms, wall_ms)
 
     def _is_due(self, now_ms: int) -> bool:
-        """Whether an order expires at a time that the members' clocks have passed."""
+        """Whether the members' clocks have passed an order's expiry."""
         if (expiry_ms := self.ledger.next_expiry_ms) is None:
             return False
         return expiry_ms <= self.overview.clocks.ordered_ms(now_ms, self._clock.wall_ms())
@@ -263,7 +263,7 @@ class Node:
         return effects
 
     def _promise(self) -> None:
-        """Tell of all commands that were taken, once they are persisted."""
+        """Report all accepted commands, once they are persisted."""
         self._effects.taken += self.submissions.new
         for caller, ids, again in self.submissions.acknowledge():
             self._effects.promises.append((caller, protocol.Queued(ids, again)))
@@ -271,7 +271,7 @@ class Node:
     # Carrying out
 
     def _carry_out(self, now_ms: int) -> None:
-        """Do what came of this turn, in the order of safety."""
+        """Carry out this turn's effects, in the order of safety."""
         effects = self._collect(now_ms)
         self.ledger.persist(effects)
         self._send(effects)
@@ -301,7 +301,7 @@ class Node:
             self.submissions.requeue(self.ledger.next_to_send())
 
     def _results(self, applied: Applied, now_ms: int) -> Iterator[tuple[Caller, protocol.Done]]:
-        """What a commit did, for the callers that wait for it."""
+        """The results of a commit, for the callers that wait for them."""
         number, time_ms = applied.commit.number, applied.commit.time_ms
         done = self.submissions.done(applied.ids, applied.results, number, time_ms)
         for caller, (results, taken_ms) in done.items():
@@ -309,7 +309,7 @@ class Node:
             yield caller, protocol.Done(number, time_ms, results)
 
     def _answer(self, effects: Effects) -> None:
-        """Programs hear what is persisted, what has changed, and only then what came of it."""
+        """Tell programs what is persisted, then what has changed, and only then the results."""
         self.publisher.pending(effects.taken, effects.taken_back, self._clock.wall_ms())
         for caller, promise in effects.promises:
             self.local.reply(caller, promise)
@@ -319,7 +319,7 @@ class Node:
             self.local.reply(caller, reply)
 
     def _report(self, effects: Effects, now_ms: int) -> None:
-        """Tell people and members how things are here."""
+        """Report this peer's condition to people and members."""
         wall_ms = self._clock.wall_ms()
         self.overview.equivocated(effects.evidence)
         if why := effects.halt or self.overview.outvoted:
@@ -340,7 +340,7 @@ class Node:
             self.overview.alarms.raise_alarm("halted", f"halted: {why}")
 
     def _take_over(self, now_ms: int) -> None:
-        """Go on from a member's state, if all of it that differs is here."""
+        """Continue from a member's state, if all its differences are here."""
         if (fetched := self._fetcher.fetched()) is None:
             return
         try:
@@ -357,7 +357,7 @@ class Node:
             self._carry_out(now_ms)
 
     def _skip_to_state(self) -> None:
-        """The state has changed other than by commits: subscribers and callers must ask anew."""
+        """The state has changed without commits: subscribers and callers must ask again."""
         self.publisher.reset(self.ledger.replica)
         if self.ledger.me is not None:
             text = "ordered while this peer was away; ask for the order's state"
@@ -366,7 +366,7 @@ class Node:
             self._effects.replies += [(caller, lost) for caller in waited]
             self._effects.send_again = True
 
-    # How this peer is
+    # This peer's condition
 
     def _status(self, now_ms: int) -> Status:
         catching_up = self._catching_up(now_ms)
@@ -384,11 +384,11 @@ class Node:
         )
 
     def _progress(self) -> tuple[int, ...]:
-        """Numbers of which one grows whenever catching up gets on."""
+        """At least one of these numbers grows when catching up advances."""
         return (sum(self.ledger.rounds), self.ledger.commit, self._fetcher.received)
 
     def _catching_up(self, now_ms: int) -> str:
-        """How far this peer is in catching up, for people; empty when it is not."""
+        """This peer's progress in catching up, for people; empty when it is not catching up."""
         ahead = self.ledger.far_ahead(now_ms)
         blocks = f"fetching blocks: at round {self.ledger.round} of {ahead}" if ahead else ""
         return self._fetcher.progress or blocks

@@ -1,7 +1,6 @@
-"""How a peer sees its mesh: who is alive, who agrees, what is wrong.
+"""A peer's view of its mesh: which members are alive, which agree, what is wrong.
 
-Owns the comparison of states and the mesh view that people look at. Must never decide what is done
-about any of it.
+Owns the comparison of states and the mesh view for people. Must never act on any fault.
 """
 
 import logging
@@ -22,8 +21,8 @@ from peer.node.hearing import Hearing, Hears
 from peer.node.ledger import Ledger
 
 FINALITY_SAMPLES = 200
-JUDGE_MS = 250  # between two looks at who is deaf and whose clock is wrong
-FLOOD_OVER_MS = 60_000  # a member that floods no more is heard for so long before it is forgiven
+JUDGE_MS = 250  # between two checks of deaf members and wrong clocks
+FLOOD_OVER_MS = 60_000  # a member that stops flooding is forgiven after being heard for this long
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +33,7 @@ class Overview:
         self._committee = config.committee
         self._mesh = mesh
         self._ledger = ledger
-        self._agrees: dict[int, bool] = {}  # by member, at the last commit that could be compared
+        self._agrees: dict[int, bool] = {}  # by member, at the last commit that was compared
         self._finality_ms: deque[float] = deque(maxlen=FINALITY_SAMPLES)
         self.alarms = Alarms()
         self._health = Health(self.alarms)
@@ -43,13 +42,13 @@ class Overview:
         self._hearing = Hearing(config.committee, ledger.me)
         self._deaf: set[int] = set()
         self._judge_ms = 0
-        self._flooded_ms: dict[int, int] = {}  # members that flooded: when last
+        self._flooded_ms: dict[int, int] = {}  # members that flooded: the last time
         self.outvoted = ""  # why this peer's state is wrong
-        self._contested = 0  # the last commit somebody has another state after
-        self._others: dict[int, bytes] = {}  # and which, by member
-        self._told: dict[int, int] = {}  # by member, the last commit an alarm told of its state
-        self._named: set[int] = set()  # of which states it tells more than the digest
-        self.differing: dict[int, Attestation] = {}  # by member, its newest state that is another
+        self._contested = 0  # the last commit after which a member has another state
+        self._others: dict[int, bytes] = {}  # and that state, by member
+        self._told: dict[int, int] = {}  # by member, the last commit whose state an alarm named
+        self._named: set[int] = set()  # members whose alarm names more than the digest
+        self.differing: dict[int, Attestation] = {}  # by member, its newest state that differs
 
     @property
     def own_name(self) -> str:
@@ -60,15 +59,15 @@ class Overview:
         return self._config.members[member].name
 
     def took(self, finality_ms: float) -> None:
-        """An own command was ordered so long after it came."""
+        """An own command was ordered; `finality_ms` is the time since it came."""
         self._finality_ms.append(finality_ms)
 
     def compare(
         self, member: int, attestation: Attestation, agrees: bool | None, is_whole: bool = True
     ) -> None:
-        """All peers have the same state after the same commit, or something is wrong with one of
-        them. With this one, if a quorum says the same and it does not. `is_whole`: the digest is
-        of the whole state, as at checkpoints, and not only of the exchange's."""
+        """All peers have the same state after the same commit, or one of them is wrong. This peer
+        is wrong if a quorum agrees on another state. `is_whole`: the digest covers the whole state,
+        as at checkpoints, not only the exchange's."""
         if agrees is not None:
             self._agrees[member] = agrees
         if agrees is not False:
@@ -89,7 +88,7 @@ class Overview:
             )
 
     def name_difference(self, member: int, commit: int, how: str) -> None:
-        """It is known in what a member's state is another."""
+        """The difference in a member's state is known."""
         self._named.add(member)
         self._tell_difference(member, commit, how)
 
@@ -98,7 +97,7 @@ class Overview:
         self.alarms.raise_alarm(f"state {member}", text)
 
     def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
-        """Look at what a member says of itself."""
+        """Check what a member reports of itself."""
         replica = self._ledger.replica
         attestation, latest = heartbeat.attestation, heartbeat.latest
         self.compare(member, attestation, replica.agrees(attestation))
@@ -107,7 +106,7 @@ class Overview:
         self._hearing.hear(member, heartbeat.hears, now_ms)
 
     def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
-        """Tell whose clock is wrong, this peer's included, while the others still outvote it."""
+        """Report wrong clocks, this peer's included, while the other members still outvote them."""
         off = self.clocks.off(now_ms, wall_ms)
         for member in range(self._committee.size):
             if (by_ms := off.get(member)) is None:
@@ -120,18 +119,18 @@ class Overview:
                 self.alarms.raise_alarm(f"clock {member}", text)
 
     def flooded(self, member: int, now_ms: int) -> None:
-        """A member sent too much, and is not heard for a while."""
+        """A member sent too much; this peer does not hear it for a while."""
         self._flooded_ms[member] = now_ms
         pause_s = FLOOD_PAUSE_MS // 1_000
         text = f"{self.name(member)} floods: it is not heard for {pause_s} s at a time"
         self.alarms.raise_alarm(f"flood {member}", text)
 
     def misbehaved(self, member: int, what: str) -> None:
-        """A member sent what no member may send, and is cut off."""
+        """A member sent what no member may send; this peer cuts it off."""
         self.alarms.raise_alarm(f"cut {member}", f"{self.name(member)} is cut off: {what}")
 
     def helped_badly(self, member: int, what: str) -> None:
-        """A member answered with what it should not have."""
+        """A member's answer was not acceptable."""
         self.alarms.raise_alarm(f"snapshot {member}", f"{self.name(member)} sent {what}")
 
     def equivocated(self, evidence: Iterable[Evidence]) -> None:
@@ -151,18 +150,18 @@ class Overview:
                 self.alarms.clear(f"flood {member}")
 
     def heard(self, now_ms: int) -> tuple[bool, ...]:
-        """Whom this peer hears, by member; itself too."""
+        """The members this peer hears, by member; itself too."""
         me = self._ledger.me
         return tuple(n == me or self._mesh.alive(n, now_ms) for n in range(self._committee.size))
 
     def _hears(self, now_ms: int) -> dict[int, Hears]:
-        """Whom the members hear that are heard here."""
+        """What each heard member hears."""
         links = self._mesh.links.items()
         alive = ((n, link.heartbeat) for n, link in links if self._mesh.alive(n, now_ms))
         return {number: heartbeat.hears for number, heartbeat in alive if heartbeat is not None}
 
     def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
-        """Whether a quorum is here; whether that has changed since the last look is logged."""
+        """Whether a quorum is here. Logs a change since the last look."""
         self._forgive(now_ms)
         hears = self._hears(now_ms)
         if now_ms >= self._judge_ms:
@@ -186,7 +185,7 @@ class Overview:
     def view(
         self, seq: int, now_ms: int, status: Status, progress: tuple[int, ...]
     ) -> protocol.Mesh:
-        """What people see, alarms over what lasts included."""
+        """What people see, including alarms over lasting faults."""
         self._health.look(now_ms, status, progress, self._unanswered_ms(now_ms))
         replica = self._ledger.replica
         return protocol.Mesh(
@@ -212,7 +211,7 @@ class Overview:
         )
 
     def heartbeat(self, me: int, now_ms: int, wall_ms: int) -> Heartbeat:
-        """What this peer says of itself to all."""
+        """What this peer reports of itself to all."""
         replica = self._ledger.replica
         return Heartbeat(
             self._config.id,

@@ -1,6 +1,6 @@
-"""What changed in the markets and in orders, told to the programs on this machine.
+"""Publishes changes of markets and orders to the programs on this machine.
 
-Owns the updates of markets, accounts and commits, and the states they go on from. Reads the
+Owns the updates of markets, accounts and commits, and the states they start from. Reads the
 replica, never changes it.
 """
 
@@ -23,8 +23,8 @@ class Publisher:
         self._trades: dict[str, list[MarketTrade]] = {}
 
     def reset(self, replica: Replica) -> None:
-        """The state came about other than by commits published here: nothing in it is news, and
-        every subscription starts again."""
+        """The state has changed without commits published here. Nothing in it is news, and every
+        subscription starts again."""
         self._replica = replica
         for symbol in replica.trades:
             replica.exchange.skip_changes(symbol)
@@ -33,7 +33,7 @@ class Publisher:
         self._local.start_again()
 
     def add(self, applied: Applied) -> None:
-        """Collect the trades, and the events of accounts that a program hears."""
+        """Collect the trades, and the events of accounts that a program follows."""
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
         for events in (applied.timed, *applied.results):
@@ -43,13 +43,13 @@ class Publisher:
                         self._account_events.setdefault(account, []).append(event)
 
     def flush(self, round_: int) -> None:
-        """Publish what changed since the last time."""
+        """Publish the changes since the last time."""
         for symbol in self._replica.trades:
             self._publish_market(symbol)
         for account, events in self._account_events.items():
             self._publish_account(account, events)
         self._account_events.clear()
-        if self._local.hears("commit"):  # a digest costs what has changed
+        if self._local.hears("commit"):  # a digest costs time for each change
             self._local.publish(self.committed(round_, self._next_seq("commit")), "commit")
 
     def _publish_market(self, symbol: str) -> None:
@@ -77,7 +77,7 @@ class Publisher:
     def _shares(
         self, symbol: str, bids: list[protocol.Level], asks: list[protocol.Level]
     ) -> Iterator[list[list[protocol.Share]]]:
-        """Of each level, what each peer has taken of it; bids first, then asks."""
+        """Each peer's share of each level; bids first, then asks."""
         for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
             yield [self._replica.exchange.shares(symbol, side, level[0]) for level in levels]
 
@@ -91,7 +91,7 @@ class Publisher:
         asks = replica.exchange.depth(symbol, Side.SELL, levels)
         bid_shares, ask_shares = self._shares(symbol, bids, asks)
         if not self._local.hears(topic("market", symbol)):
-            replica.exchange.skip_changes(symbol)  # updates go on from here
+            replica.exchange.skip_changes(symbol)  # updates continue from here
         return protocol.State(
             market=symbol,
             seq=self._local.seq(topic("market", symbol)),
@@ -114,8 +114,8 @@ class Publisher:
     def pending(
         self, taken: Iterable[Command], taken_back: Mapping[str, list[int]], wall_ms: int
     ) -> None:
-        """Tell of commands that are on disk here and wait to be ordered, and of those that do no
-        more, by account."""
+        """Report, by account, commands that are on disk here and wait to be ordered, and commands
+        that no longer wait."""
         by_account: dict[str, list[tuple[int, Command]]] = {account: [] for account in taken_back}
         for command in taken:
             by_account.setdefault(command.account, []).append((command.id, command))
@@ -141,7 +141,7 @@ class Publisher:
         return protocol.Committed(seq, replica.commit, round_, replica.time_ms, digest)
 
     def accounts(self, limit: int) -> protocol.Accounts:
-        """Those with most open orders."""
+        """The accounts with most open orders."""
         sizes: Counter[str] = Counter()
         for account, count in self._replica.exchange.accounts():
             sizes[account] += count

@@ -1,7 +1,7 @@
-"""What programs on this machine ask of their node.
+"""Handles the requests of programs on this machine.
 
-Owns which commands are taken and how questions are answered. Must never answer a command at once,
-or store one: both are effects of the turn.
+Owns which commands are taken and how questions are answered. Must never answer or store a command
+at once: both are effects of the turn.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,10 @@ class RequestHandler:
         self._life = life
         self._overview = overview
         self._clock = clock
-        self._view = view  # of the mesh, for a seq and a time
+        self._view = view  # the mesh view, for a seq and a time
 
     def take(self, caller: Caller, request: Request, now_ms: int, effects: Effects) -> None:
-        """A request came. A question is answered at once: what this turn changes comes later."""
+        """A request came. A question is answered at once, before this turn's changes."""
         match request:
             case protocol.Execute(commands, source):
                 refused = self._refusal() or self._submit(caller, commands, now_ms, source, effects)
@@ -111,7 +111,7 @@ class RequestHandler:
         raise AssertionError(f"{type(question).__name__} is no question")
 
     def _state(self, topic: str, now_ms: int) -> Streamed | Refused:
-        """What the updates of a topic go on from."""
+        """The state that a topic's updates start from."""
         match topic.split("/", 1):
             case ["market", symbol]:
                 return self._publisher.state(symbol, protocol.DEPTH_MAX)

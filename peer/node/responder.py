@@ -1,6 +1,6 @@
-"""Answering what others ask for: blocks they missed, parts of states.
+"""Answers other peers' requests: missed blocks, parts of states.
 
-Owns who is helped next. Must never keep this peer from its own work: see `rate_limit.FairQueue`.
+Owns the order of answers. Must never delay this peer's own work: see `rate_limit.FairQueue`.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,7 +22,7 @@ from peer.storage.part_requests import ANSWER_BYTES
 
 
 class ResponseLimit(NamedTuple):
-    """Of one answer. The shorter it is, the less of this peer's own work waits for it."""
+    """For one answer. The shorter it is, the less it delays this peer's own work."""
 
     blocks: int
     size: int  # bytes
@@ -42,7 +42,7 @@ class Helper:
         self._observers: FairQueue[Request] = FairQueue(OBSERVERS_COST)
 
     def help(self, now_ms: int) -> None:
-        """Answer some of what was asked."""
+        """Answer some of the requests."""
         for asker, asked in self._mesh.requests(now_ms):
             turns = self._members if asker.is_member else self._observers
             turns.put(asker.name, asked)
@@ -52,12 +52,12 @@ class Helper:
 
     @property
     def dropped(self) -> int:
-        """Requests that found no room to wait."""
+        """Requests that found no room in the queue."""
         return self._members.dropped + self._observers.dropped
 
     @property
     def due_ms(self) -> int | None:
-        """When to help again though nothing has come."""
+        """When to answer again without new input."""
         due = [turns.due_us for turns in (self._members, self._observers)]
         times = [-(-due_us // 1_000) for due_us in due if due_us is not None]
         if self._mesh.due_ms is not None:
@@ -83,7 +83,7 @@ class Helper:
         self._mesh.answer(pulled, self._journal.above(pulled.rounds, most.blocks, most.size))
 
     def _answer_parts(self, asked: PartsAsked) -> None:
-        """Or offer a newer state, if that one is gone."""
+        """Answer with parts, or offer a newer state if that one is gone."""
         tree = self._ledger.tree_at(asked.commit)
         parts = [] if tree is None else list(self._parts(tree, asked))
         if not parts and (certified := self._journal.certified()) is not None:
@@ -94,7 +94,7 @@ class Helper:
         self._mesh.send_parts(asked, parts)
 
     def _parts(self, tree: HashTree, asked: PartsAsked) -> Iterator[bytes]:
-        """As many as fit, of those that there are."""
+        """The parts that exist, as many as fit."""
         room = ANSWER_BYTES
         for place in asked.places:
             part = self._part(tree.at(*place), asked.commit)
@@ -106,7 +106,7 @@ class Helper:
             yield part
 
     def _part(self, there: HashTree, commit: int) -> bytes | None:
-        """Of the leaf or node at a place, if there is one."""
+        """The leaf or node at a place, if there is one."""
         if not isinstance(there.root, Leaf):
             return None if there.root is None else there.root.part
         key = there.root.key

@@ -1,10 +1,10 @@
-"""The snapshots in a peer's journal, and the one that is being written there.
+"""The snapshots in a peer's journal, and the one being written there.
 
-Owns when one is taken, how it gets into the journal bit by bit, and its certificate. Must never
-hold up the loop: while the book moves on, the pieces of the checkpoint are kept as they were.
+Owns when one is taken, how it is written step by step, and its certificate. Must never delay the
+loop: while the book changes, the checkpoint's pieces are kept as they were.
 
-A snapshot is what has changed since the one before. It counts once all of it is in the journal: a
-crash before that leaves the one before.
+A snapshot holds the changes since the one before. It counts once all of it is in the journal: after
+an earlier crash, the one before is used.
 """
 
 from collections.abc import Iterator
@@ -21,19 +21,19 @@ from peer.storage.journal import Journal, Stored
 
 
 class Pace(NamedTuple):
-    """When snapshots are due, and how much of one is written at a time."""
+    """When snapshots are due, and how much is written at a time."""
 
     commits: int = 1_024  # from one to the next, a multiple of CHECKPOINT_EVERY
-    commands: int = 200_000  # or at the next checkpoint after so many: they take a while to replay
+    commands: int = 200_000  # or at the next checkpoint after this many: replay takes a while
     pieces: int = 128  # at a time
-    size: int = 256 * 1024  # bytes; at least a piece
+    size: int = 256 * 1024  # bytes; at least one piece
 
 
 PACE = Pace()
 
 
 class _Writing(NamedTuple):
-    """A snapshot of which some is still to be written."""
+    """A snapshot that is not completely written."""
 
     number: int
     tree: HashTree
@@ -47,17 +47,17 @@ class Snapshots:
         self._journal = journal
         self._committee = committee
         self._pace = pace
-        self._commands = 0  # since one was due
+        self._commands = 0  # since the last one was due
         self._is_due = False
         self._writing: _Writing | None = None
         self._stored = (0, HashTree())  # the newest one in the journal
         self._certified = (0, HashTree())
-        self._uncertified: Attestation | None = None  # the newest one that was taken
-        self._certificate: dict[int, bytes] = {}  # author -> frame that says its digest
+        self._uncertified: Attestation | None = None  # the newest one taken
+        self._certificate: dict[int, bytes] = {}  # author -> frame that states its digest
 
     @property
     def is_writing(self) -> bool:
-        """Whether some of the snapshot that was taken last is still to be written."""
+        """Whether the last snapshot is not completely written."""
         return self._writing is not None
 
     def tree_at(self, number: int) -> HashTree | None:
@@ -65,7 +65,7 @@ class Snapshots:
         return dict((self._certified, self._stored)).get(number)
 
     def go_on_from(self, stored: Stored, tree: HashTree) -> None:
-        """The newest one in the journal is where this peer stands."""
+        """This peer stands at the newest snapshot in the journal."""
         if self._writing is not None:
             self._writing.frozen.close()
         self._writing, self._is_due, self._commands = None, False, 0
@@ -75,7 +75,7 @@ class Snapshots:
             self._certified, self._uncertified = self._stored, None
 
     def install(self, certificate: list[bytes], replica: Replica) -> None:
-        """Store a state that another peer had, all of it at once."""
+        """Store another peer's state, all of it at once."""
         assert replica.checkpoint is not None
         number, tree = replica.commit, replica.tree
         changes = tree.changes(self._stored[1])
@@ -88,8 +88,8 @@ class Snapshots:
         self.go_on_from(Stored(number, tree.digest, True), tree)
 
     def applied(self, commit: Commit, commands: int, replica: Replica) -> None:
-        """A commit with so many commands was applied: take a snapshot when it is time to. It is due
-        at the same commits on all peers, whether or not one is still being written here."""
+        """A commit with this number of commands was applied: take a snapshot when one is due. It is
+        due at the same commits on all peers, even while another is being written here."""
         self._commands += commands
         if commit.checkpoint is None:
             return
@@ -103,7 +103,7 @@ class Snapshots:
             self._await_certificate(commit.number, tree.digest)
 
     def write(self) -> None:
-        """Write some of the snapshot that was taken last."""
+        """Write part of the last snapshot."""
         writing = self._writing
         if writing is None:
             return
@@ -127,7 +127,7 @@ class Snapshots:
         self._certify()
 
     def note(self, block: Block) -> None:
-        """Collect blocks that say the digest of the snapshot taken last, until a quorum has."""
+        """Collect blocks that state the last snapshot's digest, until a quorum has."""
         if block.attestation == self._uncertified:
             self._certificate[block.author] = block.frame
             self._certify()
@@ -137,7 +137,7 @@ class Snapshots:
         self._certificate = {}
 
     def _certify(self) -> None:
-        """Once it is in the journal."""
+        """Certify the snapshot, once it is in the journal."""
         if self._uncertified is None or self._writing is not None:
             return
         if len(self._certificate) >= self._committee.quorum:

@@ -1,8 +1,8 @@
-"""What this peer fetches of the states of others: all that differs, to go on from one of them, or
-some of it, to tell people in what it differs.
+"""What this peer fetches of others' states: all differences, to continue from one of them, or some,
+to name the difference to people.
 
-Owns whose offers are taken, and what is told of members that help badly. Must never change the
-state: the loop does, once all is here.
+Owns which offers are accepted, and what is reported about members that help badly. Must never
+change the state: the loop does, once everything is here.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from peer.storage.part_requests import PartsWanted
 from peer.storage.state_audit import Found, StateAudit
 from peer.storage.state_sync import CatchUp, Fetched
 
-AUDIT_PAUSE_MS = 5_000  # between two looks at a member's state
+AUDIT_PAUSE_MS = 5_000  # between two audits of a member's state
 
 _log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class StateFetcher:
         numbers = itertools.count(1)
         self._catch_up = CatchUp(numbers)
         self._audit = StateAudit(numbers)
-        self._audited: dict[int, int] = {}  # by member: not again before then
+        self._audited: dict[int, int] = {}  # by member: no new audit before then
 
     @property
     def progress(self) -> str:
@@ -38,16 +38,16 @@ class StateFetcher:
 
     @property
     def received(self) -> int:
-        """Bytes of parts, ever. It grows whenever fetching gets on."""
+        """Bytes of parts, ever. It grows when fetching advances."""
         return self._catch_up.received
 
     @property
     def is_complete(self) -> bool:
-        """Whether all of a member's state is here, as far as is known."""
+        """Whether a member's state is completely here, as far as is known."""
         return self._catch_up.is_complete
 
     def offered(self, offer: Offered, now_ms: int) -> None:
-        """A member has a state to go on from, it says."""
+        """A member says that it has a state to continue from."""
         member, manifest, certificate = offer
         ledger, catch_up = self._ledger, self._catch_up
         if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
@@ -65,7 +65,7 @@ class StateFetcher:
             )
 
     def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted]:
-        """What to ask the members for that are heard."""
+        """What to ask the heard members for."""
         wanted = self._catch_up.requests(heard, self._ledger.commit, now_ms)
         return wanted + self._look_into_differences(now_ms)
 
@@ -88,13 +88,13 @@ class StateFetcher:
                     return
 
     def _told(self, found: Found) -> str:
-        """In what a member's state differs, as far as it shows that."""
+        """The difference in a member's state, as far as the member shows it."""
         commit, ledger = found.attestation.commit, self._ledger
         pairs = (Pair(k, ledger.piece_at(commit, k), piece) for k, piece in found.pieces.items())
         return "; ".join(told(pairs, found.more))
 
     def fetched(self) -> Fetched | None:
-        """What makes a member's state of the own one as it is now, if all is here."""
+        """What turns the own present state into a member's, if all is here."""
         fetched = self._catch_up.complete(self._ledger.replica.tree)
         if fetched is None or fetched.manifest.commit <= self._ledger.commit:
             return None
@@ -103,11 +103,11 @@ class StateFetcher:
         return fetched
 
     def end(self) -> None:
-        """It is taken over."""
+        """The state has been taken over."""
         self._catch_up.end()
 
     def refused(self, fetched: Fetched, why: str, now_ms: int) -> None:
-        """It is no state to go on from, though a quorum has signed it."""
+        """The state is unusable, though a quorum signed it."""
         self._overview.helped_badly(fetched.member, f"a bad snapshot: {why}")
         self._catch_up.shun(fetched.member, now_ms)
         self._catch_up.end()

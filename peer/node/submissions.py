@@ -1,7 +1,7 @@
-"""Commands taken here, from their arrival until they are ordered.
+"""Commands taken here, from arrival until they are ordered.
 
-Owns their numbering, the queue of those in no block yet, and who waits for which answer. Must never
-do I/O: the node stores `unsaved`, then sends what `acknowledge` says.
+Owns their numbers, the queue of those in no block yet, and which caller waits for which answer.
+Must never do I/O: the node stores `unsaved`, then sends what `acknowledge` returns.
 """
 
 from collections import Counter, deque
@@ -26,14 +26,14 @@ from peer.replica.state_machine import (
 from peer.storage.journal import ClientId, JournalError, Taken
 
 PENDING_MAX = 20_000
-# Of these, what those who came from elsewhere may have waiting: see `Execute.source`.
+# Of these, how many commands from elsewhere may wait: see `Execute.source`.
 PENDING_SOURCE_MAX = 2_000  # from one source
 PENDING_ACCOUNT_MAX = 2_000  # of one account
-PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners nobody need know
+PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners may be unknown
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
-RESULTS_KEPT = 10_000  # of orders with a client id, for those who ask again
-DIGEST_BYTES = 16  # of an order with a client id: it guards its submitter from mistakes
+RESULTS_KEPT = 10_000  # of orders with a client id, for callers that ask again
+DIGEST_BYTES = 16  # of an order with a client id: it protects the submitter from mistakes
 _BATCH_BYTES = 32  # around the commands of a payload
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -48,12 +48,12 @@ def client_id_of(entry: Entry) -> ClientId | None:
 
 
 def digest_of(entry: Entry) -> bytes:
-    """The same for an order that is sent again, whoever signs it and when."""
+    """The same for an order that is sent again, with any signer and time."""
     return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
 
 
 class Told(NamedTuple):
-    """The ids of a request's commands, and those of them that were taken before."""
+    """The ids of a request's commands, and of those that were taken before."""
 
     caller: Caller
     ids: list[int]
@@ -61,7 +61,7 @@ class Told(NamedTuple):
 
 
 class _Waiting:
-    """A command on its way, and who waits for its result."""
+    """An unordered command, and the callers that wait for its result."""
 
     __slots__ = ("callers", "command", "data", "holders", "taken_ms")
 
@@ -73,7 +73,7 @@ class _Waiting:
         taken_ms: int,
         holders: tuple[str, ...] = (),
     ) -> None:
-        self.holders = holders  # for whom it counts
+        self.holders = holders  # the holders whose limits it counts for
         self.command = command
         self.data = data
         self.callers = callers
@@ -87,14 +87,14 @@ class Submissions:
         self._me = me
         self._next_seq = 1
         self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
-        self._held: Counter[str] = Counter()  # of them, by whom they count for
+        self._held: Counter[str] = Counter()  # commands in `_taken`, by holder
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[Told] = []
         self._new: list[int] = []  # seqs taken since the last acknowledgement
         self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
         self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
-        self._asked_again: list[tuple[Caller, int]] = []  # about a seq that is done
+        self._asked_again: list[tuple[Caller, int]] = []  # callers with a seq that is done
 
     def restore(
         self,
@@ -103,8 +103,8 @@ class Submissions:
         expected: int,
         now_ms: int = 0,
     ) -> None:
-        """Take back what the journal holds: the commands of own blocks, of which those from
-        `expected` on are not ordered yet, and those in no block. JournalError if one is none."""
+        """Restore what the journal holds: the commands of own blocks (those from `expected` on are
+        not ordered yet), and those in no block. JournalError if one is not a command."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
@@ -124,7 +124,7 @@ class Submissions:
 
     @property
     def waiting(self) -> bool:
-        """Whether there are commands for the next block."""
+        """Whether commands wait for the next block."""
         return bool(self._queue)
 
     @property
@@ -133,13 +133,13 @@ class Submissions:
         return len(self._taken)
 
     def oldest_ms(self, now_ms: int) -> int:
-        """For how long the one of them that was taken first has waited, or since the start."""
+        """How long the oldest of them has waited, or since the start."""
         oldest = next(iter(self._taken.values()), None)
         return 0 if oldest is None else now_ms - oldest.taken_ms
 
     @property
     def first_waiting(self) -> int:
-        """All commands below this seq have been put into blocks."""
+        """All commands below this seq are in blocks."""
         return self._queue[0] if self._queue else self._next_seq
 
     def take(
@@ -150,9 +150,9 @@ class Submissions:
         known: Mapping[ClientId, Taken] | None = None,
         source: str = "",
     ) -> Refused | None:
-        """Number the commands and queue them; or say why none of them is taken. An order whose
-        client id is `known` was taken before: its caller is told what it became.
-        What has a `source` counts for it."""
+        """Number and queue the commands; or return why none is taken. An order whose client id is
+        `known` was taken before: its caller gets its result. A command with a `source` counts for
+        that source."""
         if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
             text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
             return Refused("invalid", text)
@@ -196,7 +196,7 @@ class Submissions:
         return None
 
     def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
-        """Why so many can't be taken, beside those that are here already."""
+        """Why the new commands do not fit beside those already here."""
         if len(self._taken) + len(new) > PENDING_MAX:
             text = f"{len(self._taken)} commands wait to be ordered already: try again later"
             return Refused("busy", text)
@@ -208,8 +208,8 @@ class Submissions:
         return None
 
     def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
-        """The caller waits for the results of commands taken before. Beyond CALLERS_MAX of one
-        command it is told at once that it gets none."""
+        """The caller waits for the results of commands taken before. A caller beyond CALLERS_MAX of
+        one command learns at once that it gets no result."""
         for seq in dict.fromkeys(seqs):
             entry = self._taken.get(seq)
             if entry is None:
@@ -221,7 +221,7 @@ class Submissions:
                     self._asked_again.append((caller, seq))
 
     def next_payload(self) -> bytes:
-        """The payload for the next block: the longest waiting commands that fit; maybe none."""
+        """The next block's payload: the oldest waiting commands that fit; maybe none."""
         if not self._queue:
             return b""
         first = self._queue[0]
@@ -238,7 +238,7 @@ class Submissions:
 
     @property
     def unsaved(self) -> list[tuple[int, bytes]]:
-        """Commands that are neither in a block nor in the journal: seq and encoding."""
+        """Commands in neither a block nor the journal: seq and encoding."""
         unsaved = []
         for seq in reversed(self._queue):
             if seq <= self._saved_seq:
@@ -252,7 +252,7 @@ class Submissions:
         return [command_of(self._taken[seq].command) for seq in self._new]
 
     def acknowledge(self) -> list["Told"]:
-        """All commands are durable now: who is to be told what."""
+        """All commands are durable now. Returns what to tell each caller."""
         self._saved_seq = self._next_seq - 1
         self.new_client_ids.clear()
         self._new.clear()
@@ -260,7 +260,7 @@ class Submissions:
         return told
 
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
-        """To be told after `acknowledge`: what became of orders that were sent again."""
+        """To send after `acknowledge`: the results of orders that were sent again."""
         text = "ordered before, or too many wait for its result: ask for the order's state"
         lost = Refused("result_lost", text)
         known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
@@ -275,7 +275,7 @@ class Submissions:
         commit: int = 0,
         time_ms: int = 0,
     ) -> dict[Caller, tuple[list[Result], int]]:
-        """A commit ordered commands: the results for each caller here, and when it had asked."""
+        """A commit ordered commands. Returns each local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
         for id_, events in zip(ids, results, strict=True):
             seq, member = seq_and_member(id_)
@@ -291,7 +291,7 @@ class Submissions:
         return answers
 
     def _let_go(self, seq: int) -> _Waiting:
-        """A command waits no more."""
+        """A command stops waiting."""
         entry = self._taken.pop(seq)
         for name in entry.holders:
             self._held[name] -= 1
@@ -305,15 +305,15 @@ class Submissions:
             del self._results[next(iter(self._results))]
 
     def requeue(self, seq: int) -> None:
-        """Commands from `seq` on are in no block that can still be ordered, whatever was said of
-        them before (own blocks get lost in byzantine mode): they wait for one again, and are stored
-        on their own meanwhile. What is ordered after all is skipped by its seq."""
+        """Commands from `seq` on are in no block that can still be ordered, whatever was said
+        before (own blocks get lost in byzantine mode). They wait for a block again, stored on their
+        own. One that is ordered after all is skipped by its seq."""
         self._queue = deque(taken for taken in self._taken if taken >= seq)
         self._saved_seq = min(self._saved_seq, seq - 1)
 
     def skip(self, expected: int) -> list[Caller]:
-        """Commands below `expected` were ordered while this peer was away, and it took over a
-        state in which they are done: who waits for a result that is not known here."""
+        """Commands below `expected` were ordered while this peer was away, and are done in the
+        state it took over. Returns the callers whose results are unknown here."""
         callers: list[Caller] = []
         for seq in [seq for seq in self._taken if seq < expected]:
             callers += self._let_go(seq).callers
@@ -321,13 +321,13 @@ class Submissions:
         return list(dict.fromkeys(callers))
 
     def callers(self) -> list[Caller]:
-        """Who waits for commands that are not ordered yet."""
+        """The callers that wait for unordered commands."""
         return list(dict.fromkeys(who for each in self._taken.values() for who in each.callers))
 
     def withdraw(self, account: str, ids: Iterable[int]) -> dict[int, bytes]:
-        """Take back those of the commands that are in no block: their seqs, and what goes into
-        their places. A number once given is used, so that the ones behind keep theirs: a
-        withdrawn command becomes a cancel of nothing."""
+        """Take back the given commands that are in no block. Returns their seqs and replacements. A
+        used number stays used, so later commands keep theirs: a withdrawn command becomes a cancel
+        of nothing."""
         withdrawn = {}
         waiting = set(self._queue)
         for id_ in ids:
@@ -344,7 +344,7 @@ class Submissions:
         return withdrawn
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:
-        """An account's commands that are not ordered yet, with their ids."""
+        """An account's unordered commands, with their ids."""
         commands = (command_of(entry.command) for entry in self._taken.values())
         return [(command.id, command) for command in commands if command.account == account]
 
@@ -353,7 +353,7 @@ _SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_
 
 
 def _holders(entry: Entry, source: str) -> tuple[str, ...]:
-    """For whom a command counts; the first word says which share that is."""
+    """The holders a command counts for; the first word names the limit."""
     if not source:
         return ()
     names = (f"from {source}", f"of {entry.account}")
@@ -361,8 +361,8 @@ def _holders(entry: Entry, source: str) -> tuple[str, ...]:
 
 
 def _named(command: Entry, id_: int, before: Sequence[int]) -> Entry | None:
-    """The command with its id, and with the id of the order it refers to by its place in the
-    request, of which `before` are the ids so far; None if that is not before it."""
+    """The command with its id. A reference by place in the request becomes an id from `before`, the
+    ids so far. None if that order is not before it."""
     if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
         return with_id(command, id_)
     place = -command.order

@@ -1,6 +1,6 @@
-"""What time it is for a node, and what the loop does at its time rather than when something comes.
+"""A node's time, and what the loop does on time rather than on input.
 
-Owns the two clocks of a node, and how long the loop may wait.
+Owns the node's two clocks, and how long the loop may wait.
 """
 
 import time
@@ -11,7 +11,7 @@ from peer.network.mesh import HEARTBEAT_MS
 
 TURN_MS_MAX = 100
 MESH_VIEW_MS = 500
-STOP_MS = 2_000  # that commands are given to be ordered before a peer stops
+STOP_MS = 2_000  # for waiting commands to be ordered before a peer stops
 
 
 def _now_us() -> int:
@@ -23,8 +23,7 @@ def _wall_ms() -> int:
 
 
 class Clock(NamedTuple):
-    """Where a node reads the time: one clock that never jumps and drives all timers, and the time
-    of day."""
+    """A node's clocks: a monotonic one that drives all timers, and the time of day."""
 
     now_us: Callable[[], int] = _now_us
     wall_ms: Callable[[], int] = _wall_ms
@@ -37,19 +36,19 @@ class Timers:
     """Reads no clock."""
 
     def __init__(self) -> None:
-        self._beat_ms = 0  # when it is time for the next heartbeat,
-        self._view_ms = 0  # for the next view of the mesh,
-        self._stop_ms = 0  # and for the end of a peer that stops
+        self._beat_ms = 0  # when the next heartbeat is due,
+        self._view_ms = 0  # the next mesh view,
+        self._stop_ms = 0  # and the end of a stopping peer
 
     def beats(self, now_ms: int) -> bool:
-        """Whether it is time for a heartbeat; if so, it is again HEARTBEAT_MS later."""
+        """Whether a heartbeat is due; if so, the next is due HEARTBEAT_MS later."""
         if now_ms < self._beat_ms:
             return False
         self._beat_ms = now_ms + HEARTBEAT_MS
         return True
 
     def shows(self, now_ms: int, changed: bool) -> bool:
-        """Whether it is time to show the mesh, or it has `changed`; if so, it is time again
+        """Whether the mesh view is due, or the mesh has `changed`; if so, the next is due
         MESH_VIEW_MS later."""
         if now_ms < self._view_ms and not changed:
             return False
@@ -61,11 +60,11 @@ class Timers:
         self._stop_ms = now_ms + STOP_MS
 
     def is_over(self, now_ms: int) -> bool:
-        """Whether a peer that stops has waited for long enough."""
+        """Whether a stopping peer has waited long enough."""
         return now_ms >= self._stop_ms
 
     def wait_ms(self, now_ms: int, due: Iterable[int | None]) -> int:
-        """For how long there is nothing to do but what comes. `due` is when others have to do
-        something; None: not by time alone."""
+        """How long there is nothing to do without input. `due`: when others have work; None: not by
+        time alone."""
         times = [self._beat_ms, now_ms + TURN_MS_MAX, *(at for at in due if at is not None)]
         return max(min(times) - now_ms, 0)
