@@ -1,8 +1,8 @@
-"""The addresses a peer remembers from one life to the next: `addresses.json` in its data folder.
+"""The addresses a peer remembers across restarts: `addresses.json` in its data folder.
 
-Owns the file. Must never be needed: without it, members are found as if for the first time, so a
-file that cannot be read is put aside, and one that cannot be written is a line in the log. Written
-in a thread of its own, since a disk may be slow and the node's loop must not wait for it.
+Owns the file. Must never be required: without it, members are found as if for the first time. An
+unreadable file is put aside; a failed write is logged. A thread of its own writes the file: a disk
+may be slow, and the node's loop must not wait for it.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from peer.network.addresses import PROVEN_MAX, read_address
 
 VERSION = 1
 FILE_BYTES_MAX = 256 * 1024
-WRITE_MS = 1_000  # between two writings, at least
+WRITE_MS = 1_000  # between two writes, at least
 
 Remembered = Mapping[str, Sequence[Address]]  # by a member's key, best first
 
@@ -47,8 +47,8 @@ class AddressFile:
         self._failed = False
 
     def load(self) -> Remembered:
-        """What was kept. Nothing if there is no file, or none that makes sense: that is put aside,
-        so that the next life does not stumble over it either."""
+        """The stored addresses. Nothing if there is no file or an invalid one; an invalid file is
+        put aside, so that the next start does not read it again."""
         try:
             self._written = _read(self._path)
         except FileNotFoundError:
@@ -64,7 +64,7 @@ class AddressFile:
         return self._written
 
     def keep(self, addresses: Remembered, now_ms: int) -> None:
-        """Write these if they are others than before, soon and without waiting."""
+        """Write these addresses if they have changed, soon and without waiting."""
         busy = self._writer is not None and self._writer.is_alive()
         if addresses == self._written or busy or now_ms < self._next_ms:
             return
@@ -73,14 +73,14 @@ class AddressFile:
         self._writer.start()
 
     def close(self, addresses: Remembered) -> None:
-        """The last ones, and wait for it."""
+        """Write the last addresses, and wait until they are written."""
         if self._writer is not None:
             self._writer.join()
         if addresses != self._written:
             self._write(addresses)
 
     def _write(self, addresses: Remembered) -> None:
-        """The old content or the new one, whenever the machine stops."""
+        """After a crash, the file has either the old content or the new one."""
         members = {key: [str(one) for one in some] for key, some in addresses.items()}
         content = msgspec.json.format(msgspec.json.encode(_Content(VERSION, members)))
         new = self._path.with_name(self._path.name + ".new")
@@ -98,7 +98,7 @@ class AddressFile:
 
 
 def _read(path: Path) -> Remembered:
-    """Raises OSError, and ValueError (of msgspec too) for what makes no sense."""
+    """Raises OSError, and ValueError (also of msgspec) for invalid content."""
     with path.open("rb") as file:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:

@@ -1,13 +1,13 @@
-"""Where one other member may be: which of its addresses are tried, and which are remembered.
+"""Where one other member may be: which of its addresses to try and which to remember.
 
-Owns the choice. Must never open a socket or read a clock: time (milliseconds of a clock that never
-jumps) and randomness are arguments, what is to be connected and closed comes out as a `Turn`.
+Owns the choice. Must never open a socket or read a clock: time (monotonic milliseconds) and
+randomness are arguments, and a `Turn` says what to connect and close.
 
-Anyone can announce anything under a member's name, at any rate. So what is said of an address
-decides only when it is tried; the program that answers there proves itself by its key.
+Anyone can announce anything under a member's name, at any rate. So an announcement only decides
+when an address is tried; the program that answers there proves itself by its key.
 
-- A lookup can add addresses, and nothing else. What it lacks means nothing; but a rumour that was
-  in vain is forgotten once FORGET_AFTER lookups have lacked it.
+- A lookup can only add addresses. A missing address means nothing; but a failed rumour is forgotten
+  once FORGET_AFTER lookups have lacked it.
 - An address is *known* if the operator gave it, the member itself told it over a connection that
   proves its key, or it was *proven*: the member was heard there. All others are *rumours*.
 - A connection over which the member is heard is never closed, unless it is heard over more than
@@ -29,21 +29,21 @@ from typing import NamedTuple
 
 from discovery.grape import Address
 
-ALIVE_MS = 1_500  # who was heard within this time is alive
+ALIVE_MS = 1_500  # a member heard within this time is alive
 KNOWN_AT_ONCE = 4
-KNOWN_TRY_MS = 5_000  # libzmq never goes back to who once did not speak its protocol: connect anew
+KNOWN_TRY_MS = 5_000  # libzmq never retries an address after a wrong protocol: connect again
 UNPROVEN_AT_ONCE = 8
-UNPROVEN_TRY_MS = 2_000  # five times there and back, and a heartbeat
+UNPROVEN_TRY_MS = 2_000  # five round trips, and a heartbeat
 HEAD_START_MS = 2_000
 RETRY_EVERY = 4
 HEARD_MAX = 2
 OPEN_MAX = KNOWN_AT_ONCE + UNPROVEN_AT_ONCE + HEARD_MAX
-LOOK_MS = 100  # between two looks at what is to be done
+LOOK_MS = 100  # between two calls of `turn`
 
 GIVEN_MAX = 8
 PROVEN_MAX = 16
-RUMOURS_MAX = 256  # that wait for a first turn, and as many for another
-FOUND_MAX = 200  # of one lookup
+RUMOURS_MAX = 256  # that wait for a first turn; the same limit for those that wait for another
+FOUND_MAX = 200  # per lookup
 FORGET_AFTER = 100  # lookups, several minutes of them
 LAST_TURNS_MAX = 4 * (GIVEN_MAX + PROVEN_MAX)
 
@@ -52,7 +52,7 @@ _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
 def read_address(text: str) -> Address:
-    """HOST:PORT, as people and files say it. ValueError says what was expected."""
+    """HOST:PORT, as people and files write it. ValueError says what was expected."""
     host, _, port = text.rpartition(":")
     if not (_HOST.fullmatch(host) and len(host) <= HOST_CHARACTERS_MAX):
         raise ValueError(f"expected HOST:PORT with a name or IPv4 address, got {text!r:.100}")
@@ -62,29 +62,29 @@ def read_address(text: str) -> Address:
 
 
 class Try(NamedTuple):
-    """Connect to this. `lasting`: again and again for as long as it is open, since the member was
-    there or should be; otherwise once."""
+    """Connect to this address. `lasting`: reconnect for as long as it is open, since the member was
+    there or should be; otherwise try once."""
 
     address: Address
     lasting: bool
 
 
 class Turn(NamedTuple):
-    """What has to be done now, first the one and then the other."""
+    """What to do now, in the order of the fields."""
 
     close: Sequence[Address] = ()
     connect: Sequence[Try] = ()
 
 
 class _Line:
-    """Rumours that wait, a bounded number of them: hosts take turns, those of one host go in the
-    order they came. It is fair queueing by start times (Goyal, Vin, Cheng 1996): a host that comes
-    anew has no claim to the turns that went before."""
+    """Waiting rumours, up to a limit. Hosts take turns; a host's rumours keep their order of
+    arrival. This is fair queueing by start times (Goyal, Vin, Cheng 1996): a host that comes back
+    has no claim to earlier turns."""
 
     def __init__(self) -> None:
         self._turns: dict[Address, int] = {}
         self._hosts: Counter[str] = Counter()
-        self._last: dict[str, int] = {}  # turn of a host that waits
+        self._last: dict[str, int] = {}  # turn of a waiting host
         self._now = 0
 
     def __len__(self) -> int:
@@ -104,7 +104,7 @@ class _Line:
         self._hosts[address.host] += 1
 
     def _makes_room(self, host: str) -> bool:
-        """The last of the host that has most gives way, unless `host` would have as many."""
+        """Drop the last rumour of the host with most, unless `host` would have as many."""
         [(largest, count)] = self._hosts.most_common(1)
         if self._hosts[host] + 1 >= count:
             return False
@@ -118,7 +118,7 @@ class _Line:
         return address
 
     def drop(self, address: Address) -> None:
-        """Harmless if it does not wait."""
+        """Harmless if the address does not wait."""
         if self._turns.pop(address, None) is None:
             return
         self._hosts[address.host] -= 1
@@ -133,7 +133,7 @@ class _Line:
 
 
 class _Open:
-    """A connection, or the attempt at one."""
+    """A connection, or an attempt to connect."""
 
     def __init__(self, lasting: bool, until_ms: int) -> None:
         self.lasting = lasting
@@ -141,7 +141,7 @@ class _Open:
         self.heard_ms = -1
 
     def wait(self, ms: int) -> None:
-        """That much time has passed and does not count."""
+        """This much time has passed and does not count."""
         self.until_ms += ms
         if self.heard_ms >= 0:
             self.heard_ms += ms
@@ -151,15 +151,15 @@ class _Open:
 
 
 class AddressBook:
-    """Of one member. Starts empty; `give` and `remember` before the first `turn`."""
+    """The addresses of one member. Starts empty; `give` and `remember` before the first `turn`."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
         self._given: dict[Address, None] = {}
         self._told: Address | None = None
-        self._proven: dict[Address, None] = {}  # where it was heard last is last
+        self._proven: dict[Address, None] = {}  # the last one is where it was heard last
         self._new = _Line()
-        self._tried = _Line()  # in vain
+        self._tried = _Line()  # without success
         self._rumours = 0  # that were tried
         self._lookups = 0
         self._seen: dict[Address, int] = {}  # the last lookup that had this rumour
@@ -172,30 +172,30 @@ class AddressBook:
         self.home: Address | None = None  # where it is heard: the one to ask it for anything
 
     def give(self, address: Address) -> None:
-        """An operator says that it is there. ValueError after GIVEN_MAX of them."""
+        """An operator gives this address. ValueError after GIVEN_MAX of them."""
         if address not in self._given and len(self._given) >= GIVEN_MAX:
             raise ValueError(f"expected at most {GIVEN_MAX} addresses of a member")
         self._given[address] = None
 
     def remember(self, addresses: Iterable[Address]) -> None:
-        """What `remembered` was at the end of an earlier life."""
+        """Add what `remembered` returned before the restart."""
         for address in list(addresses)[:PROVEN_MAX][::-1]:
             self._proven.pop(address, None)
             self._proven[address] = None
 
     @property
     def remembered(self) -> list[Address]:
-        """What to keep for the next life, best first: where it was heard, and what was given."""
+        """The addresses to keep for the next start, best first: heard ones, then given ones."""
         return list(dict.fromkeys([*reversed(self._proven), *self._given]))[:PROVEN_MAX]
 
     @property
     def known(self) -> list[Address]:
-        """Where it was or should be: given, told, heard there lately, heard there long ago."""
+        """Where the member was or should be: given, told, heard lately, heard long ago."""
         told = [] if self._told is None else [self._told]
         return list(dict.fromkeys([*self._given, *told, *reversed(self._proven)]))
 
     def tell(self, address: Address) -> None:
-        """The member itself says that it is there. Only its last word counts."""
+        """The member itself tells its address. Only its last one counts."""
         if address in self._given or address in self._proven or address == self._told:
             return
         self._told = address
@@ -219,7 +219,7 @@ class AddressBook:
         return address in self._open or address in self._new or address in self._tried
 
     def hear(self, address: Address, now_ms: int) -> None:
-        """The member was heard there: its key proves it."""
+        """The member was heard at this address: its key proves it."""
         one = self._open.get(address)
         if one is None:
             return
@@ -241,8 +241,8 @@ class AddressBook:
             self._told = None
 
     def turn(self, now_ms: int) -> Turn:
-        """What has to be done now. Call it again and again, at least every LOOK_MS: when this peer
-        stood still for longer, nobody else was silent for that."""
+        """What to do now. Call it at least every LOOK_MS: a longer pause of this peer does not
+        count as silence of the member."""
         stood_still_ms = now_ms - LOOK_MS - (now_ms if self._looked_ms is None else self._looked_ms)
         self._looked_ms = now_ms
         if stood_still_ms > 0:
@@ -257,7 +257,7 @@ class AddressBook:
         return Turn(closing, self._started(now_ms))
 
     def close_all(self) -> None:
-        """All connections are closed, whatever came over them."""
+        """All connections are closed, even those where the member is heard."""
         for address in list(self._open):
             self._close(address)
         self._silent_since_ms = None
@@ -275,9 +275,9 @@ class AddressBook:
         return [address for address, one in self._open.items() if one.is_heard(now_ms)]
 
     def _ended(self, now_ms: int) -> list[Address]:
-        """Connections that are not needed: more than enough, or without a message so far."""
+        """Connections not needed: beyond the limit, or without a message so far."""
         heard = self._heard(now_ms)
-        heard.sort(key=lambda address: address not in self._given)  # and the oldest first
+        heard.sort(key=lambda address: address not in self._given)  # then oldest first
         in_vain = [
             address
             for address, one in self._open.items()
@@ -302,12 +302,12 @@ class AddressBook:
         return started
 
     def _free(self, most: int, lasting: bool, now_ms: int) -> int:
-        """How many more may be tried."""
+        """How many more addresses may be tried."""
         tried = [one for one in self._open.values() if not one.is_heard(now_ms)]
         return max(most - sum(one.lasting == lasting for one in tried), 0)
 
     def _start_known(self, known: Sequence[Address], now_ms: int) -> list[Try]:
-        """Those of them that were not tried for longest."""
+        """Start those not tried for the longest time."""
         waiting = [address for address in known if address not in self._open]
         waiting.sort(key=lambda address: self._last_turn.get(address, 0))
         chosen = waiting[: self._free(KNOWN_AT_ONCE, True, now_ms)]
@@ -336,7 +336,7 @@ class AddressBook:
         return self._new.pop() if len(self._new) else None
 
     def check(self) -> None:
-        """Assert what must hold after every call."""
+        """Assert the invariants that hold after every call."""
         known, rumours = set(self.known), [*self._new, *self._tried]
         assert len(self._given) <= GIVEN_MAX
         assert len(self._proven) <= PROVEN_MAX

@@ -1,7 +1,7 @@
-"""Who may connect: encryption and authentication of every network socket.
+"""Encryption and authentication of every network socket: which peers may connect.
 
-Owns the keys that are allowed and the answers to libzmq's question about each connection (ZAP,
-RFC 27). Must never know what is said over a connection.
+Owns the allowed keys and the answers to libzmq's question about each connection (ZAP, RFC 27). Must
+never know the content of a connection.
 """
 
 import logging
@@ -19,14 +19,14 @@ _log = logging.getLogger(__name__)
 
 
 class Asker(NamedTuple):
-    """Who a message came from: a member by its key, any other sender by its address."""
+    """The sender of a message: a member by its key, any other sender by its address."""
 
     is_member: bool
     name: str
 
 
 class Gate:
-    """Constructing binds: there is one gate a ZeroMQ context."""
+    """The constructor binds: there is one gate per ZeroMQ context."""
 
     def __init__(
         self,
@@ -50,13 +50,13 @@ class Gate:
         poller.register(self._zap, zmq.POLLIN)
 
     def serve(self, socket: zmq.Socket[bytes]) -> None:
-        """Before `bind`: only who is allowed gets further than the handshake."""
+        """Call before `bind`: only allowed keys get past the handshake."""
         self._own(socket)
         socket.curve_server = True
         socket.zap_domain = b"mesh"
 
     def join(self, socket: zmq.Socket[bytes], server_key: bytes) -> None:
-        """Before `connect`: a link to the holder of this CURVE key, or to none."""
+        """Call before `connect`: link only to the holder of this CURVE key."""
         self._own(socket)
         socket.curve_serverkey = server_key
 
@@ -65,11 +65,11 @@ class Gate:
         socket.curve_publickey = self._identity.curve_public
 
     def deny(self, key: bytes) -> None:
-        """The holder of this CURVE key connects no more, and is not listened to."""
+        """The holder of this CURVE key can connect no more, and its messages are dropped."""
         self._denied.add(key)
 
     def asker(self, frame: zmq.Frame) -> Asker | None:
-        """Who sent a frame; None if it is not to be listened to any more."""
+        """The sender of a frame; None if its messages are dropped."""
         key = bytes.fromhex(str(frame.get("User-Id")))
         if key in self._denied:
             return None
@@ -78,7 +78,7 @@ class Gate:
         return Asker(False, str(frame.get("Peer-Address")))
 
     def answer(self) -> None:
-        """Tell libzmq which of the waiting connections are allowed, a bounded number of them."""
+        """Tell libzmq which waiting connections are allowed, a bounded number per call."""
         for _ in range(ANSWERS_PER_TURN_MAX):
             try:
                 version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
@@ -97,7 +97,7 @@ class Gate:
         return known and key != b"" and key not in self._denied
 
     def _refuse(self, place: str) -> None:
-        """Count it; log it once a place, and of so many places only."""
+        """Count a refusal; log it once per place, for a limited number of places."""
         self.refused += 1
         if place not in self._logged and len(self._logged) < PLACES_LOGGED_MAX:
             self._logged.add(place)

@@ -1,13 +1,12 @@
 """The TCP connections of this process, as the kernel counts them.
 
-Owns the bounds that libzmq has not: it limits a frame and how many messages wait, but neither the
-parts of one message, nor what a subscriber subscribes to, nor how many connect, and all of it takes
-memory or descriptors. Must never read from a connection: it looks at the kernel's counters, and
-ends what is beyond any use. Without /proc, so elsewhere than on Linux, nothing is watched.
+Owns the bounds that libzmq lacks. It limits a frame and the waiting messages, but not a message's
+parts, a subscriber's subscriptions or the number of connections, and all take memory or
+descriptors. Must never read from a connection: it reads the kernel's counters and ends useless
+connections. Without /proc (outside Linux) it watches nothing.
 
-It has a thread of its own, since the node's may be busy for longer than strangers need to take all
-descriptors. What that one knows, who has said something over which connection, it tells with
-`hear`.
+It has its own thread: the node's thread may be busy for longer than strangers need to take all
+descriptors. The node's thread calls `hear` to report which asker has spoken over which connection.
 """
 
 import contextlib
@@ -30,7 +29,7 @@ from peer.process.descriptors import Room, is_full
 SUBSCRIBER_BYTES_MAX = 16 * 1024  # a handshake and a subscription are about 1 KiB
 UNHEARD_BYTES_MAX = 8 * 1024 * 1024  # without a whole message; the longest honest one is shorter
 LOOK_S = 0.1  # between two looks,
-GLANCE_S = 0.02  # but for so many descriptors more than at the last one
+GLANCE_S = 0.02  # unless this many descriptors more are open than at the last one
 RUSH_DESCRIPTORS = 64
 PLACES_LOGGED_MAX = 1_000
 _OPEN_FILES = Path("/proc/self/fd")
@@ -50,28 +49,28 @@ class _Connection(NamedTuple):
 
 @dataclass
 class _Seen:
-    """What is known of a connection."""
+    """What is known about a connection."""
 
     remote: Place
-    number: int  # in the order they were first seen
-    looks: int = 0  # between which the node went on
+    number: int  # in the order of discovery
+    looks: int = 0  # between which the node made progress
     asker: Asker | None = None
-    heard_bytes: int = 0  # so many had come when it last brought a whole message
-    taken_bytes: int = 0  # so many had come at a look since which the node has taken in everything
-    turn: int = 0  # of the node, at that look
-    is_ended: bool = False  # by us, though libzmq has not closed it yet
+    heard_bytes: int = 0  # bytes received when it last brought a whole message
+    taken_bytes: int = 0  # bytes received at a look; the node has taken in everything since
+    turn: int = 0  # the node's turn at that look
+    is_ended: bool = False  # by this peer, though libzmq has not closed it yet
 
 
 class Sentry:
-    """`publishing` and `answering` are the ports of the two sockets others connect to. `look` is
-    for one thread alone, the own one once it is started."""
+    """`publishing` and `answering` are the ports of the two sockets others connect to. Only one
+    thread may call `look`: the sentry's own once it is started."""
 
     def __init__(self, publishing: int, answering: int, room: Room | None = None) -> None:
         self.ended = 0
         self._publishing, self._answering = publishing, answering
         self._room = room or Room()
         self._heard: dict[int, Asker | None] = {}  # by descriptor, since the last look
-        self._lock = threading.Lock()  # of what was heard
+        self._lock = threading.Lock()  # guards what was heard
         self._turn = self._looked_turn = 0
         self._count = 0
         self._seen: dict[int, _Seen] = {}  # by descriptor
@@ -90,12 +89,12 @@ class Sentry:
             self._thread.join()
 
     def hear(self, fd: int, asker: Asker | None = None) -> None:
-        """A whole message came over a connection; over one that others made, from `asker`."""
+        """A whole message came over a connection; from `asker` if others made the connection."""
         with self._lock:
             self._heard[fd] = asker
 
     def turned(self) -> None:
-        """The node has taken in what was there when it last called this."""
+        """The node has taken in all input that was there at its last call of this."""
         self._turn += 1
 
     def _watch(self) -> None:
@@ -116,7 +115,7 @@ class Sentry:
             return is_full(error)
 
     def look(self) -> None:
-        """End the connections that are beyond any use."""
+        """End the useless connections."""
         before, self._seen = self._seen, {}
         with self._lock:
             heard, self._heard = self._heard, {}
@@ -145,13 +144,13 @@ class Sentry:
         if one.port == self._publishing:
             if one.received > SUBSCRIBER_BYTES_MAX:
                 self._end(one, "a subscriber that says so much")
-        elif turn >= seen.turn + 2:  # a whole turn lies between
+        elif turn >= seen.turn + 2:  # a whole turn has passed between
             if seen.taken_bytes - seen.heard_bytes > UNHEARD_BYTES_MAX:
                 self._end(one, "a message without an end")
             seen.taken_bytes, seen.turn = one.received, turn
 
     def _end(self, one: _Connection, why: str) -> None:
-        """libzmq sees it closed, and frees what it holds of it."""
+        """libzmq sees the connection closed, and frees its memory."""
         seen = self._seen[one.fd]
         if seen.is_ended:
             return
@@ -179,7 +178,7 @@ def _open_files() -> Collection[int]:
     """Descriptors that may be open."""
     try:
         return [int(name) for name in os.listdir(_OPEN_FILES)]
-    except OSError as error:  # the list takes a descriptor itself
+    except OSError as error:  # the listing itself takes a descriptor
         return range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]) if is_full(error) else ()
 
 
@@ -194,7 +193,7 @@ def _connection(fd: int) -> Iterator[_Connection]:
 
 @contextlib.contextmanager
 def _socket(fd: int) -> Iterator[socket.socket]:
-    """A descriptor as a socket, and still open afterwards. It takes none of its own."""
+    """A descriptor as a socket. The descriptor stays open afterwards, and no new one is used."""
     found = socket.socket(fileno=fd)
     try:
         yield found

@@ -1,11 +1,11 @@
-"""Which of the connections that others made to this peer are too many.
+"""Which incoming connections of this peer are too many.
 
-Owns the three classes of them and the bound on each. Must never touch a socket: `sentry` does.
+Owns their three classes and each class's bound. Must never touch a socket: `sentry` does.
 
-A connection is unproven until a message has come over it, and only who has a key that may connect
-gets so far. Then it is a member's or an observer's. Each class has its own bound, so strangers take
-no place from observers, and none takes one from a member. A member that connects is unproven for
-a few milliseconds: of these the oldest go first, and of the address that has most.
+A connection is unproven until a message has come over it, which takes an allowed key. Then it is a
+member's or an observer's. Each class has its own bound, so strangers take no place from observers,
+and neither takes one from a member. A connecting member is unproven for a few milliseconds: the
+oldest unproven connections of the address with most go first.
 """
 
 from bisect import bisect_left
@@ -17,23 +17,23 @@ from typing import NamedTuple
 from peer.network.authenticator import Asker
 from peer.process.descriptors import Room
 
-MEMBER_CONNECTIONS_MAX = 8  # of one member to one socket: twice as many as it tries at a time
-ADDRESS_CONNECTIONS_MAX = 128  # of one address, in each of the other classes
-SPEECHLESS_LOOKS_MAX = 500  # who has said nothing by then never will
+MEMBER_CONNECTIONS_MAX = 8  # per member and socket: twice as many as it tries at a time
+ADDRESS_CONNECTIONS_MAX = 128  # per address, in each of the other classes
+SPEECHLESS_LOOKS_MAX = 500  # a connection silent for this long stays silent
 
 
 class Visitor(NamedTuple):
-    """A connection that others made; over it `asker` has spoken, if it is not empty."""
+    """An incoming connection; `asker` has spoken over it, if not empty."""
 
-    number: int  # in the order they came
-    port: int  # of ours
+    number: int  # in the order of arrival
+    port: int  # of this peer
     address: str
-    looks: int  # that the sentry has had at it
+    looks: int  # of the sentry at this connection
     asker: Asker | None
 
 
 def too_many(visitors: Sequence[Visitor], room: Room) -> list[Visitor]:
-    """Those that have to go, of all there are."""
+    """The connections that have to go, of all there are."""
     oldest_first = sorted(visitors, key=lambda v: v.number)
     members = [v for v in oldest_first if v.asker is not None and v.asker.is_member]
     observers = [v for v in oldest_first if v.asker is not None and not v.asker.is_member]
@@ -48,7 +48,7 @@ def too_many(visitors: Sequence[Visitor], room: Room) -> list[Visitor]:
 
 
 def _old_ones(members: Sequence[Visitor]) -> list[Visitor]:
-    """Those of which the same member has newer ones enough: it has lost them, as far as we know."""
+    """Connections whose member has enough newer ones: it has probably lost them."""
     counts: Counter[tuple[int, str]] = Counter()
     gone = []
     for visitor in reversed(members):
@@ -61,7 +61,7 @@ def _old_ones(members: Sequence[Visitor]) -> list[Visitor]:
 
 
 def _crowd(visitors: Sequence[Visitor], most: int) -> list[Visitor]:
-    """All but `most`: the first of every address stays before the second of any, and so on."""
+    """All but `most`: every address's first connection stays before any second one, and so on."""
     counts: Counter[str] = Counter()
     ranked: list[tuple[int, int, Visitor]] = []
     for place, visitor in enumerate(visitors):

@@ -1,6 +1,6 @@
-"""What a peer knows of one other member: where it may be, what it last said, how far it may go.
+"""What a peer knows of one other member: where it may be, what it last said, its limits.
 
-Owns the counts of what was left unread. Must never use the sockets it holds: `mesh` does.
+Owns the counts of unread messages. Must never use the sockets it holds: `mesh` does.
 """
 
 import random
@@ -15,18 +15,18 @@ from peer.network.patience import Patience
 from peer.network.rate_limit import TokenBucket
 
 QUEUE_MESSAGES_MAX = 1_000
-FLOOD_MESSAGES = 2_000  # so many left unread at once make a flood
+FLOOD_MESSAGES = 2_000  # this many left unread at once are a flood
 
 
 class Voice:
-    """What a member says at one address, and how much more that may be."""
+    """What a member says at one address, and how much more it may say."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.socket = socket
         self.heard_ms = -1
-        self.fetch_port = 0  # that was named there
-        self.blocks = TokenBucket(WAITING_MAX)  # of more than these none could be accepted
-        self.heartbeats = TokenBucket(QUEUE_MESSAGES_MAX)  # as many may have waited for us
+        self.fetch_port = 0  # that the member named there
+        self.blocks = TokenBucket(WAITING_MAX)  # more than this could not be accepted
+        self.heartbeats = TokenBucket(QUEUE_MESSAGES_MAX)  # as many may have waited for this peer
 
 
 class Link:
@@ -39,29 +39,29 @@ class Link:
         self.addresses: dict[Address, Voice] = {}  # those that `book` has connected
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_place = Address("", 0)
-        self.fetch_home: Address | None = None  # the home at which that was named
+        self.fetch_home: Address | None = None  # the home at which the fetch port was named
         self.patience = Patience()
-        self.renewed = 0  # times the connection for fetches was made anew, for want of answers
-        self.move_ms = 0  # not before this to another place: each takes a socket
+        self.renewed = 0  # reconnects for fetches, after missing answers
+        self.move_ms = 0  # no move to another place before then: each takes a socket
         self.heard_ms = -1
         self.cut = False
         self.paused_until_ms = 0
-        self.unread = 0  # messages, of all it sent
-        self.excess = TokenBucket(FLOOD_MESSAGES)  # how many more may be left unread
+        self.unread = 0  # messages, of all the member sent
+        self.excess = TokenBucket(FLOOD_MESSAGES)  # how many more may stay unread
         self.floods = False
         self.foreign = 0  # heartbeats of another mesh
-        self.owed = 0  # answers it may still give
+        self.owed = 0  # answers the member may still give
         self.heartbeat: Heartbeat | None = None
         self.address = ""
 
     def fetch_places(self, since_ms: int) -> list[Address]:
-        """Where it said that it answers, and was heard since."""
+        """Where the member said that it answers, and was heard since."""
         voices = self.addresses.items()
         return [Address(a.host, v.fetch_port) for a, v in voices if v.heard_ms >= since_ms]
 
     @property
     def barred(self) -> str:
-        """Why nothing of it is heard, as `api.MemberView` says it."""
+        """Why this peer drops the member's messages, as in `api.MemberView`."""
         if self.cut:
             return "cut off"
         if self.paused_until_ms:

@@ -1,15 +1,15 @@
-"""The wires between peers: every network socket of a node.
+"""The network sockets of a node, which connect it to other peers.
 
-Owns the XPUB this peer speaks on, the ROUTER it answers fetches on, and to every other member a SUB
-and a DEALER. Must never interpret a block: it hands frames on, with the member they came from.
+Owns the XPUB that publishes, the ROUTER that answers fetches, and a SUB and a DEALER to every other
+member. Must never interpret a block: it passes frames on, with their member.
 
 Every socket is CURVE-encrypted. A member's public key in the mesh file gives its CURVE key, so a
-link is to that member or to none, wherever the address came from.
+link reaches only that member, whatever the source of the address.
 
-Whatever others send, a turn takes in a bounded part of it. A member publishes at most a block for
-every round that a quorum has made, and a heartbeat each HEARTBEAT_MS: what is more than that is not
-read, and who goes on like this is not heard for FLOOD_PAUSE_MS. A message that was not read is a
-message lost, and those are fetched: the limits can delay an honest member, never harm it.
+A turn takes in a bounded part of all input. A member publishes at most a block for every round that
+a quorum has made, and a heartbeat each HEARTBEAT_MS. This peer does not read more than that. It
+does not hear a member that goes on like this for FLOOD_PAUSE_MS. An unread message is a lost
+message, and peers fetch those: the limits can delay an honest member, never harm it.
 """
 
 import contextlib
@@ -47,20 +47,20 @@ from peer.storage.part_requests import PartsWanted
 from peer.storage.state_sync import Manifest
 
 HEARTBEAT_MS = 250
-DRAIN_MAX = 200  # messages of one socket in one turn
+DRAIN_MAX = 200  # per socket and turn
 REQUESTS_PER_TURN_MAX = 16
-REST_MS = 20  # without a look at the requests after so many
+REST_MS = 20  # until the next look at the requests, after this many
 OWED_MAX = 64  # answers one member may still give
-UNREAD_MS = 10  # between two messages that may be left unread, in the long run
+UNREAD_MS = 10  # average time per message that may be left unread
 FLOOD_PAUSE_MS = 10_000
 
-_SUBSCRIBES = b"\x01"  # what a subscription begins with
+_SUBSCRIBES = b"\x01"  # first byte of a subscription
 
 _log = logging.getLogger(__name__)
 
 
 class Flooded(NamedTuple):
-    """A member sends more than it can need, and is not heard for FLOOD_PAUSE_MS."""
+    """A member sends more than it can need; this peer does not hear it for FLOOD_PAUSE_MS."""
 
     member: int
 
@@ -69,7 +69,7 @@ Message = Said | Flooded
 
 
 class Mesh:
-    """Constructing binds; `port` is where others subscribe (0: any), `host` the interface."""
+    """The constructor binds; `port` is where others subscribe (0: any), `host` the interface."""
 
     def __init__(
         self,
@@ -89,9 +89,9 @@ class Mesh:
         self._poller = poller
         self._sockets = Sockets(context, self.gate, poller)
         self._pub, self.port = self._sockets.serve(zmq.XPUB, host, port)
-        self._pub.xpub_verbose = True  # every connection says once what it subscribes to
+        self._pub.xpub_verbose = True  # every connection reports its subscription once
         self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
-        self._rest_until_ms: int | None = None  # for the router: too much is asked
+        self._rest_until_ms: int | None = None  # for the router: too many requests
         self._now_ms = 0  # of this turn
         self.sentry = Sentry(self.port, self.fetch_port, room)
         me = config.number_of(identity.public)
@@ -102,7 +102,7 @@ class Mesh:
         }
 
     def cut(self, member: int) -> None:
-        """A member misbehaves: hear it no more, and let it connect no more."""
+        """A member misbehaves: drop its messages, and refuse its connections."""
         link = self.links[member]
         self.gate.deny(link.server_key)
         self._hang_up(link)
@@ -121,12 +121,12 @@ class Mesh:
         link.book.close_all()
 
     def found(self, member: int, addresses: Sequence[Address]) -> None:
-        """A lookup says that a member may be there."""
+        """A lookup found addresses where a member may be."""
         if (link := self.links.get(member)) is not None:
             link.book.find(addresses)
 
     def _follow(self, link: Link, now_ms: int) -> None:
-        """Connect where the member may be, as its address book says."""
+        """Connect where the member's address book says."""
         if link.cut or now_ms < link.paused_until_ms:
             return
         link.paused_until_ms = 0
@@ -141,14 +141,14 @@ class Mesh:
                 link.addresses[address] = Voice(socket)
 
     def _pause(self, link: Link, now_ms: int) -> None:
-        """A member floods: do not hear it for a while. It can still be asked."""
+        """A member floods: do not hear it for a while. This peer can still ask it."""
         _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
         self._hush(link)
         link.heard_ms, link.floods = -1, False
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
     def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
-        """What members said, a bounded part of it; the rest next turn. What makes no sense is
+        """A bounded part of the members' messages; the rest comes next turn. Invalid messages are
         dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
         self._now_ms = now_ms
         self.sentry.turned()
@@ -166,8 +166,8 @@ class Mesh:
                 yield Flooded(link.member)
 
     def requests(self, now_ms: int) -> Iterator[tuple[Asker, Request]]:
-        """What others ask for, a bounded part of it. When that much came there may be more, and it
-        is left where it is for a while: then callers that ask too much have to wait."""
+        """A bounded part of the requests. After a full part more may wait, and stay unread for a
+        while: callers that ask too much have to wait."""
         if self._rest_until_ms is not None:
             if now_ms < self._rest_until_ms:
                 return
@@ -192,7 +192,7 @@ class Mesh:
         self._poller.unregister(self._router)
 
     def _meet(self, asker: Asker, host: str, port: int) -> None:
-        """A member says where it can be heard. It can only send us to its own host."""
+        """A member tells where it can be heard. It can only name its own host."""
         for link in self.links.values():
             if asker.is_member and asker.name == link.server_key.hex():
                 with contextlib.suppress(ValueError):
@@ -208,18 +208,18 @@ class Mesh:
                 self._note(frame)
 
     def _note(self, frame: zmq.Frame) -> Asker | None:
-        """Who sent it, if that is to be listened to."""
+        """The sender of a frame; None if its messages are dropped."""
         asker = self.gate.asker(frame)
         self.sentry.hear(int(frame.get(zmq.SRCFD)), asker)
         return asker
 
     @property
     def due_ms(self) -> int | None:
-        """When `requests` should be called though nothing wakes the poller."""
+        """When to call `requests` if nothing wakes the poller."""
         return self._rest_until_ms
 
     def _drain(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-        """Messages that came over a connection of ours. The first tells which one that is."""
+        """Messages of our own connections. The first message tells which connection it is."""
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
             self.sentry.hear(int(frames[0].get(zmq.SRCFD)))
@@ -231,7 +231,7 @@ class Mesh:
 
     @property
     def refused(self) -> int:
-        """Connections that were refused, or ended by the sentry."""
+        """Connections that were refused or that the sentry ended."""
         return self.gate.refused + self.sentry.ended
 
     def _published(
@@ -282,8 +282,8 @@ class Mesh:
         yield Heard(link.member, heartbeat)
 
     def _ask_where_heard(self, link: Link, place: Address, now_ms: int) -> None:
-        """A member answers at `place`, at its home. It is asked there, unless it has moved before
-        to where it is heard as well."""
+        """A member answers at `place`, at its home. Ask it there, unless it has moved to another
+        place where it is heard as well."""
         places = link.fetch_places(now_ms - ALIVE_MS)
         can_stay = link.fetch is not None and link.fetch_place in places
         if now_ms >= link.move_ms and not (can_stay and link.fetch_home == link.book.home):
@@ -301,14 +301,14 @@ class Mesh:
         link.patience.begin_anew()
 
     def _tend(self, link: Link, now_ms: int) -> None:
-        """Find out whether a member that is heard can be asked, and try it another way if not."""
+        """Check that a heard member can be asked, and try another way if not."""
         if not self.alive(link.member, now_ms):
             link.patience.forget()
         elif link.patience.is_over(now_ms):
             places = link.fetch_places(now_ms - ALIVE_MS) or [link.fetch_place]
             now_at = places.index(link.fetch_place) if link.fetch_place in places else -1
             link.renewed += 1
-            link.fetch_home = link.book.home  # which led to the place that does not answer
+            link.fetch_home = link.book.home  # it led to the place that does not answer
             self._ask_at(link, places[(now_at + 1) % len(places)])
         elif link.patience.wants_probe(now_ms):
             self.ask([Wanted(link.member, ())])
@@ -318,7 +318,7 @@ class Mesh:
         return link.heard_ms >= 0 and now_ms - link.heard_ms < ALIVE_MS
 
     def heard(self, now_ms: int) -> list[int]:
-        """The members that are heard."""
+        """The members this peer hears."""
         return [member for member in self.links if self.alive(member, now_ms)]
 
     def publish(self, blocks: Iterable[Block]) -> None:
@@ -326,7 +326,7 @@ class Mesh:
             self._pub.send_multipart((b"B", block.frame))
 
     def beat(self, heartbeat: Heartbeat) -> None:
-        """Tell all. Who is heard and says that it does not hear us is told where we are."""
+        """Send to all. Tell our address to a heard member that does not hear us."""
         self._pub.send_multipart((b"H", wire.encode(heartbeat)))
         for link in self.links.values():
             if link.fetch is None or link.heartbeat is None:
@@ -336,7 +336,7 @@ class Mesh:
                     link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
 
     def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
-        """Send requests; one that can't go out now is dropped, consensus asks again."""
+        """Send requests. One that can't go out now is dropped; consensus asks again."""
         for request in requests:
             link = self.links.get(request.member)
             if link is None or link.fetch is None:

@@ -1,7 +1,7 @@
-"""What peers say to each other, as ZeroMQ frames, and what of it is believed to have a sense.
+"""The messages between peers, as ZeroMQ frames, and their validation.
 
-Owns the messages, their limits and their strict reading. Must never touch a socket, and never raise
-over what others sent: a message without a meaning is None.
+Owns the messages, their limits and their strict parsing. Must never touch a socket or raise an
+error over others' input: an invalid message is None.
 
     PUB     [b"B", block frame] or [b"H", Heartbeat]
     DEALER  [b"F", concatenated digests], [b"P", round by author],
@@ -14,8 +14,8 @@ over what others sent: a message without a meaning is None.
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned, or a T with a commit
             that is gone: take this state
 
-There is no number of a version: peers of one mesh understand one another only if they have the same
-messages. A peer of a version before `T` asks for the bytes of a snapshot, which there are none of.
+There is no version number: peers of one mesh need the same messages. A peer of a version before `T`
+asks for the bytes of a snapshot, which no longer exist.
 """
 
 from collections.abc import Iterable, Iterator
@@ -53,7 +53,7 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class BlockIn(NamedTuple):
-    """A frame that a member published or answered with."""
+    """A frame that a member published or sent as an answer."""
 
     member: int
     frame: bytes
@@ -71,7 +71,7 @@ class Answered(NamedTuple):
 
 
 class Offered(NamedTuple):
-    """A member has not what it was asked for, but a state; the frames certify it."""
+    """A member lacks what it was asked for, but offers a state; the frames certify it."""
 
     member: int
     manifest: Manifest
@@ -79,8 +79,8 @@ class Offered(NamedTuple):
 
 
 class PartsIn(NamedTuple):
-    """Parts of a member's tree after a commit: an answer to the request with that number, it
-    says."""
+    """Parts of a member's tree after a commit. The member says that they answer the request with
+    that number."""
 
     member: int
     number: int
@@ -131,7 +131,7 @@ _vectors = msgspec.msgpack.Decoder(tuple[int, ...])
 
 
 def request(wanted: Wanted | Pull | PartsWanted) -> tuple[bytes, bytes]:
-    """The frames that ask for it."""
+    """The frames of a request."""
     match wanted:
         case Wanted(refs=refs):
             return b"F", b"".join(ref.digest for ref in refs)
@@ -143,12 +143,12 @@ def request(wanted: Wanted | Pull | PartsWanted) -> tuple[bytes, bytes]:
 
 
 def introduction(port: int) -> tuple[bytes, bytes]:
-    """The frames that say where we can be heard."""
+    """The frames that tell where this peer can be heard."""
     return b"I", encode(port)
 
 
 def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | Introduced | None:
-    """What the caller asks for; None where that is nothing we know."""
+    """What the caller asks for; None for an unknown or invalid request."""
     if len(frames) != 2:
         return None
     kind, body = frames
@@ -173,7 +173,7 @@ def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | In
 
 
 def _read_places(where: bytes) -> tuple[Place, ...] | None:
-    """The places that a request names; None where one of them is none, or they are too many."""
+    """The places in a request; None if one is invalid or they are too many."""
     if len(where) % PLACE_BYTES or len(where) > PLACES_MAX * PLACE_BYTES:
         return None
     cuts = (where[at : at + PLACE_BYTES] for at in range(0, len(where), PLACE_BYTES))
@@ -183,7 +183,7 @@ def _read_places(where: bytes) -> tuple[Place, ...] | None:
 
 
 def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answer]:
-    """What a member answered; nothing where it makes no sense."""
+    """What a member answered; nothing if it is invalid."""
     if kind in (b"F", b"P"):
         yield from (BlockIn(member, frame) for frame in frames[:ANSWER_BLOCKS_MAX])
         if kind == b"P":
@@ -208,7 +208,7 @@ def _parse_state(member: int, kind: bytes, frames: list[bytes]) -> Offered | Par
 
 
 def parse_heartbeat(body: bytes) -> Heartbeat | None:
-    """A heartbeat whose numbers are within their limits, of whatever mesh."""
+    """A heartbeat with numbers within their limits, of any mesh."""
     try:
         heartbeat = _heartbeats.decode(body)
     except msgspec.DecodeError:
@@ -229,7 +229,7 @@ def _all_within(numbers: Iterable[int], least: int) -> bool:
 
 
 def is_of(heartbeat: Heartbeat, config: MeshConfig, member: int) -> bool:
-    """Whether it is one of this member in this mesh."""
+    """Whether the heartbeat is this member's in this mesh."""
     size = len(config.members)
     if (len(heartbeat.rounds), len(heartbeat.hears)) != (size, size):
         return False

@@ -1,27 +1,27 @@
-"""How long a member may leave questions unanswered before the connection for them is made anew.
+"""How long a member may leave questions unanswered before this peer reconnects.
 
-Owns when to ask something although nothing is wanted, and when to give a connection up. Must never
-read a clock or touch a socket.
+Owns when to send a probe, and when to give a connection up. Must never read a clock or touch a
+socket.
 
-A connection that a firewall has forgotten takes questions in and brings no answers, for as long as
-the kernel goes on trying; one behind a proxy does so for ever, and what answers there may even keep
-it alive. Only an answer to a question shows that the other end is alive. So a peer that has
-nothing to ask asks for nothing, every PROBE_MS.
+A connection that a firewall has forgotten takes questions and brings no answers, while the kernel
+keeps trying. One behind a proxy does so for ever, and the proxy may even keep it alive. Only an
+answer shows that the other end is alive. So a peer without questions sends an empty one, every
+PROBE_MS.
 """
 
 PROBE_MS = 5_000  # after the last question
-UNANSWERED_MS = 5_000  # then the connection is made anew; each time in a row after twice as long
-SUSPECT_MS = 2_000  # the same, after the member was not heard: whatever it suffered, this may have
-DOUBLINGS_MAX = 3  # a slow member is given 40 s: with less it could be asked for ever in vain
+UNANSWERED_MS = 5_000  # then reconnect; each time in a row after twice as long
+SUSPECT_MS = 2_000  # the same, after the member was not heard: this connection may be lost too
+DOUBLINGS_MAX = 3  # a slow member gets 40 s: less could leave it without an answer for ever
 
 
 class Patience:
-    """With one member."""
+    """The patience with one member."""
 
     def __init__(self) -> None:
         self._asked_ms: int | None = None  # the first question since the last answer
         self._last_ms: int | None = None  # the last question
-        self._since_ms: int | None = None  # nothing was answered
+        self._since_ms: int | None = None  # start of the time without answers
         self._doublings = 0
         self._is_suspect = False
 
@@ -34,7 +34,7 @@ class Patience:
             self._since_ms = now_ms
 
     def answered(self, now_ms: int) -> None:
-        """An answer came, to whichever question. One who took long is given as long again."""
+        """An answer came, to any question. A slow member gets as much time again."""
         waited_ms = 0 if self._asked_ms is None else now_ms - self._asked_ms
         enough = (d for d in range(DOUBLINGS_MAX) if UNANSWERED_MS << d >= 2 * waited_ms)
         self._doublings = next(enough, DOUBLINGS_MAX)
@@ -50,18 +50,18 @@ class Patience:
         return waited_ms >= (SUSPECT_MS if self._is_suspect else UNANSWERED_MS << self._doublings)
 
     def begin_anew(self) -> None:
-        """The connection was given up for another: what was asked over it is not answered."""
+        """A new connection replaces this one: questions sent over this one get no answer."""
         if self._asked_ms is not None and not self._is_suspect:
             self._doublings = min(self._doublings + 1, DOUBLINGS_MAX)
         self._asked_ms = self._last_ms = None
         self._is_suspect = False
 
     def forget(self) -> None:
-        """The member is silent altogether: no answer is awaited, and it is asked at once when it is
-        heard again."""
+        """The member is silent: no answer is expected, and it is asked at once when it is heard
+        again."""
         self._asked_ms = self._last_ms = self._since_ms = None
         self._is_suspect = True
 
     def unanswered_ms(self, now_ms: int) -> int:
-        """For how long no question was answered, over whatever connections; 0 if one was."""
+        """How long no question was answered, over any connection; 0 if one was."""
         return 0 if self._since_ms is None else now_ms - self._since_ms

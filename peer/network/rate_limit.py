@@ -1,29 +1,29 @@
-"""How much others may take of this peer.
+"""How much of this peer's work others may take.
 
-Owns the limits that no honest member reaches and the turns in which requests are answered. Must
-never read a clock or touch a socket: steps and times are arguments.
+Owns limits that no honest member reaches, and the order of answers. Must never read a clock or
+touch a socket: steps and times are arguments.
 """
 
 from collections import OrderedDict, deque
 from typing import Generic, TypeVar
 
-WAITING_PER_ASKER_MAX = 16  # an honest one has a request of each kind under way, or a few
+WAITING_PER_ASKER_MAX = 16  # an honest asker has one request of each kind open, or a few
 ASKERS_MAX = 256
-MEMBERS_COST = 2  # answering members takes up to one in so many parts of the time,
-OBSERVERS_COST = 20  # and answering all observers together one in so many
+MEMBERS_COST = 2  # answers to members take up to 1/MEMBERS_COST of the time,
+OBSERVERS_COST = 20  # and answers to all observers together 1/OBSERVERS_COST
 
 T = TypeVar("T")
 
 
 class TokenBucket:
-    """One for every step of a count that grows by itself, and up to `burst` at once."""
+    """One token for every step of a growing count, and up to `burst` at once."""
 
     def __init__(self, burst: int) -> None:
         self._burst = self._left = burst
         self._count: int | None = None
 
     def take(self, count: int) -> bool:
-        """Whether one more is allowed now that the count stands here."""
+        """Whether one more is allowed at this count."""
         grown = count - self._count if self._count is not None else 0
         if grown > 0:
             self._left = min(self._left + grown, self._burst)
@@ -36,9 +36,9 @@ class TokenBucket:
 
 
 class FairQueue(Generic[T]):
-    """Requests that wait, one queue an asker, answered in turn: one that asks more waits longer and
-    delays no other. After an answer that took a time t nothing more is answered for `cost` - 1
-    times t, so that this peer's own work goes on, however much is asked."""
+    """Waiting requests, one queue per asker, answered in turn: an asker with more requests waits
+    longer and delays no other. After an answer that took time t, the queue rests for `cost` - 1
+    times t, so that this peer's own work continues."""
 
     def __init__(self, cost: int) -> None:
         self.dropped = 0
@@ -48,7 +48,7 @@ class FairQueue(Generic[T]):
         self._free_us = 0
 
     def put(self, asker: str, request: T) -> None:
-        """Let a request wait, if there is room: a caller without an answer asks again."""
+        """Add a request, if there is room: a caller without an answer asks again."""
         queue = self._waiting.get(asker)
         if queue is None and len(self._waiting) < ASKERS_MAX:
             queue = self._waiting[asker] = deque()
@@ -58,7 +58,7 @@ class FairQueue(Generic[T]):
             queue.append(request)
 
     def next(self, now_us: int) -> T | None:
-        """What to answer now. Call it again once that is answered, it measures how long it took."""
+        """The request to answer now. Call again after the answer: this measures its duration."""
         if self._began_us is not None:
             self._free_us = now_us + (now_us - self._began_us) * (self._cost - 1)
             self._began_us = None
@@ -73,5 +73,5 @@ class FairQueue(Generic[T]):
 
     @property
     def due_us(self) -> int | None:
-        """When `next` will have something; None: not before something comes."""
+        """When `next` will have a request; None: not without new input."""
         return self._free_us if self._waiting else None

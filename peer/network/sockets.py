@@ -1,11 +1,11 @@
-"""How the network sockets of a node are made: their limits, their encryption, their patience.
+"""Creates the network sockets of a node: their limits, encryption and timeouts.
 
-Owns what libzmq and the kernel are asked for. Must never send or receive.
+Owns the options for libzmq and the kernel. Must never send or receive.
 
-Nothing here waits for ZeroMQ's own heartbeats: messages show whether the other end is alive.
-A member that is not heard is subscribed to anew, one that does not answer is asked over a new
-connection. What is left to the kernel is the other end of both: connections over which nothing can
-be sent any more, or that are idle and lead nowhere, are closed.
+Nothing here waits for ZeroMQ's own heartbeats: messages show whether the other end is alive. The
+peer subscribes again to a member that is not heard. It asks one that does not answer over a new
+connection. The kernel handles the other end of both: it closes connections that can send nothing
+more, or that are idle and lead nowhere.
 """
 
 import logging
@@ -18,20 +18,20 @@ from peer.network.links import QUEUE_MESSAGES_MAX
 from peer.network.messages import REQUEST_BYTES_MAX
 from peer.process.descriptors import is_full
 
-CURVE_BYTES = 64  # what encryption adds to a frame, at most
-SUBSCRIPTION_QUEUE_MAX = 8  # of one connection
+CURVE_BYTES = 64  # added to a frame by encryption, at most
+SUBSCRIPTION_QUEUE_MAX = 8  # per connection
 SUBSCRIPTION_BYTES_MAX = 1_024  # a subscription, or a part of the handshake
 SUB_QUEUE_MAX = 256  # messages of one member, not taken in yet
 REQUEST_QUEUE_MAX = 64  # requests of one connection
 ANSWER_QUEUE_MAX = 8  # answers to or from one connection
 HANDSHAKE_MS = 5_000
-RECONNECT_MS = 100  # at first; twice as long each time, up to
+RECONNECT_MS = 100  # at first; doubled each time, up to
 RECONNECT_MS_MAX = 2_000
-NEVER = -1  # libzmq's word for it
-IDLE_S = 10  # then the kernel looks whether the other end is still there,
-UNACKNOWLEDGED_MS = 20_000  # and gives up what was sent for so long in vain
+NEVER = -1  # libzmq's value for it
+IDLE_S = 10  # then the kernel checks whether the other end is still there,
+UNACKNOWLEDGED_MS = 20_000  # and gives up data that is unacknowledged for this long
 
-_LIMITS = {  # of each kind of socket: messages to send, to take in, bytes of a frame that comes in
+_LIMITS = {  # per kind of socket: messages to send, messages to receive, bytes of an incoming frame
     zmq.XPUB: (QUEUE_MESSAGES_MAX, SUBSCRIPTION_QUEUE_MAX, SUBSCRIPTION_BYTES_MAX),
     zmq.SUB: (QUEUE_MESSAGES_MAX, SUB_QUEUE_MAX, FRAME_BYTES_MAX + CURVE_BYTES),
     zmq.ROUTER: (ANSWER_QUEUE_MAX, REQUEST_QUEUE_MAX, REQUEST_BYTES_MAX),
@@ -42,7 +42,7 @@ _log = logging.getLogger(__name__)
 
 
 class Sockets:
-    """Makes sockets of one context, and has them watched by one poller."""
+    """Makes sockets of one context, and registers them with one poller."""
 
     def __init__(
         self, context: zmq.Context[zmq.Socket[bytes]], gate: Gate, poller: zmq.Poller
@@ -53,7 +53,7 @@ class Sockets:
         self._lacked = False  # descriptors
 
     def serve(self, kind: zmq.SocketType, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
-        """A socket others connect to, and its port. OSError if it is not to be had."""
+        """A socket others connect to, and its port. OSError if it can't be bound."""
         socket = self._socket(kind)
         self._gate.serve(socket)
         try:
@@ -68,8 +68,8 @@ class Sockets:
     def connect(
         self, kind: zmq.SocketType, server_key: bytes, endpoint: str, lasting: bool = True
     ) -> zmq.Socket[bytes] | None:
-        """A socket that leads to who has this CURVE key, `lasting` ones again and again; None if
-        that can't be now."""
+        """A socket to the holder of this CURVE key; `lasting` ones reconnect. None if it can't be
+        made now."""
         try:
             socket = self._socket(kind)
         except zmq.ZMQError as error:
