@@ -46,7 +46,7 @@ DISK = (
     Mutation(
         "names of orders are not stored",
         "after a restart an order that is sent again is taken again",
-        40,
+        80,
         CRASH_NODES,
         (edit("node/ledger", "if effects.names:", "if False:"),),
     ),
