@@ -174,6 +174,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Flush under the lock. waitress does not take it on the main thread while no request is
         there. Just then a thread may send `100 Continue`, and both would send it."""
         with self.outbuf_lock:
+            if not self.connected:  # closed meanwhile, which takes this lock first
+                return False
             sent: bool = super()._flush_some(do_close)
             return sent
 
