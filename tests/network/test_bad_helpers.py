@@ -231,7 +231,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
         (wrong, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
         (shapeless, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
         (dripping, PartsAsked, ""),
-        (endless, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
+        (endless, PartsAsked, ""),  # the others may be done before it
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

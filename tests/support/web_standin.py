@@ -96,6 +96,7 @@ class StandInNode:
         self.markets = list(markets)
         self.name = name
         self.faults = Faults()
+        self.unanswered: list[Request] = []
         self.exchange = Exchange(self.markets)
         self.trades: dict[str, deque[MarketTrade]] = defaultdict(lambda: deque(maxlen=TRADES_KEPT))
         self.trade_counts: dict[str, int] = defaultdict(int)
@@ -140,8 +141,11 @@ class StandInNode:
             self._answer(caller, request)
         if self._router.poll(10):
             *who, body = self._router.recv_multipart()
+            request = msgspec.msgpack.decode(body, type=Request)
             if self.faults.answers and not self.faults.mute:
-                self._answer(Caller(*who), msgspec.msgpack.decode(body, type=Request))
+                self._answer(Caller(*who), request)
+            else:
+                self.unanswered.append(request)
         if not self.faults.holds and self.faults.held:
             held, self.faults.held = self.faults.held, []
             for caller, ids, commands in held:

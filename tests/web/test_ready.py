@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import Side
-from peer.client.protocol import Reason
+from peer.client.protocol import Execute, Reason
 from peer.node.health import PENDING_MS_MAX
 from tests.support.cuttable import cuttable_network
 from tests.support.real_mesh import RealMesh, RealPeer, held_ports, order, pairs
@@ -99,7 +99,9 @@ def test_requests_to_a_node_that_went_away_get_an_error(
         assert len(error["ids"]) == 1
         wait_for("the node", lambda: codes(web) == [])
         node.faults.answers = False
+        node.unanswered.clear()
         stream.send(op="order", id=2, order=buy("1", "1", "gone"))
+        wait_for("the order", lambda: any(isinstance(r, Execute) for r in node.unanswered))
         node.restart()
         error = stream.next(lambda m: m.get("reply") == 2 and not m["ok"])["error"]
         assert (error["status"], error["type"]) == (504, "urn:p2p-orderbook:unknown_outcome")
