@@ -27,7 +27,7 @@ from engine.vocabulary import (
 # Bound here because compiled code looks up an imported name in a dictionary at each use.
 _cancelled: Final = Cancelled
 _PLAIN: Final = PLAIN
-# CPython compares integers up to this in one step. The lane leaves larger ones to the book.
+# CPython compares integers up to this in one step. The fast path leaves larger ones to the book.
 SMALL_MAX: Final = 2**30 - 1
 
 
@@ -61,12 +61,12 @@ class Book:
         self.halted = False
         self.price_low = 1
         self.price_high = market.price_max
-        self._guide()
+        self._set_fast_range()
         self.quantity_min = market.quantity_min
         self.quantity_max = market.quantity_max
         self.orders_max = market.orders_max
         self.orders_per_account_max = market.orders_per_account_max
-        self.lane = (
+        self.basics = (
             self.symbol,
             self.bids,
             self.asks,
@@ -110,7 +110,7 @@ class Book:
 
     def set_halted(self, halted: bool) -> Event:
         self.halted = halted
-        self._guide()
+        self._set_fast_range()
         return MarketState(self.symbol, halted)
 
     def traded(self, price: int) -> None:
@@ -118,12 +118,12 @@ class Book:
         self.last = price
         if self.market.price_band_percent:
             self.price_low, self.price_high = validation.band(price, self.market)
-            self._guide()
+            self._set_fast_range()
 
-    def _guide(self) -> None:
-        """Set the prices at which the lane may accept orders: none while the market is halted."""
-        self.lane_low = self.price_low
-        self.lane_high = 0 if self.halted else min(self.price_high, SMALL_MAX)
+    def _set_fast_range(self) -> None:
+        """Set the prices at which the fast path accepts orders: none while the market is halted."""
+        self.fast_low = self.price_low
+        self.fast_high = 0 if self.halted else min(self.price_high, SMALL_MAX)
 
     # Where orders are kept
 

@@ -1,1 +1,1 @@
-"""The fast lane: code only for speed. Tests compare it with the plain path."""
+"""The fast path: code only for speed. Tests compare it with the plain path."""

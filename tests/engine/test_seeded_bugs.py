@@ -30,8 +30,8 @@ STEPS = 120
 
 # What is wrong: the module, the text as it is, the text as it is not to be.
 BUGS = {
-    "a cancelled order keeps its links, fast lane": (
-        "lane",
+    "a cancelled order keeps its links, fast path": (
+        "fast_path",
         "            found.previous = found.next = found.older = found.newer = None\n",
         "",
     ),
@@ -40,8 +40,8 @@ BUGS = {
         "        order.previous = order.next = order.older = order.newer = None\n",
         "        order.newer = order.next = None\n",
     ),
-    "LIFO queue, fast lane": (
-        "lane",
+    "LIFO queue, fast path": (
+        "fast_path",
         "            level.last = order\n",
         "            if back is not None:\n"
         "                back.next = order.previous = None\n"
@@ -105,8 +105,8 @@ BUGS = {
         "",
     ),
     "a better level is not the best": ("book_side", "if key < self.best_key:", "if not self.best:"),
-    "cancel in mid-queue breaks the list, fast lane": (
-        "lane",
+    "cancel in mid-queue breaks the list, fast path": (
+        "fast_path",
         "                after.previous = before\n",
         "                pass\n",
     ),
@@ -115,13 +115,13 @@ BUGS = {
         "            after.previous = before\n",
         "            pass\n",
     ),
-    "an account's orders lose one in the middle, fast lane": (
-        "lane",
+    "an account's orders lose one in the middle, fast path": (
+        "fast_path",
         "                newer.older = older\n",
         "                newer.older = None\n",
     ),
-    "a cancelled order stays in the index, fast lane": (
-        "lane",
+    "a cancelled order stays in the index, fast path": (
+        "fast_path",
         "            del orders[id]\n",
         "",
     ),
@@ -201,8 +201,8 @@ BUGS = {
         "best_key <= (-price if side else price)",
         "best_key < (-price if side else price)",
     ),
-    "an order at the best price does not trade, fast lane": (
-        "lane",
+    "an order at the best price does not trade, fast path": (
+        "fast_path",
         "crosses = asks.best_key <= ticks",
         "crosses = asks.best_key < ticks",
     ),
@@ -277,34 +277,34 @@ BUGS = {
         "min(market.price_max, reference + reach)",
         "min(market.price_max, reference + reach + 1)",
     ),
-    "no band in the fast lane": (
-        "lane",
-        "or ticks > book.lane_high",
+    "no band in the fast path": (
+        "fast_path",
+        "or ticks > book.fast_high",
         "or ticks > 140",
     ),
-    "no halt in the fast lane": ("book", "0 if self.halted else min", "min"),
-    "the fast lane is not told of a halt": (
+    "no halt in the fast path": ("book", "0 if self.halted else min", "min"),
+    "the fast path is not told of a halt": (
         "book",
-        "        self.halted = halted\n        self._guide()\n",
+        "        self.halted = halted\n        self._set_fast_range()\n",
         "        self.halted = halted\n",
     ),
-    "the fast lane is not told of a new band": (
+    "the fast path is not told of a new band": (
         "book",
-        "validation.band(price, self.market)\n            self._guide()\n",
+        "validation.band(price, self.market)\n            self._set_fast_range()\n",
         "validation.band(price, self.market)\n",
     ),
-    "the fast lane is not told what is restored": (
+    "the fast path is not told what is restored": (
         "book",
         "        self.set_halted(halted)\n",
         "        self.halted = halted\n",
     ),
-    "no limit of the account in the fast lane": (
-        "lane",
+    "no limit of the account in the fast path": (
+        "fast_path",
         "                or owner.open >= account_max\n",
         "",
     ),
-    "no limit of the book in the fast lane": (
-        "lane",
+    "no limit of the book in the fast path": (
+        "fast_path",
         "                or book.open >= orders_max\n",
         "",
     ),
@@ -313,12 +313,12 @@ BUGS = {
         "if book.open >= book.orders_max:",
         "if book.open > book.orders_max:",
     ),
-    "no minimum in the fast lane": (
-        "lane",
+    "no minimum in the fast path": (
+        "fast_path",
         "or lots < quantity_min",
         "or lots < 1",
     ),
-    "an id may be open twice": ("lane", "                or id in orders\n", ""),
+    "an id may be open twice": ("fast_path", "                or id in orders\n", ""),
     "a halted market replaces": (
         "pre_trade_checks",
         "    if book.halted:\n        return Reason.MARKET_HALTED\n    if command.quan",
@@ -330,7 +330,7 @@ BUGS = {
         "",
     ),
     "anybody may cancel": (
-        "lane",
+        "fast_path",
         "            if owner.name != command.account:",
         "            if not owner.name:",
     ),
@@ -355,8 +355,8 @@ BUGS = {
         "sorted(found, key=lambda order: order.id)",
         "sorted(found, key=lambda order: -order.id)",
     ),
-    "an arrival is not marked, fast lane": (
-        "lane",
+    "an arrival is not marked, fast path": (
+        "fast_path",
         "                book_side.grows(level)\n",
         "                pass\n",
     ),
@@ -365,8 +365,8 @@ BUGS = {
         "            book_side.grows(level)\n",
         "            pass\n",
     ),
-    "a total is not changed by a cancel, fast lane": (
-        "lane",
+    "a total is not changed by a cancel, fast path": (
+        "fast_path",
         "                level.book_side.leaves(level, found)\n",
         "                pass\n",
     ),
@@ -425,8 +425,8 @@ BUGS = {
         "                order.priority = ahead + 1\n",
         "                order.priority = ahead\n",
     ),
-    "a priority is that of the order in front, fast lane": (
-        "lane",
+    "a priority is that of the order in front, fast path": (
+        "fast_path",
         "                    order.priority = ahead + 1\n",
         "                    order.priority = ahead\n",
     ),

@@ -1,4 +1,4 @@
-"""The fast lane: the most common commands, without a function call.
+"""The fast path: the most common commands, without a function call.
 
 Owns one loop, which runs commands in order. Nearly all of them are cancels and plain limit orders
 that rest. The loop does these two itself, by the same steps as `matching.submit` and `Book.cancel`,
@@ -51,7 +51,7 @@ def run(  # noqa: C901 one loop, written out: see above
     fields, nowhere = _fields, NOWHERE
     buy, sell, limit, gtc, id_max = Side.BUY, Side.SELL, LIMIT, GTC, ID_MAX
     book = next(iter(books.values()))
-    symbol, bids, asks, accounts, quantity_min, quantity_max, orders_max, account_max = book.lane
+    symbol, bids, asks, accounts, quantity_min, quantity_max, orders_max, account_max = book.basics
     for command in commands:
         if type(command) is submits:
             (
@@ -84,7 +84,7 @@ def run(  # noqa: C901 one loop, written out: see above
                     quantity_max,
                     orders_max,
                     account_max,
-                ) = book.lane
+                ) = book.basics
             ticks: int = price
             lots: int = quantity
             number: int = id
@@ -102,8 +102,8 @@ def run(  # noqa: C901 one loop, written out: see above
                 or display
                 or self_trade
                 or expire_ms
-                or ticks < book.lane_low
-                or ticks > book.lane_high
+                or ticks < book.fast_low
+                or ticks > book.fast_high
                 or lots < quantity_min
                 or lots > quantity_max
                 or number < 1
