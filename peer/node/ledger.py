@@ -124,9 +124,13 @@ class Ledger:
         return Recovered(ready, own, self.journal.pending(), len(blocks))
 
     def _stored_blocks(self) -> list[Block]:
-        """The journal's blocks, parents before children; JournalError if one is damaged."""
+        """The journal's blocks that this state still needs, and all own ones, parents before
+        children; JournalError if one is damaged."""
         blocks = []
-        for digest, frame in self.journal.frames():
+        collected = self.consensus.dag.gc_rounds
+        for author, round_, digest, frame in self.journal.frames():
+            if author != self.me and round_ <= collected[author]:
+                continue
             try:
                 block = decode(frame, self.committee)
             except InvalidBlockError as error:
@@ -144,7 +148,7 @@ class Ledger:
             raise JournalError(f"the journal is damaged: {error}") from None
         if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
             raise JournalError("the journal is damaged: its snapshot has another digest")
-        self.snapshots.go_on_from(stored, replica.tree)
+        self.snapshots.go_on_from(stored, replica)
         self._go_on_from(replica)
 
     def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:

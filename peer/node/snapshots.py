@@ -51,6 +51,7 @@ class Snapshots:
         self._is_due = False
         self._writing: _Writing | None = None
         self._stored = (0, HashTree())  # the newest one in the journal
+        self._floors = [0] * committee.size  # what it needs: the blocks above these rounds
         self._certified = (0, HashTree())
         self._uncertified: Attestation | None = None  # the newest one taken
         self._certificate: dict[int, bytes] = {}  # author -> frame that states its digest
@@ -64,12 +65,14 @@ class Snapshots:
         """The tree of the newest snapshot, or of the newest certified one."""
         return dict((self._certified, self._stored)).get(number)
 
-    def go_on_from(self, stored: Stored, tree: HashTree) -> None:
+    def go_on_from(self, stored: Stored, replica: Replica) -> None:
         """This peer stands at the newest snapshot in the journal."""
+        assert replica.checkpoint is not None
         if self._writing is not None:
             self._writing.frozen.close()
         self._writing, self._is_due, self._commands = None, False, 0
-        self._stored = (stored.number, tree)
+        self._stored = (stored.number, replica.tree)
+        self._floors = replica.checkpoint.gc_rounds(self._committee.mode)
         self._await_certificate(stored.number, stored.digest)
         if stored.is_certified:
             self._certified, self._uncertified = self._stored, None
@@ -85,7 +88,7 @@ class Snapshots:
         self._journal.add_pieces(number, pieces)
         self._journal.add_snapshot(number, tree.digest, floors)
         self._journal.certify(number, certificate)
-        self.go_on_from(Stored(number, tree.digest, True), tree)
+        self.go_on_from(Stored(number, tree.digest, True), replica)
 
     def applied(self, commit: Commit, commands: int, replica: Replica) -> None:
         """A commit with this number of commands was applied: take a snapshot when one is due. It is
@@ -122,8 +125,11 @@ class Snapshots:
 
     def _finish(self, writing: _Writing) -> None:
         writing.frozen.close()
-        self._journal.add_snapshot(writing.number, writing.tree.digest, writing.floors)
+        # The journal keeps the blocks since the snapshot before. So a peer that has just taken over
+        # that one continues with blocks, and needs no second takeover.
+        self._journal.add_snapshot(writing.number, writing.tree.digest, self._floors)
         self._writing, self._stored = None, (writing.number, writing.tree)
+        self._floors = writing.floors
         self._certify()
 
     def note(self, block: Block) -> None:

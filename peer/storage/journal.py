@@ -172,9 +172,10 @@ class Journal(Tables):
         return found
 
     @guarded
-    def frames(self) -> list[tuple[bytes, bytes]]:
-        """Every block, parents before children: its stored digest and its frame."""
-        return self._db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
+    def frames(self) -> list[tuple[int, int, bytes, bytes]]:
+        """Every block, parents before children: its author, round, stored digest and frame."""
+        query = "SELECT author, round, digest, frame FROM blocks ORDER BY number"
+        return self._db.execute(query).fetchall()
 
     @guarded
     def pending(self) -> list[tuple[int, bytes]]:

@@ -161,6 +161,22 @@ def test_a_quorum_certifies_it_once_it_is_whole(journal: Journal) -> None:
     assert snapshots.tree_at(128) is not None
 
 
+def test_blocks_stay_until_the_snapshot_after_the_next(journal: Journal) -> None:
+    """A peer that takes over a snapshot needs a while: then it goes on with the blocks since."""
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64))
+    needed = [[0] * COMMITTEE.size]
+    for _ in range(3):
+        live(life, snapshots, 64)
+        for author in range(COMMITTEE.size):
+            snapshots.note(says(author, life.replica.attestation()))
+        certified, checkpoint = journal.certified(), life.replica.checkpoint
+        assert certified is not None
+        assert checkpoint is not None
+        assert certified[1] == needed[-1]
+        needed.append(checkpoint.gc_rounds(COMMITTEE.mode))
+    assert needed[2] < needed[3]
+
+
 # Restart
 
 
