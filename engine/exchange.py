@@ -225,7 +225,7 @@ class Exchange:
         given: dict[int, bytes] = {}
         for key, piece in pieces:
             if key in given:
-                raise SnapshotError(f"expected a piece once, got {key} twice")
+                raise SnapshotError(f"expected each key once, got {key} twice")
             given[key] = piece
         head = restore.read_head(given)
         try:

@@ -123,14 +123,14 @@ def read_part(part: bytes) -> Branching | Piece:
     if kind == b"leaf" and len(head) == 8:
         return Piece(int.from_bytes(head, "big"), part[12:])
     if kind != b"node" or len(part) < 15:
-        raise ValueError("neither a leaf nor a node")
+        raise ValueError(f"expected a leaf or a node, got {part[:16]!r}")
     shift, place = part[4], int.from_bytes(part[5:13], "big")
     mask = int.from_bytes(part[13:15], "big")
     present = [n for n in range(16) if mask >> n & 1]
     if shift % 4 or shift > TOP or place % (1 << shift + 4):
-        raise ValueError("a node that can be nowhere")
+        raise ValueError(f"expected a possible node, got shift {shift} and place {place}")
     if len(present) < 2 or len(part) != 15 + DIGEST_BYTES * len(present):
-        raise ValueError("a node with other children than it says")
+        raise ValueError(f"expected a node with its 2 to 16 children, got {len(part)} bytes")
     starts = range(15, len(part), DIGEST_BYTES)
     digests = {n: part[at : at + DIGEST_BYTES] for n, at in zip(present, starts, strict=True)}
     return Branching(shift, place, digests)

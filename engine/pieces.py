@@ -49,7 +49,7 @@ class Frozen:
 
     def piece(self, key: int) -> bytes:
         """The piece at that moment; empty if there was none."""
-        assert self._pieces is not None, "it is closed"
+        assert self._pieces is not None, "this frozen state is closed"
         before = self._before.get(key)
         return self._pieces.get(key, b"") if before is None else before
 

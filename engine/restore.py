@@ -23,36 +23,39 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
     """The head among `pieces`."""
     piece = pieces.get(HEAD_KEY)
     if piece is None:
-        raise SnapshotError("expected a piece of markets and clock, got none")
+        raise SnapshotError("expected a piece with markets and clock, got none")
     try:
         head = decode_head(piece)
     except _NO_FORM as error:
         raise SnapshotError(f"expected markets and clock: {error}") from error
     if head.version != STATE_VERSION:
-        raise SnapshotError(f"expected version {STATE_VERSION} of a state, got {head.version}")
+        raise SnapshotError(f"expected state version {STATE_VERSION}, got {head.version}")
     if len(head.books) != len(head.markets):
         raise SnapshotError(
-            f"expected {len(head.markets)} books, one a market, got {len(head.books)}"
+            f"expected one book for each of {len(head.markets)} markets, got {len(head.books)}"
         )
     if encode(head) != piece:
-        raise SnapshotError("expected markets and clock in their one encoding")
+        raise SnapshotError("expected markets and clock in canonical encoding, got another")
     return head
 
 
 def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger: Ledger) -> None:
     """Fill empty books with their orders."""
     if not 0 <= head.time_ms <= TIME_MS_MAX:
-        raise SnapshotError(f"clock impossible: {head.time_ms}")
+        raise SnapshotError(f"expected a clock from 0 to {TIME_MS_MAX}, got {head.time_ms}")
     ledger.time_ms = head.time_ms
     for book, saved in zip(books, head.books, strict=True):
         if not 0 <= saved.last <= book.market.price_max:
-            raise SnapshotError(f"{book.symbol}: last price impossible: {saved.last}")
+            most = book.market.price_max
+            raise SnapshotError(
+                f"{book.symbol}: expected a last price from 0 to {most}, got {saved.last}"
+            )
         book.restore(saved.halted, saved.last)
     mixed: dict[Level, None] = {}
     for key in sorted(pieces):
         if key != HEAD_KEY:
             if not 0 <= key < HEAD_KEY:
-                raise SnapshotError(f"expected keys of orders and of the head, got {key}")
+                raise SnapshotError(f"expected a key of orders or of the head, got {key}")
             _put(*read(key, pieces[key]), books, ledger.orders, mixed)
     for level in mixed:
         _sort(level)
@@ -126,7 +129,9 @@ def _put(
 
 def _book(id: int, place: int, books: Sequence[Book]) -> Book:
     if place >= len(books):
-        raise SnapshotError(f"order {id}: expected one of {len(books)} markets, got {place}")
+        raise SnapshotError(
+            f"order {id}: expected a market from 0 to {len(books) - 1}, got {place}"
+        )
     return books[place]
 
 
@@ -140,7 +145,9 @@ def _sort(level: Level) -> None:
         if before is None:
             level.first = order
         elif before.priority == order.priority:
-            raise SnapshotError(f"order {order.id} has the place of order {before.id}")
+            raise SnapshotError(
+                f"order {order.id}: expected a priority of its own, got that of order {before.id}"
+            )
         else:
             before.next = order
         level.last = before = order
@@ -151,15 +158,20 @@ def _check(book: Book) -> None:
     """Check what must be true of all orders of a book together."""
     last = book.last
     if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
-        raise SnapshotError(f"{book.symbol}: expected stops ahead of the last trade price")
+        raise SnapshotError(
+            f"{book.symbol}: expected only stops that wait, got one that {last} has reached"
+        )
     if book.bids.best and book.asks.best and book.bids.best.price >= book.asks.best.price:
-        raise SnapshotError(f"{book.symbol}: expected bids below asks, got them crossed")
+        raise SnapshotError(f"{book.symbol}: expected bids below asks, got a crossed book")
     if book.open > book.orders_max:
-        raise SnapshotError(f"{book.symbol}: more orders than the market takes: {book.open}")
+        raise SnapshotError(
+            f"{book.symbol}: expected at most {book.orders_max} open orders, got {book.open}"
+        )
     for owner in book.accounts.values():
         if owner.open > book.orders_per_account_max:
             raise SnapshotError(
-                f"{book.symbol}: more orders than an account may have: {owner.open}"
+                f"{book.symbol}: expected at most {book.orders_per_account_max} open orders "
+                f"of an account, got {owner.open}"
             )
 
 
@@ -199,11 +211,20 @@ def _wrong(id: int, row: Row, book: Book) -> str:
     waits = asked.stop_price != 0  # and shows nothing yet
     iceberg = row.hidden != 0 or asked.display != 0
     for wrong, text in (
-        (row.terms == PLAIN, "expected plain terms left out"),
-        (not validation.may_stay(command), "of a type that is never left open"),
-        (not row.remaining <= row.quantity <= book.quantity_max, "open quantity impossible"),
-        (shown <= 0 or (waits and row.hidden), "hidden quantity impossible"),
-        (iceberg and not waits and shown > asked.display, "shows more than its display quantity"),
+        (row.terms == PLAIN, "expected no terms for a plain order, got some"),
+        (not validation.may_stay(command), "expected an order that can rest, got another type"),
+        (
+            not row.remaining <= row.quantity <= book.quantity_max,
+            "expected an open quantity within the order's, got a larger one",
+        ),
+        (
+            shown <= 0 or (waits and row.hidden),
+            "expected less hidden than open quantity, and none of a waiting stop",
+        ),
+        (
+            iceberg and not waits and shown > asked.display,
+            "expected at most its display quantity to be displayed, got more",
+        ),
     ):
         if wrong:
             return text

@@ -120,7 +120,7 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
         raise SnapshotError(f"piece {key}: expected orders: {error}") from error
     encoded = list(map(_encode, rows))
     if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
-        raise SnapshotError(f"piece {key}: expected orders in their one encoding")
+        raise SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
     first = key << CHUNK_SHIFT
     ids = [first + low for low in lows]
     if any(map(ge, ids, ids[1:])) or lows[-1] >= _LOWS or not 0 < ids[0] <= ids[-1] <= ID_MAX:
@@ -143,7 +143,7 @@ def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
     count = int.from_bytes(piece[:_ROWS_AT], "little")
     data = piece[_ROWS_AT : _ROWS_AT + 4 * count]
     if len(data) < 4 * count:
-        raise SnapshotError(f"expected the index of {count} orders, got {len(data)} bytes of it")
+        raise SnapshotError(f"expected an index of {4 * count} bytes, got {len(data)}")
     numbers = array("H", data)
     if _SWAPPED:
         numbers.byteswap()

@@ -43,23 +43,27 @@ class MarketError(ValueError):
 def check_markets(markets: Sequence[Market]) -> None:
     """Raise MarketError unless an exchange can run all `markets`."""
     if not markets:
-        raise MarketError("an exchange needs a market, got none")
+        raise MarketError("expected at least one market, got none")
     seen: set[str] = set()
     for market in markets:
         _check_market(market)
         if market.symbol in seen:
-            raise MarketError(f"a symbol names one market, {market.symbol!r} names two")
+            raise MarketError(f"expected a symbol for each market, got {market.symbol!r} twice")
         seen.add(market.symbol)
 
 
 def _check_market(market: Market) -> None:
     symbol = market.symbol
     if not 1 <= len(symbol) <= SYMBOL_LENGTH_MAX:
-        raise MarketError(f"a symbol has 1 to {SYMBOL_LENGTH_MAX} characters, not {symbol!r:.60}")
+        raise MarketError(
+            f"expected a symbol of 1 to {SYMBOL_LENGTH_MAX} characters, got {symbol!r:.60}"
+        )
     for name in ("tick", "lot"):
         text = getattr(market, name)
         if not _DECIMAL.fullmatch(text) or not text.strip("0."):
-            raise MarketError(f"{symbol}: {name} is a decimal above 0, not {text!r:.60}")
+            raise MarketError(
+                f"{symbol}: expected {name} to be a decimal above 0, got {text!r:.60}"
+            )
     for name, least, most in (
         ("quantity_max", 1, _INTEGER_MAX),
         ("quantity_min", 1, market.quantity_max),
@@ -71,9 +75,12 @@ def _check_market(market: Market) -> None:
     ):
         value = getattr(market, name)
         if not least <= value <= most:
-            raise MarketError(f"{symbol}: {name} is from {least} to {most}, not {value}")
-    if market.quantity_max * market.orders_max >= 2**63:
-        raise MarketError(f"{symbol}: quantity_max times orders_max must stay below 2**63")
+            raise MarketError(f"{symbol}: expected {name} from {least} to {most}, got {value}")
+    product = market.quantity_max * market.orders_max
+    if product >= 2**63:
+        raise MarketError(
+            f"{symbol}: expected quantity_max times orders_max below 2**63, got {product}"
+        )
 
 
 def malformed(command: Submit, market: Market, time_ms: int) -> Reason | None:

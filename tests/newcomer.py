@@ -153,7 +153,7 @@ class Newcomer:
         (bob,) = re.findall(r"^ *(\d+) .*/bob ", peers.stdout, re.M)
         os.kill(int(bob), signal.SIGKILL)
         said = self.start("make peer N=2")
-        wait_for("bob again", lambda: "quorum is here" in said(), PATIENCE_S)
+        wait_for("bob again", lambda: "quorum reached" in said(), PATIENCE_S)
 
     def api(self) -> None:
         is_python_done = False

@@ -133,7 +133,7 @@ class Listener:
         try:
             return self._reader.read(frame)
         except InvalidBlockError as error:
-            return f"a bad block: {error}"
+            return f"an invalid block: {error}"
 
     def _heartbeat(self, member: int, body: bytes) -> Heartbeat | str:
         beat = messages.parse_heartbeat(body)

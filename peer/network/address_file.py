@@ -59,7 +59,7 @@ class AddressFile:
             aside = self._path.with_name(self._path.name + ".aside")
             with contextlib.suppress(OSError):
                 self._path.replace(aside)
-            text = "%s makes no sense: put aside as %s, and no addresses are remembered: %s"
+            text = "%s is invalid: renamed to %s, and no addresses are remembered: %s"
             _log.warning(text, self._path, aside.name, error)
         return self._written
 
@@ -93,7 +93,7 @@ class AddressFile:
             self._written, self._failed = addresses, False
         except OSError as error:
             if not self._failed:
-                _log.warning("cannot write %s, addresses are not remembered: %s", new, error)
+                _log.warning("cannot write %s, so addresses are not stored: %s", new, error)
             self._failed = True
 
 
@@ -102,7 +102,7 @@ def _read(path: Path) -> Remembered:
     with path.open("rb") as file:
         content = file.read(FILE_BYTES_MAX + 1)
     if len(content) > FILE_BYTES_MAX:
-        raise ValueError(f"expected at most {FILE_BYTES_MAX} bytes")
+        raise ValueError(f"expected at most {FILE_BYTES_MAX} bytes, got more")
     version = msgspec.json.decode(content, type=_Version).version
     if version != VERSION:
         raise ValueError(f"expected version {VERSION}, got {version}")

@@ -106,7 +106,7 @@ class Sentry:
                 try:
                     self.look()
                 except Exception:
-                    _log.exception("a bug in the sentry; going on")
+                    _log.exception("the connection guard failed and continues")
 
     def _is_rush(self) -> bool:
         try:
@@ -138,15 +138,15 @@ class Sentry:
                 place = one.port, one.remote[0]
                 visitors[Visitor(seen.number, *place, seen.looks, seen.asker)] = one
         for visitor in too_many(list(visitors), self._room):
-            self._end(visitors[visitor], "one of too many")
+            self._end(visitors[visitor], "too many connections")
 
     def _judge(self, one: _Connection, seen: _Seen, turn: int) -> None:
         if one.port == self._publishing:
             if one.received > SUBSCRIBER_BYTES_MAX:
-                self._end(one, "a subscriber that says so much")
+                self._end(one, f"a subscriber sent over {SUBSCRIBER_BYTES_MAX} bytes")
         elif turn >= seen.turn + 2:  # a whole turn has passed between
             if seen.taken_bytes - seen.heard_bytes > UNHEARD_BYTES_MAX:
-                self._end(one, "a message without an end")
+                self._end(one, f"over {UNHEARD_BYTES_MAX} bytes without a complete message")
             seen.taken_bytes, seen.turn = one.received, turn
 
     def _end(self, one: _Connection, why: str) -> None:

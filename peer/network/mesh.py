@@ -142,7 +142,7 @@ class Mesh:
 
     def _pause(self, link: Link, now_ms: int) -> None:
         """A member floods: do not hear it for a while. This peer can still ask it."""
-        _log.warning("member %d floods: it is not heard for %d ms", link.member, FLOOD_PAUSE_MS)
+        _log.warning("member %d floods: ignored for %d ms", link.member, FLOOD_PAUSE_MS)
         self._hush(link)
         link.heard_ms, link.floods = -1, False
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS

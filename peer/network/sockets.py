@@ -76,7 +76,9 @@ class Sockets:
             if not is_full(error):
                 raise
             if not self._lacked:
-                _log.error("no descriptor is free for a connection to a member: trying later")
+                _log.error(
+                    "no file descriptor is free for a connection to a member: retrying later"
+                )
             self._lacked = True
             return None
         socket.reconnect_ivl = RECONNECT_MS if lasting else NEVER

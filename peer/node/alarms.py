@@ -40,4 +40,4 @@ class Alarms:
     def clear(self, key: str) -> None:
         """The cause is gone: remove the alarm."""
         if (text := self._texts.pop(key, None)) is not None:
-            _log.warning("no more: %s", text)
+            _log.warning("cleared: %s", text)

@@ -46,7 +46,9 @@ def _reasons(status: Status) -> Iterator[Reason]:
     elif not status.quorum:
         yield Reason("no_quorum", "There is no quorum: orders wait.")
     if status.catching_up:
-        yield Reason("catching_up", f"This peer catches up with the others: {status.catching_up}")
+        yield Reason(
+            "catching_up", f"This peer is catching up with the others: {status.catching_up}"
+        )
     if status.oldest_pending_ms >= PENDING_MS_MAX:
         text = f"The oldest of {status.pending} commands waits for over {PENDING_MS_MAX // 1000} s."
         yield Reason("pending", text)
@@ -78,7 +80,7 @@ class Health:
         text = f"commands wait for over {PENDING_MS_MAX // 1000} s to be ordered"
         self._note("pending", waited, text)
         for name, silent_ms in unanswered_ms.items():
-            text = f"{name} is heard and answers no question"
+            text = f"{name} sends heartbeats but answers no request"
             self._note(f"unanswered {name}", silent_ms >= UNANSWERED_MS_MAX, text)
 
     def _note(self, key: str, is_so: bool, text: str) -> None:

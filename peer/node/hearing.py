@@ -57,6 +57,6 @@ class Hearing:
         enough = len(heard) + (self._me is not None) >= self._committee.quorum
         for member, hears in heard.items():
             if enough and sum(hears) < self._committee.quorum:
-                yield Deaf(member, "is deaf: it speaks, but hears too few to take part")
+                yield Deaf(member, "is deaf: it sends, but hears too few members for a quorum")
             elif self._me is not None and not hears[self._me]:
-                yield Deaf(member, "does not hear this peer, which hears it")
+                yield Deaf(member, "does not hear this peer, though this peer hears it")

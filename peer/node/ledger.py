@@ -97,9 +97,9 @@ class Ledger:
         own = self.consensus.own_newest
         if own is not None and ref.author == self.me and ref.round > own.round:
             raise KeyElsewhereError(
-                f"there is a block of round {ref.round} under this peer's key, but its journal "
-                f"ends at round {own.round}: it is an old copy, or the key runs somewhere else "
-                "too. Rejoin under a new key"
+                f"this peer's key has signed a block of round {ref.round}, but its journal ends at "
+                f"round {own.round}: the journal is an old copy, or another process uses the same "
+                "key. Rejoin under a new key"
             )
 
     def recover(self, now_ms: int) -> Recovered:
@@ -136,7 +136,9 @@ class Ledger:
             except InvalidBlockError as error:
                 raise JournalError(f"the journal is damaged: {error}") from None
             if block.ref.digest != digest:
-                raise JournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
+                raise JournalError(
+                    f"the journal is damaged: expected block {digest.hex()}, got {block!r}"
+                )
             blocks.append(block)
         return blocks
 
@@ -320,7 +322,7 @@ class Ledger:
             replica = self._replica_of({key: pieces.get(key) or own.piece(key) for key, _ in tree})
             if (replica.commit, replica.tree.digest) == certified:
                 return replica
-        raise InvalidSnapshotError("the snapshot is not the one a quorum has signed")
+        raise InvalidSnapshotError("expected the state that a quorum has signed, got another")
 
     def _keep_gap(self, changed: Iterable[int], replica: Replica) -> None:
         """Events until then are unknown here. For each order that has changed, the history stores

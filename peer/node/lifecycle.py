@@ -53,5 +53,5 @@ class Lifecycle:
         if self.halted:
             return Refused("halted", f"this peer has stopped: {self.halted}")
         if self.state is State.STOPPING:
-            return Refused("stopping", "this peer is stopping: send it to another")
+            return Refused("stopping", "this peer is stopping: send the command to another peer")
         return None

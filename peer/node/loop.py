@@ -130,9 +130,9 @@ class Node:
         for caller, request in self.local.receive():
             self._requests.take(caller, request, self._clock.now_ms(), self._effects)
         if count := self.submissions.outstanding:
-            kept = "%d commands are not ordered yet: kept, and sent after the next start"
+            kept = "%d commands are not ordered yet: stored, and sent after the next start"
             _log.warning(kept, count)
-        text = "this peer stops: the command is on its disk and is ordered after its next start"
+        text = "this peer is stopping: the command is stored, and is ordered after its next start"
         lost = protocol.Refused("result_lost", text)
         self._effects.replies += [(caller, lost) for caller in self.submissions.callers()]
         self._answer(self._effects)
@@ -182,7 +182,7 @@ class Node:
     def _lose_disk(self, why: str) -> None:
         """The journal has failed. It may or may not hold what this turn was to persist."""
         self._halt(why, State.DISK_FAILED)
-        text = f"the disk failed; it may be ordered once this peer is started again: {why}"
+        text = f"the disk failed: the command may be ordered after a restart of this peer: {why}"
         self._promise()
         self._effects.lose(protocol.Refused("result_lost", text))
         self.publisher.reset(self.ledger.replica)  # a commit may be published only in part
@@ -198,7 +198,7 @@ class Node:
                 case Found(name, addresses):
                     self.mesh.found(self._services[name], addresses)
                 case GrapeLost(_, reason):
-                    _log.warning("a Grape does not answer; all that is known stays: %s", reason)
+                    _log.warning("a Grape does not answer; known addresses are kept: %s", reason)
                 case GrapeFound(grape):
                     _log.info("the Grape at %s answers", grape)
                 case event:
@@ -229,7 +229,7 @@ class Node:
                 self.ledger.receive(block, now_ms)
         except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE prevents any change.
-            self.overview.misbehaved(member, f"a bad block: {error}")
+            self.overview.misbehaved(member, f"it sent an invalid block: {error}")
             self._effects.cut.add(member)
         except KeyElsewhereError as error:
             self._halt(str(error))
@@ -360,7 +360,7 @@ class Node:
         """The state has changed without commits: subscribers and callers must ask again."""
         self.publisher.reset(self.ledger.replica)
         if self.ledger.me is not None:
-            text = "ordered while this peer was away; ask for the order's state"
+            text = "the command was ordered while this peer was away: query the state of the order"
             lost = protocol.Refused("result_lost", text)
             waited = self.submissions.skip(self.ledger.expected)
             self._effects.replies += [(caller, lost) for caller in waited]

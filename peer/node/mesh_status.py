@@ -122,7 +122,7 @@ class Overview:
         """A member sent too much; this peer does not hear it for a while."""
         self._flooded_ms[member] = now_ms
         pause_s = FLOOD_PAUSE_MS // 1_000
-        text = f"{self.name(member)} floods: it is not heard for {pause_s} s at a time"
+        text = f"{self.name(member)} floods: this peer ignores it for {pause_s} s at a time"
         self.alarms.raise_alarm(f"flood {member}", text)
 
     def misbehaved(self, member: int, what: str) -> None:
@@ -140,7 +140,7 @@ class Overview:
 
     def forged(self, members: Iterable[int]) -> None:
         for member in members:
-            text = f"{self.name(member)} forged: it sent a command that its trader had not signed"
+            text = f"{self.name(member)} sent a forged command: the account's key has not signed it"
             self.alarms.raise_alarm(f"forgery {member}", text)
 
     def _forgive(self, now_ms: int) -> None:
@@ -171,7 +171,7 @@ class Overview:
         self.hears_enough = len(hears) + running >= self._committee.quorum
         before, self.quorum = self.quorum, self._hearing.has_quorum(hears, now_ms, running)
         if self.quorum != before:
-            _log.info("quorum is here" if self.quorum else "NO QUORUM: commands wait")
+            _log.info("quorum reached" if self.quorum else "NO QUORUM: commands wait")
         return self.quorum != before
 
     def _judge(self, hears: dict[int, Hears], now_ms: int) -> None:

@@ -85,7 +85,7 @@ class Publisher:
         """A market's book, at most DEPTH_MAX levels a side."""
         replica = self._replica
         if symbol not in replica.trades:
-            return protocol.Refused("unknown", f"no market {symbol!r:.40} here")
+            return protocol.Refused("unknown", f"there is no market {symbol!r:.40}")
         levels = min(max(depth, 1), DEPTH_MAX)
         bids = replica.exchange.depth(symbol, Side.BUY, levels)
         asks = replica.exchange.depth(symbol, Side.SELL, levels)

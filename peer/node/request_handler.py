@@ -108,7 +108,7 @@ class RequestHandler:
             case protocol.GetMarkets():
                 name, mesh = self._overview.own_name, self._config.id.hex()
                 return protocol.Markets(name, mesh, self._config.markets)
-        raise AssertionError(f"{type(question).__name__} is no question")
+        raise AssertionError(f"expected a query, got {type(question).__name__}")
 
     def _state(self, topic: str, now_ms: int) -> Streamed | Refused:
         """The state that a topic's updates start from."""

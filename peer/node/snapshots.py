@@ -114,7 +114,7 @@ class Snapshots:
         room = self._pace.size
         for leaf in islice(writing.rest, self._pace.pieces):
             piece = writing.frozen.piece(leaf.key) if leaf.digest else b""
-            assert leaf_of(leaf.key, piece) == leaf, "a piece of another moment"
+            assert leaf_of(leaf.key, piece) == leaf, "expected the piece of the frozen state"
             pieces.append((leaf.key, piece))
             room -= len(piece)
             if room <= 0:

@@ -53,7 +53,7 @@ class StateFetcher:
         if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
             return
         if ledger.is_certified(manifest, certificate):
-            _log.info("fetching what differs in the state after commit %d", manifest.commit)
+            _log.info("fetching the differences to the state after commit %d", manifest.commit)
             catch_up.begin(member, manifest, certificate, ledger.replica.tree, now_ms)
 
     def take(self, answer: PartsIn, now_ms: int) -> None:
@@ -61,7 +61,7 @@ class StateFetcher:
         self._audit.take(*answer, now_ms)
         if not self._catch_up.take(*answer, now_ms):
             self._overview.helped_badly(
-                answer.member, "a part of a state that does not belong to it"
+                answer.member, "a part that does not belong to the requested state"
             )
 
     def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted]:
@@ -99,7 +99,7 @@ class StateFetcher:
         if fetched is None or fetched.manifest.commit <= self._ledger.commit:
             return None
         count, commit = len(fetched.pieces), fetched.manifest.commit
-        _log.info("all %d pieces that differ in the state after commit %d are here", count, commit)
+        _log.info("fetched all %d pieces that differ in the state after commit %d", count, commit)
         return fetched
 
     def end(self) -> None:
@@ -108,6 +108,6 @@ class StateFetcher:
 
     def refused(self, fetched: Fetched, why: str, now_ms: int) -> None:
         """The state is unusable, though a quorum signed it."""
-        self._overview.helped_badly(fetched.member, f"a bad snapshot: {why}")
+        self._overview.helped_badly(fetched.member, f"an unusable state: {why}")
         self._catch_up.shun(fetched.member, now_ms)
         self._catch_up.end()

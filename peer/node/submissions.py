@@ -163,7 +163,10 @@ class Submissions:
             name, seq = client_id_of(command), self._next_seq + len(taken)
             if name is not None:
                 if name in names:
-                    return Refused("invalid", f"two orders are named {name.client_id!r:.40}")
+                    return Refused(
+                        "invalid",
+                        f"expected different client ids, got {name.client_id!r:.40} twice",
+                    )
                 before = self.new_client_ids.get(name) or (known or {}).get(name)
                 digest = digest_of(command)
                 names[name] = before or Taken(seq, digest)
@@ -175,10 +178,12 @@ class Submissions:
                     continue
             named = _named(command, command_id(seq, self._me), ids)
             if named is None:
-                return Refused("invalid", f"command {len(ids) + 1} refers to no earlier one")
+                return Refused(
+                    "invalid", f"command {len(ids) + 1}: expected a reference to an earlier command"
+                )
             data = _encode(named)
             if len(data) > COMMAND_BYTES_MAX:
-                text = f"a command has at most {COMMAND_BYTES_MAX} bytes, not {len(data)}"
+                text = f"expected a command of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}"
                 return Refused("invalid", text)
             taken[seq] = _Waiting(named, data, (caller,), now_ms, _holders(named, source))
             ids.append(named.id)
@@ -261,7 +266,9 @@ class Submissions:
 
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
         """To send after `acknowledge`: the results of orders that were sent again."""
-        text = "ordered before, or too many wait for its result: ask for the order's state"
+        text = (
+            "ordered earlier, or too many callers wait for the result: query the state of the order"
+        )
         lost = Refused("result_lost", text)
         known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
         told = [(who, found or lost) for who, found in known]

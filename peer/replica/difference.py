@@ -26,7 +26,7 @@ def told(pairs: Iterable[Pair], more: int = 0) -> list[str]:
     pairs leave out."""
     texts = [text for pair in pairs for text in _differences(pair)]
     more += len(texts) - len(texts[:ORDERS_NAMED_MAX])
-    rest = [f"and at least {more} more"] if more else []
+    rest = [f"and at least {more} more differences"] if more else []
     return [*texts[:ORDERS_NAMED_MAX], *rest]
 
 
@@ -45,12 +45,12 @@ def _differences(pair: Pair) -> Iterator[str]:
     first = pair.key << CHUNK_SHIFT
     which = f"orders {first} to {first + (1 << CHUNK_SHIFT) - 1}"
     if pair.here is None or pair.there is None:
-        yield f"{which}, whose pieces are gone"
+        yield f"{which}: this peer no longer has their piece"
         return
     try:
         here, there = rows_of(pair.key, pair.here), rows_of(pair.key, pair.there)
     except SnapshotError:
-        yield f"{which}, whose piece is unreadable"
+        yield f"{which}: their piece is unreadable"
         return
     for id_ in sorted(here.keys() | there.keys()):
         if here.get(id_) != there.get(id_):
@@ -59,7 +59,7 @@ def _differences(pair: Pair) -> Iterator[str]:
 
 def _difference(here: Row | None, there: Row | None) -> str:
     if here is None or there is None:
-        return "is only there" if here is None else "is only here"
+        return "exists only there" if here is None else "exists only here"
     values = zip(Row._fields, here, there, strict=True)
     return ", ".join(
         f"{k} {one!r:.40} here, {two!r:.40} there" for k, one, two in values if one != two
@@ -71,7 +71,7 @@ def _kind_of(key: int) -> str:
     if key < HEAD:
         return "markets, clock, halts or last prices"
     if key < TRADES:
-        return "next numbers of commands or trades, or the commit rule's part"
+        return "next numbers of commands or trades, or the state of the commit rule"
     if key < SEATS:
         return f"the last trades of market {key - TRADES}"
-    return "nonces of accounts that are keys" if key < KEYS_END else "a piece of no known kind"
+    return "nonces of accounts that are keys" if key < KEYS_END else "a piece of an unknown kind"

@@ -45,14 +45,19 @@ class Signed(
 
     def __post_init__(self) -> None:
         if not self.command.account.startswith(KEY_PREFIX):
-            raise ValueError(f"only an account named {KEY_PREFIX}… signs, not {self.account!r:.70}")
+            raise ValueError(f"expected an account named {KEY_PREFIX}…, got {self.account!r:.70}")
         if getattr(self.command, "order", 0) < 0:
-            raise ValueError("a signed command names orders by their ids, not by their places")
+            raise ValueError(
+                "expected an order's id in a signed command, got a place in the request"
+            )
         if len(self.signature) != SIGNATURE_BYTES:
-            text = f"a signature has {SIGNATURE_BYTES} bytes, not {len(self.signature)}"
+            text = f"expected a signature of {SIGNATURE_BYTES} bytes, got {len(self.signature)}"
             raise ValueError(text)
         if not (0 < self.nonce <= TIME_MS_MAX and 0 < self.until_ms <= TIME_MS_MAX):
-            raise ValueError("nonce and until_ms are milliseconds since 1970")
+            raise ValueError(
+                f"expected nonce and until_ms from 1 to {TIME_MS_MAX}, got "
+                f"{self.nonce} and {self.until_ms}"
+            )
 
     @property
     def id(self) -> int:
@@ -79,7 +84,7 @@ class Removal(
 
     def __post_init__(self) -> None:
         if not self.command.account.startswith(KEY_PREFIX):
-            raise ValueError(f"orders of {KEY_PREFIX}… are removed, not {self.account!r:.70}")
+            raise ValueError(f"expected an account named {KEY_PREFIX}…, got {self.account!r:.70}")
 
     @property
     def id(self) -> int:

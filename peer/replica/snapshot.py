@@ -73,7 +73,7 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
             elif SEATS <= key < KEYS_END:
                 seats.update({name: Seat(*seat) for name, *seat in _seats.decode(piece)})
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InvalidSnapshotError(f"not a snapshot: {error}") from None
+        raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
     return Rest(head, trades, seats)
 
 

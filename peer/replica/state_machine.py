@@ -79,10 +79,14 @@ def decode_batch(block: Block) -> Batch:
     """The commands of a block. msgspec.DecodeError or ValueError if the payload is invalid."""
     batch = _decoder.decode(block.payload)
     if not 1 <= len(batch.commands) <= COMMANDS_PER_BLOCK_MAX or batch.first < 1:
-        raise ValueError(f"1 to {COMMANDS_PER_BLOCK_MAX} commands from seq 1 up are expected")
+        raise ValueError(
+            f"expected 1 to {COMMANDS_PER_BLOCK_MAX} commands from number 1 up, got "
+            f"{len(batch.commands)} from {batch.first}"
+        )
     for seq, command in enumerate(batch.commands, batch.first):
         if command.id != command_id(seq, block.author):
-            raise ValueError(f"command {seq} of member {block.author} has id {command.id}")
+            id_ = command_id(seq, block.author)
+            raise ValueError(f"command {seq}: expected id {id_}, got {command.id}")
     return batch
 
 
@@ -146,14 +150,17 @@ class Replica:
         head, trades, seats = snapshots.read(pieces)
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
             raise InvalidSnapshotError(
-                f"not a snapshot: expected {members} members and {len(markets)} markets"
+                f"invalid snapshot: expected {members} members and {len(markets)} markets, "
+                f"got {len(head.expected)} and {len(head.trade_numbers)}"
             )
         try:
             exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
         except SnapshotError as error:
-            raise InvalidSnapshotError(f"not a snapshot: {error}") from None
+            raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
         if [book.market for book in exchange.books.values()] != list(markets):
-            raise InvalidSnapshotError("not a snapshot: of other markets")
+            raise InvalidSnapshotError(
+                "invalid snapshot: expected the markets of the mesh file, got others"
+            )
         replica = cls(markets, members, mesh, exchange)
         replica.signers = Signers(mesh, members, seats)
         replica.expected = list(head.expected)
@@ -165,13 +172,16 @@ class Replica:
         replica._note_checkpoint(head.checkpoint)
         others = {key: piece for key, piece in pieces.items() if key >= snapshots.HEAD}
         if replica._others.by_key != others:
-            raise InvalidSnapshotError("not a snapshot: expected pieces in their one encoding")
+            raise InvalidSnapshotError("invalid snapshot: expected canonical encoding, got another")
         return replica
 
     def _restore_trades(self, symbol: str, last: int, trades: list[MarketTrade]) -> None:
         kept = range(max(last - TRADES_KEPT, 0) + 1, last + 1)
         if [trade.number for trade in trades] != list(kept):
-            raise InvalidSnapshotError(f"not a snapshot: expected trades {kept} of {symbol}")
+            raise InvalidSnapshotError(
+                f"invalid snapshot: expected the trades {kept.start} to {last} of {symbol}, "
+                "got others"
+            )
         self.trades[symbol].extend(trades)
         self.trade_numbers[symbol] = last
         self._traded.add(symbol)

@@ -65,8 +65,8 @@ class Database:
     ) -> None:
         if not path.exists():
             raise JournalError(
-                f"no journal at {path}, but the key has been made together with one: a peer that "
-                "lost its journal must rejoin under a new key, or it could contradict itself"
+                f"expected a journal at {path}, got none: it is created together with the key. A "
+                "peer that lost its journal must rejoin under a new key, or it could equivocate"
             )
         self.failed = ""
         self._path = path
@@ -75,7 +75,7 @@ class Database:
             self.connection = (connect or _connect)(path)
         except sqlite3.Error as error:
             self._lock.close()
-            raise JournalError(f"{path} can't be opened: {error}") from None
+            raise JournalError(f"cannot open {path}: {error}") from None
         try:
             self._check(path, key, mesh)
         except BaseException:
@@ -104,27 +104,29 @@ class Database:
         except sqlite3.Error as error:
             for file in path.parent.glob(f"{path.name}*"):
                 file.unlink()  # a partial journal is useless, and would block a complete one
-            raise JournalError(f"{path} can't be made: {error}") from None
+            raise JournalError(f"cannot create {path}: {error}") from None
 
     @guarded
     def _check(self, path: Path, key: bytes, mesh: bytes) -> None:
         version = schema.version_of(self.connection)
         if version < schema.OLDEST:
             raise JournalError(
-                f"{path} has version {version}, and this program reads {schema.OLDEST} and later: "
-                "it was written under earlier rules of the protocol. Begin a new mesh, with new "
-                "keys and a new mesh file (in the demo: make clean)"
+                f"{path} has version {version}, expected {schema.OLDEST} or later: it was written "
+                "under earlier rules of the protocol. Create a new mesh, with new keys and a new "
+                "mesh file (in the demo: make clean)"
             )
         if version > schema.VERSION:
             raise JournalError(
-                f"{path} has version {version}, and this program reads none after "
-                f"{schema.VERSION}: it was written by a later one"
+                f"{path} has version {version}, expected {schema.VERSION} or earlier: it was "
+                "written by a later version of this program"
             )
         meta = dict(self.connection.execute("SELECT name, value FROM meta"))
         if meta["key"] != key:
-            raise JournalError(f"{path} belongs to key {meta['key'].hex()}, not {key.hex()}")
+            raise JournalError(f"{path} belongs to key {meta['key'].hex()}, expected {key.hex()}")
         if meta.setdefault("mesh", mesh) != mesh:
-            raise JournalError(f"{path} belongs to mesh {meta['mesh'].hex()}, not {mesh.hex()}")
+            raise JournalError(
+                f"{path} belongs to mesh {meta['mesh'].hex()}, expected {mesh.hex()}"
+            )
         self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
         schema.migrate(self.connection)
 
@@ -157,7 +159,7 @@ def _lock(path: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise JournalError(f"{path} is in use: is this peer running already?") from None
+        raise JournalError(f"{path} is in use: is this peer already running?") from None
     return lock
 
 

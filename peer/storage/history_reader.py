@@ -310,7 +310,7 @@ class History:
                 )
             return self._db.execute(query, values).fetchall()  # type: ignore[arg-type]
         except sqlite3.Error as error:
-            _log.warning("the journal can't be read: %s", error)
+            _log.warning("cannot read the journal: %s", error)
             return []
 
 
@@ -319,5 +319,5 @@ def _decoded(data: bytes) -> Record:
     try:
         return records.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        _log.warning("the journal has a record that can't be read: %s", error)
+        _log.warning("cannot read a record of the journal: %s", error)
         return _NOTHING

@@ -89,7 +89,7 @@ def _suffer(mesh: RealMesh, number: int, trouble: Trouble) -> int:
     wait_for("an alarm at every peer", lambda: say(f"ALARM the clock of {name} is over"), 30)
     meanwhile_ms = max(meanwhile_ms, _off_ms_awake(mesh))
     set_clock(folder)
-    wait_for("its end at every peer", lambda: say(f"no more: the clock of {name} is over"), 30)
+    wait_for("its end at every peer", lambda: say(f"cleared: the clock of {name} is over"), 30)
     return max(meanwhile_ms, _off_ms_awake(mesh))
 
 

@@ -197,18 +197,18 @@ def setting(field: str, value: object, at: int = 0) -> Change:
         ("expected orders: .*>= 1", setting("quantity", 0)),
         ("INVALID_EXPIRY", setting("terms", [0, 3, False, 0, 0, 0, 0])),
         ("INVALID_DISPLAY", setting("terms", [0, 0, False, 0, -1, 0, 0])),
-        ("one of 1 markets, got 1", setting("market", 1)),
+        ("a market from 0 to 0, got 1", setting("market", 1)),
         ("expected orders: .*>= 0", setting("market", -1)),
-        ("never left open", setting("terms", [0, 1, False, 0, 0, 0, 0])),
-        ("plain terms left out", setting("terms", [0, 0, False, 0, 0, 0, 0])),
+        ("can rest", setting("terms", [0, 1, False, 0, 0, 0, 0])),
+        ("no terms for a plain order", setting("terms", [0, 0, False, 0, 0, 0, 0])),
         ("INVALID_PRICE", setting("terms", [1, 0, False, 0, 0, 0, 0])),
         ("expected orders: .*>= 1", setting("remaining", 0)),
         ("open quantity", setting("remaining", 11)),
         ("open quantity", setting("quantity", 2**62)),
         ("expected orders: .*>= 0", setting("hidden", -1)),
-        ("hidden quantity", setting("hidden", 10)),
-        ("shows more", setting("hidden", 5)),
-        ("shows more", setting("terms", [0, 0, False, 0, 1, 0, 0])),
+        ("less hidden than open", setting("hidden", 10)),
+        ("display quantity", setting("hidden", 5)),
+        ("display quantity", setting("terms", [0, 0, False, 0, 1, 0, 0])),
         ("expected orders: .*>= 0", setting("behind", -1)),
         ("expected orders: .*<= 9007199254740991", setting("behind", 2**53)),
         ("expected orders:", setting("side", 2)),
@@ -224,15 +224,15 @@ def test_a_forged_order_is_refused(said: str, change: Change) -> None:
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("expected version 1 of a state, got 2", lambda head: head.__setitem__(0, 2)),
-        ("expected 1 books, one a market, got 0", lambda head: head[3].clear()),
-        ("needs a market", lambda head: (head[1].clear(), head[3].clear())),
-        ("names two", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),
+        ("expected state version 1, got 2", lambda head: head.__setitem__(0, 2)),
+        ("expected one book for each of 1 markets, got 0", lambda head: head[3].clear()),
+        ("expected at least one market", lambda head: (head[1].clear(), head[3].clear())),
+        ("got 'X' twice", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),
         ("expected markets and clock:", lambda head: head.append(0)),
         ("expected markets and clock:", lambda head: head.__setitem__(2, "now")),
-        ("clock impossible", lambda head: head.__setitem__(2, -1)),
-        ("last price impossible", lambda head: head[3][0].__setitem__(1, -1)),
-        ("last price impossible", lambda head: head[3][0].__setitem__(1, 10**12 + 1)),
+        ("expected a clock from 0", lambda head: head.__setitem__(2, -1)),
+        ("expected a last price from 0", lambda head: head[3][0].__setitem__(1, -1)),
+        ("expected a last price from 0", lambda head: head[3][0].__setitem__(1, 10**12 + 1)),
     ],
 )
 def test_a_forged_head_is_refused(said: str, change: Change) -> None:
@@ -242,15 +242,15 @@ def test_a_forged_head_is_refused(said: str, change: Change) -> None:
 def test_pieces_under_wrong_keys_or_none_are_refused() -> None:
     pieces = dict(after(LIMIT).pieces())
     piece, zero = pieces[0], packed([(0, unpacked(0, pieces[0])[0][1])])
-    refused({}, "expected a piece of markets and clock, got none")
+    refused({}, "expected a piece with markets and clock, got none")
     refused({HEAD_KEY: b""}, "expected markets and clock:")
-    refused(pieces | {2 << KIND_SHIFT: piece}, "expected keys of orders and of the head, got 2305")
-    refused(pieces | {HEAD_KEY + 1: piece}, "expected keys of orders and of the head")
+    refused(pieces | {2 << KIND_SHIFT: piece}, "expected a key of orders or of the head, got 2305")
+    refused(pieces | {HEAD_KEY + 1: piece}, "expected a key of orders or of the head")
     refused(pieces | {ID_MAX + 1 >> CHUNK_SHIFT: piece}, "piece .*: expected ascending ids")
-    refused(pieces | {-1: piece}, "expected keys of orders and of the head, got -1")
+    refused(pieces | {-1: piece}, "expected a key of orders or of the head, got -1")
     refused(pieces | {0: zero}, r"expected ascending ids from 1 to 4095, got \[0\]")
     refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 4095, got \[4096\]")
-    with pytest.raises(SnapshotError, match="expected a piece once, got 0 twice"):
+    with pytest.raises(SnapshotError, match="expected each key once, got 0 twice"):
         Exchange.restore([*pieces.items(), (0, piece)])
 
 
@@ -267,14 +267,14 @@ def test_a_second_encoding_of_the_same_is_refused() -> None:
     head = pieces[HEAD_KEY]
     assert head[0] & 0xF0 == 0x90  # an array of fewer than 16: its length can be written longer
     wide = b"\xdc\0" + bytes([head[0] & 15]) + head[1:]
-    refused(pieces | {HEAD_KEY: wide}, "one encoding")
+    refused(pieces | {HEAD_KEY: wide}, "canonical encoding")
     piece = pieces[0]
     row = b"\xdc\0\x0a" + piece[7:]
-    refused(pieces | {0: piece[:4] + len(row).to_bytes(2, "little") + row}, "one encoding")
+    refused(pieces | {0: piece[:4] + len(row).to_bytes(2, "little") + row}, "canonical encoding")
     refused(pieces | {0: piece + b"\0"}, "expected orders:")
-    refused(pieces | {0: b"\0\0"}, "one encoding")
-    refused(pieces | {0: b""}, "one encoding")
-    refused(pieces | {0: b"\2\0\1\0"}, "expected the index of 2 orders, got 2 bytes of it")
+    refused(pieces | {0: b"\0\0"}, "canonical encoding")
+    refused(pieces | {0: b""}, "canonical encoding")
+    refused(pieces | {0: b"\2\0\1\0"}, "expected an index of 8 bytes, got 2")
 
 
 def test_a_crossed_book_is_refused() -> None:
@@ -283,12 +283,15 @@ def test_a_crossed_book_is_refused() -> None:
 
 
 def test_two_orders_of_one_place_are_refused() -> None:
-    refused(forged(setting("behind", 1), LIMIT, OTHER), "order . has the place of order .")
+    refused(
+        forged(setting("behind", 1), LIMIT, OTHER),
+        "order .: expected a priority of its own, got that of order .",
+    )
 
 
 def test_a_waiting_stop_hides_nothing_yet() -> None:
     iceberg = but(LIMIT, type=OrderType.STOP_LIMIT, stop_price=110, display=9)
-    refused(forged(setting("hidden", 1), iceberg), "hidden quantity impossible")
+    refused(forged(setting("hidden", 1), iceberg), "less hidden than open")
 
 
 def test_a_stop_that_should_be_released_is_refused() -> None:
@@ -302,7 +305,7 @@ def test_limits_hold_for_pieces_too(limit: str) -> None:
     def lower(head: list[Any]) -> None:
         head[1][0][limit] = 1
 
-    refused(forged_head(lower, LIMIT, OTHER), "more orders")
+    refused(forged_head(lower, LIMIT, OTHER), "at most 1 open orders")
 
 
 # Configurations
@@ -336,9 +339,9 @@ def test_a_market_that_cannot_be_run(said: str, fields: dict[str, object]) -> No
 
 
 def test_markets_that_cannot_be_run_together() -> None:
-    with pytest.raises(MarketError, match="names two"):
+    with pytest.raises(MarketError, match="got 'X' twice"):
         Exchange([MARKET, MARKET])
-    with pytest.raises(MarketError, match="needs a market"):
+    with pytest.raises(MarketError, match="expected at least one market"):
         Exchange([])
 
 

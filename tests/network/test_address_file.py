@@ -91,7 +91,7 @@ def test_a_file_that_makes_no_sense_is_put_aside(
     with caplog.at_level(logging.WARNING):
         assert file.load() == {}
     [line] = caplog.messages
-    assert "makes no sense: put aside as addresses.json.aside" in line
+    assert "is invalid: renamed to addresses.json.aside" in line
     assert path.with_name("addresses.json.aside").read_bytes() == content
     file.close(ADDRESSES)
     assert AddressFile(path).load() == ADDRESSES

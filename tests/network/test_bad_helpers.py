@@ -225,11 +225,15 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
     [
         (silent, Pulled, ""),
         (empty, Pulled, ""),
-        (garbage, Pulled, "ALARM peer4 is cut off: a bad block"),
+        (garbage, Pulled, "ALARM peer4 is cut off: it sent an invalid block"),
         (uncertified, Pulled, ""),
         (withheld, PartsAsked, ""),
-        (wrong, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
-        (shapeless, PartsAsked, "ALARM peer4 sent a part of a state that does not belong to it"),
+        (wrong, PartsAsked, "ALARM peer4 sent a part that does not belong to the requested state"),
+        (
+            shapeless,
+            PartsAsked,
+            "ALARM peer4 sent a part that does not belong to the requested state",
+        ),
         (dripping, PartsAsked, ""),
         (endless, PartsAsked, ""),  # the others may be done before it
     ],

@@ -17,7 +17,7 @@ def test_alarms_stand_until_they_are_cleared(caplog: pytest.LogCaptureFixture) -
     assert [record.getMessage() for record in caplog.records] == [
         "ALARM the clock of m1 is off",
         "ALARM halted: why",
-        "no more: the clock of m1 is off",
+        "cleared: the clock of m1 is off",
     ]
 
 

@@ -77,6 +77,6 @@ def test_catching_up_that_gets_nowhere_raises_an_alarm_until_it_gets_on() -> Non
 def test_a_member_that_answers_nothing_raises_an_alarm_until_it_does() -> None:
     watched = Watched()
     assert watched.look(Status(), unanswered_ms=UNANSWERED_MS_MAX - 1) == []
-    text = "bob is heard and answers no question"
+    text = "bob sends heartbeats but answers no request"
     assert watched.look(Status(), unanswered_ms=UNANSWERED_MS_MAX) == [text]
     assert watched.look(Status()) == []

@@ -17,8 +17,8 @@ def hears(*members: int) -> tuple[bool, ...]:
     return tuple(number in members for number in range(5))
 
 
-TOO_FEW = "is deaf: it speaks, but hears too few to take part"
-NOT_US = "does not hear this peer, which hears it"
+TOO_FEW = "is deaf: it sends, but hears too few members for a quorum"
+NOT_US = "does not hear this peer, though this peer hears it"
 
 
 @pytest.mark.parametrize(

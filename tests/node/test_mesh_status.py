@@ -128,7 +128,7 @@ def test_a_peer_sees_that_its_own_clock_is_wrong(seen: Seen) -> None:
 
 
 def test_a_member_that_floods_no_more_is_forgiven_after_a_while(seen: Seen) -> None:
-    text = "m1 floods: it is not heard for 10 s at a time"
+    text = "m1 floods: this peer ignores it for 10 s at a time"
     for flooded_ms in (0, FLOOD_OVER_MS - 1):
         seen.overview.flooded(1, flooded_ms)
     seen.look(2 * FLOOD_OVER_MS - 2)
@@ -160,8 +160,8 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
         look(now_ms)
     assert not seen.overview.quorum
     assert seen.overview.alarms.texts == [
-        "m2 is deaf: it speaks, but hears too few to take part",
-        "m3 does not hear this peer, which hears it",
+        "m2 is deaf: it sends, but hears too few members for a quorum",
+        "m3 does not hear this peer, though this peer hears it",
     ]
     view = seen.overview.view(1, DEAF_MS, Status(), ())
     assert [member.alive for member in view.members] == [True] * 4

@@ -99,7 +99,7 @@ def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched:
         fetched._replace(pieces=less),
         fetched._replace(pieces=more),
     ):
-        with pytest.raises(InvalidSnapshotError, match="not the one a quorum has signed"):
+        with pytest.raises(InvalidSnapshotError, match="the state that a quorum has signed"):
             ledger.install(wrong, 0)
     assert ledger.replica.commit == 0
     assert ledger.journal.snapshot() is None

@@ -100,7 +100,7 @@ def test_the_alarm_names_the_orders_that_differ(two: Two) -> None:
     alarm = two.settle()
     assert alarm.startswith(f"m{OTHER} has another state after commit {CHECKPOINT_EVERY}: ")
     for id_ in gone:
-        assert f"order {id_} is only here" in alarm
+        assert f"order {id_} exists only here" in alarm
     assert f"order {larger.id} remaining {larger.remaining} here" in alarm
     assert alarm.count("order ") == 5
     assert two.shown < 40
@@ -116,7 +116,7 @@ def test_it_names_them_though_both_books_have_moved_on(two: Two) -> None:
     own, other = two.node.node.ledger.replica, two.other
     assert own.piece(gone >> CHUNK_SHIFT) != own.recent.piece(64, gone >> CHUNK_SHIFT)
     assert other.recent.tree(64) is not None
-    assert f"order {gone} is only here" in two.settle()
+    assert f"order {gone} exists only here" in two.settle()
 
 
 def test_states_that_have_nothing_in_common_are_looked_at_in_part(two: Two) -> None:
@@ -178,7 +178,7 @@ def test_nodes_whose_book_is_wrong_and_those_who_see_it_name_the_order(tmp_path:
             world.submit(0, 1)
             world.turn()
             texts = [t for node in world.nodes for t in node.overview.alarms.texts]
-            if sum(f"order {order.id} is only" in text for text in texts) >= 3:
+            if sum(f"order {order.id} exists only" in text for text in texts) >= 3:
                 break
         else:
             raise AssertionError(texts)
@@ -207,17 +207,17 @@ def test_each_kind_of_piece_has_its_words() -> None:
     first = key << CHUNK_SHIFT
     assert told([Pair(key, before, before)]) == []
     assert all(text.startswith("order ") for text in told([Pair(key, before, after)]))
-    which = f"orders {first} to {first + 4_095}, whose "
-    assert told([Pair(key, None, after)]) == [f"{which}pieces are gone"]
-    assert told([Pair(key, before, None)]) == [f"{which}pieces are gone"]
-    assert told([Pair(key, before, b"noise")]) == [f"{which}piece is unreadable"]
+    which = f"orders {first} to {first + 4_095}"
+    assert told([Pair(key, None, after)]) == [f"{which}: this peer no longer has their piece"]
+    assert told([Pair(key, before, None)]) == [f"{which}: this peer no longer has their piece"]
+    assert told([Pair(key, before, b"noise")]) == [f"{which}: their piece is unreadable"]
     kinds = (HEAD_KEY, HEAD, TRADES + 1, SEATS + 3, 7 << 60)
     assert told(Pair(kind, b"a", b"b") for kind in kinds) == [
         "markets, clock, halts or last prices",
-        "next numbers of commands or trades, or the commit rule's part",
+        "next numbers of commands or trades, or the state of the commit rule",
         "the last trades of market 1",
         "nonces of accounts that are keys",
-        "a piece of no known kind",
+        "a piece of an unknown kind",
     ]
 
 
@@ -225,7 +225,7 @@ def test_only_the_first_ones_are_told() -> None:
     pairs = [Pair(TRADES + n, b"a", b"b") for n in range(ORDERS_NAMED_MAX + 3)]
     *texts, rest = told(pairs, more=4)
     assert texts == [f"the last trades of market {n}" for n in range(ORDERS_NAMED_MAX)]
-    assert rest == "and at least 7 more"
+    assert rest == "and at least 7 more differences"
 
 
 # What is kept for it

@@ -164,7 +164,9 @@ def test_a_lying_helper_is_left_for_another(
             node._take(PartsIn(member, number, commit, answer), now_ms)
     assert asked.count(1) <= 2
     assert pieces_of(node.ledger.replica) == fetched.pieces
-    assert node.overview.alarms.texts == ["m1 sent a part of a state that does not belong to it"]
+    assert node.overview.alarms.texts == [
+        "m1 sent a part that does not belong to the requested state"
+    ]
 
 
 def test_a_state_is_fetched_only_once_a_quorum_has_signed_it(
@@ -196,7 +198,7 @@ def test_a_signed_state_that_is_none_is_not_taken_over(follower: Follower) -> No
     follower.turn(1)
     assert node.ledger.commit == 0
     [alarm] = node.overview.alarms.texts
-    assert alarm.startswith("m1 sent a bad snapshot: ")
+    assert alarm.startswith("m1 sent an unusable state: ")
     assert follower.turn(2) == []
 
 

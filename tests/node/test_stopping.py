@@ -17,7 +17,7 @@ from peer.replica.execution_record import decode
 from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
-KEPT = "commands are not ordered yet: kept"
+KEPT = "commands are not ordered yet: stored"
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ def test_an_order_of_the_same_request_is_named_by_its_place() -> None:
     assert second == Cancel(command_id(4, ME), "a", command_id(3, ME))
     assert first == Cancel(command_id(5, ME), "a", command_id(2, ME))
     refused = taken.take(ANN, [Cancel(0, "a", -1)], 0)
-    assert refused == Refused("invalid", "command 1 refers to no earlier one")
+    assert refused == Refused("invalid", "command 1: expected a reference to an earlier command")
 
 
 def test_what_is_too_much_is_refused_whole() -> None:
@@ -81,7 +81,7 @@ def test_what_is_too_much_is_refused_whole() -> None:
     assert taken.take(ANN, [order()] * (COMMANDS_PER_REQUEST_MAX + 1), 0) is not None
     long = taken.take(ANN, [order(), order(client_id="x" * COMMAND_BYTES_MAX)], 0)
     assert long is not None
-    assert "a command has at most 1024 bytes" in long.reason
+    assert "expected a command of at most 1024 bytes" in long.reason
     assert taken.outstanding == 0
     for _ in range(PENDING_MAX // COMMANDS_PER_REQUEST_MAX):
         assert taken.take(ANN, [order()] * COMMANDS_PER_REQUEST_MAX, 0) is None
@@ -202,7 +202,7 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
     mine = order(client_id="c")
     known = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     twice = taken.take(ANN, [mine, order(), mine], 0)
-    assert twice == Refused("invalid", "two orders are named 'c'")
+    assert twice == Refused("invalid", "expected different client ids, got 'c' twice")
     taken.take(ANN, [mine, order("b", client_id="c")], 0)
     taken.take(ANN, [mine], 0)
     assert taken.acknowledge() == [

@@ -165,11 +165,11 @@ def test_a_weak_key_signs_nothing() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"command": buy("ann")}, "only an account named ed25519:…"),
-        ({"command": Cancel(0, ACCOUNT, -1)}, "names orders by their ids"),
-        ({"signature": b"s" * 63}, "a signature has 64 bytes, not 63"),
-        ({"nonce": 0}, "milliseconds since 1970"),
-        ({"until_ms": 2**53}, "milliseconds since 1970"),
+        ({"command": buy("ann")}, "expected an account named ed25519:…"),
+        ({"command": Cancel(0, ACCOUNT, -1)}, "expected an order's id"),
+        ({"signature": b"s" * 63}, "expected a signature of 64 bytes, got 63"),
+        ({"nonce": 0}, "expected nonce and until_ms from 1"),
+        ({"until_ms": 2**53}, "expected nonce and until_ms from 1"),
     ],
 )
 def test_what_can_be_no_signed_command(changes: dict[str, Any], words: str) -> None:

@@ -157,10 +157,10 @@ def remove(journal: Path) -> None:
     [
         (flip_in_blocks, "the journal is damaged"),
         (wipe_a_page, "has failed: database disk image is malformed"),
-        (cut_short, "can't be opened: database disk image is malformed"),
+        (cut_short, "journal.db: database disk image is malformed"),
         (fill_with_noise, "file is not a database"),
         (spoil_a_pending_command, "the journal is damaged: pending 31"),
-        (spoil_the_snapshot, "the journal is damaged: not a snapshot"),
+        (spoil_the_snapshot, "the journal is damaged: invalid snapshot"),
         (put_in_another_snapshot, "the journal is damaged: its snapshot has another digest"),
         (remove, "must rejoin under a new key"),
     ],
@@ -213,7 +213,7 @@ def test_a_full_disk_stops_a_peer_and_room_lets_it_go_on(tmp_path: Path, small_d
     subprocess.run(["mount", "-o", "remount,size=50m", str(small_disk)], check=True)
     peer.start()
     try:
-        wait_for("quorum", lambda: "quorum is here" in peer.log())
+        wait_for("quorum", lambda: "quorum reached" in peer.log())
         peer.client.execute([order("b", Side.BUY, 1, 1)])
         there = [one.id for one in peer.client.orders("a").open]
         assert there[: len(taken)] == taken

@@ -31,7 +31,7 @@ class Broken:
 
     def start(self) -> None:
         self.peer.start()
-        wait_for("quorum", lambda: "quorum is here" in self.peer.log())
+        wait_for("quorum", lambda: "quorum reached" in self.peer.log())
 
     def take(self, orders: int) -> None:
         """Hand in orders one by one; NodeRefusedError once one is."""

@@ -33,8 +33,8 @@ def test_a_journal_is_made_in_todays_version_and_stays_as_it_is(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        *((version, "earlier rules of the protocol. Begin a new mesh") for version in range(1, 7)),
-        (schema.VERSION + 1, "written by a later one"),
+        *((version, "earlier rules of the protocol. Create a new mesh") for version in range(1, 7)),
+        (schema.VERSION + 1, "written by a later version"),
     ],
 )
 def test_a_journal_of_other_rules_is_refused_and_left_as_it_is(
@@ -66,8 +66,8 @@ def test_the_journal_of_another_key_or_mesh_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     of_version(path, schema.VERSION)
     for key, mesh, said in (
-        (b"K" * 32, MESH, f"belongs to key {KEY.hex()}, not {(b'K' * 32).hex()}"),
-        (KEY, b"M" * 16, f"belongs to mesh {MESH.hex()}, not {(b'M' * 16).hex()}"),
+        (b"K" * 32, MESH, f"belongs to key {KEY.hex()}, expected {(b'K' * 32).hex()}"),
+        (KEY, b"M" * 16, f"belongs to mesh {MESH.hex()}, expected {(b'M' * 16).hex()}"),
     ):
         with pytest.raises(JournalError, match=said):
             Journal(path, key, mesh)

@@ -134,7 +134,7 @@ class RealPeer:
     def sees_quorum(self) -> bool:
         """Whether its log has reported a quorum since its start."""
         self.check_runs()
-        return "quorum is here" in self.log()
+        return "quorum reached" in self.log()
 
     def mesh_view(
         self, until: Callable[[protocol.Mesh], bool] = lambda _: True, timeout_s: float = 20.0

@@ -100,7 +100,7 @@ def test_export_is_json_lines(sound: Path) -> None:
         ),
         ("DELETE FROM blocks WHERE number = (SELECT max(number) - 2 FROM blocks)", "not follow"),
         ("UPDATE snapshots SET digest = zeroblob(32)", "another digest"),
-        ("UPDATE pieces SET piece = x'00'", "not a snapshot"),
+        ("UPDATE pieces SET piece = x'00'", "invalid snapshot"),
         ("UPDATE snapshots SET certificate = x'90'", "is no quorum's"),
     ],
 )
@@ -145,7 +145,7 @@ def cancelled(folder: Path, number: int) -> str:
         row = (number, replica.tree.digest, None, msgspec.msgpack.encode([0]))
         db.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", row)
         db.commit()
-    return f"order {gone.id} is only "
+    return f"order {gone.id} exists only "
 
 
 @pytest.fixture(scope="module")

@@ -110,7 +110,7 @@ def test_no_member_can_forge_alter_replay_or_redirect_a_signed_order(
     for peer, listener in zip(others, listeners, strict=True):
         with closing(listener):
             assert listener.rejections(len(expected)) == expected
-        assert "ALARM peer3 forged" in peer.log()
+        assert "ALARM peer3 sent a forged command" in peer.log()
     # The forgeries have not used up the nonces of commands that the trader's key signed.
     [second] = mesh.peers[1].client.execute([fresh])
     assert [type(event).__name__ for event in second.events] == ["Accepted"]

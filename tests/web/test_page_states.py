@@ -64,7 +64,7 @@ def test_many_alarms_of_one_kind_leave_room_for_the_book(market: Any, page: Page
         for n in range(9)
     ]
     node.faults.alarms += ["the clock of charlie differs by over 2000 ms"]
-    node.faults.alarms += [f"charlie is cut off: a bad block: {n}" for n in range(3)]
+    node.faults.alarms += [f"charlie is cut off: an invalid block: {n}" for n in range(3)]
     page.goto(gateway.link())
     expect(page.locator(".verdict")).to_contain_text("bravo holds another book")
     expect(page.locator(".banner").filter(has_text="Alarm.")).to_have_count(2)
