@@ -67,7 +67,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     context.max_sockets = SOCKETS_MAX
     found = Found(DISCOVERED_MAX)
     node = _assemble(options, config, context, room, found, security or Security(), clock)
-    node.mesh.sentry.start()
+    node.mesh.guard.start()
     finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.places)
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
     on_end(node.stop)
@@ -90,7 +90,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         if gateway is not None:
             gateway.stop()
         finder.stop()
-        node.mesh.sentry.stop()
+        node.mesh.guard.stop()
         context.destroy()
         node.ledger.journal.close()  # last: until then no other peer can take the local socket
     _log.info("stopped")

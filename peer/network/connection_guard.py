@@ -28,9 +28,9 @@ from peer.process.descriptors import Room, is_full
 
 SUBSCRIBER_BYTES_MAX = 16 * 1024  # a handshake and a subscription are about 1 KiB
 UNHEARD_BYTES_MAX = 8 * 1024 * 1024  # without a whole message; the longest honest one is shorter
-LOOK_S = 0.1  # between two looks,
-GLANCE_S = 0.02  # unless this many descriptors more are open than at the last one
-RUSH_DESCRIPTORS = 64
+CHECK_S = 0.1  # between two looks,
+QUICK_CHECK_S = 0.02  # unless this many descriptors more are open than at the last one
+BURST_DESCRIPTORS = 64
 PLACES_LOGGED_MAX = 1_000
 _OPEN_FILES = Path("/proc/self/fd")
 _BYTES_RECEIVED = struct.Struct("@128xQ")  # in struct tcp_info
@@ -61,9 +61,9 @@ class _Seen:
     is_ended: bool = False  # by this peer, though libzmq has not closed it yet
 
 
-class Sentry:
+class ConnectionGuard:
     """`publishing` and `answering` are the ports of the two sockets others connect to. Only one
-    thread may call `look`: the sentry's own once it is started."""
+    thread may call `look`: the guard's own once it is started."""
 
     def __init__(self, publishing: int, answering: int, room: Room | None = None) -> None:
         self.ended = 0
@@ -77,7 +77,7 @@ class Sentry:
         self._open = 0  # descriptors, after the last look
         self._logged: set[str] = set()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="sentry", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="connection guard", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -99,18 +99,18 @@ class Sentry:
 
     def _watch(self) -> None:
         waited_s = 0.0
-        while not self._stopping.wait(GLANCE_S):
-            waited_s += GLANCE_S
-            if waited_s >= LOOK_S or self._is_rush():
+        while not self._stopping.wait(QUICK_CHECK_S):
+            waited_s += QUICK_CHECK_S
+            if waited_s >= CHECK_S or self._has_burst():
                 waited_s = 0.0
                 try:
                     self.look()
                 except Exception:
                     _log.exception("the connection guard failed and continues")
 
-    def _is_rush(self) -> bool:
+    def _has_burst(self) -> bool:
         try:
-            return len(os.listdir(_OPEN_FILES)) > self._open + RUSH_DESCRIPTORS
+            return len(os.listdir(_OPEN_FILES)) > self._open + BURST_DESCRIPTORS
         except OSError as error:
             return is_full(error)
 

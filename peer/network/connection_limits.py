@@ -1,6 +1,6 @@
 """Which incoming connections of this peer are too many.
 
-Owns their three classes and each class's bound. Must never touch a socket: `sentry` does.
+Owns their three classes and each class's bound. Must never touch a socket: `connection_guard` does.
 
 A connection is unproven until a message has come over it, which takes an allowed key. Then it is a
 member's or an observer's. Each class has its own bound, so strangers take no place from observers,
@@ -19,7 +19,7 @@ from peer.process.descriptors import Room
 
 MEMBER_CONNECTIONS_MAX = 8  # per member and socket: twice as many as it tries at a time
 ADDRESS_CONNECTIONS_MAX = 128  # per address, in each of the other classes
-SPEECHLESS_LOOKS_MAX = 500  # a connection silent for this long stays silent
+SILENT_LOOKS_MAX = 500  # a connection silent for this long stays silent
 
 
 class Visitor(NamedTuple):
@@ -28,7 +28,7 @@ class Visitor(NamedTuple):
     number: int  # in the order of arrival
     port: int  # of this peer
     address: str
-    looks: int  # of the sentry at this connection
+    looks: int  # of the guard at this connection
     asker: Asker | None
 
 
@@ -38,7 +38,7 @@ def too_many(visitors: Sequence[Visitor], room: Room) -> list[Visitor]:
     members = [v for v in oldest_first if v.asker is not None and v.asker.is_member]
     observers = [v for v in oldest_first if v.asker is not None and not v.asker.is_member]
     unproven = [v for v in oldest_first if v.asker is None]
-    fresh = [v for v in unproven if v.looks <= SPEECHLESS_LOOKS_MAX]
+    fresh = [v for v in unproven if v.looks <= SILENT_LOOKS_MAX]
     return [
         *unproven[: len(unproven) - len(fresh)],
         *_old_ones(members),

@@ -28,7 +28,7 @@ from peer.network import messages as wire
 from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address
 from peer.network.authenticator import Asker, Gate
-from peer.network.connection_guard import Sentry
+from peer.network.connection_guard import ConnectionGuard
 from peer.network.links import Link, Voice
 from peer.network.messages import (
     Asked,
@@ -93,7 +93,7 @@ class Mesh:
         self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
         self._rest_until_ms: int | None = None  # for the router: too many requests
         self._now_ms = 0  # of this turn
-        self.sentry = Sentry(self.port, self.fetch_port, room)
+        self.guard = ConnectionGuard(self.port, self.fetch_port, room)
         me = config.number_of(identity.public)
         self.links = {
             number: Link(number, curve_public(member.public))
@@ -151,7 +151,7 @@ class Mesh:
         """A bounded part of the members' messages; the rest comes next turn. Invalid messages are
         dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
         self._now_ms = now_ms
-        self.sentry.turned()
+        self.guard.turned()
         self.gate.answer()
         self._note_subscribers()
         for link in self.links.values():
@@ -210,7 +210,7 @@ class Mesh:
     def _note(self, frame: zmq.Frame) -> Asker | None:
         """The sender of a frame; None if its messages are dropped."""
         asker = self.gate.asker(frame)
-        self.sentry.hear(int(frame.get(zmq.SRCFD)), asker)
+        self.guard.hear(int(frame.get(zmq.SRCFD)), asker)
         return asker
 
     @property
@@ -222,7 +222,7 @@ class Mesh:
         """Messages of our own connections. The first message tells which connection it is."""
         try:
             frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            self.sentry.hear(int(frames[0].get(zmq.SRCFD)))
+            self.guard.hear(int(frames[0].get(zmq.SRCFD)))
             yield [frame.bytes for frame in frames]
             for _ in range(DRAIN_MAX - 1):
                 yield socket.recv_multipart(zmq.NOBLOCK)
@@ -231,8 +231,8 @@ class Mesh:
 
     @property
     def refused(self) -> int:
-        """Connections that were refused or that the sentry ended."""
-        return self.gate.refused + self.sentry.ended
+        """Connections that were refused or that the guard ended."""
+        return self.gate.refused + self.guard.ended
 
     def _published(
         self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int

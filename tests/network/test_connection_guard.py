@@ -10,12 +10,12 @@ import pytest
 import zmq
 
 from peer.membership.identity import Identity
-from peer.network.connection_guard import SUBSCRIBER_BYTES_MAX, UNHEARD_BYTES_MAX, Sentry
+from peer.network.connection_guard import SUBSCRIBER_BYTES_MAX, UNHEARD_BYTES_MAX, ConnectionGuard
 from peer.network.connection_limits import ADDRESS_CONNECTIONS_MAX
 from tests.network.test_floods import IDENTITIES, Wires, beat
 from tests.support.real_mesh import wait_for
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sentry reads /proc")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the guard reads /proc")
 
 
 @pytest.fixture
@@ -62,93 +62,93 @@ def is_ended(theirs: socket.socket) -> bool:
         return False
 
 
-def look(sentry: Sentry) -> None:
+def look(guard: ConnectionGuard) -> None:
     """At what the node has had time to take in."""
     for _ in range(3):
-        sentry.look()
+        guard.look()
         for _ in range(2):
-            sentry.turned()
+            guard.turned()
 
 
 def test_a_subscriber_has_little_to_say(door: socket.socket) -> None:
-    sentry = Sentry(publishing=port_of(door), answering=0)
+    guard = ConnectionGuard(publishing=port_of(door), answering=0)
     with connected(door) as (theirs, ours):
         bring(theirs, ours, SUBSCRIBER_BYTES_MAX)
-        sentry.look()
+        guard.look()
         assert not is_ended(theirs)
         bring(theirs, ours, 1)
-        sentry.look()
+        guard.look()
         assert is_ended(theirs)
-    assert sentry.ended == 1
+    assert guard.ended == 1
 
 
 def test_a_message_has_an_end(door: socket.socket) -> None:
-    sentry = Sentry(publishing=0, answering=port_of(door))
+    guard = ConnectionGuard(publishing=0, answering=port_of(door))
     with connected(door) as (theirs, ours):
         for _ in range(3):
             bring(theirs, ours, UNHEARD_BYTES_MAX)
-            look(sentry)
+            look(guard)
             assert not is_ended(theirs)
-            sentry.hear(ours.fileno())
-            look(sentry)
+            guard.hear(ours.fileno())
+            look(guard)
         bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
-        look(sentry)
+        look(guard)
         assert is_ended(theirs)
 
 
 def test_what_the_node_had_no_time_to_take_in_is_no_message_without_an_end(
     door: socket.socket,
 ) -> None:
-    sentry = Sentry(publishing=0, answering=port_of(door))
+    guard = ConnectionGuard(publishing=0, answering=port_of(door))
     with connected(door) as (theirs, ours):
         for _ in range(3):
             bring(theirs, ours, UNHEARD_BYTES_MAX)
-            sentry.look()
-            sentry.look()
+            guard.look()
+            guard.look()
         assert not is_ended(theirs)
-        sentry.hear(ours.fileno())
-        look(sentry)
+        guard.hear(ours.fileno())
+        look(guard)
         assert not is_ended(theirs)
 
 
 def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
     """There the connection is ours."""
-    sentry = Sentry(publishing=0, answering=0)
+    guard = ConnectionGuard(publishing=0, answering=0)
     with connected(door) as (ours, theirs):
-        sentry.hear(ours.fileno())
+        guard.hear(ours.fileno())
         bring(theirs, ours, UNHEARD_BYTES_MAX)
-        look(sentry)
-        sentry.hear(ours.fileno())
-        look(sentry)
+        look(guard)
+        guard.hear(ours.fileno())
+        look(guard)
         bring(theirs, ours, UNHEARD_BYTES_MAX + 1)
-        look(sentry)
+        look(guard)
         assert theirs.recv(1) == b""
 
 
 def test_one_address_has_connections_enough(door: socket.socket) -> None:
     """Of those over which nothing was said yet, the oldest go."""
-    sentry = Sentry(publishing=0, answering=port_of(door))
+    guard = ConnectionGuard(publishing=0, answering=port_of(door))
     with contextlib.ExitStack() as stack:
         first = [stack.enter_context(connected(door)) for _ in range(ADDRESS_CONNECTIONS_MAX)]
-        sentry.look()
-        assert sentry.ended == 0
+        guard.look()
+        assert guard.ended == 0
         late = stack.enter_context(connected(door))
-        sentry.look()
-        assert sentry.ended == 1
+        guard.look()
+        assert guard.ended == 1
         assert not is_ended(late[0])
         assert sum(is_ended(theirs) for theirs, _ in first) == 1
-        sentry.look()
-        assert sentry.ended == 1, "it is counted once"
+        guard.look()
+        assert guard.ended == 1, "it is counted once"
 
 
 def test_other_sockets_are_none_of_its_business(door: socket.socket) -> None:
-    sentry = Sentry(publishing=1, answering=2)
+    guard = ConnectionGuard(publishing=1, answering=2)
     with connected(door) as (theirs, ours), open(os.devnull) as file:
         bring(theirs, ours, SUBSCRIBER_BYTES_MAX + 1)
-        sentry.look()
+        guard.look()
         assert not is_ended(theirs)
         assert not file.closed
-    assert sentry.ended == 0
+    assert guard.ended == 0
 
 
 def test_who_subscribes_without_end_is_ended_and_the_others_hear_on(wires: Wires) -> None:
@@ -166,8 +166,8 @@ def test_who_subscribes_without_end_is_ended_and_the_others_hear_on(wires: Wires
                 subscriber.subscribe(os.urandom(200))
             wires.honest.beat(beat(member=0))  # only then libzmq looks at what they want
             wires.turn(50)
-            wires.honest.sentry.look()
-            return wires.honest.sentry.ended > 0
+            wires.honest.guard.look()
+            return wires.honest.guard.ended > 0
 
         wait_for("the end of it", ended)
         assert wires.honest.refused > 0

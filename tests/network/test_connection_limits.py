@@ -7,7 +7,7 @@ from peer.network.authenticator import Asker
 from peer.network.connection_limits import (
     ADDRESS_CONNECTIONS_MAX,
     MEMBER_CONNECTIONS_MAX,
-    SPEECHLESS_LOOKS_MAX,
+    SILENT_LOOKS_MAX,
     Visitor,
     too_many,
 )
@@ -74,6 +74,6 @@ def test_no_address_has_more_than_its_share() -> None:
 
 
 def test_who_never_says_anything_goes() -> None:
-    silent = Visitor(1, 3_001, "10.0.0.1", SPEECHLESS_LOOKS_MAX + 1, None)
-    assert gone([silent, silent._replace(number=2, looks=SPEECHLESS_LOOKS_MAX)]) == [1]
+    silent = Visitor(1, 3_001, "10.0.0.1", SILENT_LOOKS_MAX + 1, None)
+    assert gone([silent, silent._replace(number=2, looks=SILENT_LOOKS_MAX)]) == [1]
     assert gone([silent._replace(asker=MEMBER), silent._replace(asker=OBSERVER)]) == []

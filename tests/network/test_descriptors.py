@@ -17,7 +17,7 @@ from discovery.grape import Address
 from engine import Side
 from peer.cli.gateway_process import RESTART_S, GatewayProcess
 from peer.network.addresses import KNOWN_TRY_MS
-from peer.network.connection_guard import Sentry
+from peer.network.connection_guard import ConnectionGuard
 from peer.network.mesh import HEARTBEAT_MS, REST_MS
 from peer.network.messages import Heard
 from peer.process.descriptors import DESCRIPTORS_MIN, OBSERVERS_MAX, UNPROVEN_MAX, Room, room_of
@@ -82,7 +82,7 @@ def test_a_member_is_connected_to_later(wires: Wires) -> None:
         rogue.beat(beat(fetch_port=rogue.fetch_port))
         return any(isinstance(message, Heard) for message in wires.turn(HEARTBEAT_MS))
 
-    wait_for("the subscription", lambda: wires.turn() or rogue.sentry._heard)
+    wait_for("the subscription", lambda: wires.turn() or rogue.guard._heard)
     elsewhere = Address("127.0.0.1", 1)
     with none_free():
         link.book.give(elsewhere)
@@ -95,13 +95,13 @@ def test_a_member_is_connected_to_later(wires: Wires) -> None:
 
 def test_the_sentry_makes_room_when_there_is_none() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door, contextlib.ExitStack() as stack:
-        sentry = Sentry(publishing=0, answering=door.getsockname()[1], room=Room(5, 5))
+        guard = ConnectionGuard(publishing=0, answering=door.getsockname()[1], room=Room(5, 5))
         for _ in range(20):
             stack.enter_context(socket.create_connection(door.getsockname()))
             stack.enter_context(door.accept()[0])
         with none_free():
-            sentry.look()
-        assert sentry.ended == 15
+            guard.look()
+        assert guard.ended == 15
 
 
 def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
@@ -109,7 +109,7 @@ def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
     room = Room(unproven=20, observers=10)
     wires = Wires(room)
     honest = wires.honest
-    honest.sentry.start()
+    honest.guard.start()
     try:
         with contextlib.ExitStack() as stack:
             for number in range(60):
@@ -123,7 +123,7 @@ def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
                     one.send_multipart((b"F", b""), zmq.NOBLOCK)
                 wires.turn(REST_MS)
                 list(honest.requests(wires.now_ms))
-                return honest.sentry.ended >= 60 - 20 + 30 - 10
+                return honest.guard.ended >= 60 - 20 + 30 - 10
 
             wait_for("an end of most of them", asks)
             wires.rogue.links[0].book.give(Address("127.0.0.1", honest.port))
@@ -137,7 +137,7 @@ def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
             for _ in range(50):
                 assert is_heard()
     finally:
-        honest.sentry.stop()
+        honest.guard.stop()
         wires.close()
 
 
