@@ -17,7 +17,7 @@ from peer.client.endpoint import Local, endpoint
 from peer.membership import mesh_file
 from peer.membership.identity import Identity, Verifier
 from peer.membership.mesh_file import MeshConfig
-from peer.network.authenticator import Gate
+from peer.network.authenticator import Authenticator
 from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
@@ -55,7 +55,7 @@ class Security(NamedTuple):
     """The parts that keep a peer secure. Only a benchmark of their cost replaces them."""
 
     identity: type[Identity] = Identity
-    gate: type[Gate] = Gate
+    authenticator: type[Authenticator] = Authenticator
     verifier: type[Verifier] = Verifier
 
 
@@ -109,8 +109,8 @@ def _assemble(
     journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
     poller = zmq.Poller()
     where = options.host, options.port, options.fetch_port
-    gate = safe.gate(context, config, identity, poller)
-    mesh = Mesh(context, config, identity, poller, *where, gate, room)
+    authenticator = safe.authenticator(context, config, identity, poller)
+    mesh = Mesh(context, config, identity, poller, *where, authenticator, room)
     wires = Wires(poller, mesh, Local(context, endpoint(options.data), poller))
     ledger = Ledger(
         config,

@@ -25,8 +25,8 @@ class Asker(NamedTuple):
     name: str
 
 
-class Gate:
-    """The constructor binds: there is one gate per ZeroMQ context."""
+class Authenticator:
+    """The constructor binds: there is one authenticator per ZeroMQ context."""
 
     def __init__(
         self,

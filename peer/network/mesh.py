@@ -27,7 +27,7 @@ from peer.membership.mesh_file import MeshConfig
 from peer.network import messages as wire
 from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address
-from peer.network.authenticator import Asker, Gate
+from peer.network.authenticator import Asker, Authenticator
 from peer.network.connection_guard import ConnectionGuard
 from peer.network.links import Link, Voice
 from peer.network.messages import (
@@ -80,14 +80,14 @@ class Mesh:
         host: str = "127.0.0.1",
         port: int = 0,
         fetch_port: int = 0,
-        gate: Gate | None = None,
+        authenticator: Authenticator | None = None,
         room: Room | None = None,
     ) -> None:
         self.config = config
         self.host = host
-        self.gate = gate or Gate(context, config, identity, poller)
+        self.authenticator = authenticator or Authenticator(context, config, identity, poller)
         self._poller = poller
-        self._sockets = Sockets(context, self.gate, poller)
+        self._sockets = Sockets(context, self.authenticator, poller)
         self._pub, self.port = self._sockets.serve(zmq.XPUB, host, port)
         self._pub.xpub_verbose = True  # every connection reports its subscription once
         self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
@@ -104,7 +104,7 @@ class Mesh:
     def cut(self, member: int) -> None:
         """A member misbehaves: drop its messages, and refuse its connections."""
         link = self.links[member]
-        self.gate.deny(link.server_key)
+        self.authenticator.deny(link.server_key)
         self._hang_up(link)
         link.fetch, link.heard_ms = None, -1
         link.cut = True
@@ -152,7 +152,7 @@ class Mesh:
         dropped. `quorum_round`: the highest at which a quorum of blocks is here."""
         self._now_ms = now_ms
         self.guard.turned()
-        self.gate.answer()
+        self.authenticator.answer()
         self._note_subscribers()
         for link in self.links.values():
             self._follow(link, now_ms)
@@ -209,7 +209,7 @@ class Mesh:
 
     def _note(self, frame: zmq.Frame) -> Asker | None:
         """The sender of a frame; None if its messages are dropped."""
-        asker = self.gate.asker(frame)
+        asker = self.authenticator.asker(frame)
         self.guard.hear(int(frame.get(zmq.SRCFD)), asker)
         return asker
 
@@ -232,7 +232,7 @@ class Mesh:
     @property
     def refused(self) -> int:
         """Connections that were refused or that the guard ended."""
-        return self.gate.refused + self.guard.ended
+        return self.authenticator.refused + self.guard.ended
 
     def _published(
         self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
@@ -369,4 +369,4 @@ class Mesh:
             self._poller.unregister(self._router)
         self._router.close()
         self._sockets.close(self._pub)
-        self.gate.close()
+        self.authenticator.close()

@@ -13,7 +13,7 @@ import logging
 import zmq
 
 from peer.consensus.block import FRAME_BYTES_MAX
-from peer.network.authenticator import Gate
+from peer.network.authenticator import Authenticator
 from peer.network.links import QUEUE_MESSAGES_MAX
 from peer.network.messages import REQUEST_BYTES_MAX
 from peer.process.descriptors import is_full
@@ -45,17 +45,20 @@ class Sockets:
     """Makes sockets of one context, and registers them with one poller."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], gate: Gate, poller: zmq.Poller
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        authenticator: Authenticator,
+        poller: zmq.Poller,
     ) -> None:
         self._context = context
-        self._gate = gate
+        self._authenticator = authenticator
         self._poller = poller
         self._lacked = False  # descriptors
 
     def serve(self, kind: zmq.SocketType, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
         """A socket others connect to, and its port. OSError if it can't be bound."""
         socket = self._socket(kind)
-        self._gate.serve(socket)
+        self._authenticator.serve(socket)
         try:
             socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:
@@ -83,7 +86,7 @@ class Sockets:
             return None
         socket.reconnect_ivl = RECONNECT_MS if lasting else NEVER
         socket.reconnect_ivl_max = RECONNECT_MS_MAX if lasting else 0
-        self._gate.join(socket, server_key)
+        self._authenticator.join(socket, server_key)
         if kind == zmq.SUB:
             socket.subscribe(b"")
         try:

@@ -13,13 +13,13 @@ import zmq
 
 from peer.cli.runner import Options, Security, run
 from peer.membership.identity import Identity, Verifier
-from peer.network.authenticator import Asker, Gate
+from peer.network.authenticator import Asker, Authenticator
 from peer.process import lifeline
 
 WITHOUT = "BENCH_WITHOUT"  # of this program alone: "encryption", "signatures" or both
 
 
-class OpenGate(Gate):
+class OpenAuthenticator(Authenticator):
     """Lets everybody in, and takes everybody for a member."""
 
     def serve(self, socket: zmq.Socket[bytes]) -> None:
@@ -46,7 +46,7 @@ def security(without: str) -> Security:
     signs = "signatures" not in without
     return Security(
         Identity if signs else Unsigned,
-        OpenGate if "encryption" in without else Gate,
+        OpenAuthenticator if "encryption" in without else Authenticator,
         Verifier if signs else Believer,
     )
 
