@@ -24,7 +24,7 @@ from peer.node.effects import Effects
 from peer.node.health import Status
 from peer.node.ledger import KeyElsewhereError, Ledger
 from peer.node.lifecycle import Lifecycle, State
-from peer.node.mesh_status import Overview
+from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.request_handler import RequestHandler
 from peer.node.responder import Helper
@@ -64,15 +64,15 @@ class Node:
         self.life = Lifecycle()
         self.submissions = Submissions(ledger.me or 0)
         self.publisher = Publisher(self.local, ledger.replica)
-        self.overview = Overview(config, self.mesh, ledger)
+        self.mesh_status = MeshStatus(config, self.mesh, ledger)
         self._clock = clock or Clock()
         self._timers = Timers()
-        self._fetcher = StateFetcher(ledger, self.overview)
+        self._fetcher = StateFetcher(ledger, self.mesh_status)
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._helper = Helper(self.mesh, ledger, self._clock.now_us)
-        parts = self.submissions, self.publisher, self.life, self.overview, self._clock
+        parts = self.submissions, self.publisher, self.life, self.mesh_status, self._clock
         self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
@@ -121,7 +121,7 @@ class Node:
 
     def _may_finish(self) -> bool:
         """Whether there are commands that may still be ordered."""
-        may = self.life.state is State.STOPPING and self.overview.quorum
+        may = self.life.state is State.STOPPING and self.mesh_status.quorum
         in_time = not self._timers.is_over(self._clock.now_ms())
         return may and in_time and bool(self.submissions.outstanding)
 
@@ -210,7 +210,7 @@ class Node:
                 self._receive(member, frame, now_ms)
             case Heard(member, heartbeat):
                 self.ledger.hear(member, heartbeat.rounds, now_ms)
-                self.overview.hear(member, heartbeat, now_ms)
+                self.mesh_status.hear(member, heartbeat, now_ms)
             case Answered(member):
                 self.ledger.answered(member, now_ms)
             case Offered():
@@ -218,18 +218,18 @@ class Node:
             case PartsIn():
                 self._fetcher.take(message, now_ms)
             case Flooded(member):
-                self.overview.flooded(member, now_ms)
+                self.mesh_status.flooded(member, now_ms)
 
     def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
         try:
             block = self.ledger.read(frame)
             if block is not None:
                 agrees = self.ledger.replica.agrees(block.attestation)
-                self.overview.compare(block.author, block.attestation, agrees)
+                self.mesh_status.compare(block.author, block.attestation, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE prevents any change.
-            self.overview.misbehaved(member, f"it sent an invalid block: {error}")
+            self.mesh_status.misbehaved(member, f"it sent an invalid block: {error}")
             self._effects.cut.add(member)
         except KeyElsewhereError as error:
             self._halt(str(error))
@@ -246,7 +246,7 @@ class Node:
         """Whether the members' clocks have passed an order's expiry."""
         if (expiry_ms := self.ledger.next_expiry_ms) is None:
             return False
-        return expiry_ms <= self.overview.clocks.ordered_ms(now_ms, self._clock.wall_ms())
+        return expiry_ms <= self.mesh_status.clocks.ordered_ms(now_ms, self._clock.wall_ms())
 
     def _collect(self, now_ms: int) -> Effects:
         """The effects of this turn, complete."""
@@ -294,7 +294,7 @@ class Node:
         for commit in effects.commits:
             applied = self.ledger.apply(commit)
             self.publisher.add(applied)
-            self.overview.forged(applied.forgers)
+            self.mesh_status.forged(applied.forgers)
             if self.ledger.me is not None:
                 effects.replies += self._results(applied, now_ms)
         if effects.send_again:
@@ -305,7 +305,7 @@ class Node:
         number, time_ms = applied.commit.number, applied.commit.time_ms
         done = self.submissions.done(applied.ids, applied.results, number, time_ms)
         for caller, (results, taken_ms) in done.items():
-            self.overview.took(now_ms - taken_ms)
+            self.mesh_status.took(now_ms - taken_ms)
             yield caller, protocol.Done(number, time_ms, results)
 
     def _answer(self, effects: Effects) -> None:
@@ -321,23 +321,23 @@ class Node:
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Report this peer's condition to people and members."""
         wall_ms = self._clock.wall_ms()
-        self.overview.equivocated(effects.evidence)
-        if why := effects.halt or self.overview.outvoted:
+        self.mesh_status.equivocated(effects.evidence)
+        if why := effects.halt or self.mesh_status.outvoted:
             self._halt(why)
         if effects.beat:
             self._watch()
             if self.ledger.me is not None and self.life.state is not State.DISK_FAILED:
-                self.mesh.beat(self.overview.heartbeat(self.ledger.me, now_ms, wall_ms))
-        changed = self.overview.look(now_ms, wall_ms, self.life.takes_part)
+                self.mesh.beat(self.mesh_status.heartbeat(self.ledger.me, now_ms, wall_ms))
+        changed = self.mesh_status.look(now_ms, wall_ms, self.life.takes_part)
         if self._timers.shows(now_ms, changed):
             self.local.publish(self._view(self.local.seq("mesh") + 1, now_ms), "mesh")
 
     def _view(self, seq: int, now_ms: int) -> protocol.Mesh:
-        return self.overview.view(seq, now_ms, self._status(now_ms), self._progress())
+        return self.mesh_status.view(seq, now_ms, self._status(now_ms), self._progress())
 
     def _halt(self, why: str, state: State = State.HALTED) -> None:
         if self.life.halt(why, state):
-            self.overview.alarms.raise_alarm("halted", f"halted: {why}")
+            self.mesh_status.alarms.raise_alarm("halted", f"halted: {why}")
 
     def _take_over(self, now_ms: int) -> None:
         """Continue from a member's state, if all its differences are here."""
@@ -375,8 +375,8 @@ class Node:
             is_member=self.ledger.me is not None,
             halted=self.halted,
             is_stopping=self.life.state is State.STOPPING,
-            quorum=self.overview.quorum,
-            hears_enough=self.overview.hears_enough,
+            quorum=self.mesh_status.quorum,
+            hears_enough=self.mesh_status.hears_enough,
             catching_up=catching_up,
             pending=self.submissions.outstanding,
             oldest_pending_ms=self.submissions.oldest_ms(now_ms),

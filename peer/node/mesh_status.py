@@ -27,7 +27,7 @@ FLOOD_OVER_MS = 60_000  # a member that stops flooding is forgiven after being h
 _log = logging.getLogger(__name__)
 
 
-class Overview:
+class MeshStatus:
     def __init__(self, config: MeshConfig, mesh: Mesh, ledger: Ledger) -> None:
         self._config = config
         self._committee = config.committee

@@ -15,7 +15,7 @@ from peer.membership.mesh_file import MeshConfig
 from peer.node.effects import Effects
 from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle
-from peer.node.mesh_status import Overview
+from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.submissions import Submissions, client_id_of
 from peer.node.timers import Clock
@@ -32,7 +32,7 @@ class RequestHandler:
         submissions: Submissions,
         publisher: Publisher,
         life: Lifecycle,
-        overview: Overview,
+        mesh_status: MeshStatus,
         clock: Clock,
         view: Callable[[int, int], Mesh],
     ) -> None:
@@ -43,7 +43,7 @@ class RequestHandler:
         self._submissions = submissions
         self._publisher = publisher
         self._life = life
-        self._overview = overview
+        self._mesh_status = mesh_status
         self._clock = clock
         self._view = view  # the mesh view, for a seq and a time
 
@@ -77,7 +77,9 @@ class RequestHandler:
         stored = self._ledger.client_ids(names) if names else {}
         known = {name: one for name, one in stored.items() if one.seq not in effects.withdrawn}
         wall_ms = self._clock.wall_ms()
-        members_ms = self._overview.clocks.ordered_ms(now_ms, wall_ms) or wall_ms  # too few heard
+        members_ms = (
+            self._mesh_status.clocks.ordered_ms(now_ms, wall_ms) or wall_ms
+        )  # too few heard
         clock_ms = max(self._ledger.replica.time_ms, members_ms)
         found = self._ledger.replica.first_refused(
             commands, clock_ms, self._me, lambda entry: client_id_of(entry) in known
@@ -106,7 +108,7 @@ class RequestHandler:
             case protocol.GetAccounts(limit):
                 return self._publisher.accounts(limit)
             case protocol.GetMarkets():
-                name, mesh = self._overview.own_name, self._config.id.hex()
+                name, mesh = self._mesh_status.own_name, self._config.id.hex()
                 return protocol.Markets(name, mesh, self._config.markets)
         raise AssertionError(f"expected a query, got {type(question).__name__}")
 

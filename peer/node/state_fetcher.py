@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from peer.network.messages import Offered, PartsIn
 from peer.node.ledger import Ledger
-from peer.node.mesh_status import Overview
+from peer.node.mesh_status import MeshStatus
 from peer.replica.difference import Pair, told
 from peer.storage.part_requests import PartsWanted
 from peer.storage.state_audit import Found, StateAudit
@@ -23,9 +23,9 @@ _log = logging.getLogger(__name__)
 
 
 class StateFetcher:
-    def __init__(self, ledger: Ledger, overview: Overview) -> None:
+    def __init__(self, ledger: Ledger, mesh_status: MeshStatus) -> None:
         self._ledger = ledger
-        self._overview = overview
+        self._mesh_status = mesh_status
         numbers = itertools.count(1)
         self._catch_up = CatchUp(numbers)
         self._audit = StateAudit(numbers)
@@ -60,7 +60,7 @@ class StateFetcher:
         """Parts came."""
         self._audit.take(*answer, now_ms)
         if not self._catch_up.take(*answer, now_ms):
-            self._overview.helped_badly(
+            self._mesh_status.helped_badly(
                 answer.member, "a part that does not belong to the requested state"
             )
 
@@ -74,15 +74,15 @@ class StateFetcher:
             self._audited[found.member] = now_ms + AUDIT_PAUSE_MS
             if found.pieces:
                 commit = found.attestation.commit
-                self._overview.name_difference(found.member, commit, self._told(found))
+                self._mesh_status.name_difference(found.member, commit, self._told(found))
         if not self._audit.is_under_way:
             self._begin_audit(now_ms)
         return self._audit.requests(now_ms)
 
     def _begin_audit(self, now_ms: int) -> None:
-        for member, said in list(self._overview.differing.items()):
+        for member, said in list(self._mesh_status.differing.items()):
             if now_ms >= self._audited.get(member, now_ms):
-                del self._overview.differing[member]
+                del self._mesh_status.differing[member]
                 if (own := self._ledger.tree_at(said.commit)) is not None:
                     self._audit.begin(member, said, own, now_ms)
                     return
@@ -108,6 +108,6 @@ class StateFetcher:
 
     def refused(self, fetched: Fetched, why: str, now_ms: int) -> None:
         """The state is unusable, though a quorum signed it."""
-        self._overview.helped_badly(fetched.member, f"an unusable state: {why}")
+        self._mesh_status.helped_badly(fetched.member, f"an unusable state: {why}")
         self._catch_up.shun(fetched.member, now_ms)
         self._catch_up.end()

@@ -64,7 +64,9 @@ CLOCK = (
         CRASH_NODES,
         (
             edit(
-                "node/loop", "return expiry_ms <= self.overview.", "return False and self.overview."
+                "node/loop",
+                "return expiry_ms <= self.mesh_status.",
+                "return False and self.mesh_status.",
             ),
         ),
     ),

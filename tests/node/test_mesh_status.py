@@ -17,7 +17,7 @@ from peer.node.clocks import SKEW_MS_MAX, SKEW_SEEN_MS
 from peer.node.health import Status
 from peer.node.hearing import DEAF_MS
 from peer.node.ledger import Ledger
-from peer.node.mesh_status import FLOOD_OVER_MS, JUDGE_MS, Overview
+from peer.node.mesh_status import FLOOD_OVER_MS, JUDGE_MS, MeshStatus
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
@@ -26,7 +26,7 @@ NOW_MS = 1_700_000_000_000
 
 
 class Seen:
-    """The overview of member 0 of four, after its first own commit."""
+    """The mesh_status of member 0 of four, after its first own commit."""
 
     def __init__(self, folder: Path) -> None:
         identity = data_folder.create(folder)
@@ -38,7 +38,7 @@ class Seen:
         self.ledger = Ledger(self.config, 0, identity.sign, self.journal)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.mesh = Mesh(self.context, self.config, identity, zmq.Poller())
-        self.overview = Overview(self.config, self.mesh, self.ledger)
+        self.mesh_status = MeshStatus(self.config, self.mesh, self.ledger)
         self.ledger.replica.commit = 1
         self.own = self.ledger.replica.latest()
 
@@ -48,11 +48,11 @@ class Seen:
         rounds = (0,) * 4
         claims = rounds, 1, NO_ATTESTATION, latest, time_ms, (True,) * 4
         beat = Heartbeat(self.config.id, 0, member, 1, *claims)
-        self.overview.hear(member, beat, now_ms)
+        self.mesh_status.hear(member, beat, now_ms)
 
     def look(self, now_ms: int) -> None:
         """The own clock is right, and showed NOW_MS at 0."""
-        self.overview.look(now_ms, NOW_MS + now_ms, True)
+        self.mesh_status.look(now_ms, NOW_MS + now_ms, True)
 
     def close(self) -> None:
         self.mesh.close()
@@ -73,15 +73,15 @@ WRONG, OTHER = Attestation(1, b"w" * 32), Attestation(1, b"o" * 32)
 def test_the_same_state_is_no_news(seen: Seen) -> None:
     for member in (1, 2, 3):
         seen.hear(member, seen.own)
-    assert seen.overview.alarms.texts == []
-    view = seen.overview.view(1, 0, Status(), ())
+    assert seen.mesh_status.alarms.texts == []
+    view = seen.mesh_status.view(1, 0, Status(), ())
     assert [member.agrees for member in view.members] == [True] * 4
 
 
 def test_states_after_different_commits_cannot_be_compared(seen: Seen) -> None:
     seen.hear(1, Attestation(2, b"w" * 32))
-    assert seen.overview.alarms.texts == []
-    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is None
+    assert seen.mesh_status.alarms.texts == []
+    assert seen.mesh_status.view(1, 0, Status(), ()).members[1].agrees is None
 
 
 def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
@@ -89,9 +89,9 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
     seen.hear(1, WRONG)
     seen.hear(1, WRONG)
     text = f"m1 has another state after commit 1: {WRONG.digest.hex()}"
-    assert seen.overview.alarms.texts == [text]
-    assert seen.overview.view(1, 0, Status(), ()).members[1].agrees is False
-    assert seen.overview.outvoted == "", "it may be the other one that is wrong"
+    assert seen.mesh_status.alarms.texts == [text]
+    assert seen.mesh_status.view(1, 0, Status(), ()).members[1].agrees is False
+    assert seen.mesh_status.outvoted == "", "it may be the other one that is wrong"
 
 
 def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None:
@@ -99,24 +99,24 @@ def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None
     seen.hear(1, WRONG)
     seen.hear(2, WRONG)
     seen.hear(3, OTHER)
-    assert seen.overview.outvoted == ""
+    assert seen.mesh_status.outvoted == ""
     seen.hear(3, WRONG)
-    assert "this peer has another: its book is wrong" in seen.overview.outvoted
+    assert "this peer has another: its book is wrong" in seen.mesh_status.outvoted
 
 
 def test_a_clock_that_stays_wrong_raises_an_alarm_that_ends_with_its_cause(seen: Seen) -> None:
     """ORDER-24."""
     ahead_ms = 2 * SKEW_MS_MAX
     for later_ms in (0, SKEW_SEEN_MS):
-        assert seen.overview.alarms.texts == []
+        assert seen.mesh_status.alarms.texts == []
         seen.hear(1, seen.own, NOW_MS + later_ms + ahead_ms, later_ms)
         seen.hear(2, seen.own, NOW_MS + later_ms, later_ms)
         seen.look(later_ms)
-    assert seen.overview.alarms.texts == ["the clock of m1 is over 2000 ms ahead of the others"]
+    assert seen.mesh_status.alarms.texts == ["the clock of m1 is over 2000 ms ahead of the others"]
     later_ms = SKEW_SEEN_MS + JUDGE_MS
     seen.hear(1, seen.own, NOW_MS + later_ms, later_ms)
     seen.look(later_ms)
-    assert seen.overview.alarms.texts == []
+    assert seen.mesh_status.alarms.texts == []
 
 
 def test_a_peer_sees_that_its_own_clock_is_wrong(seen: Seen) -> None:
@@ -124,23 +124,23 @@ def test_a_peer_sees_that_its_own_clock_is_wrong(seen: Seen) -> None:
         for member in (1, 2, 3):
             seen.hear(member, seen.own, NOW_MS + later_ms + 2 * SKEW_MS_MAX, later_ms)
         seen.look(later_ms)
-    assert seen.overview.alarms.texts == ["the clock of m0 is over 2000 ms behind the others"]
+    assert seen.mesh_status.alarms.texts == ["the clock of m0 is over 2000 ms behind the others"]
 
 
 def test_a_member_that_floods_no_more_is_forgiven_after_a_while(seen: Seen) -> None:
     text = "m1 floods: this peer ignores it for 10 s at a time"
     for flooded_ms in (0, FLOOD_OVER_MS - 1):
-        seen.overview.flooded(1, flooded_ms)
+        seen.mesh_status.flooded(1, flooded_ms)
     seen.look(2 * FLOOD_OVER_MS - 2)
-    assert seen.overview.alarms.texts == [text]
+    assert seen.mesh_status.alarms.texts == [text]
     seen.look(2 * FLOOD_OVER_MS - 1)
-    assert seen.overview.alarms.texts == []
+    assert seen.mesh_status.alarms.texts == []
 
 
 def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
     seen.hear(1, WRONG)
     seen.hear(1, seen.own)
-    assert len(seen.overview.alarms.texts) == 1
+    assert len(seen.mesh_status.alarms.texts) == 1
 
 
 def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
@@ -153,17 +153,17 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
             link.heard_ms = now_ms
             claims = (0,) * 4, 1, NO_ATTESTATION, seen.own, NOW_MS + now_ms, heard
             link.heartbeat = Heartbeat(seen.config.id, 0, member, 1, *claims)
-            seen.overview.hear(member, link.heartbeat, now_ms)
+            seen.mesh_status.hear(member, link.heartbeat, now_ms)
         seen.look(now_ms)
 
     for now_ms in range(0, DEAF_MS + JUDGE_MS, JUDGE_MS):
         look(now_ms)
-    assert not seen.overview.quorum
-    assert seen.overview.alarms.texts == [
+    assert not seen.mesh_status.quorum
+    assert seen.mesh_status.alarms.texts == [
         "m2 is deaf: it sends, but hears too few members for a quorum",
         "m3 does not hear this peer, though this peer hears it",
     ]
-    view = seen.overview.view(1, DEAF_MS, Status(), ())
+    view = seen.mesh_status.view(1, DEAF_MS, Status(), ())
     assert [member.alive for member in view.members] == [True] * 4
     assert [member.hears for member in view.members] == [
         ["m1", "m2", "m3"],
@@ -173,7 +173,7 @@ def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
     ]
     hears[2] = hears[3] = (True,) * 4
     look(2 * DEAF_MS)
-    assert seen.overview.quorum
-    assert seen.overview.alarms.texts == []
-    silent = seen.overview.view(2, 3 * DEAF_MS, Status(), ())
+    assert seen.mesh_status.quorum
+    assert seen.mesh_status.alarms.texts == []
+    silent = seen.mesh_status.view(2, 3 * DEAF_MS, Status(), ())
     assert [member.hears for member in silent.members] == [[]] * 4

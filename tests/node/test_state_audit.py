@@ -76,7 +76,7 @@ class Two:
                 parts = self.answer(wanted)
                 self.shown += len(parts)
                 self.node.node._take(PartsIn(*wanted[:3], parts), self.now_ms)
-        [alarm] = self.node.node.overview.alarms.texts
+        [alarm] = self.node.node.mesh_status.alarms.texts
         return alarm
 
 
@@ -146,7 +146,7 @@ def test_a_member_that_does_not_show_its_state_is_soon_left(two: Two, parts: lis
             asked += 1
             two.node.node._take(PartsIn(*wanted[:3], parts), two.now_ms)
     assert asked <= 4
-    [alarm] = two.node.node.overview.alarms.texts
+    [alarm] = two.node.node.mesh_status.alarms.texts
     assert alarm.endswith(two.other.attestation().digest.hex())
 
 
@@ -177,7 +177,7 @@ def test_nodes_whose_book_is_wrong_and_those_who_see_it_name_the_order(tmp_path:
         for _ in range(600):
             world.submit(0, 1)
             world.turn()
-            texts = [t for node in world.nodes for t in node.overview.alarms.texts]
+            texts = [t for node in world.nodes for t in node.mesh_status.alarms.texts]
             if sum(f"order {order.id} exists only" in text for text in texts) >= 3:
                 break
         else:

@@ -144,7 +144,7 @@ def test_a_state_is_put_together_from_what_all_of_them_have(
     assert asked == {0, 1, 2, 3}
     assert node.ledger.replica.attestation() == manifest
     assert pieces_of(node.ledger.replica) == fetched.pieces
-    assert node.overview.alarms.texts == []
+    assert node.mesh_status.alarms.texts == []
 
 
 def test_a_lying_helper_is_left_for_another(
@@ -164,7 +164,7 @@ def test_a_lying_helper_is_left_for_another(
             node._take(PartsIn(member, number, commit, answer), now_ms)
     assert asked.count(1) <= 2
     assert pieces_of(node.ledger.replica) == fetched.pieces
-    assert node.overview.alarms.texts == [
+    assert node.mesh_status.alarms.texts == [
         "m1 sent a part that does not belong to the requested state"
     ]
 
@@ -197,7 +197,7 @@ def test_a_signed_state_that_is_none_is_not_taken_over(follower: Follower) -> No
     node._take(PartsIn(member, number, commit, [piece]), 1)
     follower.turn(1)
     assert node.ledger.commit == 0
-    [alarm] = node.overview.alarms.texts
+    [alarm] = node.mesh_status.alarms.texts
     assert alarm.startswith("m1 sent an unusable state: ")
     assert follower.turn(2) == []
 

@@ -141,7 +141,7 @@ class NodeReferee(Witness):
 
     def took_over(self, peer: NodePeer) -> None:
         self.takeovers += 1
-        alarms = (text.split(" sent ") for text in peer.node.overview.alarms.texts)
+        alarms = (text.split(" sent ") for text in peer.node.mesh_status.alarms.texts)
         accused = {first for first, *rest in alarms if rest}
         must(accused <= self._lies, f"peer {peer.address} accuses {accused} of a lie")
         self.world.note(peer.address, f"took over the state after commit {peer.commits}")

@@ -60,7 +60,7 @@ def test_what_could_not_be_stored_is_never_published(tmp_path: Path, error: str)
         assert peer.mesh.published == published
         assert peer.mesh.beats == heard, "a heartbeat would name a block that is not stored"
         assert error in peer.node.halted
-        assert len(peer.node.overview.alarms.texts) == 1
+        assert len(peer.node.mesh_status.alarms.texts) == 1
         stored = peer.journal.above([0], 1000, 10**6)
         assert stored == [block.frame for block in published], "nor is it handed out"
     with Alone(tmp_path / "me") as peer:
