@@ -10,8 +10,8 @@ import zmq
 from discovery.grape import Address
 from peer.consensus.dag import WAITING_MAX
 from peer.network.addresses import AddressBook
+from peer.network.answer_timeout import AnswerTimeout
 from peer.network.messages import Heartbeat
-from peer.network.patience import Patience
 from peer.network.rate_limit import TokenBucket
 
 QUEUE_MESSAGES_MAX = 1_000
@@ -40,7 +40,7 @@ class Link:
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_place = Address("", 0)
         self.fetch_home: Address | None = None  # the home at which the fetch port was named
-        self.patience = Patience()
+        self.answer_timeout = AnswerTimeout()
         self.renewed = 0  # reconnects for fetches, after missing answers
         self.move_ms = 0  # no move to another place before then: each takes a socket
         self.heard_ms = -1

@@ -250,7 +250,7 @@ class Mesh:
         for kind, *parts in self._drain(socket):
             if link.owed > 0:
                 link.owed -= 1
-                link.patience.answered(now_ms)
+                link.answer_timeout.answered(now_ms)
                 yield from wire.parse_answer(link.member, kind, parts)
             else:
                 self._leave_unread(link, now_ms)
@@ -298,19 +298,19 @@ class Mesh:
         link.fetch = self._sockets.connect(zmq.DEALER, link.server_key, f"tcp://{place}")
         link.fetch_place = place
         link.owed = 0
-        link.patience.begin_anew()
+        link.answer_timeout.begin_anew()
 
     def _tend(self, link: Link, now_ms: int) -> None:
         """Check that a heard member can be asked, and try another way if not."""
         if not self.alive(link.member, now_ms):
-            link.patience.forget()
-        elif link.patience.is_over(now_ms):
+            link.answer_timeout.forget()
+        elif link.answer_timeout.is_over(now_ms):
             places = link.fetch_places(now_ms - ALIVE_MS) or [link.fetch_place]
             now_at = places.index(link.fetch_place) if link.fetch_place in places else -1
             link.renewed += 1
             link.fetch_home = link.book.home  # it led to the place that does not answer
             self._ask_at(link, places[(now_at + 1) % len(places)])
-        elif link.patience.wants_probe(now_ms):
+        elif link.answer_timeout.wants_probe(now_ms):
             self.ask([Wanted(link.member, ())])
 
     def alive(self, member: int, now_ms: int) -> bool:
@@ -347,7 +347,7 @@ class Mesh:
                 _log.debug("the queue to member %d is full", request.member)
             else:
                 link.owed = min(link.owed + 1, OWED_MAX)
-                link.patience.ask(self._now_ms)
+                link.answer_timeout.ask(self._now_ms)
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         kind = b"F" if isinstance(asked, Asked) else b"P"

@@ -228,7 +228,9 @@ class MeshStatus:
 
     def _unanswered_ms(self, now_ms: int) -> dict[str, int]:
         links = self._mesh.links
-        return {self.name(m): link.patience.unanswered_ms(now_ms) for m, link in links.items()}
+        return {
+            self.name(m): link.answer_timeout.unanswered_ms(now_ms) for m, link in links.items()
+        }
 
     def _member(self, number: int, now_ms: int) -> protocol.MemberView:
         member = self._config.members[number]

@@ -13,9 +13,9 @@ import zmq
 from discovery.grape import Address
 from peer.cli.tap import Listener
 from peer.consensus.core import Pull
+from peer.network.answer_timeout import DOUBLINGS_MAX, PROBE_MS, UNANSWERED_MS
 from peer.network.mesh import ALIVE_MS, HEARTBEAT_MS, Mesh, Message
 from peer.network.messages import Answered, Asked, Heard, Heartbeat, Pulled
-from peer.network.patience import DOUBLINGS_MAX, PROBE_MS, UNANSWERED_MS
 from tests.network.test_floods import CONFIG, IDENTITIES, beat
 from tests.support.cuttable import BACK, THERE, CuttableNetwork, cuttable_network
 from tests.support.real_mesh import wait_for
@@ -164,10 +164,10 @@ def test_one_that_never_answers_costs_few_connections(pair: Pair, network: Cutta
     longest_ms = UNANSWERED_MS << DOUBLINGS_MAX
     assert 10 <= pair.link.renewed <= 600_000 // longest_ms + DOUBLINGS_MAX
     assert network.connections(0, 1, pair.other.fetch_port) - connected <= pair.link.renewed
-    assert pair.link.patience.unanswered_ms(pair.now_ms) >= 590_000
+    assert pair.link.answer_timeout.unanswered_ms(pair.now_ms) >= 590_000
     pair.answers = True
     pair.until_answered()
-    assert pair.link.patience.unanswered_ms(pair.now_ms) == 0
+    assert pair.link.answer_timeout.unanswered_ms(pair.now_ms) == 0
 
 
 def test_a_member_that_falls_silent_is_heard_and_asked_again(

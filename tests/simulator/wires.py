@@ -11,6 +11,7 @@ from peer.client.programs import Caller, Programs
 from peer.client.protocol import Done, PendingUpdate, Reply, Request, Update
 from peer.consensus.block import Block
 from peer.consensus.core import Pull, Wanted
+from peer.network.answer_timeout import AnswerTimeout
 from peer.network.authenticator import Asker
 from peer.network.mesh import ALIVE_MS
 from peer.network.messages import (
@@ -26,7 +27,6 @@ from peer.network.messages import (
     Pulled,
 )
 from peer.network.messages import Request as Question
-from peer.network.patience import Patience
 from peer.storage.part_requests import PartsWanted
 from peer.storage.state_sync import Manifest
 
@@ -53,7 +53,7 @@ class _Link(NamedTuple):
     unread: int = 0
     barred: str = ""
     renewed: int = 0
-    patience: Patience = Patience()  # nothing is awaited here
+    answer_timeout: AnswerTimeout = AnswerTimeout()  # nothing is awaited here
 
 
 class MeshWires:

@@ -15,8 +15,8 @@ SUSPECT_MS = 2_000  # the same, after the member was not heard: this connection 
 DOUBLINGS_MAX = 3  # a slow member gets 40 s: less could leave it without an answer for ever
 
 
-class Patience:
-    """The patience with one member."""
+class AnswerTimeout:
+    """The timeout for the answers of one member."""
 
     def __init__(self) -> None:
         self._asked_ms: int | None = None  # the first question since the last answer
