@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from engine import Reason
 from peer.consensus.block import digest_of
-from peer.replica.signature_cache import Verdicts
+from peer.replica.signature_cache import SignatureCache
 from peer.replica.signed import Entry, Signed, needs_signature
 
 VALID_MS_MAX = 24 * 3600 * 1000  # from a nonce, and from the clock, to a signature's end
@@ -58,7 +58,7 @@ class Signers:
 
     def __init__(self, mesh: bytes, members: int, seats: Mapping[str, Seat] | None = None) -> None:
         self.seats: dict[str, Seat] = {}
-        self.verdicts = Verdicts(mesh)
+        self.signature_cache = SignatureCache(mesh)
         self._share = max(KEY_ACCOUNTS_MAX // members, 1)
         self._brought: Counter[int] = Counter()  # seats, by member
         self._buckets: dict[int, set[str]] = {}
@@ -96,7 +96,7 @@ class Signers:
             return Reason.NONCE_USED
         if seat is None and self._brought[member] >= self._share:
             return Reason.TOO_MANY_KEYS
-        return None if self.verdicts.of(entry) else Reason.BAD_SIGNATURE
+        return None if self.signature_cache.is_valid(entry) else Reason.BAD_SIGNATURE
 
     def forget(self, now_ms: int) -> None:
         """Drop the nonces that no signature can need any more. Costs the nonces dropped, and those

@@ -17,20 +17,20 @@ _Case = tuple[str, bytes, bytes]  # account, text, signature
 _thread = ThreadPoolExecutor(1, "verify")  # starts with its first task
 
 
-def _judge(cases: list[_Case]) -> list[bool]:
+def _verify(cases: list[_Case]) -> list[bool]:
     """libsodium runs without Python's lock, so the event loop can go on."""
     return [is_signed_by(*case) for case in cases]
 
 
-class Verdicts:
-    """Verdicts on signatures for one mesh. For one calling thread."""
+class SignatureCache:
+    """Verified signatures for one mesh. For one calling thread."""
 
     def __init__(self, mesh: bytes) -> None:
         self._mesh = mesh.hex()
         self._known: dict[bytes, bool | tuple[Future[list[bool]], int]] = {}
         self._ahead: list[Future[list[bool]]] = []
 
-    def of(self, entry: Signed) -> bool:
+    def is_valid(self, entry: Signed) -> bool:
         """Whether its account's owner signed it, for this mesh."""
         case = self._case(entry)
         name = digest_of(case[1] + case[2])
@@ -43,15 +43,15 @@ class Verdicts:
         self._keep(name, verdict)
         return verdict
 
-    def ahead(self, entries: Iterable[Signed]) -> None:
-        """Start to verify entries that `of` will need soon."""
+    def verify_ahead(self, entries: Iterable[Signed]) -> None:
+        """Start to verify entries that `is_valid` will need soon."""
         self._ahead = [future for future in self._ahead if not future.done()]
         if len(self._ahead) >= AHEAD_MAX:
             return
         cases = {digest_of(c[1] + c[2]): c for c in map(self._case, entries)}
         new = {name: case for name, case in cases.items() if name not in self._known}
         if new:
-            future = _thread.submit(_judge, list(new.values()))
+            future = _thread.submit(_verify, list(new.values()))
             self._ahead.append(future)
             for place, name in enumerate(new):
                 self._keep(name, (future, place))

@@ -245,7 +245,9 @@ class Replica:
         if concerns_keys((block.payload,)):
             with contextlib.suppress(*_NO_BATCH):
                 batch = decode_batch(block)
-                self.signers.verdicts.ahead(e for e in batch.commands if isinstance(e, Signed))
+                self.signers.signature_cache.verify_ahead(
+                    e for e in batch.commands if isinstance(e, Signed)
+                )
 
     def first_refused(
         self, entries: Sequence[Entry], now_ms: int, member: int, is_known: Callable[[Entry], bool]
@@ -257,7 +259,9 @@ class Replica:
             if not entry.account.startswith(KEY_PREFIX):
                 continue
             if type(entry) is Signed and is_known(entry):
-                reason = None if self.signers.verdicts.of(entry) else Reason.BAD_SIGNATURE
+                reason = (
+                    None if self.signers.signature_cache.is_valid(entry) else Reason.BAD_SIGNATURE
+                )
             else:
                 reason = self.signers.refusal(entry, now_ms, member)
                 reason = reason or self.key_orders.refusal(command_of(entry), member)

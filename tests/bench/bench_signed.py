@@ -22,7 +22,7 @@ from peer import Signer
 from peer.consensus.block import Block, Ref
 from peer.consensus.committer import Commit
 from peer.membership.identity import Identity
-from peer.replica.signature_cache import Verdicts
+from peer.replica.signature_cache import SignatureCache
 from peer.replica.signed import Entry, with_id
 from peer.replica.state_machine import Replica, command_id, encode_batch
 from tests import heap
@@ -88,12 +88,12 @@ def main(orders: int, seeds: int, per_request: int) -> None:
     signer = Signer(Identity.ephemeral(), mesh_id.hex())
     plain = random_orders(random.Random(1), signer.account, 2_000)
     entries = [signer.sign(each) for each in plain]
-    fresh = Verdicts(mesh_id)
+    fresh = SignatureCache(mesh_id)
     encode = msgspec.msgpack.encode
     figures = {
         "to sign": microseconds(lambda n: signer.sign(plain[n]), len(plain)),
-        "to verify": microseconds(lambda n: fresh.of(entries[n]), len(plain)),
-        "to look up that it was": microseconds(lambda n: fresh.of(entries[n]), len(plain)),
+        "to verify": microseconds(lambda n: fresh.is_valid(entries[n]), len(plain)),
+        "to look up that it was": microseconds(lambda n: fresh.is_valid(entries[n]), len(plain)),
     }
     for what, took_us in figures.items():
         console.print(f"{what}: {took_us:.0f} µs")

@@ -34,7 +34,7 @@ from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers, bucket_of
-from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, Verdicts
+from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, SignatureCache
 from peer.replica.signed import (
     KEY_PREFIX,
     Entry,
@@ -334,34 +334,34 @@ def forged_and_good() -> tuple[list[Signed], list[bool]]:
 
 def test_a_verdict_is_the_same_ahead_and_in_time() -> None:
     entries, expected = forged_and_good()
-    in_time, ahead, partly = Verdicts(MESH), Verdicts(MESH), Verdicts(MESH)
-    ahead.ahead(entries)
-    partly.ahead(entries[1:4])
-    partly.ahead(entries)
+    in_time, ahead, partly = SignatureCache(MESH), SignatureCache(MESH), SignatureCache(MESH)
+    ahead.verify_ahead(entries)
+    partly.verify_ahead(entries[1:4])
+    partly.verify_ahead(entries)
     for verdicts in (in_time, ahead, partly):
         for _ in range(2):
-            assert [verdicts.of(entry) for entry in entries] == expected
+            assert [verdicts.is_valid(entry) for entry in entries] == expected
 
 
 def test_a_signature_is_verified_once() -> None:
     """What is known is not found out again, not even if it were wrong."""
     [good, *_], _ = forged_and_good()
-    verdicts = Verdicts(MESH)
-    assert verdicts.of(good)
+    verdicts = SignatureCache(MESH)
+    assert verdicts.is_valid(good)
     [name] = verdicts._known
     verdicts._known[name] = False
-    verdicts.ahead([good])
-    assert not verdicts.of(good)
+    verdicts.verify_ahead([good])
+    assert not verdicts.is_valid(good)
 
 
 def test_verdicts_are_kept_within_bounds() -> None:
-    verdicts, later = Verdicts(MESH), signer().sign(buy())
+    verdicts, later = SignatureCache(MESH), signer().sign(buy())
     verdicts._known = {n.to_bytes(4, "big"): True for n in range(VERDICTS_MAX)}
-    assert verdicts.of(later)
+    assert verdicts.is_valid(later)
     assert len(verdicts._known) == VERDICTS_MAX
     never: Future[list[bool]] = Future()
     verdicts._ahead = [never] * AHEAD_MAX
-    verdicts.ahead(forged_and_good()[0])
+    verdicts.verify_ahead(forged_and_good()[0])
     assert len(verdicts._known) == VERDICTS_MAX, "the thread has enough to do"
     assert not any(isinstance(known, tuple) for known in verdicts._known.values())
 
@@ -406,4 +406,4 @@ def test_ids_are_given_by_the_peer_and_are_not_signed() -> None:
     named = with_id(entry, 5 * MEMBERS_SPACE)
     assert isinstance(named, Signed)
     assert named.id == 5 * MEMBERS_SPACE
-    assert Verdicts(MESH).of(named)
+    assert SignatureCache(MESH).is_valid(named)
