@@ -27,7 +27,7 @@ from peer.node.lifecycle import Lifecycle, State
 from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.request_handler import RequestHandler
-from peer.node.responder import Helper
+from peer.node.responder import Responder
 from peer.node.state_fetcher import StateFetcher
 from peer.node.submissions import Submissions
 from peer.node.timers import Clock, Timers
@@ -71,7 +71,7 @@ class Node:
         self._poller = wires.poller
         self._discovered = discovered
         self._services = {config.service(n): n for n in range(len(config.members))}
-        self._helper = Helper(self.mesh, ledger, self._clock.now_us)
+        self._responder = Responder(self.mesh, ledger, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.mesh_status, self._clock
         self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far
@@ -152,7 +152,7 @@ class Node:
 
     def _wait_ms(self) -> int:
         now_ms = self._clock.now_ms()
-        due = [self._helper.due_ms]
+        due = [self._responder.due_ms]
         if self.life.state is not State.DISK_FAILED:
             due.append(self.ledger.next_tick_ms(now_ms))
         return self._timers.wait_ms(now_ms, due)
@@ -165,7 +165,7 @@ class Node:
             self._requests.take(caller, request, now_ms, self._effects)
         self._propose(now_ms)
         self._carry_out(now_ms)
-        self._helper.help(now_ms)
+        self._responder.respond(now_ms)
 
     def _hand_out(self, now_ms: int) -> None:
         """A turn without a disk: take nothing in and say nothing, only serve stored data."""
@@ -177,7 +177,7 @@ class Node:
         self._answer(self._effects)
         self._report(self._effects, now_ms)
         self._effects = Effects()
-        self._helper.help(now_ms)
+        self._responder.respond(now_ms)
 
     def _lose_disk(self, why: str) -> None:
         """The journal has failed. It may or may not hold what this turn was to persist."""
@@ -380,7 +380,7 @@ class Node:
             catching_up=catching_up,
             pending=self.submissions.outstanding,
             oldest_pending_ms=self.submissions.oldest_ms(now_ms),
-            refused_requests=self._helper.dropped,
+            refused_requests=self._responder.dropped,
         )
 
     def _progress(self) -> tuple[int, ...]:

@@ -32,7 +32,7 @@ MEMBER_GETS = ResponseLimit(ANSWER_BLOCKS_MAX, ANSWER_BYTES_MAX)
 OBSERVER_GETS = ResponseLimit(100, 256 * 1024)
 
 
-class Helper:
+class Responder:
     def __init__(self, mesh: Mesh, ledger: Ledger, clock_us: Callable[[], int]) -> None:
         self._mesh = mesh
         self._ledger = ledger
@@ -41,7 +41,7 @@ class Helper:
         self._members: FairQueue[Request] = FairQueue(MEMBERS_COST)
         self._observers: FairQueue[Request] = FairQueue(OBSERVERS_COST)
 
-    def help(self, now_ms: int) -> None:
+    def respond(self, now_ms: int) -> None:
         """Answer some of the requests."""
         for asker, asked in self._mesh.requests(now_ms):
             turns = self._members if asker.is_member else self._observers

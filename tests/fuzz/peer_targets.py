@@ -197,7 +197,7 @@ class HeardNode:
             self.node._take(message, self.now_ms)
         request = messages.parse_request(b"who", parts, len(MEMBERS))
         if request is not None:
-            self.node._helper._answer(request, OBSERVER_GETS)
+            self.node._responder._answer(request, OBSERVER_GETS)
         heartbeat = messages.parse_heartbeat(parts[-1])
         if heartbeat is not None and messages.is_of(heartbeat, CONFIG, member):
             self.node._take(messages.Heard(member, heartbeat), self.now_ms)

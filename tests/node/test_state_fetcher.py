@@ -257,7 +257,7 @@ def asked(*places: Place, commit: int = 64) -> PartsAsked:
 
 def answer(follower: Follower, asked: PartsAsked) -> list[bytes]:
     follower.mesh.sent.clear()
-    follower.node._helper._answer(asked, MEMBER_GETS)
+    follower.node._responder._answer(asked, MEMBER_GETS)
     [parts] = follower.mesh.sent
     return parts
 
@@ -296,7 +296,7 @@ def test_an_answer_has_an_end(helper: Follower, monkeypatch: pytest.MonkeyPatch)
 def test_who_asks_for_a_state_that_is_gone_is_offered_the_newer_one(
     helper: Follower, fetched: Fetched
 ) -> None:
-    helper.node._helper._answer(asked(ROOT, commit=1), MEMBER_GETS)
+    helper.node._responder._answer(asked(ROOT, commit=1), MEMBER_GETS)
     assert helper.mesh.offered == [fetched.manifest]
     assert helper.mesh.sent == []
     assert answer(helper, asked(ROOT, commit=128)) == [], "nor is an older one"
