@@ -19,7 +19,7 @@ from peer.consensus.core import Consensus
 from peer.membership.block_reader import BlockReader
 from peer.membership.mesh_file import MeshConfig
 from peer.node.ledger import evidence_of
-from peer.replica.difference import pairs_of, told
+from peer.replica.difference import describe_differences, pairs_of
 from peer.replica.snapshot import InvalidSnapshotError, is_certified, read
 from peer.replica.state_machine import Replica, decode_batch
 from peer.replica.trade import MarketTrade
@@ -142,7 +142,7 @@ class Inspection:
         for one in self.snapshots:
             if one.number == replica.commit and one.digest != replica.tree.digest:
                 where = f"the snapshot after commit {one.number}, against its blocks: "
-                for text in told(pairs_of(one.pieces, pieces_in(replica))):
+                for text in describe_differences(pairs_of(one.pieces, pieces_in(replica))):
                     problems.add(where + text)
 
     def digests(self) -> dict[int, bytes]:
@@ -240,7 +240,9 @@ def compare(one: Inspection, other: Inspection) -> Comparison | None:
         return None
     for number in common:
         if here[number] != there[number]:
-            return Comparison(number, told(pairs_of(one.pieces(number), other.pieces(number))))
+            return Comparison(
+                number, describe_differences(pairs_of(one.pieces(number), other.pieces(number)))
+            )
     return Comparison(common[-1], [])
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from peer.network.messages import Offered, PartsIn
 from peer.node.ledger import Ledger
 from peer.node.mesh_status import MeshStatus
-from peer.replica.difference import Pair, told
+from peer.replica.difference import Pair, describe_differences
 from peer.storage.part_requests import PartsWanted
 from peer.storage.state_audit import Found, StateAudit
 from peer.storage.state_sync import CatchUp, Fetched
@@ -74,7 +74,7 @@ class StateFetcher:
             self._audited[found.member] = now_ms + AUDIT_PAUSE_MS
             if found.pieces:
                 commit = found.attestation.commit
-                self._mesh_status.name_difference(found.member, commit, self._told(found))
+                self._mesh_status.name_difference(found.member, commit, self._describe(found))
         if not self._audit.is_under_way:
             self._begin_audit(now_ms)
         return self._audit.requests(now_ms)
@@ -87,11 +87,11 @@ class StateFetcher:
                     self._audit.begin(member, said, own, now_ms)
                     return
 
-    def _told(self, found: Found) -> str:
+    def _describe(self, found: Found) -> str:
         """The difference in a member's state, as far as the member shows it."""
         commit, ledger = found.attestation.commit, self._ledger
         pairs = (Pair(k, ledger.piece_at(commit, k), piece) for k, piece in found.pieces.items())
-        return "; ".join(told(pairs, found.more))
+        return "; ".join(describe_differences(pairs, found.more))
 
     def fetched(self) -> Fetched | None:
         """What turns the own present state into a member's, if all is here."""

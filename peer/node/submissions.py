@@ -52,7 +52,7 @@ def digest_of(entry: Entry) -> bytes:
     return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
 
 
-class Told(NamedTuple):
+class Acknowledgement(NamedTuple):
     """The ids of a request's commands, and of those that were taken before."""
 
     caller: Caller
@@ -90,7 +90,7 @@ class Submissions:
         self._held: Counter[str] = Counter()  # commands in `_taken`, by holder
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
-        self._unacknowledged: list[Told] = []
+        self._unacknowledged: list[Acknowledgement] = []
         self._new: list[int] = []  # seqs taken since the last acknowledgement
         self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
         self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
@@ -197,7 +197,7 @@ class Submissions:
         self._queue.extend(taken)
         self.new_client_ids.update((name, one) for name, one in names.items() if one.seq in taken)
         again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
-        self._unacknowledged.append(Told(caller, ids, again))
+        self._unacknowledged.append(Acknowledgement(caller, ids, again))
         return None
 
     def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
@@ -256,7 +256,7 @@ class Submissions:
         """Commands taken since the last acknowledgement."""
         return [command_of(self._taken[seq].command) for seq in self._new]
 
-    def acknowledge(self) -> list["Told"]:
+    def acknowledge(self) -> list["Acknowledgement"]:
         """All commands are durable now. Returns what to tell each caller."""
         self._saved_seq = self._next_seq - 1
         self.new_client_ids.clear()

@@ -21,7 +21,7 @@ class Pair(NamedTuple):
     there: bytes | None
 
 
-def told(pairs: Iterable[Pair], more: int = 0) -> list[str]:
+def describe_differences(pairs: Iterable[Pair], more: int = 0) -> list[str]:
     """The first orders that differ, and the other differences. `more` is about how many pieces the
     pairs leave out."""
     texts = [text for pair in pairs for text in _differences(pair)]

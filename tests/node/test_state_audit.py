@@ -13,7 +13,7 @@ from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.network.messages import Heard, Heartbeat, PartsIn
 from peer.node.ledger import Ledger
 from peer.node.state_fetcher import AUDIT_PAUSE_MS
-from peer.replica.difference import ORDERS_NAMED_MAX, Pair, told
+from peer.replica.difference import ORDERS_NAMED_MAX, Pair, describe_differences
 from peer.replica.recent import CHECKPOINTS_KEPT, PIECES_KEPT_MAX, RecentStates
 from peer.replica.snapshot import HEAD, SEATS, TRADES, Frozen
 from peer.replica.state_machine import Replica
@@ -205,14 +205,22 @@ def row_pieces() -> tuple[int, bytes, bytes]:
 def test_each_kind_of_piece_has_its_words() -> None:
     key, before, after = row_pieces()
     first = key << CHUNK_SHIFT
-    assert told([Pair(key, before, before)]) == []
-    assert all(text.startswith("order ") for text in told([Pair(key, before, after)]))
+    assert describe_differences([Pair(key, before, before)]) == []
+    assert all(
+        text.startswith("order ") for text in describe_differences([Pair(key, before, after)])
+    )
     which = f"orders {first} to {first + 4_095}"
-    assert told([Pair(key, None, after)]) == [f"{which}: this peer no longer has their piece"]
-    assert told([Pair(key, before, None)]) == [f"{which}: this peer no longer has their piece"]
-    assert told([Pair(key, before, b"noise")]) == [f"{which}: their piece is unreadable"]
+    assert describe_differences([Pair(key, None, after)]) == [
+        f"{which}: this peer no longer has their piece"
+    ]
+    assert describe_differences([Pair(key, before, None)]) == [
+        f"{which}: this peer no longer has their piece"
+    ]
+    assert describe_differences([Pair(key, before, b"noise")]) == [
+        f"{which}: their piece is unreadable"
+    ]
     kinds = (HEAD_KEY, HEAD, TRADES + 1, SEATS + 3, 7 << 60)
-    assert told(Pair(kind, b"a", b"b") for kind in kinds) == [
+    assert describe_differences(Pair(kind, b"a", b"b") for kind in kinds) == [
         "markets, clock, halts or last prices",
         "next numbers of commands or trades, or the state of the commit rule",
         "the last trades of market 1",
@@ -223,7 +231,7 @@ def test_each_kind_of_piece_has_its_words() -> None:
 
 def test_only_the_first_ones_are_told() -> None:
     pairs = [Pair(TRADES + n, b"a", b"b") for n in range(ORDERS_NAMED_MAX + 3)]
-    *texts, rest = told(pairs, more=4)
+    *texts, rest = describe_differences(pairs, more=4)
     assert texts == [f"the last trades of market {n}" for n in range(ORDERS_NAMED_MAX)]
     assert rest == "and at least 7 more differences"
 
