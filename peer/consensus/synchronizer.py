@@ -67,7 +67,7 @@ class Synchronizer:
         self._claims: dict[int, _Claim] = {}
         self._pull: Pull | None = None  # the open one; there is at most one
         self._pull_until_ms = 0
-        self._shunned_ms: dict[int, int] = {}  # until when not to ask a member again
+        self._excluded_ms: dict[int, int] = {}  # until when not to ask a member again
 
     # Pulls
 
@@ -89,17 +89,17 @@ class Synchronizer:
         if self._pull is not None:
             if now_ms < self._pull_until_ms:
                 return None
-            self._shun(self._pull.member, now_ms)
-        if now_ms < self._shunned_ms.get(member, now_ms):
+            self._exclude(self._pull.member, now_ms)
+        if now_ms < self._excluded_ms.get(member, now_ms):
             return None
         self._pull = Pull(member, self._dag.highest)
         self._pull_until_ms = now_ms + self._pull_timeout_ms
         return self._pull
 
-    def _shun(self, member: int, now_ms: int) -> None:
+    def _exclude(self, member: int, now_ms: int) -> None:
         """Ask other members for a while: this one did not answer, or without the claimed blocks."""
         self._pull = None
-        self._shunned_ms[member] = now_ms + self._pull_timeout_ms
+        self._excluded_ms[member] = now_ms + self._pull_timeout_ms
 
     def answered(self, member: int, now_ms: int) -> Pull | None:
         """All blocks of an answer to a `Pull` have come; pull again if there are more."""
@@ -110,7 +110,7 @@ class Synchronizer:
         if claim is None or not self._lacks(claim.rounds):
             return None
         if self._dag.highest == pull.above:
-            self._shun(member, now_ms)
+            self._exclude(member, now_ms)
         return self._ask_above(member, now_ms)
 
     def reached(self, now_ms: int) -> int:

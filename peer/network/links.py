@@ -18,7 +18,7 @@ QUEUE_MESSAGES_MAX = 1_000
 FLOOD_MESSAGES = 2_000  # this many left unread at once are a flood
 
 
-class Voice:
+class Subscription:
     """What a member says at one address, and how much more it may say."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
@@ -36,7 +36,7 @@ class Link:
         self.member = member
         self.server_key = server_key
         self.book = AddressBook(random.Random())
-        self.addresses: dict[Address, Voice] = {}  # those that `book` has connected
+        self.addresses: dict[Address, Subscription] = {}  # those that `book` has connected
         self.fetch: zmq.Socket[bytes] | None = None
         self.fetch_place = Address("", 0)
         self.fetch_home: Address | None = None  # the home at which the fetch port was named
@@ -56,8 +56,8 @@ class Link:
 
     def fetch_places(self, since_ms: int) -> list[Address]:
         """Where the member said that it answers, and was heard since."""
-        voices = self.addresses.items()
-        return [Address(a.host, v.fetch_port) for a, v in voices if v.heard_ms >= since_ms]
+        subscriptions = self.addresses.items()
+        return [Address(a.host, s.fetch_port) for a, s in subscriptions if s.heard_ms >= since_ms]
 
     @property
     def barred(self) -> str:

@@ -29,7 +29,7 @@ from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address
 from peer.network.authenticator import Asker, Authenticator
 from peer.network.connection_guard import ConnectionGuard
-from peer.network.links import Link, Voice
+from peer.network.links import Link, Subscription
 from peer.network.messages import (
     Asked,
     BlockIn,
@@ -105,18 +105,18 @@ class Mesh:
         """A member misbehaves: drop its messages, and refuse its connections."""
         link = self.links[member]
         self.authenticator.deny(link.server_key)
-        self._hang_up(link)
+        self._close_sockets(link)
         link.fetch, link.heard_ms = None, -1
         link.cut = True
 
-    def _hang_up(self, link: Link) -> None:
-        self._hush(link)
+    def _close_sockets(self, link: Link) -> None:
+        self._close_subscriptions(link)
         if link.fetch is not None:
             self._sockets.close(link.fetch)
 
-    def _hush(self, link: Link) -> None:
-        for voice in link.addresses.values():
-            self._sockets.close(voice.socket)
+    def _close_subscriptions(self, link: Link) -> None:
+        for subscription in link.addresses.values():
+            self._sockets.close(subscription.socket)
         link.addresses = {}
         link.book.close_all()
 
@@ -132,18 +132,18 @@ class Mesh:
         link.paused_until_ms = 0
         turn = link.book.turn(now_ms)
         for address in turn.close:
-            if (voice := link.addresses.pop(address, None)) is not None:
-                self._sockets.close(voice.socket)
+            if (subscription := link.addresses.pop(address, None)) is not None:
+                self._sockets.close(subscription.socket)
         for address, lasting in turn.connect:
             where = f"tcp://{address}"
             socket = self._sockets.connect(zmq.SUB, link.server_key, where, lasting)
             if socket is not None:
-                link.addresses[address] = Voice(socket)
+                link.addresses[address] = Subscription(socket)
 
     def _pause(self, link: Link, now_ms: int) -> None:
         """A member floods: do not hear it for a while. This peer can still ask it."""
         _log.warning("member %d floods: ignored for %d ms", link.member, FLOOD_PAUSE_MS)
-        self._hush(link)
+        self._close_subscriptions(link)
         link.heard_ms, link.floods = -1, False
         link.paused_until_ms = now_ms + FLOOD_PAUSE_MS
 
@@ -156,11 +156,11 @@ class Mesh:
         self._note_subscribers()
         for link in self.links.values():
             self._follow(link, now_ms)
-            for address, voice in list(link.addresses.items()):
-                yield from self._published(link, address, voice, now_ms, quorum_round)
+            for address, subscription in list(link.addresses.items()):
+                yield from self._published(link, address, subscription, now_ms, quorum_round)
             if link.fetch is not None:
                 yield from self._fetched(link, link.fetch, now_ms)
-            self._tend(link, now_ms)
+            self._check_answers(link, now_ms)
             if link.floods:
                 self._pause(link, now_ms)
                 yield Flooded(link.member)
@@ -185,13 +185,13 @@ class Mesh:
             if asker is None or asked is None:
                 continue
             if isinstance(asked, Introduced):
-                self._meet(asker, str(parts[0].get("Peer-Address")), asked.port)
+                self._note_introduction(asker, str(parts[0].get("Peer-Address")), asked.port)
             else:
                 yield asker, asked
         self._rest_until_ms = now_ms + REST_MS
         self._poller.unregister(self._router)
 
-    def _meet(self, asker: Asker, host: str, port: int) -> None:
+    def _note_introduction(self, asker: Asker, host: str, port: int) -> None:
         """A member tells where it can be heard. It can only name its own host."""
         for link in self.links.values():
             if asker.is_member and asker.name == link.server_key.hex():
@@ -235,13 +235,18 @@ class Mesh:
         return self.authenticator.refused + self.guard.ended
 
     def _published(
-        self, link: Link, address: Address, voice: Voice, now_ms: int, quorum_round: int
+        self,
+        link: Link,
+        address: Address,
+        subscription: Subscription,
+        now_ms: int,
+        quorum_round: int,
     ) -> Iterator[Message]:
-        for parts in self._drain(voice.socket):
+        for parts in self._drain(subscription.socket):
             match parts:
-                case [b"B", body] if voice.blocks.take(quorum_round + now_ms // 1_000):
+                case [b"B", body] if subscription.blocks.take(quorum_round + now_ms // 1_000):
                     yield BlockIn(link.member, body)
-                case [b"H", body] if voice.heartbeats.take(now_ms // HEARTBEAT_MS):
+                case [b"H", body] if subscription.heartbeats.take(now_ms // HEARTBEAT_MS):
                     yield from self._hear(link, address, body, now_ms)
                 case _:
                     self._leave_unread(link, now_ms)
@@ -272,8 +277,8 @@ class Mesh:
             link.unread += 1
             return
         link.book.hear(address, now_ms)
-        if (voice := link.addresses.get(address)) is not None:
-            voice.heard_ms, voice.fetch_port = now_ms, heartbeat.fetch_port
+        if (subscription := link.addresses.get(address)) is not None:
+            subscription.heard_ms, subscription.fetch_port = now_ms, heartbeat.fetch_port
         if address == link.book.home:
             self._ask_where_heard(link, Address(address.host, heartbeat.fetch_port), now_ms)
         link.heard_ms = now_ms
@@ -300,7 +305,7 @@ class Mesh:
         link.owed = 0
         link.answer_timeout.begin_anew()
 
-    def _tend(self, link: Link, now_ms: int) -> None:
+    def _check_answers(self, link: Link, now_ms: int) -> None:
         """Check that a heard member can be asked, and try another way if not."""
         if not self.alive(link.member, now_ms):
             link.answer_timeout.forget()
@@ -364,7 +369,7 @@ class Mesh:
 
     def close(self) -> None:
         for link in self.links.values():
-            self._hang_up(link)
+            self._close_sockets(link)
         if self._rest_until_ms is None:
             self._poller.unregister(self._router)
         self._router.close()

@@ -144,11 +144,11 @@ class Node:
         now_ms = self._clock.now_ms()
         try:
             if self.life.state is State.DISK_FAILED:
-                self._hand_out(now_ms)
+                self._serve_stored_data(now_ms)
             else:
                 self._take_part_in(now_ms)
         except JournalError as error:
-            self._lose_disk(str(error))
+            self._stop_without_disk(str(error))
 
     def _wait_ms(self) -> int:
         now_ms = self._clock.now_ms()
@@ -158,7 +158,7 @@ class Node:
         return self._timers.wait_ms(now_ms, due)
 
     def _take_part_in(self, now_ms: int) -> None:
-        self._find()
+        self._handle_discovery()
         for message in self.mesh.receive(now_ms, self.ledger.round):
             self._take(message, now_ms)
         for caller, request in self.local.receive():
@@ -167,7 +167,7 @@ class Node:
         self._carry_out(now_ms)
         self._responder.respond(now_ms)
 
-    def _hand_out(self, now_ms: int) -> None:
+    def _serve_stored_data(self, now_ms: int) -> None:
         """A turn without a disk: take nothing in and say nothing, only serve stored data."""
         for _ in self.mesh.receive(now_ms):
             pass
@@ -179,11 +179,11 @@ class Node:
         self._effects = Effects()
         self._responder.respond(now_ms)
 
-    def _lose_disk(self, why: str) -> None:
+    def _stop_without_disk(self, why: str) -> None:
         """The journal has failed. It may or may not hold what this turn was to persist."""
         self._halt(why, State.DISK_FAILED)
         text = f"the disk failed: the command may be ordered after a restart of this peer: {why}"
-        self._promise()
+        self._acknowledge()
         self._effects.lose(protocol.Refused("result_lost", text))
         self.publisher.reset(self.ledger.replica)  # a commit may be published only in part
         self._answer(self._effects)
@@ -191,7 +191,7 @@ class Node:
 
     # Taking in
 
-    def _find(self) -> None:
+    def _handle_discovery(self) -> None:
         """Handle the events from discovery."""
         for _ in range(self._discovered.qsize()):  # only this thread takes from it
             match self._discovered.get_nowait():
@@ -257,12 +257,12 @@ class Node:
         effects.commands.update(submissions.unsaved)
         effects.names = dict(submissions.new_client_ids)
         effects.first_waiting = submissions.first_waiting
-        self._promise()
+        self._acknowledge()
         effects.replies += submissions.known_results()
         effects.beat = self._timers.beats(now_ms)
         return effects
 
-    def _promise(self) -> None:
+    def _acknowledge(self) -> None:
         """Report all accepted commands, once they are persisted."""
         self._effects.taken += self.submissions.new
         for caller, ids, again in self.submissions.acknowledge():

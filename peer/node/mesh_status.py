@@ -143,7 +143,7 @@ class MeshStatus:
             text = f"{self.name(member)} sent a forged command: the account's key has not signed it"
             self.alarms.raise_alarm(f"forgery {member}", text)
 
-    def _forgive(self, now_ms: int) -> None:
+    def _clear_old_floods(self, now_ms: int) -> None:
         for member, since_ms in list(self._flooded_ms.items()):
             if now_ms - since_ms >= FLOOD_OVER_MS:
                 del self._flooded_ms[member]
@@ -162,7 +162,7 @@ class MeshStatus:
 
     def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
         """Whether a quorum is here. Logs a change since the last look."""
-        self._forgive(now_ms)
+        self._clear_old_floods(now_ms)
         hears = self._hears(now_ms)
         if now_ms >= self._judge_ms:
             self._judge_ms = now_ms + JUDGE_MS

@@ -109,5 +109,5 @@ class StateFetcher:
     def refused(self, fetched: Fetched, why: str, now_ms: int) -> None:
         """The state is unusable, though a quorum signed it."""
         self._mesh_status.helped_badly(fetched.member, f"an unusable state: {why}")
-        self._catch_up.shun(fetched.member, now_ms)
+        self._catch_up.exclude(fetched.member, now_ms)
         self._catch_up.end()

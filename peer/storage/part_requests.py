@@ -24,7 +24,7 @@ ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least one part
 FAST_MS = 250
 SLOW_MS = 1_000
 TIMEOUT_MS = 2_000
-SHUNNED_MS = 60_000  # for a member that lied
+EXCLUDED_MS = 60_000  # for a member that lied
 SILENT_MS = 10_000  # for one that did not answer: its connection may need a reconnect
 ABSENT_MS = 1_000  # for one that does not have this state yet
 
@@ -53,19 +53,19 @@ class Helper:
 
     places: int = PLACES_FIRST  # per request
     has_it: bool = False  # the state being fetched
-    shunned_until_ms: int | None = None
+    excluded_until_ms: int | None = None
     absent_until_ms: int | None = None
 
-    def is_shunned(self, now_ms: int) -> bool:
-        return self.shunned_until_ms is not None and now_ms < self.shunned_until_ms
+    def is_excluded(self, now_ms: int) -> bool:
+        return self.excluded_until_ms is not None and now_ms < self.excluded_until_ms
 
     def may_help(self, now_ms: int) -> bool:
         is_absent = self.absent_until_ms is not None and now_ms < self.absent_until_ms
-        return not (is_absent or self.is_shunned(now_ms))
+        return not (is_absent or self.is_excluded(now_ms))
 
-    def shun(self, until_ms: int) -> None:
+    def exclude(self, until_ms: int) -> None:
         """Until then, neither ask the member nor take its offers."""
-        self.shunned_until_ms, self.has_it = until_ms, False
+        self.excluded_until_ms, self.has_it = until_ms, False
 
     def lacks_it(self, now_ms: int) -> None:
         """The member does not have the state, or says so."""
@@ -173,7 +173,7 @@ class PartRequests:
         del self._asked[number]
         left = self._put_back(asked.digests)
         if not all(known):
-            self.leave(member, now_ms + SHUNNED_MS)
+            self.leave(member, now_ms + EXCLUDED_MS)
             return False
         if left < len(asked.digests):
             self._helpers[member].note_pace(now_ms - asked.asked_ms)
@@ -191,7 +191,7 @@ class PartRequests:
 
     def leave(self, member: int, until_ms: int) -> None:
         """Do not ask a member until then."""
-        self._helpers[member].shun(until_ms)
+        self._helpers[member].exclude(until_ms)
         self._release(member)
 
     def does_not_have_it(self, member: int, now_ms: int) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from engine import HashTree
-from peer.storage.part_requests import SHUNNED_MS, Helper, PartRequests, PartsWanted
+from peer.storage.part_requests import EXCLUDED_MS, Helper, PartRequests, PartsWanted
 from peer.storage.tree_walk import TreeWalk
 
 KEPT_BYTES_MAX = 1024 * 1024 * 1024  # of parts, when the next fetch starts
@@ -75,7 +75,7 @@ class CatchUp:
         """A member offers a state, perhaps in place of the parts of another one. Whether to `begin`
         with it, if its certificate is valid."""
         helper, target = self._helpers[member], self._target
-        if helper.is_shunned(now_ms):
+        if helper.is_excluded(now_ms):
             return False
         if target is None:
             return True
@@ -136,6 +136,6 @@ class CatchUp:
         """Stop fetching."""
         self._target = None
 
-    def shun(self, member: int, now_ms: int) -> None:
+    def exclude(self, member: int, now_ms: int) -> None:
         """A member's offer was useless: do not ask it again soon."""
-        self._helpers[member].shun(now_ms + SHUNNED_MS)
+        self._helpers[member].exclude(now_ms + EXCLUDED_MS)

@@ -83,7 +83,7 @@ LIFE = (
         (
             edit(
                 "consensus/synchronizer",
-                "self._shunned_ms[member] = now_ms + self._pull_timeout_ms",
+                "self._excluded_ms[member] = now_ms + self._pull_timeout_ms",
                 "pass",
             ),
         ),

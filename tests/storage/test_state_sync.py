@@ -14,11 +14,11 @@ from peer.storage import state_sync
 from peer.storage.part_requests import (
     ABSENT_MS,
     ANSWER_BYTES,
+    EXCLUDED_MS,
     FAST_MS,
     PLACES_FIRST,
     PLACES_MAX,
     REQUESTS_MAX,
-    SHUNNED_MS,
     SILENT_MS,
     TIMEOUT_MS,
     PartsWanted,
@@ -333,7 +333,7 @@ def test_one_that_helps_badly_delays_little(bad: type[Helper]) -> None:
 @pytest.mark.parametrize("bad", [Silent, Empty, Liar, OtherShape, Replaying, Dripping])
 def test_none_of_these_makes_a_state_that_nobody_signed(bad: type[Helper]) -> None:
     peer = fetching(bad, bad)
-    for _ in range(3 * SHUNNED_MS // 500):
+    for _ in range(3 * EXCLUDED_MS // 500):
         peer.turn()
         peer.now_ms += 500
         if peer.catch_up.is_complete:
@@ -348,7 +348,7 @@ def test_a_liar_costs_one_answer() -> None:
     check(peer, peer.run(1_000))
     assert 1 <= len(peer.helpers[1].asked) <= REQUESTS_MAX
     assert not peer.catch_up.is_news(1, Manifest(128, b"x" * 32), peer.now_ms)
-    assert peer.catch_up.is_news(1, Manifest(128, b"x" * 32), peer.now_ms + SHUNNED_MS)
+    assert peer.catch_up.is_news(1, Manifest(128, b"x" * 32), peer.now_ms + EXCLUDED_MS)
 
 
 def test_a_helper_that_vanishes_is_given_up_for_the_others() -> None:
