@@ -98,7 +98,7 @@ def test_the_engine_and_the_naive_book_agree(seed: int) -> None:
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 @given(st.data())
-def test_the_engine_and_the_naive_book_agree_on_what_hypothesis_finds(data: st.DataObject) -> None:
+def test_the_engine_and_the_naive_book_agree_on_generated_commands(data: st.DataObject) -> None:
     flow = Flow(lambda options: data.draw(st.sampled_from(options)))
     trio = Trio()
     for _ in range(data.draw(st.integers(1, 30))):
@@ -107,7 +107,7 @@ def test_the_engine_and_the_naive_book_agree_on_what_hypothesis_finds(data: st.D
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_numbers_around_the_largest_that_take_one_step_are_like_all_others(seed: int) -> None:
+def test_numbers_around_the_small_integer_limit_behave_the_same(seed: int) -> None:
     draw = random.Random(seed)
     market = Market("X", "1", "1")
     exchange, naive = Exchange([market]), NaiveExchange([market])
@@ -128,7 +128,7 @@ def test_numbers_around_the_largest_that_take_one_step_are_like_all_others(seed:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_snapshot_on_the_way_leads_to_the_same_end(seed: int) -> None:
+def test_an_exchange_restored_midway_ends_in_the_same_state(seed: int) -> None:
     draw = random.Random(1000 + seed)
     flow = Flow(draw.choice)
     steps = [flow.step() for _ in range(400)]
@@ -147,7 +147,7 @@ def test_a_snapshot_on_the_way_leads_to_the_same_end(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_batch_is_one_command_after_the_other(seed: int) -> None:
+def test_a_batch_equals_single_commands_in_order(seed: int) -> None:
     draw = random.Random(2000 + seed)
     flow = Flow(draw.choice)
     commands = [step for _ in range(600) if not isinstance(step := flow.step(), int)]
@@ -162,7 +162,7 @@ def test_a_batch_is_one_command_after_the_other(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_changes_are_all_a_display_needs(seed: int) -> None:
+def test_changes_are_enough_to_maintain_a_depth_display(seed: int) -> None:
     draw = random.Random(3000 + seed)
     flow = Flow(draw.choice)
     exchange = Exchange(MARKETS)

@@ -80,7 +80,7 @@ def test_two_parts_joined_are_one_tree(pieces: dict[int, bytes]) -> None:
     assert tree_of(high).joined(tree_of(low)).digest == tree_of(pieces).digest
 
 
-def test_what_did_not_change_is_shared() -> None:
+def test_unchanged_nodes_are_shared() -> None:
     old = tree_of(dict.fromkeys(range(4096), b"a"))
     new = old.updated(leaves({77: b"b"}))
     fresh = nodes(new) - nodes(old)
@@ -153,7 +153,7 @@ def part_of(tree: HashTree, pieces: dict[int, bytes]) -> bytes:
 
 
 @given(PIECES, KEYS, st.sampled_from(range(0, 68, 4)))
-def test_what_stands_at_a_place_is_what_a_tree_of_it_alone_has(
+def test_a_subtree_equals_a_tree_of_its_leaves_alone(
     pieces: dict[int, bytes], key: int, shift: int
 ) -> None:
     there = {at: piece for at, piece in pieces.items() if at >> shift == key >> shift}
@@ -180,13 +180,13 @@ def test_what_stands_at_a_place_is_what_a_tree_of_it_alone_has(
         node_part(4, 16, {3: b"a" * 32, 4: b"b" * 32}),
     ],
 )
-def test_what_no_tree_has_made_is_no_part(part: bytes) -> None:
+def test_a_part_that_no_tree_can_produce_is_refused(part: bytes) -> None:
     with pytest.raises(ValueError, match="node"):
         read_part(part)
 
 
 @given(st.binary(max_size=600))
-def test_any_bytes_are_a_part_or_none(data: bytes) -> None:
+def test_any_bytes_decode_to_a_part_or_are_refused(data: bytes) -> None:
     try:
         said = read_part(data)
     except ValueError:

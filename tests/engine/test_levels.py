@@ -121,7 +121,7 @@ def ask(exchange: Exchange, shown: dict[tuple[Side, int], tuple[int, int]]) -> N
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_levels_add_up(seed: int) -> None:
+def test_level_totals_equal_the_sum_of_their_orders(seed: int) -> None:
     run_crowd(Exchange, seed)
 
 

@@ -9,11 +9,11 @@ import pytest
 from tests import compiled, heap
 
 
-def test_orders_that_go_by_the_thousand_harm_nobody() -> None:
+def test_thousands_of_orders_leave_at_once_without_a_stack_overflow() -> None:
     assert heap.faults(20_000) == ""
 
 
-def test_an_exchange_goes_without_the_collector() -> None:
+def test_an_exchange_is_freed_without_the_garbage_collector() -> None:
     """It is in no circle: whoever lets go of it last frees it there and then."""
     gc.disable()
     try:

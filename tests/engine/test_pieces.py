@@ -45,7 +45,7 @@ def tree_of(pieces: dict[int, bytes]) -> HashTree:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_state_made_anew_from_its_pieces_on_the_way_is_the_same(seed: int) -> None:
+def test_a_state_rebuilt_from_its_pieces_midway_is_the_same(seed: int) -> None:
     """MATCH-33: at any moment, and again and again: the naive book and the reader never notice."""
     draw = random.Random(5000 + seed)
     flow = Flow(draw.choice)
@@ -63,7 +63,7 @@ def test_a_state_made_anew_from_its_pieces_on_the_way_is_the_same(seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_frozen_moment_is_a_copy_of_it(seed: int) -> None:
+def test_a_frozen_state_equals_a_copy(seed: int) -> None:
     """Whether or not the tree is asked for while it lasts, and at which moments."""
     draw = random.Random(6000 + seed)
     flow = Flow(draw.choice)
@@ -79,7 +79,7 @@ def test_a_frozen_moment_is_a_copy_of_it(seed: int) -> None:
             assert {key: frozen.piece(key) for key in keys} == dict.fromkeys(keys, b"") | copy
 
 
-def test_moments_are_kept_side_by_side_and_end_when_they_are_closed() -> None:
+def test_frozen_states_are_independent_until_they_are_closed() -> None:
     exchange = exchange_of(1)
     first = exchange.freeze()
     exchange.apply(Reduce(2, "ann", 1, 5))
@@ -98,7 +98,7 @@ def test_moments_are_kept_side_by_side_and_end_when_they_are_closed() -> None:
     assert (first.kept, second.kept) == (0, 0)
 
 
-def test_a_moment_that_is_let_go_of_costs_nothing_and_holds_no_exchange() -> None:
+def test_a_released_frozen_state_costs_nothing_and_keeps_no_exchange() -> None:
     gc.disable()
     try:
         exchange = exchange_of(1)
@@ -145,7 +145,7 @@ def test_a_commit_changes_the_pieces_of_its_orders_alone(asked: str) -> None:
     exchange.check()
 
 
-def test_an_order_that_comes_and_goes_between_two_questions_leaves_no_trace() -> None:
+def test_an_order_that_arrives_and_leaves_between_two_queries_leaves_no_trace() -> None:
     exchange = exchange_of(1)
     tree = exchange.tree
     exchange.apply_batch([submit(STEP), Cancel(9, "ann", STEP)])
@@ -180,7 +180,7 @@ def test_a_piece_depends_on_its_rows_alone(
     assert piece == (len(rows).to_bytes(2, "little") + lows + lengths + body if rows else b"")
 
 
-def test_rows_say_what_an_order_is() -> None:
+def test_rows_contain_all_fields_of_an_order() -> None:
     exchange = Exchange([MARKET, Market("Y", "1", "1")])
     exchange.apply(Submit(STEP + 7, "ann", "Y", Side.SELL, 10, 100, display=3, client_id="c"))
     exchange.apply(Submit(STEP + 2, "bob", "Y", Side.SELL, 4, 100))

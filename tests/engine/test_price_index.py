@@ -39,7 +39,7 @@ def test_keys_stay_in_order(seed: int) -> None:
         check(keys, expected)
 
 
-def test_only_what_is_near_is_in_the_plain_list() -> None:
+def test_only_the_best_keys_are_in_the_plain_list() -> None:
     keys = PriceIndex()
     for key in range(MOST):
         keys.add(key)

@@ -181,7 +181,7 @@ GTC, IOC, FOK, GTD = TimeInForce
         (Reason.OUTSIDE_PRICE_BAND, {"type": STOP_LIMIT, "price": 100, "stop_price": 90}),
     ],
 )
-def test_a_submit_that_makes_no_sense(reason: Reason, fields: dict[str, Any]) -> None:
+def test_an_invalid_submit_is_rejected(reason: Reason, fields: dict[str, Any]) -> None:
     exchange, command = market_where(), submit(**fields)
     before = exchange.digest()
     assert exchange.apply(command) == [Rejected(command.id, command.account, reason)]
@@ -205,7 +205,7 @@ def test_a_submit_that_makes_no_sense(reason: Reason, fields: dict[str, Any]) ->
         {"post_only": True, "price": 104},
     ],
 )
-def test_a_submit_at_the_edge_of_what_makes_sense(fields: dict[str, Any]) -> None:
+def test_a_submit_at_the_limits_is_accepted(fields: dict[str, Any]) -> None:
     exchange = market_where()
     accepted = exchange.apply(submit(**fields))[0]
     assert type(accepted).__name__ == "Accepted"
@@ -265,7 +265,7 @@ def test_every_reason_is_tested_here() -> None:
     assert set(Reason) - of_keys == set(SPOILT) | changes
 
 
-def test_whatever_the_wire_brings_is_answered() -> None:
+def test_every_decodable_command_gets_an_answer() -> None:
     """Integers of any size msgpack has, in every field, of every command."""
     decode = msgspec.msgpack.Decoder(Command).decode
     numbers = (-(2**63), -1, 0, 1, 2**53, 2**63 - 1, 2**64 - 1)

@@ -95,7 +95,7 @@ DIFFERENT: dict[str, tuple[list[Command | int], list[Command | int]]] = {
 
 
 @pytest.mark.parametrize("what", DIFFERENT)
-def test_the_digest_tells_apart(what: str) -> None:
+def test_different_states_have_different_digests(what: str) -> None:
     one, other = (after(*commands) for commands in DIFFERENT[what])
     assert one.digest() != other.digest()
     assert one.digest() == after(*DIFFERENT[what][0]).digest()
@@ -125,7 +125,7 @@ def test_the_digest_covers_the_configuration() -> None:
     assert len(digests) == 1 + len(changes)
 
 
-def test_the_digest_comes_back_when_the_state_does() -> None:
+def test_the_same_state_has_the_same_digest_again() -> None:
     exchange = after(LIMIT, 5)
     before = exchange.digest()
     exchange.apply(OTHER)
@@ -282,19 +282,19 @@ def test_a_crossed_book_is_refused() -> None:
     refused(forged(crossed, LIMIT, but(OTHER, side=Side.SELL, price=101)), "crossed")
 
 
-def test_two_orders_of_one_place_are_refused() -> None:
+def test_two_orders_with_one_priority_are_refused() -> None:
     refused(
         forged(setting("behind", 1), LIMIT, OTHER),
         "order .: expected a priority of its own, got that of order .",
     )
 
 
-def test_a_waiting_stop_hides_nothing_yet() -> None:
+def test_a_waiting_stop_has_no_hidden_quantity() -> None:
     iceberg = but(LIMIT, type=OrderType.STOP_LIMIT, stop_price=110, display=9)
     refused(forged(setting("hidden", 1), iceberg), "less hidden than open")
 
 
-def test_a_stop_that_should_be_released_is_refused() -> None:
+def test_a_stop_that_should_have_triggered_is_refused() -> None:
     reached = setting("terms", [2, 0, False, 100, 0, 0, 0])
     traded = (but(LIMIT, id=8), but(LIMIT, id=9, side=Side.SELL))
     refused(forged(reached, *traded, STOP), "stop")
@@ -333,19 +333,19 @@ def test_limits_hold_for_pieces_too(limit: str) -> None:
         ("times orders_max", {"quantity_max": 2**53 - 1, "orders_max": 1025}),
     ],
 )
-def test_a_market_that_cannot_be_run(said: str, fields: dict[str, object]) -> None:
+def test_an_invalid_market_is_refused(said: str, fields: dict[str, object]) -> None:
     with pytest.raises(MarketError, match=said):
         Exchange([msgspec.structs.replace(MARKET, **fields)])
 
 
-def test_markets_that_cannot_be_run_together() -> None:
+def test_an_invalid_set_of_markets_is_refused() -> None:
     with pytest.raises(MarketError, match="got 'X' twice"):
         Exchange([MARKET, MARKET])
     with pytest.raises(MarketError, match="expected at least one market"):
         Exchange([])
 
 
-def test_what_a_level_adds_up_to_fits_the_wire() -> None:
+def test_level_totals_fit_64_bits() -> None:
     """A level can hold at most what msgpack has integers for."""
     market = msgspec.structs.replace(MARKET, quantity_max=2**53 - 1, orders_max=1024)
     exchange = Exchange([market])
@@ -359,7 +359,7 @@ def test_what_a_level_adds_up_to_fits_the_wire() -> None:
 # Questions
 
 
-def test_what_is_asked_about_nothing() -> None:
+def test_queries_about_unknown_markets_and_orders() -> None:
     exchange = after()
     assert exchange.order(1) is None
     assert exchange.open_orders("ann") == []
@@ -394,7 +394,7 @@ def test_the_next_expiry() -> None:
 # What is left behind
 
 
-def test_nothing_is_kept_of_orders_that_are_gone() -> None:
+def test_no_memory_is_kept_for_closed_orders() -> None:
     """Twelve thousand orders of as many accounts come and go, after a first four thousand."""
     exchange = Exchange([MARKET])
 
@@ -440,7 +440,7 @@ def test_nothing_is_kept_of_orders_that_are_gone() -> None:
     assert kept < 100_000  # bytes
 
 
-def test_nothing_is_kept_of_an_exchange_that_is_gone() -> None:
+def test_no_memory_is_kept_for_a_dropped_exchange() -> None:
     exchange = after(*(but(LIMIT, id=id, price=id % 7 + 1) for id in range(1, 5_001)))
     pieces = dict(exchange.pieces())
     Exchange.restore(pieces.items())

@@ -98,7 +98,7 @@ class Sought:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_ninety_nine_fakes_do_not_hide_the_true_address(seed: int) -> None:
+def test_99_false_addresses_do_not_hide_the_true_one(seed: int) -> None:
     """A full pass, while every fourth turn is a second one of those that were in vain."""
     sought = Sought(TRUE, seed=seed)
     addresses = [fake(n, TRUE.host) for n in range(LOOKUP_MAX - 1)] + [TRUE]
@@ -110,7 +110,7 @@ def test_ninety_nine_fakes_do_not_hide_the_true_address(seed: int) -> None:
 
 @pytest.mark.parametrize("fakes", [1_000, 10_000])
 @pytest.mark.parametrize("seed", range(3))
-def test_thousands_of_one_host_count_no_more_than_one(fakes: int, seed: int) -> None:
+def test_thousands_of_addresses_of_one_host_count_as_one(fakes: int, seed: int) -> None:
     """Who announces can do it for its own host only: the true one has every other turn, once a
     lookup has shown it at all."""
     sought = Sought(TRUE, seed=seed)
@@ -124,7 +124,7 @@ def test_thousands_of_one_host_count_no_more_than_one(fakes: int, seed: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_fakes_that_are_always_new_and_everywhere_starve_nobody(seed: int) -> None:
+def test_ever_new_false_addresses_starve_no_true_one(seed: int) -> None:
     """A lookup shows the true one now and then only. Once it waits, nothing pushes it out."""
     sought = Sought(TRUE, seed=seed)
     count = iter(range(10**9))
@@ -137,7 +137,7 @@ def test_fakes_that_are_always_new_and_everywhere_starve_nobody(seed: int) -> No
     sought.until_heard(3_600_000, lookup)
 
 
-def test_one_that_waits_is_tried_whatever_comes_later() -> None:
+def test_a_waiting_address_is_tried_despite_later_ones() -> None:
     count = iter(range(10**9))
     sought = Sought(TRUE)
     sought.book.find([TRUE, *(elsewhere(next(count)) for _ in range(LOOKUP_MAX))])
@@ -147,7 +147,7 @@ def test_one_that_waits_is_tried_whatever_comes_later() -> None:
     sought.until_heard(ms_max, lambda: [elsewhere(next(count)) for _ in range(LOOKUP_MAX)])
 
 
-def test_one_that_was_down_when_its_turn_came_is_tried_again() -> None:
+def test_an_address_that_failed_once_is_tried_again() -> None:
     sought = Sought()
     crowd = [elsewhere(n) for n in range(100)]
     sought.run(60_000, lambda: [TRUE, *crowd])
@@ -157,7 +157,7 @@ def test_one_that_was_down_when_its_turn_came_is_tried_again() -> None:
     sought.until_heard(60_000)
 
 
-def test_rumours_are_forgotten_when_nobody_repeats_them_and_kept_when_nobody_can() -> None:
+def test_unproven_addresses_expire_unless_no_lookup_works() -> None:
     crowd = [fake(n) for n in range(20)]
     sought = Sought()
     sought.run(10_000, lambda: crowd)
@@ -172,7 +172,7 @@ def test_rumours_are_forgotten_when_nobody_repeats_them_and_kept_when_nobody_can
     assert {address for _, address in sought.tries} == {TRUE}
 
 
-def test_every_rumour_of_a_few_is_tried_again_and_again() -> None:
+def test_each_of_a_few_unproven_addresses_is_retried() -> None:
     sought = Sought()
     crowd = [fake(n) for n in range(40)]
     sought.run(60_000, lambda: crowd)
@@ -225,7 +225,7 @@ def test_a_link_outlives_a_pause_of_this_peer() -> None:
     assert [address for _, address in sought.tries] == [TRUE]
 
 
-def test_what_was_proven_is_tried_first_and_alone_for_a_while() -> None:
+def test_proven_addresses_are_tried_first_and_alone_for_a_while() -> None:
     sought = Sought()
     sought.book.remember([fake(1), fake(2)])
     sought.book.find([fake(n) for n in range(3, 60)])
@@ -253,7 +253,7 @@ def test_all_known_addresses_have_their_turn() -> None:
     sought.until_heard(rounds * (KNOWN_TRY_MS + LOOK_MS))
 
 
-def test_what_the_member_itself_tells_is_tried_at_once() -> None:
+def test_an_address_from_the_member_itself_is_tried_at_once() -> None:
     sought = Sought(fake(0))
     sought.book.find([fake(0)])
     sought.until_heard(1_000)
@@ -266,7 +266,7 @@ def test_what_the_member_itself_tells_is_tried_at_once() -> None:
     assert sought.book.remembered == [TRUE, fake(0)]
 
 
-def test_a_silent_link_is_made_anew_and_kept_if_it_works() -> None:
+def test_a_silent_connection_is_replaced_and_kept_if_it_works() -> None:
     sought = Sought(TRUE)
     sought.book.give(TRUE)
     sought.until_heard(1_000)
@@ -282,7 +282,7 @@ def test_a_silent_link_is_made_anew_and_kept_if_it_works() -> None:
     assert len(sought.tries) == tries
 
 
-def test_who_is_heard_at_many_places_is_kept_at_the_first_ones() -> None:
+def test_a_member_heard_at_many_addresses_is_kept_at_the_first_ones() -> None:
     """And at a given one before all: it may be the others that are somebody's relays."""
     sought = Sought(*(fake(n) for n in range(20)))
     sought.book.find([fake(n) for n in range(20)])
@@ -303,7 +303,7 @@ def test_who_is_heard_at_many_places_is_kept_at_the_first_ones() -> None:
     assert len(sought.open) == HEARD_MAX
 
 
-def test_its_home_is_where_it_was_heard_first_until_it_is_silent_there() -> None:
+def test_the_home_address_is_the_first_heard_until_it_is_silent() -> None:
     sought = Sought(TRUE, fake(1))
     sought.book.find([TRUE, fake(1)])
     sought.run(1_000)
@@ -317,7 +317,7 @@ def test_its_home_is_where_it_was_heard_first_until_it_is_silent_there() -> None
     assert sought.book.home == second
 
 
-def test_what_is_kept_is_bounded_and_best_first() -> None:
+def test_remembered_addresses_are_bounded_and_best_first() -> None:
     sought = Sought()
     for n in range(GIVEN_MAX):
         sought.book.give(elsewhere(n))
@@ -335,7 +335,7 @@ def test_what_is_kept_is_bounded_and_best_first() -> None:
     assert set(again.known) < set(sought.book.known)
 
 
-def test_given_addresses_are_kept_though_nobody_was_heard_there() -> None:
+def test_given_addresses_are_kept_without_being_heard() -> None:
     book = AddressBook(random.Random(1))
     book.remember([fake(1)])
     book.give(TRUE)
@@ -344,7 +344,7 @@ def test_given_addresses_are_kept_though_nobody_was_heard_there() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_random_life_keeps_the_rules(seed: int) -> None:
+def test_random_operations_keep_the_invariants(seed: int) -> None:
     rng = random.Random(seed)
     sought = Sought(seed=seed)
     crowd = [fake(n) for n in range(300)] + [elsewhere(n) for n in range(300)]
@@ -380,6 +380,6 @@ def test_addresses_are_read(text: str, expected: Address) -> None:
         *("a/b:1", "*:1", "a:1:2", "-a:1", "a.:1", "x" * 254 + ":1", "a:\u0661", "a\n:1", "a:1\n"),
     ],
 )
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_an_invalid_address_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected HOST:PORT"):
         read_address(text)

@@ -25,7 +25,7 @@ def settle(file: AddressFile) -> None:
     file._writer.join()
 
 
-def test_what_is_kept_is_there_in_the_next_life(path: Path) -> None:
+def test_stored_addresses_survive_a_restart(path: Path) -> None:
     file = AddressFile(path)
     assert file.load() == {}
     file.keep(ADDRESSES, 0)
@@ -34,7 +34,7 @@ def test_what_is_kept_is_there_in_the_next_life(path: Path) -> None:
     assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
-def test_it_is_written_when_something_changed_and_not_too_often(path: Path) -> None:
+def test_the_file_is_written_after_a_change_and_not_too_often(path: Path) -> None:
     file = AddressFile(path)
     file.load()
     file.keep({}, 0)
@@ -51,7 +51,7 @@ def test_it_is_written_when_something_changed_and_not_too_often(path: Path) -> N
     assert AddressFile(path).load() == {"aa": PLACES}
 
 
-def test_the_last_ones_are_written_at_the_end(path: Path) -> None:
+def test_the_last_addresses_are_written_at_the_end(path: Path) -> None:
     file = AddressFile(path)
     file.keep(ADDRESSES, 0)
     file.close({"aa": PLACES})
@@ -83,7 +83,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("content", WRONG.values(), ids=WRONG.keys())
-def test_a_file_that_makes_no_sense_is_put_aside(
+def test_an_invalid_file_is_renamed(
     path: Path, content: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_bytes(content)
@@ -97,9 +97,7 @@ def test_a_file_that_makes_no_sense_is_put_aside(
     assert AddressFile(path).load() == ADDRESSES
 
 
-def test_a_disk_that_takes_nothing_is_a_line_in_the_log(
-    path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failed_write_is_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = AddressFile(path)
     blocking = path.with_name("addresses.json.new")
     blocking.mkdir()
@@ -115,7 +113,9 @@ def test_a_disk_that_takes_nothing_is_a_line_in_the_log(
     assert AddressFile(path).load() == ADDRESSES
 
 
-def test_what_cannot_be_read_is_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_file_gives_no_addresses(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path.mkdir()
     with caplog.at_level(logging.WARNING):
         assert AddressFile(path).load() == {}

@@ -101,7 +101,7 @@ def test_many_wrong_addresses_do_not_hide_a_member(pair: Pair) -> None:
     assert len(pair.mesh.links[1].addresses) <= OPEN_MAX
 
 
-def test_a_working_link_stays_though_no_lookup_has_it(pair: Pair) -> None:
+def test_a_working_connection_stays_without_a_lookup_result(pair: Pair) -> None:
     pair.mesh.found(1, [at(pair.other)])
     assert pair.hears(5)
     socket_before = pair.mesh.links[1].addresses[at(pair.other)].socket
@@ -113,7 +113,7 @@ def test_a_working_link_stays_though_no_lookup_has_it(pair: Pair) -> None:
     assert pair.mesh.alive(1, pair.now_ms)
 
 
-def test_who_is_not_heard_says_where_it_is(pair: Pair) -> None:
+def test_a_member_that_is_not_heard_sends_its_address(pair: Pair) -> None:
     """No lookup has member 1, but it knows where member 0 is, and reads there that it is deaf."""
     pair.other.found(0, [at(pair.mesh)])
     for _ in range(500):

@@ -20,7 +20,7 @@ def given_up_ms(timeout: AnswerTimeout, from_ms: int) -> int:
     return now_ms
 
 
-def test_who_never_answers_is_connected_to_ever_more_rarely() -> None:
+def test_reconnects_to_a_member_that_never_answers_back_off() -> None:
     timeout, now_ms, waits_ms = AnswerTimeout(), 0, []
     for _ in range(DOUBLINGS_MAX + 3):
         next_ms = given_up_ms(timeout, now_ms)
@@ -31,7 +31,7 @@ def test_who_never_answers_is_connected_to_ever_more_rarely() -> None:
     assert timeout.unanswered_ms(now_ms) == now_ms
 
 
-def test_a_slow_member_is_given_time_enough_and_keeps_it() -> None:
+def test_a_slow_member_gets_a_longer_timeout_and_keeps_it() -> None:
     timeout, now_ms, slow_ms = AnswerTimeout(), 0, 12_000
     renewals = 0
     for _ in range(5):
@@ -48,7 +48,7 @@ def test_a_slow_member_is_given_time_enough_and_keeps_it() -> None:
     assert renewals == 2
 
 
-def test_one_that_became_quick_is_soon_found_out_again() -> None:
+def test_a_member_that_became_fast_gets_a_short_timeout_again() -> None:
     timeout = AnswerTimeout()
     for now_ms in range(0, 100_000, 20_000):
         timeout.ask(now_ms)
@@ -59,7 +59,7 @@ def test_one_that_became_quick_is_soon_found_out_again() -> None:
     assert given_up_ms(timeout, 200_020) <= 200_020 + PROBE_MS + UNANSWERED_MS
 
 
-def test_nothing_is_awaited_of_a_member_that_is_not_heard() -> None:
+def test_no_answer_is_expected_of_a_member_that_is_not_heard() -> None:
     timeout = AnswerTimeout()
     timeout.ask(0)
     timeout.forget()

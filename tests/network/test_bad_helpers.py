@@ -239,7 +239,7 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealMesh]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_who_is_helped_badly_turns_to_others_and_comes_to_the_same_state(
+def test_a_peer_with_a_bad_helper_uses_others_and_reaches_the_same_state(
     mesh: RealMesh, tmp_path: Path, lie: Lie, kind: type[Request], said: str
 ) -> None:
     """ORDER-31, ORDER-38."""

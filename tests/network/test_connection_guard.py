@@ -70,7 +70,7 @@ def look(guard: ConnectionGuard) -> None:
             guard.turned()
 
 
-def test_a_subscriber_has_little_to_say(door: socket.socket) -> None:
+def test_the_bytes_of_a_subscriber_are_bounded(door: socket.socket) -> None:
     guard = ConnectionGuard(publishing=port_of(door), answering=0)
     with connected(door) as (theirs, ours):
         bring(theirs, ours, SUBSCRIBER_BYTES_MAX)
@@ -82,7 +82,7 @@ def test_a_subscriber_has_little_to_say(door: socket.socket) -> None:
     assert guard.ended == 1
 
 
-def test_a_message_has_an_end(door: socket.socket) -> None:
+def test_the_bytes_of_a_message_are_bounded(door: socket.socket) -> None:
     guard = ConnectionGuard(publishing=0, answering=port_of(door))
     with connected(door) as (theirs, ours):
         for _ in range(3):
@@ -96,7 +96,7 @@ def test_a_message_has_an_end(door: socket.socket) -> None:
         assert is_ended(theirs)
 
 
-def test_what_the_node_had_no_time_to_take_in_is_no_message_without_an_end(
+def test_bytes_that_the_node_had_no_time_to_read_do_not_count(
     door: socket.socket,
 ) -> None:
     guard = ConnectionGuard(publishing=0, answering=port_of(door))
@@ -111,7 +111,7 @@ def test_what_the_node_had_no_time_to_take_in_is_no_message_without_an_end(
         assert not is_ended(theirs)
 
 
-def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
+def test_the_bytes_of_a_members_message_are_bounded_too(door: socket.socket) -> None:
     """There the connection is ours."""
     guard = ConnectionGuard(publishing=0, answering=0)
     with connected(door) as (ours, theirs):
@@ -125,7 +125,7 @@ def test_a_member_s_message_has_an_end_too(door: socket.socket) -> None:
         assert theirs.recv(1) == b""
 
 
-def test_one_address_has_connections_enough(door: socket.socket) -> None:
+def test_the_connections_of_one_address_are_bounded(door: socket.socket) -> None:
     """Of those over which nothing was said yet, the oldest go."""
     guard = ConnectionGuard(publishing=0, answering=port_of(door))
     with contextlib.ExitStack() as stack:
@@ -141,7 +141,7 @@ def test_one_address_has_connections_enough(door: socket.socket) -> None:
         assert guard.ended == 1, "it is counted once"
 
 
-def test_other_sockets_are_none_of_its_business(door: socket.socket) -> None:
+def test_other_sockets_are_not_touched(door: socket.socket) -> None:
     guard = ConnectionGuard(publishing=1, answering=2)
     with connected(door) as (theirs, ours), open(os.devnull) as file:
         bring(theirs, ours, SUBSCRIBER_BYTES_MAX + 1)
@@ -151,7 +151,7 @@ def test_other_sockets_are_none_of_its_business(door: socket.socket) -> None:
     assert guard.ended == 0
 
 
-def test_who_subscribes_without_end_is_ended_and_the_others_hear_on(wires: Wires) -> None:
+def test_an_endless_subscriber_is_disconnected_and_the_others_still_hear(wires: Wires) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     subscriber, identity = context.socket(zmq.SUB), Identity.ephemeral()
     subscriber.linger = subscriber.sndhwm = 0

@@ -27,12 +27,12 @@ def gone(visitors: list[Visitor], room: Room = ROOM) -> list[int]:
     return sorted(visitor.number for visitor in too_many(mixed, room))
 
 
-def test_of_those_who_said_nothing_yet_the_oldest_go() -> None:
+def test_the_oldest_unproven_connections_are_closed() -> None:
     assert gone(unproven(range(20))) == []
     assert gone(unproven(range(50))) == list(range(30))
 
 
-def test_a_member_that_just_connects_gets_in_although_strangers_hold_all_places() -> None:
+def test_a_connecting_member_gets_in_although_unproven_connections_fill_the_limit() -> None:
     """It is one of those who said nothing yet, at an address of its own or at the strangers'."""
     strangers = [v for k in range(8) for v in unproven(range(100 * k, 100 * k + 50), f"10.0.0.{k}")]
     for address in ("10.0.1.1", "10.0.0.3"):
@@ -42,14 +42,14 @@ def test_a_member_that_just_connects_gets_in_although_strangers_hold_all_places(
         assert left == ROOM.unproven
 
 
-def test_the_address_that_has_most_gives_first() -> None:
+def test_the_address_with_most_connections_loses_them_first() -> None:
     few, many = unproven(range(3), "10.0.0.1"), unproven(range(10, 60), "10.0.0.2")
     assert gone([*few, *many]) == list(range(10, 43))
     each = [Visitor(n, 3_001, f"10.1.0.{n}", 0, None) for n in range(60)]
     assert gone(each) == list(range(40)), "if all have one, the oldest"
 
 
-def test_a_member_s_connections_give_way_to_its_own_alone() -> None:
+def test_a_members_connections_are_replaced_only_by_its_own() -> None:
     theirs = [Visitor(n, 3_001, "10.0.0.1", 9, MEMBER) for n in range(MEMBER_CONNECTIONS_MAX)]
     others = [Visitor(n, 3_001, "10.0.0.1", 9, OBSERVER) for n in range(100, 400)]
     assert not set(gone([*theirs, *others, *unproven(range(500, 900))])) & set(range(100))
@@ -58,7 +58,7 @@ def test_a_member_s_connections_give_way_to_its_own_alone() -> None:
     assert gone([*theirs, newer, elsewhere]) == [0]
 
 
-def test_observers_that_are_there_stay_and_strangers_take_no_place_of_theirs() -> None:
+def test_connected_observers_stay_and_unproven_connections_take_no_place_of_theirs() -> None:
     observers = [Visitor(n, 3_101, f"10.0.0.{n % 5}", 9, OBSERVER) for n in range(10)]
     assert gone([*observers, *unproven(range(100, 120))]) == []
     late = [Visitor(n, 3_101, "10.0.0.7", 0, OBSERVER) for n in range(20, 40)]
@@ -73,7 +73,7 @@ def test_no_address_has_more_than_its_share() -> None:
     assert gone(observers, room) == [128, 129]
 
 
-def test_who_never_says_anything_goes() -> None:
+def test_a_connection_without_a_message_is_closed_in_the_end() -> None:
     silent = Visitor(1, 3_001, "10.0.0.1", SILENT_LOOKS_MAX + 1, None)
     assert gone([silent, silent._replace(number=2, looks=SILENT_LOOKS_MAX)]) == [1]
     assert gone([silent._replace(asker=MEMBER), silent._replace(asker=OBSERVER)]) == []

@@ -12,7 +12,7 @@ from tests.support.real_mesh import order, submit_at_once, wait_for
 DEAF = "peer3 is deaf: it sends, but hears too few members for a quorum"
 
 
-def test_a_deaf_peer_is_seen_by_all_and_the_others_trade_on(tmp_path: Path) -> None:
+def test_a_deaf_peer_is_reported_by_all_and_the_others_continue_to_trade(tmp_path: Path) -> None:
     """ORDER-39."""
     with on_a_cuttable_network(tmp_path, seed=1) as chaos:
         *others, deaf = chaos.mesh.peers

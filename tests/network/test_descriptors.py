@@ -70,7 +70,7 @@ def test_the_limit_is_raised_as_far_as_it_may_and_is_needed() -> None:
     assert "are too few for a peer: expected" in few.stderr
 
 
-def test_a_small_limit_makes_small_room() -> None:
+def test_a_small_descriptor_limit_lowers_the_connection_limits() -> None:
     assert room_of(65_536) == Room(UNPROVEN_MAX, OBSERVERS_MAX)
     assert room_of(1_024) == Room(128, 128)
 
@@ -93,7 +93,7 @@ def test_a_member_is_connected_to_later(wires: Wires) -> None:
     wait_for("the other address", lambda: wires.turn(KNOWN_TRY_MS) or elsewhere in link.addresses)
 
 
-def test_the_sentry_makes_room_when_there_is_none() -> None:
+def test_the_connection_guard_frees_descriptors_when_none_is_left() -> None:
     with socket.create_server(("127.0.0.1", 0)) as door, contextlib.ExitStack() as stack:
         guard = ConnectionGuard(publishing=0, answering=door.getsockname()[1], room=Room(5, 5))
         for _ in range(20):
@@ -104,7 +104,7 @@ def test_the_sentry_makes_room_when_there_is_none() -> None:
         assert guard.ended == 15
 
 
-def test_a_member_gets_in_and_stays_among_strangers_and_observers() -> None:
+def test_a_member_connects_and_stays_among_other_connections() -> None:
     """All of them at the address that it has itself, as behind one router."""
     room = Room(unproven=20, observers=10)
     wires = Wires(room)

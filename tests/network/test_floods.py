@@ -155,7 +155,7 @@ def test_a_member_that_floods_is_not_heard_for_a_while(
     assert link.barred == ""
 
 
-def test_what_is_left_unread_now_and_then_is_no_flood(wires: Wires) -> None:
+def test_occasional_unread_messages_are_not_a_flood(wires: Wires) -> None:
     """An honest member's blocks are, while this peer makes up for a pause."""
     wires.hear_each_other()
     link = wires.honest.links[1]
@@ -206,7 +206,7 @@ def test_a_frame_that_is_too_long_never_arrives(wires: Wires) -> None:
     assert [len(m.frame) for m in taken if isinstance(m, BlockIn)] == [FRAME_BYTES_MAX]
 
 
-def test_answers_nobody_asked_for_are_not_read(wires: Wires) -> None:
+def test_unrequested_answers_are_not_read(wires: Wires) -> None:
     wires.hear_each_other()
     wires.honest.ask([Pull(1, (0, 0, 0))])
 
@@ -249,7 +249,7 @@ def test_answers_nobody_asked_for_are_not_read(wires: Wires) -> None:
         {"latest": Attestation(-5, b"d" * 32)},
     ],
 )
-def test_a_heartbeat_of_impossible_numbers_is_none(
+def test_a_heartbeat_with_impossible_numbers_is_refused(
     wires: Wires, nonsense: dict[str, object]
 ) -> None:
     wires.hear_each_other()
@@ -259,7 +259,7 @@ def test_a_heartbeat_of_impossible_numbers_is_none(
     assert wires.honest.links[1].unread == unread + 1
 
 
-def test_a_member_that_moves_with_every_heartbeat_takes_one_socket(wires: Wires) -> None:
+def test_a_member_that_moves_with_every_heartbeat_uses_one_socket(wires: Wires) -> None:
     """A new fetch port costs this peer a new socket, so it is believed once in a while only."""
     wires.hear_each_other()
     wires.now_ms += ALIVE_MS
@@ -297,7 +297,7 @@ def test_a_member_of_another_mesh_is_refused_and_counted_and_logged_once(
     ]
 
 
-def test_whoever_asks_without_end_is_read_a_little_at_a_time(wires: Wires) -> None:
+def test_endless_requests_are_read_in_bounded_portions(wires: Wires) -> None:
     observer = wires.observer()
     request = messages.request(Pull(0, (0, 0, 0)))
 
@@ -333,7 +333,7 @@ RUBBISH: list[list[bytes]] = [
 ]
 
 
-def test_rubbish_for_the_router_is_nothing(wires: Wires) -> None:
+def test_invalid_requests_are_dropped(wires: Wires) -> None:
     """The last of it is too long: libzmq ends that connection, not the others."""
     honest, rogue = wires.observer(), wires.observer()
     for parts in RUBBISH:
@@ -352,7 +352,7 @@ def test_rubbish_for_the_router_is_nothing(wires: Wires) -> None:
     assert came(), "and nothing else"
 
 
-def test_who_only_claims_to_be_a_member_is_not_heard(wires: Wires) -> None:
+def test_a_false_member_is_not_heard(wires: Wires) -> None:
     """Announced under the member's name; the link is made to the member's key."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     claims = Mesh(context, CONFIG, Identity.ephemeral(), zmq.Poller())
@@ -373,7 +373,7 @@ def test_who_only_claims_to_be_a_member_is_not_heard(wires: Wires) -> None:
         context.destroy(linger=0)
 
 
-def test_who_is_cut_off_is_not_answered_either(wires: Wires) -> None:
+def test_a_member_that_is_cut_off_is_not_answered_either(wires: Wires) -> None:
     wires.hear_each_other()
     member = wires.observer(IDENTITIES[1])
 

@@ -86,7 +86,7 @@ def test_the_mesh_id_follows_what_members_must_agree_on_and_nothing_else() -> No
         ({"observers": ["zz"]}, "observers: a key is 64 hex digits"),
     ],
 )
-def test_a_mesh_file_that_cannot_work_is_refused(
+def test_an_invalid_mesh_file_is_refused(
     tmp_path: Path, changes: dict[str, object], reason: str
 ) -> None:
     mesh_file.write(config(**changes), tmp_path / "mesh.toml")

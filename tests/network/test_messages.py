@@ -23,7 +23,7 @@ def at(place: Place) -> bytes:
     return place.key.to_bytes(8, "big") + bytes([place.shift])
 
 
-def test_a_request_for_parts_is_read_as_it_was_meant() -> None:
+def test_a_request_for_parts_decodes_to_itself() -> None:
     rng = random.Random(1)
     shifts = [rng.randrange(0, 64, 4) for _ in range(PLACES_MAX - len(PLACES))]
     some = tuple(Place(rng.getrandbits(64) >> shift << shift, shift) for shift in shifts)
@@ -58,11 +58,11 @@ def test_a_request_for_parts_is_read_as_it_was_meant() -> None:
         b"",
     ],
 )
-def test_a_request_for_parts_without_a_sense_is_none(body: bytes) -> None:
+def test_an_invalid_request_for_parts_is_refused(body: bytes) -> None:
     assert messages.parse_request(WHO, [b"T", body], 3) is None
 
 
-def test_parts_are_read_as_they_were_meant() -> None:
+def test_parts_decode_to_themselves() -> None:
     for parts in ([], [b"a"], [b"part"] * PLACES_MAX):
         read = list(messages.parse_answer(1, b"T", [encode((7, 64)), *parts]))
         assert read == [PartsIn(1, 7, 64, parts)]
@@ -82,11 +82,11 @@ def test_parts_are_read_as_they_were_meant() -> None:
         [b"\xc1", b"part"],
     ],
 )
-def test_parts_without_a_sense_are_none(frames: list[bytes]) -> None:
+def test_invalid_parts_are_refused(frames: list[bytes]) -> None:
     assert list(messages.parse_answer(1, b"T", frames)) == []
 
 
-def test_an_offer_is_read_as_it_was_meant() -> None:
+def test_an_offer_decodes_to_itself() -> None:
     manifest = Manifest(64, b"d" * DIGEST_BYTES)
     frames = [encode(manifest), b"one", b"two"]
     assert list(messages.parse_answer(1, b"M", frames)) == [Offered(1, manifest, frames[1:])]
@@ -105,5 +105,5 @@ def test_an_offer_is_read_as_it_was_meant() -> None:
         [b"\xc1"],
     ],
 )
-def test_an_offer_without_a_sense_is_none(frames: list[bytes]) -> None:
+def test_an_invalid_offer_is_refused(frames: list[bytes]) -> None:
     assert list(messages.parse_answer(1, b"M", frames)) == []

@@ -125,7 +125,7 @@ def bad_blocks(rogue: Rogue) -> dict[str, Block]:
         "of author 0",
     ],
 )
-def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
+def test_the_sender_of_an_invalid_block_is_cut_off_and_the_others_continue_to_trade(
     mesh: RealMesh, rogue: Rogue, reason: str
 ) -> None:
     [block] = [block for why, block in bad_blocks(rogue).items() if why.startswith(reason)]
@@ -141,7 +141,7 @@ def test_who_sends_a_bad_block_is_cut_off_and_the_others_trade_on(
     mesh.agreed(mesh.peers[:2])
 
 
-def test_an_order_of_somebody_else_is_not_cancelled_at_any_peer(
+def test_the_order_of_another_account_cannot_be_cancelled_at_any_peer(
     mesh: RealMesh, rogue: Rogue
 ) -> None:
     """Through an honest peer, and by a member that puts the cancel into a block of its own."""
@@ -157,7 +157,7 @@ def test_an_order_of_somebody_else_is_not_cancelled_at_any_peer(
     assert mesh.agreed(others, since=before + 1).asks == [(100, 1, 1)]
 
 
-def test_garbage_for_commands_is_ordered_and_does_nothing(mesh: RealMesh, rogue: Rogue) -> None:
+def test_an_invalid_payload_is_ordered_and_does_nothing(mesh: RealMesh, rogue: Rogue) -> None:
     others = mesh.peers[:2]
     block = rogue.block(payload=b"\xc1 no commands")
     rogue.say(block, until=lambda: all(peer.state().commit > 0 for peer in others))
@@ -213,7 +213,7 @@ def floods(rogue: Rogue) -> dict[str, Callable[[int], list[tuple[bytes, ...]]]]:
 @pytest.mark.parametrize(
     "kind", ["valid blocks", "blocks of far too high a round", "heartbeats", "rubbish"]
 )
-def test_a_member_that_floods_is_silenced_and_shown_and_the_others_trade_on(
+def test_a_member_that_floods_is_ignored_and_shown_and_the_others_continue_to_trade(
     mesh: RealMesh, rogue: Rogue, kind: str
 ) -> None:
     others, make_ = mesh.peers[:2], floods(rogue)[kind]
@@ -258,7 +258,7 @@ def test_honest_members_are_not_taken_for_flooders(mesh: RealMesh) -> None:
         assert (view.refused, view.unanswered, view.alarms) == (0, 0, [])
 
 
-def test_strangers_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
+def test_unknown_keys_are_refused_counted_and_logged_once(mesh: RealMesh, rogue: Rogue) -> None:
     """One with no mesh's key, one with the key of another mesh, one without encryption."""
     peer = mesh.peers[0]
     view = peer.mesh_view(lambda view: view.members[0].address != "")
@@ -301,7 +301,7 @@ def test_the_tap_is_an_observer_like_any_other(mesh: RealMesh, rogue: Rogue) -> 
         assert [next(heard) for _ in range(10)] == [None] * 10
 
 
-def test_a_block_that_refers_to_nothing_real_waits_and_harms_nobody(
+def test_a_block_with_an_invented_parent_waits_and_harms_no_peer(
     mesh: RealMesh, rogue: Rogue
 ) -> None:
     """ORDER-4."""

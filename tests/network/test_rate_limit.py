@@ -3,19 +3,19 @@
 from peer.network.rate_limit import ASKERS_MAX, WAITING_PER_ASKER_MAX, FairQueue, TokenBucket
 
 
-def test_one_for_each_step_is_never_too_much() -> None:
+def test_one_token_for_each_step_is_always_granted() -> None:
     allowance = TokenBucket(2)
     assert all(allowance.take(step) for step in range(1_000))
 
 
-def test_a_burst_and_then_one_for_each_step() -> None:
+def test_a_burst_is_followed_by_one_token_for_each_step() -> None:
     allowance = TokenBucket(3)
     assert [allowance.take(7) for _ in range(5)] == [True, True, True, False, False]
     assert [allowance.take(8) for _ in range(2)] == [True, False]
     assert [allowance.take(100) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_a_count_that_goes_back_gives_nothing() -> None:
+def test_a_step_back_adds_no_tokens() -> None:
     allowance = TokenBucket(1)
     assert allowance.take(50)
     assert not allowance.take(10)
@@ -30,7 +30,7 @@ def answered(turns: FairQueue[str], now_us: int, took_us: int) -> tuple[str | No
     return request, now_us + took_us
 
 
-def test_who_asks_most_waits_most_and_delays_nobody() -> None:
+def test_the_asker_with_most_requests_waits_longest_and_delays_no_other() -> None:
     turns: FairQueue[str] = FairQueue(2)
     for n in range(5):
         turns.put("greedy", f"g{n}")
@@ -42,7 +42,7 @@ def test_who_asks_most_waits_most_and_delays_nobody() -> None:
     assert seen == ["g0", "m0", "g1", "g2", "g3", "g4"]
 
 
-def test_answering_takes_its_part_of_the_time_only() -> None:
+def test_answering_uses_a_bounded_part_of_the_time() -> None:
     turns: FairQueue[int] = FairQueue(10)
     now_us = busy_us = 0
     for n in range(100):
@@ -56,7 +56,7 @@ def test_answering_takes_its_part_of_the_time_only() -> None:
     assert busy_us * 10 <= now_us + 9 * 7
 
 
-def test_what_waits_is_bounded_and_the_rest_is_counted() -> None:
+def test_waiting_requests_are_bounded_and_dropped_ones_counted() -> None:
     turns: FairQueue[int] = FairQueue(2)
     for n in range(WAITING_PER_ASKER_MAX + 5):
         turns.put("greedy", n)

@@ -138,7 +138,7 @@ def network(pair: Pair) -> Iterator[CuttableNetwork]:
 
 
 @pytest.mark.parametrize("ways", [(THERE,), (BACK,), (THERE, BACK)])
-def test_a_connection_for_fetches_that_brings_nothing_is_made_anew(
+def test_a_fetch_connection_without_answers_is_replaced(
     pair: Pair, network: CuttableNetwork, ways: Sequence[int]
 ) -> None:
     network.swallow(0, 1, pair.other.fetch_port, ways)
@@ -147,14 +147,18 @@ def test_a_connection_for_fetches_that_brings_nothing_is_made_anew(
     assert pair.ours.alive(1, pair.now_ms), "it was heard all the time"
 
 
-def test_it_is_found_out_though_nothing_is_wanted(pair: Pair, network: CuttableNetwork) -> None:
+def test_a_dead_connection_is_noticed_without_requests(
+    pair: Pair, network: CuttableNetwork
+) -> None:
     network.swallow(0, 1, pair.other.fetch_port)
     pair.hear_for(PROBE_MS + UNANSWERED_MS + HEARTBEAT_MS)
     assert pair.link.renewed == 1
     assert pair.until_answered() < UNANSWERED_MS
 
 
-def test_one_that_never_answers_costs_few_connections(pair: Pair, network: CuttableNetwork) -> None:
+def test_a_member_that_never_answers_costs_few_connections(
+    pair: Pair, network: CuttableNetwork
+) -> None:
     """Its messages come and its port is open: it may be stuck, or only pretend to answer."""
     pair.answers = False
     connected = network.connections(0, 1, pair.other.fetch_port)
@@ -195,7 +199,9 @@ def test_a_member_is_asked_where_it_is_heard(pair: Pair, network: CuttableNetwor
     assert pair.link.renewed == 0
 
 
-def test_one_that_does_not_answer_here_is_asked_there(pair: Pair, network: CuttableNetwork) -> None:
+def test_a_member_that_does_not_answer_at_one_address_is_asked_at_another(
+    pair: Pair, network: CuttableNetwork
+) -> None:
     """One of its addresses is good for hearing it only."""
     pair.hear_at_both(network)
     network.close_port(0, 1, pair.other.fetch_port)
@@ -206,7 +212,7 @@ def test_one_that_does_not_answer_here_is_asked_there(pair: Pair, network: Cutta
     assert pair.link.renewed == 1
 
 
-def test_a_new_connection_forgives_nothing(pair: Pair, network: CuttableNetwork) -> None:
+def test_a_new_connection_does_not_reset_the_limits(pair: Pair, network: CuttableNetwork) -> None:
     pair.link.unread, excess = 7, pair.link.excess
     network.swallow(0, 1, pair.other.fetch_port)
     pair.until_answered()

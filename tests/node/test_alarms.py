@@ -5,7 +5,7 @@ import pytest
 from peer.node.alarms import ALARM_CHARACTERS_MAX, ALARMS_MAX, Alarms
 
 
-def test_alarms_stand_until_they_are_cleared(caplog: pytest.LogCaptureFixture) -> None:
+def test_alarms_stay_until_they_are_cleared(caplog: pytest.LogCaptureFixture) -> None:
     alarms = Alarms()
     for _ in range(3):
         alarms.raise_alarm("clock 1", "the clock of m1 is off")
@@ -28,7 +28,7 @@ def test_a_key_has_one_alarm_the_newest() -> None:
     assert alarms.texts == ["two", "three"]
 
 
-def test_others_cannot_make_alarms_many_or_long() -> None:
+def test_the_number_and_length_of_alarms_are_bounded() -> None:
     alarms = Alarms()
     for number in range(2 * ALARMS_MAX):
         alarms.raise_alarm(f"kind {number}", "x" * 10_000)

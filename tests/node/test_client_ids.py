@@ -44,7 +44,7 @@ def test_a_restarted_peer_knows_the_order_but_not_its_result(tmp_path: Path) -> 
         assert levels(peer) == [(100, 1, 1), (1, 1, 1)]
 
 
-def test_names_outlive_snapshots_and_pruning(tmp_path: Path) -> None:
+def test_client_ids_survive_snapshots_and_pruning(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         [queued, _] = peer.execute(named("first"))
         for n in range(150):

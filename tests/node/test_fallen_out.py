@@ -29,7 +29,7 @@ def top(world: World) -> int:
 @pytest.mark.parametrize("mode", list(Mode))
 @pytest.mark.parametrize("rounds", [EXPIRY_ROUNDS + 20, 2 * (EXPIRY_ROUNDS + KEPT_ROUNDS)])
 @pytest.mark.parametrize("restarts", [False, True])
-def test_what_was_acknowledged_is_ordered_all_the_same(
+def test_an_acknowledged_command_is_still_ordered(
     tmp_path: Path, mode: Mode, rounds: int, restarts: bool
 ) -> None:
     """ORDER-28. Within the rounds of which blocks are still to be had, and beyond, by a

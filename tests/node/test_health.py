@@ -63,7 +63,7 @@ def test_commands_that_wait_for_long_raise_an_alarm_until_they_are_ordered() -> 
     assert watched.look(Status()) == []
 
 
-def test_catching_up_that_gets_nowhere_raises_an_alarm_until_it_gets_on() -> None:
+def test_catching_up_without_progress_raises_an_alarm_until_it_progresses() -> None:
     watched = Watched()
     for progress in range(5):
         assert watched.look(BEHIND, progress, for_ms=STALLED_MS) == []

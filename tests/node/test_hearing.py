@@ -33,7 +33,7 @@ NOT_US = "does not hear this peer, though this peer hears it"
         ({1: hears(1), 2: hears(2), 3: hears(3), 4: hears(4)}, False),
     ],
 )
-def test_only_who_is_heard_and_hears_us_counts_for_a_quorum(
+def test_only_members_heard_in_both_directions_count_for_a_quorum(
     heard: dict[int, tuple[bool, ...]], quorum: bool
 ) -> None:
     assert quorum_of(five(), heard) is quorum
@@ -45,7 +45,7 @@ def quorum_of(hearing: Hearing, heard: dict[int, tuple[bool, ...]], running: boo
     return hearing.has_quorum(heard, 0, running)
 
 
-def test_one_word_that_we_were_not_heard_is_about_a_pause_that_may_be_over() -> None:
+def test_a_single_report_of_not_being_heard_does_not_count() -> None:
     hearing, heard = five(), {1: ALL, 2: ALL}
     assert quorum_of(hearing, heard)
     for member in heard:
@@ -54,14 +54,14 @@ def test_one_word_that_we_were_not_heard_is_about_a_pause_that_may_be_over() -> 
     assert not hearing.has_quorum(heard, ALIVE_MS, running=True)
 
 
-def test_a_halted_peer_does_not_count_itself_and_an_observer_is_heard_by_nobody() -> None:
+def test_a_halted_peer_and_an_observer_do_not_count_themselves() -> None:
     assert not quorum_of(five(), {1: ALL, 2: ALL}, running=False)
     assert quorum_of(five(), {1: ALL, 2: ALL, 3: ALL}, running=False)
     assert not quorum_of(five(None), {1: ALL, 2: ALL})
     assert quorum_of(five(None), {1: hears(1), 2: hears(2), 3: hears(3)})
 
 
-def test_who_hears_too_few_is_deaf_after_a_while_and_until_it_hears_again() -> None:
+def test_a_member_that_hears_too_few_is_deaf_after_a_while_until_it_hears_again() -> None:
     hearing = five()
     deaf = {1: ALL, 2: ALL, 3: hears(3, 0)}
     assert hearing.deaf(deaf, 0) == []
@@ -71,14 +71,14 @@ def test_who_hears_too_few_is_deaf_after_a_while_and_until_it_hears_again() -> N
     assert hearing.deaf(deaf, DEAF_MS + 2) == [], "anew"
 
 
-def test_who_does_not_hear_us_alone_is_named_too() -> None:
+def test_a_member_that_does_not_hear_only_this_peer_is_reported_too() -> None:
     hearing = five()
     heard = {1: ALL, 2: hears(1, 2, 3)}
     hearing.deaf(heard, 0)
     assert hearing.deaf(heard, DEAF_MS) == [Deaf(2, NOT_US)]
 
 
-def test_who_is_dead_or_has_nobody_to_hear_is_not_deaf() -> None:
+def test_a_dead_member_or_one_with_too_few_live_members_is_not_deaf() -> None:
     hearing = five()
     few = {1: hears(0, 1)}  # three of five are down
     for now_ms in (0, DEAF_MS, 2 * DEAF_MS):
@@ -88,7 +88,7 @@ def test_who_is_dead_or_has_nobody_to_hear_is_not_deaf() -> None:
     assert hearing.deaf({1: ALL, 2: ALL}, DEAF_MS) == []
 
 
-def test_an_observer_sees_who_is_deaf_but_is_heard_by_nobody() -> None:
+def test_an_observer_reports_deaf_members_but_not_for_itself() -> None:
     hearing = five(None)
     heard = {1: hears(1, 2, 3), 2: hears(1, 2, 3), 3: hears(3)}
     hearing.deaf(heard, 0)

@@ -83,7 +83,7 @@ class Program:
 # The order
 
 
-def test_an_update_is_read_before_the_answer_that_tells_of_it(tmp_path: Path) -> None:
+def test_an_update_arrives_before_the_answer_that_reports_it(tmp_path: Path) -> None:
     """With many commands under way: Queued after its PendingUpdate, Done after its Committed."""
     with lone_peer(tmp_path, MARKETS) as data, Program(endpoint(data)) as program:
         program.send(b"feed", Subscribe(ALL))
@@ -112,7 +112,7 @@ def test_an_update_is_read_before_the_answer_that_tells_of_it(tmp_path: Path) ->
         assert done == 500
 
 
-def test_a_question_is_answered_between_the_updates_before_and_after_it(
+def test_a_query_is_answered_in_order_with_the_updates(
     client: NodeClient,
 ) -> None:
     feed = client.feed(topic("market", MARKET), topic("commit"))
@@ -128,7 +128,7 @@ def test_a_question_is_answered_between_the_updates_before_and_after_it(
     assert seq > 10
 
 
-def test_two_feeds_of_one_client_do_not_take_each_others_messages(client: NodeClient) -> None:
+def test_two_feeds_of_one_client_are_independent(client: NodeClient) -> None:
     names = ("ann", "bob")
     feeds = [client.feed(topic("account", name), timeout_s=ANSWER_S) for name in names]
     for feed in feeds:
@@ -141,7 +141,7 @@ def test_two_feeds_of_one_client_do_not_take_each_others_messages(client: NodeCl
         assert [each.account for each in heard if isinstance(each, PendingUpdate)] == [name] * 2
 
 
-def test_a_feed_begins_where_the_orders_stand(client: NodeClient) -> None:
+def test_a_feed_begins_with_the_present_orders(client: NodeClient) -> None:
     """Nothing falls between the question and the subscription: they are one."""
     first = client.execute([order("ann", Side.BUY, 10, 1)])[0].id
     feed = client.feed(topic("account", "ann"), timeout_s=ANSWER_S)
@@ -156,7 +156,7 @@ def test_a_feed_begins_where_the_orders_stand(client: NodeClient) -> None:
     assert (pending.seq, update.seq) == (orders.seq + 1, orders.seq + 2)
 
 
-def test_a_command_that_is_taken_back_is_told_of(tmp_path: Path) -> None:
+def test_a_withdrawn_command_is_reported(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         peer.execute(order("ann", Side.BUY, 1, 1))
         peer.node._propose = lambda now_ms: None  # type: ignore[method-assign]
@@ -173,7 +173,7 @@ def test_a_command_that_is_taken_back_is_told_of(tmp_path: Path) -> None:
 # What may be subscribed to
 
 
-def test_no_topic_that_is_not_there(client: NodeClient) -> None:
+def test_an_unknown_topic_is_refused(client: NodeClient) -> None:
     for wanted in ("market/none", "market", "account/", "account/" + "a" * 65, "weather", ""):
         feed = client.feed(topic("commit"), wanted)
         with pytest.raises(NodeRefusedError, match=r"no topic|no market"):
@@ -183,7 +183,7 @@ def test_no_topic_that_is_not_there(client: NodeClient) -> None:
     assert kinds == [Mesh, State, Committed]
 
 
-def test_a_feed_that_is_closed_on_its_way_is_no_more(client: NodeClient) -> None:
+def test_a_feed_closed_early_ends(client: NodeClient) -> None:
     with client.feed(*ALL) as feed:
         client.execute([order("ann", Side.BUY, 1, 1)])
         for price in range(50):
@@ -194,7 +194,7 @@ def test_a_feed_that_is_closed_on_its_way_is_no_more(client: NodeClient) -> None
     assert client.markets().markets
 
 
-def test_after_unsubscribed_nothing_comes(tmp_path: Path) -> None:
+def test_no_update_follows_an_unsubscribe(tmp_path: Path) -> None:
     with lone_peer(tmp_path, MARKETS) as data, Program(endpoint(data)) as program:
         for name in (b"feed", b"other"):
             program.send(name, Subscribe(ALL))
@@ -248,7 +248,7 @@ def connection_of(peer: Alone) -> bytes:
     return next(iter(known))
 
 
-def test_who_stops_reading_harms_nobody_and_is_told_the_state_later(narrow: Alone) -> None:
+def test_a_client_that_stops_reading_harms_no_other_and_gets_the_state_later(narrow: Alone) -> None:
     with Program(endpoint(narrow.folder)) as stopped:
         stopped.send(b"feed", Subscribe(ALL))
         connection = connection_of(narrow)
@@ -287,7 +287,7 @@ def test_who_stops_reading_harms_nobody_and_is_told_the_state_later(narrow: Alon
         assert kinds == [PendingUpdate, MarketUpdate, AccountUpdate, Committed]
 
 
-def test_whose_answers_are_not_read_is_refused_and_loses_none(narrow: Alone) -> None:
+def test_a_client_that_does_not_read_answers_is_refused_and_loses_none(narrow: Alone) -> None:
     """Until it reads: what was taken is answered, what was refused was not taken."""
     count = 0
     with Program(endpoint(narrow.folder)) as program:
@@ -324,7 +324,7 @@ def test_whose_answers_are_not_read_is_refused_and_loses_none(narrow: Alone) -> 
         assert [type(message) for _, message in program.read(1_000)] == [Markets]
 
 
-def test_who_asks_and_asks_and_never_reads_is_not_read_at_last(narrow: Alone) -> None:
+def test_requests_of_a_client_that_never_reads_are_finally_not_read(narrow: Alone) -> None:
     with Program(endpoint(narrow.folder)) as program:
         for _ in range(4_000):
             with contextlib.suppress(zmq.Again):
@@ -354,7 +354,7 @@ def test_a_client_that_does_not_read_its_feed_gets_the_state_when_it_does(
 # Connections that end
 
 
-def test_after_a_restart_of_the_node_a_feed_goes_on_from_its_state(tmp_path: Path) -> None:
+def test_after_a_restart_of_the_node_a_feed_continues_from_its_state(tmp_path: Path) -> None:
     with contextlib.ExitStack() as stack:
         with lone_peer(tmp_path, MARKETS) as data:
             client = stack.enter_context(NodeClient(endpoint(data), ANSWER_S))
@@ -371,7 +371,7 @@ def test_after_a_restart_of_the_node_a_feed_goes_on_from_its_state(tmp_path: Pat
             assert (update.bids, update.seq) == ([(11, 1, 1)], state.seq + 1)
 
 
-def test_after_a_lost_connection_a_feed_goes_on_from_the_state(tmp_path: Path) -> None:
+def test_after_a_lost_connection_a_feed_continues_from_the_state(tmp_path: Path) -> None:
     """The node itself stays, and knows nothing of the old connection soon."""
     with Alone(tmp_path / "me") as peer:
         feed = peer.client.feed(*ALL)
@@ -392,7 +392,7 @@ def test_after_a_lost_connection_a_feed_goes_on_from_the_state(tmp_path: Path) -
         assert kinds == [PendingUpdate, MarketUpdate, AccountUpdate, Committed]
 
 
-def test_of_programs_that_are_gone_nothing_is_kept(tmp_path: Path) -> None:
+def test_nothing_is_kept_for_disconnected_programs(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         for number in range(programs.PROGRAMS_MAX + 5):
             with NodeClient(endpoint(peer.folder), ANSWER_S) as passing:

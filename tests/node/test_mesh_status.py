@@ -70,7 +70,7 @@ def seen(tmp_path: Path) -> Iterator[Seen]:
 WRONG, OTHER = Attestation(1, b"w" * 32), Attestation(1, b"o" * 32)
 
 
-def test_the_same_state_is_no_news(seen: Seen) -> None:
+def test_an_equal_state_raises_no_alarm(seen: Seen) -> None:
     for member in (1, 2, 3):
         seen.hear(member, seen.own)
     assert seen.mesh_status.alarms.texts == []
@@ -94,7 +94,7 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
     assert seen.mesh_status.outvoted == "", "it may be the other one that is wrong"
 
 
-def test_only_a_quorum_that_says_the_same_outvotes_this_peer(seen: Seen) -> None:
+def test_only_a_quorum_with_one_digest_outvotes_this_peer(seen: Seen) -> None:
     """ORDER-30."""
     seen.hear(1, WRONG)
     seen.hear(2, WRONG)
@@ -127,7 +127,7 @@ def test_a_peer_sees_that_its_own_clock_is_wrong(seen: Seen) -> None:
     assert seen.mesh_status.alarms.texts == ["the clock of m0 is over 2000 ms behind the others"]
 
 
-def test_a_member_that_floods_no_more_is_forgiven_after_a_while(seen: Seen) -> None:
+def test_the_alarm_about_a_flood_is_cleared_after_a_while(seen: Seen) -> None:
     text = "m1 floods: this peer ignores it for 10 s at a time"
     for flooded_ms in (0, FLOOD_OVER_MS - 1):
         seen.mesh_status.flooded(1, flooded_ms)
@@ -143,7 +143,7 @@ def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:
     assert len(seen.mesh_status.alarms.texts) == 1
 
 
-def test_who_is_deaf_is_shown_and_carries_no_quorum(seen: Seen) -> None:
+def test_a_deaf_member_is_shown_and_does_not_count_for_a_quorum(seen: Seen) -> None:
     """Of four, three are needed. m1 hears all, m2 nobody, m3 all but this peer."""
     hears = {1: (True,) * 4, 2: (False, False, True, False), 3: (False, True, True, True)}
 

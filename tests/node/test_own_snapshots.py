@@ -45,7 +45,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 @pytest.mark.parametrize(
     "pace", [Pace(64), Pace(64, pieces=1), Pace(64, pieces=5), Pace(64, size=1)]
 )
-def test_a_snapshot_is_that_of_its_commit_though_the_book_moves_on(
+def test_a_snapshot_is_the_state_of_its_commit_though_the_book_changes(
     journal: Journal, pace: Pace
 ) -> None:
     """ORDER-31."""
@@ -66,7 +66,7 @@ def test_a_snapshot_is_that_of_its_commit_though_the_book_moves_on(
     assert snapshots.tree_at(max(seen)) is not None
 
 
-def test_only_what_has_changed_is_written(journal: Journal) -> None:
+def test_only_changed_pieces_are_written(journal: Journal) -> None:
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=1_000))
     live(life, snapshots, 64, orders=20)
     first = len(journal.pieces(64))
@@ -77,7 +77,7 @@ def test_only_what_has_changed_is_written(journal: Journal) -> None:
     assert len(journal.pieces(128)) == first
 
 
-def test_it_takes_many_turns_and_counts_for_nothing_before(journal: Journal) -> None:
+def test_a_snapshot_takes_many_turns_and_is_invalid_before_its_end(journal: Journal) -> None:
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=10))
     for _ in range(64):
         snapshots.applied(*life.commit(), life.replica)
@@ -94,7 +94,7 @@ def test_it_takes_many_turns_and_counts_for_nothing_before(journal: Journal) -> 
     assert journal.pieces(64) == expected
 
 
-def test_one_that_is_due_while_another_is_written_waits_for_its_end(journal: Journal) -> None:
+def test_a_snapshot_due_during_another_waits_for_its_end(journal: Journal) -> None:
     """And the next ones are due when they would have been."""
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(128))
     for _ in range(128):
@@ -130,7 +130,7 @@ def test_many_commands_bring_a_snapshot_before_many_commits(journal: Journal) ->
     assert stored(journal) == [64, 192]
 
 
-def test_a_quorum_certifies_it_once_it_is_whole(journal: Journal) -> None:
+def test_a_quorum_certifies_a_snapshot_once_it_is_complete(journal: Journal) -> None:
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=10))
     for _ in range(64):
         snapshots.applied(*life.commit(), life.replica)
@@ -180,7 +180,7 @@ def test_blocks_stay_until_the_snapshot_after_the_next(journal: Journal) -> None
 # Restart
 
 
-def test_whenever_it_ends_a_peer_goes_on_from_the_last_whole_snapshot(tmp_path: Path) -> None:
+def test_after_any_crash_a_peer_continues_from_the_last_complete_snapshot(tmp_path: Path) -> None:
     rng, folder = random.Random(2), tmp_path / "me"
     seen = set()
     for life in range(12):
@@ -214,6 +214,6 @@ def test_certificates_are_found_in_stored_blocks_too(tmp_path: Path) -> None:
         assert peer.node.ledger.tree_at(certified[0].commit) is not None
 
 
-def test_the_defaults_leave_the_loop_its_time() -> None:
+def test_the_default_pace_leaves_time_for_the_loop() -> None:
     assert PACE.commits % CHECKPOINT_EVERY == 0
     assert PACE.size <= 1024 * 1024

@@ -40,7 +40,7 @@ def refusal(peer: Alone, *entries: Entry) -> Refused:
     return refused
 
 
-def test_what_no_peer_would_apply_is_not_taken(tmp_path: Path) -> None:
+def test_a_command_that_no_peer_would_apply_is_refused(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         mine = signer(peer)
         used = mine.sign(buy(mine.account))
@@ -61,7 +61,7 @@ def test_what_no_peer_would_apply_is_not_taken(tmp_path: Path) -> None:
         assert type(event(peer, fresh)) is Accepted
 
 
-def test_a_signed_order_is_taken_while_the_others_are_silent(tmp_path: Path) -> None:
+def test_a_signed_order_is_accepted_while_the_others_are_silent(tmp_path: Path) -> None:
     """What the ordered clock will show is not known then: that is no reason to refuse it."""
     with RealMesh(tmp_path, []) as mesh:
         peer = mesh.peers[0]
@@ -70,7 +70,7 @@ def test_a_signed_order_is_taken_while_the_others_are_silent(tmp_path: Path) -> 
         assert peer.client.submit([mine.sign(buy(mine.account))]) == [command_id(1, 0)]
 
 
-def test_a_nonce_that_is_used_on_the_way_is_rejected_in_the_order(tmp_path: Path) -> None:
+def test_a_nonce_used_meanwhile_is_rejected_when_ordered(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         mine = signer(peer)
         first, second = mine.sign(buy(mine.account)), mine.sign(buy(mine.account))
@@ -81,7 +81,7 @@ def test_a_nonce_that_is_used_on_the_way_is_rejected_in_the_order(tmp_path: Path
         assert bad == Rejected(done.results[1].id, mine.account, Reason.NONCE_USED)
 
 
-def test_a_named_order_sent_again_is_the_first(tmp_path: Path) -> None:
+def test_an_order_sent_again_under_its_client_id_is_the_first_one(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         mine = signer(peer)
         entry = mine.sign(buy(mine.account, client_id="c"))
@@ -102,7 +102,7 @@ def test_a_named_order_sent_again_is_the_first(tmp_path: Path) -> None:
         assert lost.code == "result_lost"
 
 
-def test_nonces_outlive_restarts_snapshots_and_pruning(tmp_path: Path) -> None:
+def test_nonces_survive_restarts_snapshots_and_pruning(tmp_path: Path) -> None:
     with Alone(tmp_path / "me") as peer:
         mine = signer(peer)
         used = mine.sign(buy(mine.account))
@@ -118,7 +118,7 @@ def test_nonces_outlive_restarts_snapshots_and_pruning(tmp_path: Path) -> None:
         assert type(event(peer, cancel)) is Cancelled
 
 
-def test_a_signed_command_survives_on_its_way(tmp_path: Path) -> None:
+def test_an_unordered_signed_command_survives_a_restart(tmp_path: Path) -> None:
     """In no block yet when the peer ends: its signature is in the journal with it."""
     mine = Signer(TRADER, "ab" * 16)
     entry, me, ann = mine.sign(buy(mine.account)), 2, Caller(b"ann", b"1")

@@ -105,7 +105,7 @@ def test_another_snapshot_than_was_certified_is_refused(ledger: Ledger, fetched:
     assert ledger.journal.snapshot() is None
 
 
-def test_only_what_differs_is_needed_and_kept(tmp_path: Path) -> None:
+def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
     """The own state is ahead of the own snapshot, and half of another one is written. Of orders
     that are as they were, nothing is missed."""
     life, folder = Life(1, CONFIG.committee), tmp_path / "follower"

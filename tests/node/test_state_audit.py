@@ -106,7 +106,7 @@ def test_the_alarm_names_the_orders_that_differ(two: Two) -> None:
     assert two.shown < 40
 
 
-def test_it_names_them_though_both_books_have_moved_on(two: Two) -> None:
+def test_the_alarm_names_them_though_both_books_have_changed(two: Two) -> None:
     two.live(60)
     gone = two.other.exchange.open_orders("bob")[-1].id
     two.other.exchange.apply(Cancel(0, "bob", gone))
@@ -119,7 +119,7 @@ def test_it_names_them_though_both_books_have_moved_on(two: Two) -> None:
     assert f"order {gone} exists only here" in two.settle()
 
 
-def test_states_that_have_nothing_in_common_are_looked_at_in_part(two: Two) -> None:
+def test_states_without_common_pieces_are_compared_in_part(two: Two) -> None:
     """ORDER-41."""
     two.live(3 * CHECKPOINT_EVERY)
     for order in two.other.exchange.open_orders("bob")[::2]:
@@ -135,7 +135,7 @@ def test_states_that_have_nothing_in_common_are_looked_at_in_part(two: Two) -> N
 
 
 @pytest.mark.parametrize("parts", [[], [b"noise"], [b"leaf" + bytes(50)]])
-def test_a_member_that_does_not_show_its_state_is_soon_left(two: Two, parts: list[bytes]) -> None:
+def test_the_audit_of_a_member_that_does_not_answer_ends_soon(two: Two, parts: list[bytes]) -> None:
     two.live(60)
     two.other.exchange.apply(Cancel(0, "bob", two.other.exchange.open_orders("bob")[0].id))
     two.live(4)
@@ -150,7 +150,7 @@ def test_a_member_that_does_not_show_its_state_is_soon_left(two: Two, parts: lis
     assert alarm.endswith(two.other.attestation().digest.hex())
 
 
-def test_it_is_not_looked_at_again_for_a_while(two: Two) -> None:
+def test_a_member_is_not_audited_again_for_a_while(two: Two) -> None:
     two.live(60)
     two.other.exchange.apply(Cancel(0, "bob", two.other.exchange.open_orders("bob")[0].id))
     two.live(4)
@@ -163,7 +163,7 @@ def test_it_is_not_looked_at_again_for_a_while(two: Two) -> None:
     assert two.turn(AUDIT_PAUSE_MS // 2) != []
 
 
-def test_nodes_whose_book_is_wrong_and_those_who_see_it_name_the_order(tmp_path: Path) -> None:
+def test_nodes_with_a_wrong_book_and_the_others_name_the_order(tmp_path: Path) -> None:
     """ORDER-41. The one that is outvoted has stopped by then, and answers all the same."""
     for name in NAMES[Mode.CRASH]:
         data_folder.create(tmp_path / name)
@@ -202,7 +202,7 @@ def row_pieces() -> tuple[int, bytes, bytes]:
     return key, before[key], after[key]
 
 
-def test_each_kind_of_piece_has_its_words() -> None:
+def test_each_kind_of_piece_has_a_text() -> None:
     key, before, after = row_pieces()
     first = key << CHUNK_SHIFT
     assert describe_differences([Pair(key, before, before)]) == []
@@ -229,7 +229,7 @@ def test_each_kind_of_piece_has_its_words() -> None:
     ]
 
 
-def test_only_the_first_ones_are_told() -> None:
+def test_only_the_first_differences_are_reported() -> None:
     pairs = [Pair(TRADES + n, b"a", b"b") for n in range(ORDERS_NAMED_MAX + 3)]
     *texts, rest = describe_differences(pairs, more=4)
     assert texts == [f"the last trades of market {n}" for n in range(ORDERS_NAMED_MAX)]
@@ -262,7 +262,7 @@ class Kept(Frozen):
         ([2 * PIECES_KEPT_MAX] * 3, 1),
     ],
 )
-def test_so_much_is_kept_of_earlier_states(counts: list[int], left: int) -> None:
+def test_the_memory_for_earlier_states_is_bounded(counts: list[int], left: int) -> None:
     recent, frozen = RecentStates(), [Kept(count) for count in counts]
     for commit, one in enumerate(frozen):
         recent.add(commit, HashTree(), one)

@@ -126,7 +126,7 @@ def lie(parts: list[bytes]) -> list[bytes]:
     return [*parts[:-1], parts[-1][:-1] + bytes([parts[-1][-1] ^ 1])]
 
 
-def test_a_state_is_put_together_from_what_all_of_them_have(
+def test_a_state_is_assembled_from_the_parts_of_all_helpers(
     follower: Follower, replica: Replica, fetched: Fetched
 ) -> None:
     """ORDER-31."""
@@ -147,7 +147,7 @@ def test_a_state_is_put_together_from_what_all_of_them_have(
     assert node.mesh_status.alarms.texts == []
 
 
-def test_a_lying_helper_is_left_for_another(
+def test_a_lying_helper_is_replaced_by_another(
     follower: Follower, replica: Replica, fetched: Fetched
 ) -> None:
     node, manifest, now_ms = follower.node, fetched.manifest, 0
@@ -185,7 +185,7 @@ def test_a_state_is_fetched_only_once_a_quorum_has_signed_it(
     assert follower.turn(0) != []
 
 
-def test_a_signed_state_that_is_none_is_not_taken_over(follower: Follower) -> None:
+def test_an_invalid_signed_state_is_not_taken_over(follower: Follower) -> None:
     """Only a quorum of liars, or a bug in all of them, makes one."""
     piece = leaf_part(HEAD, b"no head")
     manifest = Manifest(64, part_digest(piece))
@@ -208,7 +208,7 @@ def heartbeat(member: int, rounds: tuple[int, ...]) -> Heard:
     return Heard(member, beat)
 
 
-def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
+def test_the_lag_is_shown_once_more_than_f_members_report_it(
     follower: Follower, replica: Replica, fetched: Fetched
 ) -> None:
     node, local = follower.node, follower.local
@@ -233,7 +233,7 @@ def test_how_far_behind_it_is_is_shown_once_more_say_so_than_can_be_faulty(
     assert local.view.catching_up == ""
 
 
-def test_a_snapshot_that_comes_too_late_is_not_gone_back_to(
+def test_a_late_snapshot_does_not_replace_a_newer_state(
     follower: Follower, replica: Replica, fetched: Fetched
 ) -> None:
     """By then its blocks have come, and commands after it are applied and answered."""
@@ -269,19 +269,21 @@ def helper(follower: Follower, fetched: Fetched) -> Follower:
     return follower
 
 
-def test_what_is_asked_for_is_answered_in_its_order(helper: Follower, replica: Replica) -> None:
+def test_parts_are_answered_in_the_order_of_the_request(helper: Follower, replica: Replica) -> None:
     keys = [key for key, _ in replica.tree]
     places = [ROOT, *(Place(key, 0) for key in reversed(keys[:50])), Place(0, 60)]
     assert answer(helper, asked(*places)) == parts_of(replica, places)
 
 
-def test_an_answer_leaves_out_what_is_not_there(helper: Follower, replica: Replica) -> None:
+def test_an_answer_omits_missing_parts(helper: Follower, replica: Replica) -> None:
     nowhere = Place(7 << 60, 60)
     assert answer(helper, asked(ROOT, nowhere, ROOT)) == parts_of(replica, [ROOT, ROOT])
     assert answer(helper, asked(nowhere)) == []
 
 
-def test_an_answer_has_an_end(helper: Follower, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_size_of_an_answer_is_bounded(
+    helper: Follower, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """But has a part."""
     ledger = helper.node.ledger
     large = bytes(ANSWER_BYTES // 3)
@@ -293,7 +295,7 @@ def test_an_answer_has_an_end(helper: Follower, monkeypatch: pytest.MonkeyPatch)
     assert len(answer(helper, asked(*places))) == 1
 
 
-def test_who_asks_for_a_state_that_is_gone_is_offered_the_newer_one(
+def test_a_request_for_a_pruned_state_is_answered_with_the_newer_one(
     helper: Follower, fetched: Fetched
 ) -> None:
     helper.node._responder._answer(asked(ROOT, commit=1), MEMBER_GETS)

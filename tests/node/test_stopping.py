@@ -112,7 +112,7 @@ def check(answers: Answers, sent: Sequence[bytes], peer: RealPeer) -> None:
     assert (KEPT in peer.log()) == bool(lost)
 
 
-def test_what_can_be_ordered_still_is_before_the_end(tmp_path: Path, grapes: list[str]) -> None:
+def test_a_stopping_peer_still_orders_what_it_can(tmp_path: Path, grapes: list[str]) -> None:
     with RealMesh(tmp_path, grapes) as mesh:
         mesh.start()
         peer, answers = mesh.peers[0], Answers()
@@ -129,7 +129,9 @@ def test_what_can_be_ordered_still_is_before_the_end(tmp_path: Path, grapes: lis
         assert set(answers.refused.values()) <= {"stopping"}
 
 
-def test_without_a_quorum_what_waits_is_counted_and_kept(tmp_path: Path, grapes: list[str]) -> None:
+def test_without_a_quorum_waiting_commands_are_counted_and_stored(
+    tmp_path: Path, grapes: list[str]
+) -> None:
     with RealMesh(tmp_path, grapes) as mesh:
         mesh.start()
         peer, *others = mesh.peers

@@ -50,7 +50,7 @@ def test_commands_get_ids_and_leave_in_order() -> None:
     assert taken.outstanding == 3
 
 
-def test_each_caller_gets_the_results_of_its_own() -> None:
+def test_each_caller_gets_the_results_of_its_commands() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order()], 10)
     taken.take(BOB, [order()], 20)
@@ -64,7 +64,7 @@ def test_each_caller_gets_the_results_of_its_own() -> None:
     assert taken.outstanding == 0
 
 
-def test_an_order_of_the_same_request_is_named_by_its_place() -> None:
+def test_an_order_of_the_same_request_is_referenced_by_its_place() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order()], 0)
     assert taken.take(ANN, [order(), order(), Cancel(0, "a", -2), Cancel(0, "a", -1)], 0) is None
@@ -75,7 +75,7 @@ def test_an_order_of_the_same_request_is_named_by_its_place() -> None:
     assert refused == Refused("invalid", "command 1: expected a reference to an earlier command")
 
 
-def test_what_is_too_much_is_refused_whole() -> None:
+def test_a_request_over_a_limit_is_refused_completely() -> None:
     taken = Submissions(ME)
     assert taken.take(ANN, [], 0) is not None
     assert taken.take(ANN, [order()] * (COMMANDS_PER_REQUEST_MAX + 1), 0) is not None
@@ -104,7 +104,7 @@ def signed(account: str) -> Signed:
     return Signed(order(KEY_PREFIX + account), 1, 2, b"s" * 64)
 
 
-def test_one_source_fills_its_share_alone_whatever_accounts_it_has() -> None:
+def test_one_source_fills_only_its_own_share_with_any_accounts() -> None:
     taken = Submissions(ME)
     for n in range(2):
         assert flood(taken, "here", order(f"a{n}"), PENDING_SOURCE_MAX // 2) == ""
@@ -115,7 +115,7 @@ def test_one_source_fills_its_share_alone_whatever_accounts_it_has() -> None:
     assert flood(taken, "here", order("b"), 1) == "", "what is ordered makes room"
 
 
-def test_one_account_fills_its_share_alone_wherever_it_comes_from() -> None:
+def test_one_account_fills_only_its_own_share_from_any_source() -> None:
     taken = Submissions(ME)
     for n in range(2):
         assert flood(taken, f"there{n}", order("a"), PENDING_ACCOUNT_MAX // 2) == ""
@@ -125,7 +125,7 @@ def test_one_account_fills_its_share_alone_wherever_it_comes_from() -> None:
     assert flood(taken, "elsewhere", order("b"), 1) == ""
 
 
-def test_strangers_leave_room_for_those_who_are_known() -> None:
+def test_key_accounts_leave_room_for_plain_accounts() -> None:
     taken = Submissions(ME)
     for n in range(PENDING_KEYS_MAX // PENDING_SOURCE_MAX):
         assert flood(taken, f"there{n}", signed(f"k{n}"), PENDING_SOURCE_MAX) == ""
@@ -151,7 +151,7 @@ def test_payloads_stay_within_their_limits_and_lose_nothing(size: int) -> None:
     assert len(commands) == 5 * COMMANDS_PER_REQUEST_MAX
 
 
-def test_only_what_is_in_no_block_is_unsaved_after_it_was_saved_once() -> None:
+def test_only_new_commands_in_no_block_are_unsaved() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order()], 0)
     assert [seq for seq, _ in taken.unsaved] == [1]
@@ -197,7 +197,7 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
     assert after.done([command_id(3, ME)], [events]) == {}, "nobody waits any more"
 
 
-def test_an_order_with_a_client_id_is_taken_once() -> None:
+def test_an_order_with_a_client_id_is_accepted_once() -> None:
     taken = Submissions(ME)
     mine = order(client_id="c")
     known = {ClientId("a", "c"): Taken(1, digest_of(mine))}
@@ -229,7 +229,7 @@ def test_an_order_with_a_client_id_is_taken_once() -> None:
     assert taken.known_results() == []
 
 
-def test_a_name_stands_for_one_order() -> None:
+def test_a_client_id_stands_for_one_order() -> None:
     taken = Submissions(ME)
     mine, other = order(client_id="c"), order(client_id="c", quantity=99)
     taken.take(ANN, [mine], 0)
@@ -244,7 +244,7 @@ def test_a_name_stands_for_one_order() -> None:
     assert taken.outstanding == 0, "nothing was taken with what was refused"
 
 
-def test_a_name_stands_for_one_order_also_when_its_result_is_lost() -> None:
+def test_a_client_id_stands_for_one_order_even_if_its_result_is_lost() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
     again = {ClientId("a", "c"): Taken(1, digest_of(mine))}  # as the journal has it after a start
     taken.restore([], [], 2)
@@ -258,7 +258,7 @@ def test_a_name_stands_for_one_order_also_when_its_result_is_lost() -> None:
     assert (caller, lost.code) == (BOB, "result_lost")
 
 
-def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
+def test_waiting_callers_get_the_result_and_callers_over_the_limit_an_error() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
     callers = [Caller(b"page", bytes([n])) for n in range(CALLERS_MAX + 4)]
     again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
@@ -274,7 +274,7 @@ def test_whoever_waits_for_a_result_gets_it_and_too_many_are_told_so() -> None:
     assert list(answers) == callers[:CALLERS_MAX]
 
 
-def test_an_order_that_was_taken_needs_no_room_when_it_is_sent_again() -> None:
+def test_an_accepted_order_needs_no_room_when_it_is_sent_again() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
     again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
     assert taken.take(ANN, [mine], 0, source="here") is None
@@ -288,7 +288,7 @@ def test_an_order_that_was_taken_needs_no_room_when_it_is_sent_again() -> None:
     assert isinstance(mixed, Refused), "for what is new there is none"
 
 
-def test_what_became_of_an_old_order_is_not_known() -> None:
+def test_the_result_of_an_old_order_is_not_known() -> None:
     taken = Submissions(ME)
     for n in range(RESULTS_KEPT + 1):
         taken.take(ANN, [order(client_id=str(n))], 0)
@@ -303,7 +303,7 @@ def test_what_became_of_an_old_order_is_not_known() -> None:
     assert isinstance(known, Done)
 
 
-def test_a_withdrawn_order_leaves_its_name_free() -> None:
+def test_a_withdrawn_order_frees_its_client_id() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order(client_id="c")], 0)
     assert list(taken.withdraw("a", [command_id(1, ME)])) == [1]

@@ -83,7 +83,7 @@ def named(price: int) -> Submit:
     return Submit(0, "a", MARKET, Side.BUY, 1, price, client_id="c")
 
 
-def test_a_name_is_free_again_in_the_turn_in_which_its_order_is_withdrawn(
+def test_a_client_id_is_free_again_in_the_turn_of_the_withdrawal(
     peer: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is withdrawn is persisted at the end of the turn, and known before."""
@@ -107,7 +107,7 @@ def test_a_name_is_free_again_in_the_turn_in_which_its_order_is_withdrawn(
     assert isinstance(done[0].results[0].events[0], Accepted)
 
 
-def test_commands_that_the_state_taken_over_goes_on_to_order_are_not_sent_again(
+def test_commands_already_ordered_in_a_fetched_state_are_not_sent_again(
     peer: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The journal's blocks above a snapshot can decide commits that hold own commands."""
@@ -133,7 +133,7 @@ def test_commands_that_the_state_taken_over_goes_on_to_order_are_not_sent_again(
 # Its life
 
 
-def test_the_states_of_a_node_follow_each_other_as_the_table_says() -> None:
+def test_the_lifecycle_allows_only_the_transitions_of_its_table() -> None:
     for before, after in itertools.product(State, State):
         life = Lifecycle()
         life.state = before

@@ -103,7 +103,7 @@ def test_a_member_has_its_share_of_what_key_accounts_may_have() -> None:
     assert mesh.reasons(0, Trader().buy("NONE")) == [Reason.UNKNOWN_MARKET]
 
 
-def test_what_cannot_stay_needs_no_room_and_what_has_left_gives_it_back() -> None:
+def test_orders_that_cannot_rest_use_no_share_and_closed_orders_release_theirs() -> None:
     mesh, one = Mesh(), Trader()
     ids = [events[0].id for events in mesh.apply(0, *(one.buy() for _ in range(4)))]
     assert mesh.reasons(0, one.buy(tif=TimeInForce.IOC)) == [None]
@@ -117,7 +117,7 @@ def test_what_cannot_stay_needs_no_room_and_what_has_left_gives_it_back() -> Non
     assert mesh.reasons(0, one.buy(), one.buy()) == [None, Reason.SHARE_FULL]
 
 
-def test_one_key_has_little_of_it() -> None:
+def test_one_key_account_has_a_small_share() -> None:
     mesh, one, other = Mesh(), Trader(), Trader()
     orders = [one.buy("LARGE") for _ in range(KEY_ACCOUNT_ORDERS_MAX)]
     assert set(mesh.reasons(0, *orders)) == {None}
@@ -126,7 +126,7 @@ def test_one_key_has_little_of_it() -> None:
     assert mesh.reasons(0, other.buy("LARGE"), one.buy("SMALL")) == [None, None]
 
 
-def test_the_member_asked_says_no_before_it_puts_anything_into_a_block() -> None:
+def test_a_member_refuses_a_command_before_it_enters_a_block() -> None:
     mesh, one = Mesh(), Trader()
     mesh.apply(0, *(one.buy() for _ in range(4)))
     entry = one.buy()
@@ -163,7 +163,7 @@ def flow_of(seed: int, count: int) -> tuple[Mesh, list[Trader]]:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_whatever_happens_to_orders_they_are_counted(seed: int) -> None:
+def test_key_orders_are_counted_through_all_events(seed: int) -> None:
     mesh, traders = flow_of(seed, 600)
     open_ = [order for one in traders for order in mesh.replica.exchange.open_orders(one.account)]
     assert open_, "nothing was left to count"
@@ -180,7 +180,7 @@ def removed(events: Sequence[Any]) -> list[int]:
     return [event.id for event in events]
 
 
-def test_a_member_cancels_what_came_through_it_and_nothing_else() -> None:
+def test_a_member_can_cancel_only_orders_that_it_accepted() -> None:
     mesh, one = Mesh(), Trader()
     [[mine]] = mesh.apply(0, one.buy())
     [[others]] = mesh.apply(1, one.buy())
@@ -193,7 +193,7 @@ def test_a_member_cancels_what_came_through_it_and_nothing_else() -> None:
     assert [order.id for order in mesh.replica.exchange.open_orders(one.account)] == [others.id]
 
 
-def test_a_member_cancels_all_that_came_through_it() -> None:
+def test_a_member_can_cancel_all_orders_that_it_accepted() -> None:
     mesh, one = Mesh(), Trader()
     sell = Submit(0, one.account, "LARGE", Side.SELL, 5, 200)
     results = mesh.apply(0, one.buy(), one.buy("LARGE"), one.sign(sell))
@@ -210,7 +210,7 @@ def test_a_member_cancels_all_that_came_through_it() -> None:
     assert mesh.apply(0, Removal(CancelAll(0, one.account))) == [[]]
 
 
-def test_who_cancels_by_signature_is_told_no_reason() -> None:
+def test_a_signed_cancel_has_no_removal_reason() -> None:
     mesh, one = Mesh(), Trader()
     [[accepted], [cancelled]] = mesh.apply(
         0, one.buy(), one.sign(Cancel(0, one.account, mesh.next_id(0)))
@@ -226,7 +226,7 @@ def test_who_cancels_by_signature_is_told_no_reason() -> None:
         Submit(256, KEY_PREFIX + "x", "SMALL", Side.BUY, 1, 1),
     ],
 )
-def test_what_is_no_removal_is_no_command(command: Command) -> None:
+def test_an_invalid_removal_is_not_a_command(command: Command) -> None:
     """Whatever else a lying member puts into its block, no peer takes it for one."""
     mesh = Mesh()
     payload = encode_batch(1, [ENCODE([17, command]), ENCODE(KEY_PREFIX)])

@@ -41,7 +41,7 @@ from web.market_data.pending_requests import Submission
 MARKET = Market("M", tick="1", lot="1")
 
 
-def test_every_refusal_has_its_words() -> None:
+def test_every_rejection_has_a_text() -> None:
     assert WORDS.keys() == set(Reason)
 
 
@@ -85,14 +85,14 @@ def test_an_order_that_trades_at_several_prices_is_filled() -> None:
     assert _brief(script.submit(Side.BUY, 3, 105)) == (Status.FILLED, 3, 0, [(100, 2), (101, 1)])
 
 
-def test_what_is_left_of_a_limit_order_is_partly_filled() -> None:
+def test_a_limit_order_with_a_rest_is_partly_filled() -> None:
     script = Script()
     script.submit(Side.SELL, 2, 100)
     assert _brief(script.submit(Side.BUY, 5, 100)) == (Status.PARTLY_FILLED, 2, 3, [(100, 2)])
 
 
 @pytest.mark.parametrize("tif", [TimeInForce.IOC, TimeInForce.FOK])
-def test_what_may_not_rest_expires(tif: TimeInForce) -> None:
+def test_an_order_that_cannot_rest_expires(tif: TimeInForce) -> None:
     script = Script()
     script.submit(Side.SELL, 2, 100)
     traded = 2 if tif is TimeInForce.IOC else 0
@@ -100,7 +100,7 @@ def test_what_may_not_rest_expires(tif: TimeInForce) -> None:
     assert brief == (Status.EXPIRED, traded, 5 - traded, [(100, 2)] if traded else [])
 
 
-def test_a_market_order_expires_with_what_the_book_does_not_hold() -> None:
+def test_the_unfilled_rest_of_a_market_order_expires() -> None:
     brief = _brief(Script().submit(Side.BUY, 5, 0, type=OrderType.MARKET))
     assert brief == (Status.EXPIRED, 0, 5, [])
 
@@ -120,7 +120,7 @@ def test_self_trade_prevention_cancels_the_incoming_order() -> None:
     assert _brief(outcome) == (Status.CANCELLED, 0, 5, [])
 
 
-def test_a_cancel_and_a_change_tell_of_the_order_they_are_about() -> None:
+def test_the_results_of_a_cancel_and_a_change_contain_the_order() -> None:
     script = Script()
     script.submit(Side.BUY, 5, 100)
     reduced = script.run(Reduce(0, "me", 1, 3))
@@ -137,7 +137,7 @@ def test_a_cancel_and_a_change_tell_of_the_order_they_are_about() -> None:
     assert again.reason == Reason.UNKNOWN_ORDER
 
 
-def test_cancel_all_lists_what_it_took_out() -> None:
+def test_cancel_all_lists_the_cancelled_orders() -> None:
     script = Script()
     script.submit(Side.BUY, 5, 100)
     script.submit(Side.SELL, 5, 101)
@@ -218,7 +218,7 @@ def _compare(mirror: AccountMirror, script: Script) -> None:
         assert (order.remaining, order.price) == (theirs[number].remaining, theirs[number].price)
 
 
-def test_pending_orders_are_shown_until_they_are_ordered_or_taken_back() -> None:
+def test_pending_orders_are_shown_until_they_are_ordered_or_withdrawn() -> None:
     mirror, command = AccountMirror("a"), Submit(0, "a", "M", Side.BUY, 1, 1)
     mirror.take(Orders("a", 0, [], [(5, replace(command, id=5))]))
     assert [order.status for order in mirror.open.values()] == [Status.PENDING]
@@ -235,7 +235,7 @@ def test_pending_orders_are_shown_until_they_are_ordered_or_taken_back() -> None
     mirror.check()
 
 
-def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
+def test_an_update_that_does_not_follow_the_last_one_is_never_applied() -> None:
     mirror, update = AccountMirror("a"), AccountUpdate("a", 5, 5, 5, [])
     with pytest.raises(AssertionError):
         mirror.take(update)
@@ -245,7 +245,7 @@ def test_an_update_that_does_not_follow_the_last_one_is_never_taken() -> None:
             mirror.take(update)
 
 
-def test_only_so_many_finished_orders_are_kept() -> None:
+def test_the_number_of_finished_orders_is_bounded() -> None:
     mirror = AccountMirror("a")
     mirror.take(Orders("a", 0, [], []))
     for number in range(1, FINISHED_MAX + 50):
@@ -279,7 +279,7 @@ def test_a_change_is_applied_to_what_the_mirror_knows() -> None:
     after.check()
 
 
-def test_the_answer_to_a_change_tells_all_of_the_order() -> None:
+def test_the_answer_to_a_change_contains_the_whole_order() -> None:
     known = _open(7, "M")
     reduced: list[Event] = [Reduced(7, "alice", "M", Side.BUY, 100, 2)]
     submission = Submission([Reduce(0, "alice", 7, 2)])

@@ -87,7 +87,7 @@ def long_number(head: list[object]) -> bytes:
 
 
 @pytest.mark.parametrize(("what", "change"), changes())
-def test_pieces_that_no_replica_has_are_refused(
+def test_pieces_that_no_replica_can_have_are_refused(
     replica: Replica, what: str, change: dict[int, bytes]
 ) -> None:
     pieces = {key: piece for key, piece in (pieces_of(replica) | change).items() if piece}
@@ -95,7 +95,7 @@ def test_pieces_that_no_replica_has_are_refused(
         Replica.restore(MARKETS, COMMITTEE.size, MESH, pieces)
 
 
-def test_a_piece_less_or_noise_is_another_state_or_none(replica: Replica) -> None:
+def test_a_missing_or_random_piece_gives_another_state_or_an_error(replica: Replica) -> None:
     rng, whole = random.Random(1), pieces_of(replica)
     for _ in range(200):
         key = rng.choice(list(whole))

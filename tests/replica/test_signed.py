@@ -172,7 +172,7 @@ def test_a_weak_key_signs_nothing() -> None:
         ({"until_ms": 2**53}, "expected nonce and until_ms from 1"),
     ],
 )
-def test_what_can_be_no_signed_command(changes: dict[str, Any], words: str) -> None:
+def test_an_invalid_signed_command_is_refused(changes: dict[str, Any], words: str) -> None:
     good = signer().sign(buy())
     with pytest.raises(ValueError, match=words):
         msgspec.structs.replace(good, **changes).__post_init__()
@@ -218,7 +218,7 @@ def forged() -> dict[str, tuple[Entry, Reason]]:
 
 
 @pytest.mark.parametrize("how", forged())
-def test_what_its_key_did_not_sign_is_refused_and_uses_nothing(how: str) -> None:
+def test_a_command_without_a_valid_signature_is_rejected_and_uses_no_nonce(how: str) -> None:
     entry, reason = forged()[how]
     peer = Peer()
     before = peer.replica.exchange.digest()
@@ -230,7 +230,7 @@ def test_what_its_key_did_not_sign_is_refused_and_uses_nothing(how: str) -> None
     assert peer.replica.exchange.digest() != before
 
 
-def test_a_signature_is_good_once() -> None:
+def test_a_signature_is_valid_once() -> None:
     peer, good, later = Peer(), signer().sign(buy()), signer(NOW_MS + 5).sign(buy())
     used = Reason.NONCE_USED
     assert peer.reasons(good, good, later, good) == [None, used, None, used]
@@ -255,7 +255,7 @@ def test_a_signature_that_the_market_rejects_is_used_too() -> None:
         (VALID_MS_MAX, VALID_MS_MAX + 1, False),
     ],
 )
-def test_a_signature_has_its_time(nonce_after: int, until_after: int, good: bool) -> None:
+def test_a_signature_expires(nonce_after: int, until_after: int, good: bool) -> None:
     made = signer(NOW_MS + nonce_after).sign(buy(), until_after - nonce_after)
     assert Peer().reasons(made) == [None if good else Reason.SIGNATURE_EXPIRED]
 
@@ -284,7 +284,7 @@ def test_of_several_reasons_the_first_wins() -> None:
     assert empty.refusal(bad, NOW_MS, 0) == Reason.BAD_SIGNATURE
 
 
-def test_no_more_keys_than_there_is_room_for_until_old_ones_are_forgotten() -> None:
+def test_the_number_of_key_accounts_is_bounded_until_old_ones_are_forgotten() -> None:
     full, day_later = signers(seats(SHARE, after_ms=1)), NOW_MS + VALID_MS_MAX
     entry = signer(day_later).sign(buy())
     assert full.admit(entry, day_later - 1, 0) == Reason.TOO_MANY_KEYS
@@ -296,7 +296,7 @@ def test_no_more_keys_than_there_is_room_for_until_old_ones_are_forgotten() -> N
     assert len(full.seats) == SHARE
 
 
-def test_whoever_fills_the_share_of_one_member_shuts_nobody_out_at_another() -> None:
+def test_a_full_share_of_one_member_excludes_no_key_at_another() -> None:
     full = signers(seats(SHARE, member=2))
     mine = signer().sign(buy())
     assert full.refusal(mine, NOW_MS, 2) == Reason.TOO_MANY_KEYS
@@ -306,7 +306,7 @@ def test_whoever_fills_the_share_of_one_member_shuts_nobody_out_at_another() -> 
     assert full.seats[ACCOUNT] == Seat(NOW_MS + 1, 3)
 
 
-def test_nothing_is_forgotten_while_an_earlier_signature_could_be_good() -> None:
+def test_no_nonce_is_forgotten_while_an_earlier_signature_could_be_valid() -> None:
     rng = random.Random(3)
     remembers, forgets = signers(), signers()
     now_ms, made = NOW_MS, []
@@ -332,7 +332,7 @@ def forged_and_good() -> tuple[list[Signed], list[bool]]:
     return [*good, *bad], [True] * 3 + [False] * 3
 
 
-def test_a_verdict_is_the_same_ahead_and_in_time() -> None:
+def test_a_signature_checked_ahead_gives_the_same_result() -> None:
     entries, expected = forged_and_good()
     in_time, ahead, partly = SignatureCache(MESH), SignatureCache(MESH), SignatureCache(MESH)
     ahead.verify_ahead(entries)
@@ -354,7 +354,7 @@ def test_a_signature_is_verified_once() -> None:
     assert not verdicts.is_valid(good)
 
 
-def test_verdicts_are_kept_within_bounds() -> None:
+def test_the_signature_cache_is_bounded() -> None:
     verdicts, later = SignatureCache(MESH), signer().sign(buy())
     verdicts._known = {n.to_bytes(4, "big"): True for n in range(VERDICTS_MAX)}
     assert verdicts.is_valid(later)
@@ -366,7 +366,7 @@ def test_verdicts_are_kept_within_bounds() -> None:
     assert not any(isinstance(known, tuple) for known in verdicts._known.values())
 
 
-def test_what_is_no_batch_is_not_looked_at_ahead() -> None:
+def test_an_invalid_batch_is_not_verified_ahead() -> None:
     peer = Peer()
     for payload in (b"", b"ed25519:", ENCODE((1, [[16, [0, ACCOUNT]]]))):
         peer.replica.verify_ahead(Block(Ref(1, 0, b"d" * 32), (), payload))
@@ -391,7 +391,7 @@ def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_
         assert changed.tree.digest != peer.replica.tree.digest
 
 
-def test_nonces_are_forgotten_at_boundaries() -> None:
+def test_nonces_are_forgotten_at_checkpoints() -> None:
     """Which all peers have at the same commits."""
     peer = Peer()
     peer.apply(signer().sign(buy()))

@@ -55,7 +55,7 @@ def rows(peer: RealPeer, query: str) -> int:
         db.close()
 
 
-def test_one_that_was_away_takes_over_a_snapshot_and_trades_on(mesh: RealMesh) -> None:
+def test_a_peer_that_was_away_takes_over_a_snapshot_and_continues_to_trade(mesh: RealMesh) -> None:
     """ORDER-31."""
     rng = random.Random(1)
     *busy, away = mesh.peers
@@ -115,7 +115,7 @@ def check_past(whole: RealPeer, gap: RealPeer) -> None:
         history.close()
 
 
-def test_a_restart_goes_on_from_the_snapshot_with_all_trades_there(mesh: RealMesh) -> None:
+def test_a_restart_continues_from_the_snapshot_with_all_trades(mesh: RealMesh) -> None:
     rng = random.Random(2)
     trade_for(mesh.peers, 300, rng)
     before = mesh.agreed()
@@ -132,7 +132,7 @@ def test_a_restart_goes_on_from_the_snapshot_with_all_trades_there(mesh: RealMes
     mesh.agreed()
 
 
-def test_a_follower_that_comes_late_starts_from_a_snapshot(mesh: RealMesh, tmp_path: Path) -> None:
+def test_a_late_follower_starts_from_a_snapshot(mesh: RealMesh, tmp_path: Path) -> None:
     trade_for(mesh.peers, 300, random.Random(3))
     data_folder.create(tmp_path / "late")
     late = RealPeer(tmp_path / "late", mesh.file, mesh.grapes)

@@ -41,7 +41,7 @@ def opened(disk: Alone) -> Failing:
 
 
 @pytest.mark.parametrize("error", ["disk I/O error", "database or disk is full"])
-def test_what_could_not_be_stored_is_never_published(tmp_path: Path, error: str) -> None:
+def test_data_that_could_not_be_stored_is_never_published(tmp_path: Path, error: str) -> None:
     """ORDER-29."""
     first, second = order("a", Side.BUY, 100, 1), order("a", Side.BUY, 101, 1)
     with Alone(tmp_path / "me", connect) as peer:
@@ -69,7 +69,7 @@ def test_what_could_not_be_stored_is_never_published(tmp_path: Path, error: str)
         assert levels == [102, 100]
 
 
-def test_a_failed_journal_reads_and_writes_no_more_than_it_has(tmp_path: Path) -> None:
+def test_a_failed_journal_still_reads_and_never_writes(tmp_path: Path) -> None:
     with Alone(tmp_path / "me", connect) as peer:
         peer.journal.add_pending([(1, b"x")])
         opened(peer).broken = "disk I/O error"
@@ -189,7 +189,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_a_peer_and_room_lets_it_go_on(tmp_path: Path, small_disk: Path) -> None:
+def test_a_full_disk_stops_a_peer_and_free_space_lets_it_continue(
+    tmp_path: Path, small_disk: Path
+) -> None:
     mesh = tmp_path / "mesh.toml"
     mesh_file.write(alone(small_disk / "me"), mesh)
     log = tmp_path / "log"

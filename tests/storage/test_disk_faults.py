@@ -69,7 +69,7 @@ def broken(tmp_path: Path) -> Iterator[Broken]:
         ("ws", errno.EROFS, "disk I/O error"),
     ],
 )
-def test_a_failed_write_or_sync_stops_the_peer_and_costs_nothing_it_acknowledged(
+def test_a_failed_write_or_sync_stops_the_peer_and_loses_nothing_acknowledged(
     broken: Broken, ops: str, error: int, said: str
 ) -> None:
     break_disk(broken.fault, ops, error, skip=SKIPPED)
@@ -98,7 +98,7 @@ def test_short_writes_change_nothing(broken: Broken) -> None:
 
 
 @pytest.mark.parametrize("ops", ["w", "s", "t"])
-def test_a_checkpoint_that_fails_costs_nothing(broken: Broken, ops: str) -> None:
+def test_a_failed_wal_checkpoint_loses_nothing(broken: Broken, ops: str) -> None:
     """What it would have moved stays in the log beside the file, and is read from there."""
     break_disk(broken.fault, ops, end="journal.db")
     while (broken.peer.folder / "journal.db-wal").stat().st_size < 6 * 2**20:

@@ -21,7 +21,7 @@ def of_version(path: Path, version: int) -> None:
     db.close()
 
 
-def test_a_journal_is_made_in_todays_version_and_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_journal_is_created_in_the_current_version_and_kept_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     of_version(path, schema.VERSION)
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_a_journal_is_made_in_todays_version_and_stays_as_it_is(tmp_path: Path) 
         (schema.VERSION + 1, "written by a later version"),
     ],
 )
-def test_a_journal_of_other_rules_is_refused_and_left_as_it_is(
+def test_a_journal_of_another_version_is_refused_and_kept_unchanged(
     tmp_path: Path, version: int, said: str
 ) -> None:
     path = tmp_path / "journal.db"
@@ -48,7 +48,7 @@ def test_a_journal_of_other_rules_is_refused_and_left_as_it_is(
         assert schema.version_of(db) == version
 
 
-def test_names_long_ago_are_forgotten_and_withdrawn_ones_at_once(tmp_path: Path) -> None:
+def test_old_client_ids_are_pruned_and_withdrawn_ones_at_once(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)

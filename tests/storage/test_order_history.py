@@ -107,7 +107,7 @@ def paged(history: History, account: str, limit: int) -> Iterator[list[OrderView
 
 
 @pytest.mark.parametrize("watched", range(6), indirect=True)
-def test_every_order_is_told_as_if_it_had_been_watched(watched: Watched) -> None:
+def test_the_history_of_an_order_equals_its_live_updates(watched: Watched) -> None:
     for _ in range(120):
         watched.commit()
         if watched.rng.random() < 0.05:

@@ -31,7 +31,7 @@ def shim(tmp_path: Path) -> Shim:
         pytest.skip(str(why))
 
 
-def test_after_a_power_failure_nothing_acknowledged_is_lost_and_nobody_contradicts_itself(
+def test_after_a_power_failure_nothing_acknowledged_is_lost_and_no_peer_equivocates(
     fast: Path, shim: Shim
 ) -> None:
     campaign = Campaign(fast, shim, seed=1, cuts=12)
@@ -61,11 +61,11 @@ def left(folder: Path, *ops: Op, dark: tuple[str, ...] = ("ann",)) -> set[bytes 
     return found
 
 
-def test_what_was_synced_is_there(tmp_path: Path) -> None:
+def test_synced_writes_survive(tmp_path: Path) -> None:
     assert left(tmp_path, *STORED) == {OLD}
 
 
-def test_of_what_was_not_synced_any_sectors_are_there(tmp_path: Path) -> None:
+def test_any_sectors_of_unsynced_writes_may_survive(tmp_path: Path) -> None:
     found = left(tmp_path, *STORED, op("W", data=NEW))
     cuts = range(0, len(OLD), SECTOR_BYTES)
     assert len(found) == 2 ** len(cuts)
@@ -74,7 +74,7 @@ def test_of_what_was_not_synced_any_sectors_are_there(tmp_path: Path) -> None:
         assert {content[cut : cut + SECTOR_BYTES] for cut in cuts} <= {OLD[:512], NEW[:512]}
 
 
-def test_a_file_that_grew_or_was_cut_off_may_have_or_not(tmp_path: Path) -> None:
+def test_an_unsynced_change_of_a_files_size_may_survive_or_not(tmp_path: Path) -> None:
     grown = left(tmp_path / "1", *STORED, op("W", offset=len(OLD), data=b"x"))
     assert grown == {OLD, OLD + b"x"}
     assert left(tmp_path / "2", *STORED, op("T", offset=9)) == {OLD, OLD[:9]}
@@ -86,6 +86,6 @@ def test_a_name_needs_its_folder_synced(tmp_path: Path) -> None:
     assert left(tmp_path / "2", *STORED, op("U")) == {OLD, None}
 
 
-def test_a_kill_leaves_what_was_written(tmp_path: Path) -> None:
+def test_a_kill_keeps_all_writes(tmp_path: Path) -> None:
     steps = [op("O"), op("W", data=OLD), op("W", data=b"n")]
     assert left(tmp_path, *steps, dark=()) == {b"n" + OLD[1:]}

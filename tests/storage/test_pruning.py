@@ -35,7 +35,7 @@ def certify(journal: Journal, floors: list[int]) -> None:
     journal.certify(64, [b"frame"])
 
 
-def test_so_many_go_at_a_time_also_after_a_restart_but_no_author_is_forgotten(
+def test_pruning_removes_a_bounded_number_of_blocks_and_keeps_every_authors_last(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "journal.db"
@@ -58,7 +58,7 @@ def test_so_many_go_at_a_time_also_after_a_restart_but_no_author_is_forgotten(
     journal.close()
 
 
-def test_fewer_of_large_ones_go(tmp_path: Path) -> None:
+def test_pruning_removes_fewer_large_blocks_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
@@ -89,7 +89,7 @@ def versions(journal: Journal) -> list[tuple[int, int]]:
     return journal._db.execute("SELECT key, number FROM pieces ORDER BY key, number").fetchall()
 
 
-def test_pieces_that_a_newer_snapshot_replaces_go_once_that_is_certified(journal: Journal) -> None:
+def test_replaced_pieces_are_pruned_once_the_newer_snapshot_is_certified(journal: Journal) -> None:
     snapshot(journal, 64, {1: b"a", 2: b"b", 3: b"c"})
     snapshot(journal, 128, {1: b"A", 3: b""})
     before = {1: b"a", 2: b"b", 3: b"c"}
@@ -108,7 +108,7 @@ def test_pieces_that_a_newer_snapshot_replaces_go_once_that_is_certified(journal
     assert journal.piece(192, 2) is None, "that one is not finished"
 
 
-def test_so_many_pieces_go_at_a_time_also_after_a_restart(tmp_path: Path) -> None:
+def test_pruning_removes_a_bounded_number_of_pieces(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
@@ -131,7 +131,7 @@ def test_so_many_pieces_go_at_a_time_also_after_a_restart(tmp_path: Path) -> Non
     journal.close()
 
 
-def test_fewer_of_large_pieces_go(journal: Journal) -> None:
+def test_pruning_removes_fewer_large_pieces_at_a_time(journal: Journal) -> None:
     large = bytes(PRUNED_BYTES // 4)
     snapshot(journal, 64, dict.fromkeys(range(8), large))
     snapshot(journal, 128, dict.fromkeys(range(8), b"small"))
@@ -145,7 +145,7 @@ def test_fewer_of_large_pieces_go(journal: Journal) -> None:
     assert max(gone) <= 4
 
 
-def test_names_of_long_ago_go_in_steps(tmp_path: Path) -> None:
+def test_old_client_ids_are_pruned_in_steps(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
     journal = Journal(path, KEY, MESH)
@@ -162,7 +162,7 @@ def test_names_of_long_ago_go_in_steps(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_what_was_not_finished_is_dropped(journal: Journal) -> None:
+def test_an_unfinished_snapshot_is_dropped(journal: Journal) -> None:
     snapshot(journal, 64, {1: b"a"})
     journal.add_pieces(128, [(1, b"b"), (2, b"c")])
     journal.drop_unfinished()

@@ -47,7 +47,7 @@ def pages(peer: Alone) -> int:
 
 
 @pytest.mark.parametrize("keep", [Keep(KEPT, KEPT), KEEP])
-def test_the_file_stays_as_large_as_it_is(tmp_path: Path, keep: Keep) -> None:
+def test_with_pruning_the_journal_file_does_not_grow(tmp_path: Path, keep: Keep) -> None:
     rng = random.Random(1)
     with Alone(tmp_path / "me", keep=keep) as peer:
         load(peer, rng, 130)  # a commit each: blocks are pruned with every 64th
@@ -86,7 +86,7 @@ def check_ends(path: Path, newest: int) -> None:
     history.close()
 
 
-def test_no_step_is_long_even_if_a_commit_was(tmp_path: Path) -> None:
+def test_each_pruning_step_is_short_even_after_a_large_commit(tmp_path: Path) -> None:
     """One commit cancels very many orders. What one turn prunes of it is bounded."""
     path = tmp_path / "journal.db"
     Journal.create(path, KEY)
@@ -125,7 +125,7 @@ def test_no_step_is_long_even_if_a_commit_was(tmp_path: Path) -> None:
     db.close()
 
 
-def test_what_is_open_for_longer_than_the_past_is_told_when_it_ends(tmp_path: Path) -> None:
+def test_an_order_older_than_the_history_is_recorded_when_it_ends(tmp_path: Path) -> None:
     rng = random.Random(2)
     with Alone(tmp_path / "me", keep=Keep(KEPT, KEPT)) as peer:
         peer.execute(order("old", Side.BUY, 1, 7, OTHER_MARKET))

@@ -61,7 +61,7 @@ def some_state(rng: random.Random, size: int) -> Pieces:
 
 @settings(deadline=None)
 @given(STATES, STATES, st.randoms(use_true_random=False))
-def test_a_walk_finds_what_makes_one_state_of_another(
+def test_a_walk_finds_the_differences_between_two_states(
     own: Pieces, other: Pieces, rng: random.Random
 ) -> None:
     """ORDER-31."""
@@ -88,7 +88,7 @@ def test_a_walk_finds_what_makes_one_state_of_another(
     assert {key for key, data in changes.items() if not data} == own.keys() - other.keys()
 
 
-def test_a_walk_asks_for_what_differs_and_the_way_there() -> None:
+def test_a_walk_requests_only_the_differences_and_the_path_to_them() -> None:
     own = some_state(random.Random(1), 4_000)
     other = own | {100: b"other"}
     tree = tree_of(other)
@@ -106,7 +106,7 @@ def test_a_walk_asks_for_what_differs_and_the_way_there() -> None:
 
 @settings(deadline=None)
 @given(STATES, STATES, STATES)
-def test_what_came_is_not_missing_in_another_tree_that_has_it(
+def test_a_received_part_is_not_missing_in_another_tree(
     own: Pieces, first: Pieces, second: Pieces
 ) -> None:
     first, second = first | {1: b"x"}, second | {1: b"y"}
@@ -143,7 +143,7 @@ def all_parts(pieces: Pieces) -> set[bytes]:
         (b"", "nothing"),
     ],
 )
-def test_a_digest_of_what_is_no_tree_is_never_fulfilled(forged: bytes, lie: str) -> None:
+def test_a_forged_part_is_never_accepted(forged: bytes, lie: str) -> None:
     """Whoever made up a digest can have a part for it."""
     root = node_part(60, 0, {0: part_digest(forged), 1: b"b" * 32})
     walk = TreeWalk(part_digest(root), HashTree())
@@ -153,7 +153,7 @@ def test_a_digest_of_what_is_no_tree_is_never_fulfilled(forged: bytes, lie: str)
     assert part_digest(forged) in walk.missing
 
 
-def test_a_node_below_itself_is_none() -> None:
+def test_a_node_below_itself_is_refused() -> None:
     high = node_part(60, 0, {0: b"a" * 32, 1: b"b" * 32})
     root = node_part(60, 0, {0: part_digest(high), 1: b"b" * 32})
     walk = TreeWalk(part_digest(root), HashTree())
@@ -323,7 +323,7 @@ def test_honest_helpers_share_the_work() -> None:
 
 
 @pytest.mark.parametrize("bad", [Silent, Empty, Liar, OtherShape, Replaying, Dripping])
-def test_one_that_helps_badly_delays_little(bad: type[Helper]) -> None:
+def test_a_bad_helper_causes_little_delay(bad: type[Helper]) -> None:
     """ORDER-31, ORDER-38."""
     peer = fetching(bad, Helper, Helper)
     check(peer, peer.run(2 * FAST_MS))
@@ -331,7 +331,7 @@ def test_one_that_helps_badly_delays_little(bad: type[Helper]) -> None:
 
 
 @pytest.mark.parametrize("bad", [Silent, Empty, Liar, OtherShape, Replaying, Dripping])
-def test_none_of_these_makes_a_state_that_nobody_signed(bad: type[Helper]) -> None:
+def test_no_bad_helper_can_produce_an_unsigned_state(bad: type[Helper]) -> None:
     peer = fetching(bad, bad)
     for _ in range(3 * EXCLUDED_MS // 500):
         peer.turn()
@@ -343,7 +343,7 @@ def test_none_of_these_makes_a_state_that_nobody_signed(bad: type[Helper]) -> No
             break
 
 
-def test_a_liar_costs_one_answer() -> None:
+def test_a_lying_helper_is_excluded_after_one_answer() -> None:
     peer = fetching(Helper, Liar)
     check(peer, peer.run(1_000))
     assert 1 <= len(peer.helpers[1].asked) <= REQUESTS_MAX
@@ -351,7 +351,7 @@ def test_a_liar_costs_one_answer() -> None:
     assert peer.catch_up.is_news(1, Manifest(128, b"x" * 32), peer.now_ms + EXCLUDED_MS)
 
 
-def test_a_helper_that_vanishes_is_given_up_for_the_others() -> None:
+def test_a_helper_that_disappears_is_replaced_by_others() -> None:
     peer = fetching(Helper, Helper)
     for _ in range(10):
         peer.turn()
@@ -373,7 +373,7 @@ def test_a_helper_that_does_not_answer_is_not_asked_for_a_while() -> None:
     assert len(peer.ask()) == 1
 
 
-def test_an_answer_that_comes_too_late_is_of_use_all_the_same() -> None:
+def test_a_late_answer_is_still_used() -> None:
     peer = fetching(Helper)
     peer.delays[0] = TIMEOUT_MS + 1
     (wanted,) = peer.ask()
@@ -410,7 +410,7 @@ def test_a_helper_without_this_state_is_asked_again_soon() -> None:
     assert len(behind.asked) > 1
 
 
-def test_answers_nobody_asked_for_change_nothing() -> None:
+def test_unrequested_answers_change_nothing() -> None:
     peer = fetching(Helper, Helper)
     before = peer.catch_up.progress
     state = tree_of(STATE)
@@ -426,7 +426,7 @@ def test_answers_nobody_asked_for_change_nothing() -> None:
     check(peer, peer.run(100))
 
 
-def test_an_answer_in_the_name_of_another_request_is_none() -> None:
+def test_an_answer_with_another_requests_number_is_ignored() -> None:
     peer = fetching(Helper, Helper)
     (wanted,) = peer.ask()
     assert wanted.member == 0
@@ -435,7 +435,7 @@ def test_an_answer_in_the_name_of_another_request_is_none() -> None:
     assert not peer.catch_up.take(0, wanted.number, MANIFEST_COMMIT, [b"noise"], 0)
 
 
-def test_helpers_that_move_on_are_followed_and_nothing_is_fetched_twice() -> None:
+def test_a_newer_snapshot_is_followed_and_no_part_is_fetched_twice() -> None:
     newer = STATE | dict.fromkeys(range(0, 3000, 40), b"newer")
     peer = fetching(Helper, Helper)
     while peer.catch_up._target.walk.come < 1_500:  # type: ignore[union-attr]
@@ -458,7 +458,7 @@ def test_helpers_that_move_on_are_followed_and_nothing_is_fetched_twice() -> Non
     assert peer.catch_up.received < before + 200_000
 
 
-def test_what_came_is_forgotten_once_it_is_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_received_parts_are_dropped_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_sync, "KEPT_BYTES_MAX", 1_000)
     peer = fetching(Helper)
     for _ in range(20):
@@ -471,7 +471,7 @@ def test_what_came_is_forgotten_once_it_is_too_much(monkeypatch: pytest.MonkeyPa
     check(peer, peer.run(200), newer)
 
 
-def test_a_newer_state_is_preferred_and_an_older_one_only_if_nothing_comes() -> None:
+def test_a_newer_state_is_preferred_and_an_older_one_only_after_a_stall() -> None:
     peer = fetching(Silent, Helper)
     peer.helpers[1].states = {}
     assert peer.offer(0, 128, STATE | {5: b"newer"})
@@ -485,7 +485,7 @@ def test_a_newer_state_is_preferred_and_an_older_one_only_if_nothing_comes() -> 
     check(peer, peer.run(2 * FAST_MS))
 
 
-def test_the_own_state_may_move_on_meanwhile() -> None:
+def test_the_own_state_may_change_during_a_fetch() -> None:
     peer = fetching(Helper, Helper)
     while peer.catch_up._target.walk.come < 1_500:  # type: ignore[union-attr]
         peer.turn()
@@ -494,7 +494,7 @@ def test_the_own_state_may_move_on_meanwhile() -> None:
     check(peer, peer.run(200))
 
 
-def test_once_the_blocks_have_come_nothing_is_fetched() -> None:
+def test_nothing_is_fetched_once_the_blocks_have_arrived() -> None:
     peer = fetching(Helper)
     assert peer.catch_up.requests([0], MANIFEST_COMMIT - 1, 0)
     assert not peer.catch_up.requests([0], MANIFEST_COMMIT, 0)
@@ -502,7 +502,7 @@ def test_once_the_blocks_have_come_nothing_is_fetched() -> None:
     assert peer.catch_up.take(0, 1, MANIFEST_COMMIT, [], 0)
 
 
-def test_progress_says_how_much_of_what_is_known_to_be_missing_has_come() -> None:
+def test_progress_shows_received_and_known_missing_parts() -> None:
     peer = fetching(Helper)
     text = "fetching the state after commit 64: {} of the {} parts known to differ"
     assert peer.catch_up.progress == text.format(0, 1)
@@ -516,7 +516,7 @@ def test_progress_says_how_much_of_what_is_known_to_be_missing_has_come() -> Non
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_a_crowd_of_all_kinds_ends_with_the_state_that_was_signed(seed: int) -> None:
+def test_a_mix_of_all_helpers_ends_in_the_signed_state(seed: int) -> None:
     """ORDER-31. Pieces are taken as they come; the digest of all is compared in the end."""
     rng = random.Random(seed)
     kinds = [Silent, Empty, Liar, OtherShape, Replaying, Dripping]
