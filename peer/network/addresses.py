@@ -6,18 +6,18 @@ randomness are arguments, and a `Turn` says what to connect and close.
 Anyone can announce anything under a member's name, at any rate. So an announcement only decides
 when an address is tried; the program that answers there proves itself by its key.
 
-- A lookup can only add addresses. A missing address means nothing; but a failed rumour is forgotten
-  once FORGET_AFTER lookups have lacked it.
+- A lookup can only add addresses. A missing address means nothing; but a failed unproven address is
+  dropped once FORGET_AFTER lookups have lacked it.
 - An address is *known* if the operator gave it, the member itself told it over a connection that
-  proves its key, or it was *proven*: the member was heard there. All others are *rumours*.
+  proves its key, or it was *proven*: the member was heard there. All others are *unproven*.
 - A connection over which the member is heard is never closed, unless it is heard over more than
   HEARD_MAX. Given addresses are tried for as long as it is heard at none of them, so that no
   other address can keep a peer.
-- While the member is silent, known addresses are tried in turn, and after a HEAD_START_MS the
-  rumours as well: UNPROVEN_AT_ONCE at a time, each for UNPROVEN_TRY_MS even if the connection fails
-  at once. So whatever is announced, a peer makes no more than four connections a second for it.
-- Rumours take turns by host, since who announces much still has few hosts; within a host it is
-  first come, first tried. A rumour that waits is not given up for later ones, unless its host has
+- While the member is silent, known addresses are tried in turn, and after a HEAD_START_MS unproven
+  ones as well: UNPROVEN_AT_ONCE at a time, each for UNPROVEN_TRY_MS even if the connection fails at
+  once. So whatever is announced, a peer makes no more than four connections a second for it.
+- Unproven addresses take turns by host, since a flooder has few hosts; within a host it is
+  first come, first tried. A waiting address is not dropped for later ones, unless its host has
   more of them than others. Those that were in vain have every RETRY_EVERYth turn.
 """
 
@@ -42,7 +42,7 @@ LOOK_MS = 100  # between two calls of `turn`
 
 GIVEN_MAX = 8
 PROVEN_MAX = 16
-RUMOURS_MAX = 256  # that wait for a first turn; the same limit for those that wait for another
+UNPROVEN_MAX = 256  # that wait for a first turn; the same limit for those that wait for another
 FOUND_MAX = 200  # per lookup
 FORGET_AFTER = 100  # lookups, several minutes of them
 LAST_TURNS_MAX = 4 * (GIVEN_MAX + PROVEN_MAX)
@@ -77,9 +77,9 @@ class Turn(NamedTuple):
 
 
 class _Line:
-    """Waiting rumours, up to a limit. Hosts take turns; a host's rumours keep their order of
-    arrival. This is fair queueing by start times (Goyal, Vin, Cheng 1996): a host that comes back
-    has no claim to earlier turns."""
+    """Waiting unproven addresses, up to a limit. Hosts take turns; a host's addresses keep their
+    order of arrival. This is fair queueing by start times (Goyal, Vin, Cheng 1996): a host that
+    comes back has no claim to earlier turns."""
 
     def __init__(self) -> None:
         self._turns: dict[Address, int] = {}
@@ -97,14 +97,14 @@ class _Line:
         return iter(self._turns)
 
     def put(self, address: Address) -> None:
-        if len(self._turns) >= RUMOURS_MAX and not self._makes_room(address.host):
+        if len(self._turns) >= UNPROVEN_MAX and not self._makes_room(address.host):
             return
         turn = max(self._now, self._last.get(address.host, 0)) + 1
         self._turns[address] = self._last[address.host] = turn
         self._hosts[address.host] += 1
 
     def _makes_room(self, host: str) -> bool:
-        """Drop the last rumour of the host with most, unless `host` would have as many."""
+        """Drop the last address of the host with most, unless `host` would have as many."""
         [(largest, count)] = self._hosts.most_common(1)
         if self._hosts[host] + 1 >= count:
             return False
@@ -126,7 +126,7 @@ class _Line:
             del self._hosts[address.host], self._last[address.host]
 
     def check(self) -> None:
-        assert len(self._turns) <= RUMOURS_MAX
+        assert len(self._turns) <= UNPROVEN_MAX
         assert self._hosts == Counter(address.host for address in self._turns)
         assert self._last.keys() == self._hosts.keys()
         assert all(turn >= self._now for turn in self._turns.values())
@@ -160,9 +160,9 @@ class AddressBook:
         self._proven: dict[Address, None] = {}  # the last one is where it was heard last
         self._new = _Line()
         self._tried = _Line()  # without success
-        self._rumours = 0  # that were tried
+        self._unproven = 0  # that were tried
         self._lookups = 0
-        self._seen: dict[Address, int] = {}  # the last lookup that had this rumour
+        self._seen: dict[Address, int] = {}  # the last lookup that had this unproven address
         self._open: dict[Address, _Open] = {}
         self._turns = 0
         self._last_turn: dict[Address, int] = {}  # of a known address
@@ -207,11 +207,11 @@ class AddressBook:
         """A lookup returned these."""
         known = set(self.known)
         self._lookups += 1
-        rumours = [address for address in dict.fromkeys(addresses) if address not in known]
-        fresh = [address for address in rumours if not self._holds(address)]
+        unproven = [address for address in dict.fromkeys(addresses) if address not in known]
+        fresh = [address for address in unproven if not self._holds(address)]
         for address in self._rng.sample(fresh, min(len(fresh), FOUND_MAX)):
             self._new.put(address)
-        self._seen |= dict.fromkeys(rumours, self._lookups)
+        self._seen |= dict.fromkeys(unproven, self._lookups)
         self._seen = {a: lookup for a, lookup in self._seen.items() if self._holds(a)}
         self._due_ms = 0
 
@@ -298,7 +298,7 @@ class AddressBook:
         if self._silent_since_ms is not None:
             headed_ms = now_ms - self._silent_since_ms
             if not known or headed_ms >= HEAD_START_MS:
-                started += self._start_rumours(now_ms)
+                started += self._start_unproven(now_ms)
         return started
 
     def _free(self, most: int, lasting: bool, now_ms: int) -> int:
@@ -320,32 +320,32 @@ class AddressBook:
             self._last_turn = {a: turn for a, turn in self._last_turn.items() if a in all_known}
         return [Try(address, True) for address in chosen]
 
-    def _start_rumours(self, now_ms: int) -> list[Try]:
+    def _start_unproven(self, now_ms: int) -> list[Try]:
         chosen: list[Try] = []
         for _ in range(self._free(UNPROVEN_AT_ONCE, False, now_ms)):
-            if (address := self._next_rumour()) is None:
+            if (address := self._next_unproven()) is None:
                 break
             self._open[address] = _Open(False, now_ms + UNPROVEN_TRY_MS)
             chosen.append(Try(address, False))
         return chosen
 
-    def _next_rumour(self) -> Address | None:
-        self._rumours += 1
-        if len(self._tried) and (self._rumours % RETRY_EVERY == 0 or not len(self._new)):
+    def _next_unproven(self) -> Address | None:
+        self._unproven += 1
+        if len(self._tried) and (self._unproven % RETRY_EVERY == 0 or not len(self._new)):
             return self._tried.pop()
         return self._new.pop() if len(self._new) else None
 
     def check(self) -> None:
         """Assert the invariants that hold after every call."""
-        known, rumours = set(self.known), [*self._new, *self._tried]
+        known, unproven = set(self.known), [*self._new, *self._tried]
         assert len(self._given) <= GIVEN_MAX
         assert len(self._proven) <= PROVEN_MAX
         assert len(self._last_turn) <= LAST_TURNS_MAX
         self._new.check()
         self._tried.check()
         assert len(self._open) <= OPEN_MAX
-        assert len(self._seen) <= 2 * RUMOURS_MAX + OPEN_MAX
-        assert len(set(rumours)) == len(rumours)
-        assert known.isdisjoint(rumours)
-        assert self._open.keys().isdisjoint(rumours)
+        assert len(self._seen) <= 2 * UNPROVEN_MAX + OPEN_MAX
+        assert len(set(unproven)) == len(unproven)
+        assert known.isdisjoint(unproven)
+        assert self._open.keys().isdisjoint(unproven)
         assert self.home is None or self._open[self.home].heard_ms >= 0

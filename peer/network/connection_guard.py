@@ -5,7 +5,7 @@ parts, a subscriber's subscriptions or the number of connections, and all take m
 descriptors. Must never read from a connection: it reads the kernel's counters and ends useless
 connections. Without /proc (outside Linux) it watches nothing.
 
-It has its own thread: the node's thread may be busy for longer than strangers need to take all
+It has its own thread: the node's thread may be busy for longer than others need to take all
 descriptors. The node's thread calls `hear` to report which asker has spoken over which connection.
 """
 

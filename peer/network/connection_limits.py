@@ -3,9 +3,9 @@
 Owns their three classes and each class's bound. Must never touch a socket: `connection_guard` does.
 
 A connection is unproven until a message has come over it, which takes an allowed key. Then it is a
-member's or an observer's. Each class has its own bound, so strangers take no place from observers,
-and neither takes one from a member. A connecting member is unproven for a few milliseconds: the
-oldest unproven connections of the address with most go first.
+member's or an observer's. Each class has its own bound, so unproven ones take no place from
+observers, and neither takes one from a member. A connecting member is unproven for a few
+milliseconds: the oldest unproven connections of the address with most go first.
 """
 
 from bisect import bisect_left

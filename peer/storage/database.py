@@ -159,7 +159,7 @@ def _lock(path: Path) -> IO[bytes]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
-        raise JournalError(f"{path} is in use: is this peer already running?") from None
+        raise JournalError(f"{path} is in use: is this peer running already?") from None
     return lock
 
 

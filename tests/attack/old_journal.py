@@ -65,7 +65,7 @@ def _put_back(mesh: RealMesh) -> None:
         with contextlib.suppress(TimeoutError):
             victim.client.receive(BETWEEN_S)
     wait_for("the member with the old journal to stop", lambda: "halted" in victim.log())
-    assert "it is an old copy" in victim.log(), victim.log()[-500:]
+    assert "the journal is an old copy" in victim.log(), victim.log()[-500:]
     for other in mesh.peers[1:]:
         assert "halted" not in other.log(), f"{other.folder.name} halts: {other.log()[-500:]}"
     _trade(mesh, (1, 2), 400)

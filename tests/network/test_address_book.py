@@ -22,8 +22,8 @@ from peer.network.addresses import (
     OPEN_MAX,
     PROVEN_MAX,
     RETRY_EVERY,
-    RUMOURS_MAX,
     UNPROVEN_AT_ONCE,
+    UNPROVEN_MAX,
     UNPROVEN_TRY_MS,
     AddressBook,
     read_address,
@@ -196,10 +196,10 @@ def test_whatever_is_announced_few_connections_are_made(hosts: int) -> None:
     for start_ms in range(0, 110_000, 1_000):
         window = [t for t, _ in sought.tries if start_ms <= t < start_ms + UNPROVEN_TRY_MS]
         assert len(window) <= UNPROVEN_AT_ONCE + KNOWN_AT_ONCE
-    rumours = [address for _, address in sought.tries if address.host.startswith("10.8.")]
-    assert len(rumours) <= 4 * 120 + UNPROVEN_AT_ONCE, "four a second"
+    unproven = [address for _, address in sought.tries if address.host.startswith("10.8.")]
+    assert len(unproven) <= 4 * 120 + UNPROVEN_AT_ONCE, "four a second"
     waiting = len(sought.book._new) + len(sought.book._tried)
-    assert RUMOURS_MAX < waiting <= 2 * RUMOURS_MAX
+    assert UNPROVEN_MAX < waiting <= 2 * UNPROVEN_MAX
 
 
 def test_a_working_link_outlives_every_lookup() -> None:

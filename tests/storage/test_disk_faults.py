@@ -142,7 +142,10 @@ def test_a_journal_without_its_log_is_an_old_copy_and_its_peer_halts(tmp_path: P
         forgetful.kill()
         (forgetful.folder / "journal.db-wal").unlink()
         forgetful.start()
-        wait_for("the halt", lambda: "halted: there is a block of round" in forgetful.log())
+        wait_for(
+            "the halt",
+            lambda: "halted: this peer's key has signed a block of round" in forgetful.log(),
+        )
         others[0].client.execute([order("b", Side.BUY, 1, 1)])
         assert mesh.agreed(others).bids == [(1, 4, 4)]
         assert forgetful.log().count("halted:") == 1, "said once, however many blocks say so"

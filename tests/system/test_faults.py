@@ -165,7 +165,7 @@ def test_an_old_copy_of_a_journal_halts_its_peer(mesh: RealMesh) -> None:
         file.unlink()
     (peer.folder / "journal.db").write_bytes(copy)
     peer.start()
-    wait_for("the alarm", lambda: "it is an old copy" in peer.log())
+    wait_for("the alarm", lambda: "the journal is an old copy" in peer.log())
 
 
 def test_a_second_process_with_the_same_journal_is_refused(mesh: RealMesh, tmp_path: Path) -> None:
