@@ -1,11 +1,10 @@
 """How long a peer that was away needs to be back, with many resting orders.
 
-    python -m tests.bench.bench_catchup --orders 207000 --away 30
+    python -m tests.bench.bench_catchup --orders 207000 --away 30 --rate 1000
 
-Three peers as processes on one machine. Orders rest at random prices; one peer is killed, the
-others trade on for so long that its blocks are no more to be had, and it is started again while
-they still do. Prints how long it took from its start until it was at a commit that the others had
-made by then, what of it was the restart, and how much of the state it fetched.
+Three peers as processes on one machine. Orders rest at random prices. One peer is killed, the
+others trade on, and it is started again while they still do. Prints how long it took from its
+start until it reached a commit that the others had made by then, and what its log says of it.
 """
 
 import os
@@ -37,6 +36,7 @@ ACCOUNTS = 20
 AT_ONCE = 500  # orders of a request
 WAITING = 5_000  # of a peer, that wait to be ordered
 BACK_S_MAX = 120.0
+REQUEST = 50  # orders
 
 
 def resting(rng: random.Random, count: int) -> list[Command]:
@@ -52,9 +52,11 @@ def resting(rng: random.Random, count: int) -> list[Command]:
 
 
 class Trading:
-    """Orders that come all the time, few of them to rest."""
+    """Orders that come all the time, few of them to rest: `rate` a second, or as many as the peers
+    take if it is 0."""
 
-    def __init__(self, peers: list[RealPeer]) -> None:
+    def __init__(self, peers: list[RealPeer], rate: int) -> None:
+        self._pause_s = REQUEST * len(peers) / rate if rate else 0.0
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(peer,)) for peer in peers]
         for thread in self._threads:
@@ -64,7 +66,9 @@ class Trading:
         rng = random.Random(str(peer.folder))
         with NodeClient(peer.where, timeout_s=30) as client:
             while not self._stop.is_set():
-                client.execute([*resting(rng, 5), *random_orders(rng, "busy", 45)])
+                began_s = time.monotonic()
+                client.execute([*resting(rng, 5), *random_orders(rng, "busy", REQUEST - 5)])
+                self._stop.wait(max(began_s + self._pause_s - time.monotonic(), 0))
 
     def end(self) -> None:
         self._stop.set()
@@ -72,7 +76,7 @@ class Trading:
             thread.join()
 
 
-def measure(mesh: RealMesh, orders: int, away_s: float) -> None:
+def measure(mesh: RealMesh, orders: int, away_s: float, rate: int) -> None:
     rng = random.Random(1)
     *busy, away = mesh.peers
     began_s = time.monotonic()
@@ -82,7 +86,7 @@ def measure(mesh: RealMesh, orders: int, away_s: float) -> None:
     before = mesh.agreed()
     print(f"{orders:,} orders in {time.monotonic() - began_s:.0f} s", flush=True)
     away.kill()
-    trading = Trading(busy)
+    trading = Trading(busy, rate)
     time.sleep(away_s)
     goal = busy[0].state().commit
     began_s = time.monotonic()
@@ -112,7 +116,8 @@ def is_back(peer: RealPeer, commit: int) -> bool:
 @click.command()
 @click.option("--orders", default=207_000)
 @click.option("--away", default=30.0, help="Seconds.")
-def main(orders: int, away: float) -> None:
+@click.option("--rate", default=0, help="Orders a second meanwhile; 0: as many as the peers take.")
+def main(orders: int, away: float, rate: int) -> None:
     """Measure, and print."""
     heap.refuse_if_broken()
     with (
@@ -122,7 +127,7 @@ def main(orders: int, away: float) -> None:
     ):
         mesh.tell_places(pairs(ports))
         mesh.start()
-        measure(mesh, orders, away)
+        measure(mesh, orders, away, rate)
 
 
 if __name__ == "__main__":
