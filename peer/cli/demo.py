@@ -1,8 +1,7 @@
 """A demo: three peers on this machine, `make peers`.
 
 Owns the demo's keys and mesh file, its ports, and the processes that it starts; shows their logs
-together. Writes a pid file, for `stop`. A real mesh must never need it: `python -m peer run` is
-enough.
+together. A real mesh must never need it: `python -m peer run` is enough.
 
 A process manager such as honcho would not make it smaller: honcho ends all processes when one ends,
 and does not give them the pipe that tells a peer when this program ends.
@@ -10,21 +9,19 @@ and does not give them the pipe that tells a peer when this program ends.
 
 import contextlib
 import fcntl
-import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import click
-import msgspec
 
-from discovery.grapes.process import birth, end
 from engine import Market
+from peer.cli import pid_file
 from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.identity import Identity
@@ -93,7 +90,7 @@ def run(demo: Demo, only: int | None) -> bool:
     stopping = threading.Event()
     on_end(stopping.set)
     peers: list[subprocess.Popen[bytes]] = []
-    with _recorded(demo.state):
+    with pid_file.recorded(demo.state, "demo"):
         try:
             peers.extend(_start(demo, number) for number in numbers)
             _announce(demo, numbers)
@@ -104,33 +101,13 @@ def run(demo: Demo, only: int | None) -> bool:
     return stopping.is_set()
 
 
-class Running(msgspec.Struct, frozen=True):
-    """A pid file's content. `born` tells the process from a later one with the same pid."""
-
-    pid: int
-    born: str
-
-
-@contextlib.contextmanager
-def _recorded(state: Path) -> Iterator[None]:
-    """Keep a pid file, one per demo, so that `stop` finds them all."""
-    state.mkdir(parents=True, exist_ok=True)
-    path = state / f"demo-{os.getpid()}.pid"
-    path.write_bytes(msgspec.json.encode(Running(os.getpid(), birth(os.getpid()) or "")))
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-
-
 def stop(state: Path) -> None:
-    """End every demo with a pid file in `state`, and with it its peers."""
-    for path in sorted(state.glob("demo-*.pid")):
-        with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):  # cut off by a full disk
-            running = msgspec.json.decode(path.read_bytes(), type=Running)
-            if end(running.pid, running.born, patience_s=2 * STOP_S):
-                click.echo(f"stopped the peers of process {running.pid}")
-        path.unlink(missing_ok=True)
+    """End the market and the demos with a pid file in `state`: the market first, because it cancels
+    its orders at the peers."""
+    for pid in pid_file.stop(state, "market"):
+        click.echo(f"stopped the market of process {pid}")
+    for pid in pid_file.stop(state, "demo"):
+        click.echo(f"stopped the peers of process {pid}")
 
 
 def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":

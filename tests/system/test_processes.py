@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from discovery.grapes.process import birth
-from peer.cli.demo import Running
+from peer.cli.pid_file import Running
 from peer.client.connection import NodeClient
 from peer.client.endpoint import FOLDER, endpoint
 from tests.support.real_mesh import RealMesh, RealPeer
