@@ -39,7 +39,7 @@ help:
 	        printf "  %s%-20s%s %s\n", cyan, name, plain, text[1] }' Makefile
 
 ##@ Run
-.PHONY: grapes peers peer tap replay stop
+.PHONY: grapes peers peer market tap replay stop
 grapes: $(RUN) ## two Grapes, in the background, through which peers find each other
 	@$(PY) -m discovery.grapes start
 
@@ -50,13 +50,16 @@ peer: $(RUN) $(WEB) grapes ## one of these peers, in its own terminal | N=2
 	@if [ -z "$(N)" ]; then echo 'make peer: which one? For example: make peer N=2' >&2; exit 2; fi
 	@exec $(PY) -m peer demo --only $(N) $(ARGS)
 
+market: $(RUN) ## makers and takers fill the book of the running peers; Ctrl-C ends them | ARGS="--rate 60"
+	@exec $(PY) -m peer market $(ARGS)
+
 tap: $(RUN) ## print the messages between the running peers | ARGS=--stats
 	@exec $(PY) -m peer tap --mesh .demo/mesh.toml $(ARGS)
 
 replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through three separate peers
 	@exec $(PY) -m tests.bench.replay $(ARGS)
 
-stop: ## stop what `make peers`, `make peer` and `make grapes` have started
+stop: ## stop the market, the peers and the Grapes that were started here
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify

@@ -1,1 +1,1 @@
-"""The commands: run a peer, the demo, the tap, keys, accounts, the journal."""
+"""The commands: run a peer, the demo and its market, the tap, keys, accounts, the journal."""

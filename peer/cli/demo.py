@@ -56,6 +56,7 @@ class Demo:
     grapes: tuple[str, ...]
     ports: Ports
     state: Path  # folder of its pid file
+    is_new: bool = False  # nobody has traded there yet
 
 
 def prepare(folder: Path, size: int, mode: Mode) -> MeshConfig:
@@ -150,6 +151,8 @@ def _announce(demo: Demo, numbers: list[int]) -> None:
         click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}{what}")
     click.echo("         Each link opens the page for trading, once. Without it you can only read.")
     click.echo("         Ctrl-C stops.")
+    if demo.is_new:
+        click.echo("         The book is empty: `make market`, in a second terminal, fills it.")
 
 
 def _stop(peers: "Sequence[subprocess.Popen[bytes]]") -> None:

@@ -15,6 +15,7 @@ from peer.cli import demo, runner
 from peer.cli.account_commands import accounts
 from peer.cli.journal_commands import journal
 from peer.cli.key_commands import keys
+from peer.cli.market_makers import main as market
 from peer.cli.tap import main as tap
 from peer.consensus.committee import Mode
 from peer.consensus.committer import CHECKPOINT_EVERY
@@ -57,6 +58,7 @@ def main(verbose: bool) -> None:
 main.add_command(accounts)
 main.add_command(journal)
 main.add_command(keys)
+main.add_command(market, "market")
 main.add_command(tap, "tap")
 
 
@@ -183,9 +185,10 @@ def demo_(
     if stop:
         demo.stop(state)
         return
+    is_new = not (folder / "mesh.toml").exists()
     config = demo.prepare(folder, peers, Mode(mode))
     ports = demo.Ports(mesh_port, fetch_port, ui_port)
-    if not demo.run(demo.Demo(folder, config, grapes, ports, state), only):
+    if not demo.run(demo.Demo(folder, config, grapes, ports, state, is_new), only):
         raise SystemExit(1)
 
 

@@ -136,4 +136,6 @@ def test_the_tap_shows_the_messages(demo: Demo) -> None:
 def test_a_second_demo_says_that_the_journal_is_in_use(demo: Demo) -> None:
     second = demo.start()
     assert second.wait(30) == 1
-    assert "journal.db is in use: is this peer running already?" in demo.log.read_text()
+    said = demo.log.read_text()
+    assert "journal.db is in use: is this peer running already?" in said
+    assert said.count("`make market`, in a second terminal, fills it.") == 1, "the first start"
