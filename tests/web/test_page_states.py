@@ -45,6 +45,17 @@ def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
     expect_accessible(page)
 
 
+def test_an_empty_book_says_what_fills_it(market: Any, page: Page) -> None:
+    gateway, _ = market
+    page.add_init_script("""localStorage.setItem("orderbook.market", '"ETH-USD"')""")
+    page.goto(gateway.url)
+    book = page.get_by_role("region", name="Order book")
+    expect(book).to_contain_text("No orders yet.")
+    expect(book).to_contain_text("make market fills the book")
+    expect(page.get_by_role("region", name="Trades")).to_contain_text("make market")
+    expect_accessible(page)
+
+
 def test_no_quorum_is_readable(market: Any, page: Page) -> None:
     gateway, node = market
     node.faults.holds = True

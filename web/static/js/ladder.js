@@ -153,6 +153,8 @@ function Empty({ count, label }) {
   </tr>`;
 }
 
+const MarketHint = () => html`In the demo, <code>make market</code> fills the book.`;
+
 // Never remembered: a newly opened page sends nothing by one click.
 const OneClick = () => html`<label
   class="check one-click ${oneClick.value ? "on" : ""}"
@@ -205,6 +207,7 @@ export function Ladder() {
   watchChanges(asks, bids);
   const most = Math.max(1, ...asks.map((l) => l.size), ...bids.map((l) => l.size));
   const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
+  const isEmpty = book.ready && !asks.length && !bids.length;
   const row = (side) => (level, index) =>
     html`<${Level} key=${index} ...${{ level, side, most, deepest, first: index === 0 }} />`;
   const dim = health.value !== "live" ? "dim" : "";
@@ -228,7 +231,7 @@ export function Ladder() {
         </thead>
         <tbody class="asks" style=${{ height: `${rows.value * ROW_PX}px` }}>
           ${asks.length < rows.value
-            ? html`<${Empty} count=${rows.value - asks.length} label=${asks.length ? "" : "No asks"} />`
+            ? html`<${Empty} count=${rows.value - asks.length} label=${asks.length ? "" : isEmpty ? "No orders yet." : "No asks"} />`
             : null}
           ${asks.map(row("ask")).reverse()}
         </tbody>
@@ -238,7 +241,7 @@ export function Ladder() {
         <tbody class="bids">
           ${bids.map(row("bid"))}
           ${bids.length < rows.value
-            ? html`<${Empty} count=${rows.value - bids.length} label=${bids.length ? "" : "No bids"} />`
+            ? html`<${Empty} count=${rows.value - bids.length} label=${bids.length ? "" : isEmpty ? MarketHint() : "No bids"} />`
             : null}
         </tbody>
       </table>

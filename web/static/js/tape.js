@@ -41,6 +41,6 @@ export const Tape = () => html`<section class="panel tape" data-panel="book" ari
         ${trades.value.slice(0, SHOWN).map((trade) => html`<${Row} key=${trade.number} trade=${trade} />`)}
       </tbody>
     </table>
-    ${trades.value.length ? null : html`<p class="nothing">No trade yet.</p>`}
+    ${trades.value.length ? null : html`<p class="nothing">No trade yet.<br />In the demo, <code>make market</code> starts some.</p>`}
   </div>
 </section>`;
