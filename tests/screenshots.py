@@ -9,6 +9,7 @@ import base64
 import json
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -18,14 +19,15 @@ import click
 from playwright.sync_api import Browser, Page
 
 from discovery.grapes import running_grapes
+from peer.cli.market_makers import Floor
 from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.browser import running_chromium
-from tests.support.market_maker import MIDDLE, MarketMaker
-from tests.support.real_mesh import RealMesh, RealPeer
+from tests.support.real_mesh import MARKETS, RealMesh, RealPeer
 from tests.support.web_gateway import Gateway, running_gateway
 
 STATE = Path(__file__).parents[1] / ".run"
 QUALITY = 0.6
+SEED, RATE = 7, 60
 LANE_S = 25.0  # fills most of the peers' lanes on a page
 # Chromium's own PNG of a wide page is three times as large.
 TO_WEBP = """async ([png, quality]) => {
@@ -44,9 +46,15 @@ WIDE, MIDDLING, NARROW = (1440, 900), (1024, 768), (390, 844)
 class Studio:
     """The mesh, a gateway of every peer, and a browser."""
 
-    def __init__(self, browser: Browser, mesh: RealMesh, gateways: list[Gateway], to: Path) -> None:
+    def __init__(
+        self, browser: Browser, mesh: RealMesh, floor: Floor, gateways: list[Gateway], to: Path
+    ) -> None:
         self.browser, self.mesh, self.gateways, self.to = browser, mesh, gateways, to
-        self.maker = MarketMaker([peer.client for peer in mesh.peers])
+        self._floor = floor
+
+    def trade(self, seconds: float) -> None:
+        until_s = time.monotonic() + seconds
+        self._floor.run(lambda: time.monotonic() > until_s, say=lambda _: None)
 
     @contextmanager
     def page(
@@ -80,15 +88,16 @@ class Studio:
 
     def own_orders(self) -> None:
         """Place some orders of alice, at her own peer and at another one."""
+        middle = self.mesh.peers[0].state().trades[0].price
         for number, (side, away, size) in enumerate(
             [
-                ("buy", -400, "0.5"),
-                ("sell", 350, "0.75"),
-                ("buy", -900, "1.2"),
-                ("sell", 1200, "0.4"),
+                ("buy", -2_500, "0.5"),
+                ("sell", 3_000, "0.75"),
+                ("buy", -6_000, "1.2"),
+                ("sell", 9_000, "0.4"),
             ]
         ):
-            price = f"{(MIDDLE + away) / 100:.2f}"
+            price = f"{(middle + away) / 100:.2f}"
             order = {"side": side, "price": price, "quantity": size, "account": "alice"}
             self.gateways[number % 2].order(**order)
         self.gateways[0].order(side="buy", type="market", quantity="0.125", account="alice")
@@ -107,25 +116,27 @@ def studio(to: Path) -> Iterator[Studio]:
             gateway = stack.enter_context(running_gateway(peer.folder))
             gateways.append(gateway.wait_ready())
         browser = stack.enter_context(running_chromium())
-        yield Studio(browser, mesh, gateways, to)
+        peers = {peer.folder.name: peer.folder for peer in mesh.peers}
+        floor = stack.enter_context(Floor(peers, MARKETS, SEED, RATE))
+        yield Studio(browser, mesh, floor, gateways, to)
 
 
 def take_busy(studio: Studio) -> None:
     for scheme in ("dark", "light"):
         with studio.page(scheme=scheme) as page:
-            studio.maker.run(LANE_S)
+            studio.trade(LANE_S)
             studio.shoot(page, f"page-{scheme}")
     with studio.page(size=NARROW, scheme="light") as page:
-        studio.maker.run(1)
+        studio.trade(1)
         studio.shoot(page, "page-mobile")
         page.get_by_role("navigation").get_by_role("button", name="Mesh").click()
-        studio.maker.run(LANE_S)
+        studio.trade(LANE_S)
         studio.shoot(page, "page-mobile-mesh")
 
 
 def take_no_quorum(studio: Studio) -> None:
     with studio.page() as page:
-        studio.maker.run(LANE_S * 2 / 3)
+        studio.trade(LANE_S * 2 / 3)
         for peer in studio.mesh.peers[1:]:
             peer.kill()
         page.get_by_text("No quorum").first.wait_for()
@@ -144,7 +155,7 @@ def take_alarm(studio: Studio) -> None:
     shutil.copy(carol.folder / JOURNAL_FILE, copy)
     carol.start()
     studio.mesh.wait_quorum([carol])
-    studio.maker.run(2)
+    studio.trade(2)
     carol.stop()
     put_back(carol, copy)
     carol.start()
@@ -169,9 +180,8 @@ TAKES = {"busy": take_busy, "no-quorum": take_no_quorum, "alarm": take_alarm}
 @click.option("--only", type=click.Choice(list(TAKES)), multiple=True)
 def main(to: Path, seconds: float, only: tuple[str, ...]) -> None:
     with studio(to) as here:
-        here.maker.fill()
+        here.trade(seconds)
         here.own_orders()
-        here.maker.run(seconds)
         for name, take in TAKES.items():
             if not only or name in only:
                 take(here)
