@@ -289,7 +289,7 @@ def _open(folder: Path, wanted: Sequence[str], seed: int, rate: int) -> tuple[Fl
     if not peers:
         raise click.ClickException(f"no peer of {folder / 'mesh.toml'} has a folder in {folder}")
     symbols = ", ".join(market.symbol for market in markets)
-    said = f"makers and takers trade {symbols} through {', '.join(peers)}, {rate} orders a second"
+    said = f"makers and takers trade {symbols} through {', '.join(peers)}, {rate} commands a second"
     try:
         return Floor(peers, markets, seed, rate), said
     except ValueError as error:
@@ -302,7 +302,10 @@ def _open(folder: Path, wanted: Sequence[str], seed: int, rate: int) -> tuple[Fl
 )
 @click.option("--market", "wanted", multiple=True, help="Only in this market. Repeatable.")
 @click.option(
-    "--rate", type=click.IntRange(1, RATE_MAX), default=30, help="Orders a second, of all together."
+    "--rate",
+    type=click.IntRange(1, RATE_MAX),
+    default=30,
+    help="Orders, changes and cancels a second.",
 )
 @click.option("--seed", default=1, help="Of the model.")
 @click.option(
