@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 VENDOR = HERE / "static" / "vendor"
 LOCK = HERE / "package-lock.json"
 PARTS = HERE / "node_modules" / "parts"
+_INTER = "@fontsource-variable/inter"  # the Latin letters, in all weights, with tabular figures
 _CHARTS = "lightweight-charts/dist/lightweight-charts"
 FILES = {
     "preact.mjs": "preact/dist/preact.mjs",
@@ -25,10 +26,12 @@ FILES = {
     "lightweight-charts.mjs": f"{_CHARTS}.standalone.production.mjs",
     "uplot.mjs": "uplot/dist/uPlot.esm.js",
     "uplot.css": "uplot/dist/uPlot.min.css",
+    "inter.woff2": f"{_INTER}/files/inter-latin-wght-normal.woff2",
     "LICENSE-preact": "preact/LICENSE",
     "LICENSE-htm": "htm/LICENSE",
     "LICENSE-lightweight-charts": "lightweight-charts/LICENSE",
     "LICENSE-uplot": "uplot/LICENSE",
+    "LICENSE-inter": f"{_INTER}/LICENSE",
 }
 
 
