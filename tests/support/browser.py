@@ -44,6 +44,17 @@ def expect_accessible(page: Page) -> None:
     assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
 
 
+def choose_market(page: Page, symbol: str) -> None:
+    page.get_by_role("button", name="Market").first.click()
+    page.get_by_role("dialog", name="Markets").get_by_role("button", name=symbol).click()
+
+
+def open_mesh(page: Page) -> None:
+    """Open the whole view of the mesh on a wide screen."""
+    page.get_by_role("button", name="Mesh:").click()
+    page.get_by_role("dialog", name="Mesh").wait_for()
+
+
 def place(page: Page, side: str, price: str, quantity: str) -> None:
     """Place an order with the form."""
     page.get_by_role("radio", name=side.capitalize(), exact=True).click()

@@ -14,7 +14,7 @@ from playwright.sync_api import (
     expect,
 )
 
-from tests.support.browser import MARKS, expect_accessible, place
+from tests.support.browser import MARKS, choose_market, expect_accessible, open_mesh, place
 from tests.support.web_gateway import Gateway, lone_peer, running_gateway, stand_in, wait_for
 from tests.support.web_standin import StandInNode
 
@@ -88,9 +88,9 @@ def test_the_page_shows_the_book(clear: Gateway, open_page: Open) -> None:
     expect(page.locator(".spread")).to_contain_text("Spread 1.75")
     expect(page.locator(".level.bid .peer-mark")).to_have_text("S")
     expect(page.locator(".level.ask .count")).to_contain_text("taken by solo 0.5 in 1 order")
-    expect(page.locator(".facts")).to_contain_text("1/1")
-    state = clear.get("/state")
-    expect(page.locator(".facts")).to_contain_text(state["digest"][:8])
+    expect(page.locator(".health")).to_contain_text("1/1 peers")
+    open_mesh(page)
+    expect(page.locator(".mesh-facts")).to_contain_text(clear.get("/state")["digest"][:16])
 
 
 def test_the_header_shows_the_last_day_of_the_chosen_market(
@@ -104,11 +104,11 @@ def test_the_header_shows_the_last_day_of_the_chosen_market(
     day = page.locator(".day")
     ticker = clear.get("/ticker")
     expect(day).to_contain_text(f"{ticker['change_percent']} %")
-    page.get_by_label("Market").select_option("ETH-USD")
+    choose_market(page, "ETH-USD")
     expect(day).to_contain_text("-10.00 %")
     expect(day).to_contain_text("7.00")
     expect(day).to_contain_text("6.30")
-    page.get_by_label("Market").select_option("BTC-USD")
+    choose_market(page, "BTC-USD")
     expect(day).to_contain_text(f"{ticker['change_percent']} %")
 
 
@@ -259,7 +259,7 @@ def test_the_page_survives_its_gateway(tmp_path: Path, open_page: Open, context:
             page.goto(gateway.link())
             expect(page.locator(".level.bid")).to_have_count(1)
         expect(page.locator(".health")).to_contain_text("Offline")
-        expect(page.locator(".banner")).to_contain_text("No connection to this peer")
+        expect(page.locator(".status")).to_contain_text("No connection to this peer")
         bind = ("--bind", f"127.0.0.1:{gateway.port}")
         with running_gateway(tmp_path, *bind) as gateway:
             gateway.wait_ready().order(side="buy", price="78", quantity="1")
@@ -273,14 +273,14 @@ def test_without_a_quorum_the_page_says_so(
 ) -> None:
     page = open_page(shaky[0])
     node.faults.holds = True
-    expect(page.locator(".banner")).to_contain_text("No quorum: orders wait, nothing matches.")
+    expect(page.locator(".status")).to_contain_text("No quorum. Orders wait, nothing matches.")
     place(page, "buy", "60", "1")
     row = page.locator("#orders-table tbody tr").first
     expect(row).to_contain_text("Pending")
     expect(page.locator(".level.bid")).to_have_count(0)
     node.faults.holds = False
     expect(row).to_contain_text("Open")
-    expect(page.locator(".banner")).to_have_count(0)
+    expect(page.locator(".status")).to_contain_text("Live.")
 
 
 def test_the_page_shows_catching_up_until_it_ends(
@@ -288,10 +288,9 @@ def test_the_page_shows_catching_up_until_it_ends(
 ) -> None:
     page = open_page(shaky[0])
     node.faults.catching_up = "commits 10 to 90"
-    expect(page.locator(".banner")).to_contain_text("Catching up with the other peers.")
-    expect(page.locator(".banner")).to_contain_text("commits 10 to 90")
+    expect(page.locator(".status")).to_contain_text("Catching up. commits 10 to 90")
     node.faults.catching_up = ""
-    expect(page.locator(".banner")).to_have_count(0)
+    expect(page.locator(".status")).to_contain_text("Live.")
 
 
 def test_the_page_reports_an_order_whose_result_is_lost(
@@ -310,8 +309,8 @@ def test_a_disagreement_is_shown_on_the_page(
 ) -> None:
     page = open_page(shaky[0])
     node.faults.disagrees = True
-    expect(page.locator(".banner")).to_contain_text("The book of bravo differs")
-    expect(page.locator(".mesh")).to_contain_text("DIFFERS")
+    expect(page.locator(".status")).to_contain_text("The book of bravo differs")
+    expect(page.locator(".mesh-strip")).to_contain_text("DIFFERS")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -323,7 +322,7 @@ def test_axe_finds_no_violation(clear: Gateway, open_page: Open, scheme: Any, wi
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     page.set_viewport_size({"width": width, "height": 900})
     expect(page.locator(".ladder")).to_contain_text("101")
-    for tab in ("Trade", "Orders", "Mesh") if width < 700 else ("",):
+    for tab in ("Book", "Chart", "Orders", "Mesh") if width < 700 else ("",):
         if tab:
             page.get_by_role("navigation").get_by_role("button", name=tab).click()
         expect_accessible(page)

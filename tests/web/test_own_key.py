@@ -40,13 +40,26 @@ def opened(context: BrowserContext, where: str, wrong: list[str]) -> Page:
     return page
 
 
+def open_dialog(page: Page) -> None:
+    """Open the dialog of the browser's own key, through the account's menu."""
+    page.locator("button.account-choice").click()
+    page.get_by_role("button", name="My own key").click()
+
+
+def expect_account(page: Page, account: str) -> None:
+    page.locator("button.account-choice").click()
+    expect(page.locator(".account input")).to_have_value(account)
+    page.keyboard.press("Escape")
+    expect(page.locator(".account")).to_have_count(0)
+
+
 def use_own_key(page: Page) -> str:
     """The account it gives."""
-    page.get_by_role("button", name="My own key").click()
+    open_dialog(page)
     expect(page.get_by_role("dialog")).to_contain_text("There is no backup")
     page.get_by_role("button", name="Use my own key").click()
-    expect(page.locator(".own-key")).to_have_text(re.compile("^key .{8}…$"))
-    account = page.locator(".own-key").get_attribute("title")
+    expect(page.locator(".account-name")).to_have_text(re.compile("^key .{8}…$"))
+    account = page.locator("button.account-choice").get_attribute("title")
     assert account is not None
     assert key_of_account(account) is not None
     return account
@@ -82,7 +95,7 @@ def test_a_visitor_trades_with_a_key_of_its_own(
         expect(page.locator(".level.bid .amount").first).to_contain_text(left)
 
     page.reload()
-    expect(page.locator(".own-key")).to_have_attribute("title", account)
+    expect(page.locator("button.account-choice")).to_have_attribute("title", account)
     expect(rows(page).first).to_contain_text("Open")
     page.get_by_role("button", name=f"Cancel order {order['id']}").click()
     expect(rows(page)).to_have_count(0)
@@ -124,16 +137,16 @@ def test_a_session_stays_and_the_user_can_stop_using_the_key(
     web: Gateway, context: BrowserContext, wrong: list[str]
 ) -> None:
     page = opened(context, web.link("ann", Scope.TRADE), wrong)
-    expect(page.locator(".account input")).to_have_value("ann")
+    expect_account(page, "ann")
     account = use_own_key(page)
     place(page, "buy", "50", "1")
     expect(rows(page).first).to_contain_text("Open")
     page.get_by_role("button", name="Cancel order").click()
     expect(rows(page)).to_have_count(0)
-    page.locator(".own-key").click()
-    expect(page.locator(".key-name")).to_have_text(account)
+    open_dialog(page)
+    expect(page.locator(".help .key-name")).to_have_text(account)
     page.get_by_role("button", name="Trade without it").click()
-    expect(page.locator(".account input")).to_have_value("ann")
+    expect_account(page, "ann")
     place(page, "buy", "51", "1")
     expect(rows(page).first).to_contain_text("Open")
     [order] = web.get("/orders?account=ann")["orders"]
@@ -145,16 +158,15 @@ def test_on_a_phone_the_user_can_stop_using_the_key_too(
 ) -> None:
     page = opened(context, web.url, wrong)
     page.set_viewport_size({"width": 390, "height": 844})
-    page.get_by_role("navigation").get_by_role("button", name="Trade").click()
-    expect(page.locator(".own-key")).not_to_be_visible()
     page.get_by_role("button", name="Use this browser's key").click()
     page.get_by_role("button", name="Use my own key").click()
-    expect(page.locator(".own-key")).to_be_visible()
+    expect(page.locator(".send")).to_be_visible()
+    expect(page.locator(".notice")).to_have_count(0)
     is_cut = "header => header.scrollWidth > header.clientWidth"
     assert not page.locator(".top").evaluate(is_cut)
-    page.locator(".own-key").click()
+    open_dialog(page)
     page.get_by_role("button", name="Trade without it").click()
-    expect(page.locator(".own-key")).not_to_be_visible()
+    expect(page.locator(".notice")).to_be_visible()
 
 
 def test_no_script_can_read_the_key(
@@ -183,7 +195,7 @@ def test_the_page_reports_a_browser_that_cannot_sign(
 ) -> None:
     context.add_init_script("crypto.subtle.generateKey = () => Promise.reject(new Error('no'))")
     page = opened(context, web.url, wrong)
-    page.get_by_role("button", name="My own key").click()
+    open_dialog(page)
     expect(page.get_by_role("dialog")).to_contain_text("This browser has no Ed25519")
     expect(page.get_by_role("button", name="Use my own key")).to_be_disabled()
 
@@ -205,6 +217,6 @@ def test_axe_finds_no_violation(
     page = opened(context, web.url, wrong)
     page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
     use_own_key(page)
-    page.locator(".own-key").click()
+    open_dialog(page)
     expect(page.get_by_role("dialog")).to_be_visible()
     expect_accessible(page)

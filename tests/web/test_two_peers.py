@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from discovery.grapes import running_grapes
-from tests.support.browser import MARKS, WIDE, place
+from tests.support.browser import MARKS, WIDE, open_mesh, place
 from tests.support.real_mesh import RealMesh
 from tests.support.web_gateway import running_gateway
 
@@ -39,8 +39,8 @@ def pages(tmp_path: Path, chromium: Browser) -> Iterator[list[Page]]:
 
 
 def fact(page: Page, name: str) -> Locator:
-    """The value with this name in the page's first line."""
-    return page.locator(".fact", has_text=name)
+    """The value with this name in the mesh view."""
+    return page.locator(".mesh-facts div", has_text=name)
 
 
 def test_a_trade_between_two_pages(pages: list[Page]) -> None:
@@ -56,11 +56,15 @@ def test_a_trade_between_two_pages(pages: list[Page]) -> None:
         who = "Resting order 1-1, taken by 2-1"
         expect(trade.locator(".who")).to_have_attribute("title", who)
         expect(page.locator(".level.ask")).to_contain_text("1.250")
-        verdict = page.locator(".verdict strong")
-        expect(verdict).to_have_text("All 3 peers hold the same book", timeout=15_000)
+        verdict = page.locator(".mesh-open")
+        same = "All 3 peers hold the same book"
+        expect(verdict).to_have_attribute("title", same, timeout=15_000)
     expect(ann.locator("#orders-table")).to_contain_text("Partly filled")
     ben.get_by_role("tab", name="History").click()
     expect(ben.locator("#orders-table")).to_contain_text("Filled")
-    said = fact(ben, "State digest").get_attribute("title") or ""
+    for page in pages:
+        open_mesh(page)
+        expect(page.locator(".verdict strong")).to_have_text(same)
+    said = fact(ben, "Digest").get_attribute("title") or ""
     assert re.fullmatch("Of the whole market after commit [0-9]+: [0-9a-f]{64}", said)
-    expect(fact(ann, "State digest")).to_have_attribute("title", said)
+    expect(fact(ann, "Digest")).to_have_attribute("title", said)

@@ -1,4 +1,6 @@
 // The chart panel: price over time, or depth around the middle.
+import { Choice, Tabs } from "./choice.js";
+import { condition } from "./condition.js";
 import { DepthChart } from "./depthchart.js";
 import { html } from "./html.js";
 import { INTERVALS } from "./candles.js";
@@ -9,37 +11,19 @@ import { marketName } from "./store.js";
 const shown = remembered("chart", "price");
 export const interval = remembered("interval", 5);
 
-const Tab = ({ name, label }) => html`<button
-  role="tab"
-  id="chart-tab-${name}"
-  aria-selected=${shown.value === name ? "true" : "false"}
-  aria-controls="chart-view"
-  onClick=${() => (shown.value = name)}
->
-  ${label}
-</button>`;
+const TABS = [
+  ["price", "Price"],
+  ["depth", "Depth"],
+];
+const LENGTHS = INTERVALS.map(([label, seconds]) => [seconds, label]);
 
-const Intervals = () => html`<div class="choice small intervals" role="radiogroup" aria-label="Candle interval">
-  ${INTERVALS.map(
-    ([label, seconds]) => html`<button
-      key=${label}
-      role="radio"
-      aria-checked=${interval.value === seconds ? "true" : "false"}
-      onClick=${() => (interval.value = seconds)}
-    >
-      ${label}
-    </button>`,
-  )}
-</div>`;
-
-export const Charts = () => html`<section class="panel charts" data-panel="chart" aria-label="Charts">
+export const Charts = () => html`<section class="panel charts ${condition.value.fresh ? "" : "old"}" aria-label="Charts">
   <header class="panel-head">
     <h2 class="hidden">Charts</h2>
-    <div class="tablist" role="tablist" aria-label="Charts">
-      <${Tab} name="price" label="Price" />
-      <${Tab} name="depth" label="Depth" />
-    </div>
-    ${shown.value === "price" ? html`<${Intervals} />` : null}
+    <${Tabs} prefix="chart" shows="chart-view" label="Charts" value=${shown.value} options=${TABS} onPick=${(name) => (shown.value = name)} />
+    ${shown.value === "price"
+      ? html`<${Choice} kind="plain intervals" label="Candle interval" value=${interval.value} options=${LENGTHS} onPick=${(seconds) => (interval.value = seconds)} />`
+      : null}
   </header>
   <div class="chart-view" id="chart-view" role="tabpanel" aria-labelledby="chart-tab-${shown.value}">
     ${shown.value === "price"

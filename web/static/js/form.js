@@ -2,9 +2,10 @@
 // Owns its fields, the checks that a browser can make, and sending. The peer checks everything again;
 // its refusal is shown beside the field.
 import { batch, computed, effect, signal } from "@preact/signals";
+import { condition } from "./condition.js";
 import { fromUnits, grouped, product, toUnits, trimmed } from "./decimal.js";
 import { STATES } from "./lifecycle.js";
-import { book, bookVersion, draft, health, market, mayTrade, placeOrder, places } from "./store.js";
+import { book, bookVersion, draft, market, mayTrade, placeOrder, places } from "./store.js";
 import { toast } from "./toasts.js";
 
 const EMPTY = { price: "", quantity: "", stop_price: "", display: "", expire: "" };
@@ -84,8 +85,7 @@ const isMissing = computed(() => {
 
 // Why the order can't be sent now; empty if it can.
 export const hindrance = computed(() => {
-  if (health.value === "halted") return "This peer has stopped";
-  if (health.value !== "live" && health.value !== "resyncing") return "Not connected to the peer's node";
+  if (condition.value.blocked) return condition.value.blocked;
   if (!mayTrade.value) return "This page is read-only: it has no key or session for this account";
   if (Object.keys(mistakes.value).length) return "Correct the fields above";
   return isMissing.value ? "Fill in the fields" : "";

@@ -1,44 +1,31 @@
-// The line at the top: market, last price, peers, digest and connection.
+// The line at the top: market, last price, the last day, the peers, and the menus.
+import { AccountMenu } from "./accountmenu.js";
+import { condition } from "./condition.js";
 import { grouped, short, trimmed } from "./decimal.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
-import { OwnKey } from "./ownkey.js";
-import {
-  account,
-  chooseAccount,
-  chooseMarket,
-  commit,
-  health,
-  isAdmin,
-  latency,
-  marketName,
-  markets,
-  mesh,
-  resyncs,
-  ticker,
-  trades,
-  usesOwnKey,
-} from "./store.js";
+import { Icon } from "./icons.js";
+import { layout } from "./layout.js";
+import { MarketMenu } from "./marketmenu.js";
+import { openMesh } from "./status.js";
+import { latency, mesh, resyncs, ticker, trades } from "./store.js";
 import { clock } from "./tape.js";
 import { theme, toggleTheme } from "./theme.js";
 
-const HEALTH = {
-  live: ["●", "Live", "Every change of the book reaches this page as it happens."],
-  connecting: ["◌", "Connecting", "Opening the connection to this peer."],
-  starting: ["◌", "Peer starting", "This peer's node is not answering yet."],
-  stale: ["▲", "Stale", "This peer's node is silent: what you see may be old."],
-  resyncing: ["⟳", "Resyncing", "A message was lost: the page loads the whole book again."],
-  halted: ["■", "Stopped", "This peer has stopped by itself: the page shows its state at that time."],
-  offline: ["✕", "Offline", "No connection to this peer: trying again."],
-};
+const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
-function Connection() {
-  const [sign, word, title] = HEALTH[health.value];
-  const ms = latency.value === null ? "" : `${latency.value < 10 ? latency.value.toFixed(1) : Math.round(latency.value)} ms`;
-  return html`<span class="pill health ${health.value}" title="${title} Resyncs so far: ${resyncs.value}." role="status">
-    <span aria-hidden="true">${sign}</span> ${word}
-    ${health.value === "live" && ms ? html`<span class="quiet pill-more">${ms}</span>` : null}
-  </span>`;
+// The condition, and how many peers are alive if that is known. Opens the mesh view.
+function Health() {
+  const { name, tone, sign, word, text, known } = condition.value;
+  const { peers } = mesh.value;
+  const alive = peers.filter((peer) => peer.alive).length;
+  const isLive = name === "live";
+  return html`<button class="pill health ${tone} ${name}" title="${text} Resyncs so far: ${resyncs.value}." onClick=${openMesh}>
+    <span class="pill-sign" aria-hidden="true">${sign}</span>
+    <span class=${isLive ? "pill-word" : ""}>${word}</span>
+    ${known ? html`<span class="pill-peers">${alive}/${peers.length}<span class="pill-word"> peers</span></span>` : null}
+    ${isLive && latency.value !== null ? html`<span class="pill-more" title="Time of this peer's answer">${ms(latency.value)}</span>` : null}
+  </button>`;
 }
 
 function LastPrice() {
@@ -46,82 +33,52 @@ function LastPrice() {
   if (!last) return html`<span class="last quiet">—</span>`;
   const before = trades.value.find((trade) => trade.price !== last.price);
   const rose = !before || Number(last.price) >= Number(before.price);
-  return html`<span class="last ${rose ? "up" : "down"}">
-    ${grouped(trimmed(last.price, 2))}<span class="arrow" aria-hidden="true">${rose ? "▲" : "▼"}</span>
-    <span class="hidden">${rose ? "risen" : "fallen"}</span>
+  const way = condition.value.fresh ? (rose ? "up" : "down") : "old";
+  return html`<span class="last ${way}">
+    ${grouped(trimmed(last.price, 2))}<i class="arrow ${rose ? "rise" : "fall"}" aria-hidden="true"></i>
+    <span class="hidden">${condition.value.fresh ? (rose ? "risen" : "fallen") : "not current"}</span>
   </span>`;
 }
 
-// The last 24 hours, or less if this peer knows less: then the labels say since when.
-function Day() {
-  const day = ticker.value;
-  if (!day || day.open === null) return null;
-  const partial = day.since > Date.now() - 86_400_000 + 60_000;
-  const span = partial ? `since ${clock(day.since)}` : "24 h";
-  const sign = Number(day.change) > 0 ? "+" : "";
-  const way = Number(day.change) ? (sign ? "up" : "down") : "";
-  const percent = day.change_percent.replace(/^-(?=[0.]+$)/, "");
-  return html`<dl class="facts day" aria-label="Last 24 hours">
-    <div class="fact ${way}">
-      <dt>${partial ? "Change" : "24 h"}</dt>
-      <dd title="${sign}${grouped(day.change)} ${span}">${sign}${percent} %</dd>
-    </div>
-    <${Fact} label="High" value=${grouped(trimmed(day.high, 2))} title="Highest price, ${span}" />
-    <${Fact} label="Low" value=${grouped(trimmed(day.low, 2))} title="Lowest price, ${span}" />
-    <${Fact} label="Volume" value=${grouped(short(day.volume))} title="${trimmed(day.volume)} traded, ${span}" />
-  </dl>`;
-}
-
-const Fact = ({ label, value, title, mono }) => html`<div class="fact" title=${title}>
+const Fact = ({ label, value, title, kind = "" }) => html`<div class="fact ${kind}" title=${title}>
   <dt>${label}</dt>
-  <dd class=${mono ? "mono" : ""}>${value}</dd>
+  <dd>${value}</dd>
 </div>`;
 
-// Commit, finality and every peer are in the mesh panel.
-function Facts() {
-  const { peers } = mesh.value;
-  const alive = peers.filter((peer) => peer.alive).length;
-  const digest = commit.value.digest;
-  return html`<dl class="facts">
-    <${Fact} label="Peers" value="${alive}/${peers.length}" title="Members of the mesh that are alive" />
-    <${Fact} label="State digest" value=${digest ? digest.slice(0, 8) : "—"} mono title="Of the whole market after commit ${commit.value.commit}: ${digest}" />
+// The last 24 hours, or less if this peer knows less: then the labels say since when.
+export function Day() {
+  const day = ticker.value;
+  const some = day && day.open !== null;
+  const partial = some && day.since > Date.now() - 86_400_000 + 60_000;
+  const span = partial ? `since ${clock(day.since)}` : "24 h";
+  const sign = some && Number(day.change) > 0 ? "+" : "";
+  const way = some && Number(day.change) && condition.value.fresh ? (sign ? "up" : "down") : "";
+  const amount = (text) => (some ? grouped(text) : "—");
+  return html`<dl class="facts day ${condition.value.fresh ? "" : "old"}" aria-label="Last 24 hours">
+    <${Fact}
+      kind="change ${way}"
+      label=${partial ? "Change" : "24 h change"}
+      value=${some ? `${sign}${day.change_percent.replace(/^-(?=[0.]+$)/, "")} %` : "—"}
+      title=${some ? `${sign}${grouped(day.change)} ${span}` : ""}
+    />
+    <${Fact} label=${partial ? "High" : "24 h high"} value=${amount(some && trimmed(day.high, 2))} title="Highest price, ${span}" />
+    <${Fact} label=${partial ? "Low" : "24 h low"} value=${amount(some && trimmed(day.low, 2))} title="Lowest price, ${span}" />
+    <${Fact} label=${partial ? "Volume" : "24 h volume"} value=${amount(some && short(day.volume))} title=${some ? `${trimmed(day.volume)} traded, ${span}` : ""} />
   </dl>`;
 }
 
 export const Header = () => html`<header class="top">
   <h1 class="hidden">p2p-orderbook, the book on ${mesh.value.peer ?? "this peer"}</h1>
-  <a class="brand" href="/" aria-label="p2p-orderbook"
-    ><img src="/static/icon.svg" alt="" width="26" height="26" /><span class="brand-name">p2p-orderbook</span></a
-  >
-  <label class="market-choice">
-    <span class="hidden">Market</span>
-    <select value=${marketName.value} onChange=${(event) => chooseMarket(event.target.value)}>
-      ${markets.value.map((m) => html`<option key=${m.symbol} value=${m.symbol}>${m.symbol}</option>`)}
-    </select>
-  </label>
+  <a class="brand" href="/" aria-label="p2p-orderbook"><img src="/static/icon.svg" alt="" width="24" height="24" /></a>
+  <${MarketMenu} />
   <${LastPrice} />
-  <${Day} />
-  <${Facts} />
+  ${layout.value === "narrow" ? null : html`<${Day} />`}
   <div class="top-end">
-    <${OwnKey} />
-    <label class="account" hidden=${usesOwnKey.value} title=${isAdmin.value ? "Orders belong to this name; this session may use any" : "Orders belong to this name"}>
-      <span>Account</span>
-      <input
-        readonly=${!isAdmin.value}
-        value=${account.value}
-        maxlength="64"
-        pattern="[A-Za-z0-9_.@:+\\-]+"
-        spellcheck=${false}
-        onChange=${(event) =>
-          event.target.value && event.target.checkValidity()
-            ? chooseAccount(event.target.value)
-            : (event.target.value = account.value)}
-      />
-    </label>
-    <${Connection} />
+    <${Health} />
+    <${AccountMenu} />
     <button class="icon" onClick=${toggleTheme} aria-label="Use the ${theme.value === "dark" ? "light" : "dark"} theme">
-      ${theme.value === "dark" ? "☀" : "☾"}
+      <${Icon} name=${theme.value === "dark" ? "sun" : "moon"} />
     </button>
-    <button class="icon help-button" onClick=${() => (showHelp.value = true)} aria-label="Keyboard help">?</button>
+    <button class="icon" onClick=${() => (showHelp.value = true)} aria-label="Keyboard help"><${Icon} name="help" /></button>
   </div>
 </header>`;

@@ -1,17 +1,27 @@
 // The order book as a ladder: asks above, the spread, bids below, best prices in the middle.
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { BookTabs } from "./booktabs.js";
+import { condition } from "./condition.js";
 import { fromUnits, grouped, short, trimmed } from "./decimal.js";
 import { oneClick, sendAt } from "./form.js";
+import { felt } from "./felt.js";
 import { html } from "./html.js";
+import { layout } from "./layout.js";
 import { PeerMark, peerName } from "./peers.js";
-import { book, bookVersion, columnPlaces, draft, group, health, market, openOrders, places, shares, trades } from "./store.js";
+import { book, bookVersion, columnPlaces, draft, group, market, openOrders, places, shares } from "./store.js";
 
-const ROW_PX = 21;
+const ROW_PX = 20; // at least
+const HEAD_PX = 24;
+const MIDDLE_PX = 32;
 const GROUPS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000, 10000, 100000];
 const MARKS_MAX = 3; // peers marked in a level; the title names all
 const FLASH_MS = 300;
 const SEEN_MAX = 1000; // levels whose sizes are remembered
+const ROWS_MAX = 60;
+const COMPACT_PX = 208; // below this width a level has a price and a quantity; book.css knows it too
+const columns = signal(4);
+const rowHeight = signal(ROW_PX);
 const rows = signal(14); // per side, as many as fit
 
 // The number of my open orders, by side and price.
@@ -56,7 +66,7 @@ function Peers({ peers, orders }) {
         ({ member }) => html`<${PeerMark} key=${member} index=${member - 1} name=${peerName(member - 1)} />`,
       )}${peers.length > MARKS_MAX ? "+" : ""}
     </span>
-    ${orders}${said.length ? html`<span class="hidden">, taken by ${said.join(", ")}</span>` : null}
+    ${orders === 1 ? null : orders}${said.length ? html`<span class="hidden">, taken by ${said.join(", ")}</span>` : null}
   </td>`;
 }
 
@@ -87,31 +97,30 @@ function watchChanges(asks, bids) {
   if ([...asks, ...bids].some((level) => level.changed)) settling = setTimeout(() => settled.value++, FLASH_MS);
 }
 
-const Bar = ({ kind, share }) => html`<i class="bar ${kind}" style=${{ transform: `scaleX(${share.toFixed(3)})` }}></i>`;
-
-function Level({ level, side, most, deepest, first }) {
-  const fill = (part) => (draft.value = { ...part, at: performance.now() });
+function Level({ level, side, deepest, first }) {
   const other = side === "ask" ? "buy" : "sell";
-  return html`<tr class="level ${side} ${level.changed ? "changed" : ""}">
+  const fill = (event, part) => {
+    felt(event.currentTarget.closest("td"));
+    draft.value = { ...part, at: performance.now() };
+  };
+  const onPrice = (event) => (oneClick.value ? sendAt(level.price, other) : fill(event, { price: level.price }));
+  return html`<tr class="level ${side} ${level.changed ? "changed" : ""} ${level.mine ? "mine" : ""}">
     <td class="price">
-      <${Bar} kind="sum" share=${level.sum / deepest} /><${Bar} kind="alone" share=${level.size / most} />
+      <i class="bar" style=${{ transform: `scaleX(${(level.sum / deepest).toFixed(3)})` }}></i>
       <button
         class="cell"
         tabindex=${first ? 0 : -1}
         data-ladder
-        onClick=${() => (oneClick.value ? sendAt(level.price, other) : fill({ price: level.price }))}
-        aria-label=${oneClick.value ? `${other} at ${level.price} at once` : `Use the price ${level.price}`}
+        onClick=${onPrice}
+        aria-label=${oneClick.value ? `${other} at ${grouped(level.price)} at once` : `Use the price ${grouped(level.price)}`}
       >
-        ${level.mine
-          ? html`<span class="own" title="You have an order here">▸</span
-              ><span class="hidden">my order, </span>`
-          : null}${grouped(level.price)}
+        ${level.mine ? html`<span class="own" title="You have an order here"></span><span class="hidden">my order, </span>` : null}${grouped(level.price)}
       </button>
     </td>
-    <td class="amount" onClick=${() => fill({ price: level.price, quantity: trimmed(level.quantity) })}>
+    <td class="amount" onClick=${(event) => fill(event, { price: level.price, quantity: trimmed(level.quantity) })}>
       ${short(level.quantity, columnPlaces())}
     </td>
-    <td class="amount total" onClick=${() => fill({ price: level.price, quantity: trimmed(level.total), side: other })}>
+    <td class="amount total" onClick=${(event) => fill(event, { price: level.price, quantity: trimmed(level.total), side: other })}>
       ${short(level.total, columnPlaces())}
     </td>
     <${Peers} peers=${level.peers} orders=${level.orders} />
@@ -119,29 +128,18 @@ function Level({ level, side, most, deepest, first }) {
 }
 
 function Middle({ bid, ask }) {
-  const last = trades.value[0];
-  const before = last && trades.value.find((trade) => trade.price !== last.price);
-  const rose = !before || Number(last.price) >= Number(before.price);
   const unit = places.value.price;
   const spread = bid && ask ? ask.units - bid.units : null;
   const middle = spread === null ? null : (ask.units + bid.units) / 2;
   const percent = (100 * spread) / middle;
   const share = percent < 0.001 ? "< 0.001" : percent.toFixed(percent < 0.1 ? 3 : 2);
   return html`<tr class="middle">
-    <td colspan="4">
+    <td colspan=${columns.value}>
       <div class="middle-line">
-        ${last
-          ? html`<strong class=${rose ? "up" : "down"}
-              >${grouped(last.price)} <span aria-hidden="true">${rose ? "▲" : "▼"}</span
-              ><span class="hidden">${rose ? "risen" : "fallen"}</span></strong
-            >`
-          : html`<strong class="quiet">no trade yet</strong>`}
         ${spread === null
-          ? html`<span class="spread">${bid || ask ? "one-sided" : "empty"}</span>`
-          : html`<span class="spread"
-              ><span>Mid ${grouped(trimmed(fromUnits(Math.round(middle * 10), unit + 1), unit))}</span>
-              <span>Spread ${trimmed(fromUnits(spread, unit), unit)} · ${share}%</span></span
-            >`}
+          ? html`<span class="spread quiet">${!condition.value.fresh ? "not known" : bid || ask ? "one-sided" : "empty"}</span>`
+          : html`<span><span class="quiet">Mid</span> <strong>${grouped(trimmed(fromUnits(Math.round(middle * 10), unit + 1), unit))}</strong></span>
+              <span class="spread"><span class="quiet">Spread</span> ${trimmed(fromUnits(spread, unit), unit)}<span class="share quiet"> ${share} %</span></span>`}
       </div>
     </td>
   </tr>`;
@@ -149,7 +147,7 @@ function Middle({ bid, ask }) {
 
 function Empty({ count, label }) {
   return html`<tr class="empty">
-    <td colspan="4" style=${{ height: `${count * ROW_PX}px` }}>${label}</td>
+    <td colspan=${columns.value} style=${{ height: `${count * rowHeight.value}px` }}>${label}</td>
   </tr>`;
 }
 
@@ -188,16 +186,33 @@ function onKey(event) {
   }
 }
 
-export function Ladder() {
+// The rows that fit, a half for each side.
+function useRows() {
   const frame = useRef(null);
-  useEffect(() => {
-    const watch = new ResizeObserver(([entry]) => {
-      const room = entry.contentRect.height - 26 - 44;
-      rows.value = Math.max(5, Math.min(40, Math.floor(room / 2 / ROW_PX)));
-    });
+  useLayoutEffect(() => {
+    const fit = () => {
+      columns.value = frame.current.clientWidth < COMPACT_PX ? 2 : 4;
+      const room = frame.current.clientHeight - HEAD_PX - MIDDLE_PX;
+      rows.value = Math.max(3, Math.min(ROWS_MAX, Math.floor(room / 2 / ROW_PX)));
+      rowHeight.value = Math.max(ROW_PX, room / 2 / rows.value); // no empty strip below
+    };
+    fit(); // before the first drawing is seen
+    const watch = new ResizeObserver(fit);
     watch.observe(frame.current);
     return () => watch.disconnect();
   }, []);
+  return frame;
+}
+
+const HEADS = [
+  ["Price", ""],
+  ["Quantity", "amount"],
+  ["Total", "amount total"],
+];
+
+export function Ladder() {
+  const frame = useRows();
+  const { fresh } = condition.value;
   bookVersion.value; // redraws when the book changes
   settled.value;
   const own = ownLevels();
@@ -205,44 +220,35 @@ export function Ladder() {
   const asks = levelsOf(book.asks, own.sell, shares.asks, rows.value, scale);
   const bids = levelsOf(book.bids, own.buy, shares.bids, rows.value, scale);
   watchChanges(asks, bids);
-  const most = Math.max(1, ...asks.map((l) => l.size), ...bids.map((l) => l.size));
   const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
-  const isEmpty = book.ready && !asks.length && !bids.length;
-  const row = (side) => (level, index) =>
-    html`<${Level} key=${index} ...${{ level, side, most, deepest, first: index === 0 }} />`;
-  const dim = health.value !== "live" ? "dim" : "";
-  return html`<section class="panel ladder ${dim}" data-panel="book" aria-label="Order book">
+  const row = (side) => (level, index) => html`<${Level} key=${index} ...${{ level, side, deepest, first: index === 0 }} />`;
+  const isEmpty = book.ready && fresh && !asks.length && !bids.length;
+  const rest = (levels, label) =>
+    levels.length < rows.value ? html`<${Empty} count=${rows.value - levels.length} label=${levels.length ? "" : label} />` : null;
+  return html`<section class="panel ladder ${fresh ? "" : "old"}" aria-label="Order book">
     <header class="panel-head">
-      <h2>Order book</h2>
+      ${layout.value === "wide" ? html`<h2>Order book</h2>` : html`<${BookTabs} />`}
       <div class="panel-end"><${OneClick} /><${Grouping} /></div>
     </header>
     <div class="ladder-frame" ref=${frame}>
-      <table class="book" onKeyDown=${onKey}>
+      <table class="book" style="--row:${rowHeight.value}px" onKeyDown=${onKey}>
         <caption class="hidden">
           Order book of ${book.market}: asks from high to low, then bids from high to low
         </caption>
         <thead>
           <tr>
-            <th scope="col">Price</th>
-            <th scope="col">Quantity</th>
-            <th scope="col">Total</th>
-            <th scope="col"><abbr title="The peers that took the orders of a level, and how many there are">Peers</abbr></th>
+            ${HEADS.map(([head, kind]) => html`<th key=${head} scope="col" class=${kind}>${head}</th>`)}
+            <th scope="col" class="amount count"><abbr title="The peers that took the orders of a level, and how many orders if not one">Peers</abbr></th>
           </tr>
         </thead>
-        <tbody class="asks" style=${{ height: `${rows.value * ROW_PX}px` }}>
-          ${asks.length < rows.value
-            ? html`<${Empty} count=${rows.value - asks.length} label=${asks.length ? "" : isEmpty ? "No orders yet." : "No asks"} />`
-            : null}
-          ${asks.map(row("ask")).reverse()}
+        <tbody class="asks">
+          ${rest(asks, isEmpty ? "No orders yet." : fresh && "No asks")} ${asks.map(row("ask")).reverse()}
         </tbody>
         <tbody>
           <${Middle} bid=${book.bids.best(1)[0]} ask=${book.asks.best(1)[0]} />
         </tbody>
         <tbody class="bids">
-          ${bids.map(row("bid"))}
-          ${bids.length < rows.value
-            ? html`<${Empty} count=${rows.value - bids.length} label=${bids.length ? "" : isEmpty ? MarketHint() : "No bids"} />`
-            : null}
+          ${bids.map(row("bid"))} ${rest(bids, isEmpty ? html`<${MarketHint} />` : fresh && "No bids")}
         </tbody>
       </table>
     </div>

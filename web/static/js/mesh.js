@@ -1,6 +1,11 @@
-// The mesh panel: every peer, its round and commit, and whether all peers agree.
+// The mesh: a strip below the order form, and the whole view with lanes, rounds, digests and alarms.
+import { useEffect, useRef } from "preact/hooks";
+import { adviceOn, alarmKinds } from "./alarms.js";
+import { condition, lifeOf } from "./condition.js";
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
+import { Icon } from "./icons.js";
+import { showMesh } from "./layout.js";
 import { PeerMark } from "./peers.js";
 import { Pulse } from "./pulse.js";
 import { commit, mesh } from "./store.js";
@@ -10,6 +15,12 @@ const AGREES = {
   false: ["≠", "DIFFERS", "Its book has another digest: the peers disagree"],
   null: ["·", "—", "Not comparable: not at the same commit, or not heard"],
 };
+const LIVES = {
+  yes: ["●", "alive"],
+  no: ["○", "silent"],
+  stopped: ["■", "stopped"],
+  unknown: ["?", "not known"],
+};
 
 function age(ms) {
   if (ms < 0) return "never heard";
@@ -17,64 +28,61 @@ function age(ms) {
   return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
 }
 
-// Alarms that differ only in numbers and digests are shown once, in their last form.
-export function alarmKinds(alarms) {
-  const kinds = new Map();
-  for (const text of alarms) {
-    const kind = text.replace(/[0-9a-f]{16,}|\d+/g, "#");
-    kinds.set(kind, { text, count: (kinds.get(kind)?.count ?? 0) + 1 });
-  }
-  return [...kinds.values()].reverse();
-}
-
 function Alive({ peer }) {
-  const [kind, sign, word] = peer.self && mesh.value.halted ? ["no", "■", "stopped"] : peer.alive ? ["yes", "●", "alive"] : ["no", "○", "silent"];
+  const life = lifeOf(peer);
+  const [sign, word] = LIVES[life];
   const hears = peer.alive ? `, hears ${peer.hears?.join(", ") || "no other peer"}` : "";
   const heard = peer.self ? hears : `, heard ${age(peer.age_ms)}${hears}`;
-  return html`<span class="alive-state ${kind}" title="${word}${heard}"
-    ><span aria-hidden="true">${sign}</span> <span class="state-word">${word}</span></span
+  return html`<span class="life ${life}" title=${life === "unknown" ? "This page has no news of it" : `${word}${heard}`}
+    ><span aria-hidden="true">${sign}</span> <span class="life-word">${word}</span></span
   >`;
 }
 
-function Peer({ peer, index, newest }) {
-  const lag = Math.max(0, newest - peer.commit);
-  const said = peer.self ? true : peer.alive ? peer.agrees : peer.agrees === false ? false : null;
+// Whether its book is the same as this peer's, as the row's sign and word.
+function Agrees({ peer }) {
+  const { known } = condition.value;
+  const said = !known ? null : peer.self ? true : peer.alive ? peer.agrees : peer.agrees === false ? false : null;
   const [sign, word, title] = AGREES[said];
-  return html`<tr class=${peer.alive ? "alive" : "silent"}>
-    <th scope="row" title=${`${peer.address || "never found"}\nkey ${peer.key}`}>
-      <${PeerMark} index=${index} name=${peer.name} />
-      <span class="peer-name">${peer.name}${peer.self ? html`<small> · here</small>` : null}</span>
-    </th>
-    <td><${Alive} peer=${peer} /></td>
-    <td class="lane"><${Pulse} name=${peer.name} index=${index} /></td>
-    <td class="amount round">${grouped(peer.round)}</td>
-    <td class="amount">${grouped(peer.commit)}</td>
-    <td class="amount">${peer.alive ? (lag ? `−${grouped(lag)}` : "0") : "—"}</td>
-    <td class="agree ${said}" title=${title}><span aria-hidden="true">${sign}</span> ${peer.self ? "self" : word}</td>
-  </tr>`;
+  return html`<span class="agree ${said}" title=${known ? title : "Not known now"}><span aria-hidden="true">${sign}</span> ${peer.self && known ? "here" : word}</span>`;
 }
 
-// The verdict: do all peers hold the same book, and is there a quorum?
-function Verdict() {
-  const { peers, quorum, quorum_size: needed, halted } = mesh.value;
+const newest = () => Math.max(0, ...mesh.value.peers.map((peer) => peer.commit));
+
+function lagOf(peer) {
+  if (!condition.value.known || !peer.alive) return "—";
+  const lag = Math.max(0, newest() - peer.commit);
+  return lag ? `−${grouped(lag)}` : "0";
+}
+
+const Name = ({ peer, index, here }) => html`<${PeerMark} index=${index} name=${peer.name} />
+  <span class="peer-name">${peer.name}${peer.self && here ? html`<small> · here</small>` : null}</span>`;
+
+// Do all peers hold the same book, and is there a quorum? Tone, sign, short words, and the whole.
+function verdictOf() {
+  const { peers, quorum, halted } = mesh.value;
   const alive = peers.filter((peer) => peer.alive);
   const odd = peers.filter((peer) => peer.agrees === false).map((peer) => peer.name);
   const same = alive.filter((peer) => peer.self || peer.agrees === true);
-  const [kind, sign, text] = halted
-    ? ["bad", "■", "This peer has stopped"]
-    : odd.length
-      ? ["bad", "≠", `${odd.join(", ")} ${odd.length > 1 ? "hold other books" : "holds another book"}`]
-      : !quorum
-        ? ["warn", "○", "No quorum: nothing is ordered"]
-        : same.length === 1 && peers.length > 1
-          ? ["", "·", "Nothing to compare yet"]
-          : ["good", "=", `${same.length === peers.length ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
-  return html`<div class="verdict ${kind}">
+  const all = same.length === peers.length;
+  if (!condition.value.known) return ["", "?", "not known", "Not known: no news from this peer"];
+  if (halted) return ["bad", "■", "stopped", "This peer has stopped"];
+  if (odd.length) return ["bad", "≠", "books differ", `${odd.join(", ")} ${odd.length > 1 ? "hold other books" : "holds another book"}`];
+  if (!quorum) return ["warn", "○", "no quorum", "No quorum: nothing is ordered"];
+  if (same.length === 1 && peers.length > 1) return ["", "·", "comparing", "Nothing to compare yet"];
+  return ["good", "=", all ? "same book" : `${same.length} of ${peers.length} same`, `${all ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
+}
+
+function Verdict() {
+  const { peers, quorum_size: needed } = mesh.value;
+  const { known } = condition.value;
+  const [tone, sign, , text] = verdictOf();
+  const alive = peers.filter((peer) => peer.alive).length;
+  return html`<div class="verdict ${tone}">
     <span class="verdict-sign" aria-hidden="true">${sign}</span>
     <strong>${text}</strong>
     <span class="verdict-quorum">
-      <span class="quorum-dots" aria-hidden="true">${peers.map((peer) => html`<i key=${peer.name} class=${peer.alive ? "on" : ""}></i>`)}</span>
-      ${alive.length} of ${peers.length} alive, ${needed ?? "?"} needed
+      <span class="quorum-dots" aria-hidden="true">${peers.map((peer) => html`<i key=${peer.name} class=${known && peer.alive ? "on" : ""}></i>`)}</span>
+      ${known ? `${alive} of ${peers.length} alive, ${needed ?? "?"} needed` : `${peers.length} members`}
     </span>
   </div>`;
 }
@@ -84,55 +92,116 @@ const HEADS = [
   ["State"],
   ["Blocks", "lane"],
   ["Round", "amount round"],
-  ["Commit", "amount"],
+  ["Commit", "amount commit"],
   ["Lag", "amount"],
   ["Book", "amount"],
 ];
 
-function Peers() {
-  const { peers } = mesh.value;
-  const newest = Math.max(0, ...peers.map((peer) => peer.commit));
-  return html`<table>
-    <caption class="hidden">The members of the mesh as this peer sees them</caption>
-    <thead>
-      <tr>${HEADS.map(([head, kind]) => html`<th key=${head} scope="col" class=${kind}>${head}</th>`)}</tr>
-    </thead>
-    <tbody>
-      ${peers.map((peer, index) => html`<${Peer} key=${peer.name} ...${{ peer, index, newest }} />`)}
-    </tbody>
-  </table>`;
-}
+const Row = ({ peer, index }) => html`<tr class=${lifeOf(peer) === "yes" ? "alive" : "silent"}>
+  <th scope="row" title=${`${peer.address || "never found"}\nkey ${peer.key}`}><${Name} peer=${peer} index=${index} here /></th>
+  <td><${Alive} peer=${peer} /></td>
+  <td class="lane"><${Pulse} name=${peer.name} index=${index} /></td>
+  <td class="amount round">${grouped(peer.round)}</td>
+  <td class="amount commit">${grouped(peer.commit)}</td>
+  <td class="amount">${lagOf(peer)}</td>
+  <td class="amount"><${Agrees} peer=${peer} /></td>
+</tr>`;
 
-const Alarms = () => html`<ul class="alarms" aria-label="Alarms">
-  ${alarmKinds(mesh.value.alarms).map(
-    ({ text, count }) => html`<li key=${text}><span aria-hidden="true">▲</span> ${text}${count > 1 ? html` <b>× ${count}</b>` : null}</li>`,
-  )}
-</ul>`;
+const Peers = () => html`<table>
+  <caption class="hidden">The members of the mesh as this peer sees them</caption>
+  <thead>
+    <tr>${HEADS.map(([head, kind]) => html`<th key=${head} scope="col" class=${kind}>${head}</th>`)}</tr>
+  </thead>
+  <tbody>
+    ${mesh.value.peers.map((peer, index) => html`<${Row} key=${peer.name} ...${{ peer, index }} />`)}
+  </tbody>
+</table>`;
 
-function Digest() {
+const Alarms = () => html`<section class="alarms" aria-label="Alarms">
+  <h3>Alarms</h3>
+  <ul>
+    ${alarmKinds(mesh.value.alarms).map(
+      ({ text, count }) => html`<li key=${text}>
+        <p><span aria-hidden="true">▲</span> ${text}${count > 1 ? html` <b>× ${count}</b>` : null}</p>
+        <p class="quiet">${adviceOn(text)}</p>
+      </li>`,
+    )}
+  </ul>
+</section>`;
+
+const Fact = ({ label, value, title }) => html`<div title=${title}><dt>${label}</dt><dd>${value}</dd></div>`;
+
+function Facts() {
   const { digest, commit: number } = commit.value;
-  const { finality_ms: finality, pending } = mesh.value;
-  return html`<p class="digest" title=${digest}>
-    <span>Commit <b>${grouped(number)}</b></span>
-    <span>Digest <code>${digest ? digest.slice(0, 16) : "—"}</code></span>
-    <span class="digest-end">${pending ? `${pending} pending` : finality ? `Final in ${finality.toFixed(1)} ms` : ""}</span>
-  </p>`;
+  const { finality_ms: finality, pending, mode, round, quorum_size: needed, peers } = mesh.value;
+  const { known, orders } = condition.value;
+  const now = (value) => (known ? value : "—");
+  return html`<dl class="mesh-facts">
+    <${Fact} label="Commit" value=${grouped(number)} />
+    <${Fact} label="Round" value=${grouped(round ?? 0)} />
+    <${Fact} label="Final in" value=${orders && finality ? `${finality.toFixed(1)} ms` : "—"} title="From an order's arrival to its place in the order of all peers" />
+    <${Fact} label="Waiting" value=${now(grouped(pending ?? 0))} title="Orders that are not ordered yet" />
+    <${Fact} label="Quorum" value="${needed ?? "?"} of ${peers.length}" />
+    <${Fact} label="Faults" value=${mode ?? "—"} title="What up to f members may do: crash, or lie (byzantine)" />
+    <${Fact} label="Digest" value=${html`<code>${digest ? digest.slice(0, 16) : "—"}</code>`} title="Of the whole market after commit ${number}: ${digest}" />
+  </dl>`;
 }
 
-export function MeshPanel() {
-  const { peers, mode, round, alarms } = mesh.value;
-  return html`<section class="panel mesh" data-panel="mesh" aria-label="Mesh">
+const View = () => html`<${Verdict} />
+  <div class="scroll" tabindex="0" role="group" aria-label="Peers">
+    <${Peers} />
+    <${Facts} />
+    ${mesh.value.alarms.length ? html`<${Alarms} />` : null}
+  </div>`;
+
+const Nothing = () => html`<p class="nothing">No data from this peer's node yet.</p>`;
+
+// On a narrow screen, the whole view is a panel.
+export const MeshPanel = () => html`<section class="panel mesh" aria-label="Mesh">
+  ${mesh.value.peers.length ? html`<${View} />` : html`<${Nothing} />`}
+</section>`;
+
+// On a wide screen it is a drawer over the panels.
+export function MeshDrawer() {
+  const dialog = useRef(null);
+  useEffect(() => {
+    if (showMesh.value) dialog.current.showModal();
+    else dialog.current.close();
+  }, [showMesh.value]);
+  const close = () => (showMesh.value = false);
+  const onClick = (event) => event.target === dialog.current && close(); // beside the drawer
+  return html`<dialog class="drawer mesh" ref=${dialog} aria-labelledby="mesh-title" onClose=${close} onClick=${onClick}>
+    <div class="drawer-content">
+      <header class="panel-head">
+        <h2 id="mesh-title">Mesh</h2>
+        <button class="icon" aria-label="Close" onClick=${close}><${Icon} name="close" /></button>
+      </header>
+      ${showMesh.value ? (mesh.value.peers.length ? html`<${View} />` : html`<${Nothing} />`) : null}
+    </div>
+  </dialog>`;
+}
+
+// Name, life, lag and book of every peer; a click opens the whole view.
+export function MeshStrip() {
+  const { peers } = mesh.value;
+  const [tone, sign, short, text] = verdictOf();
+  return html`<section class="panel mesh-strip" aria-label="Mesh" onClick=${() => (showMesh.value = true)}>
     <header class="panel-head">
       <h2>Mesh</h2>
-      <span class="quiet">${mode ? `${mode} faults · round ${grouped(round)}` : ""}</span>
+      <button class="mesh-open ${tone}" title=${text} aria-label="Mesh: ${text}. Show all" aria-haspopup="dialog">
+        <span aria-hidden="true">${sign}</span> ${short}<${Icon} name="next" />
+      </button>
     </header>
-    ${peers.length
-      ? html`<${Verdict} />
-          <div class="scroll" tabindex="0" role="group" aria-label="Peers">
-            <${Peers} />
-            ${alarms.length ? html`<${Alarms} />` : null}
-          </div>
-          <${Digest} />`
-      : html`<p class="nothing">No data from this peer's node yet.</p>`}
+    <ul class="strip" aria-label="Peers">
+      ${peers.map(
+        (peer, index) => html`<li key=${peer.name}>
+          <${Name} peer=${peer} index=${index} />
+          <${Alive} peer=${peer} />
+          <span class="lag amount" title="Commits behind the newest">${lagOf(peer)}</span>
+          <${Agrees} peer=${peer} />
+          <div class="lane"><${Pulse} name=${peer.name} index=${index} /></div>
+        </li>`,
+      )}
+    </ul>
   </section>`;
 }

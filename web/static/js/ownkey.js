@@ -39,26 +39,23 @@ const Words = () => html`
   </p>
 `;
 
-export function OwnKey() {
+export function OwnKeyDialog() {
   const dialog = useRef(null);
   useEffect(() => {
     if (isOpen.value) dialog.current.showModal();
     else dialog.current.close();
   }, [isOpen.value]);
   const used = usesOwnKey.value && ownAccount.value;
-  return html`<button class="button own-key ${used ? "used" : ""}" onClick=${openOwnKey} title=${used || "Trade with a key that only this browser has"}>
-      ${used ? html`key<span class="key-tail"> ${used.slice("ed25519:".length, "ed25519:".length + 8)}…</span>` : "My own key"}
-    </button>
-    <dialog class="help" ref=${dialog} aria-labelledby="own-key-title" onClose=${() => (isOpen.value = false)}>
-      <h2 id="own-key-title">My own key</h2>
-      ${used ? html`<p class="key-name">${used}</p>` : null}
-      <${Words} />
-      ${problem.value ? html`<p class="error" role="alert">${problem.value}</p>` : null}
-      <form method="dialog">
-        ${used
-          ? html`<button type="button" class="button" onClick=${leave}>Trade without it</button>`
-          : html`<button type="button" class="button" disabled=${Boolean(problem.value)} onClick=${use}>Use my own key</button>`}
-        <button class="button">Close</button>
-      </form>
-    </dialog>`;
+  return html`<dialog class="help" ref=${dialog} aria-labelledby="own-key-title" onClose=${() => (isOpen.value = false)}>
+    <h2 id="own-key-title">My own key</h2>
+    ${used ? html`<p class="key-name">${used}</p>` : null}
+    <${Words} />
+    ${problem.value ? html`<p class="error" role="alert">${problem.value}</p>` : null}
+    <form method="dialog">
+      ${used
+        ? html`<button type="button" class="button" onClick=${leave}>Trade without it</button>`
+        : html`<button type="button" class="button" disabled=${Boolean(problem.value)} onClick=${use}>Use my own key</button>`}
+      <button class="button">Close</button>
+    </form>
+  </dialog>`;
 }

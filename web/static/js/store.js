@@ -47,12 +47,6 @@ export const isAdmin = computed(() => may("admin"));
 const isOwn = computed(() => account.value === ownAccount.value);
 export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
 export const mayRead = computed(() => mayTrade.value || may("read"));
-export const health = computed(() => {
-  if (connection.value !== "live") return connection.value;
-  if (mesh.value.state !== "live") return mesh.value.state;
-  if (mesh.value.halted) return "halted";
-  return resyncing.value ? "resyncing" : "live";
-});
 
 export const isOpen = (status) => ["pending", "open", "partly_filled"].includes(status);
 
@@ -62,9 +56,10 @@ export let shares = new Shares("", places.value);
 export const feed = new Feed({
   onMessage: take,
   onLatency: (ms) => (latency.value = ms),
-  onRefused: () => (session.value = null), // loaded again when the peer is back
+  onRefused: endSession,
   onState: (state) => {
     connection.value = state;
+    if (state === "live" && session.value?.ended) loadSession().then(() => chooseAccount(account.value), () => {});
     if (state === "offline") book.ready = false;
   },
 });
@@ -194,6 +189,15 @@ export async function spendLink() {
   }
   const response = await fetch("/session/link", { method: "POST", body: JSON.stringify({ token }) });
   history.replaceState(null, "", response.ok ? "/" : "/?link=used");
+}
+
+// The page is read-only at once. The session is loaded again when the peer is back.
+function endSession() {
+  feed.unsubscribe({ channel: "orders", account: account.value });
+  batch(() => {
+    session.value = { account: "", scopes: [], ended: true };
+    orders.value = new Map();
+  });
 }
 
 async function loadSession() {

@@ -1,10 +1,13 @@
 // The recent trades, newest first, each with the peers of its two orders.
 import { grouped, short } from "./decimal.js";
+import { BookTabs } from "./booktabs.js";
+import { condition } from "./condition.js";
 import { html } from "./html.js";
+import { layout } from "./layout.js";
 import { PeerBadge } from "./peers.js";
 import { columnPlaces, trades } from "./store.js";
 
-const SHOWN = 60;
+const SHOWN = 100;
 
 // The time is 0 for an order that was open before the gateway began to watch.
 export const clock = (ms) =>
@@ -13,7 +16,6 @@ export const clock = (ms) =>
 const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
   <td class="time">${clock(trade.time)}</td>
   <td class="price">
-    <span aria-hidden="true">${trade.side === "buy" ? "▲" : "▼"}</span>
     <span class="hidden">${trade.side === "buy" ? "bought" : "sold"} at</span>
     ${grouped(trade.price)}
   </td>
@@ -24,8 +26,8 @@ const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
   </td>
 </tr>`;
 
-export const Tape = () => html`<section class="panel tape" data-panel="book" aria-label="Trades">
-  <header class="panel-head"><h2>Trades</h2></header>
+export const Tape = () => html`<section class="panel tape ${condition.value.fresh ? "" : "old"}" aria-label="Trades">
+  <header class="panel-head">${layout.value === "wide" ? html`<h2>Trades</h2>` : html`<${BookTabs} />`}</header>
   <div class="scroll" tabindex="0" role="group" aria-label="Recent trades">
     <table>
       <caption class="hidden">Recent trades, newest first</caption>
@@ -38,9 +40,9 @@ export const Tape = () => html`<section class="panel tape" data-panel="book" ari
         </tr>
       </thead>
       <tbody>
-        ${trades.value.slice(0, SHOWN).map((trade) => html`<${Row} key=${trade.number} trade=${trade} />`)}
+        ${trades.value.slice(0, SHOWN).map((trade, index) => html`<${Row} key=${index} trade=${trade} />`)}
       </tbody>
     </table>
-    ${trades.value.length ? null : html`<p class="nothing">No trade yet.<br />In the demo, <code>make market</code> starts some.</p>`}
+    ${trades.value.length || !condition.value.fresh ? null : html`<p class="nothing">No trade yet.<br />In the demo, <code>make market</code> starts some.</p>`}
   </div>
 </section>`;
