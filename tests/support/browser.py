@@ -55,6 +55,11 @@ def open_mesh(page: Page) -> None:
     page.get_by_role("dialog", name="Mesh").wait_for()
 
 
+def show(page: Page, view: str) -> None:
+    """Show a view of a narrow screen."""
+    page.get_by_role("navigation", name="Panels").get_by_role("button", name=view).click()
+
+
 def place(page: Page, side: str, price: str, quantity: str) -> None:
     """Place an order with the form."""
     page.get_by_role("radio", name=side.capitalize(), exact=True).click()

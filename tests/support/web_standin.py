@@ -76,6 +76,7 @@ class Faults:
     alarms: list[str] = field(default_factory=list)
     disagrees: bool = False  # another peer's digest differs
     catching_up: str = ""
+    halted: str = ""  # why it has stopped
     loses_results: bool = False  # commands are ordered, but their results are lost
     held: list[tuple[Caller, list[int], list[Command]]] = field(default_factory=list)
 
@@ -83,7 +84,7 @@ class Faults:
         self.holds = self.mute = self.disagrees = self.loses_results = False
         self.answers = True
         self.unready.clear()
-        self.catching_up = ""
+        self.catching_up = self.halted = ""
         self.refusal, self.lost_updates, self.misfits = None, 0, 0
         self.alarms.clear()
 
@@ -340,7 +341,7 @@ class StandInNode:
             digest=self.exchange.digest(),
             pending=sum(len(ids) for _, ids, _ in self.faults.held),
             finality_ms=3.2,
-            halted="",
+            halted=self.faults.halted,
             alarms=self.faults.alarms,
             catching_up=self.faults.catching_up,
             oldest_pending_ms=12_345 if self.faults.held else 0,

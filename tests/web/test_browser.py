@@ -314,7 +314,7 @@ def test_a_disagreement_is_shown_on_the_page(
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("width", [1440, 1024, 390])
 def test_axe_finds_no_violation(clear: Gateway, open_page: Open, scheme: Any, width: int) -> None:
     for side, price in (("buy", "99"), ("sell", "101"), ("sell", "99")):
         clear.order(side=side, price=price, quantity="1.5", account="alice")

@@ -1,5 +1,5 @@
 // The chart panel: price over time, or depth around the middle.
-import { Choice, Tabs } from "./choice.js";
+import { Choice } from "./choice.js";
 import { condition } from "./condition.js";
 import { DepthChart } from "./depthchart.js";
 import { html } from "./html.js";
@@ -7,6 +7,7 @@ import { INTERVALS } from "./candles.js";
 import { PriceChart } from "./pricechart.js";
 import { remembered } from "./remember.js";
 import { marketName } from "./store.js";
+import { Tabs } from "./tabs.js";
 
 const shown = remembered("chart", "price");
 export const interval = remembered("interval", 5);

@@ -1,9 +1,9 @@
-// Groups of which one is chosen: radio buttons and tabs. Tab reaches the chosen one, arrow keys choose.
+// A group of options of which one is chosen. Tab reaches the chosen one, arrow keys choose.
 import { html } from "./html.js";
 
 const STEPS = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 };
 
-function onKeyDown(event) {
+export function chooseByKey(event) {
   const all = [...event.currentTarget.querySelectorAll("button:enabled")];
   const at = all.indexOf(document.activeElement);
   const to = { Home: 0, End: all.length - 1 }[event.key] ?? (at + STEPS[event.key] + all.length) % all.length;
@@ -13,10 +13,10 @@ function onKeyDown(event) {
   all[to].click();
 }
 
-const stop = (isChosen) => (isChosen ? 0 : -1);
+export const stop = (isChosen) => (isChosen ? 0 : -1);
 
 // `options` are rows of name, text and perhaps a title.
-export const Choice = ({ value, options, label, onPick, kind }) => html`<div class="choice ${kind}" role="radiogroup" aria-label=${label} onKeyDown=${onKeyDown}>
+export const Choice = ({ value, options, label, onPick, kind }) => html`<div class="choice ${kind}" role="radiogroup" aria-label=${label} onKeyDown=${chooseByKey}>
   ${options.map(
     ([name, text, title]) => html`<button
       key=${name}
@@ -26,24 +26,6 @@ export const Choice = ({ value, options, label, onPick, kind }) => html`<div cla
       title=${title}
       tabindex=${stop(value === name)}
       aria-checked=${value === name ? "true" : "false"}
-      onClick=${() => onPick(name)}
-    >
-      ${text}
-    </button>`,
-  )}
-</div>`;
-
-// Each tab has the id `prefix`-tab-name and shows the element with the id `shows`.
-export const Tabs = ({ value, options, label, onPick, prefix, shows }) => html`<div class="tablist" role="tablist" aria-label=${label} onKeyDown=${onKeyDown}>
-  ${options.map(
-    ([name, text]) => html`<button
-      key=${name}
-      type="button"
-      role="tab"
-      id="${prefix}-tab-${name}"
-      tabindex=${stop(value === name)}
-      aria-selected=${value === name ? "true" : "false"}
-      aria-controls=${shows}
       onClick=${() => onPick(name)}
     >
       ${text}

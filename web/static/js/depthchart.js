@@ -32,7 +32,7 @@ function columns() {
 }
 
 function options(width, height) {
-  const axis = { stroke: color("quiet"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, font: "11px system-ui" };
+  const axis = { stroke: color("quiet"), grid: { stroke: color("line"), width: 1 }, ticks: { show: false }, font: "11px Inter" };
   const money = (value) => grouped(trimmed(value.toFixed(places.value.price), 0));
   const side = (label, stroke, fill, align) => ({
     label,
@@ -65,24 +65,25 @@ const LEGEND_PX = 30;
 export function DepthChart() {
   const element = useRef(null);
   useEffect(() => {
+    const place = element.current; // the reference is empty when the observer is called for the last time
     let plot = null;
     let drawn = 0;
     let timer = 0;
-    const size = () => [element.current.clientWidth, element.current.clientHeight - LEGEND_PX];
+    const size = () => [place.clientWidth, place.clientHeight - LEGEND_PX];
     const draw = () => {
       drawn = performance.now();
       plot?.setData(columns());
     };
     const watch = new ResizeObserver(() => {
       const [width, height] = size();
-      plot?.setSize({ width, height });
+      if (place.isConnected) plot?.setSize({ width, height });
     });
-    watch.observe(element.current);
+    watch.observe(place);
     const stops = [
       effect(() => {
         theme.value;
         plot?.destroy();
-        plot = new uPlot(options(...size()), columns(), element.current);
+        plot = new uPlot(options(...size()), columns(), place);
       }),
       effect(() => {
         bookVersion.value;

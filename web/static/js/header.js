@@ -22,8 +22,8 @@ function Health() {
   const isLive = name === "live";
   return html`<button class="pill health ${tone} ${name}" title="${text} Resyncs so far: ${resyncs.value}." onClick=${openMesh}>
     <span class="pill-sign" aria-hidden="true">${sign}</span>
-    <span class=${isLive ? "pill-word" : ""}>${word}</span>
-    ${known ? html`<span class="pill-peers">${alive}/${peers.length}<span class="pill-word"> peers</span></span>` : null}
+    <span class="pill-word">${word}</span>
+    ${known ? html`<span class="pill-peers ${alive < peers.length ? "some" : ""}">${alive}/${peers.length}<span class="pill-word"> peers</span></span>` : null}
     ${isLive && latency.value !== null ? html`<span class="pill-more" title="Time of this peer's answer">${ms(latency.value)}</span>` : null}
   </button>`;
 }

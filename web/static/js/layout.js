@@ -20,12 +20,12 @@ export const view = signal("book");
 export const bookTab = signal("book");
 export const showMesh = signal(false); // the mesh view is open
 
-// Name -> the least size, the most and the usual one, as shares of the window; `least_px` at any window.
+// Name -> the usual size and the most, as shares of the window, and their limits in pixels.
 export const SIZES = {
-  book: { along: "width", least_px: 208, usual: 0.175, most: 0.26 },
-  tape: { along: "width", least_px: 152, usual: 0.139, most: 0.2 },
-  form: { along: "width", least_px: 216, usual: 0.17, most: 0.24 },
-  orders: { along: "height", least_px: 112, usual: 0.3, most: 0.6 },
+  book: { along: "width", least_px: 208, usual_px: 340, usual: 0.175, most: 0.26 },
+  tape: { along: "width", least_px: 160, usual_px: 288, usual: 0.139, most: 0.2 },
+  form: { along: "width", least_px: 216, usual_px: 340, usual: 0.17, most: 0.24 },
+  orders: { along: "height", least_px: 112, usual_px: 400, usual: 0.3, most: 0.6 },
 };
 
 const chosen = remembered("sizes", {}); // name -> pixels
@@ -34,10 +34,10 @@ addEventListener("resize", () => (viewport.value = { width: innerWidth, height: 
 
 // The least, the most and the present size of a panel, in pixels.
 export function sizeOf(name) {
-  const { along, least_px: least, usual, most } = SIZES[name];
+  const { along, least_px: least, usual_px: enough, usual, most } = SIZES[name];
   const whole = viewport.value[along];
   const max = Math.max(least, Math.round(whole * most));
-  const wanted = chosen.value[name] ?? Math.round(whole * usual);
+  const wanted = chosen.value[name] ?? Math.min(enough, Math.round(whole * usual));
   return { min: least, max, now: Math.min(max, Math.max(least, wanted)) };
 }
 

@@ -188,8 +188,8 @@ export function MeshStrip() {
   return html`<section class="panel mesh-strip" aria-label="Mesh" onClick=${() => (showMesh.value = true)}>
     <header class="panel-head">
       <h2>Mesh</h2>
-      <button class="mesh-open ${tone}" title=${text} aria-label="Mesh: ${text}. Show all" aria-haspopup="dialog">
-        <span aria-hidden="true">${sign}</span> ${short}<${Icon} name="next" />
+      <button class="mesh-open ${tone}" title=${text} aria-haspopup="dialog">
+        <span aria-hidden="true">${sign}</span><span class="hidden">Mesh: </span>${short}<${Icon} name="next" />
       </button>
     </header>
     <ul class="strip" aria-label="Peers">

@@ -31,7 +31,7 @@ export function Splitter({ name, label }) {
     event.stopPropagation();
   };
   return html`<div
-    class="splitter ${name} ${flat ? "flat" : ""}"
+    class="splitter of-${name} ${flat ? "flat" : ""}"
     role="separator"
     tabindex="0"
     aria-label=${label}

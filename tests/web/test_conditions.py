@@ -1,0 +1,196 @@
+"""One condition drives every panel: nothing on the page claims what is not known."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
+
+from tests.support.browser import MARKS, open_mesh
+from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
+from tests.support.web_standin import Faults, StandInNode
+
+pytestmark = MARKS
+
+
+@pytest.fixture(scope="module")
+def market(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None
+) -> Iterator[tuple[Gateway, StandInNode]]:
+    folder = tmp_path_factory.mktemp("standin")
+    with stand_in(folder) as node, running_gateway(folder) as gateway:
+        gateway.wait_ready().order(**sell("100", "3"))
+        gateway.order(**buy("100", "1"))
+        gateway.order(**buy("99", "1"))
+        yield gateway, node
+
+
+@dataclass
+class Line:
+    """The browser's connection to the gateway, which a test can cut or hold back."""
+
+    is_cut: bool = False
+    drops_books: bool = False
+    sockets: list[WebSocketRoute] = field(default_factory=list)
+
+    def route(self, socket: WebSocketRoute) -> None:
+        if self.is_cut:
+            socket.close()
+            return
+        self.sockets.append(socket)
+        server = socket.connect_to_server()
+        server.on_message(lambda text: self._pass_on(socket, text))
+
+    def _pass_on(self, socket: WebSocketRoute, text: str | bytes) -> None:
+        if not (self.drops_books and '"channel":"book"' in str(text)):
+            socket.send(text)
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for socket in self.sockets:
+            socket.close()
+
+
+@pytest.fixture
+def line(context: BrowserContext) -> Line:
+    line = Line()
+    context.route_web_socket(re.compile("/ws"), line.route)
+    return line
+
+
+@pytest.fixture
+def page(context: BrowserContext, line: Line, market: Any) -> Iterator[Page]:
+    """The page with a whole order in its form; at the end there must be no error."""
+    gateway, node = market
+    wrong: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.goto(gateway.link())
+    expect(page.locator(".health")).to_contain_text("Live")
+    page.get_by_role("textbox", name="Price").fill("50")
+    page.get_by_role("textbox", name="Quantity").fill("1")
+    yield page
+    node.faults.clear()
+    assert wrong == []
+
+
+def stop(faults: Faults) -> None:
+    faults.halted = "the disk is full"
+
+
+def alarm(faults: Faults) -> None:
+    faults.alarms.append("the clock of bravo differs by over 2000 ms")
+
+
+def fault(name: str, value: object = True) -> Callable[[Faults], None]:
+    return lambda faults: setattr(faults, name, value)
+
+
+@dataclass
+class Looks:
+    """What the panels show under a condition."""
+
+    word: str
+    tone: str
+    text: str
+    fresh: bool = True  # prices have their colours
+    known: bool = True  # peers are said to be alive or not
+    final: bool = True  # the time to finality is shown
+    sends: bool = True
+
+
+@pytest.mark.parametrize(
+    ("cause", "looks"),
+    [
+        (None, Looks("Live", "good", "Live.")),
+        (
+            fault("mute"),
+            Looks("Stale", "warn", "node is silent", False, False, False, sends=False),
+        ),
+        (stop, Looks("Stopped", "bad", "the disk is full", fresh=False, final=False, sends=False)),
+        (
+            fault("disagrees"),
+            Looks("Peers disagree", "bad", "trust no price", fresh=False, final=False),
+        ),
+        (fault("holds"), Looks("No quorum", "warn", "Orders wait, nothing matches", final=False)),
+        (fault("catching_up", "commits 1 to 9"), Looks("Catching up", "note", "commits 1 to 9")),
+        (alarm, Looks("Alarm", "bad", "the clock of bravo differs")),
+    ],
+    ids=lambda of: of.word if isinstance(of, Looks) else "",
+)
+def test_a_condition_of_the_node_drives_every_panel(
+    page: Page, market: Any, cause: Callable[[Faults], None] | None, looks: Looks
+) -> None:
+    if cause:
+        cause(market[1].faults)
+    expect_looks(page, looks)
+    market[1].faults.clear()
+    expect_looks(page, Looks("Live", "good", "Live."))
+
+
+def test_without_a_connection_no_panel_claims_anything(page: Page, line: Line) -> None:
+    line.cut()
+    offline = Looks("Offline", "bad", "No connection to this peer", False, False, False, False)
+    expect_looks(page, offline)
+    open_mesh(page)
+    expect(page.locator(".verdict")).to_contain_text("Not known")
+    expect(page.locator(".quorum-dots .on")).to_have_count(0)
+    expect(page.locator(".drawer .life.unknown")).to_have_count(3)
+    page.keyboard.press("Escape")
+    line.is_cut = False
+    expect_looks(page, Looks("Live", "good", "Live."))
+
+
+def test_before_the_first_message_no_panel_claims_anything(
+    context: BrowserContext, line: Line, market: Any
+) -> None:
+    line.is_cut = True
+    page = context.new_page()
+    page.goto(market[0].link())
+    expect(page.locator(".status")).to_contain_text(re.compile("Connecting|Offline"))
+    for claim in ("Live", "alive", "Final in", "No asks", "No trade yet", "same"):
+        expect(page.locator(".screen")).not_to_contain_text(claim)
+
+
+def test_a_lost_message_drains_the_book_until_the_snapshot(
+    page: Page, line: Line, market: Any
+) -> None:
+    line.drops_books = True
+    market[0].order(**buy("90", "1"))
+    page.wait_for_timeout(500)  # for the message that is dropped
+    line.drops_books = False
+    market[0].order(**buy("91", "1"))
+    expect(page.locator(".health")).to_have_attribute("title", re.compile("Resyncs so far: 1"))
+    expect_looks(page, Looks("Live", "good", "Live."))
+
+
+def test_a_session_that_ends_makes_the_page_read_only_at_once(page: Page) -> None:
+    page.evaluate("fetch('/session', { method: 'DELETE' })")
+    expect(page.locator(".notice")).to_contain_text("Read only")
+    expect(page.locator(".top")).to_contain_text("Read only")
+    expect(page.locator(".send")).to_be_disabled()
+    expect(page.locator("#orders-table tbody tr")).to_have_count(0)
+    expect(page.locator(".trade-form")).to_have_attribute("inert", "")
+    expect_looks(page, Looks("Live", "good", "Live.", sends=False))
+
+
+def expect_looks(page: Page, looks: Looks) -> None:
+    expect(page.locator(".health")).to_contain_text(looks.word)
+    expect(page.locator(f".health.{looks.tone}")).to_have_count(1)
+    expect(page.locator(f".status.{looks.tone}")).to_contain_text(looks.text)
+    for panel in (".ladder", ".tape", ".charts", ".day"):
+        expect(page.locator(f"{panel}.old")).to_have_count(0 if looks.fresh else 1)
+    expect(page.locator(".last.old")).to_have_count(0 if looks.fresh else 1)
+    expect(page.locator(".strip .life.unknown")).to_have_count(0 if looks.known else 3)
+    expect(page.locator(".health .pill-peers")).to_have_count(1 if looks.known else 0)
+    final = page.locator(".status").get_by_text("Final in")
+    expect(final).to_have_count(1 if looks.final else 0)
+    if looks.sends:
+        expect(page.locator(".send")).to_be_enabled()
+    else:
+        expect(page.locator(".send")).to_be_disabled()
+    if not looks.known:
+        for claim in ("alive", "same", "Live"):
+            expect(page.locator(".screen")).not_to_contain_text(claim)
