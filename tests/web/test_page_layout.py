@@ -1,4 +1,4 @@
-"""The arrangement of the panels: how much is seen at each size, and that nothing is cut or moves."""
+"""The arrangement of the panels: how much is seen at each size; nothing is cut, nothing moves."""
 
 import re
 from collections.abc import Iterator
