@@ -23,6 +23,7 @@ from web.routes import admin, documents, grenache, market, orders, session, stre
 from web.routes.metrics import Metrics
 from web.routes.websocket import Session
 from web.serve import origin
+from web.serve.page_files import PageFiles
 from web.serve.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
@@ -32,7 +33,9 @@ OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     """The application. The caller must start `app.extensions["gateway"]`."""
-    app = Flask("web", static_folder=str(STATIC), static_url_path="/static")
+    app = Flask("web", static_folder=None)
+    files = app.extensions["files"] = PageFiles(STATIC)
+    app.add_url_rule("/static/<path:name>", "static", files.answer)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
     served.hub.source = Session(served)

@@ -6,6 +6,7 @@ from flask import Response, current_app
 
 from web.contract.openapi import JSON, PUBLIC
 from web.routes.operations import Routes
+from web.routes.request import page_files
 
 routes = Routes("documents")
 
@@ -13,7 +14,7 @@ routes = Routes("documents")
 @routes.operation("get", "/docs", "text/html", PUBLIC)
 def docs() -> Response:
     """This document as a page."""
-    return current_app.send_static_file("docs.html")
+    return page_files().page("docs.html")
 
 
 @routes.operation("get", "/openapi.json", dict[str, Any], PUBLIC)

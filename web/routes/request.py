@@ -15,6 +15,7 @@ from web.contract import requests
 from web.contract.problems import Problem
 from web.gateway import Gateway
 from web.market_data.book_mirror import BookMirror
+from web.serve.page_files import PageFiles
 
 Json = dict[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
@@ -25,6 +26,12 @@ def the_gateway() -> Gateway:
     gateway = current_app.extensions["gateway"]
     assert isinstance(gateway, Gateway)
     return gateway
+
+
+def page_files() -> PageFiles:
+    files = current_app.extensions["files"]
+    assert isinstance(files, PageFiles)
+    return files
 
 
 def the_past() -> LimitedHistory | None:

@@ -4,7 +4,7 @@ Owns the session cookie. It is HttpOnly, so no script can read it, and SameSite=
 site can use it.
 """
 
-from flask import Response, current_app, request
+from flask import Response, request
 from msgspec import UNSET
 
 from web.auth.access import address
@@ -14,7 +14,7 @@ from web.contract.openapi import EVERYWHERE, PUBLIC
 from web.contract.problems import Problem
 from web.contract.responses import Session
 from web.routes.operations import Routes, answer
-from web.routes.request import body, the_gateway
+from web.routes.request import body, page_files, the_gateway
 
 routes = Routes("session")
 
@@ -25,7 +25,7 @@ def page() -> Response:
 
     A one-time link leads here too. A GET does not use up the link, since previews and prefetches
     send one. The page sends the token once a person sees it."""
-    return current_app.send_static_file("index.html")
+    return page_files().page("index.html")
 
 
 def _set_cookie(response: Response, session: str, seconds: int) -> None:

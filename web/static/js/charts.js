@@ -1,16 +1,19 @@
 // The chart panel: price over time, or depth around the middle.
 import { Choice } from "./choice.js";
 import { condition } from "./condition.js";
-import { DepthChart } from "./depthchart.js";
 import { html } from "./html.js";
 import { INTERVALS } from "./candles.js";
-import { PriceChart } from "./pricechart.js";
+import { lazy } from "./lazy.js";
 import { remembered } from "./remember.js";
 import { marketName } from "./store.js";
 import { Tabs } from "./tabs.js";
 
 const shown = remembered("chart", "price");
 export const interval = remembered("interval", 5);
+
+// The libraries that draw are the largest files of the page: it works before they have come.
+const PriceChart = lazy(() => import("./pricechart.js").then((module) => module.PriceChart));
+const DepthChart = lazy(() => import("./depthchart.js").then((module) => module.DepthChart));
 
 const TABS = [
   ["price", "Price"],
