@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from peer.client.connection import NodeClient
-from peer.client.endpoint import endpoint
 from tests.support.browser import MARKS, open_mesh, show
-from tests.support.market_maker import MarketMaker
-from tests.support.web_gateway import Gateway, running_gateway, stand_in
+from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in, wait_for
 
 pytestmark = MARKS
 
@@ -20,6 +17,7 @@ SIZES += [(1920, 1080), (2560, 1440)]
 PHONE = {"width": 390, "height": 844}
 VIEWS = ("Book", "Chart", "Orders", "Mesh")
 CLS_MAX = 0.02
+MIDDLE, LEVELS = 67_250, 45
 # The sum of the layout shifts since the page was opened: at least the Cumulative Layout Shift.
 WATCH_SHIFTS = """
   window.shifted = 0;
@@ -27,6 +25,15 @@ WATCH_SHIFTS = """
     for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
   }).observe({ type: "layout-shift", buffered: true });
 """
+# The classes of the parts that have lit up.
+WATCH_LIGHTS = """() => {
+  const animate = Element.prototype.animate;
+  window.lit = [];
+  Element.prototype.animate = function (...how) {
+    window.lit.push(this.className);
+    return animate.apply(this, how);
+  };
+}"""
 # The parts of the page whose text is cut off, by class and text.
 CUT = """() => {
   const parts = ".panel-head, .top, .status, .line-two, .quote, .middle-line, .views, .strip li,"
@@ -43,17 +50,18 @@ BEYOND = """() => {
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
-    """A deep book with some trades, and open orders of alice at its best prices."""
+    """A deep book with some trades, and an open order of alice."""
     folder = tmp_path_factory.mktemp("standin")
     with stand_in(folder), running_gateway(folder) as gateway:
         gateway.wait_ready()
-        client = NodeClient(endpoint(folder), timeout_s=10)
-        maker = MarketMaker([client])
-        maker.fill()
-        for _ in range(60):
-            maker.step()
-        client.close()
-        gateway.order(side="buy", price="67000", quantity="0.5", account="alice")
+        for step in range(LEVELS):
+            away, quantity = 0.31 + step * 0.37, f"{0.008 + step * 37 % 1000 / 300:.3f}"
+            gateway.order(**sell(f"{MIDDLE + away:.2f}", quantity, "maker"))
+            gateway.order(**buy(f"{MIDDLE - away:.2f}", quantity, "maker"))
+        for number in range(LEVELS):
+            side = "buy" if number % 3 else "sell"
+            gateway.order(side=side, type="market", quantity="0.001", account="taker")
+        gateway.order(**buy("67000", "0.5", "alice"))
         yield gateway
 
 
@@ -65,7 +73,7 @@ def page(context: BrowserContext, market: Gateway) -> Iterator[Page]:
     page.on("console", lambda m: m.type in ("error", "warning") and wrong.append(m.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(market.link("alice"))
-    expect(page.locator(".level.bid").first).to_be_visible()
+    expect(page.locator(".level.bid").first).to_be_visible(timeout=15_000)
     yield page
     assert wrong == []
 
@@ -123,7 +131,7 @@ def test_the_page_does_not_move_while_it_loads(
     page = context.new_page()
     page.add_init_script(WATCH_SHIFTS)
     page.goto(market.url if reads else market.link("alice"))
-    expect(page.locator(".level.bid").first).to_be_visible()
+    expect(page.locator(".level.bid").first).to_be_visible(timeout=15_000)
     expect(page.locator(".notice")).to_have_count(1 if reads else 0)
     page.wait_for_timeout(1_000)  # whatever comes late
     assert page.evaluate("shifted") <= CLS_MAX
@@ -141,7 +149,7 @@ def test_a_panel_is_resized_by_dragging_and_keeps_its_size(page: Page, market: G
     page.mouse.up()
     assert box(ladder)["width"] == before + 60
     page.reload()
-    expect(page.locator(".level.bid").first).to_be_visible()
+    expect(page.locator(".level.bid").first).to_be_visible(timeout=15_000)
     assert box(ladder)["width"] == before + 60
     line.dblclick()
     assert box(ladder)["width"] == before
@@ -203,11 +211,11 @@ def test_a_phone_has_the_best_prices_and_the_day_in_every_view(page: Page) -> No
 
 def test_a_tap_on_a_price_is_felt(page: Page) -> None:
     resize(page, **PHONE)
-    lit = "() => document.querySelector('.entry .input:has([name=price])').getAnimations().length"
+    page.evaluate(WATCH_LIGHTS)
     level = page.locator(".level.bid .cell").first
     price = level.inner_text().strip()
     level.click()
-    page.wait_for_function(f"({lit})() > 0")
+    wait_for("the light", lambda: {"price", "input"} <= set(page.evaluate("lit")))
     field = page.get_by_role("textbox", name="Price")
     assert field.input_value() == price.replace(",", "")
     show(page, "Chart")
