@@ -41,12 +41,14 @@ from engine.hash_tree import (
 )
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
 from engine.rows import CHUNK_SHIFT, Row, SnapshotError, rows_of
-from engine.validation import MarketError, may_stay
+from engine.validation import MarketError, check_market, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    MARKETS_MAX,
     SOURCES,
+    SYMBOL_LENGTH_MAX,
     TIME_MS_MAX,
     Accepted,
     Cancel,
@@ -82,7 +84,9 @@ __all__ = [
     "HEAD_KEY",
     "ID_MAX",
     "KIND_SHIFT",
+    "MARKETS_MAX",
     "SOURCES",
+    "SYMBOL_LENGTH_MAX",
     "TIME_MS_MAX",
     "Accepted",
     "Branching",
@@ -119,6 +123,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "check_market",
     "leaf_digest",
     "leaf_part",
     "may_stay",

@@ -46,13 +46,14 @@ def check_markets(markets: Sequence[Market]) -> None:
         raise MarketError("expected at least one market, got none")
     seen: set[str] = set()
     for market in markets:
-        _check_market(market)
+        check_market(market)
         if market.symbol in seen:
             raise MarketError(f"expected a symbol for each market, got {market.symbol!r} twice")
         seen.add(market.symbol)
 
 
-def _check_market(market: Market) -> None:
+def check_market(market: Market) -> None:
+    """Raise MarketError unless an exchange can run this market."""
     symbol = market.symbol
     if not 1 <= len(symbol) <= SYMBOL_LENGTH_MAX:
         raise MarketError(

@@ -18,6 +18,7 @@ TIME_MS_MAX = 2**53 - 1
 ACCOUNT_LENGTH_MAX = 64  # characters
 CLIENT_ID_LENGTH_MAX = 64
 SYMBOL_LENGTH_MAX = 32
+MARKETS_MAX = 64  # of an exchange, without closed ones
 
 
 class Side(IntEnum):
@@ -86,6 +87,12 @@ class Reason(IntEnum):
     NOT_TAKEN_HERE = 30  # a removal of an order that another member took
     # For a cancelled order: its account did not cancel it.
     REMOVED = 31  # the member that took it did
+    # For the members' own commands. Peers give these reasons.
+    UNKNOWN_PROPOSAL = 32  # over, or never made
+    OTHER_EPOCH = 33  # an approval of another epoch
+    TOO_MANY_PROPOSALS = 34  # open, of this member
+    IMPOSSIBLE_CHANGE = 35  # as the mesh is now
+    ALREADY_ACCEPTED = 36  # so it is too late to withdraw the proposal
 
 
 class _Message(

@@ -96,7 +96,7 @@ class Inspection:
     def commits(self) -> Iterator[tuple[Commit, Replica]]:
         """The commits derived from the snapshot and the blocks, each with the state after it.
         InvalidSnapshotError or InvalidBlockError if the journal is damaged."""
-        replica = Replica(self.config.markets, len(self.config.members), self.config.id)
+        replica = Replica(self.config.markets, self.config.committee)
         if self.snapshots:
             replica = self._replica_of(self.snapshots[0])
         consensus = Consensus(
@@ -107,8 +107,7 @@ class Inspection:
             yield commit, replica
 
     def _replica_of(self, snapshot: "_Snapshot") -> Replica:
-        members = len(self.config.members)
-        return Replica.restore(self.config.markets, members, self.config.id, snapshot.pieces)
+        return Replica.restore(self.config.committee, snapshot.pieces)
 
     def verify(self) -> Finding:
         """Check pages, signatures, the chains of blocks, and all digests that can be derived."""

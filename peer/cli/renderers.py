@@ -18,18 +18,21 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import Cancel, CancelAll, Command, Reduce, Replace, Submit
+from peer.client.change_words import change_text, vote_text
 from peer.client.protocol import format_id
 from peer.client.units import Units, units_of
 from peer.consensus.block import Block
 from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import Heartbeat
+from peer.replica.changes import Approve, Propose, Vote, Withdraw
 from peer.replica.signed import command_of
 from peer.replica.state_machine import decode_batch
 
 Message = Block | Heartbeat | str  # a str says why the message was invalid
 ORDERS_KEPT = 100_000  # orders whose market is remembered
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
-KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in Command.__args__))
+_COMMANDS = (*Command.__args__, *Vote.__args__)
+KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in _COMMANDS))
 
 
 @dataclass
@@ -46,7 +49,7 @@ class Filter:
     def kind(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
 
-    def command(self, command: Command) -> bool:
+    def command(self, command: Command | Vote) -> bool:
         market = getattr(command, "market", "")
         right_market = not self.markets or market in self.markets
         return right_market and (self.kind("block") or self.kind(type(command).__name__.lower()))
@@ -93,11 +96,13 @@ class Lines:
         text = f"round {block.round:>6}  {block.ref.digest[:4].hex()}  on {parents}"
         self._line(block.author, "block", text)
         for command in shown:
-            words = f"{self._say(command)}  ({command.account})"
+            words = self._say(command) + (f"  ({command.account})" if command.account else "")
             self._console.print(Text(f"{format_id(command.id):>35}  {_printable(words)}"))
 
-    def _say(self, command: Command) -> str:
+    def _say(self, command: Command | Vote) -> str:
         match command:
+            case Propose() | Approve() | Withdraw():
+                return vote_text(command, self._names)
             case Submit():
                 return self._say_order(command)
             case Cancel(order=order):
@@ -246,7 +251,7 @@ class Stats:
         self._rates = [Rates() for _ in self._names]
 
 
-def commands_of(block: Block) -> list[Command]:
+def commands_of(block: Block) -> list[Command | Vote]:
     try:
         entries = decode_batch(block).commands if block.payload else []
     except (msgspec.DecodeError, ValueError):
@@ -266,12 +271,16 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else "�" for each in text)
 
 
-def _fields(command: Command) -> dict[str, object]:
+def _fields(command: Command | Vote) -> dict[str, object]:
     fields: dict[str, object] = {
         name: value.name.lower() if isinstance(value, IntEnum) else value
         for name, value in msgspec.structs.asdict(command).items()
     }
     fields["id"] = format_id(command.id)
+    if isinstance(command, Propose):
+        fields["changes"] = [change_text(change) for change in command.changes]
+    if isinstance(command, Approve | Withdraw):
+        fields["proposal"] = format_id(command.proposal)
     if isinstance(command, Cancel | Reduce | Replace):
         fields["order"] = format_id(command.order)
     return fields

@@ -34,4 +34,9 @@ WORDS = {
     Reason.SHARE_FULL: "Accounts that are keys have as many open orders at this peer as they may.",
     Reason.NOT_TAKEN_HERE: "The order came through another peer: only its operator may cancel it.",
     Reason.REMOVED: "The peer through which the order came has cancelled it.",
+    Reason.UNKNOWN_PROPOSAL: "There is no such open proposal: it may be over.",
+    Reason.OTHER_EPOCH: "The members have changed since: look again, then approve again.",
+    Reason.TOO_MANY_PROPOSALS: "This member has as many open proposals as it may.",
+    Reason.IMPOSSIBLE_CHANGE: "The mesh cannot change like this now.",
+    Reason.ALREADY_ACCEPTED: "The members have accepted this proposal already.",
 }

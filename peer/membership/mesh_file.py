@@ -13,16 +13,15 @@ from typing import Literal
 
 import msgspec
 
-from engine import Market
+from engine import MARKETS_MAX, Market
 from peer.consensus.committee import MEMBERS_MAX, Committee, Mode
 from peer.membership.identity import IdentityError, curve_public, parse_key
 
-MARKETS_MAX = 64
 _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
 """
-PROTOCOL = 3  # version of the rules and encodings that members share; part of the mesh id
+PROTOCOL = 4  # version of the rules and encodings that members share; part of the mesh id
 
 
 class ConfigError(Exception):
@@ -93,13 +92,18 @@ def check(config: MeshConfig) -> None:
     _check_unique("member key", [member.key for member in config.members])
     _check_unique("market", [market.symbol for market in config.markets])
     for member in config.members:
-        if not (member.name.isascii() and member.name.isidentifier() and len(member.name) <= 32):
-            raise ValueError(f"a name is 1 to 32 letters, digits and _, not {member.name!r:.40}")
+        check_name(member.name)
         curve_public(parse_key(member.key, f"key of {member.name}"))
     for market in config.markets:
         _check_market(market)
     for key in config.observers if config.observers != "any" else ():
         curve_public(parse_key(key, "observers"))
+
+
+def check_name(name: str) -> None:
+    """ValueError if no member can have this name."""
+    if not (name.isascii() and name.isidentifier() and len(name) <= 32):
+        raise ValueError(f"a name is 1 to 32 letters, digits and _, not {name!r:.40}")
 
 
 def _check_market(market: Market) -> None:

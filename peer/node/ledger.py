@@ -68,8 +68,7 @@ class Ledger:
         self.committee = config.committee
         self.journal = journal
         self.consensus = Consensus(self.committee, me, sign, timing)
-        self.replica = Replica(config.markets, len(config.members), config.id)
-        self._markets = config.markets
+        self.replica = Replica(config.markets, config.committee)
         self._sign = sign
         self._timing = timing
         self._keep = keep
@@ -155,8 +154,7 @@ class Ledger:
 
     def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:
         """InvalidSnapshotError if the pieces are no state."""
-        members = self.committee.size
-        return Replica.restore(self._markets, members, self.committee.mesh, pieces)
+        return Replica.restore(self.committee, pieces)
 
     def _go_on_from(self, replica: Replica) -> None:
         self.replica = replica

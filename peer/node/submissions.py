@@ -15,7 +15,8 @@ from engine import Cancel, Command, Event, Reduce, Replace, Submit
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
-from peer.replica.signed import Entry, Signed, command_of, with_id
+from peer.replica.changes import Approve, Vote
+from peer.replica.signed import Item, Signed, command_of, with_id
 from peer.replica.state_machine import (
     COMMANDS_PER_BLOCK_MAX,
     Batch,
@@ -37,17 +38,17 @@ DIGEST_BYTES = 16  # of an order with a client id: it protects the submitter fro
 _BATCH_BYTES = 32  # around the commands of a payload
 
 _encode = msgspec.msgpack.Encoder().encode
-_decoder: msgspec.msgpack.Decoder[Entry] = msgspec.msgpack.Decoder(Entry)
+_decoder: msgspec.msgpack.Decoder[Item] = msgspec.msgpack.Decoder(Item)
 
 
-def client_id_of(entry: Entry) -> ClientId | None:
+def client_id_of(entry: Item) -> ClientId | None:
     command = command_of(entry)
     if isinstance(command, Submit) and command.client_id:
         return ClientId(command.account, command.client_id)
     return None
 
 
-def digest_of(entry: Entry) -> bytes:
+def digest_of(entry: Item) -> bytes:
     """The same for an order that is sent again, with any signer and time."""
     return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
 
@@ -67,7 +68,7 @@ class _Waiting:
 
     def __init__(
         self,
-        command: Entry,
+        command: Item,
         data: bytes,
         callers: tuple[Caller, ...],
         taken_ms: int,
@@ -145,7 +146,7 @@ class Submissions:
     def take(
         self,
         caller: Caller,
-        commands: Sequence[Entry],
+        commands: Sequence[Item],
         now_ms: int,
         known: Mapping[ClientId, Taken] | None = None,
         source: str = "",
@@ -253,8 +254,9 @@ class Submissions:
 
     @property
     def new(self) -> list[Command]:
-        """Commands taken since the last acknowledgement."""
-        return [command_of(self._taken[seq].command) for seq in self._new]
+        """Commands of accounts, taken since the last acknowledgement."""
+        entries = (self._taken[seq].command for seq in self._new)
+        return [command_of(entry) for entry in entries if not isinstance(entry, Vote)]
 
     def acknowledge(self) -> list["Acknowledgement"]:
         """All commands are durable now. Returns what to tell each caller."""
@@ -352,14 +354,16 @@ class Submissions:
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:
         """An account's unordered commands, with their ids."""
-        commands = (command_of(entry.command) for entry in self._taken.values())
-        return [(command.id, command) for command in commands if command.account == account]
+        entries = (each.command for each in self._taken.values())
+        theirs = (each for each in entries if each.account == account)
+        return [(each.id, command_of(each)) for each in theirs if not isinstance(each, Vote)]
 
 
+_REFERENCES = {Cancel: "order", Reduce: "order", Replace: "order", Approve: "proposal"}
 _SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_KEYS_MAX}
 
 
-def _holders(entry: Entry, source: str) -> tuple[str, ...]:
+def _holders(entry: Item, source: str) -> tuple[str, ...]:
     """The holders a command counts for; the first word names the limit."""
     if not source:
         return ()
@@ -367,12 +371,13 @@ def _holders(entry: Entry, source: str) -> tuple[str, ...]:
     return (*names, "by keys") if type(entry) is Signed else names
 
 
-def _named(command: Entry, id_: int, before: Sequence[int]) -> Entry | None:
+def _named(command: Item, id_: int, before: Sequence[int]) -> Item | None:
     """The command with its id. A reference by place in the request becomes an id from `before`, the
-    ids so far. None if that order is not before it."""
-    if not isinstance(command, Cancel | Reduce | Replace) or command.order >= 0:
+    ids so far. None if that order or proposal is not before it."""
+    field = _REFERENCES.get(type(command), "")
+    place = -getattr(command, field) if field else 0
+    if place <= 0:
         return with_id(command, id_)
-    place = -command.order
     if place > len(before):
         return None
-    return msgspec.structs.replace(command, id=id_, order=before[place - 1])
+    return msgspec.structs.replace(command, **{"id": id_, field: before[place - 1]})

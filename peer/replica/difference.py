@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from engine import CHUNK_SHIFT, HEAD_KEY, Row, SnapshotError, rows_of
-from peer.replica.snapshot import HEAD, KEYS_END, SEATS, TRADES
+from peer.replica.snapshot import GOVERNANCE, HEAD, KEYS_END, SEATS, TRADES
 
 ORDERS_NAMED_MAX = 10
 
@@ -74,4 +74,6 @@ def _kind_of(key: int) -> str:
         return "next numbers of commands or trades, or the state of the commit rule"
     if key < SEATS:
         return f"the last trades of market {key - TRADES}"
-    return "nonces of accounts that are keys" if key < KEYS_END else "a piece of an unknown kind"
+    if key < GOVERNANCE:
+        return "nonces of accounts that are keys"
+    return "proposals of the members" if key < KEYS_END else "a piece of an unknown kind"

@@ -13,7 +13,6 @@ import msgspec
 from engine import (
     Accepted,
     Cancelled,
-    Command,
     Event,
     Expired,
     MarketState,
@@ -33,8 +32,8 @@ _OTHERS = (Accepted, Trade, Rejected, MarketState)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """One commit: what the clock did before its first command, the events of each command, and the
-    rejected orders."""
+    """One commit: what the clock did before its first command, the events of each command, what
+    accepted proposals did after the last one, if anything, and the rejected orders."""
 
     time_ms: int
     events: list[list[Event]]
@@ -65,17 +64,22 @@ _pieces = msgspec.msgpack.Decoder(Piece)
 
 
 def record_of(
-    time_ms: int, timed: list[Event], commands: Sequence[Command], results: list[list[Event]]
+    time_ms: int,
+    timed: list[Event],
+    commands: Sequence[object],
+    results: list[list[Event]],
+    closing: list[Event] = [],  # noqa: B006 never changed
 ) -> Record | None:
     """None if nothing happened."""
-    if not timed and not any(results):
+    if not (timed or closing or any(results)):
         return None
     rejected = [
         command
         for command, events in zip(commands, results, strict=True)
         if type(command) is Submit and type(events[0]) is Rejected
     ]
-    return Record(time_ms, [timed, *results], rejected)
+    ends = [closing] if closing else []
+    return Record(time_ms, [timed, *results, *ends], rejected)
 
 
 def encode(record: Record) -> bytes:

@@ -12,6 +12,7 @@ can forge or change it. `docs/security.md` has the rules for traders.
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
+from typing import overload
 
 import msgspec
 from nacl.exceptions import CryptoError
@@ -19,6 +20,7 @@ from nacl.signing import VerifyKey
 
 from engine import TIME_MS_MAX, Cancel, CancelAll, Command
 from peer.consensus.block import SIGNATURE_BYTES
+from peer.replica.changes import Vote
 
 KEY_PREFIX = "ed25519:"
 KEY_MARK = KEY_PREFIX.encode()  # in the bytes of every command of a key account
@@ -95,14 +97,19 @@ class Removal(
         return self.command.account
 
 
-Entry = Command | Signed | Removal  # one item of a payload
+Entry = Command | Signed | Removal  # what a client may send
+Item = Entry | Vote  # one item of a payload
 
 
-def command_of(entry: Entry) -> Command:
+@overload
+def command_of(entry: Entry) -> Command: ...
+@overload
+def command_of(entry: Item) -> Command | Vote: ...
+def command_of(entry: Item) -> Command | Vote:
     return entry.command if isinstance(entry, Signed | Removal) else entry
 
 
-def with_id(entry: Entry, id_: int) -> Entry:
+def with_id(entry: Item, id_: int) -> Item:
     """The same entry with this id. A signature stays valid."""
     if isinstance(entry, Signed | Removal):
         named = msgspec.structs.replace(entry.command, id=id_)

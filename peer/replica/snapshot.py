@@ -22,7 +22,8 @@ from peer.replica.nonces import Seat, SeatRow
 from peer.replica.trade import MarketTrade
 
 # The first key of each kind of piece. The keys of the exchange are lower.
-HEAD, TRADES, SEATS, KEYS_END = (kind << KIND_SHIFT for kind in (2, 3, 4, 5))
+HEAD, TRADES, SEATS, GOVERNANCE, KEYS_END = (kind << KIND_SHIFT for kind in (2, 3, 4, 5, 6))
+PROPOSALS = GOVERNANCE + 1  # of seat 0, then of each other seat
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -45,6 +46,8 @@ class Rest(NamedTuple):
     head: Head
     trades: dict[int, list[MarketTrade]]  # the last ones, oldest first, by the market's index
     seats: dict[str, Seat]  # the key accounts in use
+    governance: bytes  # its head
+    proposals: dict[int, bytes]  # the open ones, by seat
 
 
 _heads = msgspec.msgpack.Decoder(Head)
@@ -58,7 +61,7 @@ def leaf_of(key: int, piece: bytes) -> Leaf:
 
 
 def encode(rows: Any) -> bytes:
-    """The piece of a head, of trades or of seats; empty if `rows` is empty."""
+    """The piece of a head, of trades, seats or proposals; empty if `rows` is empty."""
     return _encode(rows) if rows else b""
 
 
@@ -70,11 +73,12 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
         for key, piece in pieces.items():
             if TRADES <= key < SEATS:
                 trades[key - TRADES] = _trades.decode(piece)
-            elif SEATS <= key < KEYS_END:
+            elif SEATS <= key < GOVERNANCE:
                 seats.update({name: Seat(*seat) for name, *seat in _seats.decode(piece)})
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
-    return Rest(head, trades, seats)
+    proposals = {k - PROPOSALS: p for k, p in pieces.items() if PROPOSALS <= k < KEYS_END}
+    return Rest(head, trades, seats, pieces.get(GOVERNANCE, b""), proposals)
 
 
 class Pieces:

@@ -17,9 +17,6 @@ from typing import NamedTuple, cast
 import msgspec
 
 from engine import (
-    Cancel,
-    CancelAll,
-    Cancelled,
     Command,
     Event,
     Exchange,
@@ -32,13 +29,27 @@ from engine import (
     Trade,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
+from peer.consensus.committee import Committee
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
+from peer.replica import governance
 from peer.replica import snapshot as snapshots
+from peer.replica.change_rules import ChangeRules
+from peer.replica.changes import VOTES, Vote
 from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
+from peer.replica.governance import Governance, Proposal
 from peer.replica.key_orders import KeyOrders
 from peer.replica.nonces import Signers
 from peer.replica.recent import RecentStates
-from peer.replica.signed import KEY_PREFIX, Entry, Removal, Signed, command_of, concerns_keys
+from peer.replica.removal import remove
+from peer.replica.signed import (
+    KEY_PREFIX,
+    Entry,
+    Item,
+    Removal,
+    Signed,
+    command_of,
+    concerns_keys,
+)
 from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
@@ -54,7 +65,7 @@ class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """An author's commands. The first has the seq `first`."""
 
     first: int
-    commands: list[Entry]
+    commands: list[Item]
 
 
 _decoder = msgspec.msgpack.Decoder(Batch)
@@ -97,16 +108,11 @@ class Applied(NamedTuple):
     ids: list[int]  # of the commands applied, in order
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
+    closing: list[Event]  # what accepted proposals did after the last of them
+    epoch_end: Proposal | None  # the accepted proposal with which the epoch ends
     trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put in commands their accounts' keys did not sign
-
-
-def _removed(events: Iterable[Event]) -> list[Event]:
-    return [
-        msgspec.structs.replace(event, reason=Reason.REMOVED) if type(event) is Cancelled else event
-        for event in events
-    ]
 
 
 def _key_orders(exchange: Exchange) -> Iterator[OpenOrder]:
@@ -117,14 +123,13 @@ def _key_orders(exchange: Exchange) -> Iterator[OpenOrder]:
 
 class Replica:
     def __init__(
-        self,
-        markets: Sequence[Market],
-        members: int,
-        mesh: bytes,
-        exchange: Exchange | None = None,
+        self, markets: Sequence[Market], committee: Committee, exchange: Exchange | None = None
     ) -> None:
+        members = committee.size
         self.exchange = exchange or Exchange(markets)
-        self.signers = Signers(mesh, members)
+        self.governance = Governance(range(members), committee.quorum)
+        self.rules = ChangeRules(self.exchange)
+        self.signers = Signers(committee.mesh, members)
         self.key_orders = KeyOrders(markets, members, _key_orders(self.exchange))
         self.expected = [1] * members  # each author's next command
         self.commit = 0
@@ -142,27 +147,28 @@ class Replica:
         self._latest = Attestation(0, self.exchange.digest())
 
     @classmethod
-    def restore(
-        cls, markets: Sequence[Market], members: int, mesh: bytes, pieces: Mapping[int, bytes]
-    ) -> "Replica":
+    def restore(cls, committee: Committee, pieces: Mapping[int, bytes]) -> "Replica":
         """The replica that had these pieces, with the same future. InvalidSnapshotError if they are
         invalid."""
-        head, trades, seats = snapshots.read(pieces)
+        head, trades, seats, governing, proposals = snapshots.read(pieces)
+        members = committee.size
+        try:
+            exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
+        except SnapshotError as error:
+            raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
+        markets = [book.market for book in exchange.books.values()]
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
             raise InvalidSnapshotError(
                 f"invalid snapshot: expected {members} members and {len(markets)} markets, "
                 f"got {len(head.expected)} and {len(head.trade_numbers)}"
             )
+        replica = cls(markets, committee, exchange)
         try:
-            exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
-        except SnapshotError as error:
+            voters = replica.governance.seats
+            replica.governance = governance.read(voters, committee.quorum, governing, proposals)
+        except (msgspec.DecodeError, ValueError) as error:
             raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
-        if [book.market for book in exchange.books.values()] != list(markets):
-            raise InvalidSnapshotError(
-                "invalid snapshot: expected the markets of the mesh file, got others"
-            )
-        replica = cls(markets, members, mesh, exchange)
-        replica.signers = Signers(mesh, members, seats)
+        replica.signers = Signers(committee.mesh, members, seats)
         replica.expected = list(head.expected)
         replica.commit = head.checkpoint.commit
         replica.time_ms = head.checkpoint.time_ms
@@ -215,6 +221,9 @@ class Replica:
                 yield snapshots.TRADES + place, snapshots.encode(list(trades))
         for bucket, rows in self.signers.changed_buckets():
             yield snapshots.SEATS + bucket, snapshots.encode(rows)
+        yield snapshots.GOVERNANCE, snapshots.encode(self.governance.head)
+        for seat, proposals in self.governance.changed_seats():
+            yield snapshots.PROPOSALS + seat, snapshots.encode(proposals)
 
     def apply(self, commit: Commit) -> Applied:
         """Apply the next commit."""
@@ -223,22 +232,28 @@ class Replica:
         self.time_ms = commit.time_ms
         timed = self.exchange.advance(commit.time_ms)
         self._note_key_orders((timed,))
+        authors = {block.author for block in commit.blocks}
+        self.governance.begin_commit(commit.number, commit.time_ms, authors)
         entries = [entry for block in commit.blocks for entry in self._next_of(block)]
         forgers: list[int] = []
-        signed = concerns_keys(block.payload for block in commit.blocks)
-        if signed:
-            results, forgers = self._apply_signed(entries)
-        else:
+        plain = VOTES.isdisjoint(map(type, entries)) and not concerns_keys(
+            block.payload for block in commit.blocks
+        )
+        if plain:
             results = self.exchange.apply_batch(cast("list[Command]", entries))
             self._note_key_orders(results)
+        else:
+            results, forgers = self._apply_each(entries)
+        closing, epoch_end = self.governance.end_commit(self.rules)
+        self._note_key_orders((closing,))
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
             self._note_checkpoint(commit.checkpoint)
-        commands = [command_of(entry) for entry in entries] if signed else entries
-        record = record_of(commit.time_ms, timed, cast("list[Command]", commands), results)
+        commands = entries if plain else [command_of(entry) for entry in entries]
+        record = record_of(commit.time_ms, timed, commands, results, closing)
         ids = [entry.id for entry in entries]
-        return Applied(commit, ids, results, timed, trades, record, forgers)
+        return Applied(commit, ids, results, timed, closing, epoch_end, trades, record, forgers)
 
     def verify_ahead(self, block: Block) -> None:
         """Start to verify the signed commands of a block before `apply` needs them."""
@@ -269,18 +284,22 @@ class Replica:
                 return place, reason
         return None
 
-    def _apply_signed(self, entries: Sequence[Entry]) -> tuple[list[list[Event]], list[int]]:
-        """As `apply_batch`, but refuses commands without their account key's signature and those
-        above the limits of key accounts. Also returns the members that put in unsigned ones."""
+    def _apply_each(self, entries: Sequence[Item]) -> tuple[list[list[Event]], list[int]]:
+        """As `apply_batch`, but also counts votes, and refuses commands without their account key's
+        signature and those above the limits of key accounts. Also returns the members that put in
+        unsigned ones."""
         results: list[list[Event]] = []
         forgers = set()
         for entry in entries:
             member = seq_and_member(entry.id)[1]
+            if isinstance(entry, Vote):
+                results.append(self._vote(entry, member))
+                continue
             reason = self._refusal(entry, member)
             if reason is not None:
                 events: list[Event] = [Rejected(entry.id, entry.account, reason)]
             elif type(entry) is Removal:
-                events = self._remove(entry.command, member)
+                events = remove(self.exchange, entry.command, member)
             else:
                 events = self.exchange.apply(command_of(entry))
             if reason in (Reason.NOT_SIGNED, Reason.BAD_SIGNATURE):
@@ -289,6 +308,10 @@ class Replica:
             results.append(events)
         return results, sorted(forgers)
 
+    def _vote(self, vote: Vote, member: int) -> list[Event]:
+        reason = self.governance.take(vote, member, self.rules)
+        return [] if reason is None else [Rejected(vote.id, vote.account, reason)]
+
     def _refusal(self, entry: Entry, member: int) -> Reason | None:
         """Why to refuse a key account's next command. A good signature uses up its nonce."""
         if not entry.account.startswith(KEY_PREFIX):
@@ -296,30 +319,12 @@ class Replica:
         reason = self.signers.admit(entry, self.exchange.time_ms, member)
         return reason or self.key_orders.refusal(command_of(entry), member)
 
-    def _remove(self, command: Cancel | CancelAll, member: int) -> list[Event]:
-        """Cancel orders for the member that took them; no other orders."""
-        if type(command) is Cancel:
-            order = self.exchange.order(command.order)
-            if order is not None and seq_and_member(order.id)[1] != member:
-                return [Rejected(command.id, command.account, Reason.NOT_TAKEN_HERE)]
-            return _removed(self.exchange.apply(command))
-        assert type(command) is CancelAll
-        if command.market and command.market not in self.trades:
-            return [Rejected(command.id, command.account, Reason.UNKNOWN_MARKET)]
-        found = [
-            order.id
-            for order in self.exchange.open_orders(command.account, command.market)
-            if seq_and_member(order.id)[1] == member and command.side in (None, order.side)
-        ]
-        cancels = [Cancel(command.id, command.account, id_) for id_ in found]
-        return _removed(event for events in self.exchange.apply_batch(cancels) for event in events)
-
     def _note_key_orders(self, results: Iterable[list[Event]]) -> None:
         if self.key_orders:
             for events in results:
                 self.key_orders.note(events)
 
-    def _next_of(self, block: Block) -> list[Entry]:
+    def _next_of(self, block: Block) -> list[Item]:
         """The commands of a block that this replica has not applied yet."""
         if not block.payload:
             return []

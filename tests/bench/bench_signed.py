@@ -20,6 +20,7 @@ from rich.console import Console
 from discovery.grapes import running_grapes
 from peer import Signer
 from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.membership.identity import Identity
 from peer.replica.signature_cache import SignatureCache
@@ -53,7 +54,7 @@ def per_second(mesh: RealMesh, made: list, orders: int, per_request: int) -> flo
 
 def in_a_block(mesh_id: bytes, entries: Sequence[Entry], ahead: bool) -> float:
     """Milliseconds for which applying them holds the loop; `ahead`: they were looked at before."""
-    replica = Replica(MARKETS, 1, mesh_id)
+    replica = Replica(MARKETS, Committee(mesh_id, 1, Mode.CRASH))
     named = [with_id(entry, command_id(n, 0)) for n, entry in enumerate(entries, 1)]
     payload = encode_batch(1, [msgspec.msgpack.encode(entry) for entry in named])
     block = Block(Ref(1, 0, b"d" * 32), (), payload)

@@ -247,7 +247,7 @@ def told_seeds() -> list[bytes]:
 
 def apply_batch(data: bytes) -> None:
     """What an author put into its block is applied or ignored; the engine refuses by an event."""
-    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
+    replica = Replica(MARKETS, CONFIG.committee)
     ref = Ref(1, 0, b"r" * 32)
     blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
     replica.apply(Commit(1, ref, 5, blocks, None))
@@ -294,7 +294,7 @@ def read_snapshot(data: bytes) -> None:
     """Pieces of a state under their keys. What is taken for one has no other pieces than these."""
     try:
         pieces = dict(_pieces.decode(data))
-        replica = Replica.restore(MARKETS, len(MEMBERS), CONFIG.id, pieces)
+        replica = Replica.restore(CONFIG.committee, pieces)
     except (msgspec.MsgspecError, InvalidSnapshotError):
         return
     replica.exchange.check()
@@ -320,7 +320,7 @@ def grown() -> Replica:
     named = [encode(with_id(entry, command_id(n, 0))) for n, entry in enumerate(entries, 1)]
     ref, heads = Ref(1, 0, b"r" * 32), tuple(block.ref for block in genesis(COMMITTEE))
     checkpoint = Checkpoint(64, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
-    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
+    replica = Replica(MARKETS, CONFIG.committee)
     replica.commit = 63
     replica.apply(Commit(64, ref, 5, (Block(ref, (), encode_batch(1, named), 5),), checkpoint))
     return replica

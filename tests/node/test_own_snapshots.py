@@ -16,7 +16,7 @@ from peer.replica.state_machine import Replica
 from peer.storage.journal import Journal
 from tests.support.alone import Alone
 from tests.support.pieces import COMMITTEE, MESH, Life, pieces_of
-from tests.support.real_mesh import MARKETS, order, random_orders
+from tests.support.real_mesh import order, random_orders
 
 KEY = b"k" * 32
 SLOW = Pace(commits=64, pieces=1)
@@ -56,7 +56,7 @@ def test_a_snapshot_is_the_state_of_its_commit_though_the_book_changes(
         stored = journal.snapshot()
         if stored is not None and stored.number not in seen:
             seen[stored.number] = stored.digest
-            replica = Replica.restore(MARKETS, COMMITTEE.size, MESH, journal.pieces(stored.number))
+            replica = Replica.restore(COMMITTEE, journal.pieces(stored.number))
             assert replica.tree.digest == stored.digest
             assert replica.agrees(life.replica.attestation()) in (True, None)
     assert len(seen) >= 2

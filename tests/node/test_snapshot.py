@@ -42,7 +42,7 @@ def certificate(attestation: Attestation, signers: Iterable[int]) -> list[bytes]
 @pytest.fixture(scope="module")
 def fetched() -> Fetched:
     """A true state, certified by a quorum of 3."""
-    replica = Replica(MARKETS, len(MEMBERS), CONFIG.id)
+    replica = Replica(MARKETS, CONFIG.committee)
     for commit in lived(CONFIG.committee, 1)[1]:
         replica.apply(commit)
         if commit.checkpoint is not None:

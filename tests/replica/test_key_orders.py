@@ -23,6 +23,7 @@ from engine import (
 )
 from peer import Signer
 from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
@@ -35,6 +36,7 @@ from tests.support.pieces import rebuilt
 NOW_MS = 1_800_000_000_000
 MESH = b"m" * 16
 MEMBERS = 3
+COMMITTEE = Committee(MESH, MEMBERS, Mode.CRASH)
 SMALL = Market("SMALL", "1", "1", orders_max=24)  # of which a member's keys may have four
 LARGE = Market("LARGE", "1", "1")
 ENCODE = msgspec.msgpack.Encoder().encode
@@ -64,7 +66,7 @@ class Mesh:
 
     def __init__(self, *markets: Market) -> None:
         self.markets = markets or (SMALL, LARGE)
-        self.replica = Replica(self.markets, MEMBERS, MESH)
+        self.replica = Replica(self.markets, COMMITTEE)
         self.now_ms = NOW_MS
 
     def next_id(self, member: int) -> int:
@@ -168,7 +170,7 @@ def test_key_orders_are_counted_through_all_events(seed: int) -> None:
     open_ = [order for one in traders for order in mesh.replica.exchange.open_orders(one.account)]
     assert open_, "nothing was left to count"
     mesh.end_with_a_checkpoint()
-    restored = rebuilt(mesh.replica, mesh.markets, MESH)
+    restored = rebuilt(mesh.replica, COMMITTEE)
     restored.key_orders.check(mesh.replica.exchange.orders_open())
 
 

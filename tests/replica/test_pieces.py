@@ -9,8 +9,7 @@ from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.replica.nonces import bucket_of
 from peer.replica.snapshot import HEAD, SEATS, TRADES, InvalidSnapshotError
 from peer.replica.state_machine import Replica
-from tests.support.pieces import COMMITTEE, MESH, Life, pieces_of, rebuilt
-from tests.support.real_mesh import MARKETS
+from tests.support.pieces import COMMITTEE, Life, pieces_of, rebuilt
 
 ENCODE = msgspec.msgpack.Encoder().encode
 
@@ -36,7 +35,7 @@ def test_pieces_make_the_same_state_with_the_same_future() -> None:
             again.replica.apply(commit)
             assert again.replica.latest() == life.replica.latest()
         if commit.checkpoint is not None:
-            again.replica = rebuilt(life.replica, MARKETS, MESH)
+            again.replica = rebuilt(life.replica)
             again.replica.exchange.check()
             assert pieces_of(again.replica) == pieces_of(life.replica)
             assert again.replica.attestation() == life.replica.attestation()
@@ -70,7 +69,7 @@ def changes() -> list[tuple[str, dict[int, bytes]]]:
         ("another bucket", {SEATS + buckets[0] + 1: ENCODE(seats[:1])}),
         ("no seats", {SEATS + 1: ENCODE([])}),
         ("a seat twice", {SEATS + buckets[0]: ENCODE([seats[0], seats[0]])}),
-        ("another kind of piece", {5 << 60: b"x"}),
+        ("another kind of piece", {6 << 60: b"x"}),
         ("values inside values without end", {TRADES: b"\x91" * 5_000 + b"\xc0"}),
         ("no exchange", {1 << 60: b""}),
     ]
@@ -92,7 +91,7 @@ def test_pieces_that_no_replica_can_have_are_refused(
 ) -> None:
     pieces = {key: piece for key, piece in (pieces_of(replica) | change).items() if piece}
     with pytest.raises(InvalidSnapshotError):
-        Replica.restore(MARKETS, COMMITTEE.size, MESH, pieces)
+        Replica.restore(COMMITTEE, pieces)
 
 
 def test_a_missing_or_random_piece_gives_another_state_or_an_error(replica: Replica) -> None:
@@ -105,7 +104,7 @@ def test_a_missing_or_random_piece_gives_another_state_or_an_error(replica: Repl
         if rng.random() < 0.3:
             del changed[key]
         try:
-            other = Replica.restore(MARKETS, COMMITTEE.size, MESH, changed)
+            other = Replica.restore(COMMITTEE, changed)
         except InvalidSnapshotError:
             continue
         assert other.tree.digest != replica.tree.digest

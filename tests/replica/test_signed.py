@@ -75,7 +75,7 @@ class Peer:
     """A replica, fed by one member's blocks."""
 
     def __init__(self, replica: Replica | None = None) -> None:
-        self.replica = replica or Replica(MARKETS, len(MEMBERS), MESH)
+        self.replica = replica or Replica(MARKETS, CONFIG.committee)
         self.seq = self.replica.expected[0]
 
     def apply(
@@ -379,14 +379,14 @@ def test_an_invalid_batch_is_not_verified_ahead() -> None:
 def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_them() -> None:
     peer, entry = Peer(), signer().sign(buy())
     peer.apply(entry, at_checkpoint=True)
-    restored = rebuilt(peer.replica, MARKETS, MESH)
+    restored = rebuilt(peer.replica, CONFIG.committee)
     assert restored.signers.seats == peer.replica.signers.seats == {ACCOUNT: Seat(NOW_MS, 0)}
     assert restored.tree.digest == peer.replica.tree.digest
     assert Peer(restored).reasons(entry) == peer.reasons(entry) == [Reason.NONCE_USED]
     for seat in (Seat(NOW_MS + 1, 0), Seat(NOW_MS, 1)):
         other = pieces_of(peer.replica)
         other[SEATS + bucket_of(ACCOUNT)] = ENCODE([(ACCOUNT, *seat)])
-        changed = Replica.restore(MARKETS, len(MEMBERS), MESH, other)
+        changed = Replica.restore(CONFIG.committee, other)
         assert changed.signers.seats == {ACCOUNT: seat}
         assert changed.tree.digest != peer.replica.tree.digest
 

@@ -108,8 +108,7 @@ class NodeReferee(Witness):
             must(same and state_of(twin) == state_of(replica), what)
         if commit.checkpoint is not None:
             pieces = {key: replica.piece(key) for key, _ in replica.tree}
-            size, mesh = self._committee.size, self._committee.mesh
-            self._twins[peer.address] = Replica.restore(MARKETS, size, mesh, pieces)
+            self._twins[peer.address] = Replica.restore(self._committee, pieces)
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
         must(

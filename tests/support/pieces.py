@@ -1,11 +1,10 @@
 """The state of a replica in pieces, and another one made of them; and a replica that lives."""
 
 import random
-from collections.abc import Sequence
 
 import msgspec
 
-from engine import Cancel, Command, Market, Side
+from engine import Cancel, Command, Side
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
@@ -23,9 +22,9 @@ def pieces_of(replica: Replica) -> dict[int, bytes]:
     return {key: replica.piece(key) for key, _ in replica.tree}
 
 
-def rebuilt(replica: Replica, markets: Sequence[Market], mesh: bytes) -> Replica:
+def rebuilt(replica: Replica, committee: Committee = COMMITTEE) -> Replica:
     """One that goes on from a checkpoint at which `replica` is."""
-    return Replica.restore(markets, len(replica.expected), mesh, pieces_of(replica))
+    return Replica.restore(committee, pieces_of(replica))
 
 
 class Life:
@@ -34,7 +33,7 @@ class Life:
 
     def __init__(self, seed: int = 1, committee: Committee = COMMITTEE) -> None:
         self.committee = committee
-        self.replica = Replica(MARKETS, committee.size, committee.mesh)
+        self.replica = Replica(MARKETS, committee)
         self.rng = random.Random(seed)
         self.taken: list[Command] = []
 

@@ -131,7 +131,7 @@ def cancelled(folder: Path, number: int) -> str:
     """Store the state after a commit with its first order cancelled. What is said of that order."""
     inspection = inspected(folder)
     config, pieces = inspection.config, inspection.pieces(number)
-    replica = Replica.restore(config.markets, 1, config.id, pieces)
+    replica = Replica.restore(config.committee, pieces)
     gone = min(replica.exchange.orders_open(), key=lambda order: order.id)
     replica.exchange.apply(Cancel(0, gone.account, gone.id))
     changed = {key: replica.piece(key) for key, _ in replica.tree}

@@ -50,7 +50,7 @@ from peer.consensus.core import Pull
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages as frames
-from peer.replica import execution_record, signed
+from peer.replica import changes, execution_record, signed
 from peer.replica.state_machine import Replica, encode_batch
 from peer.replica.trade import MarketTrade
 from peer.storage.part_requests import PartsWanted
@@ -107,6 +107,32 @@ OPEN = OpenOrder(
 )
 SIGNED = signed.Signed(Cancel(771, OWNER, 256), NOW_MS, NOW_MS + 1_000, b"s" * 64)
 REMOVAL = signed.Removal(CancelAll(772, OWNER))
+VOTES: list[changes.Vote] = [
+    changes.Propose(
+        773,
+        (
+            changes.AddMember("m3", Identity(b"n" * 32).public.hex()),
+            changes.RemoveMember(1),
+            changes.ReplaceMember(2, "m4", Identity(b"o" * 32).public.hex()),
+            changes.Activate(2),
+        ),
+        force=True,
+        unsealed=True,
+    ),
+    changes.Propose(
+        774,
+        (
+            changes.AddMarket(MARKETS[1]),
+            changes.ChangeMarket("ETH-USD", quantity_max=10**10, orders_max=2_000),
+            changes.HaltMarket("ETH-USD"),
+            changes.ResumeMarket("ETH-USD"),
+            changes.CloseMarket("ETH-USD"),
+            changes.CancelAccount("ann"),
+        ),
+    ),
+    changes.Approve(775, 773, 1),
+    changes.Withdraw(776, 774),
+]
 ATTESTATION = Attestation(40, b"d" * 32)
 
 packed = msgspec.msgpack.encode
@@ -131,7 +157,7 @@ def blocks() -> Iterator[tuple[str, bytes]]:
     for block in genesis(CONFIG.committee):
         yield f"genesis {block.author}", block.ref.digest
     start = [block.ref for block in genesis(CONFIG.committee)]
-    payload = encode_batch(1, [packed(entry) for entry in (*COMMANDS, SIGNED, REMOVAL)])
+    payload = encode_batch(1, [packed(entry) for entry in (*COMMANDS, SIGNED, REMOVAL, *VOTES)])
     sign = IDENTITIES[0].sign
     one = make(CONFIG.committee, 1, 0, tuple(start), payload, NOW_MS, ATTESTATION, sign)
     yield "block", one.frame
@@ -146,15 +172,16 @@ def texts() -> Iterator[tuple[str, bytes]]:
 
 def state() -> Iterator[tuple[str, bytes]]:
     """A replica up to a checkpoint. Some of the commits carry the commands."""
-    replica = Replica(MARKETS, 3, CONFIG.id)
+    replica = Replica(MARKETS, CONFIG.committee)
     commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:CHECKPOINT_EVERY]
     signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 1_000)
-    waiting: list[signed.Entry] = [
+    waiting: list[signed.Item] = [
         Submit(0, "ann", "BTC-USD", Side.SELL, 5, 10_100),
         Submit(0, "cy", "BTC-USD", Side.BUY, 3, 10_200, client_id="c"),
         Submit(0, "böb", "ETH-USD", Side.BUY, 7, 99, tif=TimeInForce.GTD, expire_ms=2**50),
         Cancel(0, "ann", 999),
         signer.sign(Submit(0, OWNER, "ETH-USD", Side.BUY, 7, 98)),
+        changes.Propose(0, (changes.HaltMarket("ETH-USD"), changes.RemoveMember(1))),
     ]
     for commit in commits:
         applied = replica.apply(_carrying(commit, waiting, replica))
@@ -174,7 +201,7 @@ def state() -> Iterator[tuple[str, bytes]]:
     )
 
 
-def _carrying(commit: Commit, waiting: list[signed.Entry], replica: Replica) -> Commit:
+def _carrying(commit: Commit, waiting: list[signed.Item], replica: Replica) -> Commit:
     """The commit with the next waiting command in its first block."""
     if not waiting or commit.number < 10 or not commit.blocks:
         return commit._replace(blocks=[_empty(block) for block in commit.blocks])

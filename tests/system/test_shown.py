@@ -22,6 +22,7 @@ from peer.client.protocol import (
     topic,
 )
 from peer.consensus.block import Block, Ref
+from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.node.publisher import Publisher
 from peer.replica.execution_record import encode
@@ -52,6 +53,7 @@ COMMITS: list[list[Command]] = [
 ]  # five commands of member 0 rest, trade and cancel; the sixth is rejected
 
 
+COMMITTEE = Committee(b"m" * 16, 1, Mode.CRASH)
 CALLER = Caller(b"reader", b"1")
 TOPICS = [topic("market", MARKET), *(topic("account", name) for name in ACCOUNTS), topic("commit")]
 
@@ -82,7 +84,7 @@ class Story:
         self.journals: dict[str, dict[int, bytes]] = {name: {} for name in PEERS}
         self.seen = [Seen(name, [], [], []) for name in PEERS]
         self.told: dict[str, list[Told]] = {name: [] for name in PEERS}
-        wires, replica = Wires(), Replica([Market(MARKET, "1", "1")], 1, b"m" * 16)
+        wires, replica = Wires(), Replica([Market(MARKET, "1", "1")], COMMITTEE)
         publisher = Publisher(wires, replica)
 
         def state_of(name: str) -> Streamed | Refused:
