@@ -17,14 +17,23 @@ Accepted 1 5
 >>> exchange.apply(Submit(1, "bob", "BTC-USD", Side.BUY, 3, 10_000))
 [Rejected(id=1, account='bob', reason=<Reason.DUPLICATE_ID: 12>)]
 
+Markets come and go while it runs:
+
+>>> exchange.add_market(Market("ETH-USD", "0.01", "0.001"))
+[MarketState(market='ETH-USD', status=<MarketStatus.OPEN: 0>)]
+>>> state, cancelled = exchange.close_market("BTC-USD")
+>>> state.status, cancelled.id, cancelled.reason
+(<MarketStatus.CLOSED: 2>, 1, <Reason.MARKET_CLOSED: 37>)
+
 Its state is pieces of bytes under keys. Another exchange can continue from them:
 
 >>> again = Exchange.restore(exchange.pieces())
 >>> again.digest() == exchange.digest()
 True
 
-Errors: MarketError for a configuration the engine can't run, SnapshotError for pieces that are
-not a valid state. A command never raises: the answer is events, `Rejected` among them.
+Errors: MarketError for a configuration, or a change of it, that the engine can't run, SnapshotError
+for pieces that are not a valid state. A command never raises: the answer is events, `Rejected`
+among them.
 """
 
 from engine.exchange import Exchange
@@ -41,11 +50,12 @@ from engine.hash_tree import (
 )
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
 from engine.rows import CHUNK_SHIFT, Row, SnapshotError, rows_of
-from engine.validation import MarketError, check_market, may_stay
+from engine.validation import MarketError, check_added, check_changed, check_market, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    MARKETS_EVER_MAX,
     MARKETS_MAX,
     SOURCES,
     SYMBOL_LENGTH_MAX,
@@ -60,6 +70,7 @@ from engine.vocabulary import (
     Halt,
     Market,
     MarketState,
+    MarketStatus,
     OpenOrder,
     OrderType,
     Reason,
@@ -84,6 +95,7 @@ __all__ = [
     "HEAD_KEY",
     "ID_MAX",
     "KIND_SHIFT",
+    "MARKETS_EVER_MAX",
     "MARKETS_MAX",
     "SOURCES",
     "SYMBOL_LENGTH_MAX",
@@ -104,6 +116,7 @@ __all__ = [
     "Market",
     "MarketError",
     "MarketState",
+    "MarketStatus",
     "Node",
     "OpenOrder",
     "OrderType",
@@ -123,6 +136,8 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "check_added",
+    "check_changed",
     "check_market",
     "leaf_digest",
     "leaf_part",

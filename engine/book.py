@@ -20,6 +20,8 @@ from engine.vocabulary import (
     Expired,
     Market,
     MarketState,
+    MarketStatus,
+    Reason,
     Reduced,
     Side,
 )
@@ -44,7 +46,6 @@ class Book:
     """The orders of one market. Every method that executes a command returns its event."""
 
     def __init__(self, market: Market, ledger: Ledger, place: int) -> None:
-        self.market = market
         self.place = place  # among the exchange's markets
         self.symbol = market.symbol
         self.ledger = ledger
@@ -59,8 +60,13 @@ class Book:
         self.open = 0
         self.last = 0  # trade price; 0: no trade yet
         self.halted = False
-        self.price_low = 1
-        self.price_high = market.price_max
+        self.closed = False
+        self.limit(market)
+
+    def limit(self, market: Market) -> None:
+        """Set the limits of the market. Open orders stay as they are."""
+        self.market = market
+        self.price_low, self.price_high = validation.band(self.last, market)
         self._set_fast_range()
         self.quantity_min = market.quantity_min
         self.quantity_max = market.quantity_max
@@ -79,11 +85,17 @@ class Book:
 
     # Commands
 
-    def cancel(self, order: Order) -> Event:
+    def cancel(self, order: Order, reason: Reason | None = None) -> Event:
         """Remove an open order. Self-trade prevention also calls this for a resting order."""
         self.remove(order)
         return _cancelled(
-            order.id, order.owner.name, self.symbol, order.side, order.price, order.remaining
+            order.id,
+            order.owner.name,
+            self.symbol,
+            order.side,
+            order.price,
+            order.remaining,
+            reason,
         )
 
     def expire(self, order: Order) -> Event:
@@ -111,7 +123,22 @@ class Book:
     def set_halted(self, halted: bool) -> Event:
         self.halted = halted
         self._set_fast_range()
-        return MarketState(self.symbol, halted)
+        return MarketState(self.symbol, self.status)
+
+    def close(self) -> list[Event]:
+        """Cancel all orders, stops included, by ascending id, and take no more."""
+        self.closed = True
+        events = [self.set_halted(True)]
+        found = [order for owner in self.accounts.values() for order in owner]
+        found.sort(key=lambda order: order.id)
+        events += [self.cancel(order, Reason.MARKET_CLOSED) for order in found]
+        return events
+
+    @property
+    def status(self) -> MarketStatus:
+        if self.closed:
+            return MarketStatus.CLOSED
+        return MarketStatus.HALTED if self.halted else MarketStatus.OPEN
 
     def traded(self, price: int) -> None:
         """Record the price of the last trade and move the price band with it."""
@@ -239,6 +266,7 @@ class Book:
 
     # Restoring
 
-    def restore(self, halted: bool, last: int) -> None:
+    def restore(self, status: MarketStatus, last: int) -> None:
         self.traded(last)
-        self.set_halted(halted)
+        self.closed = status is MarketStatus.CLOSED
+        self.set_halted(status is not MarketStatus.OPEN)

@@ -21,6 +21,8 @@ from engine.vocabulary import (
     Event,
     Halt,
     Market,
+    MarketState,
+    MarketStatus,
     OpenOrder,
     Reason,
     Reduce,
@@ -128,10 +130,55 @@ class Exchange:
         book = self.books.get(command.market)
         if book is None:
             return rejected(command, Reason.UNKNOWN_MARKET)
+        if book.closed:
+            return rejected(command, Reason.MARKET_CLOSED)
         if book.halted is halted:
             reason = Reason.MARKET_HALTED if halted else Reason.MARKET_NOT_HALTED
             return rejected(command, reason)
         return [book.set_halted(halted)]
+
+    # Markets. The caller decides who may change them: MarketError if it is impossible.
+
+    def add_market(self, market: Market) -> list[Event]:
+        """Add a market. Its symbol is new, also among closed ones."""
+        validation.check_added(market, self.markets())
+        book = self.books[market.symbol] = Book(market, self.ledger, len(self.books))
+        self._pieces.added(book)
+        return [MarketState(market.symbol, book.status)]
+
+    def change_market(self, market: Market) -> list[Event]:
+        """Give the market of that symbol these limits. There is no event."""
+        book = self._book(market.symbol)
+        validation.check_changed(book.market, market)
+        book.limit(market)
+        self._pieces.limited()
+        return []
+
+    def close_market(self, symbol: str) -> list[Event]:
+        """Cancel all orders of a market, for the reason MARKET_CLOSED. It takes no more."""
+        return self._book(symbol).close()
+
+    def cancel_account(self, account: str) -> list[Event]:
+        """Cancel all orders of an account for the reason CANCELLED_BY_VOTE, by ascending id."""
+        return [
+            self.books[order.owner.market].cancel(order, Reason.CANCELLED_BY_VOTE)
+            for order in self._orders_of(account, "")
+        ]
+
+    def markets(self) -> dict[str, MarketStatus]:
+        """The status of each market, closed ones included, in the order in which they came."""
+        return {symbol: book.status for symbol, book in self.books.items()}
+
+    def market(self, symbol: str) -> Market:
+        """A market's configuration. KeyError if there is none."""
+        return self.books[symbol].market
+
+    def _book(self, symbol: str) -> Book:
+        """The book of a market that is not closed."""
+        book = self.books.get(symbol)
+        if book is None or book.closed:
+            raise validation.MarketError(f"expected a market that is not closed, got {symbol!r}")
+        return book
 
     # Questions
 

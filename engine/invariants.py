@@ -44,6 +44,8 @@ def _check_book(book: Book) -> list[Order]:
     if book.last:
         assert book.stops[0].best_key > book.last
         assert book.stops[1].best_key > -book.last
+    assert book.halted or not book.closed
+    assert not (book.closed and found)
     _check_accounts(book, found)
     return found
 

@@ -17,15 +17,15 @@ import msgspec
 from engine.book import Book, Ledger
 from engine.hash_tree import HashTree, Leaf, leaf_digest
 from engine.rows import key_of, read, row_of, spliced
-from engine.vocabulary import Market
+from engine.vocabulary import Market, MarketStatus
 
-STATE_VERSION: Final = 1
+STATE_VERSION: Final = 2
 KIND_SHIFT: Final = 60  # a key's bits above this are its kind: 0 orders, 1 the head
 HEAD_KEY: Final = 1 << KIND_SHIFT
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    halted: bool
+    status: MarketStatus
     last: int
 
 
@@ -82,7 +82,7 @@ class Pieces:
         self.pieces: dict[int, bytes] = {}
         self.tree = HashTree()
         self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
-        self._markets = msgspec.Raw(encode([book.market for book in self.books]))
+        self.limited()
         self._frozen: list[ref[Frozen]] = []  # weak: the caller may drop them
         self._follows = False
 
@@ -109,8 +109,21 @@ class Pieces:
             book_side.settle()
             book_side.stale = self.stale
 
-    def _heads(self) -> list[tuple[bool, int]]:
-        return [(book.halted, book.last) for book in self.books]
+    def limited(self) -> None:
+        """The limits of a market have changed."""
+        self._markets = msgspec.Raw(encode([book.market for book in self.books]))
+
+    def added(self, book: Book) -> None:
+        """There is another book, without orders."""
+        self.books.append(book)
+        self._book_sides += (*book.sides, *book.stops)
+        if self._follows:
+            for book_side in (*book.sides, *book.stops):
+                book_side.stale = self.stale
+        self.limited()
+
+    def _heads(self) -> list[tuple[int, int]]:
+        return [(book.status, book.last) for book in self.books]
 
     def _change(self, key: int, changed: Iterable[int]) -> Leaf:
         """Bring the piece of these orders up to date."""

@@ -19,7 +19,7 @@ def refuses(book: Book, command: Submit) -> Reason | None:
     if command.id in book.orders:
         return Reason.DUPLICATE_ID
     if book.halted:
-        return Reason.MARKET_HALTED
+        return Reason.MARKET_CLOSED if book.closed else Reason.MARKET_HALTED
     reason = validation.wrong_size(command.quantity, book.market)
     if reason is not None:
         return reason

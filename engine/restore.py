@@ -14,7 +14,7 @@ from engine.book_side import BookSide, Level, Order
 from engine.order_terms import PLAIN, OrderTerms
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
-from engine.vocabulary import TIME_MS_MAX, Submit
+from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -34,6 +34,8 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
         raise SnapshotError(
             f"expected one book for each of {len(head.markets)} markets, got {len(head.books)}"
         )
+    if sum(book.status is not MarketStatus.CLOSED for book in head.books) > MARKETS_MAX:
+        raise SnapshotError(f"expected at most {MARKETS_MAX} markets that are not closed")
     if encode(head) != piece:
         raise SnapshotError("expected markets and clock in canonical encoding, got another")
     return head
@@ -50,7 +52,7 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger:
             raise SnapshotError(
                 f"{book.symbol}: expected a last price from 0 to {most}, got {saved.last}"
             )
-        book.restore(saved.halted, saved.last)
+        book.restore(saved.status, saved.last)
     mixed: dict[Level, None] = {}
     for key in sorted(pieces):
         if key != HEAD_KEY:
@@ -157,6 +159,8 @@ def _sort(level: Level) -> None:
 def _check(book: Book) -> None:
     """Check what must be true of all orders of a book together."""
     last = book.last
+    if book.closed and book.open:
+        raise SnapshotError(f"{book.symbol}: expected no orders in a closed market")
     if last and (book.buy_stops.best_key <= last or book.sell_stops.best_key <= -last):
         raise SnapshotError(
             f"{book.symbol}: expected only stops that wait, got one that {last} has reached"

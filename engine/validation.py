@@ -7,15 +7,18 @@ Must never change anything or look at the queue: `pre_trade_checks` decides what
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    MARKETS_EVER_MAX,
+    MARKETS_MAX,
     SYMBOL_LENGTH_MAX,
     TIME_MS_MAX,
     Market,
+    MarketStatus,
     OrderType,
     Reason,
     SelfTrade,
@@ -44,6 +47,8 @@ def check_markets(markets: Sequence[Market]) -> None:
     """Raise MarketError unless an exchange can run all `markets`."""
     if not markets:
         raise MarketError("expected at least one market, got none")
+    if len(markets) > MARKETS_EVER_MAX:
+        raise MarketError(f"expected at most {MARKETS_EVER_MAX} markets, got {len(markets)}")
     seen: set[str] = set()
     for market in markets:
         check_market(market)
@@ -82,6 +87,38 @@ def check_market(market: Market) -> None:
         raise MarketError(
             f"{symbol}: expected quantity_max times orders_max below 2**63, got {product}"
         )
+
+
+def check_added(market: Market, known: Mapping[str, MarketStatus]) -> None:
+    """Raise MarketError unless `market` can come to the `known` ones."""
+    check_market(market)
+    if market.symbol in known:
+        raise MarketError(
+            f"expected a new symbol, got {market.symbol!r}, which a market has or had"
+        )
+    if len(known) >= MARKETS_EVER_MAX:
+        raise MarketError(f"expected at most {MARKETS_EVER_MAX} markets ever, got one more")
+    if sum(status is not MarketStatus.CLOSED for status in known.values()) >= MARKETS_MAX:
+        raise MarketError(f"expected at most {MARKETS_MAX} markets at once, got one more")
+
+
+_GROW_ONLY = (
+    *("quantity_max", "price_max", "orders_per_account_max"),
+    *("orders_max", "iceberg_slices_max"),
+)
+
+
+def check_changed(before: Market, after: Market) -> None:
+    """Raise MarketError unless a market may get these limits. An open order keeps the limits under
+    which it came, so limits that hold for what is open may only grow."""
+    check_market(after)
+    for name in ("symbol", "tick", "lot"):
+        if getattr(before, name) != getattr(after, name):
+            raise MarketError(f"{before.symbol}: expected an unchanged {name}")
+    for name in _GROW_ONLY:
+        least, value = getattr(before, name), getattr(after, name)
+        if value < least:
+            raise MarketError(f"{before.symbol}: expected {name} of at least {least}, got {value}")
 
 
 def malformed(command: Submit, market: Market, time_ms: int) -> Reason | None:

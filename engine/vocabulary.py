@@ -19,6 +19,7 @@ ACCOUNT_LENGTH_MAX = 64  # characters
 CLIENT_ID_LENGTH_MAX = 64
 SYMBOL_LENGTH_MAX = 32
 MARKETS_MAX = 64  # of an exchange, without closed ones
+MARKETS_EVER_MAX = 256  # with closed ones
 
 
 class Side(IntEnum):
@@ -50,6 +51,12 @@ class SelfTrade(IntEnum):
     DECREMENT = 4  # both shrink by the smaller of the two, without a trade
 
 
+class MarketStatus(IntEnum):
+    OPEN = 0
+    HALTED = 1  # nothing trades, but orders may leave
+    CLOSED = 2  # for good: all its orders were cancelled
+
+
 class Reason(IntEnum):
     """Why a command was rejected. When several apply, the first in this order wins."""
 
@@ -67,6 +74,7 @@ class Reason(IntEnum):
     DUPLICATE_ID = 12  # of an open order
     UNKNOWN_ORDER = 13
     NOT_OWNER = 14
+    MARKET_CLOSED = 37  # also of the orders that were cancelled with it
     MARKET_HALTED = 15
     MARKET_NOT_HALTED = 16
     QUANTITY_TOO_SMALL = 17
@@ -87,12 +95,14 @@ class Reason(IntEnum):
     NOT_TAKEN_HERE = 30  # a removal of an order that another member took
     # For a cancelled order: its account did not cancel it.
     REMOVED = 31  # the member that took it did
+    CANCELLED_BY_VOTE = 38  # the members did, with all orders of the account
     # For the members' own commands. Peers give these reasons.
     UNKNOWN_PROPOSAL = 32  # over, or never made
     OTHER_EPOCH = 33  # an approval of another epoch
     TOO_MANY_PROPOSALS = 34  # open, of this member
     IMPOSSIBLE_CHANGE = 35  # as the mesh is now
     ALREADY_ACCEPTED = 36  # so it is too late to withdraw the proposal
+    NEEDS_APPROVAL = 39  # a halt or resume of a market by an account
 
 
 class _Message(
@@ -237,7 +247,7 @@ class Cancelled(_Message, frozen=True, tag=4):
     side: Side
     price: int
     remaining: int  # open before the cancel
-    reason: Reason | None = None  # REMOVED; None: its account asked for it
+    reason: Reason | None = None  # None: its account asked for it
 
 
 class Expired(_Message, frozen=True, tag=5):
@@ -271,8 +281,10 @@ class Triggered(_Message, frozen=True, tag=7):
 
 
 class MarketState(_Message, frozen=True, tag=8):
+    """A new market, or one that was halted, resumed or closed."""
+
     market: str
-    halted: bool
+    status: MarketStatus
 
 
 Event = (

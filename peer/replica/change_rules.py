@@ -5,8 +5,27 @@ Owns how a change of markets reaches the engine. Must never count votes: `govern
 
 from collections.abc import Sequence
 
-from engine import Event, Exchange, Halt, Resume
-from peer.replica.changes import CancelAccount, Change, HaltMarket, MemberChange, ResumeMarket
+from engine import (
+    Event,
+    Exchange,
+    Halt,
+    Market,
+    MarketError,
+    MarketStatus,
+    Resume,
+    check_added,
+    check_changed,
+)
+from peer.replica.changes import (
+    AddMarket,
+    CancelAccount,
+    Change,
+    ChangeMarket,
+    CloseMarket,
+    HaltMarket,
+    MemberChange,
+    ResumeMarket,
+)
 from peer.replica.governance import Proposal
 
 
@@ -17,17 +36,12 @@ class ChangeRules:
         self._exchange = exchange
 
     def impossible(self, changes: Sequence[Change]) -> str:
-        halted = {symbol: book.halted for symbol, book in self._exchange.books.items()}
-        for change in changes:
-            if isinstance(change, HaltMarket | ResumeMarket):
-                halt = isinstance(change, HaltMarket)
-                if change.symbol not in halted:
-                    return f"there is no market {change.symbol!r:.40}"
-                if halted[change.symbol] is halt:
-                    return f"market {change.symbol!r:.40} is {'halted' if halt else 'open'} already"
-                halted[change.symbol] = halt
-            elif not isinstance(change, MemberChange | CancelAccount):
-                return f"{type(change).__name__} is not possible yet"
+        plan = _Plan(self._exchange)
+        try:
+            for change in changes:
+                plan.take(change)
+        except MarketError as error:
+            return str(error)
         return ""
 
     def waits(self, proposal: Proposal) -> str:
@@ -38,8 +52,56 @@ class ChangeRules:
 
     def _carry_out(self, change: Change) -> list[Event]:
         exchange = self._exchange
-        if isinstance(change, HaltMarket):
-            return exchange.apply(Halt(0, "", change.symbol))
-        if isinstance(change, ResumeMarket):
-            return exchange.apply(Resume(0, "", change.symbol))
-        return []
+        match change:
+            case AddMarket(market=market):
+                return exchange.add_market(market)
+            case ChangeMarket(symbol=symbol):
+                return exchange.change_market(change.of(exchange.market(symbol)))
+            case HaltMarket(symbol=symbol):
+                return exchange.apply(Halt(0, "", symbol))
+            case ResumeMarket(symbol=symbol):
+                return exchange.apply(Resume(0, "", symbol))
+            case CloseMarket(symbol=symbol):
+                return exchange.close_market(symbol)
+            case CancelAccount(account=account):
+                return exchange.cancel_account(account)
+        return []  # of members or the level
+
+
+class _Plan:
+    """The markets as they would be after some changes."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._statuses = exchange.markets()
+        self._markets = {symbol: exchange.market(symbol) for symbol in self._statuses}
+
+    def take(self, change: Change) -> None:
+        """MarketError if it is impossible after the changes before it."""
+        match change:
+            case AddMarket(market=market):
+                check_added(market, self._statuses)
+                self._markets[market.symbol] = market
+                self._statuses[market.symbol] = MarketStatus.OPEN
+            case ChangeMarket(symbol=symbol):
+                before = self._market(symbol)
+                check_changed(before, change.of(before))
+                self._markets[symbol] = change.of(before)
+            case HaltMarket(symbol=symbol):
+                self._turn(symbol, MarketStatus.HALTED)
+            case ResumeMarket(symbol=symbol):
+                self._turn(symbol, MarketStatus.OPEN)
+            case CloseMarket(symbol=symbol):
+                self._turn(symbol, MarketStatus.CLOSED)
+            case _:
+                assert isinstance(change, CancelAccount | MemberChange)
+
+    def _market(self, symbol: str) -> Market:
+        if self._statuses.get(symbol, MarketStatus.CLOSED) is MarketStatus.CLOSED:
+            raise MarketError(f"expected a market that is not closed, got {symbol!r}")
+        return self._markets[symbol]
+
+    def _turn(self, symbol: str, status: MarketStatus) -> None:
+        self._market(symbol)
+        if self._statuses[symbol] is status:
+            raise MarketError(f"{symbol}: the market is {status.name.lower()} already")
+        self._statuses[symbol] = status

@@ -132,6 +132,7 @@ class Governance:
         self.proposals = {proposal.id: proposal for proposal in proposals}
         self.accepted = list(head.accepted) if head else []  # and waiting, the first accepted first
         self.ended = deque(head.ended if head else (), ENDED_KEPT)
+        self.done: list[Proposal] = []  # that took effect with this commit
         self._ending: int | None = None  # the proposal that ends the epoch with this commit
         self._changed = {proposal.seat for proposal in self.proposals.values()}
         if not self._is_possible():
@@ -154,6 +155,7 @@ class Governance:
         """A commit begins that has blocks of these seats. Proposals that are too old end."""
         self.commit, self.time_ms = number, time_ms
         self._ending = None
+        self.done.clear()
         seen = Seen(number, time_ms)
         self.seen.update((seat, seen) for seat in authors)
         for proposal in self.open():
@@ -230,6 +232,7 @@ class Governance:
                     continue
                 ending = proposal
             events += rules.carry_out(proposal.changes)
+            self.done.append(proposal)
             self._end(proposal, Outcome.DONE)
         return events, ending
 

@@ -43,10 +43,16 @@ class KeyOrders:
     def __init__(
         self, markets: Sequence[Market], members: int, orders: Iterable[OpenOrder] = ()
     ) -> None:
-        self._shares = {market.symbol: share_of(market, members) for market in markets}
+        self._members = members
+        self._shares: dict[str, int] = {}
+        self.limit(markets)
         self._open: Counter[tuple[str, int | str]] = Counter()  # by market, and member or account
         for order in orders:
             self._add(1, order.id, order.account, order.market)
+
+    def limit(self, markets: Iterable[Market]) -> None:
+        """These markets are new, or have new limits."""
+        self._shares.update((each.symbol, share_of(each, self._members)) for each in markets)
 
     def __bool__(self) -> bool:
         """Whether any order is open."""

@@ -20,11 +20,13 @@ from engine import (
     Command,
     Event,
     Exchange,
+    Halt,
     HashTree,
     Market,
     OpenOrder,
     Reason,
     Rejected,
+    Resume,
     SnapshotError,
     Trade,
 )
@@ -56,6 +58,8 @@ from peer.replica.trade import TRADES_KEPT, MarketTrade
 ATTESTATIONS_KEPT = 64
 COMMANDS_PER_BLOCK_MAX = 2_000
 
+_STATE_CHANGES = frozenset((Halt, Resume))  # which only the members may ask for
+_SPECIAL = VOTES | _STATE_CHANGES  # the engine must not see these
 _NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
 
 _encoder = msgspec.msgpack.Encoder()
@@ -109,7 +113,8 @@ class Applied(NamedTuple):
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
     closing: list[Event]  # what accepted proposals did after the last of them
-    epoch_end: Proposal | None  # the accepted proposal with which the epoch ends
+    done: list[Proposal]  # these proposals
+    epoch_end: Proposal | None  # the one of them with which the epoch ends
     trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put in commands their accounts' keys did not sign
@@ -130,14 +135,13 @@ class Replica:
         self.governance = Governance(range(members), committee.quorum)
         self.rules = ChangeRules(self.exchange)
         self.signers = Signers(committee.mesh, members)
-        self.key_orders = KeyOrders(markets, members, _key_orders(self.exchange))
+        self.key_orders = KeyOrders((), members, _key_orders(self.exchange))
         self.expected = [1] * members  # each author's next command
         self.commit = 0
         self.time_ms = 0
-        self.trades: dict[str, deque[MarketTrade]] = {
-            market.symbol: deque(maxlen=TRADES_KEPT) for market in markets
-        }
-        self.trade_numbers = dict.fromkeys(self.trades, 0)
+        self.trades: dict[str, deque[MarketTrade]] = {}
+        self.trade_numbers: dict[str, int] = {}
+        self._follow_markets()
         self.invalid_payloads = 0
         self.checkpoint: Checkpoint | None = None  # the last one
         self._others = Pieces()  # beside the exchange's, at the last checkpoint
@@ -192,6 +196,18 @@ class Replica:
         self.trade_numbers[symbol] = last
         self._traded.add(symbol)
 
+    @property
+    def markets(self) -> list[Market]:
+        """All markets, closed ones included, in the order in which they came."""
+        return [self.exchange.market(symbol) for symbol in self.exchange.markets()]
+
+    def _follow_markets(self) -> None:
+        """Markets may be new, or have other limits."""
+        self.key_orders.limit(self.markets)
+        for symbol in self.exchange.markets():
+            self.trades.setdefault(symbol, deque(maxlen=TRADES_KEPT))
+            self.trade_numbers.setdefault(symbol, 0)
+
     # The state, in pieces
 
     @property
@@ -236,7 +252,7 @@ class Replica:
         self.governance.begin_commit(commit.number, commit.time_ms, authors)
         entries = [entry for block in commit.blocks for entry in self._next_of(block)]
         forgers: list[int] = []
-        plain = VOTES.isdisjoint(map(type, entries)) and not concerns_keys(
+        plain = _SPECIAL.isdisjoint(map(type, entries)) and not concerns_keys(
             block.payload for block in commit.blocks
         )
         if plain:
@@ -246,6 +262,8 @@ class Replica:
             results, forgers = self._apply_each(entries)
         closing, epoch_end = self.governance.end_commit(self.rules)
         self._note_key_orders((closing,))
+        if self.governance.done:
+            self._follow_markets()
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
@@ -253,7 +271,10 @@ class Replica:
         commands = entries if plain else [command_of(entry) for entry in entries]
         record = record_of(commit.time_ms, timed, commands, results, closing)
         ids = [entry.id for entry in entries]
-        return Applied(commit, ids, results, timed, closing, epoch_end, trades, record, forgers)
+        done = list(self.governance.done)
+        return Applied(
+            commit, ids, results, timed, closing, done, epoch_end, trades, record, forgers
+        )
 
     def verify_ahead(self, block: Block) -> None:
         """Start to verify the signed commands of a block before `apply` needs them."""
@@ -313,7 +334,9 @@ class Replica:
         return [] if reason is None else [Rejected(vote.id, vote.account, reason)]
 
     def _refusal(self, entry: Entry, member: int) -> Reason | None:
-        """Why to refuse a key account's next command. A good signature uses up its nonce."""
+        """Why to refuse a next command. A good signature uses up its nonce."""
+        if type(command_of(entry)) in _STATE_CHANGES:
+            return Reason.NEEDS_APPROVAL
         if not entry.account.startswith(KEY_PREFIX):
             return None
         reason = self.signers.admit(entry, self.exchange.time_ms, member)

@@ -295,8 +295,8 @@ BUGS = {
     ),
     "the fast path is not told what is restored": (
         "book",
-        "        self.set_halted(halted)\n",
-        "        self.halted = halted\n",
+        "        self.set_halted(status is not MarketStatus.OPEN)\n",
+        "        self.halted = status is not MarketStatus.OPEN\n",
     ),
     "no limit of the account in the fast path": (
         "fast_path",
@@ -455,8 +455,8 @@ BUGS = {
         "        order.hidden,\n        order.priority",
         "        order.remaining,\n        order.priority",
     ),
-    "the digest knows no halt": ("pieces", "(book.halted, book.last)", "(False, book.last)"),
-    "the digest knows no last trade": ("pieces", "(book.halted, book.last)", "(book.halted, 0)"),
+    "the digest knows no halt": ("pieces", "(book.status, book.last)", "(0, book.last)"),
+    "the digest knows no last trade": ("pieces", "(book.status, book.last)", "(book.status, 0)"),
     "the digest knows no clock": (
         "pieces",
         "self.ledger.time_ms, self._heads()",
@@ -479,13 +479,13 @@ BUGS = {
     ),
     "restoring forgets the halt": (
         "restore",
-        "book.restore(saved.halted, saved.last)",
-        "book.restore(False, saved.last)",
+        "book.restore(saved.status, saved.last)",
+        "book.restore(MarketStatus.OPEN, saved.last)",
     ),
     "restoring forgets the last trade": (
         "restore",
-        "book.restore(saved.halted, saved.last)",
-        "book.restore(saved.halted, 0)",
+        "book.restore(saved.status, saved.last)",
+        "book.restore(saved.status, 0)",
     ),
     "restoring puts queues in the order of ids": (
         "restore",

@@ -224,7 +224,7 @@ def test_a_forged_order_is_refused(said: str, change: Change) -> None:
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("expected state version 1, got 2", lambda head: head.__setitem__(0, 2)),
+        ("expected state version 2, got 3", lambda head: head.__setitem__(0, 3)),
         ("expected one book for each of 1 markets, got 0", lambda head: head[3].clear()),
         ("expected at least one market", lambda head: (head[1].clear(), head[3].clear())),
         ("got 'X' twice", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine import Event, MarketState, Reason
+from engine import Event, MarketState, MarketStatus, Reason
 from peer.consensus.committee import Committee, Mode
 from peer.membership.identity import Identity
 from peer.replica import governance
@@ -56,7 +56,11 @@ class Fake:
 
     def carry_out(self, changes: Sequence[Change]) -> list[Event]:
         self.done += changes
-        return [MarketState(each.symbol, True) for each in changes if isinstance(each, HaltMarket)]
+        return [
+            MarketState(each.symbol, MarketStatus.HALTED)
+            for each in changes
+            if isinstance(each, HaltMarket)
+        ]
 
 
 class Mesh:
@@ -121,7 +125,7 @@ def test_a_quorum_of_approvals_accepts_all_changes_of_a_proposal() -> None:
     assert mesh.rules.done == []
     assert mesh.approve(1, one) is None
     assert mesh.rules.done == [HALT, ann]
-    assert mesh.events == [MarketState("X", True)]
+    assert mesh.events == [MarketState("X", MarketStatus.HALTED)]
     assert mesh.outcomes() == {one: Outcome.DONE}
     assert mesh.approve(2, one) is Reason.UNKNOWN_PROPOSAL
 

@@ -5,23 +5,38 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from engine import MarketState, Reason, Rejected, Side, Submit
+from engine import (
+    Accepted,
+    Cancelled,
+    Halt,
+    Market,
+    MarketState,
+    MarketStatus,
+    Reason,
+    Rejected,
+    Resume,
+    Side,
+    Submit,
+)
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.replica import execution_record as records
 from peer.replica.changes import (
+    AddMarket,
     AddMember,
     Approve,
     CancelAccount,
     Change,
+    ChangeMarket,
+    CloseMarket,
     HaltMarket,
     Propose,
     RemoveMember,
     ResumeMarket,
     Withdraw,
 )
-from peer.replica.governance import PROPOSALS_OPEN_MAX
+from peer.replica.governance import PROPOSALS_OPEN_MAX, Outcome
 from peer.replica.signed import Item, with_id
 from peer.replica.snapshot import GOVERNANCE, PROPOSALS, InvalidSnapshotError
 from peer.replica.state_machine import Applied, Replica, command_id, encode_batch
@@ -74,13 +89,13 @@ def test_votes_take_effect_at_the_end_of_their_commit() -> None:
     mesh = Mesh()
     one = mesh.propose(0, HaltMarket(MARKET))
     applied = mesh.commit((1, Approve(0, one, 0)), (2, order()))
-    assert type(applied.results[1][0]).__name__ == "Accepted"
-    assert applied.closing == [MarketState(MARKET, True)]
+    assert type(applied.results[1][0]) is Accepted
+    assert applied.closing == [MarketState(MARKET, MarketStatus.HALTED)]
     assert applied.epoch_end is None
     [[rejected]] = mesh.commit((2, order())).results
     assert rejected == Rejected(command_id(2, 2), "ann", Reason.MARKET_HALTED)
     two = mesh.propose(1, ResumeMarket(MARKET))
-    assert mesh.commit((0, Approve(0, two, 0))).closing == [MarketState(MARKET, False)]
+    assert mesh.commit((0, Approve(0, two, 0))).closing == [MarketState(MARKET, MarketStatus.OPEN)]
 
 
 def test_what_proposals_do_is_in_the_record_of_their_commit() -> None:
@@ -88,7 +103,7 @@ def test_what_proposals_do_is_in_the_record_of_their_commit() -> None:
     one = mesh.propose(0, HaltMarket(MARKET))
     applied = mesh.commit((1, Approve(0, one, 0)))
     assert applied.record is not None
-    assert applied.record.events == [[], [], [MarketState(MARKET, True)]]
+    assert applied.record.events == [[], [], [MarketState(MARKET, MarketStatus.HALTED)]]
     assert records.decode(records.encode(applied.record)) == applied.record
 
 
@@ -126,6 +141,99 @@ def test_changes_of_members_wait() -> None:
     proposal = mesh.replica.governance.proposals[one]
     assert mesh.replica.governance.accepted == [one]
     assert "cannot" in mesh.replica.rules.waits(proposal)
+
+
+def accepted(mesh: Mesh, *changes: Change) -> Applied:
+    """Make a proposal that a quorum approves. Returns the commit in which it takes effect."""
+    one = mesh.propose(0, *changes)
+    return mesh.commit((1, Approve(0, one, 0)))
+
+
+def test_markets_come_change_and_go() -> None:
+    """MATCH-34, MATCH-35, MATCH-36, in the replicated state."""
+    mesh = Mesh()
+    applied = accepted(mesh, AddMarket(Market("NEW", "1", "1")))
+    assert applied.closing == [MarketState("NEW", MarketStatus.OPEN)]
+    [[taken]] = mesh.commit((2, Submit(0, "ann", "NEW", Side.BUY, 5, 100))).results
+    assert type(taken) is Accepted
+    trades = mesh.commit((2, Submit(0, "bob", "NEW", Side.SELL, 2, 100))).trades
+    assert [trade.number for trade in trades["NEW"]] == [1]
+    accepted(mesh, ChangeMarket("NEW", quantity_min=3, orders_max=2_000_000))
+    assert mesh.replica.markets[-1] == Market("NEW", "1", "1", 3, orders_max=2_000_000)
+    [[event]] = mesh.commit((2, Submit(0, "ann", "NEW", Side.BUY, 2, 100))).results
+    assert event == Rejected(command_id(3, 2), "ann", Reason.QUANTITY_TOO_SMALL)
+    closing = accepted(mesh, CloseMarket("NEW")).closing
+    assert closing[0] == MarketState("NEW", MarketStatus.CLOSED)
+    assert [(e.id, e.reason) for e in closing if type(e) is Cancelled] == [
+        (command_id(1, 2), Reason.MARKET_CLOSED)
+    ]
+    [[event]] = mesh.commit((2, Submit(0, "ann", "NEW", Side.BUY, 5, 100))).results
+    assert event == Rejected(command_id(4, 2), "ann", Reason.MARKET_CLOSED)
+    assert mesh.commit((0, Propose(0, (ResumeMarket("NEW"),)))).results != [[]]
+
+
+def test_changes_of_one_proposal_follow_each_other() -> None:
+    new = AddMarket(Market("NEW", "1", "1"))
+    mesh = Mesh()
+    events = accepted(mesh, new, HaltMarket("NEW"), ChangeMarket("NEW", quantity_min=2)).closing
+    assert events == [MarketState("NEW", status) for status in list(MarketStatus)[:2]]
+    refused = mesh.commit(
+        (0, Propose(0, (HaltMarket(MARKET), HaltMarket(MARKET)))),
+        (1, Propose(0, (CloseMarket(MARKET), ResumeMarket(MARKET)))),
+        (2, Propose(0, (AddMarket(Market("NEWER", "1", "1")), new))),
+    )
+    reasons = [event.reason for [event] in refused.results if type(event) is Rejected]
+    assert reasons == [Reason.IMPOSSIBLE_CHANGE] * 3
+
+
+def test_a_change_that_another_proposal_made_impossible_does_nothing() -> None:
+    """D1: and none of its proposal."""
+    mesh = Mesh()
+    one = mesh.propose(0, HaltMarket(MARKET))
+    two = mesh.propose(1, CancelAccount("ann"), HaltMarket(MARKET))
+    mesh.commit((0, order()))
+    applied = mesh.commit((1, Approve(0, one, 0)), (0, Approve(0, two, 0)))
+    assert applied.closing == [MarketState(MARKET, MarketStatus.HALTED)]
+    assert mesh.replica.governance.ended[-1].outcome is Outcome.IMPOSSIBLE
+
+
+def test_orders_of_an_account_are_cancelled_by_vote() -> None:
+    """MATCH-37: of a key account too, whose orders then count no more."""
+    mesh = Mesh()
+    mesh.commit((0, order()), (1, order()), (2, order("bob")))
+    applied = accepted(mesh, CancelAccount("ann"))
+    found = [(e.id, e.reason) for e in applied.closing if type(e) is Cancelled]
+    reason = Reason.CANCELLED_BY_VOTE
+    assert found == [(command_id(1, 0), reason), (command_id(1, 1), reason)]
+    assert mesh.replica.exchange.open_orders("ann") == []
+    assert applied.done[0].changes == (CancelAccount("ann"),)
+    mesh.replica.key_orders.check(mesh.replica.exchange.orders_open())
+
+
+def test_only_an_approved_proposal_halts_a_market() -> None:
+    mesh = Mesh()
+    results = mesh.commit((0, Halt(0, "op", MARKET)), (1, order()), (2, Resume(0, "op", MARKET)))
+    first, (accepted_,), last = results.results
+    assert type(accepted_) is Accepted
+    assert first == [Rejected(command_id(1, 0), "op", Reason.NEEDS_APPROVAL)]
+    assert last == [Rejected(command_id(1, 2), "op", Reason.NEEDS_APPROVAL)]
+
+
+def test_the_pieces_hold_markets_that_came() -> None:
+    mesh = Mesh()
+    accepted(mesh, AddMarket(Market("NEW", "1", "1")), AddMarket(Market("OLD", "1", "1")))
+    for account, side in (("ann", Side.BUY), ("bob", Side.SELL), ("ann", Side.BUY)):
+        mesh.commit((2, Submit(0, account, "NEW", side, 5, 100)))
+    accepted(mesh, CloseMarket("OLD"), ChangeMarket("NEW", quantity_min=5))
+    mesh.commit(at_checkpoint=True)
+    again = Mesh(rebuilt(mesh.replica, COMMITTEE))
+    assert again.replica.markets == mesh.replica.markets
+    assert again.replica.trades == mesh.replica.trades
+    for each in (mesh, again):
+        accepted(each, AddMarket(Market("NEWEST", "1", "1")))
+        each.commit((0, Submit(0, "bob", "NEW", Side.SELL, 5, 100)), at_checkpoint=True)
+    assert pieces_of(again.replica) == pieces_of(mesh.replica)
+    assert mesh.replica.trade_numbers["NEW"] == 2
 
 
 def grown() -> Replica:

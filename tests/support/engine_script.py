@@ -10,10 +10,13 @@ numbered from 1 in their order.
     reduce ann #1 x3          replace ann #1 [@102] [x3]
     halt ann [in=OTHER]       resume ann [in=OTHER]
     time 9                    book [in=OTHER]
+    add OTHER min=2           change OTHER min=3       close OTHER     cancel-account ann
     market OTHER min=2        before the first command; the default market is X
 """
 
 from collections.abc import Iterator
+
+import msgspec
 
 from engine import (
     Accepted,
@@ -68,6 +71,12 @@ def play(script: str, exchange_class: type[Exchange] = Exchange) -> str:
             continue
         if words[0] == "time":
             events = exchange.advance(int(words[1]))
+        elif words[0] in ("add", "change", "close", "cancel-account"):
+            try:
+                events = _govern(exchange, words)
+            except ValueError as error:
+                out.append(f"  impossible: {error}")
+                continue
         elif words[0] == "book":
             out += [f"  {text}" for text in _book(exchange, _option(words, "in", "X"))]
             continue
@@ -87,8 +96,24 @@ def _markets(lines: list[str]) -> Iterator[Market]:
 
 
 def _market(symbol: str, options: list[str]) -> Market:
-    limits = {LIMITS[name]: int(value) for name, _, value in (o.partition("=") for o in options)}
-    return Market(symbol, "1", "1", **limits)
+    return Market(symbol, "1", "1", **_limits(options))
+
+
+def _limits(options: list[str]) -> dict[str, int]:
+    return {LIMITS[name]: int(value) for name, _, value in (o.partition("=") for o in options)}
+
+
+def _govern(exchange: Exchange, words: list[str]) -> list[Event]:
+    kind, name, *options = words
+    match kind:
+        case "add":
+            return exchange.add_market(_market(name, options))
+        case "change":
+            limits = _limits(options)
+            return exchange.change_market(msgspec.structs.replace(exchange.market(name), **limits))
+        case "close":
+            return exchange.close_market(name)
+    return exchange.cancel_account(name)
 
 
 def _option(words: list[str], name: str, default: str) -> str:
@@ -158,13 +183,14 @@ def render(event: Event) -> str:
         case Rejected():
             return f"rejected #{event.id} {event.account} {event.reason.name}"
         case MarketState():
-            return f"market {event.market} {'halted' if event.halted else 'open'}"
+            return f"market {event.market} {event.status.name.lower()}"
         case Reduced() | Replaced() | Cancelled() | Expired() | Triggered():
             side = event.side.name.lower()
             price = f" @{event.price}" if event.price else ""
             kind = type(event).__name__.lower()
             what = f"{kind} #{event.id} {event.account} {side} {event.remaining}{price}"
-            return what + _in(event.market)
+            reason = getattr(event, "reason", None)
+            return what + _in(event.market) + (f" {reason.name}" if reason else "")
 
 
 def _accepted(event: Accepted) -> Iterator[str]:

@@ -12,6 +12,7 @@ from engine import (
     Event,
     Expired,
     MarketState,
+    MarketStatus,
     OrderType,
     Reduced,
     Rejected,
@@ -123,7 +124,8 @@ class EventReader:
                 else:
                     self._leave(order)
             case MarketState():
-                (self.halted.add if event.halted else self.halted.discard)(event.market)
+                is_open = event.status is MarketStatus.OPEN
+                (self.halted.discard if is_open else self.halted.add)(event.market)
             case Rejected():
                 pass
 

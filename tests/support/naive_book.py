@@ -8,6 +8,8 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import msgspec
+
 from engine import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
@@ -22,7 +24,9 @@ from engine import (
     Expired,
     Halt,
     Market,
+    MarketError,
     MarketState,
+    MarketStatus,
     OpenOrder,
     OrderType,
     Reason,
@@ -62,7 +66,7 @@ class Row:
 class Rules:
     market: Market
     last: int = 0
-    halted: bool = False
+    status: MarketStatus = MarketStatus.OPEN
 
     def in_band(self, price: int, around: int) -> bool:
         percent = self.market.price_band_percent
@@ -105,10 +109,52 @@ class NaiveExchange:
             case Replace():
                 self._replace(command, events)
             case Halt() | Resume():
-                halted = isinstance(command, Halt)
-                self.markets[command.market].halted = halted
-                events.append(MarketState(command.market, halted))
+                halts = isinstance(command, Halt)
+                status = MarketStatus.HALTED if halts else MarketStatus.OPEN
+                self.markets[command.market].status = status
+                events.append(MarketState(command.market, status))
         return events
+
+    # Markets
+
+    def add_market(self, market: Market) -> list[Event]:
+        is_open = [each for each in self.markets.values() if each.status is not MarketStatus.CLOSED]
+        if market.symbol in self.markets or len(is_open) >= 64 or len(self.markets) >= 256:
+            raise MarketError
+        self.markets[market.symbol] = Rules(market)
+        return [MarketState(market.symbol, MarketStatus.OPEN)]
+
+    def change_market(self, market: Market) -> list[Event]:
+        rules = self._not_closed(market.symbol)
+        old = rules.market
+        same = ("symbol", "tick", "lot")
+        free = ("quantity_min", "price_band_percent")
+        for name in Market.__struct_fields__:
+            before, after = getattr(old, name), getattr(market, name)
+            if (after < before and name not in free) or (after != before and name in same):
+                raise MarketError
+        rules.market = market
+        return []
+
+    def close_market(self, symbol: str) -> list[Event]:
+        self._not_closed(symbol).status = MarketStatus.CLOSED
+        rows = [row for row in self.rows if row.terms.market == symbol]
+        events: list[Event] = [MarketState(symbol, MarketStatus.CLOSED)]
+        return events + self._drop_all(rows, Reason.MARKET_CLOSED)
+
+    def cancel_account(self, account: str) -> list[Event]:
+        rows = [row for row in self.rows if row.terms.account == account]
+        return self._drop_all(rows, Reason.CANCELLED_BY_VOTE)
+
+    def _not_closed(self, symbol: str) -> Rules:
+        if symbol not in self.markets or self.markets[symbol].status is MarketStatus.CLOSED:
+            raise MarketError
+        return self.markets[symbol]
+
+    def _drop_all(self, rows: list[Row], reason: Reason) -> list[Event]:
+        rows.sort(key=lambda row: row.terms.id)
+        events = [self._drop(row, Cancelled) for row in rows]
+        return [msgspec.structs.replace(event, reason=reason) for event in events]
 
     def _meant(self, row: Row, command: CancelAll) -> bool:
         return (
@@ -346,10 +392,12 @@ class NaiveExchange:
             case Halt() | Resume():
                 if reason is Reason.UNKNOWN_MARKET:
                     return command.market not in self.markets
-                halted = self.markets[command.market].halted
+                status = self.markets[command.market].status
+                if reason is Reason.MARKET_CLOSED:
+                    return status is MarketStatus.CLOSED
                 if isinstance(command, Halt):
-                    return reason is Reason.MARKET_HALTED and halted
-                return reason is Reason.MARKET_NOT_HALTED and not halted
+                    return reason is Reason.MARKET_HALTED and status is MarketStatus.HALTED
+                return reason is Reason.MARKET_NOT_HALTED and status is MarketStatus.OPEN
 
     def _refuses_submit(self, reason: Reason, terms: Submit) -> bool:  # noqa: C901 a table
         if reason is Reason.UNKNOWN_MARKET:
@@ -389,8 +437,10 @@ class NaiveExchange:
                 return terms.expire_ms != 0
             case Reason.DUPLICATE_ID:
                 return any(row.terms.id == terms.id for row in self.rows)
+            case Reason.MARKET_CLOSED:
+                return rules.status is MarketStatus.CLOSED
             case Reason.MARKET_HALTED:
-                return rules.halted
+                return rules.status is MarketStatus.HALTED
             case Reason.QUANTITY_TOO_SMALL:
                 return terms.quantity < market.quantity_min
             case Reason.QUANTITY_TOO_LARGE:
@@ -452,7 +502,7 @@ class NaiveExchange:
                 display = row.terms.display
                 return display != 0 and quantity > display * market.iceberg_slices_max
             case Reason.MARKET_HALTED:
-                return rules.halted
+                return rules.status is MarketStatus.HALTED
             case Reason.QUANTITY_TOO_SMALL:
                 return command.quantity != 0 and quantity < market.quantity_min
             case Reason.QUANTITY_TOO_LARGE:

@@ -23,6 +23,7 @@ from engine import (
     Halt,
     Market,
     MarketState,
+    MarketStatus,
     OpenOrder,
     OrderType,
     Reason,
@@ -100,7 +101,7 @@ EVENTS: list[Event] = [
     Expired(256, "ann", *PLACE),
     Rejected(512, "ann", Reason.UNKNOWN_ORDER),
     Triggered(257, "böb", *PLACE),
-    MarketState("ETH-USD", True),
+    MarketState("ETH-USD", MarketStatus.HALTED),
 ]
 OPEN = OpenOrder(
     256, "ann", "BTC-USD", Side.SELL, 10_100, 3, 5, OrderType.LIMIT, TimeInForce.GTC, 0, 0, 0, "x"
