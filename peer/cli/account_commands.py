@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from engine import CancelAll, Cancelled, Rejected, Side
+from peer.cli.governance_commands import propose
+from peer.client.change_input import CancelAccount
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
 from peer.client.rejections import WORDS
@@ -38,9 +40,16 @@ def list_(node: NodeClient, first: int) -> None:
 @click.argument("account")
 @click.option("--market", default="", help="Only in this market.")
 @click.option("--side", type=click.Choice(["buy", "sell"]), help="Only on this side.")
+@click.option("--propose", "by_vote", is_flag=True, help="By the members: in all markets.")
 @click.pass_obj
-def cancel(node: NodeClient, account: str, market: str, side: str | None) -> None:
-    """Cancel all orders of ACCOUNT; if it is a key, only those that came through this peer."""
+def cancel(node: NodeClient, account: str, market: str, side: str | None, by_vote: bool) -> None:
+    """Cancel all orders of ACCOUNT. If it is a key, only those that came through this peer, unless
+    the members approve it (--propose)."""
+    if by_vote:
+        if market or side:
+            raise click.UsageError("--propose is for all orders: leave out --market and --side")
+        propose(node, [CancelAccount(account)])
+        return
     command = CancelAll(0, account, market, Side[side.upper()] if side else None)
     entry = Removal(command) if account.startswith(KEY_PREFIX) else command
     [result] = node.execute([entry])

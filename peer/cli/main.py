@@ -13,10 +13,12 @@ from discovery.grapes.process import GrapesError
 from engine import Market
 from peer.cli import demo, runner
 from peer.cli.account_commands import accounts
+from peer.cli.governance_commands import markets, members
 from peer.cli.journal_commands import journal
 from peer.cli.key_commands import keys
 from peer.cli.market_makers import main as market
 from peer.cli.tap import main as tap
+from peer.client.connection import ClientError
 from peer.consensus.committee import Mode
 from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.membership import mesh_file
@@ -31,7 +33,7 @@ from web import options as gateway_options
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
-_USER_ERRORS = (ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
+_USER_ERRORS = (ClientError, ConfigError, GrapesError, IdentityError, JournalError, sqlite3.Error)
 _modes = click.Choice([mode.value for mode in Mode])
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -59,6 +61,8 @@ main.add_command(accounts)
 main.add_command(journal)
 main.add_command(keys)
 main.add_command(market, "market")
+main.add_command(markets)
+main.add_command(members)
 main.add_command(tap, "tap")
 
 

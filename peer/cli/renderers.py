@@ -99,10 +99,13 @@ class Lines:
             words = self._say(command) + (f"  ({command.account})" if command.account else "")
             self._console.print(Text(f"{format_id(command.id):>35}  {_printable(words)}"))
 
+    def _name(self, seat: int) -> str:
+        return self._names[seat] if 0 <= seat < len(self._names) else f"seat {seat}"
+
     def _say(self, command: Command | Vote) -> str:
         match command:
             case Propose() | Approve() | Withdraw():
-                return vote_text(command, self._names)
+                return vote_text(command, self._name)
             case Submit():
                 return self._say_order(command)
             case Cancel(order=order):

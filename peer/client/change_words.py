@@ -1,6 +1,9 @@
-"""Proposals and their changes, in words for people. Owns the words."""
+"""Proposals and their changes, in words for people.
 
-from collections.abc import Iterable, Sequence
+Owns the words. A member can write any text into a proposal: must never pass on a control character.
+"""
+
+from collections.abc import Callable
 
 from peer.client.protocol import format_id
 from peer.replica.changes import (
@@ -19,16 +22,26 @@ from peer.replica.changes import (
     Vote,
 )
 
+NameOf = Callable[[int], str]  # of the member in a seat
 
-def change_text(change: Change, names: Sequence[str] = ()) -> str:
-    """One change. `names` are the members' names by seat."""
+
+def _seat(number: int) -> str:
+    return f"seat {number}"
+
+
+def change_text(change: Change, name_of: NameOf = _seat) -> str:
+    said = _said(change, name_of)
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in said)
+
+
+def _said(change: Change, name_of: NameOf) -> str:
     match change:
         case AddMember(name=name, key=key):
             return f"add member {name} with key {key}"
         case RemoveMember(seat=seat):
-            return f"remove member {_member(seat, names)}"
+            return f"remove member {name_of(seat)}"
         case ReplaceMember(seat=seat, name=name, key=key):
-            return f"replace member {_member(seat, names)} by {name} with key {key}"
+            return f"replace member {name_of(seat)} by {name} with key {key}"
         case Activate(level=level):
             return f"activate level {level}"
         case AddMarket(market=market):
@@ -42,19 +55,11 @@ def change_text(change: Change, names: Sequence[str] = ()) -> str:
     return f"{what} market {change.symbol}"
 
 
-def changes_text(changes: Iterable[Change], names: Sequence[str] = ()) -> str:
-    return "; ".join(change_text(change, names) for change in changes)
-
-
-def vote_text(vote: Vote, names: Sequence[str] = ()) -> str:
+def vote_text(vote: Vote, name_of: NameOf = _seat) -> str:
     """A member's command, such as "approve 1-17"."""
     if isinstance(vote, Propose):
         flags = [name for name in ("force", "unsealed") if getattr(vote, name)]
         said = f" ({', '.join(flags)})" if flags else ""
-        return f"propose to {changes_text(vote.changes, names)}{said}"
+        return f"propose to {'; '.join(change_text(c, name_of) for c in vote.changes)}{said}"
     what = "approve" if isinstance(vote, Approve) else "withdraw"
     return f"{what} {format_id(vote.proposal)}"
-
-
-def _member(seat: int, names: Sequence[str]) -> str:
-    return names[seat] if 0 <= seat < len(names) else f"seat {seat}"

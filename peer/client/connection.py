@@ -16,6 +16,7 @@ import zmq
 
 from peer.client import protocol
 from peer.client.endpoint import Endpoint
+from peer.replica.changes import Vote
 from peer.replica.signed import Entry
 
 TIMEOUT_S = 10.0
@@ -173,11 +174,15 @@ class NodeClient(Closing):
 
     def execute(self, commands: Sequence[Entry]) -> list[protocol.Result]:
         """Send commands (with id 0), wait until all are ordered, and return the final results."""
-        number = self.send(protocol.Execute(list(commands)))
+        return self._final(protocol.Execute(list(commands)), len(commands))
+
+    def _final(self, request: protocol.Request, count: int) -> list[protocol.Result]:
+        """Send a request with this many commands, and wait for the results of all."""
+        number = self.send(request)
         deadline_s = time.monotonic() + self._timeout_s
         self.answer(number, protocol.Queued, deadline_s)
         results: list[protocol.Result] = []
-        while len(results) < len(commands):
+        while len(results) < count:
             results += self.answer(number, protocol.Done, deadline_s).results
         return results
 
@@ -198,6 +203,15 @@ class NodeClient(Closing):
 
     def markets(self) -> protocol.Markets:
         return self._ask(protocol.GetMarkets(), protocol.Markets)
+
+    def proposals(self) -> protocol.Proposals:
+        """The epoch, which members are present, and the proposals."""
+        return self._ask(protocol.GetProposals(), protocol.Proposals)
+
+    def govern(self, votes: Sequence[Vote]) -> list[protocol.Result]:
+        """Send votes of the node's member (with id 0), wait until all are ordered, and return the
+        results. A vote without events counts."""
+        return self._final(protocol.Govern(list(votes)), len(votes))
 
     def feed(self, *topics: str, timeout_s: float | None = None) -> "Feed":
         """Subscribe to `topics` (see `protocol.topic`): first the state of each, then its updates,
@@ -277,6 +291,8 @@ class Feed(Closing):
                 | protocol.AccountUpdate()
                 | protocol.Committed()
                 | protocol.Mesh()
+                | protocol.MarketList()
+                | protocol.Proposals()
             ):
                 self._waiting.append(message)
         if len(self._waiting) > UNREAD_MAX:

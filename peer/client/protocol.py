@@ -10,6 +10,8 @@ the request id, up to 16 bytes, and every answer to the request has it.
     GetOrders -> Orders
     GetMarkets -> Markets
     GetAccounts -> Accounts
+    GetProposals -> Proposals
+    Govern -> Queued, then Done, as for Execute; or Refused
     Withdraw -> Withdrawn
     Subscribe -> the state of each topic, then its updates, until Unsubscribe; or Refused
     Unsubscribe, under the request id of a Subscribe -> Unsubscribed, the last message under that id
@@ -23,6 +25,8 @@ A topic is text. Its state comes first, then its updates:
     account/<account>  Orders; PendingUpdate and AccountUpdate
     commit             Committed, after all other updates of the same turn
     mesh               Mesh, twice a second and whenever the quorum comes or goes
+    markets            MarketList, and again when a market is new or changed
+    proposals          Proposals, and again when one is made, voted on or over
 
 Order. Messages come over a connection in the order in which things happened at the node. A turn of
 the node's loop answers queries first: a State or Orders includes all messages read before it, and
@@ -47,7 +51,9 @@ sends it to find out whether a program is still connected.
 
 import msgspec
 
-from engine import Command, Event, Market, OpenOrder
+from engine import Command, Event, Market, MarketStatus, OpenOrder
+from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.replica.changes import Vote
 from peer.replica.signed import Entry
 from peer.replica.trade import MarketTrade
 
@@ -105,6 +111,17 @@ class Withdraw(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="wit
     ids: list[int]
 
 
+class Govern(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="govern"):
+    """Votes of this member, with id 0. The proposal of an Approve may be an earlier vote of the
+    same request: -1 is its first. A program that may connect here acts for the member."""
+
+    votes: list[Vote]
+
+
+class GetProposals(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="get_proposals"):
+    pass
+
+
 class Subscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="subscribe"):
     """At most TOPICS_PER_REQUEST_MAX, all of them or none. Under the request id of an earlier
     Subscribe it takes that one's place."""
@@ -117,7 +134,16 @@ class Unsubscribe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
 
 
 Request = (
-    Execute | GetState | GetOrders | GetMarkets | GetAccounts | Withdraw | Subscribe | Unsubscribe
+    Execute
+    | GetState
+    | GetOrders
+    | GetMarkets
+    | GetAccounts
+    | GetProposals
+    | Govern
+    | Withdraw
+    | Subscribe
+    | Unsubscribe
 )
 
 
@@ -144,12 +170,12 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
     """Nothing was taken. `code` is one of `busy`, `too_many_pending`, `invalid`, `not_member`,
-    `halted`, `stopping`, `unknown`, `other_order`; or the name of a Reason, if no peer would apply
-    a command because of its signature or a full share; or `result_lost`. `result_lost` after Queued
-    means that the command was ordered but its result is no longer known here; or that too many
-    callers wait for it already; or that the peer stops first and orders it after its next start.
-    Before Queued it means that the disk failed: the next start shows whether the command was
-    taken."""
+    `halted`, `stopping`, `unknown`, `other_order`, `impossible` (a proposal); or the name of a
+    Reason, if no peer would apply a command because of its signature or a full share, or if a
+    proposal is over; or `result_lost`. `result_lost` after Queued means that the command was
+    ordered but its result is no longer known here; or that too many callers wait for it already; or
+    that the peer stops first and orders it after its next start. Before Queued it means that the
+    disk failed: the next start shows whether the command was taken."""
 
     code: str
     reason: str
@@ -178,9 +204,30 @@ class Orders(msgspec.Struct, frozen=True, tag="orders"):
 
 
 class Markets(msgspec.Struct, frozen=True, tag="markets"):
+    """All markets, closed ones included, in the order in which they came."""
+
     peer: str
     mesh: str
     markets: list[Market]
+    statuses: list[MarketStatus] = []  # of each
+
+
+class MarketList(msgspec.Struct, frozen=True, tag="market_list"):
+    """The markets as in Markets."""
+
+    seq: int
+    markets: list[Market]
+    statuses: list[MarketStatus]
+
+
+class Proposals(msgspec.Struct, frozen=True, tag="proposals"):
+    """As an update it comes when `open` or `ended` has changed."""
+
+    seq: int
+    epoch: int
+    members: list[Presence]
+    open: list[ProposalView]  # the oldest first
+    ended: list[EndedView]  # the last ones, the newest first
 
 
 class Accounts(msgspec.Struct, frozen=True, tag="accounts"):
@@ -201,7 +248,18 @@ class Lost(msgspec.Struct, frozen=True, tag="lost"):
     """This subscription lost updates. The states of all its topics follow."""
 
 
-Reply = Queued | Done | Refused | State | Orders | Markets | Accounts | Withdrawn | Unsubscribed
+Reply = (
+    Queued
+    | Done
+    | Refused
+    | State
+    | Orders
+    | Markets
+    | Accounts
+    | Proposals
+    | Withdrawn
+    | Unsubscribed
+)
 
 
 class MarketUpdate(msgspec.Struct, frozen=True, tag="market"):
@@ -293,7 +351,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     unready: list[Reason] = []  # the worst first; empty: it is ready
 
 
-Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh
+Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh | MarketList | Proposals
 Streamed = State | Orders | Update | Lost  # messages of a subscription
 Answer = Reply | Update | Lost
 

@@ -18,9 +18,10 @@ from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.node.effects import Effects
 from peer.node.snapshots import PACE, Pace, Snapshots
+from peer.replica.applied import Applied
 from peer.replica.execution_record import encode
 from peer.replica.snapshot import InvalidSnapshotError, is_certified, leaf_of
-from peer.replica.state_machine import Applied, Batch, Replica, decode_batch
+from peer.replica.state_machine import Batch, Replica, decode_batch
 from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import ClientId, Journal, JournalError, Stored, StoredEvidence, Taken
 from peer.storage.state_sync import Fetched, Manifest

@@ -31,8 +31,8 @@ from peer.node.responder import Responder
 from peer.node.state_fetcher import StateFetcher
 from peer.node.submissions import Submissions
 from peer.node.timers import Clock, Timers
+from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
-from peer.replica.state_machine import Applied
 from peer.storage.journal import JournalError
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,9 @@ class Node:
         self.local = wires.local
         self.life = Lifecycle()
         self.submissions = Submissions(ledger.me or 0)
-        self.publisher = Publisher(self.local, ledger.replica)
+        self.publisher = Publisher(
+            self.local, ledger.replica, lambda seat: config.members[seat].name
+        )
         self.mesh_status = MeshStatus(config, self.mesh, ledger)
         self._clock = clock or Clock()
         self._timers = Timers()

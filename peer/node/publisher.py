@@ -11,14 +11,19 @@ from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.protocol import DEPTH_MAX, topic
-from peer.replica.state_machine import Applied, Replica
+from peer.node.governance_views import NameOf, market_list, proposals
+from peer.replica.applied import Applied
+from peer.replica.state_machine import Replica
 from peer.replica.trade import MarketTrade
 
 
 class Publisher:
-    def __init__(self, local: Local, replica: Replica) -> None:
+    def __init__(self, local: Local, replica: Replica, name_of: NameOf = str) -> None:
         self._local = local
         self._replica = replica
+        self._name_of = name_of
+        self._markets_changed = False
+        self._proposals: object = None  # as last published
         self._account_events: dict[str, list[Event]] = {}
         self._trades: dict[str, list[MarketTrade]] = {}
 
@@ -36,7 +41,8 @@ class Publisher:
         """Collect the trades, and the events of accounts that a program follows."""
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
-        for events in (applied.timed, *applied.results):
+        self._markets_changed |= bool(applied.done)
+        for events in (applied.timed, *applied.results, applied.closing):
             for event in events:
                 for account in _accounts(event):
                     if self._local.hears(topic("account", account)):
@@ -49,8 +55,27 @@ class Publisher:
         for account, events in self._account_events.items():
             self._publish_account(account, events)
         self._account_events.clear()
+        self._publish_governance()
         if self._local.hears("commit"):  # a digest costs time for each change
             self._local.publish(self.committed(round_, self._next_seq("commit")), "commit")
+
+    def _publish_governance(self) -> None:
+        if self._markets_changed and self._local.hears("markets"):
+            self._local.publish(self.markets(self._next_seq("markets")), "markets")
+        self._markets_changed = False
+        if self._local.hears("proposals"):
+            found = self.proposals(self._next_seq("proposals"))
+            if (found.epoch, found.open, found.ended) != self._proposals:
+                self._proposals = found.epoch, found.open, found.ended
+                self._local.publish(found, "proposals")
+
+    def markets(self, seq: int | None = None) -> protocol.MarketList:
+        seq = self._local.seq("markets") if seq is None else seq
+        return market_list(self._replica, seq)
+
+    def proposals(self, seq: int | None = None) -> protocol.Proposals:
+        seq = self._local.seq("proposals") if seq is None else seq
+        return proposals(self._replica, self._name_of, seq)
 
     def _publish_market(self, symbol: str) -> None:
         replica, trades = self._replica, self._trades.pop(symbol, [])

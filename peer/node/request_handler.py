@@ -19,6 +19,7 @@ from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.submissions import Submissions, client_id_of
 from peer.node.timers import Clock
+from peer.replica.changes import Approve, Propose, Vote
 from peer.replica.signed import Entry
 from peer.replica.state_machine import command_id
 
@@ -52,6 +53,10 @@ class RequestHandler:
         match request:
             case protocol.Execute(commands, source):
                 refused = self._refusal() or self._submit(caller, commands, now_ms, source, effects)
+                if refused is not None:
+                    effects.replies.append((caller, refused))
+            case protocol.Govern(votes):
+                refused = self._refusal() or self._govern(caller, votes, now_ms)
                 if refused is not None:
                     effects.replies.append((caller, refused))
             case protocol.Withdraw(account, ids):
@@ -90,6 +95,19 @@ class RequestHandler:
             return Refused(reason.name.lower(), text)
         return self._submissions.take(caller, commands, now_ms, known, source)
 
+    def _govern(self, caller: Caller, votes: list[Vote], now_ms: int) -> Refused | None:
+        replica = self._ledger.replica
+        for vote in votes:
+            if isinstance(vote, Propose):
+                if why := replica.rules.impossible(vote.changes):
+                    return Refused("impossible", why)
+            elif isinstance(vote, Approve) and vote.proposal < 0:
+                pass  # of an earlier vote of this request
+            elif vote.proposal not in replica.governance.proposals:
+                text = f"expected an open proposal, got {protocol.format_id(vote.proposal)}"
+                return Refused("unknown_proposal", text)
+        return self._submissions.take(caller, votes, now_ms)
+
     def _withdraw(self, caller: Caller, account: str, ids: list[int], effects: Effects) -> None:
         withdrawn = self._submissions.withdraw(account, ids)
         effects.commands.update(withdrawn)
@@ -109,7 +127,10 @@ class RequestHandler:
                 return self._publisher.accounts(limit)
             case protocol.GetMarkets():
                 name, mesh = self._mesh_status.own_name, self._config.id.hex()
-                return protocol.Markets(name, mesh, self._config.markets)
+                found = self._publisher.markets()
+                return protocol.Markets(name, mesh, found.markets, found.statuses)
+            case protocol.GetProposals():
+                return self._publisher.proposals()
         raise AssertionError(f"expected a query, got {type(question).__name__}")
 
     def _state(self, topic: str, now_ms: int) -> Streamed | Refused:
@@ -121,6 +142,10 @@ class RequestHandler:
                 return self._publisher.orders(account, self._submissions.pending_of(account))
             case ["commit"]:
                 return self._publisher.committed(self._ledger.round)
+            case ["markets"]:
+                return self._publisher.markets()
+            case ["proposals"]:
+                return self._publisher.proposals()
             case ["mesh"]:
                 return self._view(self._local.seq("mesh"), now_ms)
         return Refused("unknown", f"there is no topic {topic!r:.80}")

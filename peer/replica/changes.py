@@ -7,6 +7,7 @@ These commands stand beside the others in a member's own blocks. The author of t
 voter, so they need no signature of their own, and no client can send one.
 """
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -15,6 +16,7 @@ from engine import ACCOUNT_LENGTH_MAX, SYMBOL_LENGTH_MAX, Market, check_market
 from peer.membership.identity import IdentityError, curve_public, parse_key
 from peer.membership.mesh_file import check_name
 
+_SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:\-]*", re.ASCII)  # in URLs, topics and log lines
 CHANGES_MAX = 8  # in one proposal
 LEVEL_MAX = 2**16
 
@@ -65,6 +67,9 @@ class AddMarket(_Change, frozen=True, tag=4):
 
     def __post_init__(self) -> None:
         check_market(self.market)
+        if not _SYMBOL.fullmatch(self.market.symbol):
+            text = "a symbol has letters, digits and . _ - + :, and begins with a letter or a digit"
+            raise ValueError(f"{text}, not {self.market.symbol!r:.40}")
 
     @property
     def symbol(self) -> str:

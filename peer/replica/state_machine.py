@@ -12,7 +12,7 @@ and so on. A peer applies a command if and only if it is its author's next: exac
 import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import cast
 
 import msgspec
 
@@ -35,10 +35,11 @@ from peer.consensus.committee import Committee
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
 from peer.replica import governance
 from peer.replica import snapshot as snapshots
+from peer.replica.applied import Applied
 from peer.replica.change_rules import ChangeRules
 from peer.replica.changes import VOTES, Vote
-from peer.replica.execution_record import MEMBERS_SPACE, Record, record_of
-from peer.replica.governance import Governance, Proposal
+from peer.replica.execution_record import MEMBERS_SPACE, record_of
+from peer.replica.governance import Governance
 from peer.replica.key_orders import KeyOrders
 from peer.replica.nonces import Signers
 from peer.replica.recent import RecentStates
@@ -103,21 +104,6 @@ def decode_batch(block: Block) -> Batch:
             id_ = command_id(seq, block.author)
             raise ValueError(f"command {seq}: expected id {id_}, got {command.id}")
     return batch
-
-
-class Applied(NamedTuple):
-    """What one commit did."""
-
-    commit: Commit
-    ids: list[int]  # of the commands applied, in order
-    results: list[list[Event]]  # of each of them
-    timed: list[Event]  # what the clock did before the first of them
-    closing: list[Event]  # what accepted proposals did after the last of them
-    done: list[Proposal]  # these proposals
-    epoch_end: Proposal | None  # the one of them with which the epoch ends
-    trades: dict[str, list[MarketTrade]]  # by market, oldest first
-    record: Record | None  # None: nothing happened
-    forgers: list[int]  # members that put in commands their accounts' keys did not sign
 
 
 def _key_orders(exchange: Exchange) -> Iterator[OpenOrder]:

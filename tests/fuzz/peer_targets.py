@@ -13,6 +13,7 @@ from engine import (
     Cancel,
     Command,
     Exchange,
+    Market,
     OrderType,
     Reduce,
     Replace,
@@ -42,6 +43,21 @@ from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import OBSERVER_GETS
+from peer.replica.changes import (
+    Activate,
+    AddMarket,
+    AddMember,
+    Approve,
+    CancelAccount,
+    ChangeMarket,
+    CloseMarket,
+    HaltMarket,
+    Propose,
+    RemoveMember,
+    ReplaceMember,
+    Vote,
+    Withdraw,
+)
 from peer.replica.signed import Signed, account_of_key, with_id
 from peer.replica.snapshot import HEAD, InvalidSnapshotError
 from peer.replica.state_machine import Replica, command_id, encode_batch
@@ -94,6 +110,20 @@ def all_commands(member: int = 0) -> list[Command]:
     return [
         msgspec.structs.replace(command, id=command_id(seq, member))
         for seq, command in enumerate([*new, *others], 1)
+    ]
+
+
+def all_votes(member: int = 0) -> list[Vote]:
+    """Two proposals, of which the first is approved and the second withdrawn."""
+    key = IDENTITIES[0].public.hex()
+    markets = AddMarket(Market("NEW", "1", "1")), ChangeMarket("BTC-USD", quantity_min=2)
+    members = AddMember("new", key), RemoveMember(1), ReplaceMember(2, "other", key), Activate(2)
+    first, second = command_id(1, member), command_id(2, member)
+    return [
+        Propose(first, (*markets, HaltMarket("BTC-USD"), CancelAccount("a"), CloseMarket("NEW"))),
+        Propose(second, members, force=True, unsealed=True),
+        Approve(command_id(3, member), first, 0),
+        Withdraw(command_id(4, member), second),
     ]
 
 
@@ -260,7 +290,8 @@ def batch_seeds() -> list[bytes]:
     one = encode_batch(1, [encode(command) for command in all_commands()])
     two = encode_batch(7, [encode(order("b", Side.SELL, 10, 9))])
     three = encode_batch(1, [encode(signed_order())])
-    return [encode([one]), encode([one, two]), encode([three])]
+    votes = encode_batch(1, [encode(vote) for vote in all_votes()])
+    return [encode([one]), encode([one, two]), encode([three]), encode([votes])]
 
 
 def signed_order() -> Signed:
@@ -359,7 +390,10 @@ def local_seeds() -> list[bytes]:
         protocol.GetState("BTC-USD", 5),
         protocol.GetOrders("a"),
         protocol.GetMarkets(),
+        protocol.GetProposals(),
+        protocol.Govern([*all_votes()[:2], Approve(0, -1, 0), Withdraw(0, -2)]),
         protocol.Subscribe(["market/BTC-USD", "account/a", "commit", "mesh"]),
+        protocol.Subscribe(["markets", "proposals"]),
     ]
     return [encode(request) for request in requests]
 

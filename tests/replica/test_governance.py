@@ -403,6 +403,8 @@ def test_a_new_epoch_needs_one_more_than_its_quorum(size: int, mode: Mode, wante
         [18, 0, [[0, "dave", KEY.upper()]], False, False],
         [18, 0, [[2, 0, "dave", "f" * 64]], False, False],
         [18, 0, [[4, {"symbol": "X", "tick": "0", "lot": "1"}]], False, False],
+        [18, 0, [[4, {"symbol": "X Y", "tick": "1", "lot": "1"}]], False, False],
+        [18, 0, [[4, {"symbol": "\x1bX", "tick": "1", "lot": "1"}]], False, False],
         [18, 0, [[4, {"symbol": "X", "tick": "1", "lot": "1", "orders_max": 0}]], False, False],
     ],
 )

@@ -22,6 +22,7 @@ from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.replica import execution_record as records
+from peer.replica.applied import Applied
 from peer.replica.changes import (
     AddMarket,
     AddMember,
@@ -39,7 +40,7 @@ from peer.replica.changes import (
 from peer.replica.governance import PROPOSALS_OPEN_MAX, Outcome
 from peer.replica.signed import Item, with_id
 from peer.replica.snapshot import GOVERNANCE, PROPOSALS, InvalidSnapshotError
-from peer.replica.state_machine import Applied, Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica, command_id, encode_batch
 from tests.replica.test_governance import KEY
 from tests.support.pieces import pieces_of, rebuilt
 from tests.support.real_mesh import MARKET, MARKETS

@@ -23,8 +23,9 @@ from peer.node.ledger import Ledger, Recovered
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
 from peer.node.timers import Clock
+from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
-from peer.replica.state_machine import Applied, Replica
+from peer.replica.state_machine import Replica
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Fetched
 from tests.simulator.peer import DOOM_US, Stage

@@ -18,7 +18,8 @@ from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import MeshConfig
-from peer.replica.state_machine import Applied, Replica
+from peer.replica.applied import Applied
+from peer.replica.state_machine import Replica
 from tests.simulator.liars import HELPS, BadHelper
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage

@@ -42,7 +42,7 @@ from engine import (
     leaf_part,
 )
 from engine.hash_tree import node_part
-from peer.client import protocol
+from peer.client import proposal_views, protocol
 from peer.client.signer import Signer
 from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
@@ -108,6 +108,7 @@ OPEN = OpenOrder(
 )
 SIGNED = signed.Signed(Cancel(771, OWNER, 256), NOW_MS, NOW_MS + 1_000, b"s" * 64)
 REMOVAL = signed.Removal(CancelAll(772, OWNER))
+STATUSES = [MarketStatus.OPEN, MarketStatus.CLOSED]
 VOTES: list[changes.Vote] = [
     changes.Propose(
         773,
@@ -244,6 +245,8 @@ def local() -> Iterator[tuple[str, bytes]]:
         protocol.GetOrders("ann"),
         protocol.GetMarkets(),
         protocol.GetAccounts(3),
+        protocol.GetProposals(),
+        protocol.Govern(VOTES),
         protocol.Withdraw("ann", [256]),
         protocol.Subscribe(["market/BTC-USD", "account/ann", "commit", "mesh"]),
         protocol.Unsubscribe(),
@@ -252,7 +255,15 @@ def local() -> Iterator[tuple[str, bytes]]:
         protocol.Refused("busy", "later"),
         protocol.State("BTC-USD", 3, 41, NOW_MS, b"d", [level], [], [trade], [[share]], []),
         protocol.Orders("ann", 3, [OPEN], [(513, COMMANDS[4])]),
-        protocol.Markets("m0", CONFIG.id.hex(), MARKETS),
+        protocol.Markets("m0", CONFIG.id.hex(), MARKETS, STATUSES),
+        protocol.MarketList(3, MARKETS, STATUSES),
+        protocol.Proposals(
+            3,
+            1,
+            [proposal_views.Presence(0, "m0", True, 41, NOW_MS)],
+            [proposal_views.ProposalView(773, "m0", ["halt"], ["m0"], [], 2, 5, 6, "waits")],
+            [proposal_views.EndedView(774, "m1", ["resume"], "done", 7)],
+        ),
         protocol.Accounts([("ann", 1)]),
         protocol.Withdrawn([256]),
         protocol.Unsubscribed(),

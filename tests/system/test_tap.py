@@ -10,6 +10,15 @@ from peer.cli.renderers import Filter, Json, Lines
 from peer.consensus.block import Block, Ref, genesis
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import Member, MeshConfig
+from peer.replica.changes import (
+    AddMarket,
+    Approve,
+    CancelAccount,
+    Propose,
+    RemoveMember,
+    Vote,
+    Withdraw,
+)
 from peer.replica.state_machine import command_id, encode_batch
 
 CONFIG = MeshConfig(
@@ -22,7 +31,7 @@ CONFIG = MeshConfig(
 PARENTS = tuple(block.ref for block in genesis(CONFIG.committee))
 
 
-def block(*commands: Command, first: int = 1) -> Block:
+def block(*commands: Command | Vote, first: int = 1) -> Block:
     """Ann's, with ids as her node gives them."""
     named = [
         msgspec.structs.replace(command, id=command_id(seq, 0))
@@ -59,6 +68,20 @@ def test_commands_are_shown_in_decimals_and_words(capsys: pytest.CaptureFixture[
     ]
 
 
+def test_proposals_and_votes_are_shown_in_words(capsys: pytest.CaptureFixture[str]) -> None:
+    one = command_id(1, 0)
+    changes = AddMarket(Market("N", "0.1", "1")), RemoveMember(1), CancelAccount("\x1b[2Ja")
+    votes = Propose(0, changes, force=True), Approve(0, one, 0), Withdraw(0, one)
+    Lines(CONFIG, Filter()).show(0, block(*votes))
+    _, *lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()) for line in lines] == [
+        "1-1 propose to add market N with tick 0.1 and lot 1; remove member bob; "
+        "cancel all orders of �[2Ja (force)",
+        "1-2 approve 1-1",
+        "1-3 withdraw 1-1",
+    ]
+
+
 def test_members_cannot_write_control_characters_to_the_terminal(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -78,3 +101,12 @@ def test_json_has_names_and_ids(capfdbinary: pytest.CaptureFixture[bytes]) -> No
     sent, gone = json.loads(line)["commands"]
     assert (sent["kind"], sent["id"], sent["side"], sent["price"]) == ("submit", "1-1", "sell", 3)
     assert gone == {"kind": "cancel", "id": "1-2", "account": "a", "order": "1-1"}
+
+
+def test_json_has_votes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    screen = Json(CONFIG, Filter(kinds=frozenset({"propose", "approve"})))
+    screen.show(0, block(Propose(0, (RemoveMember(1),)), Approve(0, command_id(1, 0), 4)))
+    (line,) = capfdbinary.readouterr().out.splitlines()
+    proposal, approval = json.loads(line)["commands"]
+    assert (proposal["id"], proposal["changes"]) == ("1-1", ["remove member seat 1"])
+    assert approval == {"kind": "approve", "id": "1-2", "proposal": "1-1", "epoch": 4}

@@ -1,0 +1,310 @@
+"""`python -m peer members` and `markets`: who takes part, what is traded, and changes of both.
+
+Owns the options and the output. The peer must be running: its node answers, over the local socket.
+A change is a proposal in the name of the peer's member, which the others approve.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import msgspec
+
+from engine import Rejected
+from peer.client import change_input
+from peer.client.change_input import Known, Wanted, change_of
+from peer.client.connection import NodeClient
+from peer.client.endpoint import endpoint
+from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.client.protocol import format_id, parse_id
+from peer.client.rejections import WORDS
+from peer.client.units import AmountError, parse_amount, units_of
+from peer.replica.changes import Approve, Propose, Vote, Withdraw
+
+_PATH = click.Path(path_type=Path, exists=True, file_okay=False)
+_F = TypeVar("_F", bound=Callable[..., Any])
+_wanted = msgspec.json.Decoder(list[Wanted])
+
+
+def _connect(context: click.Context, data: Path, listing: click.Command) -> None:
+    """Connect to the node; without a command, list."""
+    context.obj = NodeClient(endpoint(data))
+    context.call_on_close(context.obj.close)
+    if context.invoked_subcommand is None:
+        context.invoke(listing)
+
+
+@click.group(invoke_without_command=True)
+@click.argument("data", type=_PATH)
+@click.pass_context
+def members(context: click.Context, data: Path) -> None:
+    """Members and proposals, at the running peer with the folder DATA. Lists them by default."""
+    _connect(context, data, list_members)
+
+
+@members.command("list")
+@click.pass_obj
+def list_members(node: NodeClient) -> None:
+    """List the members, who is away, and the proposals with what each still needs."""
+    found = node.proposals()
+    click.echo(f"epoch {found.epoch}, {len(found.members)} members")
+    for member in found.members:
+        click.echo(f"  {member.seat + 1:>3}  {member.name:<12} {_presence(member)}")
+    click.echo("proposals:" if found.open else "no open proposals")
+    for proposal in found.open:
+        click.echo(f"  {format_id(proposal.id)}  by {proposal.proposer}: {_changes(proposal)}")
+        click.echo(f"        {proposal.state}, until {_when(proposal.ends_ms)}")
+        if proposal.against:
+            click.echo(f"        against: {', '.join(proposal.against)}")
+    for ended in found.ended:
+        click.echo(f"  {format_id(ended.id)}  {_ended(ended)}")
+
+
+def _presence(member: Presence) -> str:
+    if member.is_present:
+        return "present"
+    return f"away since {_when(member.time_ms)}" if member.commit else "away in this epoch"
+
+
+def _changes(of: ProposalView | EndedView) -> str:
+    return "; ".join(of.changes)
+
+
+def _ended(ended: EndedView) -> str:
+    outcome = ended.outcome.replace("_", " ")
+    return f"{outcome} at {_when(ended.time_ms)}, by {ended.proposer}: {_changes(ended)}"
+
+
+def _when(time_ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1_000))
+
+
+def _vote(node: NodeClient, votes: Sequence[Vote]) -> int:
+    """Send votes. Returns the id of the first one's command. UsageError if one does not count."""
+    results = node.govern(votes)
+    for result in results:
+        for event in result.events:
+            if isinstance(event, Rejected):
+                raise click.UsageError(WORDS[event.reason])
+    return results[0].id
+
+
+def _report(node: NodeClient, number: int) -> None:
+    """Say what has become of a proposal."""
+    found = node.proposals()
+    name = format_id(number)
+    for proposal in found.open:
+        if proposal.id == number:
+            click.echo(f"proposal {name}: {proposal.state}")
+            return
+    for ended in found.ended:
+        if ended.id == number:
+            click.echo(f"proposal {name}: {_ended(ended)}")
+            return
+    click.echo(f"proposal {name}: over")
+
+
+def propose(
+    node: NodeClient, wanted: Sequence[Wanted], force: bool = False, unsealed: bool = False
+) -> None:
+    """Make a proposal and approve it. UsageError if it is impossible."""
+    view = node.proposals()
+    markets = {market.symbol: market for market in node.markets().markets}
+    known = Known(markets, view.members)
+    changes = tuple(change_of(each, known) for each in wanted)
+    vote = Propose(0, changes, force, unsealed)
+    _report(node, _vote(node, [vote, Approve(0, -1, view.epoch)]))
+
+
+_force = click.option("--force", is_flag=True, help="Even if too few new members are present.")
+_unsealed = click.option(
+    "--unsealed", is_flag=True, help="Even if the last epoch's end is not certified yet."
+)
+
+
+@members.command("propose")
+@click.argument("changes")
+@_force
+@_unsealed
+@click.pass_obj
+def propose_(node: NodeClient, changes: str, force: bool, unsealed: bool) -> None:
+    """Propose CHANGES, a JSON array as in `POST /proposals`: accepted all together, or not."""
+    try:
+        wanted = _wanted.decode(changes)
+    except msgspec.DecodeError as error:
+        raise click.UsageError(f"expected a JSON array of changes: {error}") from None
+    propose(node, wanted, force, unsealed)
+
+
+@members.command()
+@click.argument("name")
+@click.argument("key")
+@_force
+@_unsealed
+@click.pass_obj
+def add(node: NodeClient, name: str, key: str, force: bool, unsealed: bool) -> None:
+    """Propose a new member with this NAME and public KEY."""
+    propose(node, [change_input.AddMember(name, key)], force, unsealed)
+
+
+@members.command()
+@click.argument("member")
+@_force
+@_unsealed
+@click.pass_obj
+def remove(node: NodeClient, member: str, force: bool, unsealed: bool) -> None:
+    """Propose to remove a MEMBER."""
+    propose(node, [change_input.RemoveMember(member)], force, unsealed)
+
+
+@members.command()
+@click.argument("member")
+@click.argument("name")
+@click.argument("key")
+@_force
+@_unsealed
+@click.pass_obj
+def replace(
+    node: NodeClient, member: str, name: str, key: str, force: bool, unsealed: bool
+) -> None:
+    """Propose to replace a MEMBER by a new one with this NAME and public KEY."""
+    propose(node, [change_input.ReplaceMember(member, name, key)], force, unsealed)
+
+
+@members.command()
+@click.argument("level", type=int)
+@_force
+@_unsealed
+@click.pass_obj
+def activate(node: NodeClient, level: int, force: bool, unsealed: bool) -> None:
+    """Propose to follow the rules of a feature LEVEL."""
+    propose(node, [change_input.Activate(level)], force, unsealed)
+
+
+@members.command()
+@click.argument("proposal")
+@click.pass_obj
+def approve(node: NodeClient, proposal: str) -> None:
+    """Approve a PROPOSAL, such as 1-17, for this peer's member."""
+    number = parse_id(proposal)
+    _vote(node, [Approve(0, number, node.proposals().epoch)])
+    _report(node, number)
+
+
+@members.command()
+@click.argument("proposal")
+@click.pass_obj
+def withdraw(node: NodeClient, proposal: str) -> None:
+    """Withdraw a PROPOSAL of this peer's member."""
+    number = parse_id(proposal)
+    _vote(node, [Withdraw(0, number)])
+    _report(node, number)
+
+
+@members.command()
+@click.argument("proposal")
+@click.pass_obj
+def reject(node: NodeClient, proposal: str) -> None:
+    """Be against a PROPOSAL. It is over once too few members are left to approve it."""
+    number = parse_id(proposal)
+    _vote(node, [Withdraw(0, number)])
+    _report(node, number)
+
+
+@click.group(invoke_without_command=True)
+@click.argument("data", type=_PATH)
+@click.pass_context
+def markets(context: click.Context, data: Path) -> None:
+    """Markets, at the running peer with the folder DATA. Lists them by default. The other commands
+    make proposals; the other members approve them by `members DATA approve ID`."""
+    _connect(context, data, list_markets)
+
+
+@markets.command("list")
+@click.pass_obj
+def list_markets(node: NodeClient) -> None:
+    """List all markets with their limits, closed ones included."""
+    found = node.markets()
+    for market, status in zip(found.markets, found.statuses, strict=True):
+        units = units_of(market)
+        quantity, price = units.quantity.text, units.price.text
+        limits = [
+            f"quantity {quantity(market.quantity_min)} to {quantity(market.quantity_max)}",
+            f"price up to {price(market.price_max)}",
+            *([f"band {market.price_band_percent} %"] if market.price_band_percent else []),
+        ]
+        size = f"tick {market.tick}, lot {market.lot}"
+        click.echo(f"{market.symbol:<12} {status.name.lower():<7} {size}, {', '.join(limits)}")
+
+
+def _amount(_context: click.Context, _option: click.Parameter, value: str | None) -> Decimal | None:
+    try:
+        return None if value is None else parse_amount(value)
+    except AmountError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _limits(command: _F) -> _F:
+    """The options for the limits of a market."""
+    for name, what in (
+        ("quantity-min", "Smallest quantity of an order."),
+        ("quantity-max", "Largest quantity of an order."),
+        ("price-max", "Highest price."),
+    ):
+        command = click.option(f"--{name}", callback=_amount, help=what)(command)
+    for name, what in (
+        ("price-band-percent", "How far from the last trade a price may be; 0: any."),
+        ("orders-per-account-max", "Open orders of an account."),
+        ("orders-max", "Open orders of all accounts."),
+        ("iceberg-slices-max", "Slices of an iceberg order."),
+    ):
+        command = click.option(f"--{name}", type=int, help=what)(command)
+    return command
+
+
+@markets.command("add")
+@click.argument("symbol")
+@click.option("--tick", required=True, help="Step of prices, such as 0.01.")
+@click.option("--lot", required=True, help="Step of quantities, such as 0.001.")
+@_limits
+@click.pass_obj
+def add_market(node: NodeClient, /, symbol: str, tick: str, lot: str, **limits: Any) -> None:
+    """Propose a new market SYMBOL."""
+    propose(node, [change_input.AddMarket(symbol=symbol, tick=tick, lot=lot, **limits)])
+
+
+@markets.command("change")
+@click.argument("symbol")
+@_limits
+@click.pass_obj
+def change_market(node: NodeClient, /, symbol: str, **limits: Any) -> None:
+    """Propose new limits for a market. All but --quantity-min and --price-band-percent may only
+    grow."""
+    propose(node, [change_input.ChangeMarket(symbol=symbol, **limits)])
+
+
+@markets.command()
+@click.argument("symbol")
+@click.pass_obj
+def halt(node: NodeClient, symbol: str) -> None:
+    """Propose to halt a market: nothing trades, orders may be cancelled."""
+    propose(node, [change_input.HaltMarket(symbol)])
+
+
+@markets.command()
+@click.argument("symbol")
+@click.pass_obj
+def resume(node: NodeClient, symbol: str) -> None:
+    """Propose to resume a halted market."""
+    propose(node, [change_input.ResumeMarket(symbol)])
+
+
+@markets.command()
+@click.argument("symbol")
+@click.pass_obj
+def close(node: NodeClient, symbol: str) -> None:
+    """Propose to close a market for good: all its orders are cancelled."""
+    propose(node, [change_input.CloseMarket(symbol)])

@@ -1,0 +1,70 @@
+"""Markets and proposals as local programs see them.
+
+Owns the words for what a proposal waits for. Reads the replica, never changes it.
+"""
+
+from collections.abc import Callable, Iterable
+
+from peer.client import protocol
+from peer.client.change_words import change_text
+from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.replica.changes import Change
+from peer.replica.governance import Proposal
+from peer.replica.state_machine import Replica
+
+NameOf = Callable[[int], str]  # of the member in a seat
+
+
+def market_list(replica: Replica, seq: int) -> protocol.MarketList:
+    return protocol.MarketList(seq, replica.markets, list(replica.exchange.markets().values()))
+
+
+def proposals(replica: Replica, name_of: NameOf, seq: int) -> protocol.Proposals:
+    governance = replica.governance
+    present = set(governance.present(governance.seats))
+    members = []
+    for seat in governance.seats:
+        seen = governance.seen.get(seat)
+        commit, time_ms = seen or (0, 0)
+        members.append(Presence(seat, name_of(seat), seat in present, commit, time_ms))
+    return protocol.Proposals(
+        seq=seq,
+        epoch=governance.epoch,
+        members=members,
+        open=[_view(replica, each, name_of) for each in governance.open()],
+        ended=[
+            EndedView(
+                each.proposal.id,
+                name_of(each.proposal.seat),
+                _texts(each.proposal.changes, name_of),
+                each.outcome.name.lower(),
+                each.time_ms,
+            )
+            for each in reversed(governance.ended)
+        ],
+    )
+
+
+def _texts(changes: Iterable[Change], name_of: NameOf) -> list[str]:
+    return [change_text(change, name_of) for change in changes]
+
+
+def _view(replica: Replica, proposal: Proposal, name_of: NameOf) -> ProposalView:
+    approvals = [name_of(seat) for seat in proposal.approvals]
+    needed = replica.governance.quorum
+    if proposal.id in replica.governance.accepted:
+        state = f"accepted, but it waits: {replica.rules.waits(proposal)}"
+    else:
+        names = f" ({', '.join(approvals)})" if approvals else ""
+        state = f"waiting for approval: {len(approvals)} of {needed} needed{names}"
+    return ProposalView(
+        proposal.id,
+        name_of(proposal.seat),
+        _texts(proposal.changes, name_of),
+        approvals,
+        [name_of(seat) for seat in proposal.against],
+        needed,
+        proposal.time_ms,
+        proposal.ends_ms,
+        state,
+    )

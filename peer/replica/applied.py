@@ -1,0 +1,24 @@
+"""What one commit did, as the replica reports it. Has no behaviour."""
+
+from typing import NamedTuple
+
+from engine import Event
+from peer.consensus.committer import Commit
+from peer.replica.execution_record import Record
+from peer.replica.governance import Proposal
+from peer.replica.trade import MarketTrade
+
+
+class Applied(NamedTuple):
+    """What one commit did."""
+
+    commit: Commit
+    ids: list[int]  # of the commands applied, in order
+    results: list[list[Event]]  # of each of them
+    timed: list[Event]  # what the clock did before the first of them
+    closing: list[Event]  # what accepted proposals did after the last of them
+    done: list[Proposal]  # these proposals
+    epoch_end: Proposal | None  # the one of them with which the epoch ends
+    trades: dict[str, list[MarketTrade]]  # by market, oldest first
+    record: Record | None  # None: nothing happened
+    forgers: list[int]  # members that put in commands their accounts' keys did not sign
