@@ -19,7 +19,7 @@ from web.config import BODY_BYTES_MAX, Config
 from web.contract import openapi
 from web.contract.problems import Problem
 from web.gateway import Gateway
-from web.routes import admin, documents, grenache, market, orders, session, streaming
+from web.routes import admin, documents, grenache, market, orders, proposals, session, streaming
 from web.routes.metrics import Metrics
 from web.routes.websocket import Session
 from web.serve import origin
@@ -27,7 +27,9 @@ from web.serve.page_files import PageFiles
 from web.serve.proxy import BehindProxy
 
 STATIC = Path(__file__).parent / "static"
-ROUTES = [module.routes for module in (orders, market, grenache, session, admin, documents)]
+ROUTES = [
+    module.routes for module in (orders, market, grenache, session, admin, proposals, documents)
+]
 OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
 

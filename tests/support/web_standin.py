@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 import zmq
 
-from engine import Cancel, Command, Event, Market, MarketState, Side, Trade
+from engine import Cancel, Command, Event, Market, MarketState, MarketStatus, Side, Trade
 from engine.exchange import Exchange
 from peer.client.endpoint import Endpoint
 from peer.client.programs import Caller, Programs
@@ -27,14 +27,17 @@ from peer.client.protocol import (
     GetAccounts,
     GetMarkets,
     GetOrders,
+    GetProposals,
     GetState,
     Level,
+    MarketList,
     Markets,
     MarketUpdate,
     MemberView,
     Mesh,
     Orders,
     PendingUpdate,
+    Proposals,
     Queued,
     Reason,
     Refused,
@@ -174,6 +177,8 @@ class StandInNode:
                 self._reply(caller, Accounts(sizes.most_common(limit)))
             case GetMarkets():
                 self._reply(caller, Markets(self.name, "00" * 16, self.markets))
+            case GetProposals():
+                self._reply(caller, Proposals(0, 0, [], [], []))
             case Withdraw(account):
                 withdrawn = self._withdraw(request)
                 self._tell_pending(account, [], withdrawn)
@@ -188,6 +193,11 @@ class StandInNode:
                 return self._orders(rest)
             case "commit":
                 return self._committed(self._programs.seq("commit"))
+            case "markets":
+                statuses = [MarketStatus.OPEN] * len(self.markets)
+                return MarketList(self._programs.seq("markets"), self.markets, statuses)
+            case "proposals":
+                return Proposals(self._programs.seq("proposals"), 0, [], [], [])
         return self._mesh(self._programs.seq("mesh"))
 
     def _execute(self, caller: Caller, entries: list[Entry]) -> None:

@@ -24,6 +24,7 @@ class Reader:
 
     def __init__(self, gateway: Gateway) -> None:
         self.gateway = gateway
+        self.admin = {"ADMIN": f"Authorization: {gateway.bearer}"}
         self.bearer = f"Bearer {gateway.keys.create('alice', [Scope.TRADE])}"
 
     def type(self, commands: list[str], options: str = "") -> str:
@@ -32,7 +33,7 @@ class Reader:
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # as if activated
         done = subprocess.run(
             ["bash", "-c", script.replace(URL, self.gateway.url)],
-            env=os.environ | {"KEY": f"Authorization: {self.bearer}", "PATH": path},
+            env=os.environ | {"KEY": f"Authorization: {self.bearer}", "PATH": path} | self.admin,
             capture_output=True,
             text=True,
             timeout=30,

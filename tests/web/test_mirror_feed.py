@@ -5,16 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from engine import Market, Side, Submit
+from engine import Market, MarketStatus, Side, Submit
 from peer.client import levels
 from peer.client.accounts import AccountMirror
 from peer.client.endpoint import endpoint
 from peer.client.protocol import (
+    TOPICS_PER_REQUEST_MAX,
     AccountUpdate,
     Answer,
     Committed,
     GetMarkets,
     Level,
+    MarketList,
     Markets,
     MarketUpdate,
     Mesh,
@@ -120,6 +122,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.words: list[str] = []
+        self.market_lists = 0
 
     def market_reset(self, market: str) -> None:
         self.words.append(f"reset {market}")
@@ -135,6 +138,12 @@ class Heard:
 
     def mesh(self) -> None:
         self.words.append("mesh")
+
+    def markets(self) -> None:
+        self.market_lists += 1
+
+    def proposals(self) -> None:
+        self.words.append("proposals")
 
 
 class World:
@@ -158,11 +167,52 @@ class World:
 
 def test_markets_commits_and_the_mesh_are_one_subscription() -> None:
     world = World()
-    assert world.markets.request == Subscribe(["market/M", "market/N", "commit", "mesh"])
+    topics = ["market/M", "market/N", "commit", "mesh", "markets", "proposals"]
+    assert world.markets.request == Subscribe(topics)
     world.node.say(world.markets, world.state("M", 3), world.state("N", 3))
     world.node.say(world.markets, Committed(0, 3, 9, 5, b"d"))
     assert world.heard.words == ["reset M", "reset N", "commit"]
     assert (world.mirrors.commit, world.mirrors.round, world.mirrors.digest) == (3, 9, b"d")
+
+
+def test_a_new_market_is_subscribed_to_at_once() -> None:
+    """With all others: their books must fit together."""
+    world = World()
+    before = world.markets
+    world.node.say(before, world.state("M"), world.state("N"))
+    three = [*MARKETS, Market("O", "1", "1")]
+    world.node.say(before, MarketList(1, three, [MarketStatus.OPEN] * 3))
+    assert world.node.ended == [before]
+    assert "market/O" in world.markets.request.topics  # type: ignore[union-attr]
+    assert world.heard.market_lists == 2
+    world.node.say(before, MarketUpdate("M", 7, 7, 0, [], [], []))  # of the one that has ended
+    world.node.say(world.markets, world.state("O", bids=[(5, 1, 1)]))
+    assert world.mirrors.books["O"].bids.levels(9) == [(5, 1, 1)]
+
+
+def test_a_change_of_a_market_keeps_its_book() -> None:
+    world = World()
+    world.node.say(world.markets, world.state("M", bids=[(5, 1, 1)]), world.state("N"))
+    changed = [Market("M", "1", "1", quantity_min=2), MARKETS[1]]
+    closed = [MarketStatus.HALTED, MarketStatus.CLOSED]
+    for _ in range(2):
+        world.node.say(world.markets, MarketList(1, changed, closed))
+    book = world.mirrors.books["M"]
+    assert (book.units.market, book.status) == (changed[0], MarketStatus.HALTED)
+    assert book.bids.levels(9) == [(5, 1, 1)]
+    assert world.heard.market_lists == 2, "the second list was no news"
+    assert world.node.ended == []
+
+
+def test_of_too_many_markets_closed_ones_are_left_out() -> None:
+    world = World()
+    many = [Market(str(n), "1", "1") for n in range(TOPICS_PER_REQUEST_MAX)]
+    statuses = [MarketStatus.CLOSED] * 50 + [MarketStatus.OPEN] * 50
+    world.node.say(world.markets, MarketList(1, many, statuses))
+    topics = world.markets.request.topics  # type: ignore[union-attr]
+    assert len(topics) == TOPICS_PER_REQUEST_MAX
+    assert {f"market/{n}" for n in range(50, 100)} < set(topics)
+    assert "market/49" not in topics
 
 
 def test_an_account_is_subscribed_to_once_and_unsubscribed() -> None:

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import astuple, replace
 
-import engine
 from peer.client import protocol
 from peer.client.levels import SideMirror
 from peer.client.order_input import SideName
@@ -31,6 +30,9 @@ Share = Annotated[
 ]
 Signed = Annotated[str, Meta(pattern=r"^-?\d+(\.\d+)?$", description="As text; may be negative.")]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]*$", description="BLAKE2b of the engine's state.")]
+
+
+StatusName = Literal["open", "halted", "closed"]
 
 
 class Trade(Reply, frozen=True):
@@ -144,11 +146,17 @@ class Market(Reply, frozen=True):
     quantity_max: Amount
     price_max: Amount
     price_band_percent: int
+    orders_per_account_max: int
+    orders_max: int
+    iceberg_slices_max: int
+    status: StatusName
 
     @classmethod
-    def of(cls, market: engine.Market) -> Self:
+    def of(cls, book: BookMirror) -> Self:
+        market = book.units.market
         price, quantity = Decimal(market.tick), Decimal(market.lot)
         amounts = {
+            "status": book.status.name.lower(),
             "quantity_min": f"{quantity * market.quantity_min:f}",
             "quantity_max": f"{quantity * market.quantity_max:f}",
             "price_max": f"{price * market.price_max:f}",

@@ -48,6 +48,7 @@ EXAMPLES = {
     "post /order": _EXAMPLE,
     "post /orders": {"orders": [_EXAMPLE, _EXAMPLE | {"side": "sell", "price": "101.50"}]},
     "patch /order/{id}": {"quantity": "0.5", "account": "alice"},
+    "post /proposals": {"changes": [{"change": "halt_market", "symbol": "BTC-USD"}]},
 }
 _OF_ORDER = {"parameters": {"id": "$response.body#/id"}}
 LINKS: dict[str, Json] = {
@@ -75,7 +76,7 @@ class Operation(NamedTuple):
         return f"{self.method} {self.path}"
 
 
-_TAGS = {"/order": "Orders", "/orders": "Orders", "/": "Grenache"}
+_TAGS = {"/order": "Orders", "/orders": "Orders", "/": "Grenache", "/proposals": "Proposals"}
 _BOOK = frozenset({"/state", "/book", "/trades", "/candles", "/markets", "/mesh"})
 
 

@@ -39,6 +39,7 @@ REFUSALS = {
     "stopping": 503,
     "unknown": 404,
     "other_order": 409,
+    "impossible": 409,
     "result_lost": 504,  # the command was taken; only its result is unknown
     "unknown_outcome": 504,
 }
@@ -48,6 +49,7 @@ REFUSALS = {
 REJECTIONS = {
     Reason.UNKNOWN_ORDER: 404,
     Reason.UNKNOWN_MARKET: 404,
+    Reason.UNKNOWN_PROPOSAL: 404,
     Reason.NOT_OWNER: 404,  # reported as UNKNOWN_ORDER
     Reason.INVALID_QUANTITY: 400,
     Reason.INVALID_PRICE: 400,

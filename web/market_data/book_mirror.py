@@ -14,6 +14,7 @@ from itertools import islice
 
 import msgspec
 
+from engine import MarketStatus
 from peer.client.levels import SideMirror
 from peer.client.protocol import Level, MarketUpdate, State
 from peer.client.units import Units
@@ -38,6 +39,7 @@ class BookMirror:
 
     def __init__(self, units: Units, candles: Candles | None = None) -> None:
         self.units = units
+        self.status = MarketStatus.OPEN
         self.bids, self.asks = SideMirror(-1), SideMirror(1)
         self.trades: deque[MarketTrade] = deque(maxlen=TRADES_KEPT)  # newest first
         self.candles = candles or Candles()

@@ -6,21 +6,25 @@ link's thread, in the order in which they happened. Must never skip one.
 """
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
-from engine import Market
+from engine import Market, MarketStatus
 from peer.client.accounts import AccountMirror
 from peer.client.protocol import (
+    TOPICS_PER_REQUEST_MAX,
     AccountUpdate,
     Answer,
     Committed,
     GetMarkets,
+    MarketList,
     Markets,
     MarketUpdate,
     Mesh,
     Orders,
     PendingUpdate,
+    Proposals,
     Refused,
     State,
     Subscribe,
@@ -37,6 +41,12 @@ from web.market_data.node_connection import Call, Link
 STALE_SECONDS = 2.5  # without a message from the node, which sends two a second
 ASK_SECONDS = 1.0  # between two requests for the markets, which show that the node answers
 _MARKETS = "markets"  # the key of the subscription to markets, commits and the mesh
+_GLOBAL = ("commit", "mesh", "markets", "proposals")
+
+
+def _fits(before: Market, after: Market) -> bool:
+    """Whether a book of the one market is still one of the other."""
+    return (before.tick, before.lot) == (after.tick, after.lot)
 
 
 class Audience(Protocol):
@@ -47,6 +57,8 @@ class Audience(Protocol):
     def orders(self, account: AccountMirror, changed: list[OrderView]) -> None: ...
     def committed(self) -> None: ...
     def mesh(self) -> None: ...
+    def markets(self) -> None: ...
+    def proposals(self) -> None: ...
 
 
 class MirrorFeed:
@@ -109,19 +121,42 @@ class MirrorFeed:
             return  # `tick` asks again
         with self._mirrors.lock:
             self._mirrors.peer, self._mirrors.mesh_id = answer.peer, answer.mesh
-            for market in answer.markets:
-                book = self._mirrors.books.get(market.symbol)
-                if book is None or book.units.market != market:
-                    self._mirrors.books[market.symbol] = self._new_book(market)
+            self._note_markets(answer.markets, answer.statuses)
             if _MARKETS not in self._live:
-                topics = [topic("market", symbol) for symbol in self._mirrors.books]
-                self._subscribe(_MARKETS, *topics, topic("commit"), topic("mesh"))
+                self._subscribe_to_markets()
             for name in self._mirrors.accounts:
                 if topic("account", name) not in self._live:
                     self._subscribe(topic("account", name))
 
-    def _new_book(self, market: Market) -> BookMirror:
-        return BookMirror(units_of(market), Candles(has_history=self._has_history))
+    def _note_markets(self, markets: Sequence[Market], statuses: Sequence[MarketStatus]) -> bool:
+        """Take over markets and their limits. Returns whether there are new markets."""
+        books, is_news, news = self._mirrors.books, False, False
+        for number, market in enumerate(markets):
+            status = statuses[number] if number < len(statuses) else MarketStatus.OPEN
+            book = books.get(market.symbol)
+            if book is None or not _fits(book.units.market, market):
+                candles = Candles(has_history=self._has_history)
+                book = books[market.symbol] = BookMirror(units_of(market), candles)
+                is_news = True
+            news |= is_news or (book.units.market, book.status) != (market, status)
+            if book.units.market != market:
+                book.units = units_of(market)
+            book.status = status
+        if news:
+            self._audience.markets()
+        return is_news
+
+    def _subscribe_to_markets(self) -> None:
+        """Subscribe to all that must fit together. Closed markets come last: if there are too many,
+        some are left out."""
+        _, subscription = self._live.pop(_MARKETS, (0, None))
+        if subscription is not None:
+            self._link.end(subscription)
+        books = self._mirrors.books
+        symbols = sorted(books, key=lambda symbol: books[symbol].status is MarketStatus.CLOSED)
+        room = TOPICS_PER_REQUEST_MAX - len(_GLOBAL)
+        topics = [topic("market", symbol) for symbol in symbols[:room]]
+        self._subscribe(_MARKETS, *topics, *_GLOBAL)
 
     def _subscribe(self, key: str, *topics: str) -> None:
         """Subscribe to `topics`, by default to the one topic `key`."""
@@ -136,17 +171,6 @@ class MirrorFeed:
             if self._live.get(key, (0, None))[0] != number:
                 return  # the subscription was ended
             match message:
-                case State():
-                    self._is_short = False
-                    self._mirrors.books[message.market].reset(message)
-                    self._audience.market_reset(message.market)
-                case MarketUpdate():
-                    self._mirrors.books[message.market].stage(message)
-                case Committed():
-                    self._commit(message)
-                case Mesh():
-                    self._mirrors.mesh, self._mirrors.state = message, "live"
-                    self._audience.mesh()
                 case Orders():
                     self._mirrors.accounts[message.account].take(message)
                     self._mirrors.orders_known()
@@ -156,6 +180,30 @@ class MirrorFeed:
                     self._audience.orders(account, account.take(message))
                 case Refused():
                     del self._live[key]  # the next answer to `ask` starts it again
+                case _:
+                    self._take_of_all(message)
+
+    def _take_of_all(self, message: Answer) -> None:
+        """A message of the subscription to markets, commits and the mesh."""
+        mirrors = self._mirrors
+        match message:
+            case State():
+                self._is_short = False
+                mirrors.books[message.market].reset(message)
+                self._audience.market_reset(message.market)
+            case MarketUpdate():
+                mirrors.books[message.market].stage(message)
+            case Committed():
+                self._commit(message)
+            case Mesh():
+                mirrors.mesh, mirrors.state = message, "live"
+                self._audience.mesh()
+            case MarketList():
+                if self._note_markets(message.markets, message.statuses):
+                    self._subscribe_to_markets()
+            case Proposals():
+                mirrors.proposals = message
+                self._audience.proposals()
 
     def _commit(self, message: Committed) -> None:
         mirrors = self._mirrors

@@ -6,7 +6,7 @@ The link's thread writes; the threads of the hub and the web server read; all of
 import threading
 
 from peer.client.accounts import AccountMirror
-from peer.client.protocol import Mesh
+from peer.client.protocol import Mesh, Proposals
 from peer.client.units import Units
 from peer.replica.order_state import OrderView
 from web.market_data.book_mirror import BookMirror
@@ -21,6 +21,7 @@ class Mirrors:
         self.peer: str | None = None  # the node's name
         self.mesh_id = ""  # in hex
         self.mesh: Mesh | None = None
+        self.proposals: Proposals | None = None
         self.state = "starting"  # then `live`, or `stale` while the node is not heard
         self.commit = 0
         self.round = 0

@@ -13,7 +13,7 @@ from web.contract.openapi import EVERYWHERE
 from web.contract.problems import Problem
 from web.contract.responses import Account, Accounts, Barred
 from web.routes.operations import Routes
-from web.routes.request import query, the_gateway
+from web.routes.request import needs_operator, query, the_gateway
 
 routes = Routes("admin")
 NODE_SECONDS = 5.0
@@ -21,11 +21,10 @@ NODE_SECONDS = 5.0
 
 def _operators_keys() -> Keys:
     """The key file, which lists barred accounts. Problem unless the caller is an operator."""
-    access = the_gateway().access
-    access.known(access.of_request())
-    if not access.is_operator(access.of_request()) or access.keys is None:
-        raise Problem(403, "This is for the peer's operator: it needs the scope admin.", "scope")
-    return access.keys
+    needs_operator()
+    keys = the_gateway().access.keys
+    assert keys is not None, "an operator has a key"
+    return keys
 
 
 @routes.operation("get", "/accounts", Accounts, (*EVERYWHERE, 403, 503), requests.AccountsQuery)

@@ -106,7 +106,7 @@ def markets() -> list[Market]:
     """The markets and their limits."""
     mirrors = the_gateway().mirrors
     with mirrors.lock:
-        return [Market.of(book.units.market) for book in mirrors.books.values()]
+        return [Market.of(book) for book in mirrors.books.values()]
 
 
 @routes.operation("get", "/mesh", Mesh)

@@ -61,6 +61,14 @@ def _named() -> str:
     return requests.account_of(request.args.get("account"), "")
 
 
+def needs_operator() -> None:
+    """Problem unless the caller is the peer's operator."""
+    access = the_gateway().access
+    access.known(access.of_request())
+    if not access.is_operator(access.of_request()):
+        raise Problem(403, "This is for the peer's operator: it needs the scope admin.", "scope")
+
+
 class _Request:
     """The caller of the current request."""
 

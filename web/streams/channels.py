@@ -11,6 +11,8 @@ sent. The link's thread calls it; the hub's thread calls only `snapshot`.
     orders/<account>  snapshot of open and finished orders, then deltas with changed orders
     commit            the newest commit, at most ten times a second
     mesh              the members, twice a second and at every change
+    markets           all markets, at every change of one
+    proposals         what members have proposed, at every change
 """
 
 from collections.abc import Callable
@@ -21,7 +23,17 @@ import msgspec
 from peer.client.accounts import AccountMirror
 from peer.client.protocol import DEPTH_MAX
 from peer.replica.order_state import OrderView
-from web.contract.market_responses import Book, Candle, Levels, Mesh, Ticker, Trade, shares_of
+from web.contract.market_responses import (
+    Book,
+    Candle,
+    Levels,
+    Market,
+    Mesh,
+    Ticker,
+    Trade,
+    shares_of,
+)
+from web.contract.proposal_responses import Proposals
 from web.contract.responses import Order, fields_of
 from web.market_data import candles as kept
 from web.market_data.book_mirror import BookMirror, Delta
@@ -36,7 +48,7 @@ TICKER_SECONDS = 0.1
 CANDLES_SENT = 500  # in a snapshot
 MARKET_CHANNELS = ("book", "peers", "trades", "ticker", "candles")
 ACCOUNT_CHANNELS = ("orders",)
-GLOBAL_CHANNELS = ("commit", "mesh")
+GLOBAL_CHANNELS = ("commit", "mesh", "markets", "proposals")
 
 
 class Sink(Protocol):
@@ -62,7 +74,7 @@ class Publisher:
         self._minute = 0
         self._encode = msgspec.json.Encoder().encode
         self._flushed: dict[str, float] = {}
-        self._mesh_seq = 0
+        self._mesh_seq = self._markets_seq = self._proposals_seq = 0
         self._commit_seq = 0
         self._commit_at = 0.0
         self._commit_due = False
@@ -91,10 +103,8 @@ class Publisher:
                 view = self._market_snapshot(kind, self._mirrors.books.get(name))
             elif kind == "orders":
                 view = self._orders_snapshot(self._mirrors.accounts.get(name))
-            elif kind == "commit":
-                view = self._commit_view()
             else:
-                view = self._mesh_view()
+                view = self._global_view(kind)
         return None if view is None else (view["seq"], self._encode(view))
 
     def market_reset(self, market: str) -> None:
@@ -111,6 +121,14 @@ class Publisher:
     def mesh(self) -> None:
         self._mesh_seq += 1
         self._publish_snapshot("mesh")
+
+    def markets(self) -> None:
+        self._markets_seq += 1
+        self._publish_snapshot("markets")
+
+    def proposals(self) -> None:
+        self._proposals_seq += 1
+        self._publish_snapshot("proposals")
 
     def committed(self) -> None:
         self._commit_due = True
@@ -247,6 +265,22 @@ class Publisher:
 
     def _orders(self, orders: list[OrderView]) -> list[Order]:
         return [Order.of(order, self._mirrors.units(order.market)) for order in orders]
+
+    def _global_view(self, kind: str) -> Json | None:
+        match kind:
+            case "commit":
+                return self._commit_view()
+            case "mesh":
+                return self._mesh_view()
+            case "markets":
+                books = self._mirrors.books.values()
+                view = self._view(kind, "update", self._markets_seq)
+                return view | {"markets": [Market.of(book) for book in books]}
+        proposals = self._mirrors.proposals
+        if proposals is None:
+            return None
+        view = self._view(kind, "update", self._proposals_seq)
+        return view | fields_of(Proposals.of(proposals))
 
     def _commit_view(self) -> Json:
         mirrors = self._mirrors

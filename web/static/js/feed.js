@@ -35,7 +35,7 @@ export class Feed {
   connect() {
     clearTimeout(this.timer);
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    const socket = new WebSocket(`${scheme}://${location.host}/ws?channels=mesh,commit`);
+    const socket = new WebSocket(`${scheme}://${location.host}/ws?channels=mesh,commit,markets,proposals`);
     this.socket = socket;
     socket.onopen = () => this.opened();
     socket.onmessage = (event) => this.take(JSON.parse(event.data));

@@ -22,12 +22,12 @@ async function load() {
 
 const found = () => markets.value.filter(({ symbol }) => symbol.toLowerCase().includes(sought.value.trim().toLowerCase()));
 
-function Row({ symbol, onPick }) {
+function Row({ symbol, status, onPick }) {
   const ticker = tickers.value[symbol];
   const change = ticker?.change_percent;
   const way = Number(change) > 0 ? "up" : Number(change) < 0 ? "down" : "quiet";
   return html`<button class="market-row" aria-current=${symbol === marketName.value ? "true" : undefined} onClick=${onPick}>
-    <span class="market-name">${symbol}</span>
+    <span class="market-name">${symbol}${status === "open" ? "" : html` <small>${status}</small>`}</span>
     <span class="amount">${ticker?.last ? grouped(trimmed(ticker.last, 2)) : "—"}</span>
     <span class="amount ${way}">${change ? `${Number(change) > 0 ? "+" : ""}${change} %` : "—"}</span>
   </button>`;
@@ -55,7 +55,7 @@ function List({ close }) {
   return html`<div onKeyDown=${onKeyDown}>
     <input class="search" type="search" ref=${search} placeholder="Search markets" aria-label="Search markets" value=${sought.value} onInput=${(event) => (sought.value = event.target.value)} />
     <p class="market-row heads quiet" aria-hidden="true"><span>Market</span><span class="amount">Last price</span><span class="amount">24 h change</span></p>
-    ${found().map(({ symbol }) => html`<${Row} key=${symbol} symbol=${symbol} onPick=${() => pick(symbol)} />`)}
+    ${found().map(({ symbol, status }) => html`<${Row} key=${symbol} symbol=${symbol} status=${status} onPick=${() => pick(symbol)} />`)}
     ${found().length ? null : html`<p class="nothing">No market with “${sought.value}” in its name.</p>`}
   </div>`;
 }

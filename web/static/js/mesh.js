@@ -7,6 +7,7 @@ import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { showMesh } from "./layout.js";
 import { PeerMark } from "./peers.js";
+import { Proposals } from "./proposals.js";
 import { Pulse } from "./pulse.js";
 import { commit, mesh } from "./store.js";
 
@@ -151,6 +152,7 @@ const View = () => html`<${Verdict} />
   <div class="scroll" tabindex="0" role="group" aria-label="Peers">
     <${Peers} />
     <${Facts} />
+    <${Proposals} />
     ${mesh.value.alarms.length ? html`<${Alarms} />` : null}
   </div>`;
 

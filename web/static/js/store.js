@@ -26,6 +26,7 @@ export const resyncing = signal(false);
 export const resyncs = signal(0);
 export const latency = signal(null);
 export const mesh = signal(STARTING);
+export const proposals = signal([]); // the open ones, the oldest first
 export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
 export const trades = signal([]); // newest first
 export const ticker = signal(null); // of the current market
@@ -72,6 +73,8 @@ const takers = {
   candles: takeCandles,
   orders: takeOrders,
   mesh: takeMesh,
+  markets: takeMarkets,
+  proposals: (message) => later(() => (proposals.value = message.open)),
   commit: (message) => later(() => (commit.value = message)),
 };
 
@@ -177,6 +180,11 @@ function takeMesh(message) {
   const was = mesh.value.state;
   later(() => (mesh.value = { ...STARTING, ...message }));
   if (message.state === "live" && (was !== "live" || !markets.value.length)) later(() => loadMarkets());
+}
+
+// The members have changed a market. The first list comes by `loadMarkets`.
+function takeMarkets({ markets: found }) {
+  if (markets.value.length) later(() => (markets.value = found));
 }
 
 // Uses up a one-time link. A preview that only fetches the address does not: it runs no script, and a
