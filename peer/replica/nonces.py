@@ -44,8 +44,10 @@ class SeatRow(NamedTuple):
 
 
 def bucket_of(account: str) -> int:
-    """The bucket of an account's seat, one of 256."""
-    return digest_of(account.encode())[0]
+    """The bucket of an account's seat: 56 bits of a hash. Nearly every account has a bucket of its
+    own, even if somebody chooses keys that share a bucket: with fewer buckets that would make a
+    piece of the state too large to be sent."""
+    return int.from_bytes(digest_of(account.encode())[:7], "big")
 
 
 class Signers:
@@ -116,6 +118,8 @@ class Signers:
         self._changed.add(bucket)
         self._brought[seat.member] -= 1
         self._buckets[bucket].remove(account)
+        if not self._buckets[bucket]:
+            del self._buckets[bucket]
         del self.seats[account]
 
     def changed_buckets(self) -> list[tuple[int, list[SeatRow]]]:
@@ -124,7 +128,7 @@ class Signers:
         return [(bucket, self._rows(bucket)) for bucket in changed]
 
     def _rows(self, bucket: int) -> list[SeatRow]:
-        return [SeatRow(name, *self.seats[name]) for name in sorted(self._buckets[bucket])]
+        return [SeatRow(name, *self.seats[name]) for name in sorted(self._buckets.get(bucket, ()))]
 
     def check(self) -> None:
         brought = Counter(seat.member for seat in self.seats.values())
@@ -133,3 +137,4 @@ class Signers:
         assert all(nonce <= self.seats[name].nonce for nonce, name in self._ends)
         placed = {name: bucket for bucket, names in self._buckets.items() for name in names}
         assert placed == {name: bucket_of(name) for name in self.seats}
+        assert all(self._buckets.values())

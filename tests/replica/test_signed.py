@@ -1,5 +1,6 @@
 """Signed commands: what is signed, which are good, and that all peers remember the same of it."""
 
+import itertools
 import json
 import random
 import shutil
@@ -389,6 +390,19 @@ def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_
         changed = Replica.restore(CONFIG.committee, other)
         assert changed.signers.seats == {ACCOUNT: seat}
         assert changed.tree.digest != peer.replica.tree.digest
+
+
+def test_nobody_fills_a_piece_by_the_choice_of_keys() -> None:
+    """A piece must fit one message. Of 256 buckets, a key for a given one took 256 tries."""
+    names = (f"{KEY_PREFIX}{n}" for n in itertools.count())
+    alike = itertools.islice((name for name in names if bucket_of(name) >> 48 == 0), 50)
+    signers = Signers(MESH, 4, {name: Seat(NOW_MS, 0) for name in alike})
+    signers.check()
+    buckets = signers.changed_buckets()
+    assert [len(rows) for _, rows in buckets] == [1] * 50
+    signers.forget(NOW_MS + VALID_MS_MAX)
+    signers.check()
+    assert signers.changed_buckets() == [(bucket, []) for bucket, _ in buckets]
 
 
 def test_nonces_are_forgotten_at_checkpoints() -> None:
