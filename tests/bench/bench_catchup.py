@@ -23,9 +23,8 @@ from tests import heap
 from tests.support.real_mesh import (
     RealMesh,
     RealPeer,
-    held_ports,
     order,
-    pairs,
+    placed_mesh,
     random_orders,
     submit_at_once,
     wait_for,
@@ -122,11 +121,8 @@ def main(orders: int, away: float, rate: int) -> None:
     heap.refuse_if_broken()
     with (
         tempfile.TemporaryDirectory(prefix="catchup-") as name,
-        held_ports(2 * PEERS) as ports,
-        RealMesh(Path(name), [], PEERS) as mesh,
+        placed_mesh(Path(name), PEERS) as mesh,
     ):
-        mesh.tell_places(pairs(ports))
-        mesh.start()
         measure(mesh, orders, away, rate)
 
 

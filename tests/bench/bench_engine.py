@@ -11,7 +11,6 @@ engine's trades are compared with those of the model that made the flow.
 
 import json
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from typing import Any
 import click
 
 from tests import heap
+from tests.bench.measuring import machine
 
 ROOT = Path(__file__).parents[2]
 ADAPTERS = Path(__file__).parent / "engines" / "adapters.py"
@@ -86,16 +86,6 @@ def turn(name: str, python: Path, arguments: list[str]) -> dict[str, Any]:
     )
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def machine() -> str:
-    model = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next(line.split(": ")[1] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
-    return f"{model}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
 
 
 @click.command()

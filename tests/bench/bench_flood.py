@@ -8,7 +8,6 @@ it takes as little of the peers' processors as it can.
 import contextlib
 import multiprocessing
 import os
-import platform
 import statistics
 import tempfile
 import time
@@ -24,8 +23,9 @@ from peer.consensus.core import Pull
 from peer.membership.identity import Identity, curve_public
 from peer.network import messages
 from tests import heap
-from tests.bench.bench_mesh import PEERS, lone_latencies_ms
+from tests.bench.bench_mesh import PEERS
 from tests.bench.bench_security import throughput
+from tests.bench.measuring import lone_ms, machine, percentile
 from tests.support.real_mesh import RealMesh, held_ports
 
 
@@ -96,16 +96,14 @@ def main(orders: int, rounds: int, lone: int) -> None:
             with observer(ports, keys) if is_flooded else contextlib.nullcontext([0, 0]) as counts:
                 began_s, before = time.monotonic(), list(counts)
                 rates[is_flooded].append(throughput(mesh, orders, seed // 2))
-                latencies_ms[is_flooded] += lone_latencies_ms(mesh, lone)
+                latencies_ms[is_flooded] += lone_ms(mesh.peers, lone)
                 if is_flooded:
                     asking_s += time.monotonic() - began_s
                     asked += counts[0] - before[0]
                     answered += counts[1] - before[1]
-    cores, python, load = os.cpu_count(), platform.python_version(), os.getloadavg()[0]
-    click.echo(f"{orders:,} orders, {rounds} rounds ({cores} cores, Python {python}, {load:.1f})")
+    click.echo(f"{orders:,} orders, {rounds} rounds ({machine()})")
     for is_flooded, name in ((False, "nobody asks"), (True, "an observer asks")):
-        each = sorted(latencies_ms[is_flooded])
-        p50, p99 = each[len(each) // 2], each[len(each) * 99 // 100]
+        p50, p99 = (percentile(latencies_ms[is_flooded], percent) for percent in (50, 99))
         low, rate, high = statistics.quantiles(rates[is_flooded], n=4)
         click.echo(
             f"{name:>17}: {rate:,.0f} orders a second (quartiles {low:,.0f} to {high:,.0f}), "

@@ -5,8 +5,6 @@ interleaved runs on one machine that holds all peers: ratios and orders of magni
 """
 
 import contextlib
-import os
-import platform
 import random
 import sqlite3
 import statistics
@@ -21,16 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from discovery.grapes import running_grapes
-from engine import Command, Side
+from engine import Command
 from peer.client.protocol import State
 from peer.network.mesh import HEARTBEAT_MS
 from tests import heap
 from tests.bench import broadcast
+from tests.bench.measuring import lone_ms, machine, percentile
 from tests.support.real_mesh import (
     RealMesh,
     RealPeer,
     held_ports,
-    order,
     random_orders,
     submit_at_once,
     wait_for,
@@ -95,18 +93,6 @@ def _numbered(orders: list[Command], member: int) -> list[Command]:
     return [msgspec.structs.replace(command, id=n * 256 + member) for n, command in named]
 
 
-def lone_latencies_ms(mesh: RealMesh, count: int) -> list[float]:
-    """Submit to final result of one order at a time on an idle mesh, at each peer in turn."""
-    latencies_ms = []
-    for n in range(count):
-        client = mesh.peers[n % PEERS].client
-        started_s = time.monotonic()
-        client.execute([order("lone", Side.BUY, 1 + n % 50, 1)])
-        latencies_ms.append((time.monotonic() - started_s) * 1000)
-        time.sleep(0.02)
-    return sorted(latencies_ms)
-
-
 def table(title: str, runs: dict[str, list[Run]]) -> Table:
     shown = Table("", *runs, title=title)
     rows = {
@@ -142,13 +128,10 @@ def main(orders: int, seeds: int, lone: int) -> None:
         for seed in range(seeds):
             runs["p2p-orderbook"].append(ours(mesh, orders, seed))
             runs["broadcast and hope"].append(theirs(orders, seed))
-        latencies_ms = lone_latencies_ms(mesh, lone)
-    machine = (
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
-    )
+        waits_ms = lone_ms(mesh.peers, lone)
     console = Console()
-    console.print(table(f"{orders:,} orders at three peers at once ({machine})", runs))
-    p50, p99 = latencies_ms[lone // 2], latencies_ms[lone * 99 // 100]
+    console.print(table(f"{orders:,} orders at three peers at once ({machine()})", runs))
+    p50, p99 = (percentile(waits_ms, percent) for percent in (50, 99))
     console.print(
         f"a lone order on an idle mesh, until it is final: p50 {p50:.1f}, p99 {p99:.1f} ms"
     )

@@ -21,6 +21,7 @@ from peer.client.endpoint import FOLDER, Endpoint, endpoint
 from peer.client.protocol import MarketUpdate, topic
 from peer.replica.trade import MarketTrade
 from tests.bench.bench_web import Publisher
+from tests.bench.measuring import percentile
 from tests.support.browser import WIDE, running_chromium
 from tests.support.web_gateway import Gateway, running_gateway
 
@@ -104,13 +105,13 @@ def measure(page: Page, gateway: Gateway, book: BusyBook, seconds: float) -> Non
 
 def report(seen: Any, busy: dict[str, float], seconds: float) -> None:
     frames = seen["frames"]
-    gaps = sorted(b - a for a, b in pairwise(frames))
+    gaps = [b - a for a, b in pairwise(frames)]
     late = sum(gap > LATE_MS for gap in gaps) / len(gaps)
     click.echo(
         f"a second: {seen['levels'] / seconds:.0f} level changes, "
         f"{seen['messages'] / seconds:.0f} messages, {len(gaps) / seconds:.0f} frames"
     )
-    p50, p99 = gaps[len(gaps) // 2], gaps[len(gaps) * 99 // 100]
+    p50, p99 = (percentile(gaps, percent) for percent in (50, 99))
     click.echo(f"frame time p50 {p50:.1f} ms, p99 {p99:.1f} ms; {late:.1%} over {LATE_MS} ms")
     shares = ", ".join(f"{name[:-8]} {value / seconds:.0%}" for name, value in busy.items())
     click.echo(f"main thread, of a core: {shares}")

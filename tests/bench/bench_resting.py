@@ -7,29 +7,27 @@ At each size come new orders, cancels of random ones, and orders one at a time. 
 clients share one machine: how the figures grow counts, more than what they are.
 """
 
-import os
-import platform
 import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import click
-import psutil
 from rich.console import Console
 from rich.table import Table
 
 from engine import Accepted, Cancel, Command, Side
 from peer.client.protocol import Result
 from tests import heap
+from tests.bench.measuring import lone_ms, machine, percentile, pids, processor_s, resident_mib
 from tests.support.real_mesh import (
     MARKET,
     RealMesh,
-    held_ports,
     order,
-    pairs,
+    placed_mesh,
     submit_at_once,
 )
 
@@ -78,12 +76,12 @@ class Book:
 
     def run(self, commands: list[Command]) -> tuple[float, float]:
         """Commands a second until all are final, and processor time a command and peer, in µs."""
-        began_s, began_cpu_s = time.monotonic(), self._processor_s()
+        began_s, began_cpu_s = time.monotonic(), processor_s(pids(self.mesh.peers))
         flows = [(peer.client, commands[n::PEERS]) for n, peer in enumerate(self.mesh.peers)]
         for results in submit_at_once(flows, AT_ONCE):
             self._note(results)
         took_s = time.monotonic() - began_s
-        cpu_s = self._processor_s() - began_cpu_s
+        cpu_s = processor_s(pids(self.mesh.peers)) - began_cpu_s
         return len(commands) / took_s, cpu_s / PEERS / len(commands) * 1e6
 
     def fill(self, count: int) -> None:
@@ -91,13 +89,7 @@ class Book:
             self.run([self.new() for _ in range(min(missing, BULK))])
 
     def lone_ms(self, count: int) -> list[float]:
-        waits_ms = []
-        for n in range(count):
-            began_s = time.monotonic()
-            self._note(self.mesh.peers[n % PEERS].client.execute([self.new()]))
-            waits_ms.append((time.monotonic() - began_s) * 1000)
-            time.sleep(0.02)
-        return sorted(waits_ms)
+        return lone_ms(self.mesh.peers, count, lambda _: self.new(), self._note)
 
     def _note(self, results: list[Result]) -> None:
         for result in results:
@@ -105,26 +97,36 @@ class Book:
                 case Accepted(id=number, account=account):
                     self._resting.append((number, account))
 
-    def _processor_s(self) -> float:
-        return sum(sum(process.cpu_times()[:2]) for process in self.processes)
-
-    @property
-    def processes(self) -> list[psutil.Process]:
-        return [psutil.Process(each.process.pid) for each in self.mesh.peers if each.process]
-
-    def row(self, lone: int) -> list[str]:
-        """The figures at this size."""
-        size = len(self._resting)
-        new = self.run([self.new() for _ in range(BULK)])
-        gone = self.run([self.cancel() for _ in range(BULK)])
+    def measure(self, lone: int, bulk: int = BULK) -> "Size":
+        resting = len(self._resting)
+        new = self.run([self.new() for _ in range(bulk)])
+        gone = self.run([self.cancel() for _ in range(bulk)])
         waits_ms = self.lone_ms(lone)
-        memory = sum(each.memory_info().rss for each in self.processes) / PEERS / 2**20
+        memory = sum(map(resident_mib, pids(self.mesh.peers))) / PEERS
+        lost = sum(peer.log().count("NO QUORUM") for peer in self.mesh.peers)
+        return Size(resting, *new, *gone, waits_ms, memory, lost)
+
+
+class Size(NamedTuple):
+    """The figures with so many resting orders. Processor times are of a command at one peer."""
+
+    resting: int
+    new_per_s: float
+    new_us: float
+    cancels_per_s: float
+    cancel_us: float
+    lone_ms: list[float]
+    mib: float  # of a peer
+    no_quorum: int  # how often peers lost it
+
+    def row(self) -> list[str]:
+        bulk = (self.new_per_s, self.new_us, self.cancels_per_s, self.cancel_us)
         return [
-            f"{size:,}",
-            *(f"{figure:,.0f}" for figure in (*new, *gone)),
-            *(f"{waits_ms[n]:.1f}" for n in (lone // 2, lone * 99 // 100, -1)),
-            f"{memory:.0f}",
-            f"{sum(peer.log().count('NO QUORUM') for peer in self.mesh.peers)}",
+            f"{self.resting:,}",
+            *(f"{figure:,.0f}" for figure in bulk),
+            *(f"{percentile(self.lone_ms, percent):.1f}" for percent in (50, 99, 100)),
+            f"{self.mib:.0f}",
+            f"{self.no_quorum}",
         ]
 
 
@@ -132,11 +134,8 @@ class Book:
 def running_book(price: Price) -> Iterator[Book]:
     with (
         tempfile.TemporaryDirectory(prefix="resting-") as name,
-        held_ports(2 * PEERS) as ports,
-        RealMesh(Path(name), [], PEERS) as mesh,
+        placed_mesh(Path(name), PEERS) as mesh,
     ):
-        mesh.tell_places(pairs(ports))
-        mesh.start()
         yield Book(mesh, price)
         mesh.agreed(market=MARKET)
 
@@ -146,7 +145,7 @@ def table(title: str, price: Price, sizes: list[int], lone: int) -> Table:
     with running_book(price) as book:
         for size in sizes:
             book.fill(size)
-            shown.add_row(*book.row(lone))
+            shown.add_row(*book.measure(lone).row())
     return shown
 
 
@@ -162,15 +161,13 @@ def main(scattered: str, queue: str, lone: int) -> None:
     """Measure both, and print."""
     heap.refuse_if_broken()
     draw, console = random.Random(2), Console(width=120)
-    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
     kinds: list[tuple[str, Price, str]] = [
         ("at random prices", lambda side: draw.randint(1, 400_000) + 600_000 * side, scattered),
         ("at one price a side", lambda side: 1_000 + side, queue),
     ]
     for name, price, sizes in kinds:
         if wanted := _sizes(sizes):
-            console.print(table(f"{name} ({machine})", price, wanted, lone))
-    console.print(f"load at the end: {os.getloadavg()[0]:.1f}")
+            console.print(table(f"{name} ({machine()})", price, wanted, lone))
 
 
 if __name__ == "__main__":

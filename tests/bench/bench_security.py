@@ -7,7 +7,6 @@ three peers, which other work hardly changes, says more than the time that passe
 
 import contextlib
 import os
-import platform
 import random
 import statistics
 import tempfile
@@ -20,7 +19,8 @@ from rich.table import Table
 
 from discovery.grapes import running_grapes
 from tests import heap
-from tests.bench.bench_mesh import PEERS, lone_latencies_ms
+from tests.bench.bench_mesh import PEERS
+from tests.bench.measuring import lone_ms, machine, percentile, pids, processor_s
 from tests.bench.plain_peer import WITHOUT
 from tests.support.real_mesh import RealMesh, random_orders, submit_at_once
 
@@ -30,16 +30,6 @@ VARIANTS = {
     "encrypted only": "signatures",
     "neither": "encryption signatures",
 }
-
-
-def processor_s(mesh: RealMesh) -> float:
-    """Seconds of processor time that the peers have used, on Linux."""
-    ticks = 0
-    for peer in mesh.peers:
-        assert peer.process is not None
-        fields = Path(f"/proc/{peer.process.pid}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def throughput(mesh: RealMesh, orders: int, seed: int) -> float:
@@ -84,14 +74,13 @@ def main(orders: int, rounds: int, lone: int) -> None:
         }
         for seed in range(rounds):
             for name, mesh in random.Random(seed).sample(list(meshes.items()), len(meshes)):
-                started_s = processor_s(mesh)
+                started_s = processor_s(pids(mesh.peers))
                 rates[name].append(throughput(mesh, orders, seed))
-                between_s = processor_s(mesh)
-                latencies_ms[name] += lone_latencies_ms(mesh, lone)
+                between_s = processor_s(pids(mesh.peers))
+                latencies_ms[name] += lone_ms(mesh.peers, lone)
                 many_us[name].append((between_s - started_s) / orders * 1e6)
-                lone_us[name].append((processor_s(mesh) - between_s) / lone * 1e6)
-    cores, python, load = os.cpu_count(), platform.python_version(), os.getloadavg()[0]
-    title = f"{orders:,} orders, {rounds} rounds ({cores} cores, Python {python}, load {load:.1f})"
+                lone_us[name].append((processor_s(pids(mesh.peers)) - between_s) / lone * 1e6)
+    title = f"{orders:,} orders, {rounds} rounds ({machine()})"
     Console().print(table(title, rates, many_us, lone_us, latencies_ms))
 
 
@@ -108,8 +97,7 @@ def table(
     least_us = statistics.median(lone_us["neither"])
     for name in VARIANTS:
         many, alone = statistics.median(many_us[name]), statistics.median(lone_us[name])
-        waits = sorted(latencies_ms[name])
-        p50, p99 = waits[len(waits) // 2], waits[len(waits) * 99 // 100]
+        p50, p99 = (percentile(latencies_ms[name], percent) for percent in (50, 99))
         rate = f"{statistics.median(rates[name]):,.0f}"
         spent = [f"{many:,.0f} µs", f"{alone:,.0f} µs", f"{alone / least_us:.2f}"]
         shown.add_row(name, rate, *spent, f"{p50:.1f} ms", f"{p99:.1f} ms")

@@ -5,7 +5,6 @@ Figures are medians of interleaved runs on one machine that holds all peers.
 """
 
 import os
-import platform
 import random
 import statistics
 import tempfile
@@ -27,6 +26,7 @@ from peer.replica.signature_cache import SignatureCache
 from peer.replica.signed import Entry, with_id
 from peer.replica.state_machine import Replica, command_id, encode_batch
 from tests import heap
+from tests.bench.measuring import machine
 from tests.support.real_mesh import MARKETS, RealMesh, random_orders, submit_at_once, wait_for
 
 PEERS = 3
@@ -82,9 +82,7 @@ def main(orders: int, seeds: int, per_request: int) -> None:
     """Compare signed with plain orders."""
     heap.refuse_if_broken()
     console = Console()
-    console.print(
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, load {os.getloadavg()[0]:.1f}"
-    )
+    console.print(machine())
     mesh_id = os.urandom(16)
     signer = Signer(Identity.ephemeral(), mesh_id.hex())
     plain = random_orders(random.Random(1), signer.account, 2_000)

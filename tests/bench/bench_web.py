@@ -43,6 +43,7 @@ from peer.client.protocol import (
     Update,
     topic,
 )
+from tests.bench.measuring import percentile, processor_s, resident_mib
 from tests.bench.stream_readers import Counted, serve
 from tests.support.web_gateway import Gateway, running_gateway
 
@@ -132,14 +133,6 @@ class Publisher(threading.Thread):
         return Mesh(0, "bench", "00", "crash", [member], 1, True, 0, self.sent, b"", 0, 0.0, "", [])
 
 
-def usage(pid: int) -> tuple[float, int]:
-    """Processor seconds and resident MiB of a process."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") >> 20
-
-
 def worker_of(gateway: Gateway) -> int:
     """The process that serves: of another checkout it may be a child."""
     children = f"/proc/{gateway.process.pid}/task/{gateway.process.pid}/children"
@@ -198,26 +191,26 @@ def measure(data: Path, publisher: Publisher, source: Path, wish: Wish) -> Run:
 
 def _under_load(gateway: Gateway, publisher: Publisher, readers: Pipe, wish: Wish) -> Run:
     worker, sent = worker_of(gateway), publisher.sent
-    cpu, _ = usage(worker)
+    cpu = processor_s([worker])
     busy, own, began = busy_seconds(), time.process_time(), time.monotonic()
     readers.send(wish.seconds + 1)
     publisher.go.set()
     time.sleep(wish.seconds)
     publisher.go.clear()
     counted: Counted = readers.recv()
-    cpu_after, memory = usage(worker)
+    cpu_after, memory = processor_s([worker]), resident_mib(worker)
     passed = time.monotonic() - began
     cpu, busy = cpu_after - cpu, busy_seconds() - busy
     beside = busy - cpu - counted.processor_s - (time.process_time() - own)
-    ages, due = sorted(counted.ages_ms), (publisher.sent - sent) * wish.clients
+    ages, due = counted.ages_ms, (publisher.sent - sent) * wish.clients
     return Run(
         share=100 * counted.messages / max(1, due),
         messages=counted.messages,
         cost_us=1e6 * cpu / max(1, counted.messages),
         processor=100 * cpu / wish.seconds,
-        p50_ms=ages[len(ages) // 2],
-        p99_ms=ages[len(ages) * 99 // 100],
-        worst_ms=ages[-1],
+        p50_ms=percentile(ages, 50),
+        p99_ms=percentile(ages, 99),
+        worst_ms=max(ages),
         memory_mib=memory,
         beside=beside / passed,
     )

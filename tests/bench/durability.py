@@ -21,26 +21,12 @@ from pathlib import Path
 from discovery.grapes import running_grapes
 from engine import CancelAll, Command
 from tests import heap
+from tests.bench.measuring import pids, processor_s, resident_mib
 from tests.support.real_mesh import RealMesh, RealPeer, random_orders, submit_at_once, wait_for
 
 PER_REQUEST = 500
 PART = 5_000  # commands a peer under way at once
 RECOVERED = re.compile(r"recovered up to commit (\d+), with (\d+) blocks, in ([\d.]+) s")
-
-
-def resident_mb(peer: RealPeer) -> int:
-    assert peer.process is not None
-    status = Path(f"/proc/{peer.process.pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+) kB", status)
-    assert found is not None
-    return int(found[1]) // 1024
-
-
-def processor_s(peer: RealPeer) -> float:
-    """Processor time a peer has used so far, in user and kernel mode."""
-    assert peer.process is not None
-    fields = Path(f"/proc/{peer.process.pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def flow(rng: random.Random) -> list[Command]:
@@ -72,16 +58,16 @@ def run(commands: int, step: int, snapshot_every: int, folder: Path) -> None:
             mesh.start()
             done = 0
             while done < commands:
-                before, used_s, busy_s = done, processor_s(mesh.peers[-1]), 0.0
+                before, used_s, busy_s = done, processor_s(pids(mesh.peers[-1:])), 0.0
                 for _ in range(max(step // (3 * PART), 1)):
                     flows = [(p.client, flow(rng)) for p in mesh.peers]
                     started_s = time.monotonic()
                     submit_at_once(flows, PER_REQUEST)
                     busy_s += time.monotonic() - started_s
                     done += 3 * PART
-                used_us = (processor_s(mesh.peers[-1]) - used_s) * 1e6 / (done - before)
+                used_us = (processor_s(pids(mesh.peers[-1:])) - used_s) * 1e6 / (done - before)
                 open_ = sum(count for *_, count in (lambda s: s.bids + s.asks)(mesh.agreed()))
-                memory = " ".join(str(resident_mb(peer)) for peer in mesh.peers)
+                memory = " ".join(str(resident_mib(pid)) for pid in pids(mesh.peers))
                 size = journal_mb(mesh.peers[0])
                 commit, blocks, seconds = restart(mesh.peers[0], mesh)
                 print(

@@ -177,6 +177,7 @@ class RealMesh:
         now_ms = time.time_ns() // 1_000_000
         self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
         self.file = folder / "mesh.toml"
+        self.places: Sequence[tuple[int, int]] = ()  # see `tell_places`
         mesh_file.write(self.config, self.file)
         self.peers = [
             RealPeer(folder / name, self.file, grapes, ui, options, program=program)
@@ -200,6 +201,7 @@ class RealMesh:
     ) -> None:
         """Let peer n listen on `ports[n]`, for blocks and for fetches, and find peer m at
         `host(n, m)`."""
+        self.places = ports
         for number, (peer, (port, fetch_port)) in enumerate(zip(self.peers, ports, strict=True)):
             options = [f"--port={port}", f"--fetch-port={fetch_port}"]
             for other, member in enumerate(self.config.members):
@@ -231,6 +233,20 @@ class RealMesh:
             return first
 
         return wait_for("all peers at one commit", same)
+
+
+@contextlib.contextmanager
+def placed_mesh(
+    folder: Path, size: int = 3, observers: Literal["any"] | None = None
+) -> Iterator[RealMesh]:
+    """A running mesh without Grapes: its peers are told where the others are."""
+    with (
+        held_ports(2 * size) as ports,
+        RealMesh(folder, [], size, observers=observers) as mesh,
+    ):
+        mesh.tell_places(pairs(ports))
+        mesh.start()
+        yield mesh
 
 
 def order(account: str, side: Side, price: int, quantity: int, market: str = MARKET) -> Submit:
