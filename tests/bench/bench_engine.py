@@ -11,22 +11,19 @@ engine's trades are compared with those of the model that made the flow.
 
 import json
 import os
-import shutil
 import statistics
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tests import heap
+from tests.bench.environments import NoPlaceError, python_for
 from tests.bench.measuring import machine
 
 ROOT = Path(__file__).parents[2]
 ADAPTERS = Path(__file__).parent / "engines" / "adapters.py"
-ENVIRONMENTS = ROOT / ".run" / "bench-envs"
-PYTHONS = (sys.executable, "python3.13", "python3.12", "python3.11")
 # Name of the adapter: what to install for it; cython-orderbook does not say what it needs.
 ENTRANTS: dict[str, tuple[str, ...]] = {
     "ours": (),
@@ -37,42 +34,6 @@ ENTRANTS: dict[str, tuple[str, ...]] = {
     "cython-orderbook": ("cython-orderbook", "sortedcontainers"),
     "lightmatchingengine": ("lightmatchingengine",),
 }
-
-
-class NoPlace(Exception):
-    """A rival that cannot be installed here. Says why."""
-
-
-def python_for(packages: tuple[str, ...], pythons: tuple[str, ...]) -> Path:
-    """The Python that has `packages`, in an environment of their own; NoPlace when none can."""
-    if not packages:
-        return Path(sys.executable)
-    home = ENVIRONMENTS / packages[0]
-    python = home / "bin" / "python"
-    reason = "no Python found"
-    candidates = [] if (home / "ready").exists() else list(filter(None, map(shutil.which, pythons)))
-    for candidate in candidates:
-        shutil.rmtree(home, ignore_errors=True)
-        reason = install(candidate, home, packages)
-        if not reason:
-            (home / "ready").touch()
-            break
-    if not (home / "ready").exists():
-        raise NoPlace(reason)
-    return python
-
-
-def install(candidate: str, home: Path, packages: tuple[str, ...]) -> str:
-    """Make an environment of `packages`. What went wrong; empty when nothing did."""
-    quiet = ["--quiet", "--disable-pip-version-check"]
-    for command in (
-        [candidate, "-m", "venv", str(home)],
-        [str(home / "bin" / "python"), "-m", "pip", "install", *quiet, *packages],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            return (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-    return ""
 
 
 def turn(name: str, python: Path, arguments: list[str]) -> dict[str, Any]:
@@ -112,9 +73,9 @@ def main(
         if only and name not in only:
             continue
         try:
-            places[name] = python_for(packages, (*PYTHONS, *pythons))
+            places[name] = python_for(packages, pythons)
             first[name] = turn(name, places[name], [*arguments, "check"])
-        except NoPlace as error:
+        except NoPlaceError as error:
             print(f"left out: {name}: {error}")
         except subprocess.CalledProcessError as error:
             del places[name]
