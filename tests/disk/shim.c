@@ -6,7 +6,8 @@
  *   DISK_TRACE  where the record goes: what `image.py` reads
  *   DISK_FAULT  a file that, while it is there, says what fails: "OPS ERRNO END SKIP". OPS are letters: r read,
  *               w write (half of it is done first), s sync, t truncate, o open; h writes half and says so. END is
- *               that of the paths, or * for all. The first SKIP that match still succeed.
+ *               that of the paths, or * for all. The first SKIP that match still succeed. With d nothing fails:
+ *               each sync takes ERRNO milliseconds longer.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -184,6 +185,7 @@ PREAD(pread64, off64_t)
     {                                                                                                \
         const char *path = name_of(fd);                                                              \
         int number = fault('s', path);                                                               \
+        usleep((useconds_t)fault('d', path) * 1000);                                                 \
         int status = number ? failed(number) : REAL(name)(fd);                                       \
         if (path && status == 0)                                                                     \
             note('S', path, 0, NULL, 0);                                                             \

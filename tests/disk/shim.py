@@ -51,3 +51,8 @@ def break_disk(
     new = fault.with_suffix(".new")
     new.write_text(f"{ops} {error} {end} {skip}")
     new.replace(fault)
+
+
+def slow_disk(fault: Path, ms: int) -> None:
+    """From now on each sync takes so much longer, until `fault` is removed."""
+    break_disk(fault, "d", ms)

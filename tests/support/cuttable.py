@@ -1,4 +1,4 @@
-"""A network between real peers that tests can cut: TCP proxies on loopback addresses.
+"""A network between real peers that tests can cut or slow: TCP proxies on loopback addresses.
 
 Owns one proxy for each direction of each pair of peers, in a thread. A peer finds another one at
 127.x.y.z, where x and y belong to this network; a proxy there forwards its ports to 127.0.0.1. A
@@ -13,9 +13,10 @@ import contextlib
 import functools
 import secrets
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from peer.consensus.committee import Mode
 from tests.support.real_mesh import LOCAL, RealMesh, held_ports, pairs
@@ -36,6 +37,8 @@ class _Link:
         self.writers: dict[asyncio.StreamWriter, int] = {}  # with the target port
         self.closed: set[int] = set()  # ports
         self.accepted: Counter[int] = Counter()  # connections, by target port
+        self.delay_s = 0.0  # of everything, each way; it keeps its order
+        self._on_its_way = deque[tuple[float, Callable[[Any], object], Any]]()
         self.swallowed = Counter[int](), Counter[int]()  # how many are dead, there and back
 
     async def serve(
@@ -65,7 +68,7 @@ class _Link:
             pass  # no program listens there now
         finally:
             for end in ends:
-                self._drop(end)
+                self._later(self._drop, end)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, dead: Callable[[], bool]
@@ -76,13 +79,32 @@ class _Link:
             while data := await reader.read(CHUNK_BYTES):
                 await self.open.wait()
                 if not dead():
-                    writer.write(data)
+                    self._later(writer.write, data)
                     await writer.drain()
         except OSError:
             pass
         finally:
             if not dead():
-                self._drop(writer)
+                self._later(self._drop, writer)
+
+    def _later(self, what: Callable[[Any], object], argument: Any) -> None:
+        """Call it after the delay, and after all that came before it."""
+        if not self.delay_s and not self._on_its_way:
+            what(argument)
+            return
+        due_s = asyncio.get_running_loop().time() + self.delay_s
+        self._on_its_way.append((due_s, what, argument))
+        if len(self._on_its_way) == 1:
+            self._arrive()
+
+    def _arrive(self) -> None:
+        """Deliver what is due, and come back for the rest."""
+        loop = asyncio.get_running_loop()
+        while self._on_its_way and self._on_its_way[0][0] <= loop.time():
+            _, what, argument = self._on_its_way.popleft()
+            what(argument)
+        if self._on_its_way:
+            loop.call_at(self._on_its_way[0][0], self._arrive)
 
     def _drop(self, writer: asyncio.StreamWriter) -> None:
         self.writers.pop(writer, None)
@@ -171,6 +193,14 @@ class CuttableNetwork:
         if lose:
             self._call(_Link.reset, one)
         self._call(lambda link: link.open.set(), one)
+
+    def slow(self, one: int, delay_s: float) -> None:
+        """From now on all data to and from peer `one` comes so much later; 0 undoes that."""
+
+        def slow(link: _Link) -> None:
+            link.delay_s = delay_s
+
+        self._call(slow, one)
 
     def deafen(self, one: int) -> None:
         """From now on peer `one` hears no other peer, without knowing it; the others hear it."""
