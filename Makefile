@@ -103,8 +103,11 @@ screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real, trading mesh | A
 	@$(PY) -m tests.screenshots $(ARGS)
 
 ##@ Measure
-.PHONY: bench bench-engine bench-web fast compile slow
-bench: $(DEV) $(WEB) ## all of tests/bench/bench_*.py
+.PHONY: bench bench-all bench-engine bench-web fast compile slow
+bench: $(DEV) $(WEB) ## the mesh beside its limits and its alternatives, in one table | ARGS=--quick
+	@$(PY) -m tests.bench.story --json build/bench.json --plots build/plots $(ARGS)
+
+bench-all: bench ## that, and every tests/bench/bench_*.py
 	@for name in $(notdir $(basename $(wildcard tests/bench/bench_*.py))); do \
 	    $(SAY) "tests/bench/$$name.py"; \
 	    $(PY) -m "tests.bench.$$name" || exit 1; \

@@ -88,6 +88,10 @@ class RealPeer:
         """Add options for the next start."""
         self._command += options
 
+    def set_environment(self, env: Mapping[str, str]) -> None:
+        """From the next start on the peer has these variables, and no others."""
+        self._env = env
+
     def limit_files(self, most: int) -> None:
         """From the next start on the peer may open at most this many files."""
         limited = f'ulimit -n {most} && exec "$@"'
