@@ -208,14 +208,17 @@ class Client(Closing):
 
         `kinds`: "book" gives a `Book` whenever it has changed, the present one first; "trades" each
         `Trade`; "orders" the account's open `Order`s and then each that changes; "commit" and
-        "mesh" the node's own messages (`protocol.Committed`, `Mesh`). Without `market`, of all of
-        them. What happens after this call returned is in the stream."""
+        "mesh" the node's own messages (`protocol.Committed`, `Mesh`). Without `market`, of all
+        markets; of a market that is added later only the orders. What happens after this call
+        returned is in the stream."""
         unknown = [kind for kind in kinds if kind not in KINDS]
         if unknown or not kinds:
             raise InvalidInputError("kinds", f"must be some of {', '.join(KINDS)}, not {unknown}")
-        units = {market: self._units(market)} if market else dict(self._all_units())
+        if not market:
+            self.markets()
+        units = {market: self._units(market)} if market else dict(self._known)
         name = self._account(account) if "orders" in kinds else ""
-        follower = Follower(kinds, units, name, depth)
+        follower = Follower(kinds, units, name, depth, has_all=not market)
         feed = self.node.feed(*follower.topics)
         first = feed.batch(self._timeout_s)
         if not first:
@@ -255,6 +258,9 @@ class Client(Closing):
 
     def _units(self, market: str) -> Units:
         known = self._all_units()
+        if market not in known:  # it may be new
+            self.markets()
+            known = self._known
         if market not in known:
             raise InvalidInputError(
                 "market", f"must be one of {', '.join(known)}, not {market!r:.40}"

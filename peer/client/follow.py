@@ -11,6 +11,7 @@ from peer.client.levels import SideMirror
 from peer.client.protocol import (
     AccountUpdate,
     Committed,
+    MarketList,
     MarketUpdate,
     Mesh,
     Orders,
@@ -20,7 +21,7 @@ from peer.client.protocol import (
     topic,
 )
 from peer.client.records import Book, Order, Trade, book_of, order_of, trade_of
-from peer.client.units import Units
+from peer.client.units import Units, units_of
 from peer.replica.order_state import OrderView
 from peer.replica.trade import MarketTrade
 
@@ -68,12 +69,19 @@ class _Market:
 
 
 class Follower:
-    """One stream: `kinds` of items for the markets in `units`, and orders of one account. Give it
+    """One stream: `kinds` of items for the markets in `units`, and orders of one account. With
+    `has_all`, these are all markets, and orders in markets that are added later come too. Give it
     the messages of `topics`, in order."""
 
     def __init__(
-        self, kinds: Iterable[str], units: dict[str, Units], account: str, depth: int
+        self,
+        kinds: Iterable[str],
+        units: dict[str, Units],
+        account: str,
+        depth: int,
+        has_all: bool = False,
     ) -> None:
+        self._has_all = has_all
         self._kinds = frozenset(kinds)
         self._depth = depth
         self._units = units
@@ -88,6 +96,8 @@ class Follower:
         found = [topic("market", symbol) for symbol in self._markets]
         if self._mirror is not None:
             found.append(topic("account", self._mirror.account))
+            if self._has_all:
+                found.append(topic("markets"))
         if self._markets or "commit" in self._kinds:
             found.append(topic("commit"))
         return [*found, topic("mesh")]
@@ -109,6 +119,8 @@ class Follower:
                     self._markets[message.market].staged.append(message)
                 case Orders() | PendingUpdate() | AccountUpdate():
                     yield from self._orders(message)
+                case MarketList():
+                    self._units.update((each.symbol, units_of(each)) for each in message.markets)
                 case Committed():
                     yield from self._commit(message, number == commits[-1])
                 case Mesh() if "mesh" in self._kinds:
