@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
+from peer.client.proposal_views import ProposalView
 from peer.client.protocol import DEPTH_MAX, topic
 from peer.node.governance_views import NameOf, market_list, proposals
 from peer.replica.applied import Applied
@@ -23,7 +24,8 @@ class Publisher:
         self._replica = replica
         self._name_of = name_of
         self._markets_changed = False
-        self._proposals: object = None  # as last published
+        self._version = 0  # of the proposals as last published
+        self._open: list[ProposalView] = []
         self._account_events: dict[str, list[Event]] = {}
         self._trades: dict[str, list[MarketTrade]] = {}
 
@@ -33,6 +35,7 @@ class Publisher:
         self._replica = replica
         for symbol in replica.trades:
             replica.exchange.skip_changes(symbol)
+        self._version = replica.governance.version
         self._account_events.clear()
         self._trades.clear()
         self._local.start_again()
@@ -63,10 +66,14 @@ class Publisher:
         if self._markets_changed and self._local.hears("markets"):
             self._local.publish(self.markets(self._next_seq("markets")), "markets")
         self._markets_changed = False
-        if self._local.hears("proposals"):
+        governance = self._replica.governance
+        # What an accepted proposal waits for changes without a vote.
+        if self._local.hears("proposals") and (
+            governance.version != self._version or governance.accepted
+        ):
             found = self.proposals(self._next_seq("proposals"))
-            if (found.epoch, found.open, found.ended) != self._proposals:
-                self._proposals = found.epoch, found.open, found.ended
+            if (governance.version, found.open) != (self._version, self._open):
+                self._version, self._open = governance.version, found.open
                 self._local.publish(found, "proposals")
 
     def markets(self, seq: int | None = None) -> protocol.MarketList:

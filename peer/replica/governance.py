@@ -132,6 +132,7 @@ class Governance:
         self.proposals = {proposal.id: proposal for proposal in proposals}
         self.accepted = list(head.accepted) if head else []  # and waiting, the first accepted first
         self.ended = deque(head.ended if head else (), ENDED_KEPT)
+        self.version = 0  # grows with each change of a proposal, for those who show them
         self.done: list[Proposal] = []  # that took effect with this commit
         self._ending: int | None = None  # the proposal that ends the epoch with this commit
         self._changed = {proposal.seat for proposal in self.proposals.values()}
@@ -239,6 +240,7 @@ class Governance:
     def begin_epoch(self, epoch: int, seats: Iterable[int], quorum: int) -> None:
         """Continue under other seats. Approvals and presence begin anew."""
         self.epoch, self.seats, self.quorum = epoch, tuple(seats), quorum
+        self.version += 1
         self.accepted.clear()
         self.seen.clear()
         self._ending = None
@@ -250,11 +252,15 @@ class Governance:
 
     def _put(self, proposal: Proposal) -> None:
         self.proposals[proposal.id] = proposal
+        self._note(proposal)
+
+    def _note(self, proposal: Proposal) -> None:
         self._changed.add(proposal.seat)
+        self.version += 1
 
     def _end(self, proposal: Proposal, outcome: Outcome) -> None:
         del self.proposals[proposal.id]
-        self._changed.add(proposal.seat)
+        self._note(proposal)
         if proposal.id in self.accepted:
             self.accepted.remove(proposal.id)
         self.ended.append(Ended(proposal, outcome, self.time_ms))

@@ -114,7 +114,7 @@ def test_invalid_input_is_never_sent(client: Client) -> None:
         client.buy(BTC, 1, "99.005")
     with pytest.raises(InvalidInputError, match="must be exact"):
         client.buy(BTC, 0.1, 100)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInputError, match="one of BTC-USD, ETH-USD, .*not 'X'"):
+    with pytest.raises(InvalidInputError, match=r"one of BTC-USD, ETH-USD, .*not 'X'"):
         client.book("X")
     with pytest.raises(InvalidInputError, match="Side must be buy or sell"):
         client.submit(BTC, "bye", 1, 1)
