@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page
 from discovery.grapes import running_grapes
 from peer.cli.market_makers import Floor
 from peer.storage.data_folder import JOURNAL_FILE
-from tests.support.browser import running_chromium
+from tests.support.browser import open_mesh, running_chromium, show
 from tests.support.real_mesh import MARKETS, RealMesh, RealPeer
 from tests.support.web_gateway import Gateway, running_gateway
 
@@ -129,7 +129,7 @@ def take_busy(studio: Studio) -> None:
     with studio.page(size=NARROW, scheme="light") as page:
         studio.trade(1)
         studio.shoot(page, "page-mobile")
-        page.get_by_role("navigation").get_by_role("button", name="Mesh").click()
+        show(page, "Mesh")
         studio.trade(LANE_S)
         studio.shoot(page, "page-mobile-mesh")
 
@@ -139,7 +139,7 @@ def take_no_quorum(studio: Studio) -> None:
         studio.trade(LANE_S * 2 / 3)
         for peer in studio.mesh.peers[1:]:
             peer.kill()
-        page.get_by_text("No quorum").first.wait_for()
+        page.locator(".health.quorum").wait_for()
         waiting = {"side": "buy", "price": "67249.50", "quantity": "0.3", "account": "alice"}
         assert studio.gateways[0].ask("POST", "/order", waiting).status == 202
         studio.shoot(page, "page-no-quorum")
@@ -160,7 +160,8 @@ def take_alarm(studio: Studio) -> None:
     put_back(carol, copy)
     carol.start()
     with studio.page(2) as page:
-        page.get_by_text("This peer has stopped").first.wait_for(timeout=20_000)
+        page.locator(".health.halted").wait_for(timeout=20_000)
+        open_mesh(page)
         studio.shoot(page, "page-alarm")
 
 

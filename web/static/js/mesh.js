@@ -14,7 +14,7 @@ import { commit, mesh } from "./store.js";
 const AGREES = {
   true: ["=", "same", "Its book has the same digest as this one"],
   false: ["≠", "DIFFERS", "Its book has another digest: the peers disagree"],
-  null: ["·", "—", "Not comparable: not at the same commit, or not heard"],
+  null: ["", "—", "Not comparable: not at the same commit, or not heard"],
 };
 const LIVES = {
   yes: ["●", "alive"],

@@ -12,7 +12,7 @@ async function vote(id, what) {
 }
 
 function Vote({ id, what, word }) {
-  return html`<button type="button" onClick=${() => vote(id, what)} aria-label="${word} proposal ${id}">${word}</button>`;
+  return html`<button type="button" class="button small" onClick=${() => vote(id, what)} aria-label="${word} proposal ${id}">${word}</button>`;
 }
 
 function Proposal({ proposal }) {
