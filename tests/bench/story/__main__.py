@@ -10,6 +10,7 @@ cannot be installed is left out, and the table says so.
 
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,9 +65,13 @@ PARTS: dict[str, Callable[[Plan, Place, Story], None]] = {
 }
 
 
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["it gave no reason"])[0]
+
+
 def run_round(parts: list[str], plan: Plan, pythons: tuple[str, ...], story: Story) -> None:
     """Measure each part once, but for those left out before."""
-    story.begin_round()
+    number = story.begin_round()
     for name in parts:
         if name in story.left_out:
             continue
@@ -75,9 +80,11 @@ def run_round(parts: list[str], plan: Plan, pythons: tuple[str, ...], story: Sto
             try:
                 PARTS[name](plan, Place(Path(folder), pythons), story)
             except LeftOutError as error:
-                story.left_out[name] = str(error)
+                story.left_out[name] = first_line(error)
             except Exception as error:  # the other parts still have their figures
-                story.failed[name] = f"{type(error).__name__}: {error}"
+                reason = f"{type(error).__name__}: {first_line(error)}"
+                story.failed[f"{name} in round {number}"] = reason
+                traceback.print_exception(error)
         click.echo(f"  {name}: {time.monotonic() - began_s:.0f} s", err=True)
 
 

@@ -37,8 +37,10 @@ class Story:
         self.left_out: dict[str, str] = {}  # a part, and why it has no figures
         self.failed: dict[str, str] = {}
 
-    def begin_round(self) -> None:
+    def begin_round(self) -> int:
+        """Its number, from 1."""
         self._rounds.append({})
+        return len(self._rounds)
 
     def add(self, figure: Figure, value: float) -> None:
         self._rounds[-1][figure] = value

@@ -20,9 +20,9 @@ import simple_websocket
 from tests.bench.environments import NoPlaceError, python_for
 from tests.bench.measuring import PAUSE_S
 from tests.bench.story.figures import Figure, Story
-from tests.bench.story.mesh import PEERS, add_percentiles
+from tests.bench.story.mesh import add_percentiles, warm_mesh
 from tests.bench.story.plan import LeftOutError, Place, Plan
-from tests.support.real_mesh import held_ports, placed_mesh
+from tests.support.real_mesh import held_ports
 from tests.support.web_gateway import Gateway, running_gateway, wait_for
 
 UNLIMITED = ("--account-rate", "1000000", "--address-rate", "1000000")
@@ -128,7 +128,7 @@ def ours(plan: Plan, place: Place, story: Story) -> None:
         return {"side": side, "price": "100.00", "quantity": "1", "account": account}
 
     with (
-        placed_mesh(place.folder, PEERS) as mesh,
+        warm_mesh(plan, place.folder) as mesh,
         running_gateway(mesh.peers[0].folder, *UNLIMITED) as gateway,
     ):
         headers = f"Authorization: {gateway.wait_ready().bearer}\r\n"
@@ -198,7 +198,7 @@ class _Watcher(threading.Thread):
 
 def browsers(plan: Plan, place: Place, story: Story) -> None:
     with (
-        placed_mesh(place.folder, PEERS) as mesh,
+        warm_mesh(plan, place.folder) as mesh,
         running_gateway(mesh.peers[0].folder, *UNLIMITED) as first,
         running_gateway(mesh.peers[1].folder, *UNLIMITED) as second,
     ):

@@ -13,15 +13,15 @@ from tests.bench.measuring import lone_ms, percentile
 from tests.bench.story.figures import Figure, Story
 from tests.bench.story.mesh import (
     BULK_ACCOUNT,
-    PEERS,
     add_percentiles,
     crossing_order,
     paced,
     per_second,
+    warm_mesh,
 )
 from tests.bench.story.plan import Place, Plan
 from tests.bench.stream_readers import serve
-from tests.support.real_mesh import LOCAL, RealMesh, RealPeer, placed_mesh, wait_for
+from tests.support.real_mesh import LOCAL, RealMesh, RealPeer, wait_for
 from tests.support.web_gateway import running_gateway
 
 RESTING = "growth with resting orders, at random prices"
@@ -50,7 +50,7 @@ def resting(plan: Plan, _: Place, story: Story) -> None:
 
 
 def history(plan: Plan, place: Place, story: Story) -> None:
-    with placed_mesh(place.folder, PEERS) as mesh:
+    with warm_mesh(plan, place.folder) as mesh:
         for commands in (0, plan.history):
             if commands:
                 per_second(mesh.peers, commands)
@@ -76,6 +76,7 @@ def followers(mesh: RealMesh, folder: Path, count: int) -> Iterator[None]:
             stack.callback(peer.close)
             peer.start()
             started.append(peer)
+        mesh.wait_quorum(started)
         commit = mesh.agreed().commit
         for peer in started:
             wait_for("the follower", lambda peer=peer: peer.state().commit >= commit)
@@ -101,7 +102,7 @@ def browsers(port: int, count: int, seconds: float) -> Iterator[None]:
 
 def attached(plan: Plan, place: Place, story: Story) -> None:
     seconds = plan.http_seconds
-    with placed_mesh(place.folder, PEERS, observers="any") as mesh:
+    with warm_mesh(plan, place.folder, observers="any") as mesh:
         paced(mesh, ATTACHED_RATE, seconds, story, ATTACHED, "none")
         with followers(mesh, place.folder, plan.followers):
             what = f"{plan.followers} followers"

@@ -5,8 +5,11 @@ Owns each mesh for as long as it is measured; every round starts new ones.
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
 
 from engine import Command, Side
 from peer.client.connection import NodeClient
@@ -68,12 +71,21 @@ def per_second(peers: Sequence[RealPeer], orders: int) -> float:
         return sum(map(len, flows)) / (time.monotonic() - began_s)
 
 
+@contextmanager
+def warm_mesh(
+    plan: Plan, folder: Path, size: int = PEERS, observers: Literal["any"] | None = None
+) -> Iterator[RealMesh]:
+    """A running mesh that has had some orders, which do not count."""
+    with placed_mesh(folder, size, observers) as mesh:
+        per_second(mesh.peers, plan.orders // 10)
+        yield mesh
+
+
 def throughput(plan: Plan, place: Place, story: Story) -> None:
     for size in plan.sizes:
         folder = place.folder / f"throughput{size}"
         folder.mkdir()
-        with placed_mesh(folder, size) as mesh:
-            per_second(mesh.peers, plan.orders // 10)  # a start, not counted
+        with warm_mesh(plan, folder, size) as mesh:
             for submitters in sorted({1, min(size, 3)}):
                 began_s = processor_s(pids(mesh.peers))
                 rate = per_second(mesh.peers[:submitters], plan.orders)
@@ -103,7 +115,7 @@ def paced(mesh: RealMesh, rate: int, seconds: float, story: Story, section: str,
 
 
 def latency(plan: Plan, place: Place, story: Story) -> None:
-    with placed_mesh(place.folder, PEERS) as mesh:
+    with warm_mesh(plan, place.folder) as mesh:
         waits_ms = lone_ms(mesh.peers, plan.lone, crossing_order)
         for figure, percent in ((LONE_P50, 50), (LONE_P99, 99)):
             story.add(figure, percentile(waits_ms, percent))
