@@ -67,5 +67,5 @@ def test_a_reader_sees_proposals_without_buttons(peer: Any, page: Page) -> None:
     expect(proposals.get_by_role("button")).to_have_count(0)
     page.goto(gateway.link())
     open_mesh(page)
-    proposals.get_by_role("button", name="Reject").first.click()
+    proposals.get_by_role("button", name="Withdraw").first.click()
     expect(proposals.locator("li")).to_have_count(1)

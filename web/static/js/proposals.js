@@ -1,7 +1,7 @@
-// What the members have proposed, with buttons for this peer's operator. Part of the mesh panel.
+// What the members have proposed, with buttons for this peer's operator. Part of the mesh view.
 // Owns the list of open proposals and the requests that vote. Must never hide that a vote failed.
 import { html } from "./html.js";
-import { isAdmin, proposals } from "./store.js";
+import { isAdmin, mesh, proposals } from "./store.js";
 import { toast } from "./toasts.js";
 
 async function vote(id, what) {
@@ -11,24 +11,36 @@ async function vote(id, what) {
   else toast("bad", `Proposal ${id}`, answer.detail);
 }
 
-function Vote({ id, what, word }) {
-  return html`<button type="button" class="button small" onClick=${() => vote(id, what)} aria-label="${word} proposal ${id}">${word}</button>`;
+const Vote = ({ id, what, word }) =>
+  html`<button type="button" class="button small" onClick=${() => vote(id, what)} aria-label="${word} proposal ${id}">${word}</button>`;
+
+// An accepted proposal that still waits can only be withdrawn, by its proposer.
+function Votes({ proposal }) {
+  const { id, proposer, approvals, against, needed } = proposal;
+  const me = mesh.value.peer;
+  const isOpen = approvals.length < needed;
+  return html`<div class="votes">
+    ${isOpen && !approvals.includes(me) ? html`<${Vote} id=${id} what="approve" word="Approve" />` : null}
+    ${proposer === me
+      ? html`<${Vote} id=${id} what="withdraw" word="Withdraw" />`
+      : isOpen && !against.includes(me)
+        ? html`<${Vote} id=${id} what="withdraw" word="Reject" />`
+        : null}
+  </div>`;
 }
 
-function Proposal({ proposal }) {
-  const { id, proposer, changes, state, against } = proposal;
-  return html`<li class="proposal">
-    <b>${id}</b> ${proposer}: ${changes.join("; ")}
-    <div class="quiet">${state}${against.length ? `, against: ${against.join(", ")}` : ""}</div>
-    ${isAdmin.value
-      ? html`<${Vote} id=${id} what="approve" word="Approve" /> <${Vote} id=${id} what="withdraw" word="Reject" />`
-      : null}
-  </li>`;
-}
+const Proposal = ({ proposal }) => html`<li>
+  <p><b>${proposal.id}</b> ${proposal.proposer}: ${proposal.changes.join("; ")}</p>
+  <p class="quiet">${proposal.state}${proposal.against.length ? `; against: ${proposal.against.join(", ")}` : ""}</p>
+  ${isAdmin.value ? html`<${Votes} proposal=${proposal} />` : null}
+</li>`;
 
 export function Proposals() {
   if (!proposals.value.length) return null;
-  return html`<ul class="proposals" aria-label="Open proposals">
-    ${proposals.value.map((proposal) => html`<${Proposal} key=${proposal.id} proposal=${proposal} />`)}
-  </ul>`;
+  return html`<section class="proposals" aria-label="Open proposals">
+    <h3>Proposals</h3>
+    <ul>
+      ${proposals.value.map((proposal) => html`<${Proposal} key=${proposal.id} proposal=${proposal} />`)}
+    </ul>
+  </section>`;
 }
