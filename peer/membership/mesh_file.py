@@ -62,6 +62,11 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keys = [member.public for member in self.members]
         return keys.index(public) if public in keys else None
 
+    def name_of(self, number: int) -> str:
+        """The name of a member; of any other number a text."""
+        known = 0 <= number < len(self.members)
+        return self.members[number].name if known else f"seat {number}"
+
     def service(self, number: int) -> str:
         """The name by which a member announces itself to a Grape. An address found there proves
         nothing: only the holder of the member's key can complete the CURVE handshake."""

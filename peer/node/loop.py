@@ -63,9 +63,7 @@ class Node:
         self.local = wires.local
         self.life = Lifecycle()
         self.submissions = Submissions(ledger.me or 0)
-        self.publisher = Publisher(
-            self.local, ledger.replica, lambda seat: config.members[seat].name
-        )
+        self.publisher = Publisher(self.local, ledger.replica, config.name_of)
         self.mesh_status = MeshStatus(config, self.mesh, ledger)
         self._clock = clock or Clock()
         self._timers = Timers()

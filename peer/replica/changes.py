@@ -19,6 +19,7 @@ from peer.membership.mesh_file import check_name
 _SYMBOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+:\-]*", re.ASCII)  # in URLs, topics and log lines
 CHANGES_MAX = 8  # in one proposal
 LEVEL_MAX = 2**16
+SEATS_MAX = 2**16
 
 
 class _Change(
@@ -40,6 +41,9 @@ class AddMember(_Change, frozen=True, tag=0):
 class RemoveMember(_Change, frozen=True, tag=1):
     seat: int
 
+    def __post_init__(self) -> None:
+        _check_seat(self.seat)
+
 
 class ReplaceMember(_Change, frozen=True, tag=2):
     """Remove a seat and add a new one in one step."""
@@ -49,6 +53,7 @@ class ReplaceMember(_Change, frozen=True, tag=2):
     key: str
 
     def __post_init__(self) -> None:
+        _check_seat(self.seat)
         _check_member(self.name, self.key)
 
 
@@ -184,6 +189,11 @@ class Withdraw(_Vote, frozen=True, tag=20):
 
 Vote = Propose | Approve | Withdraw
 VOTES = frozenset((Propose, Approve, Withdraw))
+
+
+def _check_seat(seat: int) -> None:
+    if not 0 <= seat < SEATS_MAX:
+        raise ValueError(f"a seat is from 0 to {SEATS_MAX - 1}, not {seat}")
 
 
 def _check_member(name: str, key: str) -> None:

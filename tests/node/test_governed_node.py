@@ -40,6 +40,11 @@ def test_each_change_of_a_proposal_is_published_once(node: NodeClient) -> None:
     assert len(set(states)) == len(states) <= 2
 
 
+def test_a_seat_that_no_member_has_is_shown_as_such(node: NodeClient) -> None:
+    node.govern([Propose(0, (RemoveMember(77),))])
+    assert node.proposals().open[0].changes == ["remove member seat 77"]
+
+
 def test_markets_are_published_when_one_changes(node: NodeClient) -> None:
     with node.feed("markets", timeout_s=20) as feed:
         first = next(feed)

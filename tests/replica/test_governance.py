@@ -398,6 +398,8 @@ def test_a_new_epoch_needs_one_more_than_its_quorum(size: int, mode: Mode, wante
         [18, 0, [[9, ""]], False, False],
         [18, 0, [[9, "a" * 65]], False, False],
         [18, 0, [[3, 0]], False, False],
+        [18, 0, [[1, -1]], False, False],
+        [18, 0, [[2, 65_536, "dave", KEY]], False, False],
         [18, 0, [[0, "not a name", KEY]], False, False],
         [18, 0, [[0, "dave", KEY[2:]]], False, False],
         [18, 0, [[0, "dave", KEY.upper()]], False, False],
