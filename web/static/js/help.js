@@ -33,7 +33,7 @@ export function Help() {
     <p class="quiet">
       A click on a price puts it into the form; on a quantity, its price and quantity; on a total, the whole
       quantity up to that price. With “One click” a click on a price sends an order with the form's quantity; Esc
-      ends that.
+      ends that. Drag the line between two panels to resize them; a double click on it resets that.
     </p>
     <form method="dialog"><button class="button">Close</button></form>
   </dialog>`;
