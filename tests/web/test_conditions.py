@@ -152,6 +152,7 @@ def test_before_the_first_message_no_panel_claims_anything(
     expect(page.locator(".status")).to_contain_text(re.compile("Connecting|Offline"))
     for claim in ("Live", "alive", "Final in", "No asks", "No trade yet", "same"):
         expect(page.locator(".screen")).not_to_contain_text(claim)
+    expect(page.get_by_text("No open orders")).not_to_be_visible()
 
 
 def test_a_lost_message_drains_the_book_until_the_snapshot(

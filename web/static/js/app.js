@@ -67,7 +67,7 @@ const Wide = ({ wide }) => html`
 `;
 
 export const App = () => html`
-  <div class="screen ${layout.value}">
+  <div class="screen ${layout.value} ${condition.value.known ? "" : "unheard"}">
     <${Header} />
     ${layout.value === "narrow" ? html`<${Narrow} />` : html`<${Wide} wide=${layout.value === "wide"} />`}
     <${Toasts} />
