@@ -130,6 +130,15 @@ def test_a_condition_of_the_node_drives_every_panel(
     expect_looks(page, Looks("Live", "good", "Live."))
 
 
+def test_a_peer_that_has_stopped_is_not_counted_as_alive(page: Page, market: Any) -> None:
+    expect(page.locator(".pill-peers")).to_contain_text("2/3")
+    stop(market[1].faults)
+    expect(page.locator(".pill-peers")).to_contain_text("1/3")
+    open_mesh(page)
+    expect(page.locator(".verdict")).to_contain_text("1 of 3 alive")
+    expect(page.locator(".quorum-dots .on")).to_have_count(1)
+
+
 def test_without_a_connection_no_panel_claims_anything(page: Page, line: Line) -> None:
     line.cut()
     offline = Looks("Offline", "bad", "No connection to this peer", False, False, False, False)

@@ -46,6 +46,9 @@ export const condition = computed(() => {
 // True: this page can't trade, and says so. Unknown until the session is loaded.
 export const isReadOnly = computed(() => session.value !== null && !mayTrade.value);
 
+// How many peers are known to work, this one included.
+export const aliveCount = () => mesh.value.peers.filter((peer) => lifeOf(peer) === "yes").length;
+
 // What is known about one peer: yes, no, stopped or unknown.
 export function lifeOf(peer) {
   if (!condition.value.known) return "unknown";

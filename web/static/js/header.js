@@ -1,6 +1,6 @@
 // The line at the top: market, last price, the last day, the peers, and the menus.
 import { AccountMenu } from "./accountmenu.js";
-import { condition } from "./condition.js";
+import { aliveCount, condition } from "./condition.js";
 import { grouped, short, trimmed } from "./decimal.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
@@ -18,7 +18,7 @@ const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 function Health() {
   const { name, tone, sign, word, text, known } = condition.value;
   const { peers } = mesh.value;
-  const alive = peers.filter((peer) => peer.alive).length;
+  const alive = aliveCount();
   const isLive = name === "live";
   return html`<button class="pill health ${tone} ${name}" title="${text} Resyncs so far: ${resyncs.value}." onClick=${openMesh}>
     <span class="pill-sign" aria-hidden="true">${sign}</span>

@@ -1,7 +1,7 @@
 // The mesh: a strip below the order form, and the whole view with lanes, rounds, digests and alarms.
 import { useEffect, useRef } from "preact/hooks";
 import { adviceOn, alarmKinds } from "./alarms.js";
-import { condition, lifeOf } from "./condition.js";
+import { aliveCount, condition, lifeOf } from "./condition.js";
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
@@ -77,13 +77,12 @@ function Verdict() {
   const { peers, quorum_size: needed } = mesh.value;
   const { known } = condition.value;
   const [tone, sign, , text] = verdictOf();
-  const alive = peers.filter((peer) => peer.alive).length;
   return html`<div class="verdict ${tone}">
     <span class="verdict-sign" aria-hidden="true">${sign}</span>
     <strong>${text}</strong>
     <span class="verdict-quorum">
-      <span class="quorum-dots" aria-hidden="true">${peers.map((peer) => html`<i key=${peer.name} class=${known && peer.alive ? "on" : ""}></i>`)}</span>
-      ${known ? `${alive} of ${peers.length} alive, ${needed ?? "?"} needed` : `${peers.length} members`}
+      <span class="quorum-dots" aria-hidden="true">${peers.map((peer) => html`<i key=${peer.name} class=${lifeOf(peer) === "yes" ? "on" : ""}></i>`)}</span>
+      ${known ? `${aliveCount()} of ${peers.length} alive, ${needed ?? "?"} needed` : `${peers.length} members`}
     </span>
   </div>`;
 }

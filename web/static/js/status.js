@@ -1,7 +1,7 @@
 // The line at the bottom: the condition in words, everything else that a user must see, and the commit.
 // It has its height from the start, so that news move nothing.
 import { alarmKinds } from "./alarms.js";
-import { condition } from "./condition.js";
+import { aliveCount, condition } from "./condition.js";
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
 import { layout, showMesh, view } from "./layout.js";
@@ -12,12 +12,11 @@ export const openMesh = () => (layout.value === "narrow" ? (view.value = "mesh")
 // What the mesh says about the present condition.
 function details(name) {
   const { peers, quorum_size: needed, halted, pending, catching_up: missing } = mesh.value;
-  const alive = peers.filter((peer) => peer.alive).length;
   const odd = peers.filter((peer) => peer.agrees === false).map((peer) => peer.name);
   const said = {
     halted: () => halted,
     divided: () => `The book of ${odd.join(", ")} differs from this one: trust no price.`,
-    quorum: () => `Orders wait, nothing matches. ${alive} of ${peers.length} peers are alive, ${needed} are needed.${pending ? ` ${pending} waiting.` : ""}`,
+    quorum: () => `Orders wait, nothing matches. ${aliveCount()} of ${peers.length} peers are alive, ${needed} are needed.${pending ? ` ${pending} waiting.` : ""}`,
     behind: () => missing,
     alarm: () => news()[0].text,
   };
