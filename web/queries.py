@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from engine import Trade
 from peer.client.units import Units
 from peer.replica.order_state import OrderView, resting, submitted
 from peer.replica.trade import MarketTrade
@@ -87,9 +88,10 @@ def view_of(past: PastOrder) -> OrderView:
         view = submitted(first.rejected, past.id)
     else:
         view = OrderView(past.id)
+    numbers = iter(past.trades)
     for piece in past.pieces:
         for event in piece.events:
-            view.apply(event)
+            view.apply(event, piece.time_ms, next(numbers) if type(event) is Trade else 0)
         view.time_ms = piece.time_ms
     return view
 

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 
 from engine import Accepted, Event, MarketState, Submit, Trade
-from peer.client.protocol import AccountUpdate, Orders, PendingUpdate
+from peer.client.protocol import NO_STAMP, AccountUpdate, Orders, PendingUpdate, Stamp
 from peer.replica.order_state import FINAL, OrderView, Status, resting, submitted
 
 FINISHED_MAX = 200  # finished orders kept per account
@@ -38,19 +38,22 @@ class AccountMirror:
 
     def _apply(self, update: AccountUpdate) -> list[OrderView]:
         changed: dict[int, OrderView] = {}
+        stamps = iter(update.trades)
         for event in update.events:
+            stamp = next(stamps, NO_STAMP) if type(event) is Trade else NO_STAMP
             for number in _orders_of(event):
-                order = self._take(number, event)
+                order = self._take(number, event, stamp)
                 if order is not None:
                     order.time_ms = update.time_ms
                     changed[number] = order
         return list(changed.values())
 
-    def _take(self, number: int, event: Event) -> OrderView | None:
+    def _take(self, number: int, event: Event, stamp: Stamp) -> OrderView | None:
         order = self.open.get(number)
         if order is None and isinstance(event, Accepted) and event.account == self.account:
             order = self.open[number] = OrderView(number, account=self.account)
-        if order is None or not order.apply(event):
+        trade, time_ms = stamp
+        if order is None or not order.apply(event, time_ms, trade):
             return None
         if order.status in FINAL:
             self._finish(order)

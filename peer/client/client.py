@@ -280,7 +280,8 @@ class Client(Closing):
             done = self.node.answer(request, protocol.Done, deadline_s)
         except NoAnswerError:
             return number, None
-        return number, outcome_of(command, number, done.results[0].events)
+        (result,) = done.results
+        return number, outcome_of(command, number, result.events, done.time_ms, result.trades)
 
     def _change(self, command: Command, wanted: int, orders: "_Watched") -> Order:
         outcome = _ordered(self._run(command)[1])

@@ -60,6 +60,8 @@ from peer.replica.trade import MarketTrade
 Level = tuple[int, int, int]  # price in ticks, displayed quantity in lots (0: level gone), orders
 # A peer's share of a level: its place in the mesh file from 0, displayed quantity, orders.
 Share = tuple[int, int, int]
+Stamp = tuple[int, int]  # the number of a trade, and its time in milliseconds
+NO_STAMP: Stamp = (0, 0)
 
 
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="execute"):
@@ -158,6 +160,7 @@ class Queued(msgspec.Struct, frozen=True, tag="queued"):
 class Result(msgspec.Struct, frozen=True, array_like=True):
     id: int  # of the command
     events: list[Event]
+    trades: list[int] = []  # the numbers of the trades among the events
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -293,6 +296,7 @@ class AccountUpdate(msgspec.Struct, frozen=True, tag="account"):
     commit: int
     time_ms: int
     events: list[Event]
+    trades: list[Stamp] = []  # of the trades among the events
 
 
 class Committed(msgspec.Struct, frozen=True, tag="committed"):

@@ -23,6 +23,8 @@ class Fill(NamedTuple):
     price: Decimal
     quantity: Decimal
     maker: bool  # this order was resting
+    time_ms: int
+    number: int  # of the trade
 
 
 class Level(NamedTuple):
@@ -100,7 +102,10 @@ def order_of(view: OrderView, units: Units) -> Order:
         quantity=quantity(view.quantity),
         remaining=quantity(view.remaining),
         filled=quantity(view.filled),
-        fills=tuple(Fill(price(f.price), quantity(f.quantity), f.maker) for f in view.fills),
+        fills=tuple(
+            Fill(price(f.price), quantity(f.quantity), f.maker, f.time_ms, f.number)
+            for f in view.fills
+        ),
         stop_price=price(view.stop_price) if view.stop_price else None,
         display=quantity(view.display) if view.display else None,
         expire_ms=view.expire_ms or None,

@@ -26,7 +26,7 @@ class Publisher:
         self._markets_changed = False
         self._version = 0  # of the proposals as last published
         self._open: list[ProposalView] = []
-        self._account_events: dict[str, list[Event]] = {}
+        self._account_events: dict[str, tuple[list[Event], list[protocol.Stamp]]] = {}
         self._trades: dict[str, list[MarketTrade]] = {}
 
     def reset(self, replica: Replica) -> None:
@@ -45,18 +45,25 @@ class Publisher:
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
         self._markets_changed |= bool(applied.done)
-        for events in (applied.timed, *applied.results, applied.closing):
+        for events, trades in applied.traded():
+            stamps = iter([(trade.number, trade.time_ms) for trade in trades])
             for event in events:
-                for account in _accounts(event):
-                    if self._local.hears(topic("account", account)):
-                        self._account_events.setdefault(account, []).append(event)
+                self._collect(event, next(stamps) if type(event) is Trade else None)
+
+    def _collect(self, event: Event, stamp: protocol.Stamp | None) -> None:
+        for account in _accounts(event):
+            if self._local.hears(topic("account", account)):
+                events, stamps = self._account_events.setdefault(account, ([], []))
+                events.append(event)
+                if stamp is not None:
+                    stamps.append(stamp)
 
     def flush(self, round_: int) -> None:
         """Publish the changes since the last time."""
         for symbol in self._replica.trades:
             self._publish_market(symbol)
-        for account, events in self._account_events.items():
-            self._publish_account(account, events)
+        for account, (events, stamps) in self._account_events.items():
+            self._publish_account(account, events, stamps)
         self._account_events.clear()
         self._publish_governance()
         if self._local.hears("commit"):  # a digest costs time for each change
@@ -137,10 +144,13 @@ class Publisher:
             ask_shares=ask_shares,
         )
 
-    def _publish_account(self, account: str, events: list[Event]) -> None:
+    def _publish_account(
+        self, account: str, events: list[Event], stamps: list[protocol.Stamp]
+    ) -> None:
         name, replica = topic("account", account), self._replica
-        seq = self._next_seq(name)
-        update = protocol.AccountUpdate(account, seq, replica.commit, replica.time_ms, events)
+        update = protocol.AccountUpdate(
+            account, self._next_seq(name), replica.commit, replica.time_ms, events, stamps
+        )
         self._local.publish(update, name)
 
     def pending(

@@ -283,15 +283,17 @@ class Submissions:
         results: Sequence[list[Event]],
         commit: int = 0,
         time_ms: int = 0,
+        trades: Sequence[list[int]] = (),
     ) -> dict[Caller, tuple[list[Result], int]]:
-        """A commit ordered commands. Returns each local caller's results and request time."""
+        """A commit ordered commands; `trades` has the numbers of the trades of each. Returns each
+        local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
-        for id_, events in zip(ids, results, strict=True):
+        for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
             seq, member = seq_and_member(id_)
             if member != self._me:
                 continue
             entry = self._let_go(seq)
-            result = Result(id_, events)
+            result = Result(id_, events, numbers)
             if client_id_of(entry.command) is not None:
                 self._keep(seq, Done(commit, time_ms, [result]))
             for caller in entry.callers:

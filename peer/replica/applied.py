@@ -1,8 +1,9 @@
-"""What one commit did, as the replica reports it. Has no behaviour."""
+"""What one commit did, as the replica reports it: the events, and which trades are among them."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from engine import Event
+from engine import Event, Trade
 from peer.consensus.committer import Commit
 from peer.replica.execution_record import Record
 from peer.replica.governance import Proposal
@@ -22,3 +23,9 @@ class Applied(NamedTuple):
     trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put in commands their accounts' keys did not sign
+
+    def traded(self) -> Iterator[tuple[list[Event], list[MarketTrade]]]:
+        """All events and the trades among them: of `timed`, of each of `results`, of `closing`."""
+        left = {symbol: iter(trades) for symbol, trades in self.trades.items()}
+        for events in (self.timed, *self.results, self.closing):
+            yield events, [next(left[event.market]) for event in events if type(event) is Trade]

@@ -58,6 +58,8 @@ class Fill(NamedTuple):
     price: int
     quantity: int
     maker: bool  # this order was resting
+    time_ms: int = 0
+    number: int = 0  # of the trade in its market; 0: not known here
 
 
 @dataclass
@@ -90,11 +92,12 @@ class OrderView:
         """Whether `fills` has every fill of the order."""
         return self.filled == sum(fill.quantity for fill in self.fills)
 
-    def apply(self, event: Event) -> bool:
-        """Apply `event` to this order; False if it is about other orders only."""
+    def apply(self, event: Event, time_ms: int = 0, trade: int = 0) -> bool:
+        """Apply `event` to this order; False if it is about other orders only. `time_ms` and the
+        number `trade` are those of a Trade."""
         match event:
             case Trade() if self.id in (event.maker, event.taker):
-                self._trade(event)
+                self._trade(event, time_ms, trade)
             case Accepted() if event.id == self.id:
                 self._accept(event)
             case Rejected() if event.id == self.id:
@@ -135,11 +138,11 @@ class OrderView:
             setattr(self, name, value)
         self.quantity = self.remaining = event.quantity
 
-    def _trade(self, event: Trade) -> None:
+    def _trade(self, event: Trade, time_ms: int, number: int) -> None:
         maker = self.id == event.maker
         self.remaining = event.maker_remaining if maker else event.taker_remaining
         self.filled += event.quantity
-        self.fills.append(Fill(event.price, event.quantity, maker))
+        self.fills.append(Fill(event.price, event.quantity, maker, time_ms, number))
         self.status = Status.PARTLY_FILLED if self.remaining else Status.FILLED
 
     def check(self) -> None:
@@ -189,8 +192,15 @@ class Outcome:
     cancelled: list[int]
 
 
-def outcome_of(command: Command, number: int, events: Iterable[Event]) -> Outcome:
-    """The result of `command` with the id `number`. `events` are all its events."""
+def outcome_of(
+    command: Command,
+    number: int,
+    events: Iterable[Event],
+    time_ms: int = 0,
+    trades: Iterable[int] = (),
+) -> Outcome:
+    """The result of `command` with the id `number`. `events` are all its events, at `time_ms`, and
+    `trades` the numbers of the trades among them."""
     if isinstance(command, Submit):
         order: OrderView | None = submitted(command, number)
     elif isinstance(command, Cancel | Reduce | Replace):
@@ -198,9 +208,11 @@ def outcome_of(command: Command, number: int, events: Iterable[Event]) -> Outcom
     else:
         order = None
     outcome = Outcome(number, order, None, [])
+    numbers = iter(trades)
     for event in events:
+        trade = next(numbers, 0) if type(event) is Trade else 0
         if order is not None:
-            order.apply(event)
+            order.apply(event, time_ms, trade)
         if isinstance(event, Rejected) and event.id == number:
             outcome.reason = event.reason
         elif isinstance(event, Cancelled):

@@ -8,13 +8,15 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from engine import Trade
 from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.replica.trade import MarketTrade
@@ -32,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _trades = msgspec.json.Decoder(list[MarketTrade]).decode
+_numbers = msgspec.json.Decoder(list[int]).decode
 _candles = msgspec.json.Decoder(list[tuple[int, ...]]).decode
 
 # SQLite returns many rows as one JSON row. For each row that Python takes, its thread waits for its
@@ -61,6 +64,25 @@ FROM (
     GROUP BY begins ORDER BY begins DESC LIMIT :candles
 )
 """
+# The trades of one order at one time. Times grow with the numbers: two bisections find the range.
+_NUMBERS = """
+WITH RECURSIVE bisection(time_ms, low, high) AS (
+    SELECT column1, (SELECT min(number) FROM trades WHERE market = :market),
+        1 + (SELECT max(number) FROM trades WHERE market = :market)
+    FROM (VALUES (:time), (:time + 1))
+    UNION ALL
+    SELECT b.time_ms, iif(t.time_ms < b.time_ms, (low + high) / 2 + 1, low),
+        iif(t.time_ms < b.time_ms, high, (low + high) / 2)
+    FROM bisection b LEFT JOIN trades t ON t.market = :market AND t.number = (
+        SELECT min(number) FROM trades WHERE market = :market AND number >= (low + high) / 2
+    )
+    WHERE low < high
+)
+SELECT json_group_array(number) FROM trades
+WHERE market = :market AND (maker = :id OR taker = :id)
+    AND number >= (SELECT max(low) FROM bisection WHERE time_ms = :time)
+    AND number < (SELECT max(low) FROM bisection WHERE time_ms = :time + 1)
+"""
 _ENDED = "SELECT number FROM ended WHERE account = ? AND number <= ? ORDER BY number DESC LIMIT ?"
 _RECORD = "SELECT data FROM records WHERE number = ?"
 _BROUGHT = """
@@ -73,10 +95,12 @@ _LAST_GAP = "SELECT max(last) FROM gaps"
 
 
 class PastOrder(NamedTuple):
-    """An order and what each commit did to it, oldest first."""
+    """An order and what each commit did to it, oldest first. `trades` has the numbers of its
+    trades, in the same order; 0 if the trade is no longer there."""
 
     id: int
     pieces: list[Piece]
+    trades: list[int]
 
 
 class PastCandle(NamedTuple):
@@ -256,7 +280,16 @@ class History:
                 pieces.clear()
             if piece:
                 pieces.append(piece)
-        return PastOrder(id_, pieces) if pieces else None
+        return PastOrder(id_, pieces, list(self._numbers(id_, pieces))) if pieces else None
+
+    def _numbers(self, id_: int, pieces: Iterable[Piece]) -> Iterator[int]:
+        """The numbers of an order's trades."""
+        for time_ms, same in groupby(pieces, attrgetter("time_ms")):
+            trades = [e for piece in same for e in piece.events if type(e) is Trade]
+            if trades:
+                values = {"market": trades[0].market, "time": time_ms, "id": id_}
+                found = self._ask_many(_NUMBERS, values, _numbers)
+                yield from sorted(found) if len(found) == len(trades) else [0] * len(trades)
 
     def _record(self, number: int) -> Record:
         """The record of a commit; without events if it is missing."""

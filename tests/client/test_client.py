@@ -39,9 +39,11 @@ def test_an_order_rests_and_is_then_filled(client: Client) -> None:
     assert (resting.status, resting.side, resting.type) == (Status.OPEN, "sell", "limit")
     taken = client.buy(BTC, Decimal("0.75"), "101", account="bob", tif="ioc")
     assert (taken.status, taken.filled, taken.is_final) == (Status.FILLED, Decimal("0.75"), True)
-    assert taken.fills == ((Decimal("100.50"), Decimal("0.75"), False),)
+    assert [fill[:3] for fill in taken.fills] == [(Decimal("100.50"), Decimal("0.75"), False)]
     assert client.book(BTC).asks == ((Decimal("100.50"), Decimal("1.25"), 1),)
-    assert client.trades(BTC, 1)[0].taker == taken.id
+    (trade,) = client.trades(BTC, 1)
+    assert trade.taker == taken.id
+    assert [(fill.number, fill.time_ms) for fill in taken.fills] == [(trade.number, trade.time_ms)]
     (known,) = client.orders()
     assert (known.id, known.status, known.filled) == (resting.id, "partly_filled", Decimal("0.75"))
     gone = client.cancel(resting.id)

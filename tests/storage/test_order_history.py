@@ -1,16 +1,18 @@
 """What became of every order, from the journal: random markets, held against watching them live."""
 
 import random
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from engine import Cancel, Command, Event, Exchange, Reduce, Rejected, Replace, Submit
+from engine import Cancel, Command, Event, Exchange, Reduce, Rejected, Replace, Submit, Trade
 from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.order_state import FINAL, OrderView, submitted
+from peer.replica.trade import MarketTrade
 from peer.storage.history_reader import History
 from peer.storage.history_writer import Keep
 from peer.storage.journal import Journal
@@ -47,6 +49,8 @@ class Watched:
         self.number = 0
         self.last: list[tuple[int, records.Record]] = []
         self.orders: dict[int, OrderView] = {}
+        self.trades: Counter[str] = Counter()
+        self.last_trades: deque[tuple[str, list[MarketTrade]]] = deque(maxlen=100)
         self.ended: dict[str, list[int]] = {}  # by account, in the order in which they did
 
     def commit(self) -> None:
@@ -75,13 +79,30 @@ class Watched:
 
     def _watch(self, events: Sequence[Event], time_ms: int) -> None:
         for event in events:
+            number = self._trade(event, time_ms) if isinstance(event, Trade) else 0
             for id_ in records.orders_of(event):
                 view = self.orders.get(id_)
-                if view is None or not view.apply(event):
+                if view is None or not view.apply(event, time_ms, number):
                     continue
                 view.time_ms = time_ms
                 if view.status in FINAL:
                     self.ended.setdefault(view.account, []).append(id_)
+
+    def _trade(self, event: Trade, time_ms: int) -> int:
+        """Write a trade; returns its number."""
+        self.trades[event.market] += 1
+        trade = MarketTrade(
+            self.trades[event.market],
+            time_ms,
+            event.price,
+            event.quantity,
+            event.side,
+            event.maker,
+            event.taker,
+        )
+        self.last_trades.append((event.market, [trade]))
+        self.journal.history.add_trades(*self.last_trades[-1])
+        return trade.number
 
     def restart(self) -> None:
         """After a crash the last commits are derived again."""
@@ -89,6 +110,8 @@ class Watched:
         self.journal = Journal(self.path, KEY, MESH)
         for number, record in self.last[-5:]:
             self.journal.history.add_record(number, record, records.encode(record))
+        for trade in self.last_trades:
+            self.journal.history.add_trades(*trade)
 
 
 @pytest.fixture

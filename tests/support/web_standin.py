@@ -45,6 +45,7 @@ from peer.client.protocol import (
     Request,
     Result,
     Share,
+    Stamp,
     State,
     Streamed,
     Subscribe,
@@ -229,12 +230,23 @@ class StandInNode:
             for number, command in zip(ids, commands, strict=True)
         ]
         self._tell([*expired, *(event for result in results for event in result.events)])
+        self._number(results)
         done = Done(self.commit, self.time_ms, results)
         lost = Refused("result_lost", "It was ordered, but its result is not known here.")
         self._reply(caller, lost if self.faults.loses_results else done)
 
+    def _number(self, results: list[Result]) -> None:
+        """Add the numbers of the trades, which are the market's last ones."""
+        left = dict(self.trade_counts)
+        for result in reversed(results):
+            for event in reversed(result.events):
+                if isinstance(event, Trade):
+                    result.trades.insert(0, left[event.market])
+                    left[event.market] -= 1
+
     def _tell(self, events: list[Event]) -> None:
         by_account: dict[str, list[Event]] = defaultdict(list)
+        stamps: dict[str, list[Stamp]] = defaultdict(list)
         new_trades: dict[str, list[MarketTrade]] = defaultdict(list)
         for event in events:
             for account in _accounts_of(event):
@@ -252,12 +264,15 @@ class StandInNode:
                 )
                 self.trades[event.market].appendleft(trade)
                 new_trades[event.market].append(trade)
+                for account in _accounts_of(event):
+                    stamps[account].append((trade.number, trade.time_ms))
         for market in self.markets:
             self._tell_market(market.symbol, new_trades[market.symbol])
         for account, theirs in by_account.items():
             name = topic("account", account)
             seq = self._next(name)
-            self._publish(AccountUpdate(account, seq, self.commit, self.time_ms, theirs), name)
+            when = self.commit, self.time_ms
+            self._publish(AccountUpdate(account, seq, *when, theirs, stamps[account]), name)
         self._publish(self._committed(self._next("commit")), "commit")
 
     def _committed(self, seq: int) -> Committed:

@@ -60,9 +60,14 @@ def copied(source: object, kind: type[Reply]) -> Json:
 
 
 class Fill(Reply, frozen=True):
+    """One trade of an order. `trade` is its number in the market, as in `/trades`; it is missing if
+    this peer no longer has the trade."""
+
     price: Amount
     quantity: Amount
     maker: bool
+    time: TimeMs
+    trade: int | UnsetType = UNSET
 
 
 class Order(Reply, frozen=True):
@@ -112,7 +117,16 @@ class Order(Reply, frozen=True):
 
 def _amounts(order: OrderView, units: Units) -> Json:
     price, quantity = units.price.text, units.quantity.text
-    fills = [Fill(price(fill.price), quantity(fill.quantity), fill.maker) for fill in order.fills]
+    fills = [
+        Fill(
+            price(fill.price),
+            quantity(fill.quantity),
+            fill.maker,
+            fill.time_ms,
+            fill.number or UNSET,
+        )
+        for fill in order.fills
+    ]
     return {
         "fills": fills,
         "price": price(order.price) if order.price else None,

@@ -66,7 +66,10 @@ class Submission:
                 self.ids, self.again = reply.ids, frozenset(reply.again)
             else:
                 commands = dict(zip(self.ids, self.commands, strict=True))
-                outcomes = [outcome_of(commands[r.id], r.id, r.events) for r in reply.results]
+                outcomes = [
+                    outcome_of(commands[r.id], r.id, r.events, reply.time_ms, r.trades)
+                    for r in reply.results
+                ]
                 for outcome in outcomes:
                     if outcome.order is not None and outcome.order.id == outcome.id:
                         outcome.order.time_ms = reply.time_ms
