@@ -23,11 +23,12 @@ class Source:
 
     def __init__(self) -> None:
         self.seq = 0
+        self.pad = 1000  # bytes in a snapshot
         self.heard: list[str] = []
         self.audience: dict[str, int] = {}
 
     def snapshot(self, channel: str) -> tuple[int, bytes] | None:
-        view = {"channel": channel, "type": "snapshot", "seq": self.seq, "pad": "x" * 1000}
+        view = {"channel": channel, "type": "snapshot", "seq": self.seq, "pad": "x" * self.pad}
         return None if channel == "empty" else (self.seq, json.dumps(view).encode())
 
     def on_message(self, client: Client, text: str) -> None:
@@ -233,6 +234,17 @@ def test_a_client_that_does_not_read_harms_no_other_and_gets_a_snapshot_later(fi
     assert seen[-1] == fix.source.seq
     fix.publish()
     assert _wait(slow, lambda s: fix.source.seq in s)[-2:] == [count, count + 1]
+
+
+def test_a_large_snapshot_does_not_use_up_the_room_for_what_follows(fix: Fixture) -> None:
+    """An account with thousands of open orders: else its client would start again without end."""
+    fix.source.pad = 8 * client_module.BACKLOG_BYTES_MAX
+    reader = fix.connect("orders/alice")
+    for _ in range(20):
+        fix.publish("orders/alice")
+    wait_for("all", lambda: len(reader.messages()) == 21)
+    assert [message["type"] for message in reader.got] == ["snapshot"] + ["delta"] * 20
+    assert fix.hub.dropped_to_snapshot == 0
 
 
 def test_a_client_that_never_reads_is_cut_off(

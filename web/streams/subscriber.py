@@ -18,7 +18,8 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from web.auth.keys import Credential
 from web.streams.frames import Frame, close_frame, ping_frame, text_frame
 
-BACKLOG_BYTES_MAX = 512 * 1024  # send queue per client; beyond it the queue is dropped
+# Send queue per client, besides snapshots; beyond it the queue is dropped.
+BACKLOG_BYTES_MAX = 512 * 1024
 SEND_BUFFER_BYTES = 128 * 1024  # in the kernel
 MESSAGE_BYTES_MAX = 64 * 1024  # from a client
 FRAGMENTS_MAX = 1_000  # of one message
@@ -72,6 +73,7 @@ class Client:
         self._pings = 0  # in the last read
         self._backlog: deque[tuple[bytes, bool]] = deque()  # bytes, may be dropped
         self._backlog_bytes = 0
+        self._snapshot_bytes = 0  # of it, up to the end of the last snapshot
         self._offset = 0  # bytes of the first entry already written
         if greeting:
             self._backlog.append((greeting, False))
@@ -102,7 +104,7 @@ class Client:
             return False
         self.ahead.pop(frame.channel, None)
         data = self.encoded(frame)
-        if self._backlog_bytes + len(data) > BACKLOG_BYTES_MAX:
+        if self._backlog_bytes + len(data) > BACKLOG_BYTES_MAX + self._snapshot_bytes:
             self.drop_backlog()
             return False
         self._write(data, droppable=True)
@@ -112,6 +114,7 @@ class Client:
         """Start or restart a channel."""
         self.ahead[frame.channel] = frame.seq
         self._write(self.encoded(frame), droppable=True)
+        self._snapshot_bytes = self._backlog_bytes
 
     def encoded(self, frame: Frame) -> bytes:
         return frame.websocket if self.kind is Kind.WEBSOCKET else frame.event
@@ -156,6 +159,7 @@ class Client:
                     return False
                 self._backlog.popleft()
                 self._offset = 0
+            self._snapshot_bytes = 0
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
@@ -172,6 +176,7 @@ class Client:
             if not droppable or (i == 0 and self._offset)
         )
         self._backlog = kept
+        self._snapshot_bytes = 0
         self._backlog_bytes = sum(len(data) for data, _ in kept) - self._offset
 
     def receive(self) -> list[str]:
