@@ -212,7 +212,9 @@ def test_an_error_is_shown_beside_its_field(clear: Gateway, open_page: Open) -> 
     page = open_page(clear)
     page.get_by_role("textbox", name="Price").fill("100.001")
     page.get_by_role("textbox", name="Quantity").fill("1")
-    expect(page.locator(".field.wrong .error")).to_have_text("The price goes in steps of 0.01")
+    expect(page.locator(".field.wrong .error")).to_have_text(
+        "The price goes in steps of 0.01, such as 100"
+    )
     expect(page.locator(".send")).to_be_disabled()
     page.get_by_label("Post-only").check()
     page.get_by_role("textbox", name="Price").fill("100")

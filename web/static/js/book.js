@@ -2,7 +2,7 @@
 // Owns the levels, their order and two checks (sequence, checksum). Never guesses: when a check fails it
 // returns false, and the caller asks for a snapshot.
 import { crc32 } from "./crc32.js";
-import { toUnits } from "./decimal.js";
+import { toSize, toUnits } from "./decimal.js";
 
 const CHECKSUM_LEVELS = 10;
 
@@ -21,7 +21,7 @@ class Side {
 
   set([price, quantity, orders]) {
     const units = toUnits(price, this.places.price);
-    const size = toUnits(quantity, this.places.quantity);
+    const size = toSize(quantity, this.places.quantity);
     const key = this.sign * units;
     if (size === 0) {
       if (this.levels.delete(key)) this.keys.splice(this.find(key), 1);
@@ -137,7 +137,7 @@ export class Shares {
 
   set(side, price, shares) {
     const units = toUnits(price, this.places.price);
-    const size = (text) => toUnits(text, this.places.quantity);
+    const size = (text) => toSize(text, this.places.quantity);
     if (shares.length) side.set(units, shares.map(([member, quantity, orders]) => ({ member, size: size(quantity), orders })));
     else side.delete(units);
   }

@@ -1,26 +1,13 @@
 // The order form.
-import { useId } from "preact/hooks";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { Choice } from "./choice.js";
 import { fromUnits, toUnits } from "./decimal.js";
-import {
-  clear,
-  estimate,
-  fields,
-  hindrance,
-  isPriced,
-  isStop,
-  mayRest,
-  mistakes,
-  postOnly,
-  selfTrade,
-  send,
-  sending,
-  side,
-  tif,
-  type,
-  write,
-} from "./form.js";
+import { clear, confirming, errors, estimate, form, hindrance, send, sending, side, write } from "./form.js";
+import { isPriced, isShown } from "./form_rules.js";
 import { html } from "./html.js";
+import { zone } from "./settings.js";
 import { book, market, places } from "./store.js";
+import { amountOf } from "./typed.js";
 
 const TYPES = [
   ["limit", "Limit"],
@@ -41,6 +28,13 @@ const SELF_TRADES = [
   ["cancel_both", "cancel both"],
   ["decrement", "shrink both"],
 ];
+const SIDES = [
+  ["buy", "Buy"],
+  ["sell", "Sell"],
+];
+
+const baseName = () => market.value?.symbol.split("-")[0] ?? "";
+const quoteName = () => market.value?.symbol.split("-")[1] ?? "";
 
 // Moves a field one step up or down; an empty price starts from the best one.
 function nudge(name, event) {
@@ -52,16 +46,23 @@ function nudge(name, event) {
   const at = priced ? places.value.price : places.value.quantity;
   const size = (priced ? unit : quantityStep(at)) * (event.shiftKey ? 10 : 1);
   const best = (side.value === "buy" ? book.bids : book.asks).best(1)[0];
-  const from = toUnits(fields.value[name] || "x", at) ?? (priced ? (best?.units ?? 0) : 0);
+  const from = toUnits(amountOf(form.value[name]) ?? "", at) ?? (priced ? (best?.units ?? 0) : 0);
   write(name, fromUnits(Math.max(priced ? unit : 0, from + step * size), at));
 }
 
 // A hundredth of a whole unit, or one lot if that is larger.
 const quantityStep = (at) => Math.max(1, 10 ** (at - 2));
 
-function Field({ name, label, unit, more }) {
+// Shows how a typed amount is read, once the field is left.
+function tidy(name) {
+  const typed = form.value[name];
+  const text = amountOf(typed);
+  if (text !== null && text !== typed.trim()) write(name, text);
+}
+
+function Field({ name, label, unit }) {
   const id = useId();
-  const error = mistakes.value[name];
+  const error = errors.value[name];
   return html`<div class="field ${error ? "wrong" : ""}">
     <label for=${id}>${label}</label>
     <div class="input">
@@ -73,107 +74,116 @@ function Field({ name, label, unit, more }) {
         spellcheck=${false}
         maxlength="40"
         placeholder="0"
-        value=${fields.value[name]}
+        value=${form.value[name]}
         aria-invalid=${error ? "true" : undefined}
         aria-describedby=${error ? `${id}-error` : undefined}
         onInput=${(event) => write(name, event.target.value)}
+        onBlur=${() => tidy(name)}
         onKeyDown=${(event) => nudge(name, event)}
       />
       <span class="unit" aria-hidden="true">${unit}</span>
     </div>
-    ${error ? html`<p class="error" id="${id}-error" role="alert">${error}</p>` : more}
+    ${error ? html`<p class="error" id="${id}-error" role="alert">${error}</p>` : null}
   </div>`;
 }
 
-const Choice = ({ value, options, label, onPick, kind }) => html`<div class="choice ${kind}" role="radiogroup" aria-label=${label}>
-  ${options.map(
-    ([name, text, title]) => html`<button
-      key=${name}
-      type="button"
-      role="radio"
-      class=${name}
-      title=${title}
-      aria-checked=${value === name ? "true" : "false"}
-      onClick=${() => onPick(name)}
-    >
-      ${text}
-    </button>`,
-  )}
-</div>`;
+const Line = ({ name, value, title, kind = "" }) => html`<p class=${kind} title=${title}><span>${name}</span> <b>${value}</b></p>`;
 
+// What the order would do now, before it is sent.
 function Estimate() {
   const found = estimate.value;
-  const quote = quoteName();
-  if (!found) return html`<p class="estimate quiet">Total <b>—</b></p>`;
+  if (!found) return html`<div class="estimate quiet"><${Line} name="Total" value="—" /></div>`;
+  const isPostOnly = isShown(form.value, "post_only") && form.value.post_only;
   return html`<div class="estimate">
-    <p>${type.value === "market" ? "About" : "Total"} <b>${found.total ?? "—"} ${found.total ? quote : ""}</b></p>
-    ${found.average ? html`<p class="quiet">average ${found.average}, to ${found.worst}</p>` : null}
-    ${found.missing ? html`<p class="caution">${found.missing} more than the book holds: that part expires</p>` : null}
-    ${found.crosses && postOnly.value && mayRest.value
-      ? html`<p class="caution">Would trade at once: post-only rejects it</p>`
-      : found.crosses
-        ? html`<p class="quiet">Trades at once, as far as the book allows</p>`
-        : null}
+    <${Line} name=${isPriced(form.value) ? "Total" : "About"} value=${found.total ? `${found.total} ${quoteName()}` : "—"} />
+    ${found.filled && html`<${Line} kind="quiet" name="Trades at once" value="${found.filled} ${baseName()}" title="As far as the book shows now" />`}
+    ${found.average && html`<${Line} kind="quiet" name="Average price" value=${found.average} title="Down to the worst price, ${found.worst}" />`}
+    ${found.slippage && html`<${Line} kind="quiet" name="Slippage" value=${found.slippage} title="How much worse the average is than the best price" />`}
+    ${found.rests && html`<${Line} kind="quiet" name="Rests in the book" value="${found.rests} ${baseName()}" />`}
+    ${found.expires && html`<p class="caution">${found.expires} ${baseName()} more than the book offers: that part expires</p>`}
+    ${found.waits && html`<p class="quiet">Waits until the market trades at the stop price</p>`}
+    ${found.crosses && isPostOnly && html`<p class="caution">Would trade at once: post-only rejects it</p>`}
+    ${found.isOutside && html`<p class="caution">Outside the price band around the last trade: it would be rejected</p>`}
   </div>`;
 }
 
-const baseName = () => market.value?.symbol.split("-")[0] ?? "";
-const quoteName = () => market.value?.symbol.split("-")[1] ?? "";
+// Opens by itself while something inside needs to be seen.
+function More() {
+  const { display, self_trade: selfTrade } = form.value;
+  const isUsed = selfTrade !== "none" || (isShown(form.value, "display") && Boolean(display || errors.value.display));
+  return html`<details class="more" open=${isUsed || undefined}>
+    <summary>More</summary>
+    ${isShown(form.value, "display") ? html`<${Field} name="display" label="Show at a time (iceberg)" unit=${baseName()} />` : null}
+    <label class="line">
+      <span>If it meets my own order</span>
+      <select value=${selfTrade} onChange=${(event) => write("self_trade", event.target.value)}>
+        ${SELF_TRADES.map(([name, text]) => html`<option key=${name} value=${name}>${text}</option>`)}
+      </select>
+    </label>
+  </details>`;
+}
 
-const More = () => html`<details class="more">
-  <summary>More</summary>
-  ${mayRest.value ? html`<${Field} name="display" label="Show at a time (iceberg)" unit=${baseName()} />` : null}
-  <label class="line">
-    <span>If it meets my own order</span>
-    <select value=${selfTrade.value} onChange=${(event) => (selfTrade.value = event.target.value)}>
-      ${SELF_TRADES.map(([name, text]) => html`<option key=${name} value=${name}>${text}</option>`)}
-    </select>
-  </label>
-</details>`;
-
-const Expiry = () => html`<div class="field ${mistakes.value.expire ? "wrong" : ""}">
-  <label for="expire">Good till</label>
+const Expiry = () => html`<div class="field ${errors.value.expire ? "wrong" : ""}">
+  <label for="expire">Good till${zone.value === "utc" ? " (UTC)" : ""}</label>
   <div class="input">
-    <input id="expire" type="datetime-local" value=${fields.value.expire} onInput=${(event) => write("expire", event.target.value)} />
+    <input id="expire" type="datetime-local" value=${form.value.expire} onInput=${(event) => write("expire", event.target.value)} />
   </div>
-  ${mistakes.value.expire ? html`<p class="error" role="alert">${mistakes.value.expire}</p>` : null}
+  ${errors.value.expire ? html`<p class="error" role="alert">${errors.value.expire}</p>` : null}
 </div>`;
 
-const Rules = () => html`<div class="rules">
-  <${Choice} kind="small" label="Time in force" value=${tif.value} options=${TIFS} onPick=${(name) => (tif.value = name)} />
-  <label class="check ${mayRest.value ? "" : "off"}" title="Never trades at once: it is rejected if it would">
-    <input type="checkbox" checked=${postOnly.value} disabled=${!mayRest.value} onChange=${(event) => (postOnly.value = event.target.checked)} />
-    Post-only
-  </label>
-</div>`;
+function Rules() {
+  const may = isShown(form.value, "post_only");
+  return html`<div class="rules">
+    <${Choice} kind="small" label="Time in force" value=${form.value.tif} options=${TIFS} onPick=${(name) => write("tif", name)} />
+    <label class="check ${may ? "" : "off"}" title="Never trades at once: it is rejected if it would">
+      <input type="checkbox" checked=${may && form.value.post_only} disabled=${!may} onChange=${(event) => write("post_only", event.target.checked)} />
+      Post-only
+    </label>
+  </div>`;
+}
+
+function Confirm() {
+  const dialog = useRef(null);
+  const asked = confirming.value;
+  useEffect(() => {
+    if (asked) dialog.current.showModal();
+    else dialog.current.close();
+  }, [asked]);
+  return html`<dialog class="help confirm" ref=${dialog} aria-labelledby="confirm-title" onClose=${() => asked?.done(false)}>
+    <h2 id="confirm-title">Send this order?</h2>
+    <p><strong>${asked?.what} ${quoteName()}</strong></p>
+    ${asked?.warnings.map((text) => html`<p key=${text} class="caution">${text}</p>`)}
+    <p class="quiet">The limits for this question are in the settings.</p>
+    <div class="buttons">
+      <button type="button" class="button" onClick=${() => asked.done(false)}>Back</button>
+      <button type="button" class="button danger" onClick=${() => asked.done(true)}>Send it</button>
+    </div>
+  </dialog>`;
+}
 
 function onSubmit(event) {
   event.preventDefault();
+  if (document.activeElement?.name) tidy(document.activeElement.name);
   send();
 }
 
 export const Entry = () => html`<section class="panel entry" data-panel="trade" aria-label="Order entry">
   <form onSubmit=${onSubmit} class=${side.value} noValidate>
-    <${Choice}
-      kind="sides"
-      label="Side"
-      value=${side.value}
-      options=${[["buy", "Buy"], ["sell", "Sell"]]}
-      onPick=${(name) => (side.value = name)}
-    />
-    <${Choice} kind="types" label="Order type" value=${type.value} options=${TYPES} onPick=${(name) => (type.value = name)} />
-    ${isStop.value ? html`<${Field} name="stop_price" label="Stop price" unit=${quoteName()} />` : null}
-    ${isPriced.value ? html`<${Field} name="price" label="Price" unit=${quoteName()} />` : null}
+    <${Choice} kind="sides" label="Side" value=${side.value} options=${SIDES} onPick=${(name) => write("side", name)} />
+    <${Choice} kind="types" label="Order type" value=${form.value.type} options=${TYPES} onPick=${(name) => write("type", name)} />
+    ${isShown(form.value, "stop_price") ? html`<${Field} name="stop_price" label="Stop price" unit=${quoteName()} />` : null}
+    ${isPriced(form.value) ? html`<${Field} name="price" label="Price" unit=${quoteName()} />` : null}
     <${Field} name="quantity" label="Quantity" unit=${baseName()} />
-    ${isPriced.value ? html`<${Rules} />` : null}
-    ${isPriced.value && tif.value === "gtd" ? html`<${Expiry} />` : null}
+    ${isShown(form.value, "tif") ? html`<${Rules} />` : null}
+    ${isShown(form.value, "expire") ? html`<${Expiry} />` : null}
     <${More} />
     <${Estimate} />
-    ${mistakes.value.form ? html`<p class="error" role="alert">${mistakes.value.form}</p>` : null}
+    ${errors.value.form ? html`<p class="error" role="alert">${errors.value.form}</p>` : null}
     <button class="send ${side.value}" disabled=${Boolean(hindrance.value)} title=${hindrance.value}>
       ${side.value === "buy" ? "Buy" : "Sell"} ${baseName()}
       ${sending.value ? html`<span class="spinner" aria-label="waiting for the peers"></span>` : null}
     </button>
     <button type="button" class="hidden" onClick=${clear}>Clear the form</button>
   </form>
+  <${Confirm} />
 </section>`;

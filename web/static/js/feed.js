@@ -17,7 +17,7 @@ export class Feed {
     this.onState = onState;
     this.onLatency = onLatency;
     this.channels = new Map(); // key -> subscription
-    this.requests = new Map(); // id -> { resolve, onPending }
+    this.requests = new Map(); // id -> { resolve }
     this.count = 0;
     this.tries = 0;
     this.heard = 0;
@@ -96,24 +96,20 @@ export class Feed {
     this.send({ op: "subscribe", ...subscription });
   }
 
-  // Resolves to the final answer to `message`. Calls `onPending` if it is taken but not yet ordered.
-  request(message, onPending = () => {}) {
+  // Resolves to the final answer to `message`.
+  request(message) {
     if (this.socket?.readyState !== WebSocket.OPEN) return Promise.resolve(NOT_SENT);
     if (this.requests.size >= REQUESTS_MAX) return Promise.resolve(TOO_MANY);
     const id = ++this.count;
     return new Promise((resolve) => {
-      this.requests.set(id, { resolve, onPending });
+      this.requests.set(id, { resolve });
       this.send({ ...message, id });
     });
   }
 
   answer(message) {
     const request = this.requests.get(message.reply);
-    if (!request) return;
-    if (message.pending) {
-      request.onPending(message.result);
-      return;
-    }
+    if (!request || message.pending) return; // taken, but not ordered yet
     this.requests.delete(message.reply);
     request.resolve(message);
   }

@@ -1,200 +1,195 @@
-// The order in the form.
-// Owns its fields, the checks that a browser can make, and sending. The peer checks everything again;
-// its refusal is shown beside the field.
+// The order in the form: its state, what the book says about it, and sending.
+// form_rules.js has the rules, preview.js the estimate. The peer checks everything again; its refusal is
+// shown beside the field.
 import { batch, computed, effect, signal } from "@preact/signals";
 import { condition } from "./condition.js";
-import { fromUnits, grouped, product, toUnits, trimmed } from "./decimal.js";
+import { averageOf, divided, fromUnits, toBig, trimmed } from "./decimal.js";
+import { after, errorsOf, isPriced, isShown, isStop, mayRest, missing, mistakes, orderOf, START } from "./form_rules.js";
+import * as as from "./format.js";
 import { STATES } from "./lifecycle.js";
-import { book, bookVersion, draft, market, mayTrade, placeOrder, places } from "./store.js";
+import { awayOf, bandOf, percentOf, previewOf, slippageOf } from "./preview.js";
+import { confirmAway, confirmSlippage, confirmValue, zone } from "./settings.js";
+import { book, bookVersion, draft, market, marketName, mayTrade, placeOrder, places, trades } from "./store.js";
 import { toast } from "./toasts.js";
 
-const EMPTY = { price: "", quantity: "", stop_price: "", display: "", expire: "" };
+const LEVELS_MAX = 1000;
 
-export const side = signal("buy");
-export const type = signal("limit");
-export const tif = signal("gtc");
-export const postOnly = signal(false);
-export const selfTrade = signal("none");
-export const fields = signal(EMPTY);
-export const refusals = signal({}); // field -> the peer's text
+export const form = signal(START);
 export const sending = signal(0);
 export const oneClick = signal(false); // a click on a price in the book sends an order
+export const confirming = signal(null); // { what, warnings, done } while the page asks whether to send
 
-export const isPriced = computed(() => type.value === "limit" || type.value === "stop_limit");
-export const isStop = computed(() => type.value.startsWith("stop"));
-export const mayRest = computed(() => isPriced.value && (tif.value === "gtc" || tif.value === "gtd"));
-
-export function write(name, value) {
-  batch(() => {
-    fields.value = { ...fields.value, [name]: value };
-    const { [name]: _, ...rest } = refusals.value;
-    refusals.value = rest;
-  });
-}
+export const change = (event) => (form.value = after(form.peek(), event));
+export const write = (field, to) => change({ set: field, to });
+export const side = computed(() => form.value.side);
 
 export function clear() {
   oneClick.value = false;
-  fields.value = EMPTY;
-  refusals.value = {};
+  change({ clear: true });
 }
+
+effect(() => change({ market: marketName.value }));
 
 // Takes over a click in the book.
 effect(() => {
-  const { price, quantity, side: wanted } = draft.value;
-  if (price === undefined) return;
-  batch(() => {
-    if (wanted) side.value = wanted;
-    if (!isPriced.peek()) type.value = "limit";
-    fields.value = { ...fields.peek(), price, ...(quantity && { quantity }) };
-    refusals.value = {};
-  });
+  const { at, ...part } = draft.value;
+  if (Object.keys(part).length) change({ take: part });
 });
 
-function stepError(text, step, label) {
-  const units = toUnits(text, stepPlaces(step));
-  if (units === null) return /^[\d.\s]*$/.test(text) ? `${label} goes in steps of ${step}` : `${label} is a number such as 100.5`;
-  if (units <= 0) return `${label} is more than zero`;
-  return units % Number(step.replace(".", "")) ? `${label} goes in steps of ${step}` : null;
-}
-
-const stepPlaces = (step) => (step.split(".")[1] ?? "").length;
-
-// Field -> its error, for fields that are filled in.
-export const mistakes = computed(() => {
-  const found = {};
-  const { tick, lot, quantity_min: least } = market.value ?? { tick: "1", lot: "1", quantity_min: "0" };
-  const { price, quantity, stop_price: stop, display } = fields.value;
-  const check = (name, text, step, label) => {
-    const error = text && stepError(text, step, label);
-    if (error) found[name] = error;
-  };
-  if (isPriced.value) check("price", price, tick, "The price");
-  if (isStop.value) check("stop_price", stop, tick, "The stop price");
-  check("quantity", quantity, lot, "The quantity");
-  check("display", display, lot, "The shown quantity");
-  const units = (text) => toUnits(text, places.value.quantity);
-  if (quantity && !found.quantity && units(quantity) < units(least)) found.quantity = `At least ${trimmed(least)}`;
-  if (display && !found.display && units(display) > units(quantity)) found.display = "At most the quantity";
-  return { ...found, ...refusals.value };
-});
-
-const isMissing = computed(() => {
-  const { price, quantity, stop_price: stop, expire } = fields.value;
-  return !quantity || (isPriced.value && !price) || (isStop.value && !stop) || (tif.value === "gtd" && !expire);
-});
+const isUtc = () => zone.value === "utc";
+const wrong = computed(() => (market.value ? mistakes(form.value, market.value, Date.now(), isUtc()) : {}));
+export const errors = computed(() => errorsOf(form.value, wrong.value)); // field -> text
 
 // Why the order can't be sent now; empty if it can.
 export const hindrance = computed(() => {
   if (condition.value.blocked) return condition.value.blocked;
   if (!mayTrade.value) return "This page is read-only: it has no key or session for this account";
-  if (Object.keys(mistakes.value).length) return "Correct the fields above";
-  return isMissing.value ? "Fill in the fields" : "";
+  if (Object.keys(wrong.value).length) return "Correct the fields above";
+  return missing(form.value).length ? "Fill in the fields" : "";
 });
 
-// The total of the order, and its fills if it would trade at once.
-export const estimate = computed(() => {
+const unitsOf = (name) => {
+  const text = market.value && order()?.[name];
+  return text ? toBig(text, name === "quantity" ? places.value.quantity : places.value.price) : null;
+};
+const order = () => orderOf(form.value, market.value, Date.now(), isUtc());
+const lastPrice = () => (trades.value[0] ? toBig(trades.value[0].price, places.value.price) : null);
+
+// The band within which the market trades now, as units; null if it has none.
+export const band = computed(() => bandOf(lastPrice(), market.value?.price_band_percent));
+
+// What the order would do now; null while it is not complete.
+export const preview = computed(() => {
   bookVersion.value;
-  const { price, quantity } = fields.value;
-  const { price: priceAt, quantity: lotAt } = places.value;
-  const amount = toUnits(quantity, lotAt);
-  if (!amount || mistakes.value.quantity || mistakes.value.price) return null;
-  if (isPriced.value) {
-    const units = toUnits(price, priceAt);
-    if (!units) return null;
-    const best = (side.value === "buy" ? book.asks : book.bids).best(1)[0];
-    const crosses = best && !isStop.value && (side.value === "buy" ? units >= best.units : units <= best.units);
-    return { total: grouped(product(units, priceAt, amount, lotAt)), crosses: Boolean(crosses) };
-  }
-  return type.value === "market" ? sweep(amount, priceAt, lotAt) : null;
+  const amount = unitsOf("quantity");
+  if (!amount) return null;
+  const state = form.value;
+  const limit = unitsOf("price");
+  if (isStop(state)) return { value: amount * (limit ?? unitsOf("stop_price")), waits: true };
+  const levels = (state.side === "buy" ? book.asks : book.bids).best(LEVELS_MAX).map(({ units, size }) => [units, size]);
+  const edge = band.value && (state.side === "buy" ? band.value.high : band.value.low);
+  const found = previewOf({
+    side: state.side,
+    levels,
+    amount,
+    limit: limit ?? edge,
+    mayRest: mayRest(state),
+    isWhole: state.tif === "fok" && isPriced(state),
+    isPostOnly: isShown(state, "post_only") && state.post_only,
+  });
+  return { ...found, slippage: slippageOf(found, state.side), value: found.cost + found.rests * (limit ?? 0n) };
 });
 
-// The cost of a market order, level by level.
-function sweep(amount, priceAt, lotAt) {
-  let left = amount;
-  let cost = 0n;
-  let last = null;
-  for (const level of (side.value === "buy" ? book.asks : book.bids).best(1000)) {
-    const taken = Math.min(left, level.size);
-    cost += BigInt(taken) * BigInt(level.units);
-    left -= taken;
-    last = level.price;
-    if (!left) break;
-  }
-  const bought = amount - left;
-  const missing = left ? trimmed(fromUnits(left, lotAt)) : null;
-  if (!bought) return { total: null, missing };
-  const average = trimmed(fromUnits(cost / BigInt(bought), priceAt), 2);
-  return { total: grouped(trimmed(fromUnits(cost, priceAt + lotAt), 2)), average: grouped(average), worst: grouped(trimmed(last, 2)), missing };
+const money = (value) => as.amount(fromUnits(value, places.value.price + places.value.quantity));
+const lots = (units) => as.quantity(fromUnits(units, places.value.quantity));
+const priceText = (units) => as.price(fromUnits(units, places.value.price));
+
+// The preview as texts; null while there is none.
+export const estimate = computed(() => {
+  const found = preview.value;
+  if (!found) return null;
+  const total = found.value ? money(found.value) : null;
+  if (found.waits) return { total, waits: true };
+  const average = found.filled ? trimmed(fromUnits(divided(found.cost * 100n, found.filled), places.value.price + 2), places.value.price) : null;
+  return {
+    total,
+    crosses: found.crosses,
+    filled: found.filled ? lots(found.filled) : null,
+    average: average && as.price(average),
+    worst: found.filled ? priceText(found.worst) : null,
+    slippage: found.filled ? percentOf(found.slippage) : null,
+    rests: found.rests ? lots(found.rests) : null,
+    expires: found.expires ? lots(found.expires) : null,
+    isOutside: isOutside(),
+  };
+});
+
+// Whether the band refuses the price now.
+function isOutside() {
+  const price = unitsOf("price");
+  return Boolean(price && band.value && (price < band.value.low || price > band.value.high));
 }
 
-function order() {
-  const { price, quantity, stop_price: stop, display, expire } = fields.value;
-  return {
-    side: side.value,
-    type: type.value,
-    quantity: quantity.trim(),
-    ...(isPriced.value && { price: price.trim(), tif: tif.value }),
-    ...(isStop.value && { stop_price: stop.trim() }),
-    ...(mayRest.value && postOnly.value && { post_only: true }),
-    ...(mayRest.value && display && { display: display.trim() }),
-    ...(tif.value === "gtd" && isPriced.value && { expire: new Date(expire).getTime() }),
-    ...(selfTrade.value !== "none" && { self_trade: selfTrade.value }),
-  };
+// Why a person should look again before this order is sent.
+function warnings() {
+  const found = preview.value;
+  const quote = marketName.value.split("-")[1] ?? "";
+  const told = [];
+  const worth = Number(fromUnits(found.value, 0)) / 10 ** (places.value.price + places.value.quantity);
+  if (confirmValue.value && worth > confirmValue.value) {
+    told.push(`Its value is ${money(found.value)} ${quote}, above ${as.amount(String(confirmValue.value))}.`);
+  }
+  if (confirmSlippage.value && !found.waits && Number(found.slippage) / 100 > confirmSlippage.value) {
+    told.push(`Its average price is ${percentOf(found.slippage)} worse than the best price.`);
+  }
+  const best = (side.value === "buy" ? book.asks : book.bids).best(1)[0]?.units ?? lastPrice();
+  const price = found.waits ? null : unitsOf("price");
+  const away = price && best ? awayOf(side.value, price, best) : 0n;
+  if (confirmAway.value && Number(away) / 100 > confirmAway.value) {
+    told.push(`Its price is ${percentOf(away)} worse than the best price, ${priceText(best)}.`);
+  }
+  return told;
 }
+
+const padded = (price) => priceText(toBig(price, places.value.price));
+const nameOf = ({ side: of, quantity, price, stop_price: stop }) =>
+  `${of === "buy" ? "Buy" : "Sell"} ${as.quantity(quantity)}${stop ? ` once at ${padded(stop)}` : ""}${price ? ` at ${padded(price)}` : ""}`;
 
 // Sends an order after a click on a price, while one-click trading is on.
 export function sendAt(price, wanted) {
   batch(() => {
-    side.value = wanted;
-    type.value = "limit";
-    write("price", price);
+    change({ set: "type", to: "limit" });
+    change({ take: { price, side: wanted } });
   });
-  if (!fields.value.quantity) toast("warn", "Not sent.", "One click sends the quantity in the form: fill it in first.");
+  if (!form.value.quantity) toast("warn", "Not sent.", "One click sends the quantity in the form: fill it in first.");
   else if (hindrance.value) toast("warn", "Not sent.", `${hindrance.value}.`);
   else send({ again: true });
 }
 
 // With `again` the form keeps the quantity for the next order.
 export async function send({ again = false } = {}) {
-  if (hindrance.value) return;
+  if (hindrance.value || confirming.value) return;
   const sent = order();
-  const what = `${sent.side === "buy" ? "Buy" : "Sell"} ${sent.quantity}${sent.price ? ` at ${sent.price}` : ""}`;
-  batch(() => {
-    sending.value++;
-    refusals.value = {};
-  });
-  const slow = setTimeout(() => toast("note", "Pending", `${what}: waiting to be ordered by the peers.`), 1500);
-  const reply = await placeOrder(sent);
+  const of = form.value;
+  const told = warnings();
+  if (told.length && !(await asked(nameOf(sent), told))) return;
+  sending.value++;
+  const slow = setTimeout(() => toast("note", "Pending", `${nameOf(sent)}: waiting to be ordered by the peers.`), 1500);
+  const reply = await placeOrder(sent, of.market);
   clearTimeout(slow);
   sending.value--;
-  report(reply, what, again);
+  report(reply, sent, of, again);
 }
 
-function report(reply, what, again) {
-  if (!reply.ok) {
-    const { field, detail } = reply.error;
-    refusals.value = { [field || "form"]: detail };
-    return;
-  }
-  const { status, detail, reason, filled, remaining } = reply.result;
-  if (status === "rejected") {
-    refusals.value = { [FIELD_OF[reason] ?? "form"]: detail };
-    return;
-  }
-  const [, word] = STATES[status];
-  const part = status === "partly_filled" || (status === "expired" && Number(filled)) ? ` ${trimmed(filled)} traded, ${trimmed(remaining)} ${status === "expired" ? "expired" : "open"}.` : "";
-  toast(status === "expired" && !Number(filled) ? "warn" : "good", word, `${what}.${part}`);
-  if (!again) write("quantity", "");
+// Whether the person wants to send it nevertheless.
+async function asked(what, told) {
+  const answer = await new Promise((done) => (confirming.value = { what, warnings: told, done }));
+  confirming.value = null;
+  return answer;
 }
 
-const FIELD_OF = {
-  invalid_price: "price",
-  outside_price_band: "price",
-  would_cross: "price",
-  invalid_stop_price: "stop_price",
-  invalid_quantity: "quantity",
-  quantity_too_small: "quantity",
-  quantity_too_large: "quantity",
-  invalid_display: "display",
-  invalid_expiry: "expire",
-};
+function report(reply, sent, of, again) {
+  const { field, detail } = reply.error ?? {};
+  const result = reply.result ?? {};
+  if (!reply.ok || result.status === "rejected") {
+    const text = detail ?? result.detail;
+    const before = form.value;
+    change({ refused: { field, reason: result.reason ?? reply.error?.reason, text }, of });
+    if (form.value === before) toast("bad", "Not taken.", `${nameOf(sent)}: ${text}`);
+    return;
+  }
+  change({ sent: true, of, keep: again });
+  const isEmpty = result.status === "expired" && !result.fills?.length;
+  toast(isEmpty ? "warn" : "good", STATES[result.status][1], tell(sent, result));
+}
+
+// What became of an order that was just sent: the average price of its trades, not its limit.
+function tell(sent, { status, fills = [], remaining }) {
+  if (!fills.length) return `${nameOf(sent)}.`;
+  const done = sent.side === "buy" ? "Bought" : "Sold";
+  const size = trimmed(fromUnits(fills.reduce((sum, fill) => sum + toBig(fill.quantity, places.value.quantity), 0n), places.value.quantity));
+  const rest = Number(remaining) ? ` ${as.quantity(remaining)} ${status === "expired" ? "expired" : "rests"}.` : "";
+  const several = new Set(fills.map((fill) => fill.price)).size > 1 ? " on average" : "";
+  return `${done} ${as.quantity(size)} at ${as.price(averageOf(fills))}${several}.${rest}`;
+}
+

@@ -7,9 +7,10 @@ import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { layout } from "./layout.js";
 import { MarketMenu } from "./marketmenu.js";
+import { showSettings } from "./settingsdialog.js";
 import { openMesh } from "./status.js";
 import { latency, mesh, resyncs, ticker, trades } from "./store.js";
-import { clock } from "./tape.js";
+import { clock } from "./format.js";
 import { theme, toggleTheme } from "./theme.js";
 
 const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
@@ -79,6 +80,7 @@ export const Header = () => html`<header class="top">
     <button class="icon" onClick=${toggleTheme} aria-label="Use the ${theme.value === "dark" ? "light" : "dark"} theme">
       <${Icon} name=${theme.value === "dark" ? "sun" : "moon"} />
     </button>
+    <button class="icon" onClick=${() => (showSettings.value = true)} aria-label="Settings"><${Icon} name="settings" /></button>
     <button class="icon" onClick=${() => (showHelp.value = true)} aria-label="Keyboard help"><${Icon} name="help" /></button>
   </div>
 </header>`;

@@ -2,7 +2,7 @@
 // Owns these pages. Must never override the stream: an order that both have is shown as in the stream.
 import { signal } from "@preact/signals";
 import { ask } from "./patient.js";
-import { account, marketName, orders } from "./store.js";
+import { account, orders } from "./store.js";
 
 const PAGE = 100;
 const PAGES_AT_ONCE_MAX = 5; // read to find one with new orders
@@ -22,12 +22,13 @@ async function pageBefore(before) {
   return body;
 }
 
-// Starts with the newest page: only the peer knows the order in which they ended.
-async function nextPage(name) {
+// Starts with the newest page: only the peer knows the order in which they ended. True if it has orders
+// that `isWanted`, or if there is nothing more.
+async function nextPage(name, isWanted) {
   const { finished, since } = await pageBefore(past.value.before);
   if (account.peek() !== name) return true; // the account has changed
   const seen = new Set(past.value.orders.map((order) => order.id));
-  const fresh = finished.filter((order) => !seen.has(order.id) && !orders.value.has(order.id));
+  const fresh = finished.filter((order) => !seen.has(order.id) && !orders.value.ended.has(order.id));
   const all = [...past.value.orders, ...fresh];
   past.value = {
     orders: all.slice(0, ORDERS_MAX),
@@ -36,14 +37,14 @@ async function nextPage(name) {
     since,
     failed: "",
   };
-  return past.value.whole || fresh.some((order) => order.market === marketName.peek());
+  return past.value.whole || fresh.some(isWanted);
 }
 
-export async function loadOlder() {
+export async function loadOlder(isWanted = () => true) {
   if (loading.value || past.value.whole) return;
   loading.value = true;
   try {
-    for (let page = 0; page < PAGES_AT_ONCE_MAX; page++) if (await nextPage(account.peek())) break;
+    for (let page = 0; page < PAGES_AT_ONCE_MAX; page++) if (await nextPage(account.peek(), isWanted)) break;
   } catch (error) {
     past.value = { ...past.value, failed: error.message };
   } finally {
@@ -51,5 +52,5 @@ export async function loadOlder() {
   }
 }
 
-// The loaded orders that are not in the stream.
-export const olderThan = (known) => past.value.orders.filter((order) => !known.has(order.id));
+// The loaded orders that are not in the stream, which has the ended ones.
+export const olderThan = (ended) => past.value.orders.filter((order) => !ended.has(order.id));

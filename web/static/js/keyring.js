@@ -121,4 +121,4 @@ export const changeOf = (account, id, { price, quantity }, market) =>
 
 export const cancelOf = (account, id) => ["Cancel", account, numberOf(id)];
 
-export const cancelAllOf = (account, market) => ["CancelAll", account, market, null];
+export const cancelAllOf = (account, market, side) => ["CancelAll", account, market, side ? SIDES.indexOf(side) : null];

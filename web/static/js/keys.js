@@ -1,7 +1,12 @@
-// The keyboard. Keep the list of keys in help.js up to date.
-import { clear, side, type } from "./form.js";
+// The keyboard. bindings.js has the keys.
+import { actionOf, boundKey } from "./bindings.js";
+import { clear, write } from "./form.js";
 import { showHelp } from "./help.js";
-import { cancelEverything, cancelNewest } from "./orders.js";
+import { askToCancelAll, cancelByKey, moveMark, stopAsking } from "./orderactions.js";
+import { choose } from "./orders.js";
+import { scope } from "./orderview.js";
+import { showSettings } from "./settingsdialog.js";
+import { chooseMarket, marketName, markets } from "./store.js";
 import { toggleTheme } from "./theme.js";
 
 function focusOn(name) {
@@ -11,37 +16,50 @@ function focusOn(name) {
   return Boolean(input);
 }
 
-const ACTIONS = {
-  "?": () => (showHelp.value = !showHelp.value),
-  b: () => pick("buy"),
-  s: () => pick("sell"),
-  l: () => (type.value = "limit"),
-  m: () => (type.value = "market"),
-  p: () => focusOn("price"),
-  q: () => focusOn("quantity"),
-  x: () => cancelNewest(),
-  X: () => cancelEverything(),
-  t: () => toggleTheme(),
-};
-
 function pick(name) {
-  side.value = name;
-  if (!focusOn("price")) focusOn("quantity");
+  write("side", name);
+  requestAnimationFrame(() => focusOn("price") || focusOn("quantity"));
 }
 
+function nextMarket() {
+  const names = markets.value.map(({ symbol }) => symbol);
+  if (names.length) chooseMarket(names[(names.indexOf(marketName.value) + 1) % names.length]);
+}
+
+const DO = {
+  help: () => (showHelp.value = !showHelp.value),
+  settings: () => (showSettings.value = true),
+  buy: () => pick("buy"),
+  sell: () => pick("sell"),
+  limit: () => write("type", "limit"),
+  market: () => write("type", "market"),
+  price: () => focusOn("price"),
+  quantity: () => focusOn("quantity"),
+  cancel: cancelByKey,
+  cancelAll: askToCancelAll,
+  open: () => choose("open"),
+  history: () => choose("history"),
+  fills: () => choose("fills"),
+  positions: () => choose("positions"),
+  scope: () => (scope.value = scope.value === "all" ? "market" : "all"),
+  nextMarket,
+  theme: toggleTheme,
+};
+const MOVES = { ArrowUp: -1, ArrowDown: 1 };
+
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
+  if (event.defaultPrevented || document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
-    clear();
+    if (!stopAsking()) clear();
     document.activeElement?.blur();
     return;
   }
   if (event.target.closest("input, select, textarea")) return;
-  const action = ACTIONS[event.key.length === 1 && event.key !== "X" ? event.key.toLowerCase() : event.key];
+  const action = DO[actionOf.value.get(boundKey(event))];
   if (action) {
     event.preventDefault();
     action();
-  }
+  } else if (event.key in MOVES && moveMark(MOVES[event.key])) event.preventDefault();
 }
 
 export const startKeys = () => addEventListener("keydown", onKey);

@@ -3,12 +3,14 @@ import { render } from "preact";
 import { App } from "./app.js";
 import { html } from "./html.js";
 import { startKeys } from "./keys.js";
+import { startNotices } from "./notices.js";
 import { feed, spendLink } from "./store.js";
 
 const root = document.getElementById("app");
 root.replaceChildren();
 render(html`<${App} />`, root);
 startKeys();
+startNotices();
 spendLink()
   .catch(() => {}) // no connection: the token stays in the address, for another try
   .finally(() => feed.start());

@@ -1,211 +1,56 @@
-// My orders: open orders with their buttons, finished orders, and fills.
+// My orders: open orders with their buttons, finished orders, and fills, with their filters.
 import { signal } from "@preact/signals";
-import { grouped, short, toUnits, trimmed } from "./decimal.js";
-import { loadOlder, loading, olderThan, past } from "./history.js";
+import { Choice } from "./choice.js";
+import { csvOf, download } from "./csv.js";
+import * as as from "./format.js";
+import { loadOlder, loading, past } from "./history.js";
 import { html } from "./html.js";
-import { ENDED, fillsOf, STATES } from "./lifecycle.js";
-import { PeerBadge } from "./peers.js";
-import { account, cancelAll, cancelOrder, changeOrder, columnPlaces, marketName, mayRead, openOrders, orders, places } from "./store.js";
-import { clock } from "./tape.js";
-import { toast } from "./toasts.js";
+import { asking, askToCancelAll, cancelShown, editing, leaving, marked, stopAsking } from "./orderactions.js";
+import { columnsOf } from "./orderrows.js";
+import { endedShown, fillsShown, marketShown, openHere, openShown, period, PERIODS, positionsShown, scope, side, tab } from "./orderview.js";
+import { Tabs } from "./tabs.js";
+import { account, loadPrices, marketName, mayRead, mayTrade, openOrders } from "./store.js";
 
-const ROWS = 100; // at first, and as many more for each “Older”
+const ROWS = 100; // at first, and as many more for each “Older” or “More”
 const rowsShown = signal(ROWS);
-const OPEN_MAX = 100;
-const tab = signal("open");
-const leaving = signal(new Set()); // ids with a pending cancel or change
-const asking = signal(false); // the page asks whether to cancel all
-const editing = signal(null); // { id, price, quantity } as typed, while one order is edited
 
-async function cancel(order) {
-  leaving.value = new Set(leaving.value).add(order.id);
-  const reply = await cancelOrder(order.id);
-  const rest = new Set(leaving.value);
-  rest.delete(order.id);
-  leaving.value = rest;
-  const failed = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
-  if (failed) toast("bad", "Not cancelled.", failed);
-}
+const ROWS_OF = { open: openShown, history: endedShown, fills: fillsShown, positions: positionsShown };
+const TABS = [
+  ["open", "Open"],
+  ["history", "History"],
+  ["fills", "Fills"],
+  ["positions", "Positions"],
+];
+const NOTHING = { open: "No open orders", history: "No order has ended yet", fills: "Nothing has traded yet", positions: "Nothing has traded yet" };
 
-// The typed values that differ from the order; an empty object if none do, null if one is not an amount.
-function changeOf({ price, quantity }, order) {
-  const change = {};
-  for (const [name, typed, known] of [["price", price, order.price], ["quantity", quantity, order.remaining]]) {
-    if (known === null) continue; // a stop order without a limit
-    const units = toUnits(typed, places.value[name]);
-    if (!units) return null;
-    if (units !== toUnits(known, places.value[name])) change[name] = typed.trim();
-  }
-  return change;
-}
+// What the tables are limited to, in words: “buy orders of BTC-USD”.
+const what = () => `${side.value ? `${side.value} ` : ""}orders ${marketShown.value ? `of ${marketShown.value}` : "in all markets"}`;
 
-async function saveEdit(order) {
-  const change = changeOf(editing.value, order);
-  if (!change) return;
-  editing.value = null;
-  if (!Object.keys(change).length) return;
-  leaving.value = new Set(leaving.value).add(order.id);
-  const reply = await changeOrder(order.id, change);
-  const rest = new Set(leaving.value);
-  rest.delete(order.id);
-  leaving.value = rest;
-  const failed = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
-  if (failed) toast("bad", "Not changed.", failed);
-}
-
-export function cancelNewest() {
-  const [newest] = openOrders.value.filter((order) => !leaving.value.has(order.id));
-  if (newest) cancel(newest);
-}
-
-export function cancelEverything() {
-  if (openOrders.value.length) asking.value = true;
-}
-
-async function reallyCancelAll() {
-  asking.value = false;
-  for (const order of openOrders.value.filter(({ status }) => status === "pending")) cancel(order);
-  const reply = await cancelAll();
-  if (!reply.ok) toast("bad", "Not cancelled.", reply.error.detail);
-  else toast("good", "Cancelled", `${reply.result.cancelled.length} orders.`);
-}
-
-function State({ order }) {
-  const [sign, word, title] = STATES[order.status];
-  return html`<span class="state ${order.status}" title=${order.detail ?? title}>
-    <span aria-hidden="true">${sign}</span> ${word}
-  </span>`;
-}
-
-const kindOf = ({ type, tif, triggered }) =>
-  [type.replace("_", " "), tif === "gtc" ? "" : tif.toUpperCase(), triggered === false ? "waiting" : ""].filter(Boolean).join(" · ");
-
-function Filled({ order }) {
-  const share = Number(order.quantity) ? (100 * Number(order.filled)) / Number(order.quantity) : 0;
-  return html`<td class="amount">
-    <span class="progress" style=${{ "--share": `${share}%` }} title="${trimmed(order.filled ?? "0")} of ${trimmed(order.quantity ?? "0")} traded">
-      ${short(order.filled ?? "0")}<span class="quiet"> / ${short(order.quantity ?? "0")}</span>
-    </span>
-  </td>`;
-}
-
-const startEdit = (order) =>
-  (editing.value = { id: order.id, price: trimmed(order.price ?? "", places.value.price), quantity: trimmed(order.remaining) });
-
-function EditCell({ order, name, label }) {
-  const typed = editing.value[name];
-  const wrong = !toUnits(typed, places.value[name]);
-  const onKeyDown = (event) => {
-    if (event.key === "Enter") saveEdit(order);
-    if (event.key === "Escape") editing.value = null;
-    if (event.key === "Enter" || event.key === "Escape") event.stopPropagation();
-  };
-  return html`<td class="amount">
-    <input
-      class="edit"
-      inputmode="decimal"
-      autocomplete="off"
-      aria-label="${label} of order ${order.id}"
-      aria-invalid=${wrong ? "true" : "false"}
-      value=${typed}
-      ref=${name === "quantity" ? focusOnce : null}
-      onInput=${(event) => (editing.value = { ...editing.value, [name]: event.target.value })}
-      onKeyDown=${onKeyDown}
-    />
-  </td>`;
-}
-
-function focusOnce(input) {
-  if (!input || input.dataset.focused) return;
-  input.dataset.focused = "yes";
-  input.focus();
-  input.select();
-}
-
-const EditRow = ({ order }) => html`<tr class="editing">
-  <td class="time">${clock(order.time)}</td>
-  <td class="id"><${PeerBadge} id=${order.id} /> <span>${order.id}</span></td>
-  <td><span class="side ${order.side}">${order.side === "buy" ? "Buy" : "Sell"}</span></td>
-  <td class="kind">${kindOf(order)}</td>
-  ${order.price ? html`<${EditCell} order=${order} name="price" label="Price" />` : html`<td class="amount">market</td>`}
-  <${EditCell} order=${order} name="quantity" label="Open quantity" />
-  <td><${State} order=${order} /></td>
-  <td class="end">
-    <button class="button small" disabled=${!changeOf(editing.value, order)} title="A smaller quantity alone keeps the order's place in the queue" onClick=${() => saveEdit(order)}>
-      Save
-    </button>
-    <button class="button small" onClick=${() => (editing.value = null)}>Back</button>
-  </td>
-</tr>`;
-
-const Cells = ({ order }) => html`
-  <td class="time">${clock(order.time)}</td>
-  <td class="id"><${PeerBadge} id=${order.id} /> <span>${order.id}</span></td>
-  <td><span class="side ${order.side}">${order.side === "buy" ? "Buy" : "Sell"}</span></td>
-  <td class="kind">${kindOf(order)}</td>
-  <td class="amount">${order.price ? grouped(order.price) : order.stop_price ? `stop ${grouped(order.stop_price)}` : "market"}</td>
-  <${Filled} order=${order} />
-  <td><${State} order=${order} /></td>
-`;
-
-const OpenRow = ({ order }) => html`<tr class=${order.status}>
-  <${Cells} order=${order} />
-  <td class="end">
-    ${order.status === "pending"
-      ? null
-      : html`<button class="button small" disabled=${leaving.value.has(order.id)} aria-label="Edit order ${order.id}" onClick=${() => startEdit(order)}>
-          Edit
-        </button>`}
-    <button class="button small" disabled=${leaving.value.has(order.id)} aria-label="Cancel order ${order.id}" onClick=${() => cancel(order)}>
-      Cancel
-    </button>
-  </td>
-</tr>`;
-
-const PastRow = ({ order }) => html`<tr class=${order.status}>
-  <${Cells} order=${order} />
-  <td class="reason">${order.detail ?? ""}</td>
-</tr>`;
-
-const FillRow = ({ fill }) => html`<tr>
-  <td class="time">${clock(fill.order.time)}</td>
-  <td class="id"><${PeerBadge} id=${fill.order.id} /> <span>${fill.order.id}</span></td>
-  <td><span class="side ${fill.order.side}">${fill.order.side === "buy" ? "Buy" : "Sell"}</span></td>
-  <td class="amount">${grouped(fill.price)}</td>
-  <td class="amount">${trimmed(fill.quantity, columnPlaces())}</td>
-  <td>${fill.maker ? "maker" : "taker"}</td>
-</tr>`;
-
-const HEADS = {
-  open: ["Time", "Order", "Side", "Type", "Price", "Filled", "State", ""],
-  history: ["Time", "Order", "Side", "Type", "Price", "Filled", "State", "Reason"],
-  fills: ["Time", "Order", "Side", "Price", "Quantity", "Role"],
-};
-const RIGHT = new Set(["Price", "Filled", "Quantity"]);
-
-function rowsOf(name) {
-  const known = [...orders.value.values(), ...(name === "open" ? [] : olderThan(orders.value))];
-  const all = known.filter((order) => order.market === marketName.value);
-  if (name === "fills") {
-    return fillsOf(all).map((fill) => html`<${FillRow} key="${fill.order.id}/${fill.index}" fill=${fill} />`);
-  }
-  if (name === "history") {
-    return all.filter((order) => ENDED.has(order.status)).map((order) => html`<${PastRow} key=${order.id} order=${order} />`);
-  }
-  return openOrders.value
-    .filter((order) => order.market === marketName.value)
-    .map((order) => html`<${editing.value?.id === order.id ? EditRow : OpenRow} key=${order.id} order=${order} />`);
-}
-
-const NOTHING = { open: "No open orders.", history: "No order has ended yet.", fills: "Nothing has traded yet." };
-
-function choose(name) {
+export function choose(name) {
   rowsShown.value = ROWS;
   tab.value = name;
+  if (name === "positions") loadPrices();
+}
+
+// The whole table as a file: all rows that the filters let through, times in UTC.
+function exportTable() {
+  const rows = ROWS_OF[tab.value].value;
+  const columns = columnsOf(tab.value, rows).filter((column) => column.text);
+  const name = ["orderbook", account.value.replace(/[^\w.-]/g, "_").slice(0, 40), marketShown.value || "all", tab.value];
+  download(`${name.join("-")}.csv`, csvOf(columns.map(({ head }) => head), rows.map((row) => columns.map(({ text }) => text(row)))));
+}
+
+// What the sums of the positions rest on.
+function Basis() {
+  const { whole, since } = past.value;
+  const count = positionsShown.value.reduce((sum, { count: of }) => sum + of, 0);
+  const rest = !whole ? "; “Older” loads more" : since ? `; this peer knows none before ${as.moment(since)}` : "; these are all";
+  return html`<p class="nothing">From the ${count} fills loaded here${rest}. By average cost, without fees.</p>`;
 }
 
 async function showOlder(count) {
-  if (count <= rowsShown.value) await loadOlder();
+  const isWanted = (order) => !marketShown.peek() || order.market === marketShown.peek();
+  if (count <= rowsShown.value) await loadOlder(isWanted);
   rowsShown.value += ROWS;
 }
 
@@ -214,60 +59,133 @@ function Older({ count }) {
   const { whole, since, failed } = past.value;
   const all = whole && count <= rowsShown.value;
   if (all && since === 0) return null;
-  if (all) return html`<p class="nothing">${since ? `This peer does not know orders that ended before ${new Date(since).toLocaleString()}.` : "This peer does not know earlier orders."}</p>`;
+  if (all) {
+    const text = since ? `This peer does not know orders that ended before ${as.moment(since)}.` : "This peer does not know earlier orders.";
+    return html`<p class="nothing">${text}</p>`;
+  }
   return html`<p class="nothing older">
     <button class="button small" disabled=${loading.value} onClick=${() => showOlder(count)}>${loading.value ? "Loading…" : "Older"}</button>
     ${failed ? html`<span class="error" role="alert">${failed}</span>` : null}
   </p>`;
 }
 
-const Tab = ({ name, label }) => html`<button
-  role="tab"
-  id="orders-tab-${name}"
-  aria-selected=${tab.value === name ? "true" : "false"}
-  aria-controls="orders-table"
-  onClick=${() => choose(name)}
->
-  ${label}
-</button>`;
+function More({ count }) {
+  const more = count - rowsShown.value;
+  return more > 0
+    ? html`<p class="nothing older">
+        <button class="button small" onClick=${() => (rowsShown.value += ROWS)}>${Math.min(more, ROWS)} more of ${count}</button>
+      </p>`
+    : null;
+}
 
-const CancelAll = () => html`<button class="button small" disabled=${!openOrders.value.length} onClick=${cancelEverything}>
-    Cancel all
-  </button>
-  ${asking.value
-    ? html`<span class="asking" role="alertdialog" aria-label="Cancel all orders?">
-        Cancel all ${openOrders.value.length}?
-        <button class="button small danger" autofocus onClick=${reallyCancelAll}>Yes</button>
-        <button class="button small" onClick=${() => (asking.value = false)}>No</button>
-      </span>`
-    : null}`;
+function Scope() {
+  const option = (name, label, count, where) => [
+    name,
+    html`${label} <span class="quiet">${count}</span>`,
+    `${count} open orders ${where}`,
+  ];
+  const options = [
+    option("market", marketName.value || "This market", openHere.value.length, `of ${marketName.value}`),
+    option("all", "All markets", openOrders.value.length, "in all markets"),
+  ];
+  return html`<${Choice} kind="small scope" label="Which orders" value=${scope.value} options=${options} onPick=${(name) => (scope.value = name)} />`;
+}
+
+const Filters = () => html`<div class="filters">
+  <${Scope} />
+  ${tab.value === "positions" ? null : html`<select aria-label="Only buy or sell" value=${side.value} onChange=${(event) => (side.value = event.target.value)}>
+    <option value="">Buy and sell</option>
+    <option value="buy">Buy</option>
+    <option value="sell">Sell</option>
+  </select>`}
+  ${tab.value === "open" || tab.value === "positions"
+    ? null
+    : html`<select aria-label="Only since" value=${period.value} onChange=${(event) => (period.value = Number(event.target.value))}>
+        ${PERIODS.map(([ms, label]) => html`<option key=${ms} value=${ms}>${label}</option>`)}
+      </select>`}
+  <span class="filters-end">
+    <button class="button small" disabled=${!ROWS_OF[tab.value].value.length} title="This table as a CSV file" onClick=${exportTable}>CSV</button>
+    ${tab.value === "open" ? html`<${CancelAll} />` : null}
+  </span>
+</div>`;
+
+const focus = (button) => button?.focus();
+
+function CancelAll() {
+  const count = openShown.value.length;
+  if (asking.value) {
+    return html`<span class="asking" role="alertdialog" aria-label="Cancel all orders?">
+      Cancel ${count} ${what()}?
+      <button class="button small danger" ref=${focus} onClick=${cancelShown}>Yes</button>
+      <button class="button small" onClick=${stopAsking}>No</button>
+    </span>`;
+  }
+  return html`<button
+    class="button small cancel-all"
+    disabled=${!count || !mayTrade.value}
+    title="Cancel ${count} ${what()}"
+    onClick=${askToCancelAll}
+  >
+    Cancel all${count ? ` (${count})` : ""}
+  </button>`;
+}
+
+const keyOf = (row) => (row.order ? `${row.order.id}/${row.index}` : row.id);
+const isMarked = (row) => Boolean(marked.value) && marked.value.id === row.id;
+const isEdited = (row) => Boolean(editing.value) && editing.value.id === row.id;
+const classOf = (row) =>
+  [row.status, isEdited(row) && "editing", isMarked(row) && "marked", leaving.value.has(row.id) && "leaving"].filter(Boolean).join(" ");
+
+const Row = ({ row, columns }) => html`<tr class=${classOf(row)} ref=${isMarked(row) ? show : null}>
+  ${columns.map(({ head, kind, cell }) => html`<td key=${head} class=${kind}>${cell(row)}</td>`)}
+</tr>`;
+
+const show = (row) => row?.scrollIntoView({ block: "nearest" });
+
+function Table({ name, rows }) {
+  const columns = columnsOf(name, rows);
+  return html`<table>
+    <caption class="hidden">Orders of ${account.value}</caption>
+    <thead>
+      <tr>
+        ${columns.map(({ head, kind }) => html`<th key=${head} scope="col" class=${kind}>${head || html`<span class="hidden">Action</span>`}</th>`)}
+      </tr>
+    </thead>
+    <tbody>
+      ${rows.slice(0, rowsShown.value).map((row) => html`<${Row} key=${keyOf(row)} ...${{ row, columns }} />`)}
+    </tbody>
+  </table>`;
+}
+
+const MarkedHint = () =>
+  marked.value
+    ? html`<p class="hint" role="status">
+        ${marked.value.side === "buy" ? "Buy" : "Sell"} order ${marked.value.id} is marked: the same key cancels it, ↑ and ↓ mark another, Esc none.
+      </p>`
+    : null;
 
 export function OrdersPanel() {
-  const rows = rowsOf(tab.value);
+  const name = tab.value;
+  const rows = ROWS_OF[name].value;
   return html`<section class="panel orders" data-panel="orders" aria-label="My orders">
     <header class="panel-head">
       <h2 class="hidden">My orders</h2>
-      <div class="tablist" role="tablist" aria-label="My orders">
-        <${Tab} name="open" label=${`Open orders (${openOrders.value.length})`} />
-        <${Tab} name="history" label="History" />
-        <${Tab} name="fills" label="Fills" />
-      </div>
-      <div class="panel-end"><${CancelAll} /></div>
+      <${Tabs}
+        value=${name}
+        options=${TABS.map(([key, label]) => [key, key === "open" ? `${label} (${openShown.value.length})` : label])}
+        label="My orders"
+        onPick=${choose}
+        prefix="orders"
+        shows="orders-table"
+      />
     </header>
-    <div class="scroll" id="orders-table" role="tabpanel" aria-labelledby="orders-tab-${tab.value}" tabindex="0">
-      <table>
-        <caption class="hidden">Orders of ${account.value}</caption>
-        <thead>
-          <tr>
-            ${HEADS[tab.value].map((head) => html`<th key=${head} scope="col" class="${head.toLowerCase()} ${RIGHT.has(head) ? "amount" : ""}">${head || html`<span class="hidden">Action</span>`}</th>`)}
-          </tr>
-        </thead>
-        <tbody>
-          ${rows.slice(0, tab.value === "open" ? OPEN_MAX : rowsShown.value)}
-        </tbody>
-      </table>
-      ${rows.length ? null : html`<p class="nothing">${NOTHING[tab.value]}</p>`}
-      ${tab.value === "open" || !mayRead.value ? null : html`<${Older} count=${rows.length} />`}
+    <${Filters} />
+    <${MarkedHint} />
+    <div class="scroll" id="orders-table" role="tabpanel" aria-labelledby="orders-tab-${name}" tabindex="0">
+      <${Table} name=${name} rows=${rows} />
+      ${rows.length ? null : html`<p class="nothing">${NOTHING[name]}${marketShown.value ? ` in ${marketShown.value}` : ""}.</p>`}
+      ${name === "positions" && rows.length ? html`<${Basis} />` : null}
+      ${name === "open" ? html`<${More} count=${rows.length} />` : mayRead.value ? html`<${Older} count=${rows.length} />` : null}
     </div>
   </section>`;
 }

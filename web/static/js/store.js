@@ -6,7 +6,7 @@ import { Book, Shares } from "./book.js";
 import { placesOf, toUnits } from "./decimal.js";
 import { Feed } from "./feed.js";
 import { cancelAllOf, cancelOf, changeOf, openKey, ownAccount, signCommand, signStatement, submitOf } from "./keyring.js";
-import { mergeOrders } from "./lifecycle.js";
+import { mergeOrders, newestFirst, newFills, NO_ORDERS } from "./lifecycle.js";
 import { remembered } from "./remember.js";
 import { toast } from "./toasts.js";
 
@@ -30,26 +30,26 @@ export const proposals = signal([]); // the open ones, the oldest first
 export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
 export const trades = signal([]); // newest first
 export const ticker = signal(null); // of the current market
-export const orders = signal(new Map()); // id -> order, newest first
+export const lastPrices = signal({}); // market -> the last price that this page has seen
+export const orders = signal(NO_ORDERS); // of the account, in all markets
 export const bookVersion = signal(0); // counts the frames in which the book changed
 export const draft = signal({}); // values for the form from a click in the book
 
-export const market = computed(() => markets.value.find((m) => m.symbol === marketName.value) || null);
-export const places = computed(() =>
-  market.value
-    ? { price: placesOf(market.value.tick), quantity: placesOf(market.value.lot) }
-    : { price: 2, quantity: 8 },
-);
+export const marketOf = (symbol) => markets.value.find((m) => m.symbol === symbol) || null;
+export const placesIn = (symbol) => {
+  const found = marketOf(symbol);
+  return found ? { price: placesOf(found.tick), quantity: placesOf(found.lot) } : { price: 2, quantity: 8 };
+};
+export const market = computed(() => marketOf(marketName.value));
+export const places = computed(() => placesIn(marketName.value));
 // Places of quantities in a column: at most three, unless a quantity needs more.
 export const columnPlaces = () => Math.min(3, places.value.quantity);
-export const openOrders = computed(() => [...orders.value.values()].filter((o) => isOpen(o.status)));
+export const openOrders = computed(() => newestFirst(orders.value.open.values())); // in all markets
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
 export const isAdmin = computed(() => may("admin"));
 const isOwn = computed(() => account.value === ownAccount.value);
 export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
 export const mayRead = computed(() => mayTrade.value || may("read"));
-
-export const isOpen = (status) => ["pending", "open", "partly_filled"].includes(status);
 
 export let book = new Book("", places.value);
 export let shares = new Shares("", places.value);
@@ -146,7 +146,10 @@ function takeTrades(message) {
     return;
   }
   lastTrade = fresh ? message.seq : (added[0]?.number ?? lastTrade);
-  later(() => (trades.value = [...added, ...(fresh ? [] : trades.value)].slice(0, TRADES_KEPT)));
+  later(() => {
+    trades.value = [...added, ...(fresh ? [] : trades.value)].slice(0, TRADES_KEPT);
+    if (added.length) lastPrices.value = { ...lastPrices.value, [message.market]: added[0].price };
+  });
 }
 
 function takeTicker(message) {
@@ -171,10 +174,19 @@ export function watchCandles(name, interval, draw) {
   };
 }
 
+let mine = NO_ORDERS; // what `orders` shows after the next frame
+let onFills = () => {};
+
 function takeOrders(message) {
   if (message.account !== account.value) return;
-  later(() => (orders.value = mergeOrders(orders.value, message)));
+  const news = newFills(mine, message);
+  mine = mergeOrders(mine, message);
+  later(() => (orders.value = mine));
+  if (news.length) onFills(news);
 }
+
+// Calls `told` with the new fills of orders that were open, at once, also while the page is hidden.
+export const watchFills = (told) => (onFills = told);
 
 function takeMesh(message) {
   const was = mesh.value.state;
@@ -245,6 +257,16 @@ async function showKey(name) {
   if (isNew) feed.socket.close(); // the next connection has the session's cookie
 }
 
+// Asks for the last prices of the other markets.
+export async function loadPrices() {
+  for (const { symbol } of markets.value) {
+    if (symbol === marketName.value) continue;
+    const response = await fetch(`/ticker?market=${encodeURIComponent(symbol)}`).catch(() => null);
+    const last = response?.ok && (await response.json()).last;
+    if (last) lastPrices.value = { ...lastPrices.value, [symbol]: last };
+  }
+}
+
 async function loadMarkets() {
   if (!session.value) await loadSession();
   const response = await fetch("/markets");
@@ -277,40 +299,40 @@ export function chooseMarket(name) {
 export function chooseAccount(name) {
   if (name !== account.value) feed.unsubscribe({ channel: "orders", account: account.value });
   batch(() => {
-    if (name !== account.value) orders.value = new Map();
+    if (name !== account.value) orders.value = mine = NO_ORDERS;
     account.value = name;
   });
   if (mayRead.value) feed.subscribe({ channel: "orders", account: name });
 }
 
 // Sends the request that `build` makes, signed if the account is this browser's own key.
-function ask(build, command, onPending) {
-  if (!isOwn.value) return feed.request(build({}), onPending);
-  return signCommand(mesh.value.mesh, command(), (signature) => feed.request(build({ signature }), onPending));
+function ask(build, command) {
+  if (!isOwn.value) return feed.request(build({}));
+  return signCommand(mesh.value.mesh, command(), (signature) => feed.request(build({ signature })));
 }
 
-export function placeOrder(order, onPending) {
-  const wanted = { ...order, market: marketName.value, account: account.value };
-  return ask((more) => ({ op: "order", order: { ...wanted, ...more } }), () => submitOf(wanted, market.value), onPending);
+export function placeOrder(order, symbol) {
+  const wanted = { ...order, market: symbol, account: account.value };
+  return ask((more) => ({ op: "order", order: { ...wanted, ...more } }), () => submitOf(wanted, marketOf(symbol)));
 }
 
 // `change` has a new price, a new open quantity, or both.
-export function changeOrder(id, change) {
-  const order = orders.value.get(id);
-  const size = (text) => toUnits(text, places.value.quantity);
-  const grows = change.price === undefined && order && size(change.quantity) > size(order.remaining);
+export function changeOrder(order, change) {
+  const size = (text) => toUnits(text, placesIn(order.market).quantity);
+  const grows = change.price === undefined && size(change.quantity) > size(order.remaining);
   const wanted = isOwn.value && grows && order.price ? { ...change, price: order.price } : change;
   return ask(
-    (more) => ({ op: "change", order: id, account: account.value, market: marketName.value, ...wanted, ...more }),
-    () => changeOf(account.value, id, wanted, market.value),
+    (more) => ({ op: "change", order: order.id, account: account.value, market: order.market, ...wanted, ...more }),
+    () => changeOf(account.value, order.id, wanted, marketOf(order.market)),
   );
 }
 
 export const cancelOrder = (id) =>
   ask((more) => ({ op: "cancel", order: id, account: account.value, ...more }), () => cancelOf(account.value, id));
 
-export const cancelAll = () =>
+// Of one market or, if `symbol` is empty, of all; of one side or, if `side` is empty, of both.
+export const cancelAll = (symbol, side) =>
   ask(
-    (more) => ({ op: "cancel_all", account: account.value, market: marketName.value, ...more }),
-    () => cancelAllOf(account.value, marketName.value),
+    (more) => ({ op: "cancel_all", account: account.value, market: symbol, ...(side && { side }), ...more }),
+    () => cancelAllOf(account.value, symbol, side),
   );

@@ -2,16 +2,13 @@
 import { grouped, short } from "./decimal.js";
 import { BookTabs } from "./booktabs.js";
 import { condition } from "./condition.js";
+import { clock } from "./format.js";
 import { html } from "./html.js";
 import { layout } from "./layout.js";
 import { PeerBadge } from "./peers.js";
 import { columnPlaces, trades } from "./store.js";
 
 const SHOWN = 100;
-
-// The time is 0 for an order that was open before the gateway began to watch.
-export const clock = (ms) =>
-  !ms ? "—" : new Date(ms).toLocaleTimeString([], { hour12: false, hour: "2-digit", minute: "2-digit", second: "2-digit" });
 
 const Row = ({ trade }) => html`<tr class="trade ${trade.side}">
   <td class="time">${clock(trade.time)}</td>

@@ -10,7 +10,13 @@ let count = 0;
 export function toast(kind, title, text = "") {
   const entry = { id: ++count, kind, title, text };
   toasts.value = [...toasts.value, entry].slice(-SHOWN_MAX);
-  setTimeout(() => dismiss(entry.id), SHOWN_MS);
+  seen(() => setTimeout(() => dismiss(entry.id), SHOWN_MS));
+}
+
+// Calls `begin` once a person can see the page.
+function seen(begin) {
+  if (!document.hidden) begin();
+  else document.addEventListener("visibilitychange", () => seen(begin), { once: true });
 }
 
 const dismiss = (id) => (toasts.value = toasts.value.filter((entry) => entry.id !== id));

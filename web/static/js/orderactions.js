@@ -1,0 +1,93 @@
+// What a person does to open orders: cancel one, cancel all that are shown, change one.
+// Owns the orders under way, the marked one and the one being edited. What a key or button cancels is
+// always seen before.
+import { computed, signal } from "@preact/signals";
+import { toUnits } from "./decimal.js";
+import { amountOf } from "./typed.js";
+import { marketShown, openShown, side, tab } from "./orderview.js";
+import { cancelAll, cancelOrder, changeOrder, placesIn } from "./store.js";
+import { toast } from "./toasts.js";
+
+export const leaving = signal(new Set()); // ids with a pending cancel or change
+export const asking = signal(false); // the page asks whether to cancel all that are shown
+export const editing = signal(null); // { id, price, quantity } as typed, while one order is edited
+const markedId = signal(""); // the order that the next press of the key cancels
+export const marked = computed(() => openShown.value.find((order) => order.id === markedId.value) ?? null);
+
+async function whileLeaving(id, request, failed) {
+  leaving.value = new Set(leaving.value).add(id);
+  const reply = await request;
+  const rest = new Set(leaving.value);
+  rest.delete(id);
+  leaving.value = rest;
+  const why = reply.error?.detail ?? (reply.result.status === "rejected" && reply.result.detail);
+  if (why) toast("bad", failed, why);
+  return !why;
+}
+
+export const cancel = (order) => whileLeaving(order.id, cancelOrder(order.id), "Not cancelled.");
+
+// The first press of the key marks the newest order in the table, the second cancels it.
+export function cancelByKey() {
+  if (tab.value !== "open") {
+    tab.value = "open";
+    markedId.value = "";
+  }
+  const order = marked.value;
+  const next = openShown.value.find(({ id }) => id !== order?.id && !leaving.value.has(id));
+  if (order && !leaving.value.has(order.id)) cancel(order);
+  markedId.value = (order ? null : next?.id) ?? "";
+}
+
+// Moves the mark up or down; true if there is one.
+export function moveMark(step) {
+  if (!marked.value) return false;
+  const rows = openShown.value;
+  const at = rows.indexOf(marked.value) + step;
+  if (rows[at]) markedId.value = rows[at].id;
+  return true;
+}
+
+// True if something was marked or asked.
+export function stopAsking() {
+  const was = Boolean(asking.value || marked.value);
+  asking.value = false;
+  markedId.value = "";
+  return was;
+}
+
+export function askToCancelAll() {
+  tab.value = "open";
+  asking.value = openShown.value.length > 0;
+}
+
+export async function cancelShown() {
+  asking.value = false;
+  for (const order of openShown.value) if (order.status === "pending") cancel(order);
+  const reply = await cancelAll(marketShown.value, side.value);
+  if (!reply.ok) toast("bad", "Not cancelled.", reply.error.detail);
+  else toast("good", "Cancelled", `${reply.result.cancelled?.length ?? 0} orders.`);
+}
+
+// The typed values that differ from the order; an empty object if none do, null if one is not an amount.
+export function changeOf({ price, quantity }, order) {
+  const change = {};
+  const places = placesIn(order.market);
+  for (const [name, typed, known] of [["price", price, order.price], ["quantity", quantity, order.remaining]]) {
+    if (known === null) continue; // a stop order without a limit
+    const text = amountOf(typed);
+    const units = text && toUnits(text, places[name]);
+    if (!units) return null;
+    if (units !== toUnits(known, places[name])) change[name] = text;
+  }
+  return change;
+}
+
+export async function saveEdit(order) {
+  const change = changeOf(editing.value, order);
+  if (!change) return;
+  editing.value = null;
+  if (Object.keys(change).length) await applyChange(order, change);
+}
+
+export const applyChange = (order, change) => whileLeaving(order.id, changeOrder(order, change), "Not changed.");
