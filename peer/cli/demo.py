@@ -32,9 +32,10 @@ from web.auth.keys import KEYS_FILE, Keys, Scope
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
 COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red", "white")
+BAND_PERCENT = 20  # no order that far from the last trade: it would be a mistake
 MARKETS = (
-    Market("BTC-USD", tick="0.01", lot="0.00000001"),
-    Market("ETH-USD", tick="0.01", lot="0.000001"),
+    Market("BTC-USD", tick="0.01", lot="0.00000001", price_band_percent=BAND_PERCENT),
+    Market("ETH-USD", tick="0.01", lot="0.000001", price_band_percent=BAND_PERCENT),
 )
 STOP_S = 10.0
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import MARKS, expect_accessible, place
+from tests.support.browser import MARKS, choose_market, expect_accessible, place
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
 pytestmark = MARKS
@@ -66,11 +66,11 @@ def test_hidden_fields_hold_no_error_and_are_not_sent(web: Gateway, page: Page) 
 def test_another_market_clears_prices_and_quantities(web: Gateway, page: Page) -> None:
     page.get_by_role("textbox", name="Price").fill("67000")
     page.get_by_role("textbox", name="Quantity").fill("3")
-    page.get_by_label("Market").select_option("ETH-USD")
+    choose_market(page, "ETH-USD")
     expect(page.locator(".send")).to_have_text(re.compile("Buy ETH"))
     expect(page.get_by_role("textbox", name="Price")).to_have_value("")
     expect(page.get_by_role("textbox", name="Quantity")).to_have_value("")
-    page.get_by_label("Market").select_option("BTC-USD")
+    choose_market(page, "BTC-USD")
 
 
 def test_the_form_takes_what_the_page_prints(web: Gateway, page: Page) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from engine import Market
-from tests.support.browser import MARKS, expect_accessible
+from tests.support.browser import MARKS, choose_market, expect_accessible
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
 pytestmark = MARKS
@@ -110,7 +110,7 @@ def test_a_market_of_tiny_steps_and_huge_sizes_keeps_its_columns(web: Gateway, p
     for _ in range(3):
         web.order(**sell(TINY, size, account="alice", market="TINY-X"))
     web.order(**buy(TINY, TINY, account="bob", market="TINY-X"))
-    page.locator("select").first.select_option("TINY-X")
+    choose_market(page, "TINY-X")
     row = page.locator("#orders-table tbody tr").first
     expect(row).to_contain_text(TINY)
     level = page.locator(".level.ask")

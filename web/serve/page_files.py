@@ -27,7 +27,18 @@ TYPES = {
 PLAIN = "text/plain; charset=utf-8"
 PACKED_ALREADY = {".woff2"}
 STYLES = "page.css"  # all style sheets of the page in one answer
-SHEETS = ["base", "layout", "header", "book", "charts", "entry", "orders", "tools", "mesh", "overlays"]
+SHEETS = [
+    "base",
+    "layout",
+    "header",
+    "book",
+    "charts",
+    "entry",
+    "orders",
+    "tools",
+    "mesh",
+    "overlays",
+]
 STYLES_IN_ORDER = ["vendor/uplot.css", *(f"css/{sheet}.css" for sheet in SHEETS)]
 PRELOADS = "<!-- modules -->"  # replaced by links to the modules that the page imports
 _IMPORT = re.compile(r'^(?:import|export)\b[^;]*?from "([^"]+)"', re.MULTILINE)

@@ -4,7 +4,7 @@ import { effect } from "@preact/signals";
 import { createSeriesMarkers } from "lightweight-charts";
 import { color } from "./colors.js";
 import { fromUnits, short, toUnits } from "./decimal.js";
-import { confirming } from "./form.js";
+import { confirmed } from "./confirm.js";
 import * as as from "./format.js";
 import { applyChange } from "./orderactions.js";
 import { fillsHere, openHere } from "./orderview.js";
@@ -136,9 +136,7 @@ export class OrderLines {
     const crosses = best !== undefined && (order.side === "buy" ? units >= best : units <= best);
     if (crosses) {
       const what = `Move ${titleOf(order)} from ${as.price(order.price)} to ${as.price(price)}`;
-      const sure = await new Promise((done) => (confirming.value = { what, warnings: ["It would trade at once."], done }));
-      confirming.value = null;
-      if (!sure) return;
+      if (!(await confirmed(what, ["It would trade at once."]))) return;
     }
     applyChange(order, { price });
   }

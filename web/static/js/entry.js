@@ -1,8 +1,8 @@
 // The order form.
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId } from "preact/hooks";
 import { Choice } from "./choice.js";
 import { fromUnits, toUnits } from "./decimal.js";
-import { clear, confirming, errors, estimate, form, hindrance, send, sending, side, write } from "./form.js";
+import { clear, errors, estimate, form, hindrance, send, sending, side, write } from "./form.js";
 import { isPriced, isShown } from "./form_rules.js";
 import { html } from "./html.js";
 import { zone } from "./settings.js";
@@ -142,25 +142,6 @@ function Rules() {
   </div>`;
 }
 
-function Confirm() {
-  const dialog = useRef(null);
-  const asked = confirming.value;
-  useEffect(() => {
-    if (asked) dialog.current.showModal();
-    else dialog.current.close();
-  }, [asked]);
-  return html`<dialog class="help confirm" ref=${dialog} aria-labelledby="confirm-title" onClose=${() => asked?.done(false)}>
-    <h2 id="confirm-title">Send this order?</h2>
-    <p><strong>${asked?.what} ${quoteName()}</strong></p>
-    ${asked?.warnings.map((text) => html`<p key=${text} class="caution">${text}</p>`)}
-    <p class="quiet">The limits for this question are in the settings.</p>
-    <div class="buttons">
-      <button type="button" class="button" onClick=${() => asked.done(false)}>Back</button>
-      <button type="button" class="button danger" onClick=${() => asked.done(true)}>Send it</button>
-    </div>
-  </dialog>`;
-}
-
 function onSubmit(event) {
   event.preventDefault();
   if (document.activeElement?.name) tidy(document.activeElement.name);
@@ -185,5 +166,4 @@ export const Entry = () => html`<section class="panel entry" data-panel="trade" 
     </button>
     <button type="button" class="hidden" onClick=${clear}>Clear the form</button>
   </form>
-  <${Confirm} />
 </section>`;

@@ -3,6 +3,7 @@
 // shown beside the field.
 import { batch, computed, effect, signal } from "@preact/signals";
 import { condition } from "./condition.js";
+import { confirmed, isAsking } from "./confirm.js";
 import { averageOf, divided, fromUnits, toBig, trimmed } from "./decimal.js";
 import { after, errorsOf, isPriced, isShown, isStop, mayRest, missing, mistakes, orderOf, START } from "./form_rules.js";
 import * as as from "./format.js";
@@ -17,7 +18,6 @@ const LEVELS_MAX = 1000;
 export const form = signal(START);
 export const sending = signal(0);
 export const oneClick = signal(false); // a click on a price in the book sends an order
-export const confirming = signal(null); // { what, warnings, done } while the page asks whether to send
 
 export const change = (event) => (form.value = after(form.peek(), event));
 export const write = (field, to) => change({ set: field, to });
@@ -113,11 +113,10 @@ function isOutside() {
 // Why a person should look again before this order is sent.
 function warnings() {
   const found = preview.value;
-  const quote = marketName.value.split("-")[1] ?? "";
   const told = [];
   const worth = Number(fromUnits(found.value, 0)) / 10 ** (places.value.price + places.value.quantity);
   if (confirmValue.value && worth > confirmValue.value) {
-    told.push(`Its value is ${money(found.value)} ${quote}, above ${as.amount(String(confirmValue.value))}.`);
+    told.push(`Its value is ${money(found.value)} ${quoteOf(marketName.value)}, above ${as.amount(String(confirmValue.value))}.`);
   }
   if (confirmSlippage.value && !found.waits && Number(found.slippage) / 100 > confirmSlippage.value) {
     told.push(`Its average price is ${percentOf(found.slippage)} worse than the best price.`);
@@ -131,6 +130,7 @@ function warnings() {
   return told;
 }
 
+const quoteOf = (symbol) => symbol.split("-")[1] ?? "";
 const padded = (price) => priceText(toBig(price, places.value.price));
 const nameOf = ({ side: of, quantity, price, stop_price: stop }) =>
   `${of === "buy" ? "Buy" : "Sell"} ${as.quantity(quantity)}${stop ? ` once at ${padded(stop)}` : ""}${price ? ` at ${padded(price)}` : ""}`;
@@ -148,24 +148,17 @@ export function sendAt(price, wanted) {
 
 // With `again` the form keeps the quantity for the next order.
 export async function send({ again = false } = {}) {
-  if (hindrance.value || confirming.value) return;
+  if (hindrance.value || isAsking()) return;
   const sent = order();
   const of = form.value;
   const told = warnings();
-  if (told.length && !(await asked(nameOf(sent), told))) return;
+  if (told.length && !(await confirmed(`${nameOf(sent)} ${quoteOf(of.market)}`, told))) return;
   sending.value++;
   const slow = setTimeout(() => toast("note", "Pending", `${nameOf(sent)}: waiting to be ordered by the peers.`), 1500);
   const reply = await placeOrder(sent, of.market);
   clearTimeout(slow);
   sending.value--;
   report(reply, sent, of, again);
-}
-
-// Whether the person wants to send it nevertheless.
-async function asked(what, told) {
-  const answer = await new Promise((done) => (confirming.value = { what, warnings: told, done }));
-  confirming.value = null;
-  return answer;
 }
 
 function report(reply, sent, of, again) {

@@ -80,7 +80,9 @@ export const Header = () => html`<header class="top">
     <button class="icon" onClick=${toggleTheme} aria-label="Use the ${theme.value === "dark" ? "light" : "dark"} theme">
       <${Icon} name=${theme.value === "dark" ? "sun" : "moon"} />
     </button>
-    <button class="icon" onClick=${() => (showSettings.value = true)} aria-label="Settings"><${Icon} name="settings" /></button>
+    ${layout.value === "narrow"
+      ? null // the help has them too
+      : html`<button class="icon" onClick=${() => (showSettings.value = true)} aria-label="Settings"><${Icon} name="settings" /></button>`}
     <button class="icon" onClick=${() => (showHelp.value = true)} aria-label="Keyboard help"><${Icon} name="help" /></button>
   </div>
 </header>`;

@@ -1,7 +1,8 @@
-// The help for keyboard and mouse, with the settings.
+// The help for keyboard and mouse, and the other dialogs of a trader.
 import { signal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { ACTIONS, keyLabel, keyOf } from "./bindings.js";
+import { Confirm } from "./confirm.js";
 import { html } from "./html.js";
 import { SettingsDialog, showSettings } from "./settingsdialog.js";
 
@@ -44,5 +45,6 @@ export function Help() {
         <button class="button" onClick=${() => (showHelp.value = false)}>Close</button>
       </div>
     </dialog>
-    <${SettingsDialog} />`;
+    <${SettingsDialog} />
+    <${Confirm} />`;
 }

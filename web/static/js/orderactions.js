@@ -3,10 +3,11 @@
 // always seen before.
 import { computed, signal } from "@preact/signals";
 import { toUnits } from "./decimal.js";
-import { amountOf } from "./typed.js";
+import { view } from "./layout.js";
 import { marketShown, openShown, side, tab } from "./orderview.js";
 import { cancelAll, cancelOrder, changeOrder, placesIn } from "./store.js";
 import { toast } from "./toasts.js";
+import { amountOf } from "./typed.js";
 
 export const leaving = signal(new Set()); // ids with a pending cancel or change
 export const asking = signal(false); // the page asks whether to cancel all that are shown
@@ -29,14 +30,18 @@ export const cancel = (order) => whileLeaving(order.id, cancelOrder(order.id), "
 
 // The first press of the key marks the newest order in the table, the second cancels it.
 export function cancelByKey() {
-  if (tab.value !== "open") {
-    tab.value = "open";
-    markedId.value = "";
-  }
+  if (tab.value !== "open") markedId.value = "";
+  showOpen();
+  requestAnimationFrame(() => document.getElementById("orders-table")?.focus({ preventScroll: true })); // for the arrows
   const order = marked.value;
   const next = openShown.value.find(({ id }) => id !== order?.id && !leaving.value.has(id));
   if (order && !leaving.value.has(order.id)) cancel(order);
   markedId.value = (order ? null : next?.id) ?? "";
+}
+
+function showOpen() {
+  tab.value = "open";
+  view.value = "orders"; // of a narrow screen
 }
 
 // Moves the mark up or down; true if there is one.
@@ -57,7 +62,7 @@ export function stopAsking() {
 }
 
 export function askToCancelAll() {
-  tab.value = "open";
+  showOpen();
   asking.value = openShown.value.length > 0;
 }
 

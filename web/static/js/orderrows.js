@@ -9,7 +9,7 @@ import { cancel, changeOf, editing, leaving, marked, saveEdit } from "./orderact
 import { marketShown } from "./orderview.js";
 import { PeerBadge } from "./peers.js";
 import { unrealizedOf } from "./positions.js";
-import { lastPrices, placesIn } from "./store.js";
+import { lastPrices, mayTrade, placesIn } from "./store.js";
 
 const SIDES = { buy: "Buy", sell: "Sell" };
 
@@ -83,7 +83,7 @@ function Actions({ order }) {
       </button>
       <button class="button small" onClick=${() => (editing.value = null)}>Back</button>`;
   }
-  const busy = leaving.value.has(order.id);
+  const busy = leaving.value.has(order.id) || !mayTrade.value;
   return html`${order.status === "pending"
       ? null
       : html`<button class="button small" disabled=${busy} aria-label="Edit order ${order.id}" onClick=${() => startEdit(order)}>Edit</button>`}

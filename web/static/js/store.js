@@ -216,7 +216,7 @@ function endSession() {
   feed.unsubscribe({ channel: "orders", account: account.value });
   batch(() => {
     session.value = { account: "", scopes: [], ended: true };
-    orders.value = new Map();
+    orders.value = mine = NO_ORDERS;
   });
 }
 
