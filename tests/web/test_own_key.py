@@ -123,12 +123,12 @@ def test_every_kind_of_order_is_signed_as_the_peer_reads_it(
             { side: "buy", type: "stop_limit", quantity: ".5", price: "8", stop_price: "900" },
             { ...limit, side: "sell", tif: "fok", self_trade: "cancel_both" },
           ];
-          const replies = await Promise.all(orders.map((order) => placeOrder(order)));
-          replies.push(await cancelAll());
+          const replies = await Promise.all(orders.map((order) => placeOrder(order, "BTC-USD")));
+          replies.push(await cancelAll("BTC-USD", "sell"), await cancelAll("", ""));
           return replies.map((reply) => reply.error?.detail ?? reply.result.status);
         }"""
     )
-    states = ["open", "expired", "open", "filled", "open", "open", "expired", "done"]
+    states = ["open", "expired", "open", "filled", "open", "open", "expired", "done", "done"]
     assert sent == states
     assert web.get(f"/orders?account={account}")["orders"] == []
 

@@ -46,15 +46,10 @@ export function trimmed(text, least = 0) {
   return kept ? `${whole}.${kept}` : whole;
 }
 
-// The exact product of two amounts as text.
-export function product(a, aPlaces, b, bPlaces) {
-  return trimmed(fromUnits(BigInt(a) * BigInt(b), aPlaces + bPlaces), 2);
-}
-
-// The same of two texts.
+// The exact product of two amounts.
 export function times(a, b) {
   const [m, n] = [placesOf(a), placesOf(b)];
-  return product(toBig(a, m), m, toBig(b, n), n);
+  return trimmed(fromUnits(toBig(a, m) * toBig(b, n), m + n), 2);
 }
 
 // A whole quotient, rounded half away from zero. `by` is positive.

@@ -43,7 +43,7 @@ export const NAMES = {
 
 // Reason of a refusal -> the field beside which it is shown, and the other fields that could have caused it.
 const SHAPE = ["type", "tif"];
-export const REFUSALS = {
+const REFUSALS = {
   invalid_price: ["price"],
   outside_price_band: ["price", "stop_price", "side", "type"],
   would_cross: ["post_only", "price", "side", ...SHAPE],

@@ -1,6 +1,6 @@
 // Prices, quantities, amounts and times as a person reads them: one form each, in all panels.
 // Owns these forms. Must never be used for what is sent.
-import { divided, fromUnits, grouped, placesOf, short, toBig, trimmed } from "./decimal.js";
+import { divided, fromUnits, grouped, placesOf, toBig, trimmed } from "./decimal.js";
 import { zone } from "./settings.js";
 import { dateAndClock, dayAndClock, partsOf } from "./times.js";
 
@@ -9,7 +9,6 @@ const isUtc = () => zone.value === "utc";
 export const price = (text) => grouped(text); // all places of the tick: columns align at the point
 export const shortPrice = (text) => grouped(trimmed(text, 2));
 export const quantity = (text, least = 0) => grouped(trimmed(text, least)); // exact
-export const shortQuantity = (text, least = 0) => grouped(short(text, least)); // for narrow columns
 // Of money: rounded to two places, unless nothing would be left.
 export function amount(text) {
   const at = placesOf(text);

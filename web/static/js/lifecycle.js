@@ -50,7 +50,7 @@ export function newFills({ open }, message) {
 // Newest first, by the time at which the page first saw them: a fill does not move a row.
 export const newestFirst = (orders) => [...orders].sort((a, b) => b.since - a.since || countOf(b.id) - countOf(a.id));
 
-export const ENDED = new Set(["filled", "cancelled", "expired", "rejected"]);
+const ENDED = new Set(["filled", "cancelled", "expired", "rejected"]);
 
 const countOf = (id) => Number(id.split("-")[1]);
 

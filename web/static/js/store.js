@@ -35,7 +35,7 @@ export const orders = signal(NO_ORDERS); // of the account, in all markets
 export const bookVersion = signal(0); // counts the frames in which the book changed
 export const draft = signal({}); // values for the form from a click in the book
 
-export const marketOf = (symbol) => markets.value.find((m) => m.symbol === symbol) || null;
+const marketOf = (symbol) => markets.value.find((m) => m.symbol === symbol) || null;
 export const placesIn = (symbol) => {
   const found = marketOf(symbol);
   return found ? { price: placesOf(found.tick), quantity: placesOf(found.lot) } : { price: 2, quantity: 8 };

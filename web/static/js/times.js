@@ -36,6 +36,5 @@ export function axisLabel(ms, kind, isUtc) {
   return kind === "second" ? clock : clock.slice(0, 5);
 }
 
-// The value of a field for date and time, and back. NaN if the text is none.
-export const fieldOf = (ms, isUtc) => dateAndClock(ms, isUtc).slice(0, 16).replace(" ", "T");
+// The time in a field for date and time, such as 2026-11-27T08:20. NaN if the text is none.
 export const msOf = (field, isUtc) => new Date(isUtc ? `${field}Z` : field).getTime();
