@@ -113,6 +113,7 @@ def test_a_fat_finger_is_asked_first(web: Gateway, page: Page) -> None:
     assert web.get("/orders?account=alice")["orders"] == []
     expect(page.get_by_role("textbox", name="Price")).to_have_value("1000")
     page.locator(".send").click()
+    expect(dialog).to_be_visible()
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     page.locator(".send").click()
