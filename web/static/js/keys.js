@@ -18,7 +18,7 @@ function focusOn(name) {
 
 function pick(name) {
   write("side", name);
-  requestAnimationFrame(() => focusOn("price") || focusOn("quantity"));
+  if (!focusOn("price")) focusOn("quantity"); // at once: what is typed next goes there
 }
 
 function nextMarket() {
