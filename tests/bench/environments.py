@@ -45,5 +45,6 @@ def _install(candidate: str, home: Path, packages: tuple[str, ...]) -> str:
     ):
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
-            return (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+            lines = done.stderr.strip().splitlines() or ["it gave no reason"]
+            return next((line for line in lines if "Requires-Python" in line), lines[-1])
     return ""

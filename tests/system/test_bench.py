@@ -83,6 +83,16 @@ def test_a_slow_link_keeps_the_order() -> None:
 
 
 @pytest.mark.timeout(300)
+def test_one_slow_peer_is_measured_in_three_ways() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_gray", "--rate", "30", "--seconds", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    for fault in ("link", "processor", "syncs"):
+        assert fault in done.stdout
+        assert done.stdout.count("itself") == 3
+
+
+@pytest.mark.timeout(300)
 def test_make_bench_tells_a_story_of_every_part_it_measures(tmp_path: Path) -> None:
     parts = ("latency", "limits", "http")
     command = [sys.executable, "-m", "tests.bench.story", "--quick", "--rounds", "1"]

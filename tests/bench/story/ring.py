@@ -1,7 +1,7 @@
 """The limits: what ZeroMQ and the disk take by themselves, without an order book.
 
 Owns two programs. The bare ring is three processes that pass a step through three rounds; in each
-round every process signs 500 bytes, writes them to a file, syncs it and publishes them over
+round every process signs 500 bytes, writes them into a file, syncs it and publishes them over
 encrypted PUB/SUB, and verifies what the others publish. This is the least that three peers must do
 before an order is final. Raw PUB/SUB is a message there and back, and as many messages as two
 subscribers take from one publisher. Must never do more than that.
@@ -26,7 +26,7 @@ MEMBERS = 3
 QUORUM = 2
 BODY_BYTES = 500
 HEAD_BYTES = 6  # member, round, and the step's number
-SLOTS = 1_000  # the file is written over after so many steps
+SLOTS, SLOT_BYTES = 3_000, 600  # of the file, which is then written over
 ORDER_BYTES = 75  # a plain order, encoded
 WAIT_MS = 20_000
 
@@ -60,6 +60,8 @@ class _Member:
         self._signer = SigningKey(keys[me].signing)
         self._verifiers = [SigningKey(each.signing).verify_key for each in keys]
         self._file = os.open(folder / f"ring{me}", os.O_CREAT | os.O_WRONLY)
+        os.write(self._file, bytes(SLOTS * SLOT_BYTES))  # so that a sync writes no new length
+        os.fsync(self._file)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._pub, self._sub = self.context.socket(zmq.XPUB), self.context.socket(zmq.SUB)
         self._pub.xpub_verbose = 1  # tell of every subscriber, also if another has the same topic
@@ -86,7 +88,8 @@ class _Member:
         body = bytes((self._me, round_)) + step.to_bytes(4, "big") + bytes(BODY_BYTES)
         if self._kind.is_safe:
             body += self._signer.sign(body).signature
-            os.pwrite(self._file, body, step % SLOTS * self._kind.rounds * len(body))
+            slot = (step * self._kind.rounds + round_) % SLOTS
+            os.pwrite(self._file, body, slot * SLOT_BYTES)
             os.fdatasync(self._file)
         self._pub.send(body)
         self._heard[step, round_].add(self._me)
