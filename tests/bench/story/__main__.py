@@ -34,7 +34,14 @@ RATIOS = (
     Ratio("throughput to raw PUB/SUB", mesh.many(3, 3), PUBSUB),
     Ratio("throughput to the naive design", mesh.many(3, 3), naive.SPEED),
     Ratio("a lone order to the naive design's, p50 (smaller is better)", mesh.LONE_P50, naive.P50),
-    Ratio("orders over HTTP to the single node's", gateways.OURS, gateways.SINGLE_NODE),
+    *(
+        Ratio(
+            f"orders over HTTP to the single node's, {count} connections",
+            gateways.over_http(gateways.OURS, count),
+            gateways.over_http(gateways.SINGLE_NODE, count),
+        )
+        for count in gateways.CONNECTIONS
+    ),
 )
 PLOTTED = {"throughput": "orders/s", "latency": "ms", "growth": "ms"}  # by a section's first word
 
