@@ -61,7 +61,12 @@ class Gateway:
         with self._log.open("wb") as log:
             command += options
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
-        found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
+        try:
+            found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
+        except AssertionError:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
 
