@@ -17,14 +17,16 @@ from peer.consensus.block import Attestation, Block, InvalidBlockError, decode
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus
 from peer.membership.block_reader import BlockReader
+from peer.membership.epochs import Epoch
 from peer.membership.mesh_file import MeshConfig
-from peer.node.ledger import evidence_of
+from peer.node.stored_blocks import evidence_of
+from peer.replica.batch import decode_batch
 from peer.replica.difference import describe_differences, pairs_of
 from peer.replica.snapshot import InvalidSnapshotError, is_certified, read
-from peer.replica.state_machine import Replica, decode_batch
+from peer.replica.state_machine import Replica
 from peer.replica.trade import MarketTrade
 from peer.storage import schema
-from peer.storage.journal import JournalError, StoredEvidence, pieces_of
+from peer.storage.journal import EVIDENCE, JournalError, StoredEvidence, pieces_of
 
 PROBLEMS_MAX = 100
 
@@ -51,7 +53,7 @@ class Inspection:
     def __init__(self, path: Path, config: MeshConfig) -> None:
         """Read the file at `path`. JournalError if it is not a journal of this mesh."""
         self.config = config
-        self._reader = BlockReader(config)
+        self._reader = BlockReader(Epoch.first(config))
         if not path.exists():
             raise JournalError(f"no journal at {path}")
         try:
@@ -70,13 +72,19 @@ class Inspection:
         meta = dict(db.execute("SELECT name, value FROM meta"))
         if meta.get("mesh", self.config.id) != self.config.id:
             raise JournalError(f"{path} belongs to mesh {meta['mesh'].hex()}")
+        query = "SELECT ifnull(max(number), 0) FROM epochs WHERE entered"
+        if entered := db.execute(query).fetchone()[0]:
+            raise JournalError(
+                f"{path} is in epoch {entered}, and this program reads only journals of epoch 0: "
+                "its peer checks it at every start"
+            )
         self.me = self.config.number_of(meta["key"])
         self.pages = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
         self.frames = db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
         self.pending = db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
         self.evidence = [
             evidence_of(StoredEvidence(*row), self.config.committee)
-            for row in db.execute("SELECT * FROM evidence ORDER BY author")
+            for row in db.execute(f"{EVIDENCE} ORDER BY author")
         ]
         self.snapshots = [
             _Snapshot(number, digest, certificate, dict(pieces_of(db, number)))
@@ -96,7 +104,7 @@ class Inspection:
     def commits(self) -> Iterator[tuple[Commit, Replica]]:
         """The commits derived from the snapshot and the blocks, each with the state after it.
         InvalidSnapshotError or InvalidBlockError if the journal is damaged."""
-        replica = Replica(self.config.markets, self.config.committee)
+        replica = Replica(self.config.markets, Epoch.first(self.config))
         if self.snapshots:
             replica = self._replica_of(self.snapshots[0])
         consensus = Consensus(
@@ -107,7 +115,7 @@ class Inspection:
             yield commit, replica
 
     def _replica_of(self, snapshot: "_Snapshot") -> Replica:
-        return Replica.restore(self.config.committee, snapshot.pieces)
+        return Replica.restore(Epoch.first(self.config), snapshot.pieces)
 
     def verify(self) -> Finding:
         """Check pages, signatures, the chains of blocks, and all digests that can be derived."""

@@ -127,6 +127,7 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--mesh", type=_PATH, required=True, help="The mesh file.")
 @_repeatable("--grape", "grapes", help="URL of a Grape, http://host:port.")
 @_repeatable("--at", "places", help="A member's address, NAME=HOST:PORT.")
+@click.option("--trust", default="", help="EPOCH:SEAL that an operator has told you.")
 @click.option("--host", default="127.0.0.1", help="Address to listen on for other peers.")
 @click.option("--port", default=0, help="Port for subscriptions; 0: any.")
 @click.option("--fetch-port", default=0, help="Port for fetching missed blocks; 0: any.")

@@ -7,6 +7,7 @@ the node's address books do.
 import contextlib
 import queue
 import random
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +33,12 @@ class MemberFinder:
         self._node = node
         self._memory = AddressFile(memory)
         self._discovery: Discovery | None = None
-        remembered = self._memory.load()
-        for member, link in node.mesh.links.items():
-            link.book.remember(remembered.get(node.config.members[member].key, ()))
+        self._sought: tuple[object, ...] = ()  # what the discovery announces and watches
+        self._grapes: Sequence[str] = ()
+        self._found: Found | None = None
+        self._remembered = self._memory.load()
+        self._recalled: set[int] = set()  # seats whose links know the remembered addresses
+        self._recall()
         for place in places:
             self._give(place)
 
@@ -50,19 +54,43 @@ class MemberFinder:
         except ValueError as error:
             raise ConfigError(f"--at {place!r:.100}: {error}") from None
 
+    def _recall(self) -> None:
+        """Give new links the addresses of an earlier run."""
+        for seat, link in self._node.mesh.links.items():
+            if seat not in self._recalled:
+                self._recalled.add(seat)
+                link.book.remember(self._remembered.get(self._keys.get(seat, ""), ()))
+
+    @property
+    def _keys(self) -> dict[int, str]:
+        """The public keys of the members to connect to, by seat."""
+        epochs = self._node.ledger.epochs.connected
+        return {seat.number: seat.key.hex() for epoch in epochs for seat in epoch.seats}
+
     def start(self, grapes: Sequence[str], found: Found) -> None:
         """Announce this member to the Grapes and look up the others; puts events into `found`."""
-        me, config = self._node.ledger.me, self._node.config
-        announce = None if me is None else (config.service(me), self._node.mesh.port)
-        watch = [config.service(number) for number in self._node.mesh.links]
-        if not grapes or (announce is None and not watch):
+        self._grapes, self._found = grapes, found
+        self.follow()
+
+    def follow(self) -> None:
+        """Look for other members than before, if these have changed. Call it now and then."""
+        node, found = self._node, self._found
+        seat, own = node.ledger.seat, node.ledger.journal.key
+        announce = None if seat is None else (node.config.service_of(own), node.mesh.port)
+        watch = [name for name, number in node.epochs.services.items() if number in node.mesh.links]
+        sought = announce, *watch
+        if not self._grapes or found is None or sought in ((None,), self._sought):
             return
+        self._sought = sought
+        self._recall()
+        if self._discovery is not None:  # it may take a while to stop
+            threading.Thread(target=self._discovery.stop, daemon=True).start()
 
         def hand_on(event: Event) -> None:
             with contextlib.suppress(queue.Full):  # discovery will find it again
                 found.put_nowait(event)
 
-        clients = [Grape([url]) for url in grapes]
+        clients = [Grape([url]) for url in self._grapes]
         self._discovery = Discovery(clients, announce, watch, hand_on, rng=random.Random())
         self._discovery.start()
 
@@ -77,6 +105,6 @@ class MemberFinder:
 
     def _addresses(self) -> dict[str, list[Address]]:
         """The members' addresses that are worth remembering."""
-        members, links = self._node.config.members, self._node.mesh.links.items()
-        found = {members[number].key: link.book.remembered for number, link in links}
+        keys, links = self._keys, self._node.mesh.links.items()
+        found = {keys[seat]: link.book.remembered for seat, link in links if seat in keys}
         return {key: addresses for key, addresses in found.items() if addresses}

@@ -24,14 +24,15 @@ from peer.client.units import Units, units_of
 from peer.consensus.block import Block
 from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import Heartbeat
+from peer.replica.batch import decode_batch
 from peer.replica.changes import Approve, Propose, Vote, Withdraw
-from peer.replica.signed import command_of
-from peer.replica.state_machine import decode_batch
+from peer.replica.handover import Notice, Sealed, Stated
+from peer.replica.signed import Own, command_of
 
 Message = Block | Heartbeat | str  # a str says why the message was invalid
 ORDERS_KEPT = 100_000  # orders whose market is remembered
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
-_COMMANDS = (*Command.__args__, *Vote.__args__)
+_COMMANDS = (*Command.__args__, *Vote.__args__, *Notice.__args__)
 KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in _COMMANDS))
 
 
@@ -49,7 +50,7 @@ class Filter:
     def kind(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
 
-    def command(self, command: Command | Vote) -> bool:
+    def command(self, command: Command | Own) -> bool:
         market = getattr(command, "market", "")
         right_market = not self.markets or market in self.markets
         return right_market and (self.kind("block") or self.kind(type(command).__name__.lower()))
@@ -102,10 +103,14 @@ class Lines:
     def _name(self, seat: int) -> str:
         return self._names[seat] if 0 <= seat < len(self._names) else f"seat {seat}"
 
-    def _say(self, command: Command | Vote) -> str:
+    def _say(self, command: Command | Own) -> str:
         match command:
             case Propose() | Approve() | Withdraw():
                 return vote_text(command, self._name)
+            case Sealed(epoch=epoch, signatures=signatures):
+                return f"certify epoch {epoch} with {len(signatures)} signatures"
+            case Stated(key=key, commit=commit):
+                return f"candidate {key.hex()[:16]} has the state after commit {commit}"
             case Submit():
                 return self._say_order(command)
             case Cancel(order=order):
@@ -254,7 +259,7 @@ class Stats:
         self._rates = [Rates() for _ in self._names]
 
 
-def commands_of(block: Block) -> list[Command | Vote]:
+def commands_of(block: Block) -> list[Command | Own]:
     try:
         entries = decode_batch(block).commands if block.payload else []
     except (msgspec.DecodeError, ValueError):
@@ -274,10 +279,18 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else "�" for each in text)
 
 
-def _fields(command: Command | Vote) -> dict[str, object]:
+def _plain(value: object) -> object:
+    """A field's value, as JSON can have it."""
+    if isinstance(value, IntEnum):
+        return value.name.lower()
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _fields(command: Command | Own) -> dict[str, object]:
     fields: dict[str, object] = {
-        name: value.name.lower() if isinstance(value, IntEnum) else value
-        for name, value in msgspec.structs.asdict(command).items()
+        name: _plain(value) for name, value in msgspec.structs.asdict(command).items()
     }
     fields["id"] = format_id(command.id)
     if isinstance(command, Propose):

@@ -15,8 +15,9 @@ from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
 from peer.client.endpoint import Local, endpoint
 from peer.membership import mesh_file
+from peer.membership.epochs import Pin, read_pin
 from peer.membership.identity import Identity, Verifier
-from peer.membership.mesh_file import MeshConfig
+from peer.membership.mesh_file import ConfigError, MeshConfig
 from peer.network.authenticator import Authenticator
 from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
@@ -42,6 +43,7 @@ class Options:
     mesh: Path
     grapes: tuple[str, ...] = ()
     places: tuple[str, ...] = ()  # addresses of members: name=host:port
+    trust: str = ""  # epoch:seal, see `membership.epochs.chain`; empty: none
     host: str = "127.0.0.1"
     port: int = 0
     fetch_port: int = 0
@@ -78,6 +80,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
 
     def watch() -> None:
         """Maintain the parts beside the node. Called now and then."""
+        finder.follow()
         finder.remember()
         node.local.renew()
         aside.watch(node.ledger.replica)
@@ -120,8 +123,16 @@ def _assemble(
         pace=PACE._replace(commits=options.snapshot_every),
         keep=options.keep,
         verifier=safe.verifier,
+        pin=_pin(options.trust),
     )
     return Node(config, ledger, wires, found, clock)
+
+
+def _pin(text: str) -> Pin | None:
+    try:
+        return read_pin(text) if text else None
+    except ValueError as error:
+        raise ConfigError(f"--trust: {error}") from None
 
 
 def _gateway_command(options: Options, node: Node) -> list[str]:

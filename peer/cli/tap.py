@@ -25,6 +25,7 @@ from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stat
 from peer.consensus.block import FRAME_BYTES_MAX, Block, InvalidBlockError
 from peer.membership import mesh_file
 from peer.membership.block_reader import BlockReader
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
 from peer.network import messages
@@ -46,7 +47,8 @@ class Listener:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.books = [AddressBook(random.Random()) for _ in config.members]
         self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
-        self._reader = BlockReader(config)
+        self._epoch = Epoch.first(config)
+        self._reader = BlockReader(self._epoch)
         self._services = {config.service(n): n for n in range(len(config.members))}
         self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)
         clients = [Grape([url]) for url in grapes]
@@ -139,7 +141,7 @@ class Listener:
         beat = messages.parse_heartbeat(body)
         if beat is None:
             return "a bad heartbeat"
-        if not messages.is_of(beat, self.config, member):
+        if not messages.is_of(beat, self._epoch, member):
             return "a heartbeat of another mesh or member"
         return beat
 

@@ -27,6 +27,14 @@ class InvalidBlockError(ValueError):
     """Bytes that are not a block of this mesh. The text says what was expected and what came."""
 
 
+class OtherEpochError(InvalidBlockError):
+    """A block of this mesh, as it says, but of another epoch. That is no misbehaviour."""
+
+    def __init__(self, epoch: int, here: int) -> None:
+        super().__init__(f"expected a block of epoch {here}, got one of epoch {epoch}")
+        self.epoch = epoch
+
+
 class Ref(NamedTuple):
     """The name of a block: its round, its author and its digest."""
 
@@ -48,6 +56,8 @@ NO_ATTESTATION = Attestation(0, b"")
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     mesh: bytes
     epoch: int
+    seal: bytes
+    level: int
     round: int
     author: int
     parents: tuple[Ref, ...]
@@ -108,7 +118,7 @@ def genesis(committee: Committee) -> tuple[Block, ...]:
     """The blocks of round 0, one per member: fixed, unsigned, known to all."""
     return tuple(
         Block(
-            Ref(0, author, digest_of(b"genesis" + _seal(committee) + bytes([author]))),
+            Ref(0, author, digest_of(b"genesis" + _origin(committee) + bytes([author]))),
             (),
             time_ms=committee.created_ms,
         )
@@ -116,8 +126,13 @@ def genesis(committee: Committee) -> tuple[Block, ...]:
     )
 
 
-def _seal(committee: Committee) -> bytes:
-    return _encoder.encode([committee.mesh, committee.epoch, committee.mode, committee.size])
+def _origin(committee: Committee) -> bytes:
+    return _encoder.encode([*_prefix(committee), committee.mode, committee.size])
+
+
+def _prefix(committee: Committee) -> tuple[bytes, int, bytes, int]:
+    """ORDER-42. What every block of an epoch begins with."""
+    return committee.mesh, committee.epoch, committee.seal, committee.level
 
 
 def make(
@@ -132,9 +147,7 @@ def make(
 ) -> Block:
     """Make a signed block. `sign` returns the 64-byte signature of its argument."""
     body = _encoder.encode(
-        _Body(
-            committee.mesh, committee.epoch, round_, author, parents, payload, time_ms, attestation
-        )
+        _Body(*_prefix(committee), round_, author, parents, payload, time_ms, attestation)
     )
     ref = Ref(round_, author, digest_of(body))
     return Block(ref, parents, payload, time_ms, attestation, body + sign(body))
@@ -157,12 +170,22 @@ def decode(frame: bytes, committee: Committee) -> Block:
     return Block(ref, body.parents, body.payload, body.time_ms, body.attestation, frame)
 
 
-def _check(body: _Body, committee: Committee) -> None:
-    if (body.mesh, body.epoch) != (committee.mesh, committee.epoch):
+def _check_prefix(body: _Body, committee: Committee) -> None:
+    if body.mesh != committee.mesh:
         raise InvalidBlockError(
-            f"expected mesh {committee.mesh.hex()} epoch {committee.epoch}, "
-            f"got {body.mesh.hex():.32} epoch {body.epoch}"
+            f"expected mesh {committee.mesh.hex()}, got mesh {body.mesh.hex():.32}"
         )
+    if body.epoch != committee.epoch:
+        raise OtherEpochError(body.epoch, committee.epoch)
+    if (body.seal, body.level) != (committee.seal, committee.level):
+        raise InvalidBlockError(
+            f"expected seal {committee.seal.hex()} and level {committee.level} of epoch "
+            f"{committee.epoch}, got {body.seal.hex():.64} and {body.level}"
+        )
+
+
+def _check(body: _Body, committee: Committee) -> None:
+    _check_prefix(body, committee)
     if not (1 <= body.round < ROUND_MAX and 0 <= body.author < committee.size):
         raise InvalidBlockError(f"no such slot: round {body.round}, author {body.author}")
     if len(body.payload) > PAYLOAD_BYTES_MAX:

@@ -20,13 +20,16 @@ class Mode(StrEnum):
 
 @dataclass(frozen=True)
 class Committee:
-    """`size` members, numbered from 0 in the mesh file's order."""
+    """`size` members, numbered from 0 in the order of their seats. Epoch 0 has no seal."""
 
     mesh: bytes  # 16 bytes: the id of the mesh
     size: int
     mode: Mode
     epoch: int = 0
     created_ms: int = 0  # the time of the genesis blocks
+    seal: bytes = b""  # what the epoch begins from: its members, and the state of that moment
+    level: int = 1  # of the rules that hold in this epoch
+    ended: int = 0  # the last commit of the epoch before
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= MEMBERS_MAX:

@@ -35,13 +35,24 @@ class Checkpoint(NamedTuple):
 
     @classmethod
     def first(cls, committee: Committee) -> "Checkpoint":
-        """The checkpoint before any commit: only the genesis blocks are committed."""
+        """The checkpoint before any commit of the epoch: only its genesis blocks are committed."""
         everyone, zero = tuple(range(committee.size)), (0,) * committee.size
         heads = tuple(block.ref for block in genesis(committee))
         times_ms = (committee.created_ms,) * committee.size
         digests = tuple(ref.digest for ref in heads if committee.mode is Mode.BYZANTINE)
         schedule = Schedule(0, everyone)
-        return cls(0, 1, committee.created_ms, schedule, zero, heads, times_ms, digests)
+        begins_ms = committee.created_ms
+        return cls(committee.ended, 1, begins_ms, schedule, zero, heads, times_ms, digests)
+
+    @classmethod
+    def between(cls, commit: int, time_ms: int) -> "Checkpoint":
+        """The checkpoint between two epochs: the commit rule remembers nothing. The genesis blocks
+        of the next epoch, which its seal determines, stand in for it."""
+        return cls(commit, 1, time_ms, Schedule(0, ()), (), (), (), ())
+
+    @property
+    def is_between(self) -> bool:
+        return not self.heads
 
     def gc_rounds(self, mode: Mode) -> list[int]:
         """The rounds, by author, at and below which all blocks are collected."""
@@ -175,7 +186,7 @@ class Committer:
         """Count the authors present in a commit, and change the schedule if it is due."""
         for author in self.rotation.present(round_, self.heads):
             self._presence[author] += 1
-        if self.commits % self.rotation.commits == 0:
+        if (self.commits - self.committee.ended) % self.rotation.commits == 0:
             least = self.committee.faults + 1
             schedule = self.rotation.after(self.schedule, self._presence, least)
             self._presence = [0] * self.committee.size

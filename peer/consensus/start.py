@@ -19,11 +19,11 @@ class Start:
     """`wait_ms`: how long to wait for the other members once a quorum agrees (crash mode)."""
 
     def __init__(self, committee: Committee, wait_ms: int) -> None:
-        self._committee = committee
+        self.committee = committee
         self._wait_ms = wait_ms
         self._agree: set[int] = set()  # members that know no newer block of this one
         self._quorum_ms: int | None = None  # since when a quorum agrees
-        self._over = False
+        self.over = False  # whether `is_over` was ever true
 
     def hear(self, member: int, claimed: int, own: int) -> None:
         """A member's heartbeat claims that this member's newest round is `claimed`. `own` is the
@@ -36,23 +36,23 @@ class Start:
 
     def is_over(self, now_ms: int) -> bool:
         """Whether this member may propose. Once true, it stays true."""
-        if not self._over:
-            self._over = self._may_speak(now_ms)
-        return self._over
+        if not self.over:
+            self.over = self._may_speak(now_ms)
+        return self.over
 
     def _may_speak(self, now_ms: int) -> bool:
-        if len(self._agree) + 1 < self._committee.quorum:
+        if len(self._agree) + 1 < self.committee.quorum:
             self._quorum_ms = None
             return False
         if self._quorum_ms is None:
             self._quorum_ms = now_ms
         waited = now_ms - self._quorum_ms >= self._wait_ms
-        all_agree = len(self._agree) == self._committee.size - 1
-        return waited or all_agree or self._committee.mode is Mode.BYZANTINE
+        all_agree = len(self._agree) == self.committee.size - 1
+        return waited or all_agree or self.committee.mode is Mode.BYZANTINE
 
     @property
     def due_ms(self) -> int | None:
         """When the wait for the others ends; None if no quorum agrees yet, or if it is over."""
-        if self._over or self._quorum_ms is None:
+        if self.over or self._quorum_ms is None:
             return None
         return self._quorum_ms + self._wait_ms

@@ -25,10 +25,12 @@ class Wanted(NamedTuple):
 
 
 class Pull(NamedTuple):
-    """Ask `member` for all blocks above these rounds, by author, parents before children."""
+    """Ask `member` for all blocks of an epoch above these rounds, by author, parents before
+    children."""
 
     member: int
     above: tuple[int, ...]
+    epoch: int = 0
 
 
 @dataclass
@@ -92,7 +94,7 @@ class Synchronizer:
             self._exclude(self._pull.member, now_ms)
         if now_ms < self._excluded_ms.get(member, now_ms):
             return None
-        self._pull = Pull(member, self._dag.highest)
+        self._pull = Pull(member, self._dag.highest, self._dag.committee.epoch)
         self._pull_until_ms = now_ms + self._pull_timeout_ms
         return self._pull
 

@@ -5,19 +5,19 @@ read by the same rules.
 """
 
 from peer.consensus.block import SIGNATURE_BYTES, Block, InvalidBlockError, decode
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Verifier
-from peer.membership.mesh_file import MeshConfig
 
 
 class BlockReader:
-    """Reads the blocks of one mesh. Only a benchmark passes another `verifier`."""
+    """Reads the blocks of one epoch. Only a benchmark passes another `verifier`."""
 
-    def __init__(self, config: MeshConfig, verifier: type[Verifier] = Verifier) -> None:
-        self.committee = config.committee
-        self._verifiers = [verifier(member.public) for member in config.members]
+    def __init__(self, epoch: Epoch, verifier: type[Verifier] = Verifier) -> None:
+        self.committee = epoch.committee
+        self._verifiers = [verifier(seat.key) for seat in epoch.seats]
 
     def read(self, frame: bytes) -> Block:
-        """The block in `frame`. InvalidBlockError if it is not of this mesh, or not signed by its
+        """The block in `frame`. InvalidBlockError if it is not of this epoch, or not signed by its
         author."""
         block = decode(frame, self.committee)
         self.verify(block)

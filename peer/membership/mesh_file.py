@@ -21,7 +21,7 @@ _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
 """
-PROTOCOL = 4  # version of the rules and encodings that members share; part of the mesh id
+PROTOCOL = 5  # version of the rules and encodings that members share; part of the mesh id
 
 
 class ConfigError(Exception):
@@ -62,15 +62,14 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         keys = [member.public for member in self.members]
         return keys.index(public) if public in keys else None
 
-    def name_of(self, number: int) -> str:
-        """The name of a member; of any other number a text."""
-        known = 0 <= number < len(self.members)
-        return self.members[number].name if known else f"seat {number}"
-
     def service(self, number: int) -> str:
         """The name by which a member announces itself to a Grape. An address found there proves
         nothing: only the holder of the member's key can complete the CURVE handshake."""
-        return f"p2p-orderbook:{self.id.hex()}:{self.members[number].key[:32]}"
+        return self.service_of(self.members[number].public)
+
+    def service_of(self, key: bytes) -> str:
+        """The same for the member with this public key."""
+        return f"p2p-orderbook:{self.id.hex()}:{key.hex()[:32]}"
 
 
 def load(path: Path) -> MeshConfig:

@@ -5,6 +5,7 @@ never know the content of a connection.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import zmq
@@ -63,6 +64,18 @@ class Authenticator:
     def _own(self, socket: zmq.Socket[bytes]) -> None:
         socket.curve_secretkey = self._identity.curve_secret
         socket.curve_publickey = self._identity.curve_public
+
+    def admit(self, keys: Iterable[bytes]) -> None:
+        """The holders of these CURVE keys are members."""
+        self._members.update(keys)
+
+    def let_listen(self, keys: Iterable[bytes]) -> None:
+        """The holders of these CURVE keys may connect, as observers may."""
+        self._observers.update(keys)
+
+    def dismiss(self, key: bytes) -> None:
+        """The holder of this CURVE key is no member any more."""
+        self._members.discard(key)
 
     def deny(self, key: bytes) -> None:
         """The holder of this CURVE key can connect no more, and its messages are dropped."""

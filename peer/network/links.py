@@ -4,6 +4,7 @@ Owns the counts of unread messages. Must never use the sockets it holds: `mesh` 
 """
 
 import random
+from typing import NamedTuple
 
 import zmq
 
@@ -16,6 +17,15 @@ from peer.network.rate_limit import TokenBucket
 
 QUEUE_MESSAGES_MAX = 1_000
 FLOOD_MESSAGES = 2_000  # this many left unread at once are a flood
+OWED_MAX = 64  # answers one member may still give
+UNREAD_MS = 10  # average time per message that may be left unread
+FLOOD_PAUSE_MS = 10_000
+
+
+class Flooded(NamedTuple):
+    """A member sends more than it can need; this peer does not hear it for FLOOD_PAUSE_MS."""
+
+    member: int
 
 
 class Subscription:

@@ -14,14 +14,15 @@ message, and peers fetch those: the limits can delay an honest member, never har
 
 import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import zmq
 
 from discovery.grape import Address
 from peer.consensus.block import Block
-from peer.consensus.core import Pull, Wanted
+from peer.consensus.core import Wanted
+from peer.membership import epochs
+from peer.membership.epochs import Certificate, Epoch
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
 from peer.network import messages as wire
@@ -29,40 +30,35 @@ from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address
 from peer.network.authenticator import Asker, Authenticator
 from peer.network.connection_guard import ConnectionGuard
-from peer.network.links import Link, Subscription
+from peer.network.links import FLOOD_PAUSE_MS as FLOOD_PAUSE_MS
+from peer.network.links import OWED_MAX, UNREAD_MS, Link, Subscription
+from peer.network.links import Flooded as Flooded
 from peer.network.messages import (
     Asked,
     BlockIn,
+    ChainAsked,
     Heard,
     Heartbeat,
     Introduced,
     PartsAsked,
     Pulled,
+    Question,
     Request,
 )
 from peer.network.messages import Message as Said
 from peer.network.sockets import Sockets
 from peer.process.descriptors import Room
-from peer.storage.part_requests import PartsWanted
+from peer.replica.handover import Stated
 from peer.storage.state_sync import Manifest
 
 HEARTBEAT_MS = 250
 DRAIN_MAX = 200  # per socket and turn
 REQUESTS_PER_TURN_MAX = 16
 REST_MS = 20  # until the next look at the requests, after this many
-OWED_MAX = 64  # answers one member may still give
-UNREAD_MS = 10  # average time per message that may be left unread
-FLOOD_PAUSE_MS = 10_000
 
 _SUBSCRIBES = b"\x01"  # first byte of a subscription
 
 _log = logging.getLogger(__name__)
-
-
-class Flooded(NamedTuple):
-    """A member sends more than it can need; this peer does not hear it for FLOOD_PAUSE_MS."""
-
-    member: int
 
 
 Message = Said | Flooded
@@ -94,12 +90,23 @@ class Mesh:
         self._rest_until_ms: int | None = None  # for the router: too many requests
         self._now_ms = 0  # of this turn
         self.guard = ConnectionGuard(self.port, self.fetch_port, room)
-        me = config.number_of(identity.public)
-        self.links = {
-            number: Link(number, curve_public(member.public))
-            for number, member in enumerate(config.members)
-            if number != me
-        }
+        self._own_key = identity.public
+        self.links: dict[int, Link] = {}  # by seat
+        self._epoch = Epoch.first(config)
+        self.stand_in([self._epoch])
+
+    def stand_in(self, epochs: Sequence[Epoch]) -> None:
+        """Connect to the members of these epochs, and to no others. This peer is in the first."""
+        self._epoch = epochs[0]
+        keys = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        for number in [number for number in self.links if number not in keys]:
+            link = self.links.pop(number)
+            self.authenticator.dismiss(link.server_key)
+            self._close_sockets(link)
+        self.authenticator.admit(map(curve_public, keys.values()))
+        for number, key in keys.items():
+            if key != self._own_key and number not in self.links:
+                self.links[number] = Link(number, curve_public(key))
 
     def cut(self, member: int) -> None:
         """A member misbehaves: drop its messages, and refuse its connections."""
@@ -179,9 +186,7 @@ class Mesh:
             except zmq.Again:
                 return
             asker = self._note(parts[0]) if parts else None
-            asked = wire.parse_request(
-                who.bytes, [part.bytes for part in parts[:3]], len(self.config.members)
-            )
+            asked = wire.parse_request(who.bytes, [part.bytes for part in parts[:3]])
             if asker is None or asked is None:
                 continue
             if isinstance(asked, Introduced):
@@ -248,6 +253,9 @@ class Mesh:
                     yield BlockIn(link.member, body)
                 case [b"H", body] if subscription.heartbeats.take(now_ms // HEARTBEAT_MS):
                     yield from self._hear(link, address, body, now_ms)
+                case [b"S", body] if subscription.heartbeats.take(now_ms // HEARTBEAT_MS):
+                    if (seal := wire.parse_seal(link.member, body)) is not None:
+                        yield seal
                 case _:
                     self._leave_unread(link, now_ms)
 
@@ -270,7 +278,7 @@ class Mesh:
         if heartbeat is None:
             self._leave_unread(link, now_ms)
             return
-        if not wire.is_of(heartbeat, self.config, link.member):
+        if not wire.is_of(heartbeat, self._epoch, link.member):
             if not link.foreign:
                 _log.warning("at %s is member %d of another mesh", address, link.member)
             link.foreign += 1
@@ -336,11 +344,22 @@ class Mesh:
         for link in self.links.values():
             if link.fetch is None or link.heartbeat is None:
                 continue
-            if heartbeat.hears[link.member] and not link.heartbeat.hears[heartbeat.member]:
+            if wire.hears_only(self._epoch, heartbeat, link.heartbeat, link.member):
                 with contextlib.suppress(zmq.Again):
                     link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
 
-    def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
+    def hand_over(self, epoch: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
+        """Send signatures over the seal of an epoch to all."""
+        self._pub.send_multipart((b"S", wire.encode((epoch, seal, signatures))))
+
+    def state(self, member: int, stated: Stated) -> None:
+        """As a candidate, tell a member that the state is here. There is no answer."""
+        link = self.links.get(member)
+        if link is not None and link.fetch is not None:
+            with contextlib.suppress(zmq.Again):
+                link.fetch.send_multipart(wire.statement(stated), zmq.NOBLOCK)
+
+    def ask(self, requests: Iterable[Question]) -> None:
         """Send requests. One that can't go out now is dropped; consensus asks again."""
         for request in requests:
             link = self.links.get(request.member)
@@ -366,6 +385,10 @@ class Mesh:
     def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
         head = wire.encode((asked.number, asked.commit))
         self._router.send_multipart((asked.who, b"T", head, *parts))
+
+    def send_chain(self, asked: ChainAsked, certificates: Iterable[Certificate]) -> None:
+        frames = map(epochs.encode, certificates)
+        self._router.send_multipart((asked.who, b"C", *frames))
 
     def close(self) -> None:
         for link in self.links.values():

@@ -3,30 +3,35 @@
 Owns the messages, their limits and their strict parsing. Must never touch a socket or raise an
 error over others' input: an invalid message is None.
 
-    PUB     [b"B", block frame] or [b"H", Heartbeat]
-    DEALER  [b"F", concatenated digests], [b"P", round by author],
+    PUB     [b"B", block frame], [b"H", Heartbeat] or [b"S", (epoch, seal, signatures by seat)]
+    DEALER  [b"F", concatenated digests], [b"P", (epoch, round by author)],
+            [b"C", epoch]: the certificates of the epochs after it,
+            [b"X", Stated]: a candidate has the state
             [b"T", (number, commit, concatenated places of the tree)]
             or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
             an F of no digests only to see whether there is an answer
     ROUTER  [b"F" or b"P", block frame, ...], as many as fit
             [b"T", (number, commit), part, ...], in the order of the places, as many as fit; none if
             there is no tree of that commit
+            [b"C", Certificate, ...] without a gap, as many as fit
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned, or a T with a commit
             that is gone: take this state
 
-There is no version number: peers of one mesh need the same messages. A peer of a version before `T`
-asks for the bytes of a snapshot, which no longer exist.
+There is no version number: peers of one mesh need the same messages.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, Attestation
+from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, SIGNATURE_BYTES, Attestation
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
-from peer.membership.mesh_file import MeshConfig
+from peer.membership import epochs
+from peer.membership.epochs import Certificate, Epoch, ForgedChainError
+from peer.replica.handover import Stated
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
 from peer.storage.tree_walk import ROOT, Place
@@ -35,6 +40,7 @@ ANSWER_BYTES_MAX = 2 * 1024 * 1024
 ANSWER_BLOCKS_MAX = 1_000
 REQUEST_BYTES_MAX = 16 * 1024
 PLACE_BYTES = 9  # a key, then its shift
+CHAIN_MAX = 64  # certificates in one answer
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -62,6 +68,22 @@ class BlockIn(NamedTuple):
 class Heard(NamedTuple):
     member: int
     heartbeat: Heartbeat
+
+
+class SignedSeal(NamedTuple):
+    """A member's seal of an epoch, and the signatures over it that the member knows."""
+
+    member: int
+    epoch: int
+    seal: bytes
+    signatures: dict[int, bytes]  # by seats of the epoch before
+
+
+class ChainIn(NamedTuple):
+    """Certificates of epochs, without a gap."""
+
+    member: int
+    certificates: list[Certificate]
 
 
 class Answered(NamedTuple):
@@ -96,10 +118,32 @@ class Asked(NamedTuple):
 
 
 class Pulled(NamedTuple):
-    """A caller wants all blocks above these rounds."""
+    """A caller wants all blocks of an epoch above these rounds."""
 
     who: bytes
+    epoch: int
     rounds: tuple[int, ...]
+
+
+class ChainAsked(NamedTuple):
+    """A caller wants the certificates of the epochs after `above`."""
+
+    who: bytes
+    above: int
+
+
+class StatedIn(NamedTuple):
+    """A candidate says that it has the state."""
+
+    who: bytes
+    stated: Stated
+
+
+class ChainWanted(NamedTuple):
+    """Ask `member` for the certificates of the epochs after `above`."""
+
+    member: int
+    above: int
 
 
 class PartsAsked(NamedTuple):
@@ -117,29 +161,39 @@ class Introduced(NamedTuple):
     port: int
 
 
-Request = Asked | Pulled | PartsAsked
-Answer = BlockIn | Answered | Offered | PartsIn
-Message = Heard | Answer
+Request = Asked | Pulled | PartsAsked | ChainAsked | StatedIn
+Answer = BlockIn | Answered | Offered | PartsIn | ChainIn
+Message = Heard | SignedSeal | Answer
+Question = Wanted | Pull | PartsWanted | ChainWanted
 
 encode = msgspec.msgpack.Encoder().encode
 _heartbeats = msgspec.msgpack.Decoder(Heartbeat)
 _manifests = msgspec.msgpack.Decoder(Manifest)
 _parts_asked = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 _parts_in = msgspec.msgpack.Decoder(tuple[int, int])
-_ports = msgspec.msgpack.Decoder(int)
-_vectors = msgspec.msgpack.Decoder(tuple[int, ...])
+_pulls = msgspec.msgpack.Decoder(tuple[int, tuple[int, ...]])
+_statements = msgspec.msgpack.Decoder(Stated)
+_numbers = msgspec.msgpack.Decoder(int)
+_seals = msgspec.msgpack.Decoder(tuple[int, bytes, dict[int, bytes]])
 
 
-def request(wanted: Wanted | Pull | PartsWanted) -> tuple[bytes, bytes]:
+def request(wanted: Question) -> tuple[bytes, bytes]:
     """The frames of a request."""
     match wanted:
         case Wanted(refs=refs):
             return b"F", b"".join(ref.digest for ref in refs)
-        case Pull(above=above):
-            return b"P", encode(above)
+        case Pull(above=above, epoch=epoch):
+            return b"P", encode((epoch, above))
+        case ChainWanted(above=last):
+            return b"C", encode(last)
         case PartsWanted(number=number, commit=commit, places=places):
             where = b"".join(key.to_bytes(8, "big") + bytes((shift,)) for key, shift in places)
             return b"T", encode((number, commit, where))
+
+
+def statement(stated: Stated) -> tuple[bytes, bytes]:
+    """The frames of a candidate's statement."""
+    return b"X", encode(stated)
 
 
 def introduction(port: int) -> tuple[bytes, bytes]:
@@ -147,7 +201,7 @@ def introduction(port: int) -> tuple[bytes, bytes]:
     return b"I", encode(port)
 
 
-def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | Introduced | None:
+def parse_request(who: bytes, frames: list[bytes]) -> Request | Introduced | None:
     """What the caller asks for; None for an unknown or invalid request."""
     if len(frames) != 2:
         return None
@@ -157,18 +211,26 @@ def parse_request(who: bytes, frames: list[bytes], members: int) -> Request | In
             cuts = range(0, len(body), DIGEST_BYTES)
             return Asked(who, tuple(body[cut : cut + DIGEST_BYTES] for cut in cuts))
         if kind == b"P":
-            rounds = _vectors.decode(body)
-            if len(rounds) == members and all(-1 <= round_ < ROUND_MAX for round_ in rounds):
-                return Pulled(who, rounds)
+            epoch, rounds = _pulls.decode(body)
+            if 1 <= len(rounds) <= MEMBERS_MAX and _all_within((*rounds, epoch), -1):
+                return Pulled(who, epoch, rounds)
         if kind == b"T":
             number, commit, where = _parts_asked.decode(body)
             places = _read_places(where)
             if places and _all_within((number, commit), 1):
                 return PartsAsked(who, number, commit, places)
-        if kind == b"I" and 0 < (port := _ports.decode(body)) < 2**16:
-            return Introduced(port)
+        return _parse_notice(who, kind, body)
     except msgspec.DecodeError:
-        pass
+        return None
+
+
+def _parse_notice(who: bytes, kind: bytes, body: bytes) -> Request | Introduced | None:
+    if kind == b"X":
+        return StatedIn(who, _statements.decode(body))
+    if kind == b"C" and _all_within((above := _numbers.decode(body),), 0):
+        return ChainAsked(who, above)
+    if kind == b"I" and 0 < (port := _numbers.decode(body)) < 2**16:
+        return Introduced(port)
     return None
 
 
@@ -188,6 +250,9 @@ def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answ
         yield from (BlockIn(member, frame) for frame in frames[:ANSWER_BLOCKS_MAX])
         if kind == b"P":
             yield Answered(member)
+    elif kind == b"C":
+        with contextlib.suppress(ForgedChainError):
+            yield ChainIn(member, [epochs.decode(frame) for frame in frames[:CHAIN_MAX]])
     elif (message := _parse_state(member, kind, frames)) is not None:
         yield message
 
@@ -196,7 +261,8 @@ def _parse_state(member: int, kind: bytes, frames: list[bytes]) -> Offered | Par
     try:
         if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
             manifest = _manifests.decode(frames[0])
-            if _all_within((manifest.commit,), 1) and len(manifest.digest) == DIGEST_BYTES:
+            is_possible = _all_within((manifest.commit,), 1) and _all_within((manifest.epoch,), 0)
+            if is_possible and len(manifest.digest) == DIGEST_BYTES:
                 return Offered(member, manifest, frames[1:])
         if kind == b"T" and 1 <= len(frames) <= 1 + PLACES_MAX:
             number, commit = _parts_in.decode(frames[0])
@@ -205,6 +271,19 @@ def _parse_state(member: int, kind: bytes, frames: list[bytes]) -> Offered | Par
     except msgspec.DecodeError:
         pass
     return None
+
+
+def parse_seal(member: int, body: bytes) -> SignedSeal | None:
+    """A seal with signatures, to be verified."""
+    try:
+        epoch, seal, signatures = _seals.decode(body)
+    except msgspec.DecodeError:
+        return None
+    if len(seal) != DIGEST_BYTES or len(signatures) > MEMBERS_MAX:
+        return None
+    if any(len(one) != SIGNATURE_BYTES for one in signatures.values()):
+        return None
+    return SignedSeal(member, epoch, seal, signatures)
 
 
 def parse_heartbeat(body: bytes) -> Heartbeat | None:
@@ -217,7 +296,9 @@ def parse_heartbeat(body: bytes) -> Heartbeat | None:
     counts = (heartbeat.commit, heartbeat.time_ms, *(one.commit for one in attestations))
     if not (0 < heartbeat.fetch_port < 2**16 and _all_within(counts, 0)):
         return None
-    if not _all_within(heartbeat.rounds, -1):
+    if not (1 <= len(heartbeat.rounds) == len(heartbeat.hears) <= MEMBERS_MAX):
+        return None
+    if not _all_within((*heartbeat.rounds, heartbeat.epoch), -1):
         return None
     if any(len(one.digest) not in (0, DIGEST_BYTES) for one in attestations):
         return None
@@ -228,10 +309,17 @@ def _all_within(numbers: Iterable[int], least: int) -> bool:
     return all(least <= number < ROUND_MAX for number in numbers)
 
 
-def is_of(heartbeat: Heartbeat, config: MeshConfig, member: int) -> bool:
-    """Whether the heartbeat is this member's in this mesh."""
-    size = len(config.members)
-    if (len(heartbeat.rounds), len(heartbeat.hears)) != (size, size):
+def is_of(heartbeat: Heartbeat, epoch: Epoch, member: int) -> bool:
+    """Whether the heartbeat is this member's in this mesh. `epoch` is the one of this peer; what is
+    said of another one cannot be judged."""
+    if (heartbeat.mesh, heartbeat.member) != (epoch.origin.mesh, member):
         return False
-    said = heartbeat.mesh, heartbeat.epoch, heartbeat.member
-    return said == (config.id, config.committee.epoch, member)
+    return heartbeat.epoch != epoch.number or len(heartbeat.rounds) == epoch.committee.size
+
+
+def hears_only(epoch: Epoch, own: Heartbeat, theirs: Heartbeat, member: int) -> bool:
+    """Whether this peer hears a member of its epoch that does not hear it."""
+    author, me = epoch.author_of(member), epoch.author_of(own.member)
+    if author is None or me is None or not own.epoch == theirs.epoch == epoch.number:
+        return False
+    return own.hears[author] and not theirs.hears[me]

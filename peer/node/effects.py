@@ -11,10 +11,10 @@ from peer.client.programs import Caller
 from peer.client.protocol import Refused, Reply
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit
-from peer.consensus.core import Pull, Ready, Wanted
+from peer.consensus.core import Ready
 from peer.consensus.dag import Evidence
+from peer.network.messages import Question
 from peer.storage.journal import ClientId, Taken
-from peer.storage.part_requests import PartsWanted
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Effects:
     first_waiting: int = 0  # all commands below this seq are in blocks
     # Send, to members.
     publish: list[Block] = field(default_factory=list)
-    requests: list[Wanted | Pull | PartsWanted] = field(default_factory=list)
+    requests: list[Question] = field(default_factory=list)
     cut: set[int] = field(default_factory=set)  # members that sent what no member may send
     # Apply.
     commits: list[Commit] = field(default_factory=list)

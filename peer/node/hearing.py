@@ -31,6 +31,14 @@ class Hearing:
         self._since_ms: dict[Deaf, int] = {}
         self._heard_us_ms: dict[int, int] = {}  # by member: when it last said so
 
+    def after(self, committee: Committee, me: int | None, members: Mapping[int, int]) -> "Hearing":
+        """The same in the next epoch, in which the old `members` have these new numbers."""
+        new = Hearing(committee, me)
+        for old, number in members.items():
+            if old in self._heard_us_ms:
+                new._heard_us_ms[number] = self._heard_us_ms[old]
+        return new
+
     def hear(self, member: int, hears: Hears, now_ms: int) -> None:
         """A member reported whom it hears."""
         if self._me is not None and hears[self._me]:

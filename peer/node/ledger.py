@@ -4,31 +4,33 @@ Owns recovery, snapshots and taking over a snapshot: all that needs the three to
 touch a socket or a clock.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from engine import HEAD_KEY, HashTree, rows_of
-from peer.consensus.block import Block, InvalidBlockError, Ref, decode
-from peer.consensus.committee import Committee
+from engine import HashTree
+from peer.consensus.block import Block, OtherEpochError, Ref, decode
 from peer.consensus.committer import Commit
-from peer.consensus.core import Consensus, Proposal, Ready, Timing
-from peer.consensus.dag import Evidence
+from peer.consensus.core import Consensus, Proposal, Pull, Ready, Timing
 from peer.membership.block_reader import BlockReader
+from peer.membership.epochs import Epoch, Pin
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
+from peer.network.messages import Heartbeat
 from peer.node.effects import Effects
+from peer.node.epoch_book import EpochBook
 from peer.node.snapshots import PACE, Pace, Snapshots
+from peer.node.stored_blocks import blocks_of, evidence_of, own_batches, own_before
+from peer.node.stragglers import EarlyFrames, Lag
+from peer.node.takeover import KeyElsewhereError as KeyElsewhereError
+from peer.node.takeover import changed_by, check_round, keep_gap
 from peer.replica.applied import Applied
+from peer.replica.batch import Batch, decode_batch
 from peer.replica.execution_record import encode
-from peer.replica.snapshot import InvalidSnapshotError, is_certified, leaf_of
-from peer.replica.state_machine import Batch, Replica, decode_batch
+from peer.replica.snapshot import InvalidSnapshotError
+from peer.replica.state_machine import Replica
 from peer.storage.history_writer import KEEP, Keep
-from peer.storage.journal import ClientId, Journal, JournalError, Stored, StoredEvidence, Taken
-from peer.storage.state_sync import Fetched, Manifest
-
-
-class KeyElsewhereError(Exception):
-    """This peer's key has signed more than its journal knows."""
+from peer.storage.journal import ClientId, Journal, JournalError, Stored, Taken
+from peer.storage.state_sync import Fetched
 
 
 class Recovered(NamedTuple):
@@ -40,19 +42,9 @@ class Recovered(NamedTuple):
     blocks: int
 
 
-def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
-    """The journal's evidence as blocks. If only the first block's digest is known, that block has
-    no frame. JournalError if it is damaged."""
-    author, round_, digest, frame, other = stored
-    try:
-        first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
-        return Evidence(first, decode(other, committee))
-    except InvalidBlockError as error:
-        raise JournalError(f"the journal is damaged: {error}") from None
-
-
 class Ledger:
-    """`me` is this peer's member number, None for a peer that only follows."""
+    """Members are named by their seats here; the consensus numbers the members of an epoch. `me` is
+    this peer's seat, None for a peer that only follows in this epoch."""
 
     def __init__(
         self,
@@ -64,22 +56,47 @@ class Ledger:
         pace: Pace = PACE,
         keep: Keep = KEEP,
         verifier: type[Verifier] = Verifier,
+        pin: Pin | None = None,
     ) -> None:
         self.me = me
-        self.committee = config.committee
         self.journal = journal
+        self.epochs = EpochBook(config, journal, pin, verifier)
+        self.committee = self.epoch.committee
         self.consensus = Consensus(self.committee, me, sign, timing)
-        self.replica = Replica(config.markets, config.committee)
-        self._sign = sign
+        self.replica = Replica(config.markets, self.epoch)
+        self.sign = sign
         self._timing = timing
         self._keep = keep
-        self._reader = BlockReader(config, verifier)
+        self._verifier = verifier
+        self._reader = BlockReader(self.epoch, verifier)
         self.snapshots = Snapshots(journal, self.committee, pace)
+        self._early = EarlyFrames()
+        self._lag = Lag()
+        self._next: Epoch | None = None  # the current one has ended, and this one follows
 
-    def read(self, frame: bytes) -> Block | None:
-        """The block in a frame from outside; None if it is known already. InvalidBlockError if the
-        frame is no block or its signature is wrong."""
-        block = decode(frame, self.committee)
+    @property
+    def epoch(self) -> Epoch:
+        return self.epochs.current
+
+    @property
+    def seat(self) -> int | None:
+        """This peer's last seat, also if it is no member any more."""
+        return self.epochs.seat_of(self.journal.key)
+
+    @property
+    def author(self) -> int | None:
+        """What the consensus calls this peer in this epoch."""
+        return self.epoch.author_of(self.me)
+
+    def read(self, member: int, frame: bytes) -> Block | None:
+        """The block in a frame that a member sent; None if it is known already, or of another
+        epoch. InvalidBlockError if the frame is no block or its signature is wrong."""
+        try:
+            block = decode(frame, self.committee)
+        except OtherEpochError as error:
+            if error.epoch == self.committee.epoch + 1:
+                self._early.keep(member, frame)
+            return None
         if self.consensus.knows(block.ref):
             return None
         self._reader.verify(block)
@@ -95,84 +112,146 @@ class Ledger:
 
     def _check_own(self, ref: Ref) -> None:
         own = self.consensus.own_newest
-        if own is not None and ref.author == self.me and ref.round > own.round:
-            raise KeyElsewhereError(
-                f"this peer's key has signed a block of round {ref.round}, but its journal ends at "
-                f"round {own.round}: the journal is an old copy, or another process uses the same "
-                "key. Rejoin under a new key"
-            )
+        if own is not None and ref.author == self.author:
+            check_round(own.round, ref.round)
 
     def recover(self, now_ms: int) -> Recovered:
-        """Restore what the journal holds. Call once, before anything else."""
+        """Restore what the journal holds. Call once, before anything else. The blocks of an epoch
+        lead to its end again, so what was derived from them need not be stored."""
         self.journal.drop_unfinished()
+        self.epochs.restore()
+        entered = self.journal.epochs.entered
         stored = self.journal.snapshot()
+        own = own_before(self.journal, self.epochs.before(stored.epoch if stored else 0))
         if stored is not None:
             self._restore_snapshot(stored)
-        blocks = self._stored_blocks()
-        for block in blocks:
-            self.snapshots.note(block)
-        ready = self.consensus.restore(blocks, now_ms)
-        for commit in ready.commits:
-            self.apply(commit)
-        ready.commits = []
+        ready, count = self._replay(now_ms, own)
+        while self._next is not None:
+            self.enter_next(())
+            ready, more = self._replay(now_ms, own)
+            count += more
+        if self.epoch.number < entered:
+            raise JournalError(
+                f"the journal is damaged: it has entered epoch {entered}, and its blocks lead only "
+                f"to commit {self.commit} of epoch {self.epoch.number}"
+            )
         for row in self.journal.evidence():
             self.consensus.accuse(evidence_of(row, self.committee))
         accused = self.consensus.ready()
         ready.evidence += accused.evidence
         ready.halted = ready.halted or accused.halted
-        own = [decode_batch(b) for b in blocks if b.author == self.me and b.payload]
-        return Recovered(ready, own, self.journal.pending(), len(blocks))
+        return Recovered(ready, own, self.journal.pending(), count)
+
+    def _replay(self, now_ms: int, own: list[Batch]) -> tuple[Ready, int]:
+        """Restore the blocks of the current epoch and apply what they decide, up to the end of the
+        epoch. Adds the commands of own blocks to `own`."""
+        blocks = self._stored_blocks()
+        own += own_batches(self.journal.key, self.epoch, blocks)
+        for block in blocks:
+            self.snapshots.note(block)
+        ready = self._addressed(self.consensus.restore(blocks, now_ms))
+        for commit in ready.commits:
+            self.apply(commit)
+            if self._next is not None:
+                break
+        ready.commits = []
+        return ready, len(blocks)
 
     def _stored_blocks(self) -> list[Block]:
-        """The journal's blocks that this state still needs, and all own ones, parents before
-        children; JournalError if one is damaged."""
-        blocks = []
-        collected = self.consensus.dag.gc_rounds
-        for author, round_, digest, frame in self.journal.frames():
-            if author != self.me and round_ <= collected[author]:
-                continue
-            try:
-                block = decode(frame, self.committee)
-            except InvalidBlockError as error:
-                raise JournalError(f"the journal is damaged: {error}") from None
-            if block.ref.digest != digest:
-                raise JournalError(
-                    f"the journal is damaged: expected block {digest.hex()}, got {block!r}"
-                )
-            blocks.append(block)
-        return blocks
+        return blocks_of(self.journal, self.epoch, self.consensus.dag.gc_rounds)
 
     def _restore_snapshot(self, stored: Stored) -> None:
         """Continue from the journal's own snapshot; JournalError if it is damaged."""
+        epoch = self.epochs.find(stored.epoch)
+        if epoch is None:
+            raise JournalError(f"the journal is damaged: its snapshot is of epoch {stored.epoch}")
         try:
-            replica = self._replica_of(self.journal.pieces(stored.number))
+            replica = Replica.restore(epoch, self.journal.pieces(stored.number))
         except InvalidSnapshotError as error:
             raise JournalError(f"the journal is damaged: {error}") from None
         if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
             raise JournalError("the journal is damaged: its snapshot has another digest")
+        self._stand_in(epoch)
         self.snapshots.go_on_from(stored, replica)
         self._go_on_from(replica)
 
-    def _replica_of(self, pieces: Mapping[int, bytes]) -> Replica:
-        """InvalidSnapshotError if the pieces are no state."""
-        return Replica.restore(self.committee, pieces)
+    def _stand_in(self, epoch: Epoch) -> None:
+        """Continue in a known epoch, from its beginning or a later state."""
+        if epoch is self.epoch:
+            return
+        self.epochs.stand_in(epoch.number)
+        self.me, self.committee = epoch.seat_of(self.journal.key), epoch.committee
+        self._reader = BlockReader(epoch, self._verifier)
+        self.snapshots.begin_epoch(self.committee)
+        self._next = None
+        self._lag.end()
 
     def _go_on_from(self, replica: Replica) -> None:
+        """Continue after the replica's checkpoint, or from the beginning of the epoch. A peer that
+        may speak already may go on; else others have to say anew what they know of it."""
         self.replica = replica
-        start = self.consensus.start
+        before = self.consensus.start
+        start = before if before.over or before.committee is self.committee else None
+        found = replica.checkpoint
+        checkpoint = None if found is None or found.is_between else found
         self.consensus = Consensus(
-            self.committee, self.me, self._sign, self._timing, replica.checkpoint, start
+            self.committee, self.author, self.sign, self._timing, checkpoint, start
         )
+
+    # Epochs
+
+    @property
+    def ends(self) -> bool:
+        """Whether the last applied commit was the last of its epoch: `enter_next` must follow."""
+        return self._next is not None
+
+    def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
+        """ORDER-45. Begin the epoch that follows. In one transaction, durable before anything of it
+        is said: that this peer has closed the one before, and its own commands that the one before
+        has not ordered, since their blocks are void."""
+        epoch = self._next
+        assert epoch is not None
+        if epoch.number > self.journal.epochs.entered:
+            self.journal.add_pending(pending)
+            self.epochs.enter(epoch.number)
+            self.journal.sync()
+        before, seat = self.epoch, self.me
+        self._stand_in(epoch)
+        self.replica.begin_epoch(epoch)
+        self._go_on_from(self.replica)
+        if seat is not None and before.author_of(seat) is not None:
+            self.epochs.sign(seat, self.sign(epoch.statement))
+
+    def take_early(self) -> list[tuple[int, bytes]]:
+        """Frames of this epoch that came before this peer had entered it, with their senders."""
+        return self._early.take()
+
+    def _addressed(self, ready: Ready) -> Ready:
+        """With the seats of the members to ask."""
+        numbers = self.epoch.numbers
+        ready.requests = [one._replace(member=numbers[one.member]) for one in ready.requests]
+        return ready
 
     # Calls the loop makes without knowing which of the three parts they concern
 
-    def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
+    def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
         """A member reported its rounds in a heartbeat."""
-        self.consensus.hear(member, rounds, now_ms)
+        author = self.epoch.author_of(member)
+        if heartbeat.epoch > self.committee.epoch:
+            self._lag.hear(member, now_ms)
+        elif heartbeat.epoch == self.committee.epoch and author is not None:
+            self.consensus.hear(author, heartbeat.rounds, now_ms)
 
     def answered(self, member: int, now_ms: int) -> None:
         """All blocks of a member's answer have arrived."""
-        self.consensus.answered(member, now_ms)
+        self._lag.answered(member, self.rounds)
+        author = self.epoch.author_of(member)
+        if author is not None:
+            self.consensus.answered(author, now_ms)
+
+    def requests(self, now_ms: int) -> list[Pull]:
+        """What to ask members that are in a later epoch."""
+        return self._lag.requests(self.committee.epoch, self.rounds, now_ms)
 
     def proposal(self, now_ms: int, commands_wait: bool, is_due: bool) -> Proposal | None:
         """The block this member should make now, if any."""
@@ -186,7 +265,7 @@ class Ledger:
     def ready(self, now_ms: int) -> Ready:
         """What consensus wants done, once."""
         self.consensus.tick(now_ms)
-        return self.consensus.ready()
+        return self._addressed(self.consensus.ready())
 
     def next_tick_ms(self, now_ms: int) -> int | None:
         """When consensus next needs a turn without input; None: never."""
@@ -204,7 +283,8 @@ class Ledger:
 
     def newest_round(self, member: int) -> int:
         """The round of a member's newest block here."""
-        return self.consensus.dag.newest[member].round
+        author = self.epoch.author_of(member)
+        return 0 if author is None else self.consensus.dag.newest[author].round
 
     def far_ahead(self, now_ms: int) -> int | None:
         """The round of members so far ahead that this peer must catch up first."""
@@ -234,8 +314,9 @@ class Ledger:
         """The seq of this member's first command in no block that can still be ordered."""
         seq = self.expected
         blocks = self.consensus.committer.uncommitted_payloads.values()
-        for block in sorted((b for b in blocks if b.author == self.me), key=lambda b: b.round):
-            batch = decode_batch(block)
+        own = (block for block in blocks if block.author == self.author)
+        for block in sorted(own, key=lambda block: block.round):
+            batch = decode_batch(block, self.me)
             if batch.first <= seq:  # else the batch is too early, and none of it is applied
                 seq = max(seq, batch.first + len(batch.commands))
         return seq
@@ -264,12 +345,17 @@ class Ledger:
 
     def apply(self, commit: Commit) -> Applied:
         """Apply a commit, keep its trades, and take a snapshot when one is due."""
+        assert self._next is None, "the epoch has ended: later commits of it are void"
         applied = self.replica.apply(commit)
         for symbol, trades in applied.trades.items():
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
             self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
-        self.snapshots.applied(commit, len(applied.ids), self.replica)
+        if applied.epoch_end is None:
+            self.snapshots.applied(commit, len(applied.ids), self.replica)
+        else:
+            self._next = self.replica.next_epoch(applied.epoch_end)
+            self.epochs.expect(self._next)
         return applied
 
     def tidy(self) -> None:
@@ -278,14 +364,6 @@ class Ledger:
         self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune()
-
-    def is_certified(self, manifest: Manifest, certificate: list[bytes]) -> bool:
-        """Whether a quorum signed this digest for that commit."""
-        try:
-            blocks = [self._reader.read(frame) for frame in certificate]
-        except InvalidBlockError:
-            return False
-        return is_certified(manifest.commit, manifest.digest, blocks, self.committee)
 
     def tree_at(self, number: int) -> HashTree | None:
         """The tree of one of the newest snapshots or last checkpoints; None for other commits."""
@@ -303,39 +381,17 @@ class Ledger:
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
         """Continue from another peer's certified snapshot. InvalidSnapshotError if it is not the
         certified one, KeyElsewhereError if it has more from this peer than the journal."""
-        replica = self._changed_by(fetched)
-        assert replica.checkpoint is not None
-        if self.me is not None:
-            self._check_own(replica.checkpoint.heads[self.me])
-        self._keep_gap(fetched.pieces, replica)
+        epoch = self.epochs.find(fetched.manifest.epoch)
+        assert epoch is not None
+        replica = changed_by(self.replica, fetched, epoch)
+        if (author := epoch.author_of(epoch.seat_of(self.journal.key))) is not None:
+            assert replica.checkpoint is not None
+            own = self.consensus.own_newest if epoch is self.epoch else None
+            check_round(own.round if own else 0, replica.checkpoint.heads[author].round)
+        keep_gap(self.journal.history, self.replica, replica, fetched.pieces)
+        self._stand_in(epoch)
+        self.epochs.enter(epoch.number)
         self.snapshots.install(fetched.certificate, replica)
         self.journal.sync()
         self._go_on_from(replica)
-        return self.consensus.restore(self._stored_blocks(), now_ms)
-
-    def _changed_by(self, fetched: Fetched) -> Replica:
-        """The own state with the differences from another peer's applied."""
-        own, pieces, certified = self.replica, fetched.pieces, fetched.manifest
-        tree = own.tree.updated(leaf_of(*change) for change in pieces.items())
-        if tree.digest == certified.digest:
-            replica = self._replica_of({key: pieces.get(key) or own.piece(key) for key, _ in tree})
-            if (replica.commit, replica.tree.digest) == certified:
-                return replica
-        raise InvalidSnapshotError("expected the state that a quorum has signed, got another")
-
-    def _keep_gap(self, changed: Iterable[int], replica: Replica) -> None:
-        """Events until then are unknown here. For each order that has changed, the history stores
-        its present state."""
-        history = self.journal.history
-        for symbol, trades in replica.trades.items():
-            history.add_trades(symbol, trades)
-        history.note_gap(self.replica.commit + 1, replica.commit)
-        ids = (id_ for key in changed if key < HEAD_KEY for id_ in self._changed_in(key, replica))
-        orders = (order for order in map(replica.exchange.order, ids) if order is not None)
-        history.add_open(replica.commit, replica.time_ms, orders)
-
-    def _changed_in(self, key: int, replica: Replica) -> Iterator[int]:
-        """The ids of the orders in a piece of another state that are missing or different in it
-        here."""
-        own = rows_of(key, self.replica.piece(key))
-        return (id_ for id_, row in rows_of(key, replica.piece(key)).items() if own.get(id_) != row)
+        return self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))

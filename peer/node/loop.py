@@ -19,8 +19,9 @@ from peer.client.programs import Caller
 from peer.consensus.block import InvalidBlockError
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Flooded, Mesh, Message
-from peer.network.messages import Answered, BlockIn, Heard, Offered, PartsIn
+from peer.network.messages import Answered, BlockIn, ChainIn, Heard, Offered, PartsIn, SignedSeal
 from peer.node.effects import Effects
+from peer.node.epoch_change import EpochChange
 from peer.node.health import Status
 from peer.node.ledger import KeyElsewhereError, Ledger
 from peer.node.lifecycle import Lifecycle, State
@@ -63,20 +64,21 @@ class Node:
         self.local = wires.local
         self.life = Lifecycle()
         self.submissions = Submissions(ledger.me or 0)
-        self.publisher = Publisher(self.local, ledger.replica, config.name_of)
+        self.publisher = Publisher(self.local, ledger.replica, ledger.epochs.name_of)
         self.mesh_status = MeshStatus(config, self.mesh, ledger)
         self._clock = clock or Clock()
         self._timers = Timers()
         self._fetcher = StateFetcher(ledger, self.mesh_status)
         self._poller = wires.poller
         self._discovered = discovered
-        self._services = {config.service(n): n for n in range(len(config.members))}
-        self._responder = Responder(self.mesh, ledger, self._clock.now_us)
+        self.epochs = EpochChange(config, ledger, self.mesh, self.submissions, self.mesh_status)
+        self._responder = Responder(self.mesh, ledger, self.epochs.notices, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.mesh_status, self._clock
         self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
         self._watch: Callable[[], None] = lambda: None
+        self.epochs.stand()
 
     @property
     def halted(self) -> str:
@@ -92,18 +94,16 @@ class Node:
         """Restore what the journal holds. Call once, before `run`."""
         started_ms = self._clock.now_ms()
         recovered = self.ledger.recover(started_ms)
+        self.epochs.stand()
         if self.ledger.me is not None:
             own, pending, expected = recovered.own, recovered.pending, self.ledger.expected
             self.submissions.restore(own, pending, expected, self._clock.now_ms())
             self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self._effects.add(recovered.ready)
-        _log.info(
-            "recovered up to commit %d, with %d blocks, in %.1f s",
-            self.ledger.commit,
-            recovered.blocks,
-            (self._clock.now_ms() - started_ms) / 1_000,
-        )
+        took_s = (self._clock.now_ms() - started_ms) / 1_000
+        text = "recovered up to commit %d, with %d blocks, in %.1f s"
+        _log.info(text, self.ledger.commit, recovered.blocks, took_s)
 
     def run(self, watch: Callable[[], None] = lambda: None) -> None:
         """Run turns until `stop`; calls `watch` once per heartbeat."""
@@ -196,7 +196,7 @@ class Node:
         for _ in range(self._discovered.qsize()):  # only this thread takes from it
             match self._discovered.get_nowait():
                 case Found(name, addresses):
-                    self.mesh.found(self._services[name], addresses)
+                    self.mesh.found(self.epochs.services.get(name, -1), addresses)
                 case GrapeLost(_, reason):
                     _log.warning("a Grape does not answer; known addresses are kept: %s", reason)
                 case GrapeFound(grape):
@@ -209,8 +209,10 @@ class Node:
             case BlockIn(member, frame):
                 self._receive(member, frame, now_ms)
             case Heard(member, heartbeat):
-                self.ledger.hear(member, heartbeat.rounds, now_ms)
+                self.ledger.hear(member, heartbeat, now_ms)
                 self.mesh_status.hear(member, heartbeat, now_ms)
+            case SignedSeal() | ChainIn():
+                self.epochs.take(message, self._effects)
             case Answered(member):
                 self.ledger.answered(member, now_ms)
             case Offered():
@@ -222,10 +224,11 @@ class Node:
 
     def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
         try:
-            block = self.ledger.read(frame)
+            block = self.ledger.read(member, frame)
             if block is not None:
                 agrees = self.ledger.replica.agrees(block.attestation)
-                self.mesh_status.compare(block.author, block.attestation, agrees)
+                seat = self.ledger.epoch.numbers[block.author]
+                self.mesh_status.compare(seat, block.attestation, agrees)
                 self.ledger.receive(block, now_ms)
         except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE prevents any change.
@@ -237,21 +240,17 @@ class Node:
     def _propose(self, now_ms: int) -> None:
         if not self.life.takes_part:
             return
-        wall_ms, is_due = self._clock.wall_ms(), self._is_due(now_ms)
+        wall_ms = self._clock.wall_ms()
+        is_due = self.mesh_status.is_due(now_ms, wall_ms)
         while place := self.ledger.proposal(now_ms, self.submissions.waiting, is_due):
             payload = self.submissions.next_payload() if place.carries else b""
             self.ledger.propose(place.round, payload, now_ms, wall_ms)
-
-    def _is_due(self, now_ms: int) -> bool:
-        """Whether the members' clocks have passed an order's expiry."""
-        if (expiry_ms := self.ledger.next_expiry_ms) is None:
-            return False
-        return expiry_ms <= self.mesh_status.clocks.ordered_ms(now_ms, self._clock.wall_ms())
 
     def _collect(self, now_ms: int) -> Effects:
         """The effects of this turn, complete."""
         effects, submissions = self._effects, self.submissions
         effects.add(self.ledger.ready(now_ms))
+        effects.requests += self.ledger.requests(now_ms)
         effects.requests += self._fetcher.requests(self.mesh.heard(now_ms), now_ms)
         effects.takes_over = self._fetcher.is_complete
         effects.commands.update(submissions.unsaved)
@@ -272,17 +271,20 @@ class Node:
 
     def _carry_out(self, now_ms: int) -> None:
         """Carry out this turn's effects, in the order of safety."""
-        effects = self._collect(now_ms)
+        effects, epoch = self._collect(now_ms), self.ledger.epoch
         self.ledger.persist(effects)
         self._send(effects)
         self._apply(effects, now_ms)
         self._answer(effects)
+        self.mesh_status.equivocated(effects.evidence, epoch)
         self._report(effects, now_ms)
         self._effects = Effects()
         if effects.commits:
             self.ledger.tidy()
         if effects.takes_over:
             self._take_over(now_ms)
+        for member, frame in self.ledger.take_early():
+            self._receive(member, frame, now_ms)
 
     def _send(self, effects: Effects) -> None:
         self.mesh.publish(effects.publish)
@@ -297,6 +299,9 @@ class Node:
             self.mesh_status.forged(applied.forgers)
             if self.ledger.me is not None:
                 effects.replies += self._results(applied, now_ms)
+            if self.ledger.ends:  # the commits that follow are void
+                self.epochs.enter_next(effects)
+                return
         if effects.send_again:
             self.submissions.requeue(self.ledger.next_to_send())
 
@@ -323,13 +328,11 @@ class Node:
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Report this peer's condition to people and members."""
         wall_ms = self._clock.wall_ms()
-        self.mesh_status.equivocated(effects.evidence)
         if why := effects.halt or self.mesh_status.outvoted:
             self._halt(why)
         if effects.beat:
             self._watch()
-            if self.ledger.me is not None and self.life.state is not State.DISK_FAILED:
-                self.mesh.beat(self.mesh_status.heartbeat(self.ledger.me, now_ms, wall_ms))
+            self.epochs.beat(now_ms, wall_ms, self.life)
         changed = self.mesh_status.look(now_ms, wall_ms, self.life.takes_part)
         if self._timers.shows(now_ms, changed):
             self.local.publish(self._view(self.local.seq("mesh") + 1, now_ms), "mesh")

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from peer.client import protocol
 from peer.consensus.block import Attestation
 from peer.consensus.dag import Evidence
+from peer.membership.epochs import Epoch, Seat
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
@@ -30,7 +31,8 @@ _log = logging.getLogger(__name__)
 class MeshStatus:
     def __init__(self, config: MeshConfig, mesh: Mesh, ledger: Ledger) -> None:
         self._config = config
-        self._committee = config.committee
+        self._epoch = ledger.epoch
+        self._committee = ledger.committee
         self._mesh = mesh
         self._ledger = ledger
         self._agrees: dict[int, bool] = {}  # by member, at the last commit that was compared
@@ -38,8 +40,8 @@ class MeshStatus:
         self.alarms = Alarms()
         self._health = Health(self.alarms)
         self.quorum = self.hears_enough = False
-        self.clocks = Clocks(self._committee.size, ledger.me)
-        self._hearing = Hearing(config.committee, ledger.me)
+        self.clocks = Clocks(self._committee.size, ledger.author)
+        self._hearing = Hearing(self._committee, ledger.author)
         self._deaf: set[int] = set()
         self._judge_ms = 0
         self._flooded_ms: dict[int, int] = {}  # members that flooded: the last time
@@ -50,13 +52,29 @@ class MeshStatus:
         self._named: set[int] = set()  # members whose alarm names more than the digest
         self.differing: dict[int, Attestation] = {}  # by member, its newest state that differs
 
+    def stand_in(self, epoch: Epoch) -> None:
+        """This peer stands in an epoch: judge only its members."""
+        if epoch is self._epoch:
+            return
+        for seat in self._epoch.numbers:
+            for kind in ("clock", "deaf", "flood"):
+                self.alarms.clear(f"{kind} {seat}")
+            self._flooded_ms.pop(seat, None)
+        authors = ((a, epoch.author_of(seat)) for a, seat in enumerate(self._epoch.numbers))
+        stay = {old: new for old, new in authors if new is not None}
+        self._epoch, self._committee = epoch, epoch.committee
+        self.clocks = Clocks(self._committee.size, self._ledger.author)
+        self._hearing = self._hearing.after(self._committee, self._ledger.author, stay)
+        self._deaf = set()
+
     @property
     def own_name(self) -> str:
         me = self._ledger.me
         return "observer" if me is None else self.name(me)
 
     def name(self, member: int) -> str:
-        return self._config.members[member].name
+        """The name of a seat, also of an earlier epoch."""
+        return self._ledger.epochs.name_of(member)
 
     def took(self, finality_ms: float) -> None:
         """An own command was ordered; `finality_ms` is the time since it came."""
@@ -102,14 +120,17 @@ class MeshStatus:
         attestation, latest = heartbeat.attestation, heartbeat.latest
         self.compare(member, attestation, replica.agrees(attestation))
         self.compare(member, latest, replica.agrees_latest(latest), is_whole=False)
-        self.clocks.hear(member, heartbeat.time_ms, now_ms)
-        self._hearing.hear(member, heartbeat.hears, now_ms)
+        author = self._epoch.author_of(member)
+        if author is not None:
+            self.clocks.hear(author, heartbeat.time_ms, now_ms)
+            if heartbeat.epoch == self._epoch.number:
+                self._hearing.hear(author, heartbeat.hears, now_ms)
 
     def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
         """Report wrong clocks, this peer's included, while the other members still outvote them."""
         off = self.clocks.off(now_ms, wall_ms)
-        for member in range(self._committee.size):
-            if (by_ms := off.get(member)) is None:
+        for author, member in enumerate(self._epoch.numbers):
+            if (by_ms := off.get(author)) is None:
                 self.alarms.clear(f"clock {member}")
             else:
                 which = "ahead of" if by_ms > 0 else "behind"
@@ -133,10 +154,21 @@ class MeshStatus:
         """A member's answer was not acceptable."""
         self.alarms.raise_alarm(f"snapshot {member}", f"{self.name(member)} sent {what}")
 
-    def equivocated(self, evidence: Iterable[Evidence]) -> None:
+    def equivocated(self, evidence: Iterable[Evidence], epoch: Epoch) -> None:
         for first, second in evidence:
-            text = f"{self.name(first.author)} signed both {first!r} and {second!r}"
-            self.alarms.raise_alarm(f"evidence {first.author}", text)
+            seat = epoch.numbers[first.author]
+            text = f"{self.name(seat)} signed both {first!r} and {second!r}"
+            self.alarms.raise_alarm(f"evidence {seat}", text)
+
+    def untrusted(self, why: str) -> None:
+        """The chain to the present members has a gap."""
+        text = f"{why}. Ask an operator for the epoch and seal of today, and start with --trust"
+        self.alarms.raise_alarm("chain", text)
+
+    def sealed_otherwise(self, member: int, epoch: int, seal: bytes) -> None:
+        """A member has another seal for the epoch in which this peer stands."""
+        text = f"{self.name(member)} has another seal for epoch {epoch}: {seal.hex()}"
+        self.alarms.raise_alarm(f"seal {member}", text)
 
     def forged(self, members: Iterable[int]) -> None:
         for member in members:
@@ -152,13 +184,18 @@ class MeshStatus:
     def heard(self, now_ms: int) -> tuple[bool, ...]:
         """The members this peer hears, by member; itself too."""
         me = self._ledger.me
-        return tuple(n == me or self._mesh.alive(n, now_ms) for n in range(self._committee.size))
+        return tuple(n == me or self._mesh.alive(n, now_ms) for n in self._epoch.numbers)
 
     def _hears(self, now_ms: int) -> dict[int, Hears]:
-        """What each heard member hears."""
-        links = self._mesh.links.items()
-        alive = ((n, link.heartbeat) for n, link in links if self._mesh.alive(n, now_ms))
-        return {number: heartbeat.hears for number, heartbeat in alive if heartbeat is not None}
+        """What each heard member of this epoch hears, by author."""
+        epoch, links = self._epoch, self._mesh.links
+        found: dict[int, Hears] = {}
+        for author, seat in enumerate(epoch.numbers):
+            heartbeat = links[seat].heartbeat if seat in links else None
+            if heartbeat is not None and self._mesh.alive(seat, now_ms):
+                same = heartbeat.epoch == epoch.number
+                found[author] = heartbeat.hears if same else (True,) * len(epoch.numbers)
+        return found
 
     def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:
         """Whether a quorum is here. Logs a change since the last look."""
@@ -174,8 +211,14 @@ class MeshStatus:
             _log.info("quorum reached" if self.quorum else "NO QUORUM: commands wait")
         return self.quorum != before
 
+    def is_due(self, now_ms: int, wall_ms: int) -> bool:
+        """Whether the members' clocks have passed an order's expiry."""
+        expiry_ms = self._ledger.next_expiry_ms
+        return expiry_ms is not None and expiry_ms <= self.clocks.ordered_ms(now_ms, wall_ms)
+
     def _judge(self, hears: dict[int, Hears], now_ms: int) -> None:
-        deaf = {one.member: one.why for one in self._hearing.deaf(hears, now_ms)}
+        numbers = self._epoch.numbers
+        deaf = {numbers[one.member]: one.why for one in self._hearing.deaf(hears, now_ms)}
         for member, why in deaf.items():
             self.alarms.raise_alarm(f"deaf {member}", f"{self.name(member)} {why}")
         for member in self._deaf - deaf.keys():
@@ -193,7 +236,7 @@ class MeshStatus:
             peer=self.own_name,
             mesh=self._config.id.hex(),
             mode=self._committee.mode,
-            members=[self._member(number, now_ms) for number in range(self._committee.size)],
+            members=[self._member(seat, now_ms) for seat in self._epoch.seats],
             quorum_size=self._committee.quorum,
             quorum=self.quorum,
             round=self._ledger.round,
@@ -232,21 +275,21 @@ class MeshStatus:
             self.name(m): link.answer_timeout.unanswered_ms(now_ms) for m, link in links.items()
         }
 
-    def _member(self, number: int, now_ms: int) -> protocol.MemberView:
-        member = self._config.members[number]
+    def _member(self, seat: Seat, now_ms: int) -> protocol.MemberView:
+        number, key = seat.number, seat.key.hex()
         round_ = self._ledger.newest_round(number)
         if number == self._ledger.me:
             commit = self._ledger.replica.commit
             address = f"{self._mesh.host}:{self._mesh.port}"
             return protocol.MemberView(
-                *(member.name, member.key, address, True, round_, commit, 0, True),
+                *(seat.name, key, address, True, round_, commit, 0, True),
                 hears=self._names(self.heard(now_ms), number),
             )
         link = self._mesh.links[number]
         heartbeat, alive = link.heartbeat, self._mesh.alive(number, now_ms)
         return protocol.MemberView(
-            member.name,
-            member.key,
+            seat.name,
+            key,
             link.address,
             alive,
             round_,
@@ -260,4 +303,5 @@ class MeshStatus:
         )
 
     def _names(self, hears: Hears, but: int) -> list[str]:
-        return [self.name(n) for n, is_heard in enumerate(hears) if is_heard and n != but]
+        heard = zip(self._epoch.numbers, hears, strict=False)
+        return [self.name(n) for n, is_heard in heard if is_heard and n != but]

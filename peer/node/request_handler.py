@@ -19,9 +19,9 @@ from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.submissions import Submissions, client_id_of
 from peer.node.timers import Clock
+from peer.replica.batch import command_id
 from peer.replica.changes import Approve, Propose, Vote
 from peer.replica.signed import Entry
-from peer.replica.state_machine import command_id
 
 
 class RequestHandler:
@@ -39,7 +39,6 @@ class RequestHandler:
     ) -> None:
         self._config = config
         self._ledger = ledger
-        self._me = ledger.me or 0
         self._local = local
         self._submissions = submissions
         self._publisher = publisher
@@ -87,7 +86,7 @@ class RequestHandler:
         )  # too few heard
         clock_ms = max(self._ledger.replica.time_ms, members_ms)
         found = self._ledger.replica.first_refused(
-            commands, clock_ms, self._me, lambda entry: client_id_of(entry) in known
+            commands, clock_ms, self._submissions.me, lambda entry: client_id_of(entry) in known
         )
         if found is not None:
             place, reason = found
@@ -112,7 +111,7 @@ class RequestHandler:
         withdrawn = self._submissions.withdraw(account, ids)
         effects.commands.update(withdrawn)
         effects.withdrawn += withdrawn
-        gone = [command_id(seq, self._me) for seq in withdrawn]
+        gone = [command_id(seq, self._submissions.me) for seq in withdrawn]
         effects.taken_back.setdefault(account, []).extend(gone)
         effects.promises.append((caller, protocol.Withdrawn(gone)))
 

@@ -12,12 +12,16 @@ from peer.network.messages import (
     ANSWER_BLOCKS_MAX,
     ANSWER_BYTES_MAX,
     Asked,
+    ChainAsked,
     PartsAsked,
     Pulled,
     Request,
+    StatedIn,
 )
 from peer.network.rate_limit import MEMBERS_COST, OBSERVERS_COST, FairQueue
 from peer.node.ledger import Ledger
+from peer.node.notices import Notices
+from peer.storage.journal import Certified
 from peer.storage.part_requests import ANSWER_BYTES
 
 
@@ -33,9 +37,12 @@ OBSERVER_GETS = ResponseLimit(100, 256 * 1024)
 
 
 class Responder:
-    def __init__(self, mesh: Mesh, ledger: Ledger, clock_us: Callable[[], int]) -> None:
+    def __init__(
+        self, mesh: Mesh, ledger: Ledger, notices: Notices, clock_us: Callable[[], int]
+    ) -> None:
         self._mesh = mesh
         self._ledger = ledger
+        self._notices = notices
         self._journal = ledger.journal
         self._clock_us = clock_us
         self._members: FairQueue[Request] = FairQueue(MEMBERS_COST)
@@ -70,27 +77,43 @@ class Responder:
                 self._mesh.answer(request, self._journal.find(digests, most.size))
             case Pulled():
                 self._answer_pull(request, most)
+            case StatedIn(stated=stated):
+                self._notices.came(stated)
+            case ChainAsked():
+                chain = self._ledger.epochs.certificates(request.above)
+                self._mesh.send_chain(request, chain)
             case PartsAsked():
                 self._answer_parts(request)
 
     def _answer_pull(self, pulled: Pulled, most: ResponseLimit) -> None:
+        epoch = self._ledger.epochs.find(pulled.epoch)
+        if epoch is None or len(pulled.rounds) != epoch.committee.size:
+            self._mesh.answer(pulled, [])
+            return
         certified = self._journal.certified()
-        if certified is not None:
-            manifest, gc_rounds, certificate = certified
-            if any(has < gc for has, gc in zip(pulled.rounds, gc_rounds, strict=True)):
-                self._mesh.offer(pulled, manifest, certificate)
-                return
-        self._mesh.answer(pulled, self._journal.above(pulled.rounds, most.blocks, most.size))
+        if certified is not None and self._lacks(pulled, certified):
+            self._mesh.offer(pulled, certified.manifest, certified.certificate)
+            return
+        rounds, number = pulled.rounds, pulled.epoch
+        self._mesh.answer(pulled, self._journal.above(rounds, most.blocks, most.size, number))
+
+    def _lacks(self, pulled: Pulled, certified: Certified) -> bool:
+        """Whether blocks that the caller wants may be pruned."""
+        if pulled.epoch < certified.manifest.epoch:
+            return pulled.epoch <= self._journal.epochs.last_closed()
+        if pulled.epoch > certified.manifest.epoch:
+            return False
+        pairs = zip(pulled.rounds, certified.floors, strict=True)
+        return any(has < gc for has, gc in pairs)
 
     def _answer_parts(self, asked: PartsAsked) -> None:
         """Answer with parts, or offer a newer state if that one is gone."""
         tree = self._ledger.tree_at(asked.commit)
         parts = [] if tree is None else list(self._parts(tree, asked))
-        if not parts and (certified := self._journal.certified()) is not None:
-            manifest, _, certificate = certified
-            if manifest.commit > asked.commit:
-                self._mesh.offer(asked, manifest, certificate)
-                return
+        certified = None if parts else self._journal.certified()
+        if certified is not None and certified.manifest.commit > asked.commit:
+            self._mesh.offer(asked, certified.manifest, certified.certificate)
+            return
         self._mesh.send_parts(asked, parts)
 
     def _parts(self, tree: HashTree, asked: PartsAsked) -> Iterator[bytes]:

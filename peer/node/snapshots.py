@@ -36,6 +36,7 @@ class _Writing(NamedTuple):
     """A snapshot that is not completely written."""
 
     number: int
+    epoch: int
     tree: HashTree
     floors: list[int]
     frozen: Frozen
@@ -55,6 +56,18 @@ class Snapshots:
         self._certified = (0, HashTree())
         self._uncertified: Attestation | None = None  # the newest one taken
         self._certificate: dict[int, bytes] = {}  # author -> frame that states its digest
+
+    def begin_epoch(self, committee: Committee) -> None:
+        """An epoch has begun. Its blocks say nothing about a snapshot of the one before, so if one
+        is being written, it is given up. The first checkpoint is due as a snapshot: then nobody
+        needs older blocks."""
+        if self._writing is not None:
+            self._writing.frozen.close()
+            self._journal.drop_unfinished()
+        self._committee = committee
+        self._floors = [0] * committee.size
+        self._writing, self._is_due, self._commands = None, True, 0
+        self._uncertified, self._certificate = None, {}
 
     @property
     def is_writing(self) -> bool:
@@ -86,9 +99,10 @@ class Snapshots:
         floors = replica.checkpoint.gc_rounds(self._committee.mode)
         self._journal.drop_unfinished()
         self._journal.add_pieces(number, pieces)
-        self._journal.add_snapshot(number, tree.digest, floors)
+        epoch = self._committee.epoch
+        self._journal.add_snapshot(number, tree.digest, floors, epoch)
         self._journal.certify(number, certificate)
-        self.go_on_from(Stored(number, tree.digest, True), replica)
+        self.go_on_from(Stored(number, tree.digest, True, epoch), replica)
 
     def applied(self, commit: Commit, commands: int, replica: Replica) -> None:
         """A commit with this number of commands was applied: take a snapshot when one is due. It is
@@ -102,7 +116,8 @@ class Snapshots:
             self._is_due = False
             tree, floors = replica.tree, commit.checkpoint.gc_rounds(self._committee.mode)
             rest = tree.changes(self._stored[1])
-            self._writing = _Writing(commit.number, tree, floors, replica.freeze(), rest)
+            epoch, frozen = self._committee.epoch, replica.freeze()
+            self._writing = _Writing(commit.number, epoch, tree, floors, frozen, rest)
             self._await_certificate(commit.number, tree.digest)
 
     def write(self) -> None:
@@ -127,7 +142,8 @@ class Snapshots:
         writing.frozen.close()
         # The journal keeps the blocks since the snapshot before. So a peer that has just taken over
         # that one continues with blocks, and needs no second takeover.
-        self._journal.add_snapshot(writing.number, writing.tree.digest, self._floors)
+        digest, epoch = writing.tree.digest, writing.epoch
+        self._journal.add_snapshot(writing.number, digest, self._floors, epoch)
         self._writing, self._stored = None, (writing.number, writing.tree)
         self._floors = writing.floors
         self._certify()

@@ -9,7 +9,7 @@ import itertools
 import logging
 from collections.abc import Iterable
 
-from peer.network.messages import Offered, PartsIn
+from peer.network.messages import ChainWanted, Offered, PartsIn
 from peer.node.ledger import Ledger
 from peer.node.mesh_status import MeshStatus
 from peer.replica.difference import Pair, describe_differences
@@ -30,6 +30,7 @@ class StateFetcher:
         self._catch_up = CatchUp(numbers)
         self._audit = StateAudit(numbers)
         self._audited: dict[int, int] = {}  # by member: no new audit before then
+        self._chain: list[ChainWanted] = []  # the members of later epochs are not known yet
 
     @property
     def progress(self) -> str:
@@ -52,7 +53,10 @@ class StateFetcher:
         ledger, catch_up = self._ledger, self._catch_up
         if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
             return
-        if ledger.is_certified(manifest, certificate):
+        if manifest.epoch > (last := ledger.epochs.newest.number):
+            self._chain.append(ChainWanted(member, last))
+            return
+        if ledger.epochs.certifies(manifest, certificate):
             _log.info("fetching the differences to the state after commit %d", manifest.commit)
             catch_up.begin(member, manifest, certificate, ledger.replica.tree, now_ms)
 
@@ -64,10 +68,11 @@ class StateFetcher:
                 answer.member, "a part that does not belong to the requested state"
             )
 
-    def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted]:
+    def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted | ChainWanted]:
         """What to ask the heard members for."""
+        chain, self._chain = self._chain, []
         wanted = self._catch_up.requests(heard, self._ledger.commit, now_ms)
-        return wanted + self._look_into_differences(now_ms)
+        return [*chain, *wanted, *self._look_into_differences(now_ms)]
 
     def _look_into_differences(self, now_ms: int) -> list[PartsWanted]:
         if (found := self._audit.found(now_ms)) is not None:

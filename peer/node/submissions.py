@@ -15,15 +15,15 @@ from engine import Cancel, Command, Event, Reduce, Replace, Submit
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
-from peer.replica.changes import Approve, Vote
-from peer.replica.signed import Item, Signed, command_of, with_id
-from peer.replica.state_machine import (
+from peer.replica.batch import (
     COMMANDS_PER_BLOCK_MAX,
     Batch,
     command_id,
     encode_batch,
     seq_and_member,
 )
+from peer.replica.changes import Approve
+from peer.replica.signed import Item, Own, Signed, command_of, with_id
 from peer.storage.journal import ClientId, JournalError, Taken
 
 PENDING_MAX = 20_000
@@ -85,7 +85,7 @@ class Submissions:
     """`me` is this peer's member number."""
 
     def __init__(self, me: int) -> None:
-        self._me = me
+        self.me = me
         self._next_seq = 1
         self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
         self._held: Counter[str] = Counter()  # commands in `_taken`, by holder
@@ -175,9 +175,9 @@ class Submissions:
                     if digest != before.digest:
                         text = "another order was sent under this client id before"
                         return Refused("other_order", text)
-                    ids.append(command_id(before.seq, self._me))
+                    ids.append(command_id(before.seq, self.me))
                     continue
-            named = _named(command, command_id(seq, self._me), ids)
+            named = _named(command, command_id(seq, self.me), ids)
             if named is None:
                 return Refused(
                     "invalid", f"command {len(ids) + 1}: expected a reference to an earlier command"
@@ -200,6 +200,13 @@ class Submissions:
         again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
         self._unacknowledged.append(Acknowledgement(caller, ids, again))
         return None
+
+    def put(self, item: Item, now_ms: int) -> None:
+        """Number and queue what this peer says by itself. Nobody waits for it."""
+        seq, self._next_seq = self._next_seq, self._next_seq + 1
+        named = with_id(item, command_id(seq, self.me))
+        self._taken[seq] = _Waiting(named, _encode(named), (), now_ms)
+        self._queue.append(seq)
 
     def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
         """Why the new commands do not fit beside those already here."""
@@ -256,7 +263,7 @@ class Submissions:
     def new(self) -> list[Command]:
         """Commands of accounts, taken since the last acknowledgement."""
         entries = (self._taken[seq].command for seq in self._new)
-        return [command_of(entry) for entry in entries if not isinstance(entry, Vote)]
+        return [command_of(entry) for entry in entries if not isinstance(entry, Own)]
 
     def acknowledge(self) -> list["Acknowledgement"]:
         """All commands are durable now. Returns what to tell each caller."""
@@ -290,7 +297,7 @@ class Submissions:
         answers: dict[Caller, tuple[list[Result], int]] = {}
         for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
             seq, member = seq_and_member(id_)
-            if member != self._me:
+            if member != self.me:
                 continue
             entry = self._let_go(seq)
             result = Result(id_, events, numbers)
@@ -331,6 +338,14 @@ class Submissions:
         self._queue = deque(seq for seq in self._queue if seq >= expected)
         return list(dict.fromkeys(callers))
 
+    def abandon(self) -> list[Caller]:
+        """No peer will order these commands any more. Returns the callers that wait for them."""
+        waited = self.callers()
+        self._taken.clear()
+        self._queue.clear()
+        self._held.clear()
+        return waited
+
     def callers(self) -> list[Caller]:
         """The callers that wait for unordered commands."""
         return list(dict.fromkeys(who for each in self._taken.values() for who in each.callers))
@@ -344,7 +359,7 @@ class Submissions:
         for id_ in ids:
             seq, member = seq_and_member(id_)
             entry = self._taken.get(seq)
-            if member != self._me or seq not in waiting or entry is None:
+            if member != self.me or seq not in waiting or entry is None:
                 continue
             if entry.command.account == account:
                 entry.command = Cancel(id_, account, 0)
@@ -358,7 +373,7 @@ class Submissions:
         """An account's unordered commands, with their ids."""
         entries = (each.command for each in self._taken.values())
         theirs = (each for each in entries if each.account == account)
-        return [(each.id, command_of(each)) for each in theirs if not isinstance(each, Vote)]
+        return [(each.id, command_of(each)) for each in theirs if not isinstance(each, Own)]
 
 
 _REFERENCES = {Cancel: "order", Reduce: "order", Replace: "order", Approve: "proposal"}

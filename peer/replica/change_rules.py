@@ -3,7 +3,7 @@
 Owns how a change of markets reaches the engine. Must never count votes: `governance` does.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from engine import (
     Event,
@@ -27,15 +27,23 @@ from peer.replica.changes import (
     ResumeMarket,
 )
 from peer.replica.governance import Proposal
+from peer.replica.members import Members
 
 
 class ChangeRules:
-    """`Rules` of `governance` over one exchange."""
+    """`Rules` of `governance` over one exchange and its members. `present` gives the seats that are
+    present."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(
+        self, exchange: Exchange, members: Members, present: Callable[[], Collection[int]]
+    ) -> None:
         self._exchange = exchange
+        self._members = members
+        self._present = present
 
     def impossible(self, changes: Sequence[Change]) -> str:
+        if why := self._members.impossible(changes):
+            return why
         plan = _Plan(self._exchange)
         try:
             for change in changes:
@@ -45,7 +53,7 @@ class ChangeRules:
         return ""
 
     def waits(self, proposal: Proposal) -> str:
-        return "this version of the program cannot change the members or the level yet"
+        return self._members.waits(proposal, self._present())
 
     def carry_out(self, changes: Sequence[Change]) -> list[Event]:
         return [event for change in changes for event in self._carry_out(change)]

@@ -24,7 +24,6 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from engine import Event, Reason
-from peer.consensus.committee import Committee
 from peer.replica.changes import Change, Propose, Vote, Withdraw, ends_epoch
 from peer.replica.execution_record import MEMBERS_SPACE
 
@@ -104,12 +103,6 @@ class Rules(Protocol):
 
     def carry_out(self, changes: Sequence[Change]) -> list[Event]:
         """Let the changes take effect, except those of members and level."""
-
-
-def presence_wanted(new: Committee) -> int:
-    """How many members of a new epoch must be present before it may begin (D4): one more than its
-    quorum, so that it can lose one and still go on. One or two members cannot lose any."""
-    return new.quorum if new.size <= 2 else new.quorum + 1
 
 
 class Governance:

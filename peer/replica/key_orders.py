@@ -10,13 +10,14 @@ members and no account with an API key.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from engine import (
     Accepted,
     Cancelled,
     Command,
     Event,
+    Exchange,
     Expired,
     Market,
     OpenOrder,
@@ -37,14 +38,20 @@ def share_of(market: Market, members: int) -> int:
     return max(market.orders_max * KEY_ORDERS_PERCENT // 100 // members, 1)
 
 
+def orders_of_keys(exchange: Exchange) -> Iterator[OpenOrder]:
+    """The open orders of key accounts."""
+    names = {name for name, _ in exchange.accounts() if name.startswith(KEY_PREFIX)}
+    return (order for name in names for order in exchange.open_orders(name))
+
+
 class KeyOrders:
     """Counts the orders of key accounts: from `orders`, all open, then from all events."""
 
     def __init__(
         self, markets: Sequence[Market], members: int, orders: Iterable[OpenOrder] = ()
     ) -> None:
-        self._members = members
-        self._shares: dict[str, int] = {}
+        self._markets: dict[str, Market] = {}
+        self.share_among(members)
         self.limit(markets)
         self._open: Counter[tuple[str, int | str]] = Counter()  # by market, and member or account
         for order in orders:
@@ -52,7 +59,14 @@ class KeyOrders:
 
     def limit(self, markets: Iterable[Market]) -> None:
         """These markets are new, or have new limits."""
-        self._shares.update((each.symbol, share_of(each, self._members)) for each in markets)
+        self._markets.update((each.symbol, each) for each in markets)
+        self.share_among(self._members)
+
+    def share_among(self, members: int) -> None:
+        """There are so many members now."""
+        self._members = members
+        every = self._markets.values()
+        self._shares = {market.symbol: share_of(market, members) for market in every}
 
     def __bool__(self) -> bool:
         """Whether any order is open."""

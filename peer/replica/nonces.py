@@ -61,13 +61,17 @@ class Signers:
     def __init__(self, mesh: bytes, members: int, seats: Mapping[str, Seat] | None = None) -> None:
         self.seats: dict[str, Seat] = {}
         self.signature_cache = SignatureCache(mesh)
-        self._share = max(KEY_ACCOUNTS_MAX // members, 1)
+        self.share_among(members)
         self._brought: Counter[int] = Counter()  # seats, by member
         self._buckets: dict[int, set[str]] = {}
         self._changed: set[int] = set()  # buckets
         self._ends: list[tuple[int, str]] = []  # a heap: every account with a nonce it used
         for account, seat in (seats or {}).items():
             self._seat(account, seat)
+
+    def share_among(self, members: int) -> None:
+        """There are so many members now."""
+        self._share = max(KEY_ACCOUNTS_MAX // members, 1)
 
     def _seat(self, account: str, seat: Seat) -> None:
         bucket = bucket_of(account)

@@ -21,6 +21,7 @@ from nacl.signing import VerifyKey
 from engine import TIME_MS_MAX, Cancel, CancelAll, Command
 from peer.consensus.block import SIGNATURE_BYTES
 from peer.replica.changes import Vote
+from peer.replica.handover import Notice
 
 KEY_PREFIX = "ed25519:"
 KEY_MARK = KEY_PREFIX.encode()  # in the bytes of every command of a key account
@@ -98,14 +99,15 @@ class Removal(
 
 
 Entry = Command | Signed | Removal  # what a client may send
-Item = Entry | Vote  # one item of a payload
+Own = Vote | Notice  # what only a member itself puts into its blocks
+Item = Entry | Own  # one item of a payload
 
 
 @overload
 def command_of(entry: Entry) -> Command: ...
 @overload
-def command_of(entry: Item) -> Command | Vote: ...
-def command_of(entry: Item) -> Command | Vote:
+def command_of(entry: Item) -> Command | Own: ...
+def command_of(entry: Item) -> Command | Own:
     return entry.command if isinstance(entry, Signed | Removal) else entry
 
 

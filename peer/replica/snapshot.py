@@ -18,11 +18,12 @@ from engine import Frozen as FrozenExchange
 from peer.consensus import block
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint
+from peer.replica import members
 from peer.replica.nonces import Seat, SeatRow
 from peer.replica.trade import MarketTrade
 
 # The first key of each kind of piece. The keys of the exchange are lower.
-HEAD, TRADES, SEATS, GOVERNANCE, KEYS_END = (kind << KIND_SHIFT for kind in (2, 3, 4, 5, 6))
+HEAD, TRADES, SEATS, GOVERNANCE, MEMBERS, KEYS_END = (n << KIND_SHIFT for n in range(2, 8))
 PROPOSALS = GOVERNANCE + 1  # of seat 0, then of each other seat
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -36,7 +37,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     """What else `Replica` and `Consensus` need to continue after `checkpoint.commit`."""
 
     checkpoint: Checkpoint
-    expected: tuple[int, ...]  # the seq of each author's next command
+    expected: tuple[int, ...]  # the seq of the next command of each seat that ever was
     trade_numbers: tuple[int, ...]  # of each market's last trade
 
 
@@ -48,8 +49,10 @@ class Rest(NamedTuple):
     seats: dict[str, Seat]  # the key accounts in use
     governance: bytes  # its head
     proposals: dict[int, bytes]  # the open ones, by seat
+    members: members.Head
 
 
+_members = msgspec.msgpack.Decoder(members.Head)
 _heads = msgspec.msgpack.Decoder(Head)
 _trades = msgspec.msgpack.Decoder(list[MarketTrade])
 _seats = msgspec.msgpack.Decoder(list[SeatRow])
@@ -69,6 +72,7 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
     """Decode the pieces beside those of the exchange. InvalidSnapshotError if one is invalid."""
     try:
         head = _heads.decode(pieces.get(HEAD, b""))
+        membership = _members.decode(pieces.get(MEMBERS, b""))
         trades, seats = {}, {}
         for key, piece in pieces.items():
             if TRADES <= key < SEATS:
@@ -77,8 +81,8 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
                 seats.update({name: Seat(*seat) for name, *seat in _seats.decode(piece)})
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
-    proposals = {k - PROPOSALS: p for k, p in pieces.items() if PROPOSALS <= k < KEYS_END}
-    return Rest(head, trades, seats, pieces.get(GOVERNANCE, b""), proposals)
+    proposals = {k - PROPOSALS: p for k, p in pieces.items() if PROPOSALS <= k < MEMBERS}
+    return Rest(head, trades, seats, pieces.get(GOVERNANCE, b""), proposals, membership)
 
 
 class Pieces:

@@ -23,7 +23,6 @@ from engine import (
     Halt,
     HashTree,
     Market,
-    OpenOrder,
     Reason,
     Rejected,
     Resume,
@@ -31,16 +30,19 @@ from engine import (
     Trade,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
-from peer.consensus.committee import Committee
-from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
+from peer.consensus.committer import Checkpoint, Commit
+from peer.membership.epochs import Epoch
 from peer.replica import governance
 from peer.replica import snapshot as snapshots
 from peer.replica.applied import Applied
+from peer.replica.batch import decode_batch, seq_and_member
 from peer.replica.change_rules import ChangeRules
 from peer.replica.changes import VOTES, Vote
-from peer.replica.execution_record import MEMBERS_SPACE, record_of
-from peer.replica.governance import Governance
-from peer.replica.key_orders import KeyOrders
+from peer.replica.execution_record import record_of
+from peer.replica.governance import Governance, Proposal
+from peer.replica.handover import NOTICES, Notice, Sealed, Stated
+from peer.replica.key_orders import KeyOrders, orders_of_keys
+from peer.replica.members import Members, keys_of
 from peer.replica.nonces import Signers
 from peer.replica.recent import RecentStates
 from peer.replica.removal import remove
@@ -53,76 +55,32 @@ from peer.replica.signed import (
     command_of,
     concerns_keys,
 )
-from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces
+from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces, Rest
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
 ATTESTATIONS_KEPT = 64
-COMMANDS_PER_BLOCK_MAX = 2_000
 
 _STATE_CHANGES = frozenset((Halt, Resume))  # which only the members may ask for
-_SPECIAL = VOTES | _STATE_CHANGES  # the engine must not see these
+_SPECIAL = VOTES | NOTICES | _STATE_CHANGES  # the engine must not see these
 _NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
-
-_encoder = msgspec.msgpack.Encoder()
-
-
-class Batch(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An author's commands. The first has the seq `first`."""
-
-    first: int
-    commands: list[Item]
-
-
-_decoder = msgspec.msgpack.Decoder(Batch)
-
-
-def command_id(seq: int, member: int) -> int:
-    """The id of a member's `seq`-th command."""
-    return seq * MEMBERS_SPACE + member
-
-
-def seq_and_member(id_: int) -> tuple[int, int]:
-    """The seq and the member of the command with this id."""
-    return divmod(id_, MEMBERS_SPACE)
-
-
-def encode_batch(first: int, commands: Sequence[bytes]) -> bytes:
-    """A payload of encoded commands."""
-    return _encoder.encode((first, [msgspec.Raw(command) for command in commands]))
-
-
-def decode_batch(block: Block) -> Batch:
-    """The commands of a block. msgspec.DecodeError or ValueError if the payload is invalid."""
-    batch = _decoder.decode(block.payload)
-    if not 1 <= len(batch.commands) <= COMMANDS_PER_BLOCK_MAX or batch.first < 1:
-        raise ValueError(
-            f"expected 1 to {COMMANDS_PER_BLOCK_MAX} commands from number 1 up, got "
-            f"{len(batch.commands)} from {batch.first}"
-        )
-    for seq, command in enumerate(batch.commands, batch.first):
-        if command.id != command_id(seq, block.author):
-            id_ = command_id(seq, block.author)
-            raise ValueError(f"command {seq}: expected id {id_}, got {command.id}")
-    return batch
-
-
-def _key_orders(exchange: Exchange) -> Iterator[OpenOrder]:
-    """The open orders of key accounts."""
-    names = {name for name, _ in exchange.accounts() if name.startswith(KEY_PREFIX)}
-    return (order for name in names for order in exchange.open_orders(name))
 
 
 class Replica:
     def __init__(
-        self, markets: Sequence[Market], committee: Committee, exchange: Exchange | None = None
+        self,
+        markets: Sequence[Market],
+        epoch: Epoch,
+        exchange: Exchange | None = None,
+        rest: Rest | None = None,
     ) -> None:
-        members = committee.size
+        committee, mesh = epoch.committee, epoch.committee.mesh
         self.exchange = exchange or Exchange(markets)
-        self.governance = Governance(range(members), committee.quorum)
-        self.rules = ChangeRules(self.exchange)
-        self.signers = Signers(committee.mesh, members)
-        self.key_orders = KeyOrders((), members, _key_orders(self.exchange))
-        self.expected = [1] * members  # each author's next command
+        self.governance = Governance(epoch.numbers, committee.quorum)
+        self.members = Members(epoch, rest.members if rest else None)
+        self.rules = ChangeRules(self.exchange, self.members, self._present)
+        self.signers = Signers(mesh, committee.size, rest.seats if rest else None)
+        self.key_orders = KeyOrders((), committee.size, orders_of_keys(self.exchange))
+        self.expected = [1] * epoch.origin.seats_ever  # the next command of each seat that ever was
         self.commit = 0
         self.time_ms = 0
         self.trades: dict[str, deque[MarketTrade]] = {}
@@ -135,13 +93,15 @@ class Replica:
         self.recent = RecentStates()
         self._attestations: dict[int, bytes] = {}
         self._latest = Attestation(0, self.exchange.digest())
+        if rest is None:
+            self.members.note_boundary(0, self.exchange.digest())
 
     @classmethod
-    def restore(cls, committee: Committee, pieces: Mapping[int, bytes]) -> "Replica":
-        """The replica that had these pieces, with the same future. InvalidSnapshotError if they are
-        invalid."""
-        head, trades, seats, governing, proposals = snapshots.read(pieces)
-        members = committee.size
+    def restore(cls, epoch: Epoch, pieces: Mapping[int, bytes]) -> "Replica":
+        """The replica that had these pieces in this epoch, with the same future.
+        InvalidSnapshotError if they are invalid."""
+        rest = snapshots.read(pieces)
+        head, trades, members = rest.head, rest.trades, epoch.origin.seats_ever
         try:
             exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
         except SnapshotError as error:
@@ -149,19 +109,20 @@ class Replica:
         markets = [book.market for book in exchange.books.values()]
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
             raise InvalidSnapshotError(
-                f"invalid snapshot: expected {members} members and {len(markets)} markets, "
+                f"invalid snapshot: expected {members} seats and {len(markets)} markets, "
                 f"got {len(head.expected)} and {len(head.trade_numbers)}"
             )
-        replica = cls(markets, committee, exchange)
+        replica = cls(markets, epoch, exchange, rest)
         try:
-            voters = replica.governance.seats
-            replica.governance = governance.read(voters, committee.quorum, governing, proposals)
+            replica.governance = governance.read(
+                epoch.numbers, epoch.committee.quorum, rest.governance, rest.proposals
+            )
         except (msgspec.DecodeError, ValueError) as error:
             raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
-        replica.signers = Signers(committee.mesh, members, seats)
         replica.expected = list(head.expected)
         replica.commit = head.checkpoint.commit
         replica.time_ms = head.checkpoint.time_ms
+        replica.governance.commit, replica.governance.time_ms = replica.commit, replica.time_ms
         for place, symbol in enumerate(replica.trades):
             replica._restore_trades(symbol, head.trade_numbers[place], trades.get(place, []))
         replica._latest = Attestation(0, b"")
@@ -223,6 +184,7 @@ class Replica:
                 yield snapshots.TRADES + place, snapshots.encode(list(trades))
         for bucket, rows in self.signers.changed_buckets():
             yield snapshots.SEATS + bucket, snapshots.encode(rows)
+        yield snapshots.MEMBERS, snapshots.encode(self.members.head)
         yield snapshots.GOVERNANCE, snapshots.encode(self.governance.head)
         for seat, proposals in self.governance.changed_seats():
             yield snapshots.PROPOSALS + seat, snapshots.encode(proposals)
@@ -234,7 +196,8 @@ class Replica:
         self.time_ms = commit.time_ms
         timed = self.exchange.advance(commit.time_ms)
         self._note_key_orders((timed,))
-        authors = {block.author for block in commit.blocks}
+        seats = self.members.epoch.numbers
+        authors = {seats[block.author] for block in commit.blocks}
         self.governance.begin_commit(commit.number, commit.time_ms, authors)
         entries = [entry for block in commit.blocks for entry in self._next_of(block)]
         forgers: list[int] = []
@@ -251,7 +214,10 @@ class Replica:
         if self.governance.done:
             self._follow_markets()
         trades = self._record_trades(event for events in (timed, *results) for event in events)
-        if commit.checkpoint is not None:
+        if epoch_end is not None:
+            self.signers.forget(self.exchange.time_ms)
+            self._note_checkpoint(Checkpoint.between(commit.number, commit.time_ms))
+        elif commit.checkpoint is not None:
             self.signers.forget(self.exchange.time_ms)
             self._note_checkpoint(commit.checkpoint)
         commands = entries if plain else [command_of(entry) for entry in entries]
@@ -261,6 +227,29 @@ class Replica:
         return Applied(
             commit, ids, results, timed, closing, done, epoch_end, trades, record, forgers
         )
+
+    # Epochs
+
+    @property
+    def candidates(self) -> list[bytes]:
+        """The keys that open proposals would make members'."""
+        return [key for one in self.governance.open() for key in keys_of(one.changes)]
+
+    def _present(self) -> list[int]:
+        return self.governance.present(self.members.epoch.numbers)
+
+    def next_epoch(self, proposal: Proposal) -> Epoch:
+        """The epoch that follows the last commit, which this proposal has made the last one."""
+        return self.members.following(proposal, *self.attestation(), self.time_ms)
+
+    def begin_epoch(self, epoch: Epoch) -> None:
+        """Other members from now on. The seats that were keep their next commands."""
+        committee = epoch.committee
+        self.members.begin_epoch(epoch)
+        self.governance.begin_epoch(epoch.number, epoch.numbers, committee.quorum)
+        self.expected += [1] * (epoch.origin.seats_ever - len(self.expected))
+        self.signers.share_among(committee.size)
+        self.key_orders.share_among(committee.size)
 
     def verify_ahead(self, block: Block) -> None:
         """Start to verify the signed commands of a block before `apply` needs them."""
@@ -299,7 +288,7 @@ class Replica:
         forgers = set()
         for entry in entries:
             member = seq_and_member(entry.id)[1]
-            if isinstance(entry, Vote):
+            if isinstance(entry, Vote | Notice):
                 results.append(self._vote(entry, member))
                 continue
             reason = self._refusal(entry, member)
@@ -315,8 +304,14 @@ class Replica:
             results.append(events)
         return results, sorted(forgers)
 
-    def _vote(self, vote: Vote, member: int) -> list[Event]:
-        reason = self.governance.take(vote, member, self.rules)
+    def _vote(self, vote: Vote | Notice, member: int) -> list[Event]:
+        match vote:
+            case Sealed():
+                reason = self.members.seal(vote)
+            case Stated():
+                reason = self.members.take_statement(vote, self.candidates)
+            case _:
+                reason = self.governance.take(vote, member, self.rules)
         return [] if reason is None else [Rejected(vote.id, vote.account, reason)]
 
     def _refusal(self, entry: Entry, member: int) -> Reason | None:
@@ -337,15 +332,16 @@ class Replica:
         """The commands of a block that this replica has not applied yet."""
         if not block.payload:
             return []
+        seat = self.members.epoch.numbers[block.author]
         try:
-            batch = decode_batch(block)
+            batch = decode_batch(block, seat)
         except _NO_BATCH:
             self.invalid_payloads += 1
             return []
-        done = self.expected[block.author] - batch.first
+        done = self.expected[seat] - batch.first
         if not 0 <= done < len(batch.commands):
             return []
-        self.expected[block.author] = batch.first + len(batch.commands)
+        self.expected[seat] = batch.first + len(batch.commands)
         return batch.commands[done:]
 
     def _record_trades(self, events: Iterable[Event]) -> dict[str, list[MarketTrade]]:
@@ -369,17 +365,22 @@ class Replica:
 
     def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.members.forget(checkpoint.commit)
         self._others.update(dict(self._changed_pieces(checkpoint)))
         self._traded.clear()
         tree = self.tree
         self.recent.add(checkpoint.commit, tree, self.freeze())
         self._attestations[checkpoint.commit] = tree.digest
-        self._attestations.pop(checkpoint.commit - CHECKPOINT_EVERY * ATTESTATIONS_KEPT, None)
+        if len(self._attestations) > ATTESTATIONS_KEPT:
+            del self._attestations[next(iter(self._attestations))]
+        self.members.note_boundary(checkpoint.commit, tree.digest)
 
     def attestation(self) -> Attestation:
-        """The digest at the newest checkpoint commit. Every peer takes one there."""
-        number = self.commit - self.commit % CHECKPOINT_EVERY
-        return Attestation(number, self._attestations[number]) if number else NO_ATTESTATION
+        """The digest at the newest boundary. Every peer takes one there."""
+        if self.checkpoint is None:
+            return NO_ATTESTATION
+        number = self.checkpoint.commit
+        return Attestation(number, self._attestations[number])
 
     def latest(self) -> Attestation:
         """The digest after the last commit."""

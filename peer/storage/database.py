@@ -69,6 +69,7 @@ class Database:
                 "peer that lost its journal must rejoin under a new key, or it could equivocate"
             )
         self.failed = ""
+        self.key = key
         self._path = path
         self._lock = _lock(path)
         try:

@@ -9,7 +9,6 @@ back under a new key.
 """
 
 import contextlib
-import itertools
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,17 +18,16 @@ import msgspec
 
 from peer.consensus.block import FRAME_BYTES_MAX, Block
 from peer.storage.database import Database, JournalError, Tables, guarded
+from peer.storage.epoch_table import EpochTable
 from peer.storage.history_writer import HistoryWriter
+from peer.storage.pruning import Certified as Certified
+from peer.storage.pruning import Pruner
 from peer.storage.state_sync import Manifest
 
 __all__ = ["ClientId", "Journal", "JournalError", "Stored", "StoredEvidence", "Taken", "pieces_of"]
 
-CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
-PRUNED_BLOCKS_MAX = 200  # per author in one step
-PRUNED_BYTES = 512 * 1024  # the same in bytes; at least a frame; also for pieces
-PRUNED_PIECES_MAX = 250  # looked at in one step
-PRUNED_NAMES_MAX = 500  # in one step, plus twice the new ones
 
+EVIDENCE = "SELECT author, first_round, first_digest, first_frame, second_frame FROM evidence"
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -53,6 +51,7 @@ class Stored(NamedTuple):
     number: int
     digest: bytes
     is_certified: bool
+    epoch: int = 0
 
 
 class StoredEvidence(NamedTuple):
@@ -72,8 +71,9 @@ def pieces_of(db: sqlite3.Connection, number: int) -> Iterator[tuple[int, bytes]
 
 
 class Journal(Tables):
-    """The open journal: blocks, pending commands, snapshots and, in `history`, the history for
-    people. Every method may raise JournalError. `connect` opens another kind of file, for tests."""
+    """The open journal: blocks, pending commands, snapshots, in `epochs` the epochs and, in
+    `history`, the history for people. What is added belongs to the epoch that was entered last.
+    Every method may raise JournalError. `connect` opens another kind of file, for tests."""
 
     def __init__(
         self,
@@ -83,14 +83,18 @@ class Journal(Tables):
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:
         super().__init__(Database(path, key, mesh, connect))
-        self._floors: dict[int, int] | None = None  # blocks up to this round can go, by author
-        self._names = 0  # new names of orders since the last pruning
-        self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
         try:
             self.history = HistoryWriter(self._database)
+            self.epochs = EpochTable(self._database)
+            self._pruner = Pruner(self._database, self.epochs, self.certified)
         except JournalError:
             self._database.close()
             raise
+
+    @property
+    def key(self) -> bytes:
+        """The Ed25519 public key of its peer."""
+        return self._database.key
 
     create = staticmethod(Database.create)
 
@@ -115,8 +119,9 @@ class Journal(Tables):
     def add_blocks(self, blocks: Iterable[Block]) -> None:
         self._database.begin()
         self._db.executemany(
-            "INSERT OR IGNORE INTO blocks (author, round, digest, frame) VALUES (?, ?, ?, ?)",
-            [(block.author, block.round, block.ref.digest, block.frame) for block in blocks],
+            "INSERT OR IGNORE INTO blocks (epoch, author, round, digest, frame) "
+            "VALUES (?, ?, ?, ?, ?)",
+            [(self.epochs.entered, b.author, b.round, b.ref.digest, b.frame) for b in blocks],
         )
 
     @guarded
@@ -132,13 +137,19 @@ class Journal(Tables):
         for first, second in pairs:
             frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
             self._db.execute(
-                "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?)",
-                (first.author, first.round, first.ref.digest, frame, second.frame),
+                "INSERT OR IGNORE INTO evidence VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    self.epochs.entered,
+                    first.author,
+                    *(first.round, first.ref.digest, frame, second.frame),
+                ),
             )
 
     @guarded
     def evidence(self) -> list[StoredEvidence]:
-        return [StoredEvidence(*row) for row in self._db.execute("SELECT * FROM evidence")]
+        """Of this epoch."""
+        query = f"{EVIDENCE} WHERE epoch = ?"
+        return [StoredEvidence(*row) for row in self._db.execute(query, (self.epochs.entered,))]
 
     @guarded
     def drop_pending_below(self, seq: int) -> None:
@@ -151,7 +162,7 @@ class Journal(Tables):
         """Add names of orders, with the order taken under each."""
         self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
-        self._names += len(rows)
+        self._pruner.new_names += len(rows)
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
 
     @guarded
@@ -172,10 +183,11 @@ class Journal(Tables):
         return found
 
     @guarded
-    def frames(self) -> list[tuple[int, int, bytes, bytes]]:
-        """Every block, parents before children: its author, round, stored digest and frame."""
-        query = "SELECT author, round, digest, frame FROM blocks ORDER BY number"
-        return self._db.execute(query).fetchall()
+    def frames(self, epoch: int) -> list[tuple[int, int, bytes, bytes]]:
+        """Every block of an epoch, parents before children: its author, round, stored digest and
+        frame."""
+        query = "SELECT author, round, digest, frame FROM blocks WHERE epoch = ? ORDER BY number"
+        return self._db.execute(query, (epoch,)).fetchall()
 
     @guarded
     def pending(self) -> list[tuple[int, bytes]]:
@@ -194,14 +206,16 @@ class Journal(Tables):
         return _fit(found, bytes_max)
 
     @guarded
-    def above(self, rounds: Sequence[int], count_max: int, bytes_max: int) -> list[bytes]:
-        """Frames above a round by author, parents before children, as many as fit."""
+    def above(
+        self, rounds: Sequence[int], count_max: int, bytes_max: int, epoch: int = 0
+    ) -> list[bytes]:
+        """An epoch's frames above a round by author, parents before children, as many as fit."""
         rows: list[tuple[int, bytes]] = []
         for author, round_ in enumerate(rounds):
             rows += self._db.execute(
-                "SELECT number, frame FROM blocks WHERE author = ? AND round > ? "
+                "SELECT number, frame FROM blocks WHERE epoch = ? AND author = ? AND round > ? "
                 "ORDER BY round LIMIT ?",
-                (author, round_, count_max),
+                (epoch, author, round_, count_max),
             )
         rows.sort()
         return _fit([frame for _, frame in rows[:count_max]], bytes_max)
@@ -215,12 +229,13 @@ class Journal(Tables):
         self._db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", rows)
 
     @guarded
-    def add_snapshot(self, number: int, digest: bytes, floors: list[int]) -> None:
-        """All pieces after commit `number` are stored. Blocks above `floors`, by author, are still
-        needed."""
+    def add_snapshot(self, number: int, digest: bytes, floors: list[int], epoch: int = 0) -> None:
+        """All pieces after commit `number` of an epoch are stored. Blocks of the epoch above
+        `floors`, by author, are still needed."""
         self._database.begin()
         self._db.execute(
-            "INSERT INTO snapshots VALUES (?, ?, NULL, ?)", (number, digest, _encode(floors))
+            "INSERT INTO snapshots VALUES (?, ?, NULL, ?, ?)",
+            (number, digest, _encode(floors), epoch),
         )
 
     @guarded
@@ -234,9 +249,12 @@ class Journal(Tables):
     @guarded
     def snapshot(self) -> Stored | None:
         """The newest snapshot."""
-        query = "SELECT number, digest, certificate IS NOT NULL FROM snapshots ORDER BY number DESC"
+        query = (
+            "SELECT number, digest, certificate IS NOT NULL, epoch FROM snapshots "
+            "ORDER BY number DESC"
+        )
         row = self._db.execute(query).fetchone()
-        return None if row is None else Stored(row[0], row[1], bool(row[2]))
+        return None if row is None else Stored(row[0], row[1], bool(row[2]), row[3])
 
     @guarded
     def pieces(self, number: int) -> dict[int, bytes]:
@@ -259,93 +277,30 @@ class Journal(Tables):
         """A quorum signed a snapshot's digest, so data that only older snapshots need can go.
         `prune` deletes their blocks and pieces step by step."""
         self._database.begin()
-        (floors,) = self._db.execute(
-            "SELECT floors FROM snapshots WHERE number = ?", (number,)
-        ).fetchone()
         self._db.execute(
             "UPDATE snapshots SET certificate = ? WHERE number = ?",
             (_encode(certificate), number),
         )
         self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
-        self._floors = dict(enumerate(msgspec.msgpack.decode(floors)))
-        self._looked_at = (-1, 0)
+        self._pruner.look_again()
 
-    @guarded
     def prune(self) -> None:
         """Delete some data that only snapshots before the certified one need, and some old names.
         Deleting all at once would delay the loop."""
-        self._prune_blocks()
-        self._prune_pieces()
-        self._prune_client_ids()
-
-    def _prune_pieces(self) -> None:
-        """Delete each piece's versions before the newest one in the certified snapshot. Delete that
-        one too if it says that the piece is gone."""
-        if self._looked_at is None:
-            return
-        rows = self._db.execute(
-            "SELECT key, number, length(piece) FROM pieces WHERE (key, number) > (?, ?) AND number "
-            "<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "
-            "ORDER BY key, number LIMIT ?",
-            (*self._looked_at, PRUNED_PIECES_MAX),
-        ).fetchall()
-        sizes = itertools.accumulate(size for _, _, size in rows)
-        some = rows[: max(sum(size <= PRUNED_BYTES for size in sizes), 2)]
-        is_end = len(some) == len(rows) < PRUNED_PIECES_MAX
-        following = [key for key, _, _ in some[1:]] + [None] * is_end
-        gone = [
-            (key, number)
-            for (key, number, size), newer in zip(some, following, strict=False)
-            if size == 0 or key == newer
-        ]
-        if gone:
-            self._database.begin()
-            self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
-        self._looked_at = None if is_end else some[-2][:2]
-
-    def _prune_client_ids(self) -> None:
-        """Over time more names go than come."""
-        room, self._names = PRUNED_NAMES_MAX + 2 * self._names, 0
-        rows = self._db.execute(
-            "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
-            "ORDER BY seq LIMIT ?",
-            (CLIENT_IDS_KEPT, room),
-        ).fetchall()
-        if rows:
-            self._database.begin()
-            self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
-
-    def _prune_blocks(self) -> None:
-        """Keep every author's newest block: a member must not forget its own position."""
-        if self._floors is None:
-            certified = self.certified()
-            self._floors = dict(enumerate(certified[1])) if certified else {}
-        for author, floor in list(self._floors.items()):
-            rows = self._db.execute(
-                "SELECT number, length(frame) FROM blocks WHERE author = ? AND round <= ? AND "
-                "round < (SELECT max(round) FROM blocks WHERE author = ?) ORDER BY round LIMIT ?",
-                (author, floor, author, PRUNED_BLOCKS_MAX),
-            ).fetchall()
-            sizes = itertools.accumulate(size for _, size in rows)
-            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
-            if some:
-                self._database.begin()
-                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
-            else:
-                del self._floors[author]
+        self._pruner.prune()
 
     @guarded
-    def certified(self) -> tuple[Manifest, list[int], list[bytes]] | None:
-        """The newest snapshot that a quorum signed, its floors, and the frames that certify it."""
+    def certified(self) -> Certified | None:
+        """The newest snapshot that a quorum signed."""
         row = self._db.execute(
-            "SELECT number, digest, floors, certificate FROM snapshots "
+            "SELECT number, digest, floors, certificate, epoch FROM snapshots "
             "WHERE certificate IS NOT NULL ORDER BY number DESC"
         ).fetchone()
         if row is None:
             return None
-        number, digest, floors, certificate = row
-        manifest = Manifest(number, digest)
-        return manifest, msgspec.msgpack.decode(floors), msgspec.msgpack.decode(certificate)
+        number, digest, floors, certificate, epoch = row
+        decode = msgspec.msgpack.decode
+        return Certified(Manifest(number, digest, epoch), decode(floors), decode(certificate))
 
 
 def _fit(frames: list[bytes], bytes_max: int) -> list[bytes]:

@@ -12,12 +12,22 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 -- In the order they were accepted: parents before children.
 CREATE TABLE blocks (
     number INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
     author INTEGER NOT NULL,
     round INTEGER NOT NULL,
     digest BLOB NOT NULL UNIQUE,
     frame BLOB NOT NULL
 );
-CREATE INDEX blocks_by_author ON blocks (author, round);
+CREATE INDEX blocks_by_author ON blocks (epoch, author, round);
+-- The epochs after the first: what each begins from, the signatures that came, by seat, and whether
+-- a quorum of the epoch before has signed. This peer stands in the last one with `entered`.
+CREATE TABLE epochs (
+    number INTEGER PRIMARY KEY,
+    origin BLOB NOT NULL,
+    signatures BLOB NOT NULL,
+    certified INTEGER NOT NULL,
+    entered INTEGER NOT NULL
+);
 -- Commands accepted here that are in no own block yet.
 CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
 -- The state after some commits, piece by piece: what each snapshot changed. An empty one is gone.
@@ -33,7 +43,8 @@ CREATE TABLE snapshots (
     number INTEGER PRIMARY KEY,
     digest BLOB NOT NULL,
     certificate BLOB,
-    floors BLOB NOT NULL
+    floors BLOB NOT NULL,
+    epoch INTEGER NOT NULL
 );
 CREATE TABLE trades (
     market TEXT NOT NULL,
@@ -58,11 +69,13 @@ CREATE TABLE client_ids (
 CREATE INDEX client_ids_by_seq ON client_ids (seq);
 -- Two blocks of one author that exclude each other. The first may be known by its digest alone.
 CREATE TABLE evidence (
-    author INTEGER PRIMARY KEY,
+    epoch INTEGER NOT NULL,
+    author INTEGER NOT NULL,
     first_round INTEGER NOT NULL,
     first_digest BLOB NOT NULL,
     first_frame BLOB,
-    second_frame BLOB NOT NULL
+    second_frame BLOB NOT NULL,
+    PRIMARY KEY (epoch, author)
 );
 -- What each commit did to orders, as `execution_record` encodes it; `total` counts events so far.
 CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
@@ -89,7 +102,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 8
+OLDEST = 9
 _MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 

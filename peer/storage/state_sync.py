@@ -24,6 +24,7 @@ class Manifest(NamedTuple):
 
     commit: int
     digest: bytes
+    epoch: int = 0  # of the commit
 
 
 class Fetched(NamedTuple):

@@ -22,11 +22,13 @@ from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.membership.identity import Identity
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.signature_cache import SignatureCache
 from peer.replica.signed import Entry, with_id
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica
 from tests import heap
 from tests.bench.measuring import machine
+from tests.support.epochs import first_epoch
 from tests.support.real_mesh import MARKETS, RealMesh, random_orders, submit_at_once, wait_for
 
 PEERS = 3
@@ -54,7 +56,7 @@ def per_second(mesh: RealMesh, made: list, orders: int, per_request: int) -> flo
 
 def in_a_block(mesh_id: bytes, entries: Sequence[Entry], ahead: bool) -> float:
     """Milliseconds for which applying them holds the loop; `ahead`: they were looked at before."""
-    replica = Replica(MARKETS, Committee(mesh_id, 1, Mode.CRASH))
+    replica = Replica(MARKETS, first_epoch(Committee(mesh_id, 1, Mode.CRASH)))
     named = [with_id(entry, command_id(n, 0)) for n, entry in enumerate(entries, 1)]
     payload = encode_batch(1, [msgspec.msgpack.encode(entry) for entry in named])
     block = Block(Ref(1, 0, b"d" * 32), (), payload)

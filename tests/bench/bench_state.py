@@ -31,7 +31,7 @@ from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger
 from peer.node.snapshots import PACE
 from peer.process.collector import paused
-from peer.replica.state_machine import command_id, encode_batch
+from peer.replica.batch import command_id, encode_batch
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.journal import Journal

@@ -11,6 +11,7 @@ from peer.consensus.block import (
     SIGNATURE_BYTES,
     Attestation,
     InvalidBlockError,
+    OtherEpochError,
     Ref,
     decode,
     genesis,
@@ -31,6 +32,8 @@ def frame(**changes: object) -> bytes:
     fields: dict[str, object] = {
         "mesh": COMMITTEE.mesh,
         "epoch": 0,
+        "seal": b"",
+        "level": 1,
         "round": 1,
         "author": 0,
         "parents": PARENTS,
@@ -61,6 +64,8 @@ def test_the_digest_covers_everything_but_the_signature() -> None:
     [
         ({"mesh": b"n" * 16}, "expected mesh"),
         ({"epoch": 1}, "epoch 1"),
+        ({"seal": b"s" * 32}, "expected seal"),
+        ({"level": 2}, "and 2"),
         ({"round": 0}, "no such slot"),
         ({"round": -1}, "no such slot"),
         ({"author": 4}, "no such slot"),
@@ -81,9 +86,10 @@ def test_the_digest_covers_everything_but_the_signature() -> None:
     ],
 )
 def test_an_invalid_block_is_refused_with_a_reason(changes: dict[str, object], reason: str) -> None:
-    """ORDER-1."""
-    with pytest.raises(InvalidBlockError, match=reason):
+    """ORDER-1, ORDER-42."""
+    with pytest.raises(InvalidBlockError, match=reason) as raised:
         decode(frame(**changes), COMMITTEE)
+    assert isinstance(raised.value, OtherEpochError) == ("epoch" in changes)
 
 
 def test_a_second_encoding_of_a_block_is_refused() -> None:
@@ -91,7 +97,7 @@ def test_a_second_encoding_of_a_block_is_refused() -> None:
     good = frame(time_ms=5)
     body = msgspec.msgpack.decode(good[:-SIGNATURE_BYTES])
     at = good.index(b"\x05\x92")  # time_ms 5, then the attestation's array
-    assert body[6] == 5
+    assert body[8] == 5
     longer = good[:at] + b"\xcc\x05" + good[at + 1 :]
     assert msgspec.msgpack.decode(longer[:-SIGNATURE_BYTES]) == body
     with pytest.raises(InvalidBlockError, match="canonical encoding"):

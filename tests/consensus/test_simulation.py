@@ -59,6 +59,19 @@ def test_whole_nodes_keep_their_promises(mode: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.parametrize("mode", ["crash", "byzantine"])
+def test_members_come_and_go(mode: str) -> None:
+    """ORDER-45, ORDER-46, ORDER-48, ORDER-50. Whole nodes that die at the ends of epochs."""
+    done = simulate("--epochs", "--seeds", "4", "--mode", mode, "--n", "1,3", "--first")
+    assert done.returncode == 0, done.stdout
+
+
+def test_changes_of_members_are_the_same_under_any_hash_seed() -> None:
+    runs = [simulate("--epochs", "--seeds", "2", "--n", "3", hash_seed=seed) for seed in ("1", "2")]
+    digests = [run.stdout.partition("digest of 2 runs: ")[2].split()[0] for run in runs]
+    assert digests[0] == digests[1]
+
+
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_every_mutation_still_applies_to_the_code(mutation: Mutation) -> None:
     assert mutated(mutation) or "--habit" in mutation.trial

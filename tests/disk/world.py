@@ -46,7 +46,7 @@ from peer.network.messages import Request as Question
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
-from peer.replica.state_machine import seq_and_member
+from peer.replica.batch import seq_and_member
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.journal import Journal
@@ -159,8 +159,8 @@ class Wire(Mesh):
             match request:
                 case Wanted(member, refs):
                     self._put(member, Asked(who, tuple(ref.digest for ref in refs)))
-                case Pull(member, above):
-                    self._put(member, Pulled(who, above))
+                case Pull(member, above, epoch):
+                    self._put(member, Pulled(who, epoch, above))
                 case PartsWanted(member, number, commit, places):
                     self._put(member, PartsAsked(who, number, commit, places))
 

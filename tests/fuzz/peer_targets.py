@@ -36,6 +36,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Pull, Wanted
 from peer.consensus.schedule import Schedule
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages
@@ -43,6 +44,7 @@ from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import OBSERVER_GETS
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.changes import (
     Activate,
     AddMarket,
@@ -60,7 +62,7 @@ from peer.replica.changes import (
 )
 from peer.replica.signed import Signed, account_of_key, with_id
 from peer.replica.snapshot import HEAD, InvalidSnapshotError
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
@@ -77,6 +79,7 @@ IDENTITIES = [Identity(bytes([n]) * 32) for n in range(1, 5)]
 MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)]
 CONFIG = MeshConfig("fuzz", Mode.BYZANTINE, 1_700_000_000_000, MEMBERS, MARKETS, "any")
 COMMITTEE = CONFIG.committee
+EPOCH = Epoch.first(CONFIG)
 TURNS_PER_NODE = 2_000  # then a fresh one
 
 encode = msgspec.msgpack.encode
@@ -149,10 +152,10 @@ def read_block(frame: bytes) -> None:
 def read_frames(data: bytes) -> None:
     """Requests, answers and heartbeats are parsed, or are nothing; never an error."""
     parts = _parts(data)
-    messages.parse_request(b"who", parts, len(MEMBERS))
+    messages.parse_request(b"who", parts)
     list(messages.parse_answer(1, parts[0], parts[1:]))
     heartbeat = messages.parse_heartbeat(parts[-1])
-    if heartbeat is not None and messages.is_of(heartbeat, CONFIG, 1):
+    if heartbeat is not None and messages.is_of(heartbeat, EPOCH, 1):
         assert messages.parse_heartbeat(messages.encode(heartbeat)) == heartbeat
 
 
@@ -225,11 +228,11 @@ class HeardNode:
     def _hear_frames(self, member: int, parts: list[bytes]) -> None:
         for message in messages.parse_answer(member, parts[0], parts[1:]):
             self.node._take(message, self.now_ms)
-        request = messages.parse_request(b"who", parts, len(MEMBERS))
+        request = messages.parse_request(b"who", parts)
         if request is not None:
             self.node._responder._answer(request, OBSERVER_GETS)
         heartbeat = messages.parse_heartbeat(parts[-1])
-        if heartbeat is not None and messages.is_of(heartbeat, CONFIG, member):
+        if heartbeat is not None and messages.is_of(heartbeat, EPOCH, member):
             self.node._take(messages.Heard(member, heartbeat), self.now_ms)
 
     def turn(self) -> None:
@@ -277,7 +280,7 @@ def told_seeds() -> list[bytes]:
 
 def apply_batch(data: bytes) -> None:
     """What an author put into its block is applied or ignored; the engine refuses by an event."""
-    replica = Replica(MARKETS, CONFIG.committee)
+    replica = Replica(MARKETS, EPOCH)
     ref = Ref(1, 0, b"r" * 32)
     blocks = tuple(Block(ref, (), payload, 5) for payload in _parts(data)[:4])
     replica.apply(Commit(1, ref, 5, blocks, None))
@@ -325,7 +328,7 @@ def read_snapshot(data: bytes) -> None:
     """Pieces of a state under their keys. What is taken for one has no other pieces than these."""
     try:
         pieces = dict(_pieces.decode(data))
-        replica = Replica.restore(CONFIG.committee, pieces)
+        replica = Replica.restore(EPOCH, pieces)
     except (msgspec.MsgspecError, InvalidSnapshotError):
         return
     replica.exchange.check()
@@ -351,7 +354,7 @@ def grown() -> Replica:
     named = [encode(with_id(entry, command_id(n, 0))) for n, entry in enumerate(entries, 1)]
     ref, heads = Ref(1, 0, b"r" * 32), tuple(block.ref for block in genesis(COMMITTEE))
     checkpoint = Checkpoint(64, 2, 5, Schedule(0, (0, 1, 2, 3)), (0,) * 4, heads, (5,) * 4, ())
-    replica = Replica(MARKETS, CONFIG.committee)
+    replica = Replica(MARKETS, EPOCH)
     replica.commit = 63
     replica.apply(Commit(64, ref, 5, (Block(ref, (), encode_batch(1, named), 5),), checkpoint))
     return replica

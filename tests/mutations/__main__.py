@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from tests.mutations import hunt
 from tests.mutations.clock import CLOCK
 from tests.mutations.disk import DISK
+from tests.mutations.epochs import EPOCHS
 from tests.mutations.life import LIFE
 from tests.mutations.order import ORDER
 from tests.mutations.rule import RULE
 
-MUTATIONS = ORDER + RULE + LIFE + CLOCK + DISK
+MUTATIONS = ORDER + RULE + LIFE + CLOCK + DISK + EPOCHS
 
 
 def main(names: Sequence[str]) -> int:

@@ -64,9 +64,9 @@ CLOCK = (
         CRASH_NODES,
         (
             edit(
-                "node/loop",
-                "return expiry_ms <= self.mesh_status.",
-                "return False and self.mesh_status.",
+                "node/mesh_status",
+                "return expiry_ms is not None and expiry_ms <= self.clocks.",
+                "return False and self.clocks.",
             ),
         ),
     ),
@@ -75,6 +75,6 @@ CLOCK = (
         "an old copy of a journal signs what its key has signed otherwise",
         400,
         CRASH_RUNS,
-        (edit("consensus/start", "        return self._over\n", "        return True\n"),),
+        (edit("consensus/start", "        return self.over\n", "        return True\n"),),
     ),
 )

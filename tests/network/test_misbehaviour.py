@@ -31,7 +31,7 @@ from peer.membership.identity import Identity, curve_public
 from peer.network.links import FLOOD_MESSAGES
 from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
-from peer.replica.state_machine import command_id, encode_batch
+from peer.replica.batch import command_id, encode_batch
 from tests.support.real_mesh import RealMesh, order, wait_for
 
 

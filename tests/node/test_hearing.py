@@ -93,3 +93,12 @@ def test_an_observer_reports_deaf_members_but_not_for_itself() -> None:
     heard = {1: hears(1, 2, 3), 2: hears(1, 2, 3), 3: hears(3)}
     hearing.deaf(heard, 0)
     assert hearing.deaf(heard, DEAF_MS) == [Deaf(3, TOO_FEW)]
+
+
+def test_who_hears_this_peer_is_known_in_the_next_epoch_too() -> None:
+    """Else an epoch's first quarter of a second would seem to be without a quorum."""
+    before = Hearing(Committee(bytes(16), 3, Mode.CRASH), 0)
+    before.hear(2, (True, True, True), 1_000)
+    after = before.after(Committee(bytes(16), 3, Mode.CRASH), 0, {0: 0, 2: 1})
+    assert after.has_quorum([1], 1_100, running=True)
+    assert not after.has_quorum([2], 1_100, running=True), "a new member has not said so yet"

@@ -11,8 +11,8 @@ from peer.client.programs import Caller
 from peer.client.protocol import Done, Queued, Refused
 from peer.membership.identity import Identity
 from peer.node.submissions import Submissions
+from peer.replica.batch import command_id
 from peer.replica.signed import Entry, Signed
-from peer.replica.state_machine import command_id
 from tests.support.alone import Alone
 from tests.support.real_mesh import MARKET, RealMesh, order
 

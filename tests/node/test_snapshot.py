@@ -9,6 +9,7 @@ import pytest
 from engine import CHUNK_SHIFT, HEAD_KEY, HashTree, Row, rows_of
 from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger
@@ -42,7 +43,7 @@ def certificate(attestation: Attestation, signers: Iterable[int]) -> list[bytes]
 @pytest.fixture(scope="module")
 def fetched() -> Fetched:
     """A true state, certified by a quorum of 3."""
-    replica = Replica(MARKETS, CONFIG.committee)
+    replica = Replica(MARKETS, Epoch.first(CONFIG))
     for commit in lived(CONFIG.committee, 1)[1]:
         replica.apply(commit)
         if commit.checkpoint is not None:
@@ -76,9 +77,9 @@ def damaged(fetched: Fetched) -> Fetched:
 
 
 def test_a_certified_snapshot_is_taken_over(ledger: Ledger, fetched: Fetched) -> None:
-    assert ledger.is_certified(fetched.manifest, fetched.certificate)
+    assert ledger.epochs.certifies(fetched.manifest, fetched.certificate)
     ledger.install(fetched, 0)
-    assert ledger.replica.attestation() == fetched.manifest
+    assert ledger.replica.attestation() == fetched.manifest[:2]
     stored = ledger.journal.certified()
     assert stored is not None
     assert (stored[0], stored[2]) == (fetched.manifest, fetched.certificate)
@@ -141,7 +142,7 @@ def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
         ledger.apply(commit)
         ledger.tidy()
     assert ledger.replica.attestation() == life.replica.attestation()
-    while journal.snapshot() != (256, life.replica.tree.digest, False):
+    while journal.snapshot() != (256, life.replica.tree.digest, False, 0):
         ledger.tidy()
     assert journal.pieces(256) == pieces_of(life.replica)
     journal.close()
@@ -159,7 +160,7 @@ def test_only_a_quorum_certifies(ledger: Ledger, fetched: Fetched) -> None:
     other = certificate(Attestation(manifest.commit, b"x" * 32), (2,))
     unsigned = frames[2][:-1] + bytes([frames[2][-1] ^ 1])
     for wrong in ([], frames[:2], [*frames[:2], frames[1]], [*frames[:2], *other]):
-        assert not ledger.is_certified(manifest, wrong)
+        assert not ledger.epochs.certifies(manifest, wrong)
     for wrong in ([*frames[:2], unsigned], [*frames, b"noise"]):
-        assert not ledger.is_certified(manifest, wrong)
-    assert not ledger.is_certified(manifest._replace(digest=b"x" * 32), frames)
+        assert not ledger.epochs.certifies(manifest, wrong)
+    assert not ledger.epochs.certifies(manifest._replace(digest=b"x" * 32), frames)

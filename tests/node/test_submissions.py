@@ -18,8 +18,8 @@ from peer.node.submissions import (
     Submissions,
     digest_of,
 )
+from peer.replica.batch import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.replica.signed import KEY_PREFIX, Entry, Signed
-from peer.replica.state_machine import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.storage.journal import ClientId, Taken
 
 ME = 2

@@ -31,8 +31,8 @@ from peer.replica.governance import (
     Governance,
     Outcome,
     Proposal,
-    presence_wanted,
 )
+from peer.replica.members import presence_wanted
 
 HALT = HaltMarket("X")
 REMOVE = RemoveMember(2)
@@ -378,6 +378,7 @@ def test_present_is_who_has_a_block_in_the_last_commits() -> None:
         (3, Mode.CRASH, 3),
         (4, Mode.CRASH, 4),
         (5, Mode.CRASH, 4),
+        (3, Mode.BYZANTINE, 3),
         (4, Mode.BYZANTINE, 4),
         (7, Mode.BYZANTINE, 6),
     ],

@@ -23,6 +23,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.replica import execution_record as records
 from peer.replica.applied import Applied
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.changes import (
     AddMarket,
     AddMember,
@@ -39,9 +40,10 @@ from peer.replica.changes import (
 )
 from peer.replica.governance import PROPOSALS_OPEN_MAX, Outcome
 from peer.replica.signed import Item, with_id
-from peer.replica.snapshot import GOVERNANCE, PROPOSALS, InvalidSnapshotError
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.snapshot import GOVERNANCE, MEMBERS, PROPOSALS, InvalidSnapshotError
+from peer.replica.state_machine import Replica
 from tests.replica.test_governance import KEY
+from tests.support.epochs import first_epoch
 from tests.support.pieces import pieces_of, rebuilt
 from tests.support.real_mesh import MARKET, MARKETS
 
@@ -53,7 +55,7 @@ class Mesh:
     """A replica of three members' blocks."""
 
     def __init__(self, replica: Replica | None = None) -> None:
-        self.replica = replica or Replica(MARKETS, COMMITTEE)
+        self.replica = replica or Replica(MARKETS, first_epoch(COMMITTEE))
 
     def commit(self, *items: tuple[int, Item], at_checkpoint: bool = False) -> Applied:
         """Apply items by their members, each in a block of its own."""
@@ -133,15 +135,18 @@ def test_a_refused_vote_has_a_reason() -> None:
         assert applied.results == [[Rejected(applied.ids[0], "", reason)]]
 
 
-def test_changes_of_members_wait() -> None:
-    """D4: until the mesh can change its members, with plain words."""
+def test_changes_of_members_wait_for_those_that_stay() -> None:
+    """D4: two of three are present, and a mesh of these two needs both."""
     mesh = Mesh()
-    one = mesh.propose(0, RemoveMember(2), HaltMarket(MARKET))
+    one = mesh.propose(0, RemoveMember(1), HaltMarket(MARKET))
     applied = mesh.commit((1, Approve(0, one, 0)))
     assert (applied.closing, applied.epoch_end) == ([], None)
     proposal = mesh.replica.governance.proposals[one]
     assert mesh.replica.governance.accepted == [one]
-    assert "cannot" in mesh.replica.rules.waits(proposal)
+    assert "1 of the 2 members" in mesh.replica.rules.waits(proposal)
+    applied = mesh.commit((2, Submit(0, "ann", MARKET, Side.BUY, 5, 100)))
+    assert applied.epoch_end == proposal
+    assert applied.closing == [MarketState(MARKET, MarketStatus.HALTED)]
 
 
 def accepted(mesh: Mesh, *changes: Change) -> Applied:
@@ -252,7 +257,7 @@ def test_the_pieces_hold_the_votes() -> None:
     replica = grown()
     pieces = pieces_of(replica)
     proposals = {PROPOSALS + 0, PROPOSALS + 2}
-    assert {key for key in pieces if key >= GOVERNANCE} == {GOVERNANCE} | proposals
+    assert {key for key in pieces if key >= GOVERNANCE} == {GOVERNANCE, MEMBERS} | proposals
     restored = rebuilt(replica, COMMITTEE)
     assert pieces_of(restored) == pieces
     assert restored.governance.head == replica.governance.head
@@ -271,7 +276,7 @@ def test_a_piece_goes_when_its_seat_has_no_proposals() -> None:
     for proposal in mesh.replica.governance.open():
         mesh.commit((proposal.seat, Withdraw(0, proposal.id)))
     mesh.commit(at_checkpoint=True)
-    assert [key for key in pieces_of(mesh.replica) if key >= GOVERNANCE] == [GOVERNANCE]
+    assert [key for key in pieces_of(mesh.replica) if key >= GOVERNANCE] == [GOVERNANCE, MEMBERS]
     assert pieces_of(rebuilt(mesh.replica, COMMITTEE)) == pieces_of(mesh.replica)
 
 
@@ -297,4 +302,4 @@ def wrong() -> Sequence[tuple[str, dict[int, bytes]]]:
 def test_votes_that_no_replica_has_are_refused(what: str, change: dict[int, bytes]) -> None:
     pieces = {key: piece for key, piece in (pieces_of(grown()) | change).items() if piece}
     with pytest.raises(InvalidSnapshotError):
-        Replica.restore(COMMITTEE, pieces)
+        Replica.restore(first_epoch(COMMITTEE), pieces)

@@ -27,10 +27,12 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
+from peer.replica.batch import command_id, encode_batch, seq_and_member
 from peer.replica.key_orders import KEY_ACCOUNT_ORDERS_MAX, share_of
 from peer.replica.signed import KEY_PREFIX, Entry, Removal, with_id
-from peer.replica.state_machine import Replica, command_id, encode_batch, seq_and_member
+from peer.replica.state_machine import Replica
 from tests.support import engine_flow
+from tests.support.epochs import first_epoch
 from tests.support.pieces import rebuilt
 
 NOW_MS = 1_800_000_000_000
@@ -66,7 +68,7 @@ class Mesh:
 
     def __init__(self, *markets: Market) -> None:
         self.markets = markets or (SMALL, LARGE)
-        self.replica = Replica(self.markets, COMMITTEE)
+        self.replica = Replica(self.markets, first_epoch(COMMITTEE))
         self.now_ms = NOW_MS
 
     def next_id(self, member: int) -> int:

@@ -9,6 +9,7 @@ from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.replica.nonces import bucket_of
 from peer.replica.snapshot import HEAD, SEATS, TRADES, InvalidSnapshotError
 from peer.replica.state_machine import Replica
+from tests.support.epochs import first_epoch
 from tests.support.pieces import COMMITTEE, Life, pieces_of, rebuilt
 
 ENCODE = msgspec.msgpack.Encoder().encode
@@ -91,7 +92,7 @@ def test_pieces_that_no_replica_can_have_are_refused(
 ) -> None:
     pieces = {key: piece for key, piece in (pieces_of(replica) | change).items() if piece}
     with pytest.raises(InvalidSnapshotError):
-        Replica.restore(COMMITTEE, pieces)
+        Replica.restore(first_epoch(COMMITTEE), pieces)
 
 
 def test_a_missing_or_random_piece_gives_another_state_or_an_error(replica: Replica) -> None:
@@ -104,7 +105,7 @@ def test_a_missing_or_random_piece_gives_another_state_or_an_error(replica: Repl
         if rng.random() < 0.3:
             del changed[key]
         try:
-            other = Replica.restore(COMMITTEE, changed)
+            other = Replica.restore(first_epoch(COMMITTEE), changed)
         except InvalidSnapshotError:
             continue
         assert other.tree.digest != replica.tree.digest

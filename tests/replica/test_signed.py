@@ -32,8 +32,11 @@ from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.schedule import Schedule
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
+from peer.replica.batch import command_id, encode_batch
+from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.nonces import KEY_ACCOUNTS_MAX, VALID_MS_MAX, Seat, Signers, bucket_of
 from peer.replica.signature_cache import AHEAD_MAX, VERDICTS_MAX, SignatureCache
 from peer.replica.signed import (
@@ -47,7 +50,7 @@ from peer.replica.signed import (
     with_id,
 )
 from peer.replica.snapshot import SEATS
-from peer.replica.state_machine import MEMBERS_SPACE, Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica
 from tests.support.pieces import pieces_of, rebuilt
 from tests.support.real_mesh import MARKET, MARKETS
 
@@ -76,7 +79,7 @@ class Peer:
     """A replica, fed by one member's blocks."""
 
     def __init__(self, replica: Replica | None = None) -> None:
-        self.replica = replica or Replica(MARKETS, CONFIG.committee)
+        self.replica = replica or Replica(MARKETS, Epoch.first(CONFIG))
         self.seq = self.replica.expected[0]
 
     def apply(
@@ -387,7 +390,7 @@ def test_a_snapshot_holds_the_nonces_and_who_brought_them_and_its_digest_covers_
     for seat in (Seat(NOW_MS + 1, 0), Seat(NOW_MS, 1)):
         other = pieces_of(peer.replica)
         other[SEATS + bucket_of(ACCOUNT)] = ENCODE([(ACCOUNT, *seat)])
-        changed = Replica.restore(CONFIG.committee, other)
+        changed = Replica.restore(Epoch.first(CONFIG), other)
         assert changed.signers.seats == {ACCOUNT: seat}
         assert changed.tree.digest != peer.replica.tree.digest
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from peer.consensus.committee import Mode
-from tests.simulator import book, dags, delays, noderun
+from tests.simulator import book, dags, delays, epochrun, noderun
 from tests.simulator.liars import KINDS
 from tests.simulator.peer import Habits
-from tests.simulator.plan import committee, draw, draw_long
+from tests.simulator.plan import committee, draw, draw_changing, draw_long
 from tests.simulator.run import Ending, Options, Run, Verdict
 
 HABITS = {
@@ -72,6 +72,8 @@ def cases(sizes: Sequence[int], modes: Sequence[Mode]) -> list[Case]:
 
 def verdict(seed: int, case: Case, options: Options) -> Verdict:
     size, mode = case
+    if options.epochs:
+        return epochrun.verdict(draw_changing(seed, size, mode), options)
     if options.nodes:
         return noderun.verdict(draw_long(seed, size, mode), options)
     lies = options.lies if mode is Mode.BYZANTINE else ()
@@ -99,7 +101,7 @@ def runs(seeds: range, among: Sequence[Case], options: Options, first: bool) -> 
             print(
                 f"  replay: python -m tests.simulator --trace {plan.seed} "
                 f"--n {plan.committee.size} --mode {plan.committee.mode}"
-                f"{' --nodes' * options.nodes}"
+                f"{' --nodes' * options.nodes}{' --epochs' * options.epochs}"
                 f"{' --lies ' + ','.join(options.lies) if options.lies != KINDS else ''}"
             )
             if first:
@@ -153,6 +155,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--trace", type=int, metavar="SEED", help="replay one run and tell all")
     parser.add_argument("--engine", action="store_true", help="run the real engine on top")
     parser.add_argument("--nodes", action="store_true", help="run whole nodes, for longer")
+    parser.add_argument("--epochs", action="store_true", help="whole nodes that come and go")
     parser.add_argument("--graphs", type=int, default=0, help="random graphs instead of runs")
     parser.add_argument("--delays", action="store_true", help="only measure message delays")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
@@ -172,6 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         machine=book.Market if given.engine else book.Tally,
         command=book.order if given.engine else book.count,
         nodes=given.nodes,
+        epochs=given.epochs,
         lies=given.lies,
         check_every=1 if given.trace is not None else given.check_every,
         trace=print if given.trace is not None else None,
@@ -185,6 +189,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         passed = graphs(range(given.start, given.start + given.graphs), among, given.first)
     else:
         passed = given.delays or runs(seeds, among, options, given.first)
-        if not (given.first or given.nodes):
+        if not (given.first or given.nodes or given.epochs):
             print(delays.table())
     return not passed

@@ -7,7 +7,8 @@ restart knows nothing but the disk.
 
 import queue
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from peer.client.protocol import Reply, Request
 from peer.consensus.block import Block
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus, Ready
+from peer.membership.epochs import Pin
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger, Recovered
@@ -34,6 +36,7 @@ from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
+ADDRESSES_MAX = 100
 PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 
 
@@ -41,8 +44,19 @@ class Died(Exception):
     """The process ends here, in the middle of whatever it did."""
 
 
-def identity_of(member: int) -> Identity:
-    return Identity(bytes([member + 1]) * 32)
+@cache
+def identity_of(address: int) -> Identity:
+    return Identity(bytes([address + 1]) * 32)
+
+
+@cache
+def _addresses() -> dict[bytes, int]:
+    return {identity_of(address).public: address for address in range(ADDRESSES_MAX)}
+
+
+def address_of(key: bytes) -> int:
+    """Of the node with this key."""
+    return _addresses()[key]
 
 
 def config_of(plan: Plan) -> MeshConfig:
@@ -57,6 +71,8 @@ class Witness:
     def published(self, peer: "NodePeer", block: Block) -> None: ...
 
     def applied(self, peer: "NodePeer", applied: Applied, replica: Replica) -> None: ...
+
+    def entered(self, peer: "NodePeer") -> None: ...
 
     def showed(self, peer: "NodePeer", commit: int) -> None: ...
 
@@ -93,6 +109,15 @@ class WatchedLedger(Ledger):
         applied = super().apply(commit)
         self.peer.witness.applied(self.peer, applied, self.replica)
         return applied
+
+    def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
+        peer = self.peer
+        peer.fall(Stage.ENDING)
+        peer.is_ending = True
+        super().enter_next(pending)
+        peer.is_ending = False
+        peer.witness.entered(peer)
+        peer.fall(Stage.ENTERED)
 
     def recover(self, now_ms: int) -> Recovered:
         recovered = super().recover(now_ms)
@@ -144,6 +169,7 @@ class NodePeer:
         self.up = False
         self.lost = False  # its disk is gone: it must never speak again
         self.broken = False  # its disk refuses to write
+        self.pin: Pin | None = None  # what its operator trusts
         self.lives = 0
         self.doom: Stage | None = None
         self.on_death: Callable[[], None] = lambda: None
@@ -190,12 +216,14 @@ class NodePeer:
         self.up, self.doom, self.broken = True, None, False
         self.lives += 1
         self._turn_us, self._free_us, self._lag_us = None, self.world.now_us, 0
+        self.is_ending = False  # enters the next epoch just now
         path = self._folder / f"{self.address}-{self.lives}"
         path.touch()
         journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
-        ledger = WatchedLedger(self.config, self.member, self._identity.sign, journal, pace=PACE)
+        sign = self._identity.sign
+        ledger = WatchedLedger(self.config, self.member, sign, journal, pace=PACE, pin=self.pin)
         ledger.peer = self
-        self.mesh = MeshWires(self, len(self.config.members))
+        self.mesh = MeshWires(self)
         self.local = LocalWires(
             lambda caller, reply: self._replied(self, caller, reply),
             lambda commit: self.witness.showed(self, commit),
@@ -213,15 +241,15 @@ class NodePeer:
             lambda: EPOCH_MS + self.world.now_us * self.rate // 1_000 // MS + self.skew_ms,
         )
 
-    def crash(self, stage: Stage) -> None:
-        """Die at once, or when a turn comes to `stage`."""
+    def crash(self, stage: Stage, doom_us: int = DOOM_US) -> None:
+        """Die at once, or when a turn comes to `stage`, or after `doom_us`."""
         if not self.up:
             return
         if stage is Stage.NOW:
             self._die()
         else:
             self.doom = stage
-            self.world.after(DOOM_US, self._overdue, self.lives)
+            self.world.after(doom_us, self._overdue, self.lives)
 
     def _overdue(self, life: int) -> None:
         if self.up and self.lives == life:
@@ -269,7 +297,7 @@ class NodePeer:
     def _commit(self, commit: Callable[[], None]) -> None:
         """The disk is asked to make all that was written durable."""
         self.fall(Stage.UNWRITTEN)
-        if self.doom is Stage.TORN:
+        if self.doom is Stage.TORN or (self.doom is Stage.END_TORN and self.is_ending):
             if self._chance() < 0.5:
                 commit()
             raise Died
@@ -290,6 +318,9 @@ class NodePeer:
         if self.up:
             self.local.deliver(caller, request)
             self._turn_at(self.world.now_us)
+
+    def address_of(self, key: bytes) -> int:
+        return address_of(key)
 
     def publish(self, block: Block) -> None:
         self.fall(Stage.UNSENT)

@@ -45,8 +45,10 @@ class Mark(NamedTuple):
 
 
 def state_of(replica: Replica) -> bytes:
-    """All that follows from the commits so far."""
-    counts = repr((replica.expected, replica.trade_numbers, replica.time_ms))
+    """All that follows from the commits so far, but for seats that have ordered nothing: they may
+    be of the next epoch."""
+    expected = {seat: seq for seat, seq in enumerate(replica.expected) if seq > 1}
+    counts = repr((expected, replica.trade_numbers, replica.time_ms))
     return replica.exchange.digest() + counts.encode()
 
 
@@ -69,7 +71,7 @@ class NodeReferee(Witness):
         self.takeovers = 0
         self._turns = 0
         self._check_every = check_every
-        self._signed: dict[tuple[int, int], bytes] = {}
+        self._signed: dict[tuple[int, int, int], bytes] = {}
         self._shown: dict[int, int] = {}  # the newest commit, by peer
         self._twins: dict[int, Replica] = {}  # by peer: what its last checkpoint's pieces made
 
@@ -81,7 +83,8 @@ class NodeReferee(Witness):
         """Nobody signs two blocks for one round, in all its lives; a broken disk is silent."""
         self.blocks += 1
         self.highest_round = max(self.highest_round, block.round)
-        before = self._signed.setdefault((block.author, block.round), block.ref.digest)
+        place = peer.node.ledger.epoch.number, block.author, block.round
+        before = self._signed.setdefault(place, block.ref.digest)
         must(before == block.ref.digest, f"member {block.author} equivocates: {block!r}")
         must(not peer.node.ledger.journal.failed, f"peer {peer.address} speaks without a disk")
 
@@ -102,14 +105,16 @@ class NodeReferee(Witness):
         """What is made of a checkpoint's pieces goes on as the replica itself does."""
         commit, twin = applied.commit, self._twins.get(peer.address)
         if twin is not None and twin.commit == commit.number - 1:
+            if twin.members.epoch.number < replica.members.epoch.number:
+                twin.begin_epoch(replica.members.epoch)
             again = twin.apply(commit)
             same = (again.results, again.timed) == (applied.results, applied.timed)
             same = same and twin.attestation() == replica.attestation()
             what = f"peer {peer.address} does not go on after {commit.number} as its pieces do"
             must(same and state_of(twin) == state_of(replica), what)
-        if commit.checkpoint is not None:
+        if replica.checkpoint is not None and replica.checkpoint.commit == commit.number:
             pieces = {key: replica.piece(key) for key, _ in replica.tree}
-            self._twins[peer.address] = Replica.restore(self._committee, pieces)
+            self._twins[peer.address] = Replica.restore(replica.members.epoch, pieces)
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
         must(
@@ -195,6 +200,7 @@ class Order:
         self.command = command
         self.born_us = born_us
         self.queued = False
+        self.refused = False  # its node is no member
 
     @property
     def name(self) -> str:
@@ -206,11 +212,19 @@ class Clients:
     """Those of all members. Each asks its own member, again and again until it is told that its
     order is safe, always under the same name."""
 
+    codes: tuple[str, ...] = ("result_lost", "halted", "busy")  # with which orders are refused
+
     def __init__(self, run: "NodeRun", random: Random) -> None:
         self._run = run
         self._random = random
         self._orders: list[Order] = []
-        self._safe: list[list[tuple[int, str]]] = [[] for _ in run.peers]  # ids and accounts
+        self._safe: dict[int, list[tuple[int, str]]] = {}  # by address: ids and accounts
+        for peer in run.peers:
+            self.know(peer)
+
+    def know(self, peer: NodePeer) -> None:
+        """A node that may have clients."""
+        self._safe[peer.address] = []
 
     def submit(self, member: int) -> None:
         order = Order(len(self._orders), member, self._command(member), self._run.world.now_us)
@@ -238,8 +252,8 @@ class Clients:
         )
 
     def _ask(self, order: Order) -> None:
-        peer = self._run.peers[order.member]
-        if order.queued or peer.lost:
+        peer = self._run.node_at(order.member)
+        if order.queued or order.refused or peer.lost:
             return
         caller = Caller(b"client", order.number.to_bytes(8, "big"))
         peer.ask(caller, Execute([order.command]))
@@ -255,15 +269,13 @@ class Clients:
         if isinstance(reply, Queued | Done):
             self._run.referee.told(order, reply)
         elif isinstance(reply, Refused):
-            must(
-                reply.code in ("result_lost", "halted", "busy"),
-                f"{order.command} is refused: {reply}",
-            )
+            must(reply.code in self.codes, f"{order.command} is refused: {reply}")
+            order.refused = reply.code == "not_member"
 
     def waiting(self) -> list[Order]:
         """Of living members, those nobody has promised anything about."""
-        peers = self._run.peers
-        return [o for o in self._orders if o.name and not o.queued and peers[o.member].up]
+        waiting = (o for o in self._orders if o.name and not o.queued and not o.refused)
+        return [order for order in waiting if self._run.node_at(order.member).up]
 
 
 class NodeRun(Run):
@@ -295,7 +307,7 @@ class NodeRun(Run):
             member,
             self._folder,
             self.network.send,
-            plan.committee.size + plan.follower,
+            self._audience,
             self.referee,
             self._chance,
             lambda peer, caller, reply: self._clients.replied(peer, caller, reply),
@@ -304,6 +316,15 @@ class NodeRun(Run):
             plan.rates[address] if address < len(plan.rates) else RIGHT_RATE,
             self._bad_helper.get(address, lambda parts: parts),
         )
+
+    @property
+    def _audience(self) -> int:
+        """The addresses that hear what is published."""
+        return self.plan.committee.size + self.plan.follower
+
+    def node_at(self, address: int) -> NodePeer:
+        """The node at an address."""
+        return self._at[address]
 
     @cached_property
     def _bad_helper(self) -> dict[int, BadHelper]:

@@ -40,6 +40,16 @@ class Stage(Enum):
     UNSENT = "journaled, not sent"
     HALF_SENT = "sent to some"
     UNAPPLIED = "sent, not applied"
+    ENDING = "at the end of an epoch, before the journal"
+    END_TORN = "in the journal's commit of an epoch's end"
+    ENTERED = "in the next epoch, nothing said"
+
+
+STAGES = (
+    *(Stage.NOW, Stage.UNWRITTEN, Stage.TORN),
+    *(Stage.UNSENT, Stage.HALF_SENT, Stage.UNAPPLIED),
+)
+END_STAGES = (Stage.ENDING, Stage.END_TORN, Stage.ENTERED)
 
 
 @dataclass(frozen=True)

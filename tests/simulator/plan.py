@@ -9,13 +9,14 @@ from random import Random
 
 from peer.consensus.committee import Committee, Mode
 from tests.simulator.network import CALM, Weather
-from tests.simulator.peer import Stage
+from tests.simulator.peer import STAGES, Stage
 from tests.simulator.world import MS
 
 MESH = b"simulated mesh.."
 RIGHT_SKEWS_MS = (0, -40)  # of a clock that shows about what time it is, never later
 RIGHT_RATE = 1_000
 HOUR_MS = 3_600_000
+CHANGING_ADDRESSES = 24  # of the nodes that may ever be in a plan of `draw_changing`
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,30 @@ def draw_long(seed: int, size: int, mode: Mode) -> Plan:
     )
 
 
+def draw_changing(seed: int, size: int, mode: Mode) -> Plan:
+    """For nodes that come and go. Commands are for addresses; those that are no members take none.
+    Nobody is lost here: that is part of the changes."""
+    who = committee(size, mode)
+    random = Random(f"changing plan {seed} {size} {mode}")
+    heal_us = random.choice((1_000, 2_000, 3_000)) * MS
+    amount = random.choice((0, 30, 100, 250))
+    seen = range(size + 4)
+    return Plan(
+        seed=seed,
+        committee=who,
+        heal_us=heal_us,
+        commands=tuple(
+            sorted((random.randrange(heal_us), random.choice(seen)) for _ in range(amount))
+        ),
+        weather=CALM if random.random() < 0.5 else _weather(random),
+        fsync_us=tuple(random.choice((0, 0, 200, 1_000, 8_000)) for _ in range(size)),
+        slow=_slow(random, size),
+        crashes=_crashes(random, size, heal_us),
+        cuts=_cuts(random, CHANGING_ADDRESSES, heal_us) if random.random() < 0.4 else (),
+        follower=False,
+    )
+
+
 def _relay(seed: int, who: Committee, random: Random) -> Plan:
     """f members are away until the schedule of leaders does without them; when they are back, f
     of the others die. So no more than f are ever away, but the leaders are few and partly dead."""
@@ -198,7 +223,7 @@ def _stranded(seed: int, who: Committee, random: Random) -> Plan:
         commands=tuple(sorted([*busy, *((cut_us + n, alone) for n in range(1, 4))])),
         cuts=(Cut(cut_us, heal_us - cut_us, tuple(int(m == alone) for m in range(who.size))),),
         crashes=tuple(
-            Crash(cut_us + random.randrange(heal_us - cut_us), alone, random.choice(list(Stage)), 0)
+            Crash(cut_us + random.randrange(heal_us - cut_us), alone, random.choice(STAGES), 0)
             for _ in range(random.randint(0, 2))
         ),
     )
@@ -215,7 +240,7 @@ def _behind(seed: int, who: Committee, random: Random) -> Plan:
     crashes = [Crash(50 * MS, away, Stage.NOW, back_us - 50 * MS)]
     if random.random() < 0.5:  # once more, while it catches up
         at_us = back_us + random.randrange(100 * MS)
-        crashes.append(Crash(at_us, away, random.choice(list(Stage)), 20 * MS))
+        crashes.append(Crash(at_us, away, random.choice(STAGES), 20 * MS))
     return Plan(
         seed=seed,
         committee=who,
@@ -326,10 +351,10 @@ def _crashes(random: Random, size: int, heal_us: int) -> tuple[Crash, ...]:
     for _ in range(random.randint(1, 5)):
         at = random.randrange(heal_us)
         down = random.choice((0, 5, 50, 400)) * MS
-        crashes.append(Crash(at, random.randrange(size), random.choice(list(Stage)), down))
+        crashes.append(Crash(at, random.randrange(size), random.choice(STAGES), down))
     if random.random() < 0.15:  # the power fails for all at once
         at = random.randrange(heal_us)
-        crashes += [Crash(at, m, random.choice(list(Stage)), 20 * MS) for m in range(size)]
+        crashes += [Crash(at, m, random.choice(STAGES), 20 * MS) for m in range(size)]
     return tuple(crashes)
 
 

@@ -62,6 +62,7 @@ class Options:
     machine: Callable[[], book.Machine] = book.Tally
     command: Callable[[Random, int, int], bytes] = book.count
     nodes: bool = False
+    epochs: bool = False  # nodes whose members change
     lies: tuple[str, ...] = KINDS  # that byzantine members may tell
     check_every: int = CHECK_EVERY
     trace: Callable[[str], None] | None = None

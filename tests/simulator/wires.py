@@ -3,14 +3,24 @@
 Owns what is on its way in. Must never lose or delay anything: the network does.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from peer.client.endpoint import Local
 from peer.client.programs import Caller, Programs
-from peer.client.protocol import Done, PendingUpdate, Reply, Request, Update
+from peer.client.protocol import (
+    AccountUpdate,
+    Committed,
+    Done,
+    MarketUpdate,
+    Mesh,
+    Reply,
+    Request,
+    Update,
+)
 from peer.consensus.block import Block
 from peer.consensus.core import Pull, Wanted
+from peer.membership.epochs import Certificate, Epoch
 from peer.network.answer_timeout import AnswerTimeout
 from peer.network.authenticator import Asker
 from peer.network.mesh import ALIVE_MS
@@ -18,6 +28,9 @@ from peer.network.messages import (
     Answered,
     Asked,
     BlockIn,
+    ChainAsked,
+    ChainIn,
+    ChainWanted,
     Heard,
     Heartbeat,
     Message,
@@ -25,8 +38,13 @@ from peer.network.messages import (
     PartsAsked,
     PartsIn,
     Pulled,
+    SignedSeal,
+    StatedIn,
+    is_of,
 )
+from peer.network.messages import Question as Ask
 from peer.network.messages import Request as Question
+from peer.replica.handover import Stated
 from peer.storage.part_requests import PartsWanted
 from peer.storage.state_sync import Manifest
 
@@ -34,8 +52,9 @@ from peer.storage.state_sync import Manifest
 class Ends(Protocol):
     """Whose wires they are."""
 
-    member: int | None
     address: int
+
+    def address_of(self, key: bytes) -> int: ...
 
     def publish(self, block: Block) -> None: ...
 
@@ -56,6 +75,11 @@ class _Link(NamedTuple):
     answer_timeout: AnswerTimeout = AnswerTimeout()  # nothing is awaited here
 
 
+class _Authenticator:
+    def let_listen(self, keys: Iterable[bytes]) -> None:
+        """Everybody may."""
+
+
 class MeshWires:
     """The wires to the other members: what `peer.network.mesh.Mesh` is to a node."""
 
@@ -63,31 +87,59 @@ class MeshWires:
     port = fetch_port = 1
     refused = 0
     due_ms = None
+    authenticator = _Authenticator()
 
-    def __init__(self, peer: Ends, size: int) -> None:
-        self.links = {n: _Link() for n in range(size) if n != peer.member}
+    def __init__(self, peer: Ends) -> None:
+        self.links: dict[int, _Link] = {}  # by seat
         self._peer = peer
+        self._epoch: Epoch | None = None
+        self._seats: dict[int, int] = {}  # by address, of all epochs so far
+        self._addresses: dict[int, int] = {}  # by seat
         self._cut: set[int] = set()
         self._inbox: list[Message] = []
         self._questions: list[Question] = []
 
+    def stand_in(self, epochs: Sequence[Epoch]) -> None:
+        """Members of these epochs. This peer is in the first."""
+        self._epoch = epochs[0]
+        seats = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        for number, key in seats.items():
+            address = self._peer.address_of(key)
+            self._seats[address], self._addresses[number] = number, address
+        keep = seats.keys() - {self._seats.get(self._me)}
+        self.links = {n: self.links.get(n, _Link()) for n in sorted(keep)}
+
     def deliver(self, sender: int, message: Any) -> None:
-        """Something of `sender` arrives."""
-        if sender in self._cut:
+        """Something arrives from the address `sender`. Anybody may ask; only members are heard."""
+        seat = self._seats.get(sender, -1)
+        if seat in self._cut:
             return
         match message:
-            case Block():
-                self._inbox.append(BlockIn(sender, message.frame))
-            case Heartbeat():
-                self._inbox.append(Heard(sender, message))
             case Wanted(refs=refs):
                 self._questions.append(Asked(bytes([sender]), tuple(ref.digest for ref in refs)))
-            case Pull(above=above):
-                self._questions.append(Pulled(bytes([sender]), above))
+            case Pull(above=above, epoch=epoch):
+                self._questions.append(Pulled(bytes([sender]), epoch, above))
+            case Stated():
+                self._questions.append(StatedIn(bytes([sender]), message))
+            case ChainWanted(above=last):
+                self._questions.append(ChainAsked(bytes([sender]), last))
             case PartsWanted():
                 self._questions.append(PartsAsked(bytes([sender]), *message[1:]))
+            case _ if seat in self.links:
+                self._hear(seat, message)
+
+    def _hear(self, seat: int, message: Any) -> None:
+        match message:
+            case Block():
+                self._inbox.append(BlockIn(seat, message.frame))
+            case Heartbeat():
+                assert self._epoch is not None
+                if is_of(message, self._epoch, seat):
+                    self._inbox.append(Heard(seat, message))
+            case SignedSeal():
+                self._inbox.append(message._replace(member=seat))
             case [*messages]:
-                self._inbox += messages
+                self._inbox += [each._replace(member=seat) for each in messages]
 
     def requests(self, now_ms: int) -> Iterator[tuple[Asker, Question]]:
         del now_ms
@@ -120,9 +172,18 @@ class MeshWires:
     def beat(self, heartbeat: Heartbeat) -> None:
         self._peer.send_all(heartbeat)
 
-    def ask(self, requests: Iterable[Wanted | Pull | PartsWanted]) -> None:
+    def state(self, member: int, stated: Stated) -> None:
+        self._peer.send(self._addresses[member], stated)
+
+    def hand_over(self, epoch: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
+        self._peer.send_all(SignedSeal(self._me, epoch, seal, dict(signatures)))
+
+    def send_chain(self, asked: ChainAsked, certificates: Iterable[Certificate]) -> None:
+        self._peer.send(asked.who[0], [ChainIn(self._me, list(certificates))])
+
+    def ask(self, requests: Iterable[Ask]) -> None:
         for request in requests:
-            self._peer.send(request.member, request)
+            self._peer.send(self._addresses[request.member], request)
 
     def answer(self, asked: Asked | Pulled, frames: Sequence[bytes]) -> None:
         answer: list[Message] = [BlockIn(self._me, frame) for frame in frames]
@@ -172,7 +233,7 @@ class LocalWires(Local):
         return not topic.startswith("account/")
 
     def publish(self, update: Update, topic: str) -> None:
-        if not isinstance(update, PendingUpdate):
+        if isinstance(update, MarketUpdate | AccountUpdate | Committed | Mesh):
             self._showed(update.commit)
 
 

@@ -131,7 +131,7 @@ def spoil_a_pending_command(journal: Path) -> None:
 
 def spoil_the_snapshot(journal: Path) -> None:
     db = sqlite3.connect(journal)
-    db.execute("INSERT INTO snapshots VALUES (64, zeroblob(32), NULL, x'90')")
+    db.execute("INSERT INTO snapshots VALUES (64, zeroblob(32), NULL, x'90', 0)")
     db.commit()
     db.close()
 

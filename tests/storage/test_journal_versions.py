@@ -10,6 +10,7 @@ from peer.storage import schema
 from peer.storage.journal import ClientId, Journal, JournalError, Taken
 
 KEY, MESH = b"k" * 32, b"m" * 16
+OLDER = range(1, schema.OLDEST)
 
 
 def of_version(path: Path, version: int) -> None:
@@ -33,7 +34,10 @@ def test_a_journal_is_created_in_the_current_version_and_kept_unchanged(tmp_path
 @pytest.mark.parametrize(
     ("version", "said"),
     [
-        *((version, "earlier rules of the protocol. Create a new mesh") for version in range(1, 7)),
+        *(
+            (version, "earlier rules of the protocol. Create a new mesh")
+            for version in range(1, schema.OLDEST)
+        ),
         (schema.VERSION + 1, "written by a later version"),
     ],
 )

@@ -6,15 +6,13 @@ from pathlib import Path
 import pytest
 
 from peer.consensus.block import Block, Ref
-from peer.storage.journal import (
+from peer.storage.journal import ClientId, Journal, Taken
+from peer.storage.pruning import (
     CLIENT_IDS_KEPT,
     PRUNED_BLOCKS_MAX,
     PRUNED_BYTES,
     PRUNED_NAMES_MAX,
     PRUNED_PIECES_MAX,
-    ClientId,
-    Journal,
-    Taken,
 )
 
 KEY, MESH = b"k" * 32, b"m" * 16
@@ -168,4 +166,4 @@ def test_an_unfinished_snapshot_is_dropped(journal: Journal) -> None:
     journal.drop_unfinished()
     assert versions(journal) == [(1, 64)]
     newest = journal.snapshot()
-    assert newest == (64, b"d", False)
+    assert newest == (64, b"d", False, 0)

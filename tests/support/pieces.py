@@ -8,8 +8,10 @@ from engine import Cancel, Command, Side
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.signed import with_id
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica
+from tests.support.epochs import first_epoch
 from tests.support.real_mesh import MARKETS, order, random_orders
 
 MESH = b"m" * 16
@@ -24,7 +26,7 @@ def pieces_of(replica: Replica) -> dict[int, bytes]:
 
 def rebuilt(replica: Replica, committee: Committee = COMMITTEE) -> Replica:
     """One that goes on from a checkpoint at which `replica` is."""
-    return Replica.restore(committee, pieces_of(replica))
+    return Replica.restore(first_epoch(committee), pieces_of(replica))
 
 
 class Life:
@@ -33,7 +35,7 @@ class Life:
 
     def __init__(self, seed: int = 1, committee: Committee = COMMITTEE) -> None:
         self.committee = committee
-        self.replica = Replica(MARKETS, committee)
+        self.replica = Replica(MARKETS, first_epoch(committee))
         self.rng = random.Random(seed)
         self.taken: list[Command] = []
 

@@ -14,6 +14,7 @@ from engine import Cancel, Side
 from peer.cli.audit import Inspection
 from peer.cli.main import main
 from peer.membership import mesh_file
+from peer.membership.epochs import Epoch
 from peer.node.snapshots import PACE
 from peer.replica.state_machine import Replica
 from peer.storage.data_folder import JOURNAL_FILE
@@ -131,7 +132,7 @@ def cancelled(folder: Path, number: int) -> str:
     """Store the state after a commit with its first order cancelled. What is said of that order."""
     inspection = inspected(folder)
     config, pieces = inspection.config, inspection.pieces(number)
-    replica = Replica.restore(config.committee, pieces)
+    replica = Replica.restore(Epoch.first(config), pieces)
     gone = min(replica.exchange.orders_open(), key=lambda order: order.id)
     replica.exchange.apply(Cancel(0, gone.account, gone.id))
     changed = {key: replica.piece(key) for key, _ in replica.tree}
@@ -142,8 +143,8 @@ def cancelled(folder: Path, number: int) -> str:
             "INSERT INTO pieces VALUES (?, ?, ?)",
             [(k, number, changed.get(k, b"")) for k in pieces.keys() | changed.keys()],
         )
-        row = (number, replica.tree.digest, None, msgspec.msgpack.encode([0]))
-        db.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?)", row)
+        row = (number, replica.tree.digest, None, msgspec.msgpack.encode([0]), 0)
+        db.execute("INSERT INTO snapshots VALUES (?, ?, ?, ?, ?)", row)
         db.commit()
     return f"order {gone.id} exists only "
 

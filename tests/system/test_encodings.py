@@ -48,11 +48,14 @@ from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import CHECKPOINT_EVERY, Commit
 from peer.consensus.core import Pull
+from peer.membership import epochs
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network import messages as frames
-from peer.replica import changes, execution_record, signed
-from peer.replica.state_machine import Replica, encode_batch
+from peer.replica import changes, execution_record, handover, signed
+from peer.replica.batch import encode_batch
+from peer.replica.state_machine import Replica
 from peer.replica.trade import MarketTrade
 from peer.storage.part_requests import PartsWanted
 from peer.storage.state_sync import Manifest
@@ -174,7 +177,7 @@ def texts() -> Iterator[tuple[str, bytes]]:
 
 def state() -> Iterator[tuple[str, bytes]]:
     """A replica up to a checkpoint. Some of the commits carry the commands."""
-    replica = Replica(MARKETS, CONFIG.committee)
+    replica = Replica(MARKETS, Epoch.first(CONFIG))
     commits = lived(Committee(b"m" * 16, 3, Mode.CRASH), 1)[1][:CHECKPOINT_EVERY]
     signer = Signer(IDENTITIES[0], CONFIG.id.hex(), lambda: 1_000)
     waiting: list[signed.Item] = [
@@ -225,7 +228,19 @@ def messages() -> Iterator[tuple[str, bytes]]:
             NOW_MS, (True, False, True),
         )
     )  # fmt: skip
-    yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5))))
+    yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5), 2)))
+    yield "chain wanted", b"".join(frames.request(frames.ChainWanted(1, 300)))
+    after = Epoch.first(CONFIG).following(
+        {1}, [("new", Identity(b"n" * 32).public)], 1, 41, NOW_MS, b"d" * 32
+    )
+    signatures = {0: b"s" * 64, 2: b"t" * 64}
+    yield "certificate", epochs.encode(epochs.Certificate(after.origin, signatures))
+    yield "seal", after.seal
+    yield "statement of a seal", after.statement
+    stated = handover.Stated(7, b"k" * 32, 64, b"d" * 32, b"s" * 64)
+    yield "statement of a candidate", b"".join(frames.statement(stated))
+    yield "text of a candidate", handover.statement_of(CONFIG.id, 64, b"d" * 32)
+    yield "sealed", packed(handover.Sealed(7, 1, signatures))
     places = ROOT, Place(2 << 60, 60), Place(0x1230, 4), Place(0x1234, 0)
     yield "parts wanted", b"".join(frames.request(PartsWanted(1, 7, 40, places)))
     yield "introduction", b"".join(frames.introduction(4_001))

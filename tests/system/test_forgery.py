@@ -16,8 +16,8 @@ from peer import NodeClient, Signer
 from peer.client.connection import NodeRefusedError
 from peer.client.protocol import AccountUpdate, Orders, topic
 from peer.membership.identity import Identity
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.signed import Entry, Signed, with_id
-from peer.replica.state_machine import command_id, encode_batch
 from tests.network.test_misbehaviour import Rogue
 from tests.support.real_mesh import MARKET, RealMesh, RealPeer, order
 

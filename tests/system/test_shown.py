@@ -25,8 +25,10 @@ from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
 from peer.node.publisher import Publisher
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.execution_record import encode
-from peer.replica.state_machine import Replica, command_id, encode_batch
+from peer.replica.state_machine import Replica
+from tests.support.epochs import first_epoch
 from tests.support.past import united
 from tests.support.readers import Answer, Held, Message, Seen
 from tests.support.real_mesh import MARKET
@@ -84,7 +86,7 @@ class Story:
         self.journals: dict[str, dict[int, bytes]] = {name: {} for name in PEERS}
         self.seen = [Seen(name, [], [], []) for name in PEERS]
         self.told: dict[str, list[Told]] = {name: [] for name in PEERS}
-        wires, replica = Wires(), Replica([Market(MARKET, "1", "1")], COMMITTEE)
+        wires, replica = Wires(), Replica([Market(MARKET, "1", "1")], first_epoch(COMMITTEE))
         publisher = Publisher(wires, replica)
 
         def state_of(name: str) -> Streamed | Refused:

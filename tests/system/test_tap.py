@@ -10,6 +10,7 @@ from peer.cli.renderers import Filter, Json, Lines
 from peer.consensus.block import Block, Ref, genesis
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import Member, MeshConfig
+from peer.replica.batch import command_id, encode_batch
 from peer.replica.changes import (
     AddMarket,
     Approve,
@@ -19,7 +20,6 @@ from peer.replica.changes import (
     Vote,
     Withdraw,
 )
-from peer.replica.state_machine import command_id, encode_batch
 
 CONFIG = MeshConfig(
     "m",

@@ -1,0 +1,169 @@
+"""What this peer knows of the epochs: which there were, in which it stands, who signed their begin.
+
+Owns the known epochs, the hand-over signatures, and their rows in the journal. Must never decide
+that an epoch ends: the one order does. Must never send anything.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from peer.consensus.block import InvalidBlockError
+from peer.membership.block_reader import BlockReader
+from peer.membership.epochs import Certificate, Epoch, Pin, chain
+from peer.membership.identity import Verifier
+from peer.membership.mesh_file import MeshConfig
+from peer.network.messages import CHAIN_MAX
+from peer.replica.snapshot import is_certified
+from peer.storage.epoch_table import StoredEpoch
+from peer.storage.journal import Journal, JournalError
+from peer.storage.state_sync import Manifest
+
+
+class EpochBook:
+    """Starts in the epoch of the mesh file; `restore` reads the journal. `pin`: see `chain`."""
+
+    def __init__(
+        self,
+        config: MeshConfig,
+        journal: Journal,
+        pin: Pin | None = None,
+        verifier: type[Verifier] = Verifier,
+    ) -> None:
+        self._verifier = verifier
+        self._table = journal.epochs
+        self._pin = pin
+        self._known = [Epoch.first(config)]
+        self._signatures: dict[int, dict[int, bytes]] = {}  # by epoch: over its seal, by seat
+        self._certified: set[int] = set()
+        self.current = self._known[0]
+
+    def restore(self) -> None:
+        """Read the epochs in the journal. JournalError if they are damaged."""
+        for stored in self._table.all():
+            before = self._known[-1]
+            epoch = Epoch(stored.origin, self.current.mode, before)
+            if (epoch.number, stored.origin.before) != (before.number + 1, before.seal):
+                raise JournalError(f"the journal is damaged: epoch {epoch.number} follows none")
+            self._note(epoch, stored.signatures, stored.is_certified)
+
+    def _note(self, epoch: Epoch, signatures: Mapping[int, bytes], is_certified: bool) -> None:
+        self._known.append(epoch)
+        self._signatures[epoch.number] = dict(signatures)
+        if is_certified:
+            self._certified.add(epoch.number)
+
+    def find(self, number: int) -> Epoch | None:
+        """An epoch, entered or not; None if it is unknown."""
+        return self._known[number] if 0 <= number < len(self._known) else None
+
+    def before(self, number: int) -> list[Epoch]:
+        """The known epochs below this number."""
+        return self._known[:number]
+
+    def name_of(self, seat: int) -> str:
+        """The name of a seat of any known epoch."""
+        every = (one for epoch in reversed(self._known) for one in epoch.seats)
+        return next((one.name for one in every if one.number == seat), f"seat {seat}")
+
+    def seat_of(self, key: bytes) -> int | None:
+        """The last seat of a key in any epoch up to the current one."""
+        epochs = self._known[self.current.number :: -1]
+        seats = (epoch.seat_of(key) for epoch in epochs)
+        return next((seat for seat in seats if seat is not None), None)
+
+    @property
+    def newest(self) -> Epoch:
+        """The last one whose members are known, perhaps after the one in which this peer stands."""
+        return self._known[-1]
+
+    def stand_in(self, number: int) -> None:
+        """This peer continues in a known epoch."""
+        self.current = self._known[number]
+
+    @property
+    def connected(self) -> list[Epoch]:
+        """The epochs whose members to connect to: the current one first, the one before, whose
+        members sign until that is done, and the newest one."""
+        before = [] if self.current.previous is None else [self.current.previous]
+        return [self.current, *before, self.newest]
+
+    def expect(self, epoch: Epoch) -> None:
+        """The current epoch ends, and `epoch` follows. JournalError if the journal or the chain
+        knows another one: then two are certified, or this peer's state is wrong."""
+        known = self.find(epoch.number)
+        if known is None:
+            self._note(epoch, {}, False)
+        elif known.seal != epoch.seal:
+            raise JournalError(
+                f"epoch {epoch.number} has the seal {known.seal.hex()} for others, and "
+                f"{epoch.seal.hex()} for this peer: its state is wrong, or the members of epoch "
+                f"{epoch.number - 1} have signed two"
+            )
+
+    def enter(self, number: int) -> None:
+        """Write that the epochs up to `number` are entered. Durable after the next `sync`."""
+        for each in range(max(self._table.entered, 0) + 1, number + 1):
+            self._write(self._known[each], True)
+
+    def _write(self, epoch: Epoch, is_entered: bool) -> None:
+        number = epoch.number
+        signatures, certified = self._signatures[number], number in self._certified
+        self._table.put(StoredEpoch(epoch.origin, signatures, certified, is_entered))
+
+    # Signatures over the seal of the epoch in which this peer stands
+
+    def is_certified(self, number: int) -> bool:
+        """Whether a quorum of the epoch before has signed the seal; the first epoch needs none."""
+        return number == 0 or number in self._certified
+
+    @property
+    def signatures(self) -> dict[int, bytes]:
+        """Those over the seal of the current epoch, by seats of the epoch before."""
+        return self._signatures.get(self.current.number, {})
+
+    def sign(self, seat: int, signature: bytes) -> None:
+        """Add this peer's own signature."""
+        self.add({seat: signature})
+
+    def add(self, signatures: Mapping[int, bytes]) -> bool:
+        """Add signatures over the seal of the current epoch; returns whether one of them is new and
+        good. Once a quorum's are there, they are written."""
+        number = self.current.number
+        if number == 0:
+            return False
+        known, before = self._signatures[number], self._known[number - 1]
+        new = {seat: one for seat, one in signatures.items() if seat not in known}
+        good = list(before.signers_of(self.current.seal, new))
+        known.update((seat, new[seat]) for seat in good)
+        if len(known) >= before.committee.quorum and number not in self._certified:
+            self._certified.add(number)
+            self._write(self.current, True)
+        return bool(good)
+
+    def certifies(self, manifest: Manifest, certificate: list[bytes]) -> bool:
+        """Whether a quorum of a commit's epoch signed this digest. The epoch must be known."""
+        epoch = self.find(manifest.epoch)
+        if epoch is None:
+            return False
+        reader = BlockReader(epoch, self._verifier)
+        try:
+            blocks = [reader.read(frame) for frame in certificate]
+        except InvalidBlockError:
+            return False
+        return is_certified(manifest.commit, manifest.digest, blocks, epoch.committee)
+
+    # The chain
+
+    def certificates(self, above: int) -> list[Certificate]:
+        """The certificates of the epochs after `above`, as many as one answer has."""
+        return self._table.certificates(above, CHAIN_MAX)
+
+    def learn(self, certificates: Sequence[Certificate]) -> bool:
+        """Take a chain from another peer, of the epochs after `newest`; returns whether it led
+        further. ForgedChainError if it is wrong; what is good before that counts."""
+        last = self.newest
+        fresh = [one for one in certificates if one.origin.number > last.number]
+        by_number = {one.origin.number: one for one in fresh}
+        for epoch in chain(last, fresh, self._pin):
+            self._note(epoch, by_number[epoch.number].signatures, True)
+            self._write(epoch, False)
+        return self.newest is not last

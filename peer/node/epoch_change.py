@@ -1,0 +1,128 @@
+"""From one epoch to the next: what this peer does when one ends, and what it says of it.
+
+Owns the hand-over signatures on their way, and who the parts of the node take for members. Must
+never decide that an epoch ends: the one order does.
+"""
+
+import logging
+from collections.abc import Sequence
+
+from peer.client import protocol
+from peer.membership.epochs import Certificate, ForgedChainError, UncertifiedError
+from peer.membership.identity import curve_public
+from peer.membership.mesh_file import MeshConfig
+from peer.network.mesh import Mesh
+from peer.network.messages import ChainIn, SignedSeal
+from peer.node.effects import Effects
+from peer.node.ledger import Ledger
+from peer.node.lifecycle import Lifecycle, State
+from peer.node.mesh_status import MeshStatus
+from peer.node.notices import Notices
+from peer.node.submissions import Submissions
+
+_log = logging.getLogger(__name__)
+
+
+class EpochChange:
+    def __init__(
+        self,
+        config: MeshConfig,
+        ledger: Ledger,
+        mesh: Mesh,
+        submissions: Submissions,
+        mesh_status: MeshStatus,
+    ) -> None:
+        self._config = config
+        self._ledger = ledger
+        self._mesh = mesh
+        self._submissions = submissions
+        self._mesh_status = mesh_status
+        self.notices = Notices(ledger, submissions, ledger.sign)
+        self.services: dict[str, int] = {}  # the names of members at a Grape, with their seats
+
+    def stand(self) -> None:
+        """Tell all parts who the members are."""
+        epochs = self._ledger.epochs.connected
+        seats = [seat for epoch in epochs for seat in epoch.seats]
+        self.services = {self._config.service_of(seat.key): seat.number for seat in seats}
+        self._mesh.stand_in(epochs)
+        self._mesh_status.stand_in(epochs[0])
+        if self._ledger.me is not None:
+            self._submissions.me = self._ledger.me
+
+    def enter_next(self, effects: Effects) -> None:
+        """ORDER-45. The last commit has ended its epoch. This peer's commands that it has not
+        ordered wait for blocks of the next one. Evidence of the one that ended halts nobody any
+        more."""
+        ledger, submissions = self._ledger, self._submissions
+        effects.halt, effects.send_again = "", False
+        if ledger.me is not None:
+            submissions.requeue(ledger.expected)
+        ledger.enter_next(submissions.unsaved)
+        self.notices.begin_epoch()
+        self.stand()
+        _log.info("epoch %d begins after commit %d", ledger.epoch.number, ledger.commit)
+        if ledger.me is None:
+            text = "this peer is no member any more: its waiting commands are never ordered"
+            gone = protocol.Refused("not_member", text)
+            effects.replies += [(caller, gone) for caller in submissions.abandon()]
+
+    def take(self, message: SignedSeal | ChainIn, effects: Effects) -> None:
+        """A member has sent signatures over a seal, or a chain of epochs."""
+        if isinstance(message, SignedSeal):
+            self._take_signatures(message)
+        else:
+            self._take_chain(message.member, message.certificates, effects)
+
+    def _take_signatures(self, signed: SignedSeal) -> None:
+        """Pass on at once what is new."""
+        epoch = self._ledger.epoch
+        if signed.epoch != epoch.number:
+            return
+        if signed.seal != epoch.seal:
+            self._mesh_status.sealed_otherwise(signed.member, signed.epoch, signed.seal)
+        elif self._ledger.epochs.add(signed.signatures):
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Send the known signatures over this epoch's seal to all, until they are ordered."""
+        epoch, signatures = self._ledger.epoch, self._ledger.epochs.signatures
+        if signatures and not self._ledger.replica.members.sealed:
+            self._mesh.hand_over(epoch.number, epoch.seal, signatures)
+
+    def learn(self, certificates: Sequence[Certificate]) -> None:
+        """Take a chain of epochs from anywhere. ForgedChainError if it is wrong."""
+        if self._ledger.epochs.learn(certificates):
+            self.stand()
+
+    def _take_chain(
+        self, member: int, certificates: Sequence[Certificate], effects: Effects
+    ) -> None:
+        try:
+            self.learn(certificates)
+        except UncertifiedError as error:
+            self._mesh_status.untrusted(str(error))
+        except ForgedChainError as error:
+            self._mesh_status.misbehaved(member, f"a forged chain of epochs: {error}")
+            effects.cut.add(member)
+
+    def beat(self, now_ms: int, wall_ms: int, life: Lifecycle) -> None:
+        """Tell the members what this peer has; now and then."""
+        ledger = self._ledger
+        if life.state is State.DISK_FAILED:
+            return
+        if ledger.seat is not None:
+            self._mesh.beat(self._mesh_status.heartbeat(ledger.seat, now_ms, wall_ms))
+            self._hand_over()
+        if ledger.me is None:
+            self._state(now_ms)
+        elif life.takes_part:
+            self.notices.put_in(now_ms)
+            candidates = ledger.replica.candidates
+            self._mesh.authenticator.let_listen(map(curve_public, candidates))
+
+    def _state(self, now_ms: int) -> None:
+        """As a candidate, show that the state is here."""
+        heard, stated = self._mesh.heard(now_ms), self.notices.statement()
+        if heard and stated is not None:
+            self._mesh.state(self.notices.next_of(heard), stated)

@@ -1,0 +1,59 @@
+"""The blocks in a peer's journal, read for a restart.
+
+Owns which of them are needed and what makes one damaged. Must never verify a signature: what is in
+the journal was verified before.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from peer.consensus.block import ROUND_MAX, Block, InvalidBlockError, Ref, decode
+from peer.consensus.committee import Committee
+from peer.consensus.dag import Evidence
+from peer.membership.epochs import Epoch
+from peer.replica.batch import Batch, decode_batch
+from peer.storage.journal import Journal, JournalError, StoredEvidence
+
+
+def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
+    """The journal's evidence as blocks. If only the first block's digest is known, that block has
+    no frame. JournalError if it is damaged."""
+    author, round_, digest, frame, other = stored
+    try:
+        first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
+        return Evidence(first, decode(other, committee))
+    except InvalidBlockError as error:
+        raise JournalError(f"the journal is damaged: {error}") from None
+
+
+def blocks_of(journal: Journal, epoch: Epoch, collected: Sequence[int]) -> list[Block]:
+    """The journal's blocks of an epoch above the rounds `collected`, by author, and all own ones,
+    parents before children. JournalError if one is damaged."""
+    blocks = []
+    own = epoch.author_of(epoch.seat_of(journal.key))
+    for author, round_, digest, frame in journal.frames(epoch.number):
+        if author != own and round_ <= collected[author]:
+            continue
+        try:
+            block = decode(frame, epoch.committee)
+        except InvalidBlockError as error:
+            raise JournalError(f"the journal is damaged: {error}") from None
+        if block.ref.digest != digest:
+            raise JournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
+        blocks.append(block)
+    return blocks
+
+
+def own_batches(key: bytes, epoch: Epoch, blocks: Iterable[Block]) -> list[Batch]:
+    """The commands in the blocks that are of this key's seat."""
+    seat = epoch.seat_of(key)
+    author = epoch.author_of(seat)
+    return [decode_batch(b, seat) for b in blocks if b.author == author and b.payload]
+
+
+def own_before(journal: Journal, epochs: Iterable[Epoch]) -> list[Batch]:
+    """The commands in own blocks of these epochs, as far as they are in the journal."""
+    found: list[Batch] = []
+    for epoch in epochs:
+        nobody = [ROUND_MAX] * epoch.committee.size
+        found += own_batches(journal.key, epoch, blocks_of(journal, epoch, nobody))
+    return found

@@ -1,0 +1,68 @@
+"""A peer that is behind: how it comes from one epoch to the next.
+
+Owns which members in a later epoch are asked for the rest of this one, and the frames of the next
+epoch that came too early. Must never trust a member: one that claims a later epoch and has no
+blocks only wastes its own turn.
+"""
+
+from collections import deque
+
+from peer.consensus.core import Pull
+
+ANSWER_MS = 1_000  # then another member is asked
+EARLY_MAX = 100  # frames of one member
+
+
+class Lag:
+    """Asks one member at a time."""
+
+    def __init__(self) -> None:
+        self._ahead: dict[int, int] = {}  # seat -> when it was last heard in a later epoch
+        self._asked: Pull | None = None
+        self._until_ms = 0
+        self._again = False  # the last answer led further: there may be more
+
+    def hear(self, member: int, now_ms: int) -> None:
+        """A member is in a later epoch."""
+        self._ahead[member] = now_ms
+
+    def answered(self, member: int, rounds: tuple[int, ...]) -> None:
+        """An answer has come completely; `rounds` are here now."""
+        if self._asked is not None and self._asked.member == member:
+            self._again = rounds != self._asked.above
+            self._asked = None
+
+    def requests(self, epoch: int, rounds: tuple[int, ...], now_ms: int) -> list[Pull]:
+        """Ask a member for all blocks of this epoch above `rounds`."""
+        if not self._ahead or (self._asked is not None and now_ms < self._until_ms):
+            return []
+        member, heard_ms = next(iter(self._ahead.items()))
+        if not self._again:
+            del self._ahead[member]  # it has its turn again when it is heard again
+        self._again = False
+        if now_ms - heard_ms >= ANSWER_MS:
+            self._ahead.pop(member, None)
+            return []
+        self._asked = Pull(member, rounds, epoch)
+        self._until_ms = now_ms + ANSWER_MS
+        return [self._asked]
+
+    def end(self) -> None:
+        """This peer is in another epoch now."""
+        self._ahead.clear()
+        self._asked, self._again = None, False
+
+
+class EarlyFrames:
+    """Of the next epoch, the last ones of each member. They cannot be verified yet."""
+
+    def __init__(self) -> None:
+        self._frames: dict[int, deque[bytes]] = {}
+
+    def keep(self, member: int, frame: bytes) -> None:
+        self._frames.setdefault(member, deque(maxlen=EARLY_MAX)).append(frame)
+
+    def take(self) -> list[tuple[int, bytes]]:
+        """All of them, with their senders; then there are none."""
+        frames, self._frames = self._frames, {}
+        return [(member, frame) for member, each in frames.items() for frame in each]

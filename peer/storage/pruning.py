@@ -1,0 +1,133 @@
+"""What a journal may forget, a little at a time.
+
+Owns which blocks, pieces and names are no longer needed. Must never delete anything that the newest
+snapshot signed by a quorum needs, nor blocks of an epoch of which the end is not certified.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+from peer.storage.database import Database, Tables, guarded
+from peer.storage.epoch_table import EpochTable
+from peer.storage.state_sync import Manifest
+
+CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
+PRUNED_BLOCKS_MAX = 200  # per author in one step
+PRUNED_BYTES = 512 * 1024  # the same in bytes; at least a frame; also for pieces
+PRUNED_PIECES_MAX = 250  # looked at in one step
+PRUNED_NAMES_MAX = 500  # in one step, plus twice the new ones
+
+
+class Certified(NamedTuple):
+    """A snapshot that a quorum signed."""
+
+    manifest: Manifest
+    floors: list[int]  # blocks of its epoch above these rounds, by author, are still needed
+    certificate: list[bytes]  # frames that state its digest
+
+
+class Pruner(Tables):
+    """`certified` reads the newest snapshot that a quorum has signed."""
+
+    def __init__(
+        self,
+        database: Database,
+        epochs: EpochTable,
+        certified: Callable[[], Certified | None],
+    ) -> None:
+        super().__init__(database)
+        self.new_names = 0  # of orders since the last pruning
+        self._epochs = epochs
+        self._certified = certified
+        self._certified_epoch = 0  # of the snapshot with these floors:
+        self._floors: dict[int, int] | None = None  # blocks up to this round can go, by author
+        self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
+
+    def look_again(self) -> None:
+        """A later snapshot is certified."""
+        self._floors = None
+        self._looked_at = (-1, 0)
+
+    @guarded
+    def prune(self) -> None:
+        """Delete some data that only snapshots before the certified one need, and some old names.
+        Deleting all at once would delay the loop."""
+        self._prune_blocks()
+        self._prune_epochs()
+        self._prune_pieces()
+        self._prune_client_ids()
+
+    def _prune_pieces(self) -> None:
+        """Delete each piece's versions before the newest one in the certified snapshot. Delete that
+        one too if it says that the piece is gone."""
+        if self._looked_at is None:
+            return
+        rows = self._db.execute(
+            "SELECT key, number, length(piece) FROM pieces WHERE (key, number) > (?, ?) AND number "
+            "<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "
+            "ORDER BY key, number LIMIT ?",
+            (*self._looked_at, PRUNED_PIECES_MAX),
+        ).fetchall()
+        sizes = itertools.accumulate(size for _, _, size in rows)
+        some = rows[: max(sum(size <= PRUNED_BYTES for size in sizes), 2)]
+        is_end = len(some) == len(rows) < PRUNED_PIECES_MAX
+        following = [key for key, _, _ in some[1:]] + [None] * is_end
+        gone = [
+            (key, number)
+            for (key, number, size), newer in zip(some, following, strict=False)
+            if size == 0 or key == newer
+        ]
+        if gone:
+            self._database.begin()
+            self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
+        self._looked_at = None if is_end else some[-2][:2]
+
+    def _prune_client_ids(self) -> None:
+        """Over time more names go than come."""
+        room, self.new_names = PRUNED_NAMES_MAX + 2 * self.new_names, 0
+        rows = self._db.execute(
+            "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
+            "ORDER BY seq LIMIT ?",
+            (CLIENT_IDS_KEPT, room),
+        ).fetchall()
+        if rows:
+            self._database.begin()
+            self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
+
+    def _prune_blocks(self) -> None:
+        """Keep every author's newest block: a member must not forget its own position."""
+        if self._floors is None:
+            certified = self._certified()
+            self._floors = dict(enumerate(certified.floors)) if certified else {}
+            self._certified_epoch = certified.manifest.epoch if certified else 0
+        for author, floor in list(self._floors.items()):
+            rows = self._db.execute(
+                "SELECT number, length(frame) FROM blocks WHERE epoch = ?1 AND author = ?2 AND "
+                "round <= ?3 AND round < (SELECT max(round) FROM blocks WHERE epoch = ?1 AND "
+                "author = ?2) ORDER BY round LIMIT ?4",
+                (self._certified_epoch, author, floor, PRUNED_BLOCKS_MAX),
+            ).fetchall()
+            sizes = itertools.accumulate(size for _, size in rows)
+            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
+            if some:
+                self._database.begin()
+                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
+            else:
+                del self._floors[author]
+
+    def _prune_epochs(self) -> None:
+        """ORDER-48. Delete blocks of epochs before that of the certified snapshot. Nobody needs
+        them who can continue from it; whoever lacks an epoch's certificate cannot."""
+        last = min(self._certified_epoch - 1, self._epochs.last_closed())
+        if last < 0:
+            return
+        rows = self._db.execute(
+            "SELECT number, length(frame) FROM blocks WHERE epoch <= ? LIMIT ?",
+            (last, PRUNED_BLOCKS_MAX),
+        ).fetchall()
+        sizes = itertools.accumulate(size for _, size in rows)
+        some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
+        if some:
+            self._database.begin()
+            self._db.executemany("DELETE FROM blocks WHERE number = ?", some)

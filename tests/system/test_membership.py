@@ -1,0 +1,71 @@
+"""Members of a real mesh come and go: real processes, sockets and Grapes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from discovery.grapes import running_grapes
+from engine import Side
+from peer.storage import data_folder
+from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for
+
+STATE = Path(__file__).parents[2] / ".run"
+
+
+def members(peer: RealPeer, *words: str) -> str:
+    """What `python -m peer members` prints for this peer."""
+    call = [sys.executable, "-m", "peer", "members", str(peer.folder), *words]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def agree(mesh: RealMesh, voters: list[RealPeer], *words: str) -> None:
+    """One proposes, the others approve."""
+    said = members(voters[0], *words)
+    proposal = said.split()[1].rstrip(":")
+    for peer in voters[1:]:
+        members(peer, "approve", proposal)
+
+
+def names_at(peer: RealPeer) -> list[str]:
+    return [member.name for member in peer.mesh_view().members]
+
+
+def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
+    """ORDER-45, ORDER-46, ORDER-49: 3 members become 4, and then 3 others, without a restart."""
+    with running_grapes(1, STATE) as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(tmp_path, urls, observers="any") as mesh:
+            mesh.start()
+            first, second, third = mesh.peers
+            first.client.execute([order("ann", Side.BUY, 10_000, 5)])
+            key = data_folder.create(tmp_path / "peer4").public.hex()
+            fourth = RealPeer(tmp_path / "peer4", mesh.file, urls)
+            mesh.peers.append(fourth)
+            fourth.start()
+            wait_for("it runs", lambda: "recovered up to" in fourth.log())
+            wait_for("the newcomer follows", lambda: fourth.state().commit == first.state().commit)
+            agree(mesh, [first, second], "add", "peer4", key)
+            four = ["peer1", "peer2", "peer3", "peer4"]
+            for peer in mesh.peers:
+                wait_for("four members", lambda peer=peer: names_at(peer) == four)
+            wait_for("its quorum", fourth.sees_quorum)
+            [result] = fourth.client.execute([order("bob", Side.SELL, 10_000, 2)])
+            assert result.id % 256 == 3, "the seat that took it"
+            assert len(mesh.agreed().trades) == 1
+
+            agree(mesh, [fourth, second, third], "remove", "peer1")
+            left = [second, third, fourth]
+            for peer in left:
+                wait_for("three members", lambda peer=peer: names_at(peer) == four[1:])
+            wait_for("the removed one sees it", lambda: names_at(first) == four[1:])
+            first.stop()
+            third.kill()
+            third.start()
+            wait_for("it runs again", lambda: "recovered up to" in third.log())
+            wait_for("a restart in the epoch", lambda: names_at(third) == four[1:])
+            for peer in left:
+                peer.client.execute([order("cy", Side.SELL, 10_000, 1)])
+            quantities = [trade.quantity for trade in mesh.agreed(left).trades]
+            assert sorted(quantities) == [1, 1, 1, 2]
