@@ -134,7 +134,7 @@ def propose_(node: NodeClient, changes: str, force: bool, unsealed: bool) -> Non
     """Propose CHANGES, a JSON array as in `POST /proposals`: accepted all together, or not."""
     try:
         wanted = _wanted.decode(changes)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise click.UsageError(f"expected a JSON array of changes: {error}") from None
     propose(node, wanted, force, unsealed)
 

@@ -76,6 +76,6 @@ def test_websocket_messages_come_as_shown(reader: Reader, number: int) -> None:
     assert where.startswith("ws://127.0.0.1:8081/ws")
     with reader.gateway.websocket(where.partition("/ws")[2], reader.bearer) as stream:
         if number == 1:
-            reader.gateway.order(**sell("50", "1", "bob"))
-            reader.gateway.order(**buy("50", "1"))
+            reader.gateway.order(**sell("100.50", "1", "bob"))
+            reader.gateway.order(**buy("100.50", "1"))
         talk(stream, block.text)

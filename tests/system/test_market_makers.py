@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from discovery.grapes import running_grapes
-from engine import Halt, Resume
 from peer.cli.market_makers import OPEN_ORDERS_MAX
 from peer.client.protocol import State
+from peer.replica.changes import Approve, Change, HaltMarket, Propose, ResumeMarket
 from tests.support.real_mesh import MARKET, OTHER_MARKET, RealMesh, RealPeer
 from tests.support.real_mesh import wait_for as wait_for_s
 
@@ -121,15 +121,22 @@ def taken_by(peer: RealPeer, member: int, since: int) -> bool:
     return any(t.taker % 256 == member and t.number > since for t in peer.state().trades)
 
 
+def decide(mesh: RealMesh, change: Change) -> None:
+    """A proposal of the first two members, which are a quorum."""
+    [result] = mesh.peers[0].client.govern([Propose(0, (change,))])
+    for peer in mesh.peers[:2]:
+        peer.client.govern([Approve(0, result.id, 0)])
+
+
 def test_it_survives_a_halted_market(mesh: RealMesh) -> None:
     first = mesh.peers[0]
     with Program(mesh.file.parent, "--rate=60") as market:
         wait_for("a trade", lambda: traded(first))
-        first.client.execute([Halt(0, "op", MARKET)])
+        decide(mesh, HaltMarket(MARKET))
         before, elsewhere = traded(first), traded(first, OTHER_MARKET)
         wait_for("a trade elsewhere", lambda: traded(first, OTHER_MARKET, elsewhere + 5))
         assert traded(first) == before
-        first.client.execute([Resume(0, "op", MARKET)])
+        decide(mesh, ResumeMarket(MARKET))
         wait_for("a trade", lambda: traded(first, MARKET, before))
         market.end(signal.SIGINT)
 

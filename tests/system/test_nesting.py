@@ -32,6 +32,7 @@ KINDS = (msgspec.msgpack.Decoder, msgspec.json.Decoder)
 EXCEPT = {
     "peer.client.connection._decode",  # messages of the user's own node are trusted
     "web.contract.requests._decode",  # its depth is counted before, see below
+    "peer.cli.governance_commands._wanted",  # what the user typed; too deep is an error of usage
 }
 LEAVES = (
     inspect.IntType,

@@ -35,7 +35,10 @@ def test_an_order_rests_trades_and_shows_in_the_state(empty: Gateway) -> None:
 
     result = empty.order(**sell("100.50", "0.5"))
     assert result["status"] == "filled"
-    assert result["fills"] == [{"price": "100.50", "quantity": "0.50000000", "maker": False}]
+    [fill] = result["fills"]
+    assert fill.pop("time") == result["time"]
+    assert fill.pop("trade") == 1
+    assert fill == {"price": "100.50", "quantity": "0.50000000", "maker": False}
 
     state = wait_for("the trade", lambda: _with_trade(empty, result["id"]))
     assert state["bids"] == [["100.50", "1.50000000", 1]]

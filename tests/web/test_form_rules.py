@@ -21,6 +21,7 @@ from tests.support.javascript import Scripts, running_scripts
 from web.contract import requests
 from web.contract.market_responses import Market as MarketReply
 from web.contract.responses import fields_of
+from web.market_data.book_mirror import BookMirror
 
 NOW_MS = 1_800_000_000_000
 MARKETS = [
@@ -28,7 +29,9 @@ MARKETS = [
     Market("ODD-USD", tick="0.25", lot="5", quantity_min=2, quantity_max=2**53 - 1, orders_max=900),
     Market("TINY-USD", tick="0.000000000001", lot="0.00000001", price_max=2**53 - 1),
 ]
-VIEWS = {market.symbol: fields_of(MarketReply.of(market)) for market in MARKETS}
+VIEWS = {
+    market.symbol: fields_of(MarketReply.of(BookMirror(units_of(market)))) for market in MARKETS
+}
 AMOUNTS = ["price", "stop_price", "quantity", "display"]
 SENT = {*AMOUNTS, "tif", "post_only", "expire", "self_trade"}
 # Reasons for which the page cannot know the limit.

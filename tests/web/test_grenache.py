@@ -77,7 +77,10 @@ def test_node_programs_trade_with_any_peer_they_find(
     resting = ask(op="submit", order=sell("101.5", "2", "node"))
     assert (resting["status"], resting["price"]) == ("open", "101.50")
     taken = ask(op="submit", order={"side": "buy", "price": "101.5", "quantity": 0.5})
-    assert taken["fills"] == [{"price": "101.50", "quantity": "0.50000000", "maker": False}]
+    [fill] = taken["fills"]
+    assert (fill["price"], fill["quantity"], fill["maker"]) == ("101.50", "0.50000000", False)
+    assert fill["trade"] >= 1
+    assert fill["time"] == taken["time"]
     gone = ask(op="cancel", order=resting["id"], account="node")
     assert (gone["id"], gone["status"]) == (resting["id"], "cancelled")
 
