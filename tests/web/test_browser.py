@@ -358,12 +358,16 @@ def test_the_charts_are_drawn(clear: Gateway, open_page: Open) -> None:
         wait_for("the drawing", lambda: page.evaluate(_COLOURS) > 3)
 
 
-# How many colours the canvases of the chart show.
+# How many colours the canvases of the chart show. Reads copies: the browser warns of a canvas that
+# is read often.
 _COLOURS = """() => {
   const seen = new Set();
   for (const canvas of document.querySelectorAll(".chart canvas")) {
     if (!canvas.width || !canvas.height) continue;
-    const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+    const { width, height } = canvas;
+    const copy = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+    copy.drawImage(canvas, 0, 0);
+    const data = copy.getImageData(0, 0, width, height).data;
     const pixels = new Uint32Array(data.buffer);
     for (let i = 0; i < pixels.length; i += 7) if (pixels[i]) seen.add(pixels[i]);
   }

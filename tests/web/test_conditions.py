@@ -62,13 +62,14 @@ def line(context: BrowserContext) -> Line:
 
 @pytest.fixture
 def page(context: BrowserContext, line: Line, market: Any) -> Iterator[Page]:
-    """The page with a whole order in its form; at the end there must be no error."""
+    """The whole page with a whole order in its form; at the end there must be no error."""
     gateway, node = market
     wrong: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.goto(gateway.link())
     expect(page.locator(".health")).to_contain_text("Live")
+    expect(page.locator(".last")).to_contain_text("100")
     page.get_by_role("textbox", name="Price").fill("50")
     page.get_by_role("textbox", name="Quantity").fill("1")
     yield page
