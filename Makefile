@@ -63,7 +63,7 @@ stop: ## stop the market, the peers and the Grapes that were started here
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test test-fast check sim mutations exhaustive chaos attack powercut fuzz screenshots
+.PHONY: test test-fast check sim mutations exhaustive chaos attack hosts powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so engine/fast/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SAY) \
@@ -93,6 +93,10 @@ chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="-
 
 attack: $(DEV) $(WEB) ## strangers, wrong clocks, dead links, old journals against real peers | ARGS=--short
 	@$(PY) -m tests.attack $(ARGS)
+
+hosts: $(DEV) $(WEB) ## docs/operations.md as several owners do it, in network namespaces
+	@rm -rf build/hosts && mkdir -p build/hosts
+	@unshare -rn $(PY) -m tests.hosts build/hosts
 
 powercut: $(DEV) ## power failures at recorded moments, on rebuilt disks | ARGS="--seeds 20"
 	@$(PY) -m tests.disk.powercut $(ARGS)

@@ -27,6 +27,7 @@ from discovery.grapes.parts import grape_program
 from tests.support import documents
 from tests.support.checkout import ROOT, copied
 from tests.support.documents import Block, blocks
+from tests.support.terminal import Terminal
 from tests.support.web_gateway import Stream, wait_for
 
 NO_NETWORK = 77
@@ -52,40 +53,6 @@ def network() -> None:
             place = struct.pack("HH4s8x", socket.AF_INET, 0, socket.inet_aton(address))
             name = f"lo:{number}".encode()
             fcntl.ioctl(control, _SIOCSIFADDR, struct.pack("16s16s", name, place))
-
-
-class Terminal:
-    """A shell in the checkout; exported variables stay."""
-
-    def __init__(self, folder: Path) -> None:
-        self._errors = (folder.parent / "errors").open("ab")
-        self._shell = subprocess.Popen(
-            ["bash", "--noprofile", "--norc"],
-            cwd=folder,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-
-    def type(self, command: str, good: tuple[int, ...] = (0,)) -> str:
-        """The output of a command. AssertionError if it fails."""
-        assert self._shell.stdin is not None
-        assert self._shell.stdout is not None
-        print(f"$ {command}", flush=True)
-        self._shell.stdin.write(f"{command}\nprintf '\\nended %d\\n' $?\n")
-        self._shell.stdin.flush()
-        said: list[str] = []
-        while not (line := self._shell.stdout.readline()).startswith("ended "):
-            assert line, "the shell is gone"
-            said.append(line)
-        print("".join(said).strip(), flush=True)
-        assert int(line.split()[1]) in good, f"{command}\n{line}"
-        return "".join(said).strip()
-
-    def close(self) -> None:
-        self._shell.communicate()
-        self._errors.close()
 
 
 class Newcomer:

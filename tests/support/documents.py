@@ -44,10 +44,14 @@ class Block(NamedTuple):
 
 
 def blocks(document: Path) -> list[Block]:
+    return blocks_of(document.read_text())
+
+
+def blocks_of(text: str) -> list[Block]:
     found = []
-    for language, fenced, indented in _BLOCK.findall(document.read_text()):
-        text = fenced or re.sub("^    ", "", indented, flags=re.M)
-        found.append(Block(language, text.strip()))
+    for language, fenced, indented in _BLOCK.findall(text):
+        example = fenced or re.sub("^    ", "", indented, flags=re.M)
+        found.append(Block(language, example.strip()))
     return found
 
 
