@@ -19,7 +19,7 @@ from peer.client.change_input import Known, Wanted, change_of
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
 from peer.client.proposal_views import EndedView, Presence, ProposalView
-from peer.client.protocol import format_id, parse_id
+from peer.client.protocol import Proposals, format_id, parse_id
 from peer.client.rejections import WORDS
 from peer.client.units import AmountError, parse_amount, units_of
 from peer.replica.changes import Approve, Propose, Vote, Withdraw
@@ -50,7 +50,7 @@ def members(context: click.Context, data: Path) -> None:
 def list_members(node: NodeClient) -> None:
     """List the members, who is away, and the proposals with what each still needs."""
     found = node.proposals()
-    click.echo(f"epoch {found.epoch}, {len(found.members)} members")
+    click.echo(f"epoch {found.epoch}, {len(found.members)} members{_seal(found)}")
     for member in found.members:
         click.echo(f"  {member.seat + 1:>3}  {member.name:<12} {_presence(member)}")
     click.echo("proposals:" if found.open else "no open proposals")
@@ -61,6 +61,14 @@ def list_members(node: NodeClient) -> None:
             click.echo(f"        against: {', '.join(proposal.against)}")
     for ended in found.ended:
         click.echo(f"  {format_id(ended.id)}  {_ended(ended)}")
+
+
+def _seal(found: Proposals) -> str:
+    if not found.epoch:
+        return ""
+    who = f"a quorum of epoch {found.epoch - 1}"
+    certified = f"sealed by {who}" if found.sealed else f"not sealed by {who} yet"
+    return f", {certified}\nto trust it: --trust {found.epoch}:{found.seal.hex()}"
 
 
 def _presence(member: Presence) -> str:

@@ -131,6 +131,8 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--host", default="127.0.0.1", help="Address to listen on for other peers.")
 @click.option("--port", default=0, help="Port for subscriptions; 0: any.")
 @click.option("--fetch-port", default=0, help="Port for fetching missed blocks; 0: any.")
+@click.option("--chain-port", default=0, help="Port where newcomers ask who the members are.")
+@_repeatable("--chain-at", "chain_places", help="HOST:PORT where any member answers them.")
 @click.option("--ui", default="", help="HOST:PORT of the page; without it there is no page.")
 @click.option(
     "--snapshot-every",

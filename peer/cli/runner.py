@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from peer.cli.chain_finder import ChainFinder
 from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
 from peer.client.endpoint import Local, endpoint
@@ -47,6 +48,8 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 0
     fetch_port: int = 0
+    chain_port: int = 0  # where newcomers ask who the members are
+    chain_places: tuple[str, ...] = ()  # where present members answer that: host:port
     ui: str = ""  # host:port of the web gateway; empty: none
     snapshot_every: int = PACE.commits
     keep: Keep = KEEP  # how much of the past
@@ -69,17 +72,21 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     context.max_sockets = SOCKETS_MAX
     found = Found(DISCOVERED_MAX)
     node = _assemble(options, config, context, room, found, security or Security(), clock)
-    node.mesh.guard.start()
     finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.places)
+    where = options.host, options.chain_port, options.chain_places
+    chain = ChainFinder(node, context, *where, (clock or Clock()).now_us)
+    node.mesh.guard.start()
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
     on_end(node.stop)
     with paused():
         node.recover()
     aside = SetAside(node.ledger.replica)
     finder.start(options.grapes, found)
+    chain.start(options.grapes)
 
     def watch() -> None:
         """Maintain the parts beside the node. Called now and then."""
+        chain.follow()
         finder.follow()
         finder.remember()
         node.local.renew()
@@ -93,6 +100,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         if gateway is not None:
             gateway.stop()
         finder.stop()
+        chain.stop()
         node.mesh.guard.stop()
         context.destroy()
         node.ledger.journal.close()  # last: until then no other peer can take the local socket

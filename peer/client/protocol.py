@@ -231,6 +231,8 @@ class Proposals(msgspec.Struct, frozen=True, tag="proposals"):
     members: list[Presence]
     open: list[ProposalView]  # the oldest first
     ended: list[EndedView]  # the last ones, the newest first
+    seal: bytes = b""  # of the epoch; empty in the first
+    sealed: bool = True  # a quorum of the epoch before has signed it, and that is ordered
 
 
 class Accounts(msgspec.Struct, frozen=True, tag="accounts"):

@@ -67,6 +67,11 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nothing: only the holder of the member's key can complete the CURVE handshake."""
         return self.service_of(self.members[number].public)
 
+    @property
+    def chain_service(self) -> str:
+        """The name under which all members announce where newcomers ask who the members are."""
+        return f"p2p-orderbook:{self.id.hex()}:chain"
+
     def service_of(self, key: bytes) -> str:
         """The same for the member with this public key."""
         return f"p2p-orderbook:{self.id.hex()}:{key.hex()[:32]}"

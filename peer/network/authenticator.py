@@ -16,6 +16,8 @@ from peer.membership.mesh_file import MeshConfig
 PLACES_LOGGED_MAX = 1_000
 ANSWERS_PER_TURN_MAX = 200
 
+_PUBLIC = b"public"  # the domain of sockets for anybody
+
 _log = logging.getLogger(__name__)
 
 
@@ -50,20 +52,22 @@ class Authenticator:
         self._zap.bind("inproc://zeromq.zap.01")
         poller.register(self._zap, zmq.POLLIN)
 
-    def serve(self, socket: zmq.Socket[bytes]) -> None:
-        """Call before `bind`: only allowed keys get past the handshake."""
-        self._own(socket)
+    def serve(self, socket: zmq.Socket[bytes], public_as: Identity | None = None) -> None:
+        """Call before `bind`: only allowed keys get past the handshake. With `public_as`, a key
+        that others know too: any key does."""
+        self._own(socket, public_as)
         socket.curve_server = True
-        socket.zap_domain = b"mesh"
+        socket.zap_domain = _PUBLIC if public_as else b"mesh"
 
     def join(self, socket: zmq.Socket[bytes], server_key: bytes) -> None:
         """Call before `connect`: link only to the holder of this CURVE key."""
         self._own(socket)
         socket.curve_serverkey = server_key
 
-    def _own(self, socket: zmq.Socket[bytes]) -> None:
-        socket.curve_secretkey = self._identity.curve_secret
-        socket.curve_publickey = self._identity.curve_public
+    def _own(self, socket: zmq.Socket[bytes], public_as: Identity | None = None) -> None:
+        identity = public_as or self._identity
+        socket.curve_secretkey = identity.curve_secret
+        socket.curve_publickey = identity.curve_public
 
     def admit(self, keys: Iterable[bytes]) -> None:
         """The holders of these CURVE keys are members."""
@@ -97,17 +101,17 @@ class Authenticator:
                 version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            request, _domain, address, _identity, mechanism, *credentials = frames
+            request, domain, address, _identity, mechanism, *credentials = frames
             key = credentials[0] if mechanism == b"CURVE" and credentials else b""
-            allowed = self._allows(key)
+            allowed = self._allows(key, domain)
             if not allowed:
                 self._refuse(address.decode(errors="replace"))
             status = (b"200", b"OK") if allowed else (b"400", b"not a member or observer")
             self._zap.send_multipart((version, request, *status, key.hex().encode(), b""))
 
-    def _allows(self, key: bytes) -> bool:
+    def _allows(self, key: bytes, domain: bytes) -> bool:
         known = key in self._members or key in self._observers or self._is_open
-        return known and key != b"" and key not in self._denied
+        return (known or domain == _PUBLIC) and key != b"" and key not in self._denied
 
     def _refuse(self, place: str) -> None:
         """Count a refusal; log it once per place, for a limited number of places."""

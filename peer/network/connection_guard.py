@@ -67,7 +67,8 @@ class ConnectionGuard:
 
     def __init__(self, publishing: int, answering: int, room: Room | None = None) -> None:
         self.ended = 0
-        self._publishing, self._answering = publishing, answering
+        self._answering = answering
+        self._hardly_told = {publishing}  # ports to which others send hardly anything
         self._room = room or Room()
         self._heard: dict[int, Asker | None] = {}  # by descriptor, since the last look
         self._lock = threading.Lock()  # guards what was heard
@@ -78,6 +79,10 @@ class ConnectionGuard:
         self._logged: set[str] = set()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="connection guard", daemon=True)
+
+    def watch(self, port: int) -> None:
+        """Others connect to this port too, and send hardly anything. Call before `start`."""
+        self._hardly_told.add(port)
 
     def start(self) -> None:
         self._thread.start()
@@ -133,7 +138,7 @@ class ConnectionGuard:
                 seen.heard_bytes = seen.taken_bytes = one.received
                 seen.turn = turn
             self._judge(one, seen, turn)
-            if one.port in (self._publishing, self._answering) and not seen.is_ended:
+            if one.port in {*self._hardly_told, self._answering} and not seen.is_ended:
                 seen.looks += went_on
                 place = one.port, one.remote[0]
                 visitors[Visitor(seen.number, *place, seen.looks, seen.asker)] = one
@@ -141,7 +146,7 @@ class ConnectionGuard:
             self._end(visitors[visitor], "too many connections")
 
     def _judge(self, one: _Connection, seen: _Seen, turn: int) -> None:
-        if one.port == self._publishing:
+        if one.port in self._hardly_told:
             if one.received > SUBSCRIBER_BYTES_MAX:
                 self._end(one, f"a subscriber sent over {SUBSCRIBER_BYTES_MAX} bytes")
         elif turn >= seen.turn + 2:  # a whole turn has passed between

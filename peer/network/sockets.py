@@ -13,6 +13,7 @@ import logging
 import zmq
 
 from peer.consensus.block import FRAME_BYTES_MAX
+from peer.membership.identity import Identity
 from peer.network.authenticator import Authenticator
 from peer.network.links import QUEUE_MESSAGES_MAX
 from peer.network.messages import REQUEST_BYTES_MAX
@@ -55,10 +56,13 @@ class Sockets:
         self._poller = poller
         self._lacked = False  # descriptors
 
-    def serve(self, kind: zmq.SocketType, host: str, port: int) -> tuple[zmq.Socket[bytes], int]:
-        """A socket others connect to, and its port. OSError if it can't be bound."""
+    def serve(
+        self, kind: zmq.SocketType, host: str, port: int, public_as: Identity | None = None
+    ) -> tuple[zmq.Socket[bytes], int]:
+        """A socket others connect to, and its port; anybody with `public_as`. OSError if it can't
+        be bound."""
         socket = self._socket(kind)
-        self._authenticator.serve(socket)
+        self._authenticator.serve(socket, public_as)
         try:
             socket.bind(f"tcp://{host}:{port or '*'}")
         except zmq.ZMQError as error:

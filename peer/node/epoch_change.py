@@ -91,9 +91,15 @@ class EpochChange:
             self._mesh.hand_over(epoch.number, epoch.seal, signatures)
 
     def learn(self, certificates: Sequence[Certificate]) -> None:
-        """Take a chain of epochs from anywhere. ForgedChainError if it is wrong."""
-        if self._ledger.epochs.learn(certificates):
-            self.stand()
+        """Take a chain of epochs from anywhere. ForgedChainError if it is wrong; what is good
+        before that counts."""
+        epochs = self._ledger.epochs
+        last = epochs.newest
+        try:
+            epochs.learn(certificates)
+        finally:
+            if epochs.newest is not last:
+                self.stand()
 
     def _take_chain(
         self, member: int, certificates: Sequence[Certificate], effects: Effects

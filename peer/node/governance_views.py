@@ -42,6 +42,8 @@ def proposals(replica: Replica, name_of: NameOf, seq: int) -> protocol.Proposals
             )
             for each in reversed(governance.ended)
         ],
+        seal=replica.members.epoch.seal,
+        sealed=replica.members.sealed,
     )
 
 

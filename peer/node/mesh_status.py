@@ -165,6 +165,11 @@ class MeshStatus:
         text = f"{why}. Ask an operator for the epoch and seal of today, and start with --trust"
         self.alarms.raise_alarm("chain", text)
 
+    def forged_chain(self, place: str, why: str) -> None:
+        """Somebody at this address has handed out a forged chain; this peer goes on with others."""
+        text = f"at {place} somebody hands out a forged chain of epochs: {why}"
+        self.alarms.raise_alarm("forged chain", text)
+
     def sealed_otherwise(self, member: int, epoch: int, seal: bytes) -> None:
         """A member has another seal for the epoch in which this peer stands."""
         text = f"{self.name(member)} has another seal for epoch {epoch}: {seal.hex()}"

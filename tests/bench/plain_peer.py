@@ -22,7 +22,7 @@ WITHOUT = "BENCH_WITHOUT"  # of this program alone: "encryption", "signatures" o
 class OpenAuthenticator(Authenticator):
     """Lets everybody in, and takes everybody for a member."""
 
-    def serve(self, socket: zmq.Socket[bytes]) -> None:
+    def serve(self, socket: zmq.Socket[bytes], public_as: Identity | None = None) -> None:
         pass
 
     def join(self, socket: zmq.Socket[bytes], server_key: bytes) -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine import Side
+from peer.membership.epochs import Epoch
+from peer.membership.identity import Identity
 from peer.storage import data_folder
+from tests.support.chain_sources import stranger, succession
 from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for
 
 STATE = Path(__file__).parents[2] / ".run"
@@ -30,6 +33,20 @@ def agree(mesh: RealMesh, voters: list[RealPeer], *words: str) -> None:
 
 def names_at(peer: RealPeer) -> list[str]:
     return [member.name for member in peer.mesh_view().members]
+
+
+def joined(mesh: RealMesh, voters: list[RealPeer], name: str, *options: str) -> RealPeer:
+    """A new peer that knows only the mesh file, once the voters have made it a member."""
+    folder = mesh.file.parent / name
+    key = data_folder.create(folder).public.hex()
+    peer = RealPeer(folder, mesh.file, mesh.grapes, options=options)
+    mesh.peers.append(peer)
+    peer.start()
+    wait_for("it runs", lambda: "recovered up to" in peer.log())
+    wait_for("it follows", lambda: peer.state().commit == voters[0].state().commit)
+    agree(mesh, voters, "add", name, key)
+    wait_for("a member", lambda: name in names_at(peer))
+    return peer
 
 
 def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
@@ -69,3 +86,27 @@ def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
                 peer.client.execute([order("cy", Side.SELL, 10_000, 1)])
             quantities = [trade.quantity for trade in mesh.agreed(left).trades]
             assert sorted(quantities) == [1, 1, 1, 2]
+
+
+def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Path) -> None:
+    """ORDER-47: all members of the mesh file are gone, and somebody hands out a forged chain."""
+    with running_grapes(1, STATE) as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(tmp_path, urls, size=1, observers="any") as mesh:
+            mesh.start()
+            first = mesh.peers[0]
+            first.client.execute([order("ann", Side.BUY, 10_000, 5)])
+            second = joined(mesh, [first], "second")
+            agree(mesh, [first, second], "remove", "peer1")
+            wait_for("one member", lambda: names_at(second) == ["second"])
+            wait_for("the seal", lambda: ", sealed by" in members(second))
+            first.stop()
+            thief = Identity.ephemeral()
+            forged = succession(Epoch.first(mesh.config), [thief, thief, thief])
+            with stranger(mesh.config, forged) as port:
+                third = joined(mesh, [second], "third", f"--chain-at=127.0.0.1:{port}")
+                wait_for("its quorum", third.sees_quorum)
+                said = third.mesh_view(lambda view: bool(view.alarms)).alarms
+                assert "hands out a forged chain of epochs" in said[0]
+            third.client.execute([order("bob", Side.SELL, 10_000, 2)])
+            assert len(mesh.agreed([second, third]).trades) == 1

@@ -1,0 +1,84 @@
+"""ORDER-47: anybody with the mesh file can ask who the members are, and believes only proof."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+import zmq
+
+from discovery.grape import Address
+from peer.consensus.committee import Mode
+from peer.membership.epochs import Certificate, Epoch, chain
+from peer.membership.identity import Identity
+from peer.membership.mesh_file import Member, MeshConfig
+from peer.network.authenticator import Authenticator
+from peer.network.chain_client import ChainClient
+from peer.network.messages import CHAIN_MAX
+from tests.support.chain_sources import stranger, succession
+from tests.support.real_mesh import MARKETS, wait_for
+
+KEYS = [Identity(bytes([n + 1]) * 32) for n in range(CHAIN_MAX + 8)]
+CONFIG = MeshConfig("m", Mode.CRASH, 5, [Member("a", KEYS[0].public.hex())], MARKETS)
+
+
+@pytest.fixture
+def client() -> Iterator[tuple[ChainClient, Authenticator]]:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    authenticator = Authenticator(context, CONFIG, Identity.ephemeral(), zmq.Poller())
+    client = ChainClient(context, CONFIG.id, authenticator)
+    yield client, authenticator
+    client.rest()
+    authenticator.close()
+    context.destroy(linger=0)
+
+
+def answered(client: ChainClient, count: int) -> tuple[Address, list[Certificate]]:
+    """Ask until an address has answered so many certificates."""
+
+    def look() -> tuple[Address, list[Certificate]] | None:
+        client.ask(0, time.monotonic_ns() // 1_000_000)
+        found = (one for one in client.answers() if len(one[1]) >= count)
+        return next(found, None)
+
+    return wait_for("an answer", look)
+
+
+def test_a_stranger_to_all_present_members_gets_the_whole_chain(
+    client: tuple[ChainClient, Authenticator],
+) -> None:
+    certificates = succession(Epoch.first(CONFIG), KEYS)
+    assert len(certificates) > CHAIN_MAX, "more than one answer"
+    with stranger(CONFIG, certificates) as port:
+        client[0].give(Address("127.0.0.1", port))
+        place, got = answered(client[0], len(certificates))
+    assert place.port == port
+    assert got == certificates
+    *_, last = chain(Epoch.first(CONFIG), got)
+    assert last.seats[0].key == KEYS[-1].public
+
+
+def test_an_address_with_a_forged_chain_is_not_asked_again(
+    client: tuple[ChainClient, Authenticator],
+) -> None:
+    chain = succession(Epoch.first(CONFIG), KEYS[:2])
+    with stranger(CONFIG, chain) as port:
+        client[0].give(Address("127.0.0.1", port))
+        place, _ = answered(client[0], 1)
+        client[0].refuse(place)
+        end_s = time.monotonic() + 1
+        while time.monotonic() < end_s:
+            client[0].ask(0, time.monotonic_ns() // 1_000_000)
+            assert list(client[0].answers()) == []
+
+
+def test_only_who_has_the_mesh_file_gets_an_answer(
+    client: tuple[ChainClient, Authenticator],
+) -> None:
+    other = MeshConfig("other", Mode.CRASH, 5, CONFIG.members, MARKETS)
+    chain = succession(Epoch.first(other), KEYS[:2])
+    with stranger(other, chain) as port:
+        client[0].give(Address("127.0.0.1", port))
+        end_s = time.monotonic() + 1
+        while time.monotonic() < end_s:
+            client[0].ask(0, time.monotonic_ns() // 1_000_000)
+            assert list(client[0].answers()) == []
