@@ -63,7 +63,7 @@ stop: ## stop the market, the peers and the Grapes that were started here
 	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
 
 ##@ Verify
-.PHONY: test test-fast check sim mutations exhaustive chaos attack hosts powercut fuzz screenshots
+.PHONY: test test-fast check sim mutations exhaustive chaos chaos-members attack hosts powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
 	@if ls engine/*.so engine/fast/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SAY) \
@@ -90,6 +90,9 @@ exhaustive: $(DEV) ## every graph of three and four members up to a depth, and e
 
 chaos: $(DEV) ## ten minutes of kill -9, pauses and cuts on real peers | ARGS="--mode byzantine --peers 4"
 	@$(PY) -m tests.chaos --minutes 10 $(ARGS)
+
+chaos-members: $(DEV) ## members of a mesh under load come, go and are lost | ARGS="--seed 7"
+	@$(PY) -m tests.chaos_members $(ARGS)
 
 attack: $(DEV) $(WEB) ## strangers, wrong clocks, dead links, old journals against real peers | ARGS=--short
 	@$(PY) -m tests.attack $(ARGS)

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,7 +113,7 @@ class Chaos:
         finally:
             for reader in self.readers:
                 reader.stop()
-        self._judge_what_was_seen()
+        self.judge_what_was_seen(self.mesh.peers)
 
     def _suffer(self, acts: list[Act], say: Callable[[str], None]) -> None:
         try:
@@ -126,28 +126,29 @@ class Chaos:
                 trader.stop_sending()
             for trader in self.traders:
                 trader.join()
-        digest = self._settle()
+        digest = self.settle()
         for peer in self.mesh.peers:
-            self._kill(peer)
+            self.kill(peer)
         for peer in self.mesh.peers:
             peer.start()
-        if self._settle() != digest:
+        if self.settle() != digest:
             self.faults.append("a restart of all peers changed the state")
-        self.faults += faults(self.records, [self._book(peer) for peer in self.mesh.peers])
+        self.faults += faults(self.records, [self.book(peer) for peer in self.mesh.peers])
         for peer in self.mesh.peers:
             peer.stop()
-            self._read_log(peer)
+            self.read_log(peer)
 
-    def _judge_what_was_seen(self) -> None:
-        """Check the journals after all peers have stopped."""
-        names = [peer.folder.name for peer in self.mesh.peers]
-        journals = [_records(peer.folder / "journal.db") for peer in self.mesh.peers]
+    def judge_what_was_seen(self, peers: Sequence[RealPeer]) -> None:
+        """Check the journals of all these peers after they have stopped."""
+        names = [peer.folder.name for peer in peers]
+        journals = [_records(peer.folder / "journal.db") for peer in peers]
         past = united(dict(zip(names, journals, strict=True)))
         told: dict[str, list[shown.Told]] = {name: [] for name in names}
-        for number, record in enumerate(self.records):
-            told[names[number % len(names)]] += (
+        at = {peer.where: peer.folder.name for peer in peers}
+        for trader in self.traders:
+            told[at[trader.where]] += (
                 shown.Told(one.answered_s, one.commit, one.time_ms, one.events)
-                for one in record.sent.values()
+                for one in trader.record.sent.values()
                 if one.events is not None
             )
         self.faults += shown.faults(past, [reader.seen for reader in self.readers], told)
@@ -174,26 +175,26 @@ class Chaos:
 
     def _down(self, peers: list[RealPeer], seconds: float) -> None:
         for peer in peers:
-            self._kill(peer)
+            self.kill(peer)
         time.sleep(seconds)
         for peer in peers:
             peer.start()
 
-    def _kill(self, peer: RealPeer) -> None:
+    def kill(self, peer: RealPeer) -> None:
         assert peer.process is not None
         if peer.process.poll() is not None:
             self.faults.append(f"{peer.folder.name} ended by itself")
         peer.kill()
-        self._read_log(peer)
+        self.read_log(peer)
 
-    def _read_log(self, peer: RealPeer) -> None:
+    def read_log(self, peer: RealPeer) -> None:
         lines = peer.log().splitlines(keepends=True)
         log = "".join(line for line in lines if not any(word in line for word in TRUE_WORDS))
         found = [log.find(word) for word in BAD_WORDS if word in log]
         if found:
             self.faults.append(f"{peer.folder.name} says: {log[min(found) :][:LOG_SHOWN]}")
 
-    def _settle(self) -> bytes:
+    def settle(self) -> bytes:
         """Wait until all commands are ordered and all peers are at one commit; returns its
         digest."""
         wait_for("the last orders", self._all_ordered, SETTLE_S)
@@ -208,13 +209,13 @@ class Chaos:
             return False
         return not any(orders.pending for orders in asked)
 
-    def _book(self, peer: RealPeer) -> Book:
+    def book(self, peer: RealPeer) -> Book:
         orders = [peer.client.orders(record.account).open for record in self.records]
         newest = peer.state().trades
         number = newest[0].number if newest else 0
 
         def rows() -> list[Row] | None:
-            found = _trades(peer.folder / "journal.db")
+            found = trades_of(peer.folder)
             return found if not number or (found and found[-1].number == number) else None
 
         trades = wait_for("trades in the journal", rows) if number else []
@@ -241,8 +242,9 @@ def _paused(peer: RealPeer) -> Iterator[None]:
         peer.process.send_signal(signal.SIGCONT)
 
 
-def _trades(journal: Path) -> list[Row]:
-    db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
+def trades_of(folder: Path) -> list[Row]:
+    """The trades in the journal of a peer."""
+    db = sqlite3.connect(f"file:{folder / 'journal.db'}?mode=ro", uri=True)
     try:
         query = "SELECT number, price, quantity, side, maker, taker FROM trades WHERE market = ?"
         return [Row(*row) for row in db.execute(f"{query} ORDER BY number", (MARKET,))]
@@ -295,14 +297,14 @@ def main() -> None:
         with setting(folder, options.seed, options.peers, options.mode) as chaos:
             network = chaos.network is not None
             acts = plan(options.seed, options.minutes * 30, network, options.peers)
-            chaos.run(acts, _timed_print(time.monotonic()))
+            chaos.run(acts, timed_print(time.monotonic()))
             print(chaos.report(), flush=True)
         if chaos.faults:
             sys.exit("\n".join(["WRONG:", *chaos.faults[:50]]))
         shutil.rmtree(folder)
 
 
-def _timed_print(start_s: float) -> Callable[[str], None]:
+def timed_print(start_s: float) -> Callable[[str], None]:
     return lambda text: print(f"  {time.monotonic() - start_s:6.1f} s {text}", flush=True)
 
 

@@ -39,9 +39,11 @@ class EpochChange:
         self._mesh_status = mesh_status
         self.notices = Notices(ledger, submissions, ledger.sign)
         self.services: dict[str, int] = {}  # the names of members at a Grape, with their seats
+        self._has_learned = False  # of epochs, and does not stand in them yet
 
     def stand(self) -> None:
-        """Tell all parts who the members are."""
+        """Tell all parts who the members are. Must not be called while the mesh receives."""
+        self._has_learned = False
         epochs = self._ledger.epochs.connected
         seats = [seat for epoch in epochs for seat in epoch.seats]
         self.services = {self._config.service_of(seat.key): seat.number for seat in seats}
@@ -91,15 +93,19 @@ class EpochChange:
             self._mesh.hand_over(epoch.number, epoch.seal, signatures)
 
     def learn(self, certificates: Sequence[Certificate]) -> None:
-        """Take a chain of epochs from anywhere. ForgedChainError if it is wrong; what is good
-        before that counts."""
+        """Take a chain of epochs from anywhere; this turn's effects include what follows from it.
+        ForgedChainError if it is wrong; what is good before that counts."""
         epochs = self._ledger.epochs
         last = epochs.newest
         try:
             epochs.learn(certificates)
         finally:
-            if epochs.newest is not last:
-                self.stand()
+            self._has_learned |= epochs.newest is not last
+
+    def stand_if_learned(self) -> None:
+        """Connect to the members of epochs that this turn has learned of."""
+        if self._has_learned:
+            self.stand()
 
     def _take_chain(
         self, member: int, certificates: Sequence[Certificate], effects: Effects

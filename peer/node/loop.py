@@ -287,6 +287,7 @@ class Node:
             self._receive(member, frame, now_ms)
 
     def _send(self, effects: Effects) -> None:
+        self.epochs.stand_if_learned()
         self.mesh.publish(effects.publish)
         self.mesh.ask(effects.requests)
         for member in effects.cut:

@@ -12,12 +12,16 @@ from peer.client.protocol import Done, Execute, Queued, Reply, Withdraw, Withdra
 from peer.consensus.block import Block, Ref
 from peer.consensus.committer import Commit
 from peer.consensus.core import Ready
+from peer.membership.epochs import Certificate
+from peer.membership.identity import Identity
+from peer.network.messages import ChainIn
 from peer.node.lifecycle import FOLLOWS, Lifecycle, State
 from peer.node.timers import MESH_VIEW_MS, TURN_MS_MAX, Timers
 from peer.storage.state_sync import Fetched, Manifest
 from tests.support.alone import Alone
 from tests.support.real_mesh import MARKET, order
 
+NEW_KEY = Identity.ephemeral().public
 STAGES = ("persist", "send", "apply", "answer", "report")
 
 
@@ -67,6 +71,20 @@ def test_a_turn_persists_sends_applies_answers_and_reports_in_this_order(
         assert ("send" in done) <= (done[:1] == ["persist"])
         seen |= set(done)
     assert seen == set(STAGES)
+
+
+def test_links_change_only_after_a_turn_has_received_from_them_all(peer: Alone) -> None:
+    """A chain that a member sends comes while the links are gone through."""
+    node = peer.node
+    first = node.ledger.epochs.newest
+    second = first.following((), [("new", NEW_KEY)], 1, 9, first.origin.time_ms, b"d" * 32)
+    sign = Identity.load(peer.folder / "key").sign
+    chain = [Certificate(second.origin, {0: sign(second.statement)})]
+    node._take(ChainIn(0, chain), 0)
+    assert node.ledger.epochs.newest.seal == second.seal
+    assert not node.mesh.links
+    node._turn()
+    assert list(node.mesh.links) == [1]
 
 
 def answers(peer: Alone, turns: int = 20) -> list[tuple[bytes, Reply]]:

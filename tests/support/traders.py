@@ -77,7 +77,7 @@ class Trader:
     ) -> None:
         self.record = Record(account)
         self._signer = signer
-        self._where = where
+        self.where = where
         self._rng = random.Random(seed)
         self._requests: dict[bytes, int] = {}  # request -> number of the command
         self._under_way: dict[int, float] = {}
@@ -96,7 +96,7 @@ class Trader:
         self._thread.join()
 
     def _run(self) -> None:
-        with NodeClient(self._where) as client:
+        with NodeClient(self.where) as client:
             until_s = float("inf")
             while time.monotonic() < until_s and not (self._stop.is_set() and self._knows_all()):
                 if self._stop.is_set():

@@ -1,0 +1,204 @@
+"""A real mesh under load whose members change: 1, 3, 5, 3, with kills, until no first one is left.
+
+    python -m tests.chaos_members --seed 7
+
+Owns the plan and which peers run. The traders, the final checks and what readers may see are those
+of `tests.chaos`. The seed does not decide the timing inside the processes.
+"""
+
+import argparse
+import itertools
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from discovery.grapes import running_grapes
+from peer.consensus.committee import Mode
+from peer.storage import data_folder
+from tests.chaos import OPTIONS, SETTLE_S, Chaos, timed_print, trades_of
+from tests.support.real_mesh import RealMesh, RealPeer, wait_for
+from tests.support.traders import Trader
+from tests.support.verdict import Book, faults
+
+CALL_S = 60.0
+AWAY_S = 1.0
+
+
+class Changing(Chaos):
+    """A mesh that begins with one member. `mesh.peers` are the peers that should be members."""
+
+    def __init__(self, mesh: RealMesh, seed: int, say: Callable[[str], None]) -> None:
+        super().__init__(mesh, seed)
+        self._rng = random.Random(seed)
+        self._say = say
+        self.gone: list[RealPeer] = []
+        self._all = list(mesh.peers)
+
+    def change(self) -> None:
+        """Carry out the plan under load and check the result. Adds to `faults`."""
+        self.mesh.start()
+        for each in (*self.traders, *self.readers):
+            each.start()
+        try:
+            for number in (2, 3):
+                self._add(number)
+            self._kill_one()
+            for number in (4, 5):
+                self._add(number)
+            self._kill_one()
+            self._lose(1, 6)
+            self._kill_one()
+            for _ in range(2):
+                self._remove(0)
+            self._lose(0, 7)
+            self._kill_one()
+        finally:
+            for each in (*self.traders, *self.readers):
+                each.stop_sending() if isinstance(each, Trader) else each.stop()
+            for trader in self.traders:
+                trader.join()
+        self._check()
+
+    # The changes
+
+    def _add(self, number: int) -> None:
+        peer, key = self._newcomer(number)
+        self._agree("add", peer.folder.name, key)
+        self._seat(peer)
+
+    def _lose(self, place: int, number: int) -> None:
+        """A member loses its disk, and a new one takes its place."""
+        lost = self._part_with(place)
+        peer, key = self._newcomer(number)
+        lost.kill()
+        self._agree("replace", lost.folder.name, peer.folder.name, key)
+        self._seat(peer)
+
+    def _remove(self, place: int) -> None:
+        removed = self._part_with(place)
+        self._agree("remove", removed.folder.name)
+        self._wait_members()
+        for peer in self.mesh.peers:
+            wait_for("the hand-over", lambda peer=peer: self._is_handed_over(peer), SETTLE_S)
+        removed.stop()
+
+    def _newcomer(self, number: int) -> tuple[RealPeer, str]:
+        folder = self.mesh.file.parent / f"peer{number}"
+        key = data_folder.create(folder).public.hex()
+        peer = RealPeer(folder, self.mesh.file, self.mesh.grapes, options=OPTIONS)
+        peer.start()
+        self._all.append(peer)
+        return peer, key
+
+    def _seat(self, peer: RealPeer) -> None:
+        self.mesh.peers.append(peer)
+        self._wait_members()
+        trader = Trader(f"t{len(self.traders)}", peer.where, self._rng.getrandbits(32))
+        self.traders.append(trader)
+        trader.start()
+
+    def _part_with(self, place: int) -> RealPeer:
+        """A peer that is to go: its clients stop, and what they sent becomes final."""
+        peer = self.mesh.peers.pop(place)
+        self.gone.append(peer)
+        for trader in self.traders:
+            if trader.where == peer.where:
+                trader.join()
+        accounts = [record.account for record in self.records]
+        wait_for(
+            "its last orders",
+            lambda: not any(peer.client.orders(name).pending for name in accounts),
+            SETTLE_S,
+        )
+        return peer
+
+    def _agree(self, *words: str) -> None:
+        self._say(" ".join(word if len(word) < 20 else f"{word[:8]}…" for word in words))
+        said = self._members(self.mesh.peers[0], *words)
+        proposal = said.split()[1].rstrip(":")
+        for peer in self.mesh.peers[1:]:
+            self._members(peer, "approve", proposal, may_fail=True)  # accepted already
+
+    def _members(self, peer: RealPeer, *words: str, may_fail: bool = False) -> str:
+        call = [sys.executable, "-m", "peer", "members", str(peer.folder), *words]
+        done = subprocess.run(call, capture_output=True, text=True, timeout=CALL_S, check=False)
+        if done.returncode and not may_fail:
+            self.faults.append(f"{' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def _wait_members(self) -> None:
+        names = {peer.folder.name for peer in self.mesh.peers}
+        for peer in self.mesh.peers:
+            wait_for(
+                "the members",
+                lambda peer=peer: {m.name for m in peer.mesh_view().members} == names,
+                SETTLE_S,
+            )
+
+    def _is_handed_over(self, peer: RealPeer) -> bool:
+        return "hand-over" not in self._members(peer)
+
+    def _kill_one(self) -> None:
+        peer = self._rng.choice(self.mesh.peers)
+        self._say(f"kill {peer.folder.name}")
+        self.kill(peer)
+        time.sleep(AWAY_S)
+        peer.start()
+
+    # The checks
+
+    def _check(self) -> None:
+        digest = self.settle()
+        for peer in self.mesh.peers:
+            self.kill(peer)
+        for peer in self.mesh.peers:
+            peer.start()
+        if self.settle() != digest:
+            self.faults.append("a restart of all peers changed the state")
+        books = [self.book(peer) for peer in self.mesh.peers]
+        for peer in self.gone:  # its journal has what it traded before its end
+            books.append(Book(peer.folder.name, books[0].open, trades_of(peer.folder)))
+        self.faults += faults(self.records, books)
+        for peer in self.mesh.peers:
+            peer.stop()
+            self.read_log(peer)
+        self.judge_what_was_seen(self._all)
+
+    def pauses(self) -> Sequence[float]:
+        """The longest times in which no client at any peer had an answer, in s, longest first."""
+        sent = (one for record in self.records for one in record.sent.values())
+        answers = sorted(one.answered_s for one in sent if one.answered_s)
+        gaps = (after - before for before, after in itertools.pairwise(answers))
+        return sorted(gaps, reverse=True)[:5]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Chaos with members that change.")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.CRASH)
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    print(f"journals and logs, kept if anything is wrong: {folder}", flush=True)
+    with running_grapes() as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(folder, urls, 1, options.mode, options=OPTIONS, observers="any") as mesh:
+            chaos = Changing(mesh, options.seed, timed_print(time.monotonic()))
+            try:
+                chaos.change()
+            finally:
+                for peer in chaos.gone:
+                    peer.close()
+            print(chaos.report())
+            print("longest pauses:", ", ".join(f"{pause:.2f} s" for pause in chaos.pauses()))
+    if chaos.faults:
+        sys.exit("\n".join(["WRONG:", *chaos.faults[:50]]))
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
