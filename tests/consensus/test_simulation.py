@@ -59,6 +59,13 @@ def test_whole_nodes_keep_their_promises(mode: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_dead_members_and_wrong_clocks_together_may_stop_the_ordered_clock() -> None:
+    """ORDER-20. Two of seven members are dead, and two clocks are an hour behind: then the ordered
+    clock stands still, and orders of an idle mesh expire no more."""
+    done = simulate("--nodes", "--trace", "30028", "--mode", "crash", "--n", "7")
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("mode", ["crash", "byzantine"])
 def test_members_come_and_go(mode: str) -> None:
     """ORDER-45, ORDER-46, ORDER-48, ORDER-50. Whole nodes that die at the ends of epochs."""
