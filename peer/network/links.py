@@ -4,6 +4,7 @@ Owns the counts of unread messages. Must never use the sockets it holds: `mesh` 
 """
 
 import random
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import zmq
@@ -77,3 +78,13 @@ class Link:
         if self.paused_until_ms:
             return "floods"
         return "another mesh" if self.foreign and self.heard_ms < 0 else ""
+
+
+def renumber(links: dict[int, Link], members: Mapping[bytes, int]) -> None:
+    """A candidate that has a seat now keeps its link. `members`: seats by CURVE key."""
+    for link in list(links.values()):
+        number = members.get(link.server_key, link.member)
+        if number not in links:
+            del links[link.member]
+            link.member = number
+            links[number] = link

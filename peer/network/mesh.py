@@ -15,33 +15,30 @@ message, and peers fetch those: the limits can delay an honest member, never har
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import zmq
 
 from discovery.grape import Address
 from peer.consensus.block import Block
 from peer.consensus.core import Wanted
-from peer.membership import epochs
-from peer.membership.epochs import Certificate, Epoch
+from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
 from peer.network import messages as wire
 from peer.network.addresses import ALIVE_MS as ALIVE_MS
 from peer.network.addresses import read_address
+from peer.network.answers import Answers
 from peer.network.authenticator import Asker, Authenticator
 from peer.network.connection_guard import ConnectionGuard
 from peer.network.links import FLOOD_PAUSE_MS as FLOOD_PAUSE_MS
-from peer.network.links import OWED_MAX, UNREAD_MS, Link, Subscription
+from peer.network.links import OWED_MAX, UNREAD_MS, Link, Subscription, renumber
 from peer.network.links import Flooded as Flooded
 from peer.network.messages import (
-    Asked,
     BlockIn,
-    ChainAsked,
     Heard,
     Heartbeat,
     Introduced,
-    PartsAsked,
-    Pulled,
     Question,
     Request,
 )
@@ -49,7 +46,6 @@ from peer.network.messages import Message as Said
 from peer.network.sockets import Sockets
 from peer.process.descriptors import Room
 from peer.replica.handover import Stated
-from peer.storage.state_sync import Manifest
 
 HEARTBEAT_MS = 250
 DRAIN_MAX = 200  # per socket and turn
@@ -64,7 +60,7 @@ _log = logging.getLogger(__name__)
 Message = Said | Flooded
 
 
-class Mesh:
+class Mesh(Answers):
     """The constructor binds; `port` is where others subscribe (0: any), `host` the interface."""
 
     def __init__(
@@ -95,22 +91,31 @@ class Mesh:
         self._epoch = Epoch.first(config)
         self.stand_in([self._epoch])
 
-    def stand_in(self, epochs: Sequence[Epoch]) -> None:
-        """Connect to the members of these epochs, and to no others. This peer is in the first."""
+    def stand_in(
+        self, epochs: Sequence[Epoch], candidates: Mapping[int, bytes] = MappingProxyType({})
+    ) -> None:
+        """Connect to the members of these epochs and to the holders of other keys, under numbers
+        that are no seats, and to nobody else. This peer is in the first epoch. Must not be called
+        while `receive` is under way."""
         self._epoch = epochs[0]
-        keys = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        seats = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        keys = {**candidates, **seats}
+        renumber(self.links, {curve_public(key): number for number, key in seats.items()})
         for number in [number for number in self.links if number not in keys]:
             link = self.links.pop(number)
             self.authenticator.dismiss(link.server_key)
             self._close_sockets(link)
-        self.authenticator.admit(map(curve_public, keys.values()))
+        self.authenticator.admit(map(curve_public, seats.values()))
+        self.authenticator.let_listen(map(curve_public, candidates.values()))
         for number, key in keys.items():
             if key != self._own_key and number not in self.links:
                 self.links[number] = Link(number, curve_public(key))
 
     def cut(self, member: int) -> None:
         """A member misbehaves: drop its messages, and refuse its connections."""
-        link = self.links[member]
+        link = self.links.get(member)
+        if link is None:  # it misbehaved in an epoch whose members this peer hears no more
+            return
         self.authenticator.deny(link.server_key)
         self._close_sockets(link)
         link.fetch, link.heard_ms = None, -1
@@ -372,23 +377,6 @@ class Mesh:
             else:
                 link.owed = min(link.owed + 1, OWED_MAX)
                 link.answer_timeout.ask(self._now_ms)
-
-    def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
-        kind = b"F" if isinstance(asked, Asked) else b"P"
-        self._router.send_multipart((asked.who, kind, *frames))  # a full or gone peer: dropped
-
-    def offer(
-        self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
-    ) -> None:
-        self._router.send_multipart((asked.who, b"M", wire.encode(manifest), *certificate))
-
-    def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
-        head = wire.encode((asked.number, asked.commit))
-        self._router.send_multipart((asked.who, b"T", head, *parts))
-
-    def send_chain(self, asked: ChainAsked, certificates: Iterable[Certificate]) -> None:
-        frames = map(epochs.encode, certificates)
-        self._router.send_multipart((asked.who, b"C", *frames))
 
     def close(self) -> None:
         for link in self.links.values():

@@ -30,7 +30,7 @@ from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, SIGNATURE_BYTES, Attes
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership import epochs
-from peer.membership.epochs import Certificate, Epoch, ForgedChainError
+from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, ForgedChainError
 from peer.replica.handover import Stated
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
@@ -311,8 +311,13 @@ def _all_within(numbers: Iterable[int], least: int) -> bool:
 
 def is_of(heartbeat: Heartbeat, epoch: Epoch, member: int) -> bool:
     """Whether the heartbeat is this member's in this mesh. `epoch` is the one of this peer; what is
-    said of another one cannot be judged."""
-    if (heartbeat.mesh, heartbeat.member) != (epoch.origin.mesh, member):
+    said of another one cannot be judged. A candidate speaks as soon as it is a member: in a later
+    epoch, with a seat that this peer does not know."""
+    if heartbeat.mesh != epoch.origin.mesh:
+        return False
+    if member >= SEATS_MAX:
+        return heartbeat.epoch > epoch.number
+    if heartbeat.member != member:
         return False
     return heartbeat.epoch != epoch.number or len(heartbeat.rounds) == epoch.committee.size
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from peer.consensus.block import InvalidBlockError
 from peer.membership.block_reader import BlockReader
-from peer.membership.epochs import Certificate, Epoch, Pin, chain
+from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, Pin, chain
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import CHAIN_MAX
@@ -60,7 +60,9 @@ class EpochBook:
         return self._known[:number]
 
     def name_of(self, seat: int) -> str:
-        """The name of a seat of any known epoch."""
+        """The name of a seat of any known epoch, or of a link to a candidate."""
+        if seat >= SEATS_MAX:
+            return "a candidate"
         every = (one for epoch in reversed(self._known) for one in epoch.seats)
         return next((one.name for one in every if one.number == seat), f"seat {seat}")
 

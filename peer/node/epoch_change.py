@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 from peer.client import protocol
 from peer.membership.epochs import Certificate, ForgedChainError, UncertifiedError
-from peer.membership.identity import curve_public
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Mesh
 from peer.network.messages import ChainIn, SignedSeal
+from peer.node.candidates import Candidates
 from peer.node.effects import Effects
 from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle, State
@@ -37,18 +37,26 @@ class EpochChange:
         self._mesh = mesh
         self._submissions = submissions
         self._mesh_status = mesh_status
+        self._stands_in = ledger.epoch
+        self._candidates = Candidates()
+        self._has_learned = False  # of epochs whose members are not connected yet
         self.notices = Notices(ledger, submissions, ledger.sign)
         self.services: dict[str, int] = {}  # the names of members at a Grape, with their seats
-        self._has_learned = False  # of epochs, and does not stand in them yet
 
     def stand(self) -> None:
-        """Tell all parts who the members are. Must not be called while the mesh receives."""
-        self._has_learned = False
-        epochs = self._ledger.epochs.connected
-        seats = [seat for epoch in epochs for seat in epoch.seats]
-        self.services = {self._config.service_of(seat.key): seat.number for seat in seats}
-        self._mesh.stand_in(epochs)
+        """Tell all parts who the members are, and who may be. Must not be called while messages
+        are taken in."""
+        epochs, self._has_learned = self._ledger.epochs.connected, False
+        seats = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        candidates = self._candidates.followed(self._ledger.replica, seats.values())
+        self.services = {
+            self._config.service_of(key): number for number, key in {**candidates, **seats}.items()
+        }
+        self._mesh.stand_in(epochs, candidates)
         self._mesh_status.stand_in(epochs[0])
+        if epochs[0] is not self._stands_in:
+            self._stands_in = epochs[0]
+            self.notices.begin_epoch()
         if self._ledger.me is not None:
             self._submissions.me = self._ledger.me
 
@@ -61,13 +69,28 @@ class EpochChange:
         if ledger.me is not None:
             submissions.requeue(ledger.expected)
         ledger.enter_next(submissions.unsaved)
-        self.notices.begin_epoch()
         self.stand()
         _log.info("epoch %d begins after commit %d", ledger.epoch.number, ledger.commit)
         if ledger.me is None:
-            text = "this peer is no member any more: its waiting commands are never ordered"
-            gone = protocol.Refused("not_member", text)
-            effects.replies += [(caller, gone) for caller in submissions.abandon()]
+            self._turn_away(effects)
+
+    def skip_to_state(self, effects: Effects) -> None:
+        """A member's state has replaced this peer's, perhaps one of a later epoch. Callers must ask
+        for the results of commands that it contains."""
+        self.stand()
+        if self._ledger.me is None:
+            self._turn_away(effects)
+            return
+        text = "the command was ordered while this peer was away: query the state of the order"
+        lost = protocol.Refused("result_lost", text)
+        waited = self._submissions.skip(self._ledger.expected)
+        effects.replies += [(caller, lost) for caller in waited]
+        effects.send_again = True
+
+    def _turn_away(self, effects: Effects) -> None:
+        text = "this peer is no member any more: its waiting commands are never ordered"
+        gone = protocol.Refused("not_member", text)
+        effects.replies += [(caller, gone) for caller in self._submissions.abandon()]
 
     def take(self, message: SignedSeal | ChainIn, effects: Effects) -> None:
         """A member has sent signatures over a seal, or a chain of epochs."""
@@ -93,19 +116,14 @@ class EpochChange:
             self._mesh.hand_over(epoch.number, epoch.seal, signatures)
 
     def learn(self, certificates: Sequence[Certificate]) -> None:
-        """Take a chain of epochs from anywhere; this turn's effects include what follows from it.
-        ForgedChainError if it is wrong; what is good before that counts."""
+        """Take a chain of epochs from anywhere; `beat` connects to the members. ForgedChainError if
+        it is wrong; what is good before that counts."""
         epochs = self._ledger.epochs
         last = epochs.newest
         try:
             epochs.learn(certificates)
         finally:
             self._has_learned |= epochs.newest is not last
-
-    def stand_if_learned(self) -> None:
-        """Connect to the members of epochs that this turn has learned of."""
-        if self._has_learned:
-            self.stand()
 
     def _take_chain(
         self, member: int, certificates: Sequence[Certificate], effects: Effects
@@ -123,6 +141,8 @@ class EpochChange:
         ledger = self._ledger
         if life.state is State.DISK_FAILED:
             return
+        if self._has_learned or self._candidates.have_changed(ledger.replica):
+            self.stand()
         if ledger.seat is not None:
             self._mesh.beat(self._mesh_status.heartbeat(ledger.seat, now_ms, wall_ms))
             self._hand_over()
@@ -130,8 +150,6 @@ class EpochChange:
             self._state(now_ms)
         elif life.takes_part:
             self.notices.put_in(now_ms)
-            candidates = ledger.replica.candidates
-            self._mesh.authenticator.let_listen(map(curve_public, candidates))
 
     def _state(self, now_ms: int) -> None:
         """As a candidate, show that the state is here."""

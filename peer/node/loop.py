@@ -287,7 +287,6 @@ class Node:
             self._receive(member, frame, now_ms)
 
     def _send(self, effects: Effects) -> None:
-        self.epochs.stand_if_learned()
         self.mesh.publish(effects.publish)
         self.mesh.ask(effects.requests)
         for member in effects.cut:
@@ -365,12 +364,7 @@ class Node:
     def _skip_to_state(self) -> None:
         """The state has changed without commits: subscribers and callers must ask again."""
         self.publisher.reset(self.ledger.replica)
-        if self.ledger.me is not None:
-            text = "the command was ordered while this peer was away: query the state of the order"
-            lost = protocol.Refused("result_lost", text)
-            waited = self.submissions.skip(self.ledger.expected)
-            self._effects.replies += [(caller, lost) for caller in waited]
-            self._effects.send_again = True
+        self.epochs.skip_to_state(self._effects)
 
     # This peer's condition
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from peer.client import protocol
 from peer.consensus.block import Attestation
 from peer.consensus.dag import Evidence
-from peer.membership.epochs import Epoch, Seat
+from peer.membership.epochs import SEATS_MAX, Epoch, Seat
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
@@ -96,6 +96,8 @@ class MeshStatus:
         if commit > self._told.get(member, 0) and member not in self._named:
             self._told[member] = commit
             self._tell_difference(member, commit, digest.hex())
+        if self._epoch.author_of(member) is None:
+            return
         if commit != self._contested:
             self._contested, self._others = commit, {}
         self._others[member] = digest
@@ -115,7 +117,9 @@ class MeshStatus:
         self.alarms.raise_alarm(f"state {member}", text)
 
     def hear(self, member: int, heartbeat: Heartbeat, now_ms: int) -> None:
-        """Check what a member reports of itself."""
+        """Check what a member reports of itself; nothing of a candidate counts."""
+        if member >= SEATS_MAX:
+            return
         replica = self._ledger.replica
         attestation, latest = heartbeat.attestation, heartbeat.latest
         self.compare(member, attestation, replica.agrees(attestation))

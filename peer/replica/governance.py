@@ -40,7 +40,7 @@ class Outcome(IntEnum):
     WITHDRAWN = 1  # by its proposer
     REJECTED = 2  # so many members are against it that no quorum is left
     EXPIRED = 3
-    IMPOSSIBLE = 4  # accepted, but then one of its changes was impossible: none took effect
+    IMPOSSIBLE = 4  # one of its changes became impossible: none took effect
     SEAT_GONE = 5  # its proposer is no member any more
 
 
@@ -242,6 +242,13 @@ class Governance:
                 self._put(msgspec.structs.replace(proposal, approvals=(), against=()))
             else:
                 self._end(proposal, Outcome.SEAT_GONE)
+
+    def drop_impossible(self, rules: Rules) -> None:
+        """End what the change of members has made impossible: otherwise changes of seats that are
+        gone would fill their proposers' shares for days."""
+        for proposal in self.open():
+            if rules.impossible(proposal.changes):
+                self._end(proposal, Outcome.IMPOSSIBLE)
 
     def _put(self, proposal: Proposal) -> None:
         self.proposals[proposal.id] = proposal

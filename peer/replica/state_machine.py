@@ -247,6 +247,7 @@ class Replica:
         committee = epoch.committee
         self.members.begin_epoch(epoch)
         self.governance.begin_epoch(epoch.number, epoch.numbers, committee.quorum)
+        self.governance.drop_impossible(self.rules)
         self.expected += [1] * (epoch.origin.seats_ever - len(self.expected))
         self.signers.share_among(committee.size)
         self.key_orders.share_among(committee.size)

@@ -59,10 +59,29 @@ def test_whole_nodes_keep_their_promises(mode: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_dead_members_and_wrong_clocks_together_may_stop_the_ordered_clock() -> None:
+    """ORDER-20. Two of seven members are dead, and two clocks are an hour behind: then the ordered
+    clock stands still, and orders of an idle mesh expire no more."""
+    done = simulate("--nodes", "--trace", "30028", "--mode", "crash", "--n", "7")
+    assert done.returncode == 0, done.stdout
+
+
 @pytest.mark.parametrize("mode", ["crash", "byzantine"])
 def test_members_come_and_go(mode: str) -> None:
     """ORDER-45, ORDER-46, ORDER-48, ORDER-50. Whole nodes that die at the ends of epochs."""
     done = simulate("--epochs", "--seeds", "4", "--mode", mode, "--n", "1,3", "--first")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "seed"),
+    [
+        ("crash", 1, 9005),  # ORDER-60: the only old member is lost; one candidate lacks its block
+        ("byzantine", 3, 9056),  # D5: removals of seats that are gone fill a proposer's share
+    ],
+)
+def test_changes_of_members_that_once_stood_still(mode: str, size: int, seed: int) -> None:
+    done = simulate("--epochs", "--trace", str(seed), "--mode", mode, "--n", str(size))
     assert done.returncode == 0, done.stdout
 
 

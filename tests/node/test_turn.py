@@ -19,7 +19,7 @@ from peer.node.lifecycle import FOLLOWS, Lifecycle, State
 from peer.node.timers import MESH_VIEW_MS, TURN_MS_MAX, Timers
 from peer.storage.state_sync import Fetched, Manifest
 from tests.support.alone import Alone
-from tests.support.real_mesh import MARKET, order
+from tests.support.real_mesh import MARKET, order, wait_for
 
 NEW_KEY = Identity.ephemeral().public
 STAGES = ("persist", "send", "apply", "answer", "report")
@@ -83,8 +83,7 @@ def test_links_change_only_after_a_turn_has_received_from_them_all(peer: Alone) 
     node._take(ChainIn(0, chain), 0)
     assert node.ledger.epochs.newest.seal == second.seal
     assert not node.mesh.links
-    node._turn()
-    assert list(node.mesh.links) == [1]
+    wait_for("the links", lambda: node._turn() or list(node.mesh.links) == [1])
 
 
 def answers(peer: Alone, turns: int = 20) -> list[tuple[bytes, Reply]]:

@@ -324,6 +324,19 @@ def test_proposals_go_with_their_seat() -> None:
     assert mesh.outcomes() == {two: Outcome.SEAT_GONE}
 
 
+def test_a_change_of_members_ends_what_it_makes_impossible() -> None:
+    """D5: otherwise changes of seats that are gone fill their proposers' shares."""
+    mesh = Mesh()
+    other = RemoveMember(1)
+    ids = [mesh.proposed(0, REMOVE) for _ in range(3)] + [mesh.proposed(0, other)]
+    mesh.state.begin_epoch(1, (0, 1), 2)
+    mesh.rules.forbidden.add(REMOVE)
+    mesh.state.drop_impossible(mesh.rules)
+    assert [each.id for each in mesh.state.open()] == ids[3:]
+    assert mesh.outcomes() == dict.fromkeys(ids[:3], Outcome.IMPOSSIBLE)
+    mesh.state.check()
+
+
 def test_a_proposal_ends_after_seven_days_of_the_ordered_clock() -> None:
     """D5: an accepted one that waits, too."""
     mesh = Mesh()

@@ -20,6 +20,7 @@ from peer.replica.changes import AddMember, Approve, Change, Propose, RemoveMemb
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.governance import Proposal
 from peer.replica.members import presence_wanted
+from peer.replica.state_machine import Replica
 from tests.simulator.liars import BadHelper
 from tests.simulator.node import NodePeer, address_of, identity_of
 from tests.simulator.noderun import Clients, NodeReferee, NodeRun, must
@@ -269,6 +270,12 @@ class EpochRun(NodeRun):
 
     # The phases
 
+    @property
+    def _clock_may_stand(self) -> bool:
+        """All clocks are right; members of the newest epoch may be down for good."""
+        silent = [peer for peer in self._members() if not peer.up]
+        return len(silent) > (self.newest.committee.size - 1) // 2
+
     def _heal(self) -> None:
         """What was begun is finished, and no more is begun."""
         self._steps_left = 0
@@ -313,14 +320,16 @@ class EpochRun(NodeRun):
             f"peer {p.address}: epoch {p.node.ledger.epoch.number} seat {p.node.ledger.me} "
             f"sealed {p.node.ledger.replica.members.sealed} "
             f"accepted {p.node.ledger.replica.governance.accepted} "
-            f"waits { {p.node.ledger.replica.rules.waits(o) for o in self._opens(p)} }"
+            f"waits {self._waits(p.node.ledger.replica)}"
             for p in self._alive
         ]
         return super()._stuck() + step + "\n  " + "\n  ".join(about)
 
     @staticmethod
-    def _opens(peer: NodePeer) -> list[Proposal]:
-        return peer.node.ledger.replica.governance.open()
+    def _waits(replica: Replica) -> list[str]:
+        """Why accepted proposals have not taken effect."""
+        governance = replica.governance
+        return [replica.rules.waits(governance.proposals[id_]) for id_ in governance.accepted]
 
 
 def verdict(plan: Plan, options: Options) -> Verdict:

@@ -355,7 +355,7 @@ class NodeRun(Run):
         """Nothing that is due is left undone, though nobody asks for anything any more."""
         if found := super()._silence():
             return found
-        if len(self.plan.wrong_clocks) > (self.plan.committee.size - 1) // 2:
+        if self._clock_may_stand:
             return None
         due_ms = EPOCH_MS + self.world.now_us // MS - DUE_MS_MAX
         for peer in self._alive:
@@ -363,6 +363,14 @@ class NodeRun(Run):
             if next_ms is not None and next_ms < due_ms:
                 return Ending.NO_PROGRESS, f"an order of {next_ms} did not expire by {due_ms}"
         return None
+
+    @property
+    def _clock_may_stand(self) -> bool:
+        """ORDER-20. Whether members that are down, whose time stands still, and those with wrong
+        clocks are together too many for the ordered clock."""
+        size = self.plan.committee.size
+        silent = {member for member in range(size) if not self._at[member].up}
+        return len(self.plan.wrong_clocks | silent) > (size - 1) // 2
 
     @property
     def _rounds_to_silence(self) -> int:

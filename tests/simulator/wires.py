@@ -4,6 +4,7 @@ Owns what is on its way in. Must never lose or delay anything: the network does.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from peer.client.endpoint import Local
@@ -40,7 +41,9 @@ from peer.network.messages import (
     Pulled,
     SignedSeal,
     StatedIn,
+    encode,
     is_of,
+    parse_heartbeat,
 )
 from peer.network.messages import Question as Ask
 from peer.network.messages import Request as Question
@@ -97,12 +100,17 @@ class MeshWires:
         self._addresses: dict[int, int] = {}  # by seat
         self._cut: set[int] = set()
         self._inbox: list[Message] = []
+        self._is_receiving = False
         self._questions: list[Question] = []
 
-    def stand_in(self, epochs: Sequence[Epoch]) -> None:
-        """Members of these epochs. This peer is in the first."""
+    def stand_in(
+        self, epochs: Sequence[Epoch], candidates: Mapping[int, bytes] = MappingProxyType({})
+    ) -> None:
+        """Members of these epochs, and others. This peer is in the first epoch."""
+        assert not self._is_receiving, "the real links must not change meanwhile"
         self._epoch = epochs[0]
         seats = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
+        seats = {**candidates, **seats}
         for number, key in seats.items():
             address = self._peer.address_of(key)
             self._seats[address], self._addresses[number] = number, address
@@ -150,10 +158,12 @@ class MeshWires:
     def receive(self, now_ms: int, quorum_round: int = 0) -> Iterator[Message]:
         del quorum_round
         inbox, self._inbox = self._inbox, []
+        self._is_receiving = True
         for message in inbox:
             if isinstance(message, Heard) and message.member in self.links:
                 self.links[message.member] = _Link(now_ms, message.heartbeat, "simulated:1")
             yield message
+        self._is_receiving = False
 
     def alive(self, member: int, now_ms: int) -> bool:
         heard_ms = self.links[member].heard_ms
@@ -170,6 +180,7 @@ class MeshWires:
             self._peer.publish(block)
 
     def beat(self, heartbeat: Heartbeat) -> None:
+        assert parse_heartbeat(encode(heartbeat)) == heartbeat, f"others drop {heartbeat}"
         self._peer.send_all(heartbeat)
 
     def state(self, member: int, stated: Stated) -> None:
