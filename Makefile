@@ -17,6 +17,7 @@ RUN := $(VENV)/.installed-run
 DEV := $(VENV)/.installed-dev
 REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
+PAGE := $(wildcard web/static/js/*.js web/static/css/*.css)
 
 # Files that mypyc compiles: the engine's inner parts. Its messages are msgspec structs, compiled there.
 COMPILED := $(addprefix engine/, price_index.py book_side.py validation.py \
@@ -147,7 +148,7 @@ slow: ## run the engine as plain Python again
 .PHONY: setup web-parts wheel clean
 setup: $(DEV) $(WEB) ## prepare everything that the other targets need
 
-web-parts: $(WEB) ## install the page's libraries from npm
+web-parts: $(WEB) ## install the page's libraries from npm, and bundle the page
 
 wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to install anywhere
 	@rm -rf build
@@ -156,7 +157,7 @@ wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to ins
 clean: stop slow ## remove everything made here: environment, npm packages, demo keys and books
 	@$(SAY) 'removing $(VENV), .run, .demo, npm packages and caches'
 	@rm -rf $(VENV) .run .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis \
-	    .import_linter_cache build dist *.egg-info web/node_modules web/static/vendor
+	    .import_linter_cache build dist *.egg-info web/node_modules web/static/vendor web/static/built
 	@find engine discovery peer web tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(PY):
@@ -190,7 +191,7 @@ $(REPLAY): | $(PY)
 	@$(PIP) --no-deps ob-analytics==0.1.0
 	@touch $@
 
-$(WEB): web/package-lock.json web/vendor.py | $(RUN)
-	@$(SAY) "fetching the page's libraries"
-	@$(PY) -m web.vendor
+$(WEB): web/package-lock.json web/vendor.py web/bundle.py $(PAGE) | $(RUN)
+	@$(SAY) "preparing the page"
+	@$(PY) -m web.bundle
 	@touch $@

@@ -7,12 +7,12 @@ from playwright.sync_api import Browser, BrowserContext
 
 from discovery.grapes.nodejs import npm_ci
 from tests.support.browser import WIDE, running_chromium
-from web import vendor
+from web import bundle, vendor
 
 
 @pytest.fixture(scope="module")
 def libraries() -> None:
-    vendor.prepare(print)
+    bundle.prepare(print)
     npm_ci(vendor.HERE, vendor.PARTS, print)  # axe is not served, only used by tests
 
 

@@ -12,6 +12,7 @@ from peer.process.descriptors import raise_limit
 from peer.storage.data_folder import JOURNAL_FILE
 from web import options, vendor
 from web.auth.keys import KEYS_FILE
+from web.bundle import Bundled
 from web.config import Config
 from web.server import Server
 
@@ -28,9 +29,7 @@ def main(data: Path, exit_with_parent: bool, **given: Any) -> None:
         except ValueError as error:
             raise click.UsageError(str(error)) from None
     options.check(given)
-    if not vendor.is_ready():
-        text = "web: the page's libraries are missing; `python -m web.vendor` installs them"
-        click.echo(text, err=True)
+    _check_page(given["source"])
     try:
         limit = raise_limit()
     except OSError as error:
@@ -43,6 +42,22 @@ def main(data: Path, exit_with_parent: bool, **given: Any) -> None:
         **given,
     )
     sys.exit(Server(config, limit).run())
+
+
+def _check_page(source: bool) -> None:
+    """Say what of the page has not been prepared. The gateway serves without it."""
+    if not source and Bundled().get() is not None:
+        return
+    if not vendor.is_ready():
+        text = "the page's libraries are missing; `python -m web.bundle` installs them"
+    elif not source:
+        text = (
+            "the page's bundle is missing or older than its sources, which are served in its place;"
+            " `python -m web.bundle` makes it"
+        )
+    else:
+        return
+    click.echo(f"web: {text}", err=True)
 
 
 if __name__ == "__main__":

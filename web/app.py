@@ -5,16 +5,12 @@ one shape of an error. Must never start a thread or open a socket: `Gateway.star
 the process that serves.
 """
 
-import base64
-import hashlib
-import re
-from pathlib import Path
-
 import msgspec
 from flask import Flask, Response, current_app, request
 from werkzeug.exceptions import HTTPException
 
 from web.auth.access import address
+from web.bundle import Bundled
 from web.config import BODY_BYTES_MAX, Config
 from web.contract import openapi
 from web.contract.problems import Problem
@@ -23,20 +19,22 @@ from web.routes import admin, documents, grenache, market, orders, proposals, se
 from web.routes.metrics import Metrics
 from web.routes.websocket import Session
 from web.serve import origin
-from web.serve.page_files import PageFiles
+from web.serve.page_files import PageFiles, content_policy
 from web.serve.proxy import BehindProxy
+from web.vendor import STATIC
 
-STATIC = Path(__file__).parent / "static"
 ROUTES = [
     module.routes for module in (orders, market, grenache, session, admin, proposals, documents)
 ]
 OPERATIONS = [operation for routes in ROUTES for operation in routes.operations]
 
+POLICY = content_policy("")  # of every answer but the pages
+
 
 def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     """The application. The caller must start `app.extensions["gateway"]`."""
     app = Flask("web", static_folder=None)
-    files = app.extensions["files"] = PageFiles(STATIC)
+    files = app.extensions["files"] = PageFiles(STATIC, None if config.source else Bundled())
     app.add_url_rule("/static/<path:name>", "static", files.answer)
     app.config["MAX_CONTENT_LENGTH"] = BODY_BYTES_MAX
     served = app.extensions["gateway"] = gateway or Gateway(config)
@@ -54,30 +52,14 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
     app.register_error_handler(Exception, _failure)
     if config.proxies:
         app.wsgi_app = BehindProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
-    policy = content_policy((STATIC / "index.html").read_text())
-    app.after_request(lambda response: _secure(response, policy))
+    app.after_request(_secure)
     app.after_request(lambda response: _count(response, metrics))
     return app
 
 
-def content_policy(page: str) -> str:
-    """A policy that runs only scripts of this peer. The one inline script, the import map, is
-    allowed by its hash."""
-    inline = re.findall(r"<script type=\"importmap\">(.*?)</script>", page, re.DOTALL)
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-        for text in inline
-    )
-    return (
-        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
-        "img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-def _secure(response: Response, policy: str) -> Response:
+def _secure(response: Response) -> Response:
     headers = response.headers
-    headers["Content-Security-Policy"] = policy
+    headers.setdefault("Content-Security-Policy", POLICY)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
     headers["Referrer-Policy"] = "no-referrer"

@@ -35,4 +35,5 @@ class Config:
     log_level: str = "warning"
     grapes: tuple[str, ...] = ()  # URLs of the Grapes at which this gateway announces itself
     announce: str = ""  # the announced name
+    source: bool = False  # serve the page's sources, not the bundle made of them
     history: str = ""  # path of the node's journal, for past trades and orders; empty: none

@@ -53,6 +53,7 @@ OPTIONS = [
     click.Option(
         ["--exit-with-parent"], is_flag=True, help="Stop when standard input, a pipe, closes."
     ),
+    _option("--source", "Let the page load its single sources, not the bundle of them."),
     _option("--log-level", "Lowest level to log."),
 ]
 

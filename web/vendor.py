@@ -1,4 +1,4 @@
-"""`python -m web.vendor`: install the page's libraries from npm, for this gateway to serve.
+"""The page's libraries, installed from npm for this gateway to serve.
 
 Owns `static/vendor/`, which is not committed. Must never fetch anything that the lock file does not
 pin, and nothing at run time: the page loads nothing from other hosts.
@@ -6,13 +6,13 @@ pin, and nothing at run time: the page loads nothing from other hosts.
 
 import hashlib
 import shutil
-import sys
 from pathlib import Path
 
-from discovery.grapes.nodejs import NodeError, Say, npm_ci
+from discovery.grapes.nodejs import Say, npm_ci
 
 HERE = Path(__file__).parent
-VENDOR = HERE / "static" / "vendor"
+STATIC = HERE / "static"
+VENDOR = STATIC / "vendor"
 LOCK = HERE / "package-lock.json"
 PARTS = HERE / "node_modules" / "parts"
 _INTER = "@fontsource-variable/inter"  # the Latin letters, in all weights, with tabular figures
@@ -55,14 +55,3 @@ def prepare(say: Say) -> None:
 def _wanted() -> str:
     """The content of the stamp for this version's lock file and layout."""
     return hashlib.sha256(LOCK.read_bytes() + repr(FILES).encode()).hexdigest()
-
-
-def main() -> None:
-    try:
-        prepare(lambda text: print(text, file=sys.stderr))
-    except NodeError as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    main()

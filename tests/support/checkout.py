@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from web.bundle import BUILT
 from web.vendor import VENDOR
 
 ROOT = Path(__file__).parents[2]
@@ -20,5 +21,6 @@ def copied(folder: Path) -> Path:
         if name and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    shutil.copytree(VENDOR, folder / VENDOR.relative_to(ROOT))
+    for prepared in (VENDOR, BUILT):
+        shutil.copytree(prepared, folder / prepared.relative_to(ROOT))
     return folder

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Iterator
 
@@ -185,14 +186,14 @@ def test_the_page_runs_only_what_this_peer_serves(web: Gateway) -> None:
     answer = web.ask("GET", "/")
     assert answer.status == 200
     policy = answer.headers["Content-Security-Policy"]
-    assert "script-src 'self' 'sha256-" in policy
+    assert re.search(r"script-src 'self'(?: 'sha256-[^ ]+')?;", policy)
     assert "unsafe-eval" not in policy
-    assert "script-src 'self' 'unsafe-inline'" not in policy
     for part in ("default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"):
         assert part in policy
+    strict = re.sub(r" 'sha256-[^ ]+'", "", policy)
     for path in ("/", "/state", "/nothing", "/static/js/app.js"):
         headers = web.ask("GET", path).headers
-        assert headers["Content-Security-Policy"] == policy
+        assert headers["Content-Security-Policy"] == (policy if path == "/" else strict)
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert headers["X-Frame-Options"] == "DENY"
         assert headers["Referrer-Policy"] == "no-referrer"

@@ -9,7 +9,7 @@ addEventListener(
     const text = document.getElementById("splash-text");
     if (text && event.target && event.target.tagName === "SCRIPT") {
       text.textContent =
-        "The page's libraries are missing. Run “python -m web.vendor” on this peer and reload.";
+        "The page's libraries are missing. Run “python -m web.bundle” on this peer and reload.";
     }
   },
   true,

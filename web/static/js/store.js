@@ -267,15 +267,21 @@ export async function loadPrices() {
   }
 }
 
+let loading = null; // the list of markets that was asked for and has not come
 async function loadMarkets() {
-  if (!session.value) await loadSession();
-  const response = await fetch("/markets");
-  const found = response.ok ? await response.json() : [];
+  loading ??= fetchMarkets().finally(() => (loading = null));
+  const found = await loading;
   if (!found.length || JSON.stringify(found) === JSON.stringify(markets.value)) return;
   const known = found.some((entry) => entry.symbol === marketName.value);
   markets.value = found;
   chooseMarket(known ? marketName.value : found[0].symbol);
   chooseAccount(account.value);
+}
+
+async function fetchMarkets() {
+  if (!session.value) await loadSession();
+  const response = await fetch("/markets");
+  return response.ok ? response.json() : [];
 }
 
 const MARKET_CHANNELS = ["book", "peers", "trades", "ticker"];
