@@ -12,12 +12,13 @@ from flask import g, request
 from engine import Replace, Submit
 from peer.replica.signed import Entry, Signed, command_of
 from web.auth.keys import Credential, Keys, Principal, Scope
+from web.auth.proofs import Proofs
 from web.auth.rate_limits import Distinct, Limiter
 from web.config import BATCH_MAX, Config
 from web.contract.problems import Problem, too_many
 from web.serve.client_address import counted
 
-UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 20  # per address: each costs a slow hash
+UNPROVEN_KEYS_RATE, UNPROVEN_KEYS_BURST = 2.0, 64  # per address, until they turn out right
 ADDRESS_KEYS_MAX = 32  # key accounts that trade from one address within a day
 KEYS_SECONDS = 24 * 3600.0
 SESSIONS_RATE, SESSIONS_BURST = 0.2, 20  # sessions that one address opens with accounts' own keys
@@ -28,6 +29,7 @@ class Access:
 
     def __init__(self, config: Config, keys: Keys | None) -> None:
         self.keys = keys
+        self._proofs = Proofs(keys.claim) if keys is not None else None
         self._require_api_key = config.require_api_key
         self._accounts = Limiter(config.account_rate, _burst(config.account_rate))
         self._addresses = Limiter(config.address_rate, _burst(config.address_rate))
@@ -57,10 +59,13 @@ class Access:
 
     def of_token(self, token: str, where: str) -> Credential:
         """The credential of an API key. Problem if this peer did not make the key."""
-        found = self.keys.verified(token) if self.keys else None
-        if found is None and self.keys is not None:
+        proofs = self._proofs
+        found = proofs.known(token) if proofs else None
+        if proofs and self.who(found) is None:
             _refuse(self._unproven.take(where), "unknown API keys from this address")
-            found = self.keys.of_token(token)
+            found = proofs.of_token(token)
+            if found is not None:
+                self._unproven.spend(where, -1)
         if found is None or self.who(found) is None:
             raise _unauthorised("This API key is wrong or revoked.")
         return found

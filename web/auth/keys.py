@@ -9,7 +9,6 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from hashlib import sha256
@@ -33,7 +32,6 @@ BARRED_MAX = 10_000
 LINK_SECONDS = 24 * 3600
 SESSION_SECONDS = 30 * 24 * 3600
 READER_SECONDS = 24 * 3600
-VERIFIED_MAX = 1_000  # keys whose secret is not hashed again
 ACCOUNT_CHARACTERS_MAX = 64
 
 _SCHEMA = """
@@ -112,6 +110,22 @@ class Credential(NamedTuple):
 
     table: str
     name: str | bytes
+    hashed: bytes = b""  # of an API key: a key with the same id and another secret is another key
+
+
+class Claim(NamedTuple):
+    """A token with the id of an API key. `credential` counts only if `is_true`, which is slow by
+    design: `proofs` asks once for each token."""
+
+    credential: Credential
+    secret: str
+
+    def is_true(self) -> bool:
+        """Whether the token has the key's secret."""
+        try:
+            return pwhash.argon2id.verify(self.credential.hashed, self.secret.encode())
+        except InvalidkeyError:
+            return False
 
 
 class KeyInfo(NamedTuple):
@@ -131,7 +145,6 @@ class Keys:
         if mode & 0o077:
             raise KeysError(f"{path} can be read by others (mode {mode:o}): chmod 600 {path}")
         self._lock = threading.Lock()
-        self._verified: OrderedDict[bytes, str] = OrderedDict()  # SHA-256 of a token -> key id
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.executescript(_SCHEMA)
@@ -180,30 +193,15 @@ class Keys:
         with self._lock:
             return [KeyInfo(*row) for row in self._db.execute(query)]
 
-    def verified(self, token: str) -> Credential | None:
-        """The key of a token that was verified before."""
-        digest = _digest(token)
-        with self._lock:
-            if digest not in self._verified:
-                return None
-            self._verified.move_to_end(digest)
-            return Credential("keys", self._verified[digest])
-
-    def of_token(self, token: str) -> Credential | None:
-        """The key of a token. Slow by design: ask `verified` first."""
+    def claim(self, token: str) -> Claim | None:
+        """The key that a token names; None if this peer has no key of that id."""
         try:
             id_, secret = _parts(token)
         except KeysError:
             return None
         with self._lock:
             row = self._db.execute("SELECT hash FROM keys WHERE id = ?", (id_,)).fetchone()
-        if row is None or not _is_secret(row[0], secret):
-            return None
-        with self._lock:
-            self._verified[_digest(token)] = id_
-            while len(self._verified) > VERIFIED_MAX:
-                self._verified.popitem(last=False)
-        return Credential("keys", id_)
+        return None if row is None else Claim(Credential("keys", id_, row[0]), secret)
 
     # Browsers
 
@@ -275,8 +273,8 @@ class Keys:
                     (now_ms, name, now_ms),
                 ).fetchone()
             else:
-                query = "SELECT account, scopes, NULL FROM keys WHERE id = ?"
-                row = self._db.execute(query, (name,)).fetchone()
+                query = "SELECT account, scopes, NULL FROM keys WHERE id = ? AND hash = ?"
+                row = self._db.execute(query, (name, credential.hashed)).fetchone()
         if row is None:
             return None
         return Principal(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
@@ -374,13 +372,6 @@ def _parts(token: str) -> tuple[str, str]:
     if prefix != "p2p" or not id_ or not secret or len(token) > TOKEN_CHARACTERS_MAX:
         raise KeysError("an API key looks like p2p_ID_SECRET")
     return id_, secret
-
-
-def _is_secret(hashed: bytes, secret: str) -> bool:
-    try:
-        return pwhash.argon2id.verify(hashed, secret.encode())
-    except InvalidkeyError:
-        return False
 
 
 def _digest(token: str) -> bytes:
