@@ -24,6 +24,7 @@ from peer.client.rejections import WORDS
 from peer.client.units import AmountError, parse_amount, units_of
 from peer.replica.changes import Approve, Propose, Vote, Withdraw
 
+LOOK_S = 0.25  # between two looks at how far a change is
 _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
 _F = TypeVar("_F", bound=Callable[..., Any])
 _wanted = msgspec.json.Decoder(list[Wanted])
@@ -117,14 +118,16 @@ def _report(node: NodeClient, number: int) -> None:
 
 def propose(
     node: NodeClient, wanted: Sequence[Wanted], force: bool = False, unsealed: bool = False
-) -> None:
-    """Make a proposal and approve it. UsageError if it is impossible."""
+) -> int:
+    """Make a proposal and approve it. Returns its id. UsageError if it is impossible."""
     view = node.proposals()
     markets = {market.symbol: market for market in node.markets().markets}
     known = Known(markets, view.members)
     changes = tuple(change_of(each, known) for each in wanted)
     vote = Propose(0, changes, force, unsealed)
-    _report(node, _vote(node, [vote, Approve(0, -1, view.epoch)]))
+    number = _vote(node, [vote, Approve(0, -1, view.epoch)])
+    _report(node, number)
+    return number
 
 
 _force = click.option("--force", is_flag=True, help="Even if too few new members are present.")
@@ -180,6 +183,43 @@ def replace(
 ) -> None:
     """Propose to replace a MEMBER by a new one with this NAME and public KEY."""
     propose(node, [change_input.ReplaceMember(member, name, key)], force, unsealed)
+
+
+@members.command()
+@_force
+@_unsealed
+@click.pass_obj
+def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
+    """Let this peer's member leave, which needs no approval. Waits until the peer may be switched
+    off."""
+    name = node.markets().peer
+    number = propose(node, [change_input.RemoveMember(name)], force, unsealed)
+    said = ""
+    while not (found := node.proposals()).sealed or _is_member(name, found):
+        text = _leaving(node, name, number, found)
+        if text != said:
+            click.echo(text)
+            said = text
+        time.sleep(LOOK_S)
+    click.echo(f"{name} has left: this peer may be switched off, and its key deleted")
+
+
+def _is_member(name: str, found: Proposals) -> bool:
+    return name in (member.name for member in found.members)
+
+
+def _leaving(node: NodeClient, name: str, number: int, found: Proposals) -> str:
+    """What a member that leaves waits for. Approvals begin anew in each epoch."""
+    if not _is_member(name, found):
+        return "keep this peer running: the others have not certified the end of the epoch yet"
+    for proposal in found.open:
+        if proposal.id == number:
+            if name not in proposal.approvals:
+                _vote(node, [Approve(0, number, found.epoch)])
+            return f"{name} is a member: {proposal.state}"
+    if any(each.id == number and each.outcome != "done" for each in found.ended):
+        raise click.ClickException(f"{name} stays: its proposal has ended otherwise")
+    return f"{name} is a member"
 
 
 @members.command()

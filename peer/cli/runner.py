@@ -14,6 +14,7 @@ import zmq
 from peer.cli.chain_finder import ChainFinder
 from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
+from peer.cli.membership_guide import MembershipGuide, Wish
 from peer.client.endpoint import Local, endpoint
 from peer.membership import mesh_file
 from peer.membership.epochs import Pin, read_pin
@@ -54,6 +55,7 @@ class Options:
     snapshot_every: int = PACE.commits
     keep: Keep = KEEP  # how much of the past
     gateway: Mapping[str, Any] = field(default_factory=dict)  # values of `web.options.FORWARDED`
+    wish: Wish | None = None  # to be a member; None: it is one already, or only follows
 
 
 class Security(NamedTuple):
@@ -64,8 +66,8 @@ class Security(NamedTuple):
     verifier: type[Verifier] = Verifier
 
 
-def run(options: Options, security: Security | None = None, clock: Clock | None = None) -> None:
-    """Run a peer until SIGTERM or SIGINT."""
+def run(options: Options, security: Security | None = None, clock: Clock | None = None) -> int:
+    """Run a peer until SIGTERM or SIGINT. Returns the status with which to end."""
     config = mesh_file.load(options.mesh)
     room = room_of(raise_limit())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -77,10 +79,13 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
     chain = ChainFinder(node, context, *where, (clock or Clock()).now_us)
     node.mesh.guard.start()
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
-    on_end(node.stop)
+    guide = MembershipGuide(node, options.data, options.wish) if options.wish else None
+    on_end(guide.end if guide else node.stop)
     with paused():
         node.recover()
     aside = SetAside(node.ledger.replica)
+    if guide is not None:
+        guide.introduce()
     finder.start(options.grapes, found)
     chain.start(options.grapes)
 
@@ -93,6 +98,8 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         aside.watch(node.ledger.replica)
         if gateway is not None:
             gateway.watch()
+        if guide is not None:
+            guide.watch()
 
     try:
         node.run(watch)
@@ -105,6 +112,7 @@ def run(options: Options, security: Security | None = None, clock: Clock | None 
         context.destroy()
         node.ledger.journal.close()  # last: until then no other peer can take the local socket
     _log.info("stopped")
+    return guide.status if guide else 0
 
 
 def _assemble(

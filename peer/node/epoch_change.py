@@ -18,6 +18,7 @@ from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle, State
 from peer.node.mesh_status import MeshStatus
 from peer.node.notices import Notices
+from peer.node.own_votes import OwnVotes
 from peer.node.submissions import Submissions
 
 _log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class EpochChange:
         self._candidates = Candidates()
         self._has_learned = False  # of epochs whose members are not connected yet
         self.notices = Notices(ledger, submissions, ledger.sign)
+        self.own_votes = OwnVotes(ledger, submissions)
         self.services: dict[str, int] = {}  # the names of members at a Grape, with their seats
 
     def stand(self) -> None:
@@ -150,6 +152,7 @@ class EpochChange:
             self._state(now_ms)
         elif life.takes_part:
             self.notices.put_in(now_ms)
+            self.own_votes.put_in(now_ms)
 
     def _state(self, now_ms: int) -> None:
         """As a candidate, show that the state is here."""

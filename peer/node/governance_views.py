@@ -51,14 +51,19 @@ def _texts(changes: Iterable[Change], name_of: NameOf) -> list[str]:
     return [change_text(change, name_of) for change in changes]
 
 
+def state_of(replica: Replica, proposal: Proposal, name_of: NameOf) -> str:
+    """What an open proposal still needs."""
+    if proposal.id in replica.governance.accepted:
+        return f"accepted, but it waits: {replica.rules.waits(proposal)}"
+    approvals = [name_of(seat) for seat in proposal.approvals]
+    needed = replica.governance.needed(proposal)
+    names = f" ({', '.join(approvals)})" if approvals else ""
+    return f"waiting for approval: {len(approvals)} of {needed} needed{names}"
+
+
 def _view(replica: Replica, proposal: Proposal, name_of: NameOf) -> ProposalView:
     approvals = [name_of(seat) for seat in proposal.approvals]
-    needed = replica.governance.quorum
-    if proposal.id in replica.governance.accepted:
-        state = f"accepted, but it waits: {replica.rules.waits(proposal)}"
-    else:
-        names = f" ({', '.join(approvals)})" if approvals else ""
-        state = f"waiting for approval: {len(approvals)} of {needed} needed{names}"
+    needed = replica.governance.needed(proposal)
     return ProposalView(
         proposal.id,
         name_of(proposal.seat),
@@ -68,5 +73,5 @@ def _view(replica: Replica, proposal: Proposal, name_of: NameOf) -> ProposalView
         needed,
         proposal.time_ms,
         proposal.ends_ms,
-        state,
+        state_of(replica, proposal, name_of),
     )

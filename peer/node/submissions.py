@@ -201,12 +201,13 @@ class Submissions:
         self._unacknowledged.append(Acknowledgement(caller, ids, again))
         return None
 
-    def put(self, item: Item, now_ms: int) -> None:
-        """Number and queue what this peer says by itself. Nobody waits for it."""
+    def put(self, item: Item, now_ms: int) -> int:
+        """Number and queue what this peer says by itself. Nobody waits for it. Returns its id."""
         seq, self._next_seq = self._next_seq, self._next_seq + 1
         named = with_id(item, command_id(seq, self.me))
         self._taken[seq] = _Waiting(named, _encode(named), (), now_ms)
         self._queue.append(seq)
+        return named.id
 
     def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
         """Why the new commands do not fit beside those already here."""
@@ -341,9 +342,8 @@ class Submissions:
     def abandon(self) -> list[Caller]:
         """No peer will order these commands any more. Returns the callers that wait for them."""
         waited = self.callers()
-        self._taken.clear()
-        self._queue.clear()
-        self._held.clear()
+        for each in (self._taken, self._queue, self._held):
+            each.clear()
         return waited
 
     def callers(self) -> list[Caller]:

@@ -152,6 +152,11 @@ def ends_epoch(changes: Iterable[Change]) -> bool:
     return any(isinstance(change, MemberChange) for change in changes)
 
 
+def leaves(changes: Iterable[Change], seat: int) -> bool:
+    """Whether the changes are that the member in this seat leaves, and nothing else."""
+    return tuple(changes) == (RemoveMember(seat),)
+
+
 class _Vote(
     msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag_field="kind"
 ):

@@ -8,7 +8,7 @@ The rules, as tests name them:
 
 - D1. A proposal is accepted as one, by a quorum of approvals of this epoch. A seat counts once. The
   command that completes the quorum accepts the proposal for good: a member that is against it
-  afterwards changes nothing.
+  afterwards changes nothing. A member that proposes only to leave needs no approval but its own.
 - D2. An epoch ends with one proposal. Once it is accepted and nothing keeps it waiting, the same
   commit accepts nothing more.
 - D4. A change of members waits until enough members of the new epoch are present.
@@ -24,7 +24,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from engine import Event, Reason
-from peer.replica.changes import Change, Propose, Vote, Withdraw, ends_epoch
+from peer.replica.changes import Change, Propose, Vote, Withdraw, ends_epoch, leaves
 from peer.replica.execution_record import MEMBERS_SPACE
 
 PROPOSALS_OPEN_MAX = 4  # of one seat
@@ -203,10 +203,19 @@ class Governance:
         against = _without(proposal.against, seat)
         proposal = msgspec.structs.replace(proposal, approvals=approvals, against=against)
         self._put(proposal)
-        if len(approvals) >= self.quorum and self._ending is None:
+        if self._is_enough(proposal) and self._ending is None:
             self.accepted.append(proposal.id)
             if proposal.ends_epoch and _may_take_effect(proposal, rules):
                 self._ending = proposal.id
+
+    def needed(self, proposal: Proposal) -> int:
+        """How many members must approve."""
+        return 1 if leaves(proposal.changes, proposal.seat) else self.quorum
+
+    def _is_enough(self, proposal: Proposal) -> bool:
+        if leaves(proposal.changes, proposal.seat):
+            return proposal.seat in proposal.approvals
+        return len(proposal.approvals) >= self.quorum
 
     def end_commit(self, rules: Rules) -> tuple[list[Event], Proposal | None]:
         """Carry out what is accepted and waits for nothing. Returns the events of it, and the
@@ -297,7 +306,7 @@ class Governance:
             assert id_ == proposal.id
             assert proposal.approvals == tuple(sorted(set(proposal.approvals)))
             assert not set(proposal.approvals) & set(proposal.against)
-            assert id_ not in self.accepted or len(proposal.approvals) >= self.quorum
+            assert id_ not in self.accepted or self._is_enough(proposal)
 
 
 def _may_take_effect(proposal: Proposal, rules: Rules) -> bool:

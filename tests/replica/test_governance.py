@@ -139,6 +139,25 @@ def test_a_proposal_is_no_approval() -> None:
     assert mesh.rules.done == [HALT]
 
 
+def test_a_member_leaves_by_its_own_approval() -> None:
+    """D5, ORDER-51: and only it; the change still waits until the others are present (D4)."""
+    mesh = Mesh()
+    other = mesh.proposed(0, REMOVE)
+    mesh.approve(0, other)
+    both = mesh.proposed(2, REMOVE, HALT)
+    mesh.approve(2, both)
+    own = mesh.proposed(2, REMOVE)
+    mesh.approve(1, own)
+    assert mesh.state.accepted == []
+    mesh.rules.must_wait = "for one"
+    mesh.approve(2, own)
+    assert (mesh.state.accepted, mesh.ending) == ([own], None)
+    mesh.rules.must_wait = ""
+    mesh.commit()
+    assert mesh.ending is not None
+    assert mesh.ending.id == own
+
+
 def test_a_seat_counts_once() -> None:
     """D1."""
     mesh = Mesh()
@@ -470,7 +489,7 @@ def test_any_votes_keep_the_rules_and_the_pieces_make_the_same_state(
         new = mesh.rules.done[done:]
         assert sum(isinstance(each, RemoveMember | Activate) for each in new) <= 1
         for ended in mesh.state.ended:
-            quorum = len(ended.proposal.approvals) >= mesh.state.quorum
+            quorum = len(ended.proposal.approvals) >= mesh.state.needed(ended.proposal)
             assert quorum or ended.outcome is not Outcome.DONE
         if mesh.ending is not None:
             epoch += 1

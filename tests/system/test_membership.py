@@ -1,5 +1,7 @@
 """Members of a real mesh come and go: real processes, sockets and Grapes."""
 
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +51,38 @@ def joined(mesh: RealMesh, voters: list[RealPeer], name: str, *options: str) -> 
     return peer
 
 
+class Joining:
+    """`python -m peer join --leave` as a process."""
+
+    def __init__(self, mesh: RealMesh, name: str) -> None:
+        folder = mesh.file.parent / name
+        self._log = mesh.file.parent / f"{name}.log"
+        call = [sys.executable, "-u", "-m", "peer", "join", str(folder), "--leave"]
+        call += ["--mesh", str(mesh.file), "--exit-with-parent"]
+        call += [word for url in mesh.grapes for word in ("--grape", url)]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=log, stderr=log)
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait(self, what: str) -> re.Match[str]:
+        """Until its output has this."""
+
+        def said() -> re.Match[str] | None:
+            assert self.process.poll() in (None, 3), self.log()
+            return re.search(what, self.log())
+
+        return wait_for(what, said)
+
+    def stop(self) -> int:
+        assert self.process.stdin is not None
+        self.process.send_signal(signal.SIGINT)
+        status = self.process.wait(30)
+        self.process.stdin.close()
+        return status
+
+
 def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
     """ORDER-45, ORDER-46, ORDER-49: 3 members become 4, and then 3 others, without a restart."""
     with running_grapes(1, STATE) as grapes:
@@ -72,7 +106,8 @@ def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
             assert result.id % 256 == 3, "the seat that took it"
             assert len(mesh.agreed().trades) == 1
 
-            agree(mesh, [fourth, second, third], "remove", "peer1")
+            said = members(first, "leave")
+            assert "peer1 has left: this peer may be switched off, and its key deleted" in said
             left = [second, third, fourth]
             for peer in left:
                 wait_for("three members", lambda peer=peer: names_at(peer) == four[1:])
@@ -97,7 +132,7 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
             first = mesh.peers[0]
             first.client.execute([order("ann", Side.BUY, 10_000, 5)])
             second = joined(mesh, [first], "second")
-            agree(mesh, [first, second], "remove", "peer1")
+            agree(mesh, [second, first], "remove", "peer1")
             wait_for("one member", lambda: names_at(second) == ["second"])
             wait_for("the seal", lambda: ", sealed by" in members(second))
             first.stop()
@@ -110,3 +145,29 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
                 assert "hands out a forged chain of epochs" in said[0]
             third.client.execute([order("bob", Side.SELL, 10_000, 2)])
             assert len(mesh.agreed([second, third]).trades) == 1
+
+
+def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) -> None:
+    """D5, ORDER-51: joining takes a quorum's approval, leaving none."""
+    with running_grapes(1, STATE) as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(tmp_path, urls, observers="any") as mesh:
+            mesh.start()
+            first, second, third = mesh.peers
+            guest = Joining(mesh, "dave")
+            add, name, key = guest.wait(r"members DATA (add) (\w+) ([0-9a-f]{64})").groups()
+            assert name == "dave"
+            guest.wait("join: follows; waiting for a proposal")
+            members(first, add, name, key)
+            waits = r"proposal (1-\d+) by peer1: waiting for approval: 1 of 2 needed \(peer1\)"
+            members(second, "approve", guest.wait(waits)[1])
+            guest.wait("join: member dave in seat 4, epoch 1")
+            wait_for("in the view", lambda: names_at(third)[-1] == "dave")
+            first.client.execute([order("ann", Side.BUY, 10_000, 5)])
+            assert guest.stop() == 0
+            assert "join: left in epoch 2: its key is of no use any more" in guest.log()
+            wait_for("three members", lambda: len(names_at(third)) == 3)
+            assert ", sealed by" in members(third)
+            again = Joining(mesh, "dave")
+            again.wait("join: the members have removed this key, for good")
+            assert again.stop() == 3

@@ -1,0 +1,103 @@
+"""A peer's way into the mesh and out of it, in words.
+
+Owns what `python -m peer join` says, and the orderly end of a peer that leaves. Must never change
+anything by itself: the node votes.
+"""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from peer.client.protocol import format_id
+from peer.node.governance_views import state_of
+from peer.node.loop import Node
+from peer.replica.governance import Proposal
+from peer.replica.members import keys_of
+
+LEAVE_S = 7.0  # for the others to order it, and to certify the end of the epoch
+REMOVED_STATUS = 3  # of a process whose key was a member's once
+
+
+class Wish(NamedTuple):
+    """`name` is the member that this peer wants to be; `leaves`: it leaves when it is stopped."""
+
+    name: str
+    leaves: bool = False
+
+
+class MembershipGuide:
+    """`end` is what a signal calls."""
+
+    def __init__(self, node: Node, folder: Path, wish: Wish) -> None:
+        self._node = node
+        self._folder = folder
+        self._wish = wish
+        self._said = ""
+        self._leave_until_s: float | None = None
+        self.status = 0  # with which the process should end
+
+    def end(self) -> None:
+        """Leave if that is wished; if it is under way already, stop at once."""
+        node, votes = self._node, self._node.epochs.own_votes
+        is_possible = node.ledger.me is not None and not votes.cannot_leave
+        if self._wish.leaves and is_possible and self._leave_until_s is None:
+            votes.is_leaving = True
+            self._leave_until_s = time.monotonic() + LEAVE_S
+        else:
+            node.stop()
+
+    def watch(self) -> None:
+        """Say what has changed. Call it now and then."""
+        if (text := self._state()) != self._said:
+            self._said = text
+            click.echo(f"join: {text}")
+        votes = self._node.epochs.own_votes
+        if self._leave_until_s is None:
+            if votes.is_removed:
+                self.status = REMOVED_STATUS
+                self._node.stop()
+        elif votes.has_left:
+            self._node.stop()
+        elif time.monotonic() >= self._leave_until_s:
+            self.status = 1
+            click.echo("join: it stops as a member: the others have not let it go in time")
+            self._node.stop()
+
+    def _state(self) -> str:
+        node, epochs = self._node, self._node.ledger.epochs
+        me, votes = node.ledger.me, node.epochs.own_votes
+        if votes.is_leaving and not votes.has_left:
+            return "leaving: stay until the others have certified it" if me is None else "leaving"
+        if votes.is_leaving:
+            return f"left in epoch {epochs.current.number}: its key is of no use any more"
+        if votes.is_removed:
+            return "the members have removed this key, for good: join with another folder"
+        if me is not None:
+            return f"member {epochs.name_of(me)} in seat {me + 1}, epoch {epochs.current.number}"
+        return self._outside()
+
+    def _outside(self) -> str:
+        """The state of a peer that has never been a member."""
+        node, key = self._node, self._node.ledger.journal.key
+        governance = node.ledger.replica.governance
+        asked = [each for each in governance.open() if key in keys_of(each.changes)]
+        if asked:
+            return self._proposed(asked[0])
+        if not node.mesh_status.quorum:
+            return "looking for the members (unless they let anybody listen, they have to propose)"
+        return "follows; waiting for a proposal"
+
+    def _proposed(self, proposal: Proposal) -> str:
+        name_of = self._node.ledger.epochs.name_of
+        state = state_of(self._node.ledger.replica, proposal, name_of)
+        return f"proposal {format_id(proposal.id)} by {name_of(proposal.seat)}: {state}"
+
+    def introduce(self) -> None:
+        """Say what the members have to do."""
+        name, key = self._wish.name, self._node.ledger.journal.key.hex()
+        click.echo(f"join: the key of {self._folder} is {key}")
+        if self._node.ledger.seat is None:
+            how = f"python -m peer members DATA add {name} {key}"
+            click.echo(f"join: one member runs `{how}`, and the others approve what it prints")

@@ -1,0 +1,61 @@
+"""Votes of this peer's member that no person gives, one after the other.
+
+Owns when they are given: to leave, once the operator has said so. Must never judge whether a vote
+counts: the replica does.
+"""
+
+from peer.node.ledger import Ledger
+from peer.node.submissions import Submissions
+from peer.replica.batch import seq_and_member
+from peer.replica.changes import Approve, Propose, RemoveMember, Vote, leaves
+
+
+class OwnVotes:
+    """`put_in` is called now and then while this peer is a member and takes part."""
+
+    def __init__(self, ledger: Ledger, submissions: Submissions) -> None:
+        self.is_leaving = False
+        self._ledger = ledger
+        self._submissions = submissions
+        self._last_seq = 0  # of the votes given so far
+
+    @property
+    def cannot_leave(self) -> str:
+        """Why this member cannot leave; empty if it can."""
+        me = self._ledger.me
+        return "" if me is None else self._ledger.replica.rules.impossible((RemoveMember(me),))
+
+    @property
+    def has_left(self) -> bool:
+        """This peer was a member and is none any more, and nobody needs its signature now."""
+        ledger = self._ledger
+        return self.is_removed and ledger.replica.members.sealed
+
+    @property
+    def is_removed(self) -> bool:
+        """This peer's key was a member's, and can never be one's again."""
+        return self._ledger.me is None and self._ledger.seat is not None
+
+    def put_in(self, now_ms: int) -> None:
+        """Put what is due into the next block."""
+        if self._ledger.expected > self._last_seq and self.is_leaving and not self.cannot_leave:
+            self._leave(now_ms)
+
+    def _leave(self, now_ms: int) -> None:
+        me, governance = self._ledger.me, self._ledger.replica.governance
+        assert me is not None
+        mine = (one for one in governance.open() if one.seat == me and leaves(one.changes, me))
+        own = next(mine, None)
+        if own is None:
+            self._approve(self._put(Propose(0, (RemoveMember(me),)), now_ms), now_ms)
+        elif me not in own.approvals:
+            self._approve(own.id, now_ms)
+
+    def _approve(self, proposal: int, now_ms: int) -> None:
+        self._put(Approve(0, proposal, self._ledger.replica.governance.epoch), now_ms)
+
+    def _put(self, vote: Vote, now_ms: int) -> int:
+        """Returns the id."""
+        id_ = self._submissions.put(vote, now_ms)
+        self._last_seq, _ = seq_and_member(id_)
+        return id_
