@@ -77,7 +77,7 @@ def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
         keys.append(made.public.hex())
     members = [Member(name, key) for name, key in zip(NAMES, keys, strict=False)]
     now_ms = time.time_ns() // 1_000_000
-    config = MeshConfig("demo", mode, now_ms, members, list(MARKETS), observers="any")
+    config = MeshConfig("demo", mode, now_ms, members, list(MARKETS), "any", "open")
     mesh_file.write(config, path)
     return config
 

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import time
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -72,6 +73,13 @@ def keygen(data: Path) -> None:
 @repeatable("--member", "members", required=True, help="NAME=PUBLIC_KEY.")
 @repeatable("--market", "markets", required=True, help="SYMBOL:TICK:LOT.")
 @repeatable("--observer", "observers", help="A public key that may listen.")
+@click.option(
+    "--admission",
+    type=click.Choice(["vote", "open"]),
+    default="vote",
+    help="open: everybody may listen, and whoever asks is a member. In crash mode any of these can "
+    "halt all: only in a trusted network.",
+)
 def mesh(
     file: Path,
     name: str,
@@ -79,6 +87,7 @@ def mesh(
     members: tuple[str, ...],
     markets: tuple[str, ...],
     observers: tuple[str, ...],
+    admission: Literal["vote", "open"],
 ) -> None:
     """Make the mesh file FILE. All members must use the same file."""
     if file.exists():
@@ -86,7 +95,8 @@ def mesh(
     now_ms = time.time_ns() // 1_000_000
     found = [_member(text) for text in members]
     traded = [_market(text) for text in markets]
-    config = MeshConfig(name, Mode(mode), now_ms, found, traded, list(observers))
+    listen: list[str] | Literal["any"] = "any" if admission == "open" else list(observers)
+    config = MeshConfig(name, Mode(mode), now_ms, found, traded, listen, admission)
     mesh_file.check(config)
     mesh_file.write(config, file)
     click.echo(

@@ -36,6 +36,7 @@ class MembershipGuide:
         self._wish = wish
         self._said = ""
         self._leave_until_s: float | None = None
+        node.epochs.admission.wanted_name = wish.name
         self.status = 0  # with which the process should end
 
     def end(self) -> None:
@@ -87,6 +88,8 @@ class MembershipGuide:
             return self._proposed(asked[0])
         if not node.mesh_status.quorum:
             return "looking for the members (unless they let anybody listen, they have to propose)"
+        if node.config.admission == "open":
+            return "follows; asks the members to let it in"
         return "follows; waiting for a proposal"
 
     def _proposed(self, proposal: Proposal) -> str:
@@ -98,6 +101,6 @@ class MembershipGuide:
         """Say what the members have to do."""
         name, key = self._wish.name, self._node.ledger.journal.key.hex()
         click.echo(f"join: the key of {self._folder} is {key}")
-        if self._node.ledger.seat is None:
+        if self._node.ledger.seat is None and self._node.config.admission != "open":
             how = f"python -m peer members DATA add {name} {key}"
             click.echo(f"join: one member runs `{how}`, and the others approve what it prints")

@@ -20,6 +20,7 @@ from peer.membership.identity import IdentityError, curve_public, parse_key
 _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
+# admission: vote (the members approve who joins) or open (everybody: only in a trusted network)
 """
 PROTOCOL = 6  # version of the rules and encodings that members share; part of the mesh id
 
@@ -38,7 +39,8 @@ class Member(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A mesh file's content. `observers` lists public keys that may listen, or is "any"."""
+    """A mesh file's content. `observers` lists public keys that may listen, or is "any". With open
+    admission all nodes approve whoever asks; any of those can halt a mesh in crash mode."""
 
     name: str
     mode: Mode
@@ -46,6 +48,7 @@ class MeshConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     members: list[Member]
     markets: list[Market]
     observers: list[str] | Literal["any"] = []
+    admission: Literal["vote", "open"] = "vote"
 
     @property
     def id(self) -> bytes:
@@ -105,6 +108,8 @@ def check(config: MeshConfig) -> None:
         curve_public(parse_key(member.key, f"key of {member.name}"))
     for market in config.markets:
         _check_market(market)
+    if config.admission == "open" and config.observers != "any":
+        raise ValueError('admission = "open" needs observers = "any": who asks must get through')
     for key in config.observers if config.observers != "any" else ():
         curve_public(parse_key(key, "observers"))
 

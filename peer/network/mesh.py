@@ -22,6 +22,7 @@ import zmq
 from discovery.grape import Address
 from peer.consensus.block import Block
 from peer.consensus.core import Wanted
+from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
@@ -359,10 +360,17 @@ class Mesh(Answers):
 
     def state(self, member: int, stated: Stated) -> None:
         """As a candidate, tell a member that the state is here. There is no answer."""
+        self._tell(member, wire.statement(stated))
+
+    def ask_admission(self, member: int, request: AdmissionRequest) -> None:
+        """Ask a member to let this peer in. There is no answer."""
+        self._tell(member, wire.admission(request))
+
+    def _tell(self, member: int, frames: tuple[bytes, bytes]) -> None:
         link = self.links.get(member)
         if link is not None and link.fetch is not None:
             with contextlib.suppress(zmq.Again):
-                link.fetch.send_multipart(wire.statement(stated), zmq.NOBLOCK)
+                link.fetch.send_multipart(frames, zmq.NOBLOCK)
 
     def ask(self, requests: Iterable[Question]) -> None:
         """Send requests. One that can't go out now is dropped; consensus asks again."""

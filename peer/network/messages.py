@@ -7,6 +7,7 @@ error over others' input: an invalid message is None.
     DEALER  [b"F", concatenated digests], [b"P", (epoch, round by author)],
             [b"C", epoch]: the certificates of the epochs after it,
             [b"X", Stated]: a candidate has the state
+            [b"A", AdmissionRequest]: a peer wants to be a member
             [b"T", (number, commit, concatenated places of the tree)]
             or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
             an F of no digests only to see whether there is an answer
@@ -30,6 +31,7 @@ from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, SIGNATURE_BYTES, Attes
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership import epochs
+from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, ForgedChainError
 from peer.replica.handover import Stated
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
@@ -139,6 +141,13 @@ class StatedIn(NamedTuple):
     stated: Stated
 
 
+class AdmissionAsked(NamedTuple):
+    """A caller wants to be a member."""
+
+    who: bytes
+    request: AdmissionRequest
+
+
 class ChainWanted(NamedTuple):
     """Ask `member` for the certificates of the epochs after `above`."""
 
@@ -161,7 +170,7 @@ class Introduced(NamedTuple):
     port: int
 
 
-Request = Asked | Pulled | PartsAsked | ChainAsked | StatedIn
+Request = Asked | Pulled | PartsAsked | ChainAsked | StatedIn | AdmissionAsked
 Answer = BlockIn | Answered | Offered | PartsIn | ChainIn
 Message = Heard | SignedSeal | Answer
 Question = Wanted | Pull | PartsWanted | ChainWanted
@@ -173,6 +182,7 @@ _parts_asked = msgspec.msgpack.Decoder(tuple[int, int, bytes])
 _parts_in = msgspec.msgpack.Decoder(tuple[int, int])
 _pulls = msgspec.msgpack.Decoder(tuple[int, tuple[int, ...]])
 _statements = msgspec.msgpack.Decoder(Stated)
+_admissions = msgspec.msgpack.Decoder(AdmissionRequest)
 _numbers = msgspec.msgpack.Decoder(int)
 _seals = msgspec.msgpack.Decoder(tuple[int, bytes, dict[int, bytes]])
 
@@ -194,6 +204,11 @@ def request(wanted: Question) -> tuple[bytes, bytes]:
 def statement(stated: Stated) -> tuple[bytes, bytes]:
     """The frames of a candidate's statement."""
     return b"X", encode(stated)
+
+
+def admission(request: AdmissionRequest) -> tuple[bytes, bytes]:
+    """The frames of a request to be a member."""
+    return b"A", encode(request)
 
 
 def introduction(port: int) -> tuple[bytes, bytes]:
@@ -227,6 +242,8 @@ def parse_request(who: bytes, frames: list[bytes]) -> Request | Introduced | Non
 def _parse_notice(who: bytes, kind: bytes, body: bytes) -> Request | Introduced | None:
     if kind == b"X":
         return StatedIn(who, _statements.decode(body))
+    if kind == b"A":
+        return AdmissionAsked(who, _admissions.decode(body))
     if kind == b"C" and _all_within((above := _numbers.decode(body),), 0):
         return ChainAsked(who, above)
     if kind == b"I" and 0 < (port := _numbers.decode(body)) < 2**16:

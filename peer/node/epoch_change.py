@@ -18,6 +18,7 @@ from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle, State
 from peer.node.mesh_status import MeshStatus
 from peer.node.notices import Notices
+from peer.node.open_admission import Admission
 from peer.node.own_votes import OwnVotes
 from peer.node.submissions import Submissions
 
@@ -42,7 +43,8 @@ class EpochChange:
         self._candidates = Candidates()
         self._has_learned = False  # of epochs whose members are not connected yet
         self.notices = Notices(ledger, submissions, ledger.sign)
-        self.own_votes = OwnVotes(ledger, submissions)
+        self.admission = Admission(config, ledger)
+        self.own_votes = OwnVotes(ledger, submissions, self.admission)
         self.services: dict[str, int] = {}  # the names of members at a Grape, with their seats
 
     def stand(self) -> None:
@@ -155,7 +157,9 @@ class EpochChange:
             self.own_votes.put_in(now_ms)
 
     def _state(self, now_ms: int) -> None:
-        """As a candidate, show that the state is here."""
+        """As a candidate, show that the state is here; before that, ask to be one."""
         heard, stated = self._mesh.heard(now_ms), self.notices.statement()
         if heard and stated is not None:
             self._mesh.state(self.notices.next_of(heard), stated)
+        if (asked := self.admission.request(heard, now_ms)) is not None:
+            self._mesh.ask_admission(*asked)

@@ -72,7 +72,8 @@ class Node:
         self._poller = wires.poller
         self._discovered = discovered
         self.epochs = EpochChange(config, ledger, self.mesh, self.submissions, self.mesh_status)
-        self._responder = Responder(self.mesh, ledger, self.epochs.notices, self._clock.now_us)
+        notices, admission = self.epochs.notices, self.epochs.admission
+        self._responder = Responder(self.mesh, ledger, notices, admission, self._clock.now_us)
         parts = self.submissions, self.publisher, self.life, self.mesh_status, self._clock
         self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
         self._effects = Effects()  # of this turn, so far

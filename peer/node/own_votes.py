@@ -1,10 +1,11 @@
 """Votes of this peer's member that no person gives, one after the other.
 
-Owns when they are given: to leave, once the operator has said so. Must never judge whether a vote
-counts: the replica does.
+Owns when they are given: to leave, once the operator has said so, and to let others in. Must never
+judge whether a vote counts: the replica does.
 """
 
 from peer.node.ledger import Ledger
+from peer.node.open_admission import Admission
 from peer.node.submissions import Submissions
 from peer.replica.batch import seq_and_member
 from peer.replica.changes import Approve, Propose, RemoveMember, Vote, leaves
@@ -13,10 +14,11 @@ from peer.replica.changes import Approve, Propose, RemoveMember, Vote, leaves
 class OwnVotes:
     """`put_in` is called now and then while this peer is a member and takes part."""
 
-    def __init__(self, ledger: Ledger, submissions: Submissions) -> None:
+    def __init__(self, ledger: Ledger, submissions: Submissions, admission: Admission) -> None:
         self.is_leaving = False
         self._ledger = ledger
         self._submissions = submissions
+        self._admission = admission
         self._last_seq = 0  # of the votes given so far
 
     @property
@@ -38,8 +40,13 @@ class OwnVotes:
 
     def put_in(self, now_ms: int) -> None:
         """Put what is due into the next block."""
-        if self._ledger.expected > self._last_seq and self.is_leaving and not self.cannot_leave:
+        if self._ledger.expected <= self._last_seq:
+            return
+        if self.is_leaving and not self.cannot_leave:
             self._leave(now_ms)
+            return
+        for vote in self._admission.votes(now_ms):
+            self._vote(vote, now_ms)
 
     def _leave(self, now_ms: int) -> None:
         me, governance = self._ledger.me, self._ledger.replica.governance
@@ -47,15 +54,14 @@ class OwnVotes:
         mine = (one for one in governance.open() if one.seat == me and leaves(one.changes, me))
         own = next(mine, None)
         if own is None:
-            self._approve(self._put(Propose(0, (RemoveMember(me),)), now_ms), now_ms)
+            self._vote(Propose(0, (RemoveMember(me),)), now_ms)
         elif me not in own.approvals:
-            self._approve(own.id, now_ms)
+            self._vote(Approve(0, own.id, governance.epoch), now_ms)
 
-    def _approve(self, proposal: int, now_ms: int) -> None:
-        self._put(Approve(0, proposal, self._ledger.replica.governance.epoch), now_ms)
-
-    def _put(self, vote: Vote, now_ms: int) -> int:
-        """Returns the id."""
+    def _vote(self, vote: Vote, now_ms: int) -> None:
+        """Put a vote into the next block; who proposes approves too."""
         id_ = self._submissions.put(vote, now_ms)
+        if isinstance(vote, Propose):
+            epoch = self._ledger.replica.governance.epoch
+            id_ = self._submissions.put(Approve(0, id_, epoch), now_ms)
         self._last_seq, _ = seq_and_member(id_)
-        return id_

@@ -11,6 +11,7 @@ from peer.network.mesh import Mesh
 from peer.network.messages import (
     ANSWER_BLOCKS_MAX,
     ANSWER_BYTES_MAX,
+    AdmissionAsked,
     Asked,
     ChainAsked,
     PartsAsked,
@@ -21,6 +22,7 @@ from peer.network.messages import (
 from peer.network.rate_limit import MEMBERS_COST, OBSERVERS_COST, FairQueue
 from peer.node.ledger import Ledger
 from peer.node.notices import Notices
+from peer.node.open_admission import Admission
 from peer.storage.journal import Certified
 from peer.storage.part_requests import ANSWER_BYTES
 
@@ -38,11 +40,17 @@ OBSERVER_GETS = ResponseLimit(100, 256 * 1024)
 
 class Responder:
     def __init__(
-        self, mesh: Mesh, ledger: Ledger, notices: Notices, clock_us: Callable[[], int]
+        self,
+        mesh: Mesh,
+        ledger: Ledger,
+        notices: Notices,
+        admission: Admission,
+        clock_us: Callable[[], int],
     ) -> None:
         self._mesh = mesh
         self._ledger = ledger
         self._notices = notices
+        self._admission = admission
         self._journal = ledger.journal
         self._clock_us = clock_us
         self._members: FairQueue[Request] = FairQueue(MEMBERS_COST)
@@ -79,6 +87,8 @@ class Responder:
                 self._answer_pull(request, most)
             case StatedIn(stated=stated):
                 self._notices.came(stated)
+            case AdmissionAsked(request=asked):
+                self._admission.asked(asked)
             case ChainAsked():
                 chain = self._ledger.epochs.certificates(request.above)
                 self._mesh.send_chain(request, chain)

@@ -174,12 +174,13 @@ class RealMesh:
         observers: list[str] | Literal["any"] | None = None,
         program: str = "peer",
         names: Sequence[str] = (),
+        admission: Literal["vote", "open"] = "vote",
     ) -> None:
         self.grapes = grapes
         names = names or [f"peer{number}" for number in range(1, size + 1)]
         members = [Member(name, data_folder.create(folder / name).public.hex()) for name in names]
         now_ms = time.time_ns() // 1_000_000
-        self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [])
+        self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [], admission)
         self.file = folder / "mesh.toml"
         self.places: Sequence[tuple[int, int]] = ()  # see `tell_places`
         mesh_file.write(self.config, self.file)

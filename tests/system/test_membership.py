@@ -75,6 +75,10 @@ class Joining:
 
         return wait_for(what, said)
 
+    def kill(self) -> None:
+        self.process.kill()
+        self.stop()
+
     def stop(self) -> int:
         assert self.process.stdin is not None
         self.process.send_signal(signal.SIGINT)
@@ -171,3 +175,26 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             again = Joining(mesh, "dave")
             again.wait("join: the members have removed this key, for good")
             assert again.stop() == 3
+
+
+def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) -> None:
+    """ORDER-52."""
+    with running_grapes(1, STATE) as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(tmp_path, urls, observers="any", admission="open") as mesh:
+            mesh.start()
+            first = mesh.peers[0]
+            guest = Joining(mesh, "dave")
+            guest.wait("join: member dave in seat 4, epoch 1")
+            wait_for("four members", lambda: len(names_at(first)) == 4)
+            guest.kill()
+
+            def dead() -> list[str]:
+                return [one.name for one in first.mesh_view().members if not one.alive]
+
+            wait_for("it is seen dead", lambda: dead() == ["dave"])
+            again = Joining(mesh, "dave")
+            again.wait("join: member dave in seat 4, epoch 1")
+            wait_for("it is alive", lambda: dead() == [])
+            assert again.stop() == 0
+            wait_for("three members", lambda: len(names_at(first)) == 3)
