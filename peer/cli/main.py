@@ -26,9 +26,11 @@ from peer.membership.identity import IdentityError, parse_key
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
 from peer.node.snapshots import PACE
 from peer.process import lifeline
+from peer.replica.feature_level import LEVELS
 from peer.storage import data_folder
 from peer.storage.history_writer import KEEP, KEEP_MIN, Keep
 from peer.storage.journal import JournalError
+from peer.version import VERSION
 from web import options as gateway_options
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
@@ -44,6 +46,7 @@ def _repeatable(*names: str, help: str, **more: Any) -> Callable[[_F], _F]:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.version_option(message=f"%(prog)s {VERSION}, feature levels 1 to {LEVELS.highest}")
 def main(verbose: bool) -> None:
     """A peer of a p2p-orderbook mesh.
 

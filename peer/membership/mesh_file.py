@@ -21,7 +21,7 @@ _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # mode: crash (faults are stops) or byzantine (members may lie)
 # observers: keys that may listen, or any
 """
-PROTOCOL = 5  # version of the rules and encodings that members share; part of the mesh id
+PROTOCOL = 6  # version of the rules and encodings that members share; part of the mesh id
 
 
 class ConfigError(Exception):
