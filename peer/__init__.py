@@ -5,6 +5,7 @@ from peer.client.connection import ClientError, NoAnswerError, NodeClient, NodeR
 from peer.client.order_input import InvalidInputError
 from peer.client.signer import Signer
 from peer.membership.identity import Identity
+from peer.version import VERSION as __version__
 
 __all__ = [
     "ChangeRejectedError",
@@ -16,4 +17,5 @@ __all__ = [
     "NodeClient",
     "NodeRefusedError",
     "Signer",
+    "__version__",
 ]

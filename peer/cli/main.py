@@ -23,8 +23,10 @@ from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.identity import IdentityError, parse_key
 from peer.membership.mesh_file import ConfigError, Member, MeshConfig
+from peer.replica.feature_level import LEVELS
 from peer.storage import data_folder
 from peer.storage.journal import JournalError
+from peer.version import VERSION
 
 GRAPES = ("http://127.0.0.1:30001", "http://127.0.0.1:40001")
 _PATH = click.Path(path_type=Path)
@@ -34,6 +36,7 @@ _modes = click.Choice([mode.value for mode in Mode])
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.version_option(message=f"%(prog)s {VERSION}, feature levels 1 to {LEVELS.highest}")
 def main(verbose: bool) -> None:
     """A peer of a p2p-orderbook mesh.
 

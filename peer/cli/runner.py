@@ -29,9 +29,11 @@ from peer.node.timers import Clock
 from peer.process.collector import SetAside, paused
 from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
+from peer.replica.feature_level import LEVELS, Levels
 from peer.storage.data_folder import ADDRESSES_FILE, JOURNAL_FILE, KEY_FILE
 from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import Journal
+from peer.version import VERSION
 from web.options import command_line
 
 _log = logging.getLogger(__name__)
@@ -66,14 +68,20 @@ class Security(NamedTuple):
     verifier: type[Verifier] = Verifier
 
 
-def run(options: Options, security: Security | None = None, clock: Clock | None = None) -> int:
+def run(
+    options: Options,
+    security: Security | None = None,
+    clock: Clock | None = None,
+    levels: Levels = LEVELS,
+) -> int:
     """Run a peer until SIGTERM or SIGINT. Returns the status with which to end."""
+    _log.info("version %s, knows feature levels up to %d", VERSION, levels.highest)
     config = mesh_file.load(options.mesh)
     room = room_of(raise_limit())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     context.max_sockets = SOCKETS_MAX
     found = Found(DISCOVERED_MAX)
-    node = _assemble(options, config, context, room, found, security or Security(), clock)
+    node = _assemble(options, config, context, room, found, security or Security(), clock, levels)
     finder = MemberFinder(node, options.data / ADDRESSES_FILE, options.places)
     where = options.host, options.chain_port, options.chain_places
     chain = ChainFinder(node, context, *where, (clock or Clock()).now_us)
@@ -123,6 +131,7 @@ def _assemble(
     found: Found,
     safe: Security,
     clock: Clock | None,
+    levels: Levels,
 ) -> Node:
     identity = safe.identity.load(options.data / KEY_FILE)
     journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
@@ -140,6 +149,7 @@ def _assemble(
         keep=options.keep,
         verifier=safe.verifier,
         pin=_pin(options.trust),
+        levels=levels,
     )
     return Node(config, ledger, wires, found, clock)
 

@@ -326,6 +326,8 @@ class MemberView(msgspec.Struct, frozen=True):
     barred: str = ""  # why this peer ignores it: "cut off", "floods", "another mesh"; empty: not
     hears: list[str] = []  # the other members that it says it hears; empty while it is not alive
     renewed: int = 0  # times the connection for requests was renewed, as no answer came
+    version: str = ""  # of its program, as it says; empty: never heard
+    level: int = 0  # the highest one whose rules its program knows
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -355,6 +357,9 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     unanswered: int = 0  # requests of others that were dropped because too many waited
     oldest_pending_ms: int = 0  # how long the oldest pending command has waited; 0: none waits
     unready: list[Reason] = []  # the worst first; empty: it is ready
+    version: str = ""  # of this peer's program
+    level: int = 1  # whose rules hold in this epoch
+    level_known: int = 1  # the highest one that this peer's program knows
 
 
 Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh | MarketList | Proposals

@@ -4,8 +4,8 @@ Owns the canonical encoding, the limits and the static validity rules of a block
 state, verify signatures (`block_reader` does) or look inside a payload.
 
 A frame is the msgpack array of `_Body`, followed by the author's 64-byte Ed25519 signature over
-that array. A block has exactly one encoding: a frame that does not encode back to the same bytes is
-invalid.
+that array. At every level it begins with the same fields. A block has exactly one encoding: a frame
+that does not encode back to the same bytes is invalid.
 """
 
 from collections.abc import Callable
@@ -51,6 +51,15 @@ class Attestation(NamedTuple):
 
 
 NO_ATTESTATION = Attestation(0, b"")
+
+
+class _Prefix(msgspec.Struct, frozen=True, array_like=True):
+    """What a block of any level begins with: this has one encoding for ever."""
+
+    mesh: bytes
+    epoch: int
+    seal: bytes
+    level: int
 
 
 class _Body(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -108,6 +117,7 @@ class Block:
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(_Body)
+_prefix_decoder = msgspec.msgpack.Decoder(_Prefix)
 
 
 def digest_of(data: bytes) -> bytes:
@@ -162,12 +172,25 @@ def decode(frame: bytes, committee: Committee) -> Block:
     try:
         body = _decoder.decode(raw)
     except msgspec.DecodeError as error:
+        _check_epoch(raw, committee)
         raise InvalidBlockError(f"not a block: {error}") from None
+    _check_prefix(body, committee)
     if _encoder.encode(body) != raw:
         raise InvalidBlockError("the block is not in its one canonical encoding")
     _check(body, committee)
     ref = Ref(body.round, body.author, digest_of(raw))
     return Block(ref, body.parents, body.payload, body.time_ms, body.attestation, frame)
+
+
+def _check_epoch(raw: bytes, committee: Committee) -> None:
+    """OtherEpochError if this begins like a block of another epoch of this mesh: its rules may give
+    the rest another form."""
+    try:
+        prefix = _prefix_decoder.decode(raw)
+    except (msgspec.DecodeError, RecursionError):
+        return
+    if prefix.mesh == committee.mesh and prefix.epoch != committee.epoch:
+        raise OtherEpochError(prefix.epoch, committee.epoch)
 
 
 def _check_prefix(body: _Body, committee: Committee) -> None:
@@ -185,7 +208,6 @@ def _check_prefix(body: _Body, committee: Committee) -> None:
 
 
 def _check(body: _Body, committee: Committee) -> None:
-    _check_prefix(body, committee)
     if not (1 <= body.round < ROUND_MAX and 0 <= body.author < committee.size):
         raise InvalidBlockError(f"no such slot: round {body.round}, author {body.author}")
     if len(body.payload) > PAYLOAD_BYTES_MAX:

@@ -33,6 +33,7 @@ from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership import epochs
 from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, ForgedChainError
+from peer.replica.changes import LEVEL_MAX
 from peer.replica.handover import Stated
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
@@ -41,6 +42,7 @@ from peer.storage.tree_walk import ROOT, Place
 ANSWER_BYTES_MAX = 2 * 1024 * 1024
 ANSWER_BLOCKS_MAX = 1_000
 REQUEST_BYTES_MAX = 16 * 1024
+VERSION_LENGTH_MAX = 32
 PLACE_BYTES = 9  # a key, then its shift
 CHAIN_MAX = 64  # certificates in one answer
 
@@ -58,6 +60,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     latest: Attestation
     time_ms: int
     hears: tuple[bool, ...]  # by member: whether it was heard within ALIVE_MS; itself too
+    level: int = 1  # the highest one whose rules its program knows
+    version: str = ""  # of its program, for people
 
 
 class BlockIn(NamedTuple):
@@ -319,7 +323,12 @@ def parse_heartbeat(body: bytes) -> Heartbeat | None:
         return None
     if any(len(one.digest) not in (0, DIGEST_BYTES) for one in attestations):
         return None
-    return heartbeat
+    return heartbeat if _is_program(heartbeat.level, heartbeat.version) else None
+
+
+def _is_program(level: int, version: str) -> bool:
+    is_text = version.isascii() and (version.isprintable() or not version)
+    return 1 <= level <= LEVEL_MAX and is_text and len(version) <= VERSION_LENGTH_MAX
 
 
 def _all_within(numbers: Iterable[int], least: int) -> bool:

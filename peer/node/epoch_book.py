@@ -55,6 +55,10 @@ class EpochBook:
         """An epoch, entered or not; None if it is unknown."""
         return self._known[number] if 0 <= number < len(self._known) else None
 
+    def level_of(self, number: int) -> int:
+        """The level of a known epoch."""
+        return self._known[number].origin.level
+
     def before(self, number: int) -> list[Epoch]:
         """The known epochs below this number."""
         return self._known[:number]

@@ -61,20 +61,36 @@ class EpochChange:
         if epochs[0] is not self._stands_in:
             self._stands_in = epochs[0]
             self.notices.begin_epoch()
+        self._submissions.follow(self._ledger.replica.level)
         if self._ledger.me is not None:
             self._submissions.me = self._ledger.me
+
+    @property
+    def must_upgrade(self) -> str:
+        """Why this peer cannot follow the mesh any further, and who runs a program that can; empty
+        if it can."""
+        if not (why := self._ledger.must_upgrade):
+            return ""
+        level = self._ledger.epochs.newest.origin.level
+        return "; ".join([why, *self._mesh_status.programs_of(level)])
 
     def enter_next(self, effects: Effects) -> None:
         """ORDER-45. The last commit has ended its epoch. This peer's commands that it has not
         ordered wait for blocks of the next one. Evidence of the one that ended halts nobody any
-        more."""
+        more. Nothing is stored or signed of an epoch whose rules this program does not know: after
+        an upgrade the same commits lead to it again."""
         ledger, submissions = self._ledger, self._submissions
+        if (next_level := ledger.next_level) is None:
+            return
         effects.halt, effects.send_again = "", False
         if ledger.me is not None:
             submissions.requeue(ledger.expected)
+            submissions.follow(next_level)
         ledger.enter_next(submissions.unsaved)
         self.stand()
-        _log.info("epoch %d begins after commit %d", ledger.epoch.number, ledger.commit)
+        level = ledger.epoch.origin.level
+        text = "epoch %d begins after commit %d, with the rules of level %d"
+        _log.info(text, ledger.epoch.number, ledger.commit, level)
         if ledger.me is None:
             self._turn_away(effects)
 

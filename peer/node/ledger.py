@@ -5,7 +5,6 @@ touch a socket or a clock.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 from engine import HashTree
 from peer.consensus.block import Block, OtherEpochError, Ref, decode
@@ -19,27 +18,19 @@ from peer.network.messages import Heartbeat
 from peer.node.effects import Effects
 from peer.node.epoch_book import EpochBook
 from peer.node.snapshots import PACE, Pace, Snapshots
-from peer.node.stored_blocks import blocks_of, evidence_of, own_batches, own_before
+from peer.node.stored_blocks import Recovered, blocks_of, evidence_of, own_batches, own_before
 from peer.node.stragglers import EarlyFrames, Lag
 from peer.node.takeover import KeyElsewhereError as KeyElsewhereError
 from peer.node.takeover import changed_by, check_round, keep_gap
 from peer.replica.applied import Applied
-from peer.replica.batch import Batch, decode_batch
+from peer.replica.batch import Batch
 from peer.replica.execution_record import encode
+from peer.replica.feature_level import LEVELS, FeatureLevel, Levels
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from peer.storage.history_writer import KEEP, Keep
-from peer.storage.journal import ClientId, Journal, JournalError, Stored, Taken
+from peer.storage.journal import Journal, JournalError, Stored
 from peer.storage.state_sync import Fetched
-
-
-class Recovered(NamedTuple):
-    """What a restart found. The commits it decides are applied."""
-
-    ready: Ready
-    own: list[Batch]  # commands in own blocks
-    pending: list[tuple[int, bytes]]  # commands in no block, by seq
-    blocks: int
 
 
 class Ledger:
@@ -57,13 +48,15 @@ class Ledger:
         keep: Keep = KEEP,
         verifier: type[Verifier] = Verifier,
         pin: Pin | None = None,
+        levels: Levels = LEVELS,
     ) -> None:
         self.me = me
+        self.levels = levels
         self.journal = journal
         self.epochs = EpochBook(config, journal, pin, verifier)
         self.committee = self.epoch.committee
         self.consensus = Consensus(self.committee, me, sign, timing)
-        self.replica = Replica(config.markets, self.epoch)
+        self.replica = Replica(config.markets, self.epoch, levels=levels)
         self.sign = sign
         self._timing = timing
         self._keep = keep
@@ -121,12 +114,14 @@ class Ledger:
         self.journal.drop_unfinished()
         self.epochs.restore()
         entered = self.journal.epochs.entered
+        self.levels.of(self.epochs.level_of(entered))  # else a later version wrote this journal
         stored = self.journal.snapshot()
-        own = own_before(self.journal, self.epochs.before(stored.epoch if stored else 0))
+        before = self.epochs.before(stored.epoch if stored else 0)
+        own = own_before(self.journal, before, self.levels)
         if stored is not None:
             self._restore_snapshot(stored)
         ready, count = self._replay(now_ms, own)
-        while self._next is not None:
+        while self.next_level is not None:
             self.enter_next(())
             ready, more = self._replay(now_ms, own)
             count += more
@@ -146,7 +141,7 @@ class Ledger:
         """Restore the blocks of the current epoch and apply what they decide, up to the end of the
         epoch. Adds the commands of own blocks to `own`."""
         blocks = self._stored_blocks()
-        own += own_batches(self.journal.key, self.epoch, blocks)
+        own += own_batches(self.journal.key, self.epoch, blocks, self.levels)
         for block in blocks:
             self.snapshots.note(block)
         ready = self._addressed(self.consensus.restore(blocks, now_ms))
@@ -166,7 +161,7 @@ class Ledger:
         if epoch is None:
             raise JournalError(f"the journal is damaged: its snapshot is of epoch {stored.epoch}")
         try:
-            replica = Replica.restore(epoch, self.journal.pieces(stored.number))
+            replica = Replica.restore(epoch, self.journal.pieces(stored.number), self.levels)
         except InvalidSnapshotError as error:
             raise JournalError(f"the journal is damaged: {error}") from None
         if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
@@ -205,6 +200,18 @@ class Ledger:
         """Whether the last applied commit was the last of its epoch: `enter_next` must follow."""
         return self._next is not None
 
+    @property
+    def next_level(self) -> FeatureLevel | None:
+        """The rules of the epoch to enter. None if the present one has not ended, or if this
+        program does not know them."""
+        number = self._next.origin.level if self._next else 0
+        return None if self.levels.unknown(number) else self.levels.of(number)
+
+    @property
+    def must_upgrade(self) -> str:
+        """Why this program cannot follow the mesh any further; empty if it can."""
+        return self.levels.unknown(self.epochs.newest.origin.level)
+
     def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
         """ORDER-45. Begin the epoch that follows. In one transaction, durable before anything of it
         is said: that this peer has closed the one before, and its own commands that the one before
@@ -227,8 +234,9 @@ class Ledger:
         return self._early.take()
 
     def _addressed(self, ready: Ready) -> Ready:
-        """With the seats of the members to ask."""
+        """With the seats of the members to ask. What follows the end of an epoch is void."""
         numbers = self.epoch.numbers
+        ready.commits = [] if self.ends else ready.commits
         ready.requests = [one._replace(member=numbers[one.member]) for one in ready.requests]
         return ready
 
@@ -306,17 +314,13 @@ class Ledger:
         """When the first order expires, by the ordered clock; None: never."""
         return self.replica.exchange.next_expiry()
 
-    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
-        """The names under which an order was taken, with that order."""
-        return self.journal.client_ids(names)
-
     def next_to_send(self) -> int:
         """The seq of this member's first command in no block that can still be ordered."""
         seq = self.expected
         blocks = self.consensus.committer.uncommitted_payloads.values()
         own = (block for block in blocks if block.author == self.author)
         for block in sorted(own, key=lambda block: block.round):
-            batch = decode_batch(block, self.me)
+            batch = self.replica.level.read(block, self.me)
             if batch.first <= seq:  # else the batch is too early, and none of it is applied
                 seq = max(seq, batch.first + len(batch.commands))
         return seq
@@ -374,16 +378,12 @@ class Ledger:
         piece = self.journal.piece(number, key)
         return self.replica.recent.piece(number, key) if piece is None else piece
 
-    def own_piece(self, key: int) -> bytes:
-        """A piece of the own state, as of the last request for its tree; empty if there is none."""
-        return self.replica.piece(key)
-
     def install(self, fetched: Fetched, now_ms: int) -> Ready:
         """Continue from another peer's certified snapshot. InvalidSnapshotError if it is not the
         certified one, KeyElsewhereError if it has more from this peer than the journal."""
         epoch = self.epochs.find(fetched.manifest.epoch)
         assert epoch is not None
-        replica = changed_by(self.replica, fetched, epoch)
+        replica = changed_by(self.replica, fetched, epoch, self.levels)
         if (author := epoch.author_of(epoch.seat_of(self.journal.key))) is not None:
             assert replica.checkpoint is not None
             own = self.consensus.own_newest if epoch is self.epoch else None

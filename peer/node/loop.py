@@ -63,7 +63,7 @@ class Node:
         self.mesh = wires.mesh
         self.local = wires.local
         self.life = Lifecycle()
-        self.submissions = Submissions(ledger.me or 0)
+        self.submissions = Submissions(ledger.me or 0, ledger.replica.level)
         self.publisher = Publisher(self.local, ledger.replica, ledger.epochs.name_of)
         self.mesh_status = MeshStatus(config, self.mesh, ledger)
         self._clock = clock or Clock()
@@ -253,7 +253,7 @@ class Node:
         effects.add(self.ledger.ready(now_ms))
         effects.requests += self.ledger.requests(now_ms)
         effects.requests += self._fetcher.requests(self.mesh.heard(now_ms), now_ms)
-        effects.takes_over = self._fetcher.is_complete
+        effects.takes_over = self._fetcher.is_complete and not self.epochs.must_upgrade
         effects.commands.update(submissions.unsaved)
         effects.names = dict(submissions.new_client_ids)
         effects.first_waiting = submissions.first_waiting
@@ -329,7 +329,7 @@ class Node:
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Report this peer's condition to people and members."""
         wall_ms = self._clock.wall_ms()
-        if why := effects.halt or self.mesh_status.outvoted:
+        if why := effects.halt or self.mesh_status.outvoted or self.epochs.must_upgrade:
             self._halt(why)
         if effects.beat:
             self._watch()

@@ -20,6 +20,7 @@ from peer.node.clocks import SKEW_MS_MAX, Clocks
 from peer.node.health import Health, Status, reasons
 from peer.node.hearing import Hearing, Hears
 from peer.node.ledger import Ledger
+from peer.version import VERSION
 
 FINALITY_SAMPLES = 200
 JUDGE_MS = 250  # between two checks of deaf members and wrong clocks
@@ -260,6 +261,9 @@ class MeshStatus:
             unanswered=status.refused_requests,
             oldest_pending_ms=status.oldest_pending_ms,
             unready=reasons(status),
+            version=VERSION,
+            level=self._epoch.origin.level,
+            level_known=self._ledger.levels.highest,
         )
 
     def heartbeat(self, me: int, now_ms: int, wall_ms: int) -> Heartbeat:
@@ -276,6 +280,8 @@ class MeshStatus:
             replica.latest(),
             wall_ms,
             self.heard(now_ms),
+            self._ledger.levels.highest,
+            VERSION,
         )
 
     def _unanswered_ms(self, now_ms: int) -> dict[str, int]:
@@ -293,6 +299,8 @@ class MeshStatus:
             return protocol.MemberView(
                 *(seat.name, key, address, True, round_, commit, 0, True),
                 hears=self._names(self.heard(now_ms), number),
+                version=VERSION,
+                level=self._ledger.levels.highest,
             )
         link = self._mesh.links[number]
         heartbeat, alive = link.heartbeat, self._mesh.alive(number, now_ms)
@@ -309,7 +317,15 @@ class MeshStatus:
             link.barred,
             self._names(heartbeat.hears, number) if alive and heartbeat else [],
             link.renewed,
+            heartbeat.version if heartbeat else "",
+            heartbeat.level if heartbeat else 0,
         )
+
+    def programs_of(self, level: int) -> list[str]:
+        """Which members have said that their program knows a level, and its version."""
+        links = self._mesh.links.items()
+        said = ((seat, link.heartbeat) for seat, link in links if link.heartbeat is not None)
+        return [f"{self.name(seat)} runs {one.version}" for seat, one in said if one.level >= level]
 
     def _names(self, hears: Hears, but: int) -> list[str]:
         heard = zip(self._epoch.numbers, hears, strict=False)

@@ -6,21 +6,25 @@ at once: both are effects of the turn.
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from engine import ACCOUNT_LENGTH_MAX
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.programs import Caller
 from peer.client.protocol import Mesh, Refused, Reply, Request, Streamed
 from peer.membership.mesh_file import MeshConfig
+from peer.node.command_names import client_id_of
 from peer.node.effects import Effects
 from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle
 from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
-from peer.node.submissions import Submissions, client_id_of
+from peer.node.submissions import Submissions
 from peer.node.timers import Clock
 from peer.replica.batch import command_id
-from peer.replica.changes import Approve, Propose, Vote
+from peer.replica.changes import Activate, Approve, Propose, Vote
+from peer.replica.refusals import first_refused
 from peer.replica.signed import Entry
 
 
@@ -78,15 +82,17 @@ class RequestHandler:
         self, caller: Caller, commands: list[Entry], now_ms: int, source: str, effects: Effects
     ) -> Refused | None:
         names = [name for name in map(client_id_of, commands) if name is not None]
-        stored = self._ledger.client_ids(names) if names else {}
+        stored = self._ledger.journal.client_ids(names) if names else {}
         known = {name: one for name, one in stored.items() if one.seq not in effects.withdrawn}
         wall_ms = self._clock.wall_ms()
         members_ms = (
             self._mesh_status.clocks.ordered_ms(now_ms, wall_ms) or wall_ms
         )  # too few heard
         clock_ms = max(self._ledger.replica.time_ms, members_ms)
-        found = self._ledger.replica.first_refused(
-            commands, clock_ms, self._submissions.me, lambda entry: client_id_of(entry) in known
+        signers, key_orders = self._ledger.replica.signers, self._ledger.replica.key_orders
+        found = first_refused(
+            *(signers, key_orders, commands, clock_ms, self._submissions.me),
+            lambda entry: client_id_of(entry) in known,
         )
         if found is not None:
             place, reason = found
@@ -95,17 +101,20 @@ class RequestHandler:
         return self._submissions.take(caller, commands, now_ms, known, source)
 
     def _govern(self, caller: Caller, votes: list[Vote], now_ms: int) -> Refused | None:
-        replica = self._ledger.replica
+        replica, levels = self._ledger.replica, self._ledger.levels
         for vote in votes:
             if isinstance(vote, Propose):
-                if why := replica.rules.impossible(vote.changes):
+                wanted = [one.level for one in vote.changes if isinstance(one, Activate)]
+                unknown = next(filter(None, map(levels.unknown, wanted)), "")
+                if why := replica.rules.impossible(vote.changes) or unknown:
                     return Refused("impossible", why)
             elif isinstance(vote, Approve) and vote.proposal < 0:
                 pass  # of an earlier vote of this request
             elif vote.proposal not in replica.governance.proposals:
                 text = f"expected an open proposal, got {protocol.format_id(vote.proposal)}"
                 return Refused("unknown_proposal", text)
-        return self._submissions.take(caller, votes, now_ms)
+        said = [replace(v, level=levels.highest) if isinstance(v, Approve) else v for v in votes]
+        return self._submissions.take(caller, said, now_ms)
 
     def _withdraw(self, caller: Caller, account: str, ids: list[int], effects: Effects) -> None:
         withdrawn = self._submissions.withdraw(account, ids)

@@ -5,13 +5,25 @@ the journal was verified before.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from peer.consensus.block import ROUND_MAX, Block, InvalidBlockError, Ref, decode
 from peer.consensus.committee import Committee
+from peer.consensus.core import Ready
 from peer.consensus.dag import Evidence
 from peer.membership.epochs import Epoch
-from peer.replica.batch import Batch, decode_batch
+from peer.replica.batch import Batch
+from peer.replica.feature_level import Levels
 from peer.storage.journal import Journal, JournalError, StoredEvidence
+
+
+class Recovered(NamedTuple):
+    """What a restart found. The commits it decides are applied."""
+
+    ready: Ready
+    own: list[Batch]  # commands in own blocks
+    pending: list[tuple[int, bytes]]  # commands in no block, by seq
+    blocks: int
 
 
 def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
@@ -43,17 +55,18 @@ def blocks_of(journal: Journal, epoch: Epoch, collected: Sequence[int]) -> list[
     return blocks
 
 
-def own_batches(key: bytes, epoch: Epoch, blocks: Iterable[Block]) -> list[Batch]:
+def own_batches(key: bytes, epoch: Epoch, blocks: Iterable[Block], levels: Levels) -> list[Batch]:
     """The commands in the blocks that are of this key's seat."""
     seat = epoch.seat_of(key)
     author = epoch.author_of(seat)
-    return [decode_batch(b, seat) for b in blocks if b.author == author and b.payload]
+    level = levels.of(epoch.origin.level)
+    return [level.read(b, seat) for b in blocks if b.author == author and b.payload]
 
 
-def own_before(journal: Journal, epochs: Iterable[Epoch]) -> list[Batch]:
+def own_before(journal: Journal, epochs: Iterable[Epoch], levels: Levels) -> list[Batch]:
     """The commands in own blocks of these epochs, as far as they are in the journal."""
     found: list[Batch] = []
     for epoch in epochs:
         nobody = [ROUND_MAX] * epoch.committee.size
-        found += own_batches(journal.key, epoch, blocks_of(journal, epoch, nobody))
+        found += own_batches(journal.key, epoch, blocks_of(journal, epoch, nobody), levels)
     return found

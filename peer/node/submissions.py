@@ -6,23 +6,22 @@ Must never do I/O: the node stores `unsaved`, then sends what `acknowledge` retu
 
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from hashlib import sha256
 from typing import NamedTuple
 
 import msgspec
 
-from engine import Cancel, Command, Event, Reduce, Replace, Submit
+from engine import Cancel, Command, Event
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
+from peer.node.command_names import client_id_of, digest_of, named
 from peer.replica.batch import (
     COMMANDS_PER_BLOCK_MAX,
     Batch,
     command_id,
-    encode_batch,
     seq_and_member,
 )
-from peer.replica.changes import Approve
+from peer.replica.feature_level import LEVELS, FeatureLevel
 from peer.replica.signed import Item, Own, Signed, command_of, with_id
 from peer.storage.journal import ClientId, JournalError, Taken
 
@@ -34,23 +33,7 @@ PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners may be unknown
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
 RESULTS_KEPT = 10_000  # of orders with a client id, for callers that ask again
-DIGEST_BYTES = 16  # of an order with a client id: it protects the submitter from mistakes
 _BATCH_BYTES = 32  # around the commands of a payload
-
-_encode = msgspec.msgpack.Encoder().encode
-_decoder: msgspec.msgpack.Decoder[Item] = msgspec.msgpack.Decoder(Item)
-
-
-def client_id_of(entry: Item) -> ClientId | None:
-    command = command_of(entry)
-    if isinstance(command, Submit) and command.client_id:
-        return ClientId(command.account, command.client_id)
-    return None
-
-
-def digest_of(entry: Item) -> bytes:
-    """The same for an order that is sent again, with any signer and time."""
-    return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
 
 
 class Acknowledgement(NamedTuple):
@@ -82,10 +65,11 @@ class _Waiting:
 
 
 class Submissions:
-    """`me` is this peer's member number."""
+    """`me` is this peer's member number, `level` the rules by which blocks are made."""
 
-    def __init__(self, me: int) -> None:
+    def __init__(self, me: int, level: FeatureLevel | None = None) -> None:
         self.me = me
+        self._level = level or LEVELS.of(1)
         self._next_seq = 1
         self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
         self._held: Counter[str] = Counter()  # commands in `_taken`, by holder
@@ -109,19 +93,28 @@ class Submissions:
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
-                    self._taken[seq] = _Waiting(command, _encode(command), (), now_ms)
+                    data = self._level.write_command(command)
+                    self._taken[seq] = _Waiting(command, data, (), now_ms)
                 self._next_seq = max(self._next_seq, seq + 1)
         self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
             try:
-                command = _decoder.decode(data)
+                command = self._level.read_command(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
+            data = self._level.write_command(command)
             self._taken[seq] = _Waiting(command, data, (), now_ms)
             self._queue.append(seq)
             self._next_seq = max(self._next_seq, seq + 1)
         self._taken = dict(sorted(self._taken.items()))
         self._saved_seq = self._next_seq - 1
+
+    def follow(self, level: FeatureLevel) -> None:
+        """From now on blocks are made by these rules. Call `requeue` before, for what waits."""
+        if level is not self._level:
+            self._level = level
+            for entry in self._taken.values():
+                entry.data = level.write_command(entry.command)
 
     @property
     def waiting(self) -> bool:
@@ -177,17 +170,17 @@ class Submissions:
                         return Refused("other_order", text)
                     ids.append(command_id(before.seq, self.me))
                     continue
-            named = _named(command, command_id(seq, self.me), ids)
-            if named is None:
+            new = named(command, command_id(seq, self.me), ids)
+            if new is None:
                 return Refused(
                     "invalid", f"command {len(ids) + 1}: expected a reference to an earlier command"
                 )
-            data = _encode(named)
+            data = self._level.write_command(new)
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"expected a command of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}"
                 return Refused("invalid", text)
-            taken[seq] = _Waiting(named, data, (caller,), now_ms, _holders(named, source))
-            ids.append(named.id)
+            taken[seq] = _Waiting(new, data, (caller,), now_ms, _holders(new, source))
+            ids.append(new.id)
         if (refused := self._no_room(taken.values())) is not None:
             return refused
         self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
@@ -204,10 +197,10 @@ class Submissions:
     def put(self, item: Item, now_ms: int) -> int:
         """Number and queue what this peer says by itself. Nobody waits for it. Returns its id."""
         seq, self._next_seq = self._next_seq, self._next_seq + 1
-        named = with_id(item, command_id(seq, self.me))
-        self._taken[seq] = _Waiting(named, _encode(named), (), now_ms)
+        new = with_id(item, command_id(seq, self.me))
+        self._taken[seq] = _Waiting(new, self._level.write_command(new), (), now_ms)
         self._queue.append(seq)
-        return named.id
+        return new.id
 
     def _no_room(self, new: Collection[_Waiting]) -> Refused | None:
         """Why the new commands do not fit beside those already here."""
@@ -248,7 +241,7 @@ class Submissions:
                 break
             data.append(entry.data)
             self._queue.popleft()
-        return encode_batch(first, data)
+        return self._level.write(first, data)
 
     @property
     def unsaved(self) -> list[tuple[int, bytes]]:
@@ -363,7 +356,7 @@ class Submissions:
                 continue
             if entry.command.account == account:
                 entry.command = Cancel(id_, account, 0)
-                entry.data = _encode(entry.command)
+                entry.data = self._level.write_command(entry.command)
                 withdrawn[seq] = entry.data
         new = self.new_client_ids.items()
         self.new_client_ids = {name: one for name, one in new if one.seq not in withdrawn}
@@ -376,7 +369,6 @@ class Submissions:
         return [(each.id, command_of(each)) for each in theirs if not isinstance(each, Own)]
 
 
-_REFERENCES = {Cancel: "order", Reduce: "order", Replace: "order", Approve: "proposal"}
 _SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_KEYS_MAX}
 
 
@@ -386,15 +378,3 @@ def _holders(entry: Item, source: str) -> tuple[str, ...]:
         return ()
     names = (f"from {source}", f"of {entry.account}")
     return (*names, "by keys") if type(entry) is Signed else names
-
-
-def _named(command: Item, id_: int, before: Sequence[int]) -> Item | None:
-    """The command with its id. A reference by place in the request becomes an id from `before`, the
-    ids so far. None if that order or proposal is not before it."""
-    field = _REFERENCES.get(type(command), "")
-    place = -getattr(command, field) if field else 0
-    if place <= 0:
-        return with_id(command, id_)
-    if place > len(before):
-        return None
-    return msgspec.structs.replace(command, **{"id": id_, field: before[place - 1]})

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from engine import HEAD_KEY, rows_of
 from peer.membership.epochs import Epoch
+from peer.replica.feature_level import Levels
 from peer.replica.snapshot import InvalidSnapshotError, leaf_of
 from peer.replica.state_machine import Replica
 from peer.storage.history_writer import HistoryWriter
@@ -27,14 +28,14 @@ def check_round(here: int, round_: int) -> None:
         )
 
 
-def changed_by(own: Replica, fetched: Fetched, epoch: Epoch) -> Replica:
+def changed_by(own: Replica, fetched: Fetched, epoch: Epoch, levels: Levels) -> Replica:
     """The own state with the differences from another peer's applied, which is of this epoch.
     InvalidSnapshotError if it is not the certified one."""
     pieces, certified = fetched.pieces, fetched.manifest
     tree = own.tree.updated(leaf_of(*change) for change in pieces.items())
     if tree.digest == certified.digest:
         every = {key: pieces.get(key) or own.piece(key) for key, _ in tree}
-        replica = Replica.restore(epoch, every)
+        replica = Replica.restore(epoch, every, levels)
         if (replica.commit, replica.tree.digest) == certified[:2]:
             return replica
     raise InvalidSnapshotError("expected the state that a quorum has signed, got another")

@@ -3,7 +3,7 @@
 Owns how a change of markets reaches the engine. Must never count votes: `governance` does.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from engine import (
     Event,
@@ -32,14 +32,19 @@ from peer.replica.members import Members
 
 class ChangeRules:
     """`Rules` of `governance` over one exchange and its members. `present` gives the seats that are
-    present."""
+    present, `levels` the levels that members know, by seat."""
 
     def __init__(
-        self, exchange: Exchange, members: Members, present: Callable[[], Collection[int]]
+        self,
+        exchange: Exchange,
+        members: Members,
+        present: Callable[[], Collection[int]],
+        levels: Callable[[], Mapping[int, int]],
     ) -> None:
         self._exchange = exchange
         self._members = members
         self._present = present
+        self._levels = levels
 
     def impossible(self, changes: Sequence[Change]) -> str:
         if why := self._members.impossible(changes):
@@ -53,7 +58,9 @@ class ChangeRules:
         return ""
 
     def waits(self, proposal: Proposal) -> str:
-        return self._members.waits(proposal, self._present())
+        present = self._present()
+        why = self._members.waits(proposal, present)
+        return why or self._members.waits_for_level(proposal, present, self._levels())
 
     def carry_out(self, changes: Sequence[Change]) -> list[Event]:
         return [event for change in changes for event in self._carry_out(change)]

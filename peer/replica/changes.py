@@ -182,8 +182,12 @@ class Propose(_Vote, frozen=True, tag=18):
 
 
 class Approve(_Vote, frozen=True, tag=19):
+    """It also states the highest level of rules that the voter's program knows: its node fills that
+    in."""
+
     proposal: int
     epoch: int
+    level: int = 1
 
 
 class Withdraw(_Vote, frozen=True, tag=20):

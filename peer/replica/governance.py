@@ -12,6 +12,8 @@ The rules, as tests name them:
 - D2. An epoch ends with one proposal. Once it is accepted and nothing keeps it waiting, the same
   commit accepts nothing more.
 - D4. A change of members waits until enough members of the new epoch are present.
+- U. A member's approval, of any proposal, states which level of rules its program knows. The last
+  one counts, also in later epochs.
 - D5. A seat has at most PROPOSALS_OPEN_MAX open proposals, and they go with the seat. A proposal
   ends after PROPOSAL_MS.
 """
@@ -89,6 +91,7 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
     seen: tuple[tuple[int, Seen], ...]  # by seat
     accepted: tuple[int, ...]
     ended: tuple[Ended, ...]
+    levels: tuple[tuple[int, int], ...]  # by seat
 
 
 class Rules(Protocol):
@@ -122,6 +125,7 @@ class Governance:
         self.time_ms = 0
         self.epoch = head.epoch if head else 0
         self.seen = dict(head.seen) if head else {}
+        self.levels = dict(head.levels) if head else {}  # that members have said they know, by seat
         self.proposals = {proposal.id: proposal for proposal in proposals}
         self.accepted = list(head.accepted) if head else []  # and waiting, the first accepted first
         self.ended = deque(head.ended if head else (), ENDED_KEPT)
@@ -136,6 +140,7 @@ class Governance:
         seats, per_seat = set(self.seats), [p.seat for p in self.proposals.values()]
         return (
             seats.issuperset(self.seen)
+            and seats.issuperset(self.levels)
             and seats.issuperset(per_seat)
             and all(per_seat.count(seat) <= PROPOSALS_OPEN_MAX for seat in seats)
             and len(set(self.accepted)) == len(self.accepted)
@@ -167,6 +172,7 @@ class Governance:
             return self._withdraw(proposal, seat)
         if vote.epoch != self.epoch:
             return Reason.OTHER_EPOCH
+        self.levels[seat] = vote.level
         self._approve(proposal, seat, rules)
         return None
 
@@ -245,6 +251,7 @@ class Governance:
         self.version += 1
         self.accepted.clear()
         self.seen.clear()
+        self.levels = {seat: self.levels[seat] for seat in self.seats if seat in self.levels}
         self._ending = None
         for proposal in self.open():
             if proposal.seat in self.seats:
@@ -290,7 +297,8 @@ class Governance:
     @property
     def head(self) -> Head:
         seen = tuple(sorted(self.seen.items()))
-        return Head(self.epoch, seen, tuple(self.accepted), tuple(self.ended))
+        levels = tuple(sorted(self.levels.items()))
+        return Head(self.epoch, seen, tuple(self.accepted), tuple(self.ended), levels)
 
     def changed_seats(self) -> Iterator[tuple[int, list[Proposal]]]:
         """The seats whose proposals changed since the last call, with all their proposals."""

@@ -9,7 +9,7 @@ key that a proposal would make a member's, signs the digest of a late boundary: 
 has the state (D3).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -22,7 +22,6 @@ from peer.replica.changes import Activate, AddMember, Change, RemoveMember, Repl
 from peer.replica.governance import Proposal
 from peer.replica.handover import Sealed, Stated, statement_of
 
-LEVELS = (1, 1)  # of the rules that this program knows, the lowest and the highest
 STATEMENT_COMMITS = 1_024  # so old may a candidate's statement be
 
 Boundary = tuple[int, bytes]  # a commit, and the digest after it
@@ -146,9 +145,11 @@ class Members:
         return ""
 
     def _impossible_level(self, level: int) -> str:
-        if level <= self.epoch.origin.level:
-            return f"level {self.epoch.origin.level} holds already"
-        return "" if level <= LEVELS[1] else f"this program knows no level above {LEVELS[1]}"
+        """Must not depend on which levels this program knows: other versions judge alike."""
+        here = self.epoch.origin.level
+        if level <= here:
+            return f"level {here} holds already"
+        return "" if level == here + 1 else f"the level after {here} is {here + 1}, not {level}"
 
     def waits(self, proposal: Proposal, present: Collection[int]) -> str:
         """What a proposal waits for (D4, E4); empty: nothing. `present`: the seats with a block in
@@ -162,6 +163,24 @@ class Members:
         here += sum(key in self._stated for _, key in plan.added)
         wanted = presence_wanted(plan.committee_of(self.epoch))
         return "" if here >= wanted else f"{here} of the {wanted} members it needs are present"
+
+    def waits_for_level(
+        self, proposal: Proposal, present: Collection[int], levels: Mapping[int, int]
+    ) -> str:
+        """ORDER-51. Which present members have not said that they know the rules of the next level;
+        empty: all have. `levels`: what each has said, by seat."""
+        plan = plan_of(proposal.changes, self.epoch)
+        if proposal.force or plan.level == self.epoch.origin.level:
+            return ""
+        names = [
+            seat.name
+            for seat in self.epoch.seats
+            if seat.number in present and seat.number not in plan.removed
+            if levels.get(seat.number, 0) < plan.level
+        ]
+        if not names:
+            return ""
+        return f"an approval that states level {plan.level} is missing of {', '.join(names)}"
 
 
 def presence_wanted(new: Committee) -> int:

@@ -11,7 +11,7 @@ and so on. A peer applies a command if and only if it is its author's next: exac
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import cast
 
 import msgspec
@@ -35,10 +35,11 @@ from peer.membership.epochs import Epoch
 from peer.replica import governance
 from peer.replica import snapshot as snapshots
 from peer.replica.applied import Applied
-from peer.replica.batch import decode_batch, seq_and_member
+from peer.replica.batch import seq_and_member
 from peer.replica.change_rules import ChangeRules
 from peer.replica.changes import VOTES, Vote
 from peer.replica.execution_record import record_of
+from peer.replica.feature_level import LEVELS, Levels
 from peer.replica.governance import Governance, Proposal
 from peer.replica.handover import NOTICES, Notice, Sealed, Stated
 from peer.replica.key_orders import KeyOrders, orders_of_keys
@@ -62,7 +63,7 @@ ATTESTATIONS_KEPT = 64
 
 _STATE_CHANGES = frozenset((Halt, Resume))  # which only the members may ask for
 _SPECIAL = VOTES | NOTICES | _STATE_CHANGES  # the engine must not see these
-_NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `decode_batch`
+_NO_BATCH = (msgspec.DecodeError, ValueError)  # raised by `FeatureLevel.read`
 
 
 class Replica:
@@ -72,12 +73,17 @@ class Replica:
         epoch: Epoch,
         exchange: Exchange | None = None,
         rest: Rest | None = None,
+        levels: Levels = LEVELS,
     ) -> None:
+        self._levels = levels
+        self.level = levels.of(epoch.origin.level)
         committee, mesh = epoch.committee, epoch.committee.mesh
         self.exchange = exchange or Exchange(markets)
         self.governance = Governance(epoch.numbers, committee.quorum)
         self.members = Members(epoch, rest.members if rest else None)
-        self.rules = ChangeRules(self.exchange, self.members, self._present)
+        self.rules = ChangeRules(
+            self.exchange, self.members, self._present, lambda: self.governance.levels
+        )
         self.signers = Signers(mesh, committee.size, rest.seats if rest else None)
         self.key_orders = KeyOrders((), committee.size, orders_of_keys(self.exchange))
         self.expected = [1] * epoch.origin.seats_ever  # the next command of each seat that ever was
@@ -97,7 +103,9 @@ class Replica:
             self.members.note_boundary(0, self.exchange.digest())
 
     @classmethod
-    def restore(cls, epoch: Epoch, pieces: Mapping[int, bytes]) -> "Replica":
+    def restore(
+        cls, epoch: Epoch, pieces: Mapping[int, bytes], levels: Levels = LEVELS
+    ) -> "Replica":
         """The replica that had these pieces in this epoch, with the same future.
         InvalidSnapshotError if they are invalid."""
         rest = snapshots.read(pieces)
@@ -112,7 +120,7 @@ class Replica:
                 f"invalid snapshot: expected {members} seats and {len(markets)} markets, "
                 f"got {len(head.expected)} and {len(head.trade_numbers)}"
             )
-        replica = cls(markets, epoch, exchange, rest)
+        replica = cls(markets, epoch, exchange, rest, levels)
         try:
             replica.governance = governance.read(
                 epoch.numbers, epoch.committee.quorum, rest.governance, rest.proposals
@@ -205,7 +213,7 @@ class Replica:
             block.payload for block in commit.blocks
         )
         if plain:
-            results = self.exchange.apply_batch(cast("list[Command]", entries))
+            results = self.level.apply(self.exchange, cast("list[Command]", entries))
             self._note_key_orders(results)
         else:
             results, forgers = self._apply_each(entries)
@@ -245,6 +253,7 @@ class Replica:
     def begin_epoch(self, epoch: Epoch) -> None:
         """Other members from now on. The seats that were keep their next commands."""
         committee = epoch.committee
+        self._follow_level(epoch.origin.level)
         self.members.begin_epoch(epoch)
         self.governance.begin_epoch(epoch.number, epoch.numbers, committee.quorum)
         self.governance.drop_impossible(self.rules)
@@ -252,34 +261,22 @@ class Replica:
         self.signers.share_among(committee.size)
         self.key_orders.share_among(committee.size)
 
+    def _follow_level(self, number: int) -> None:
+        """The attestations of the last commit are of the state before the change."""
+        if number != self.level.number:
+            self.latest()
+            self.level = self._levels.of(number)
+            self.level.migrate(self.exchange)
+            self._follow_markets()
+
     def verify_ahead(self, block: Block) -> None:
         """Start to verify the signed commands of a block before `apply` needs them."""
         if concerns_keys((block.payload,)):
             with contextlib.suppress(*_NO_BATCH):
-                batch = decode_batch(block)
+                batch = self.level.read(block, self.members.epoch.numbers[block.author])
                 self.signers.signature_cache.verify_ahead(
                     e for e in batch.commands if isinstance(e, Signed)
                 )
-
-    def first_refused(
-        self, entries: Sequence[Entry], now_ms: int, member: int, is_known: Callable[[Entry], bool]
-    ) -> tuple[int, Reason] | None:
-        """The index of the first entry that peers would refuse from this member now, and why. A
-        known entry, taken before, has used its nonce. A client may send it again with the same
-        signature."""
-        for place, entry in enumerate(entries):
-            if not entry.account.startswith(KEY_PREFIX):
-                continue
-            if type(entry) is Signed and is_known(entry):
-                reason = (
-                    None if self.signers.signature_cache.is_valid(entry) else Reason.BAD_SIGNATURE
-                )
-            else:
-                reason = self.signers.refusal(entry, now_ms, member)
-                reason = reason or self.key_orders.refusal(command_of(entry), member)
-            if reason is not None:
-                return place, reason
-        return None
 
     def _apply_each(self, entries: Sequence[Item]) -> tuple[list[list[Event]], list[int]]:
         """As `apply_batch`, but also counts votes, and refuses commands without their account key's
@@ -298,7 +295,7 @@ class Replica:
             elif type(entry) is Removal:
                 events = remove(self.exchange, entry.command, member)
             else:
-                events = self.exchange.apply(command_of(entry))
+                [events] = self.level.apply(self.exchange, [command_of(entry)])
             if reason in (Reason.NOT_SIGNED, Reason.BAD_SIGNATURE):
                 forgers.add(member)
             self.key_orders.note(events)
@@ -335,7 +332,7 @@ class Replica:
             return []
         seat = self.members.epoch.numbers[block.author]
         try:
-            batch = decode_batch(block, seat)
+            batch = self.level.read(block, seat)
         except _NO_BATCH:
             self.invalid_payloads += 1
             return []

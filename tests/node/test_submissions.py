@@ -7,6 +7,7 @@ from engine import Cancel, Command, Event, Rejected, Side, Submit
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
+from peer.node.command_names import digest_of
 from peer.node.submissions import (
     CALLERS_MAX,
     COMMAND_BYTES_MAX,
@@ -16,7 +17,6 @@ from peer.node.submissions import (
     PENDING_SOURCE_MAX,
     RESULTS_KEPT,
     Submissions,
-    digest_of,
 )
 from peer.replica.batch import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.replica.signed import KEY_PREFIX, Entry, Signed

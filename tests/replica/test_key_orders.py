@@ -29,6 +29,7 @@ from peer.consensus.schedule import Schedule
 from peer.membership.identity import Identity
 from peer.replica.batch import command_id, encode_batch, seq_and_member
 from peer.replica.key_orders import KEY_ACCOUNT_ORDERS_MAX, share_of
+from peer.replica.refusals import first_refused
 from peer.replica.signed import KEY_PREFIX, Entry, Removal, with_id
 from peer.replica.state_machine import Replica
 from tests.support import engine_flow
@@ -134,10 +135,11 @@ def test_a_member_refuses_a_command_before_it_enters_a_block() -> None:
     mesh, one = Mesh(), Trader()
     mesh.apply(0, *(one.buy() for _ in range(4)))
     entry = one.buy()
-    refused = mesh.replica.first_refused([buy("ann"), entry], NOW_MS, 0, lambda _: False)
+    judges = mesh.replica.signers, mesh.replica.key_orders
+    refused = first_refused(*judges, [buy("ann"), entry], NOW_MS, 0, lambda _: False)
     assert refused == (1, Reason.SHARE_FULL)
-    assert mesh.replica.first_refused([entry], NOW_MS, 1, lambda _: False) is None
-    assert mesh.replica.first_refused([entry], NOW_MS, 0, lambda _: True) is None, "taken before"
+    assert first_refused(*judges, [entry], NOW_MS, 1, lambda _: False) is None
+    assert first_refused(*judges, [entry], NOW_MS, 0, lambda _: True) is None, "taken before"
 
 
 def flow_of(seed: int, count: int) -> tuple[Mesh, list[Trader]]:

@@ -53,7 +53,7 @@ def after(epoch: Epoch, *changes: Change) -> Members:
         ([ReplaceMember(1, "new", key(1))], "is a member's, or was"),
         ([AddMember("a", key(3)), AddMember("b", key(3))], "is a member's, or was"),
         ([Activate(1)], "level 1 holds already"),
-        ([Activate(2)], "knows no level above 1"),
+        ([Activate(3)], "the level after 1 is 2, not 3"),
         ([ReplaceMember(1, "m1", key(3))], ""),
         ([RemoveMember(1), AddMember("m1", key(3))], ""),
     ],

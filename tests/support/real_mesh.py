@@ -88,6 +88,10 @@ class RealPeer:
         """Add options for the next start."""
         self._command += options
 
+    def change_program(self, program: str) -> None:
+        """From the next start on the peer runs this module."""
+        self._command[2] = program
+
     def set_environment(self, env: Mapping[str, str]) -> None:
         """From the next start on the peer has these variables, and no others."""
         self._env = env

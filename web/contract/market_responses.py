@@ -269,6 +269,8 @@ class Peer(Reply, frozen=True):
     barred: str
     hears: list[str]
     renewed: int
+    version: str
+    level: int
 
 
 class Mesh(Reply, frozen=True):
@@ -289,6 +291,9 @@ class Mesh(Reply, frozen=True):
     refused: int
     unanswered: int
     oldest_pending_ms: int
+    version: str
+    level: int
+    level_known: int
     peers: list[Peer]
 
     @classmethod
@@ -322,6 +327,9 @@ class State(Book, frozen=True, kw_only=True):
     refused: int | UnsetType = UNSET
     unanswered: int | UnsetType = UNSET
     oldest_pending_ms: int | UnsetType = UNSET
+    version: str | UnsetType = UNSET
+    level: int | UnsetType = UNSET
+    level_known: int | UnsetType = UNSET
     peers: list[Peer]
 
     @classmethod

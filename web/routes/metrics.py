@@ -33,6 +33,7 @@ MEMBER_GAUGES: tuple[tuple[str, str, Callable[[MemberView], float]], ...] = (
     ("unread", "Messages that were not read: too many, or invalid.", lambda m: m.unread),
     ("barred", "1: this peer ignores the member.", lambda m: m.barred != ""),
     ("renewed", "Connections for requests that were given up.", lambda m: m.renewed),
+    ("level", "Highest level of rules that the member's program knows.", lambda m: m.level),
     ("hears", "Number of members that the member hears.", lambda m: len(m.hears)),
     ("differs", "1: the member's book differs.", lambda m: m.agrees is False),
     (
@@ -119,6 +120,11 @@ class Metrics(Collector):
             yield _counter("connections_refused", text, mesh.refused)
             text = "Requests of other peers that were dropped because too many waited."
             yield _counter("requests_unanswered", text, mesh.unanswered)
+            yield _gauge("level", "Level of the rules that hold now.", mesh.level)
+            text = "Version of this peer's program, and the highest level of rules that it knows."
+            program = GaugeMetricFamily("orderbook_program", text, labels=["version", "level"])
+            program.add_metric([mesh.version, str(mesh.level_known)], 1)
+            yield program
 
     def _markets(self) -> Iterator[Family]:
         trades = CounterMetricFamily("orderbook_trades", "Trades of a market.", labels=["market"])
