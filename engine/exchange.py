@@ -213,6 +213,23 @@ class Exchange:
         """
         return self.books[market].shares(side, price)
 
+    def ahead(self, id: int, orders_max: int) -> tuple[int, int, bool] | None:
+        """What stands before an open order at its price: lots shown, orders, and whether that is
+        all; after `orders_max` orders the count ends.
+
+        None if the order is in no queue of the book: it is not open, or a stop that waits.
+        """
+        order = self.ledger.orders.get(id)
+        if order is None or order.level.book_side not in self.books[order.owner.market].sides:
+            return None
+        lots = orders = 0
+        before = order.previous
+        while before is not None and orders < orders_max:
+            lots += before.remaining - before.hidden
+            orders += 1
+            before = before.previous
+        return lots, orders, before is None
+
     def changes(self, market: str) -> list[tuple[Side, int, int, int]]:
         """Levels touched since the last call: side, price, shown quantity (0: level gone), orders.
 

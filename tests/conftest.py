@@ -6,7 +6,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 
 from discovery.grapes.nodejs import npm_ci
-from tests.support.browser import WIDE, running_chromium
+from tests.support.browser import PLACES, WIDE, Place, running_chromium
+from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
+from tests.support.web_standin import StandInNode
 from web import bundle, vendor
 
 
@@ -17,14 +19,36 @@ def libraries() -> None:
 
 
 @pytest.fixture(scope="module")
+def quoted(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None
+) -> Iterator[tuple[Gateway, StandInNode]]:
+    """A stand-in's market with a bid of 99, an ask of 100 and a trade."""
+    folder = tmp_path_factory.mktemp("standin")
+    with stand_in(folder) as node, running_gateway(folder) as gateway:
+        gateway.wait_ready().order(**sell("100", "3"))
+        gateway.order(**buy("100", "1"))
+        gateway.order(**buy("99", "1"))
+        yield gateway, node
+
+
+@pytest.fixture(scope="module")
 def chromium(libraries: None) -> Iterator[Browser]:
     with running_chromium() as browser:
         yield browser
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test marked `everywhere` runs in all places."""
+    if "place" in metafunc.fixturenames:
+        everywhere = metafunc.definition.get_closest_marker("everywhere")
+        metafunc.parametrize(
+            "place", PLACES if everywhere else PLACES[:1], ids=lambda place: place.locale
+        )
+
+
 @pytest.fixture
-def context(chromium: Browser) -> Iterator[BrowserContext]:
-    context = chromium.new_context(viewport=WIDE)
+def context(chromium: Browser, place: Place) -> Iterator[BrowserContext]:
+    context = chromium.new_context(viewport=WIDE, locale=place.locale, timezone_id=place.zone)
     context.set_default_timeout(8_000)
     yield context
     context.close()

@@ -16,6 +16,7 @@ import zmq
 
 from peer.client import protocol
 from peer.client.endpoint import Endpoint
+from peer.client.queue_places import GetQueue, Queue
 from peer.replica.changes import Vote
 from peer.replica.signed import Entry
 
@@ -200,6 +201,10 @@ class NodeClient(Closing):
     def accounts(self, limit: int = 100) -> list[tuple[str, int]]:
         """The accounts with most open orders, and how many they have."""
         return self._ask(protocol.GetAccounts(limit), protocol.Accounts).accounts
+
+    def queue(self, account: str, ids: Sequence[int]) -> Queue:
+        """What stands before these orders of the account."""
+        return self._ask(GetQueue(account, list(ids)), Queue)
 
     def markets(self) -> protocol.Markets:
         return self._ask(protocol.GetMarkets(), protocol.Markets)

@@ -10,6 +10,7 @@ the request id, up to 16 bytes, and every answer to the request has it.
     GetOrders -> Orders
     GetMarkets -> Markets
     GetAccounts -> Accounts
+    GetQueue -> Queue
     GetProposals -> Proposals
     Govern -> Queued, then Done, as for Execute; or Refused
     Withdraw -> Withdrawn
@@ -53,6 +54,7 @@ import msgspec
 
 from engine import Command, Event, Market, MarketStatus, OpenOrder
 from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.client.queue_places import GetQueue, Queue
 from peer.replica.changes import Vote
 from peer.replica.signed import Entry
 from peer.replica.trade import MarketTrade
@@ -142,6 +144,7 @@ Request = (
     | GetMarkets
     | GetAccounts
     | GetProposals
+    | GetQueue
     | Govern
     | Withdraw
     | Subscribe
@@ -262,6 +265,7 @@ Reply = (
     | Markets
     | Accounts
     | Proposals
+    | Queue
     | Withdrawn
     | Unsubscribed
 )

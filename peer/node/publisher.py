@@ -5,17 +5,20 @@ replica, never changes it.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from engine import Command, Event, Side, Trade
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.proposal_views import ProposalView
 from peer.client.protocol import DEPTH_MAX, topic
+from peer.client.queue_places import ORDERS_MAX, Place, Queue
 from peer.node.governance_views import NameOf, market_list, proposals
 from peer.replica.applied import Applied
 from peer.replica.state_machine import Replica
 from peer.replica.trade import MarketTrade
+
+QUEUE_WALKED_MAX = 10_000  # orders, for one question about places in queues
 
 
 class Publisher:
@@ -188,6 +191,20 @@ class Publisher:
         for account, count in self._replica.exchange.accounts():
             sizes[account] += count
         return protocol.Accounts(sizes.most_common(min(max(limit, 1), protocol.ACCOUNTS_MAX)))
+
+    def queue(self, account: str, ids: Sequence[int]) -> Queue:
+        """What stands before these orders of an account."""
+        exchange, left = self._replica.exchange, QUEUE_WALKED_MAX
+        places = []
+        for number in ids[:ORDERS_MAX]:
+            order = exchange.order(number)
+            if order is None or order.account != account:
+                continue
+            found = exchange.ahead(number, left)
+            if found is not None:
+                left -= found[1]
+                places.append(Place(number, order.market, *found))
+        return Queue(self._replica.commit, places)
 
 
 def _accounts(event: Event) -> Iterable[str]:

@@ -13,6 +13,7 @@ from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.programs import Caller
 from peer.client.protocol import Mesh, Refused, Reply, Request, Streamed
+from peer.client.queue_places import GetQueue
 from peer.membership.mesh_file import MeshConfig
 from peer.node.command_names import client_id_of
 from peer.node.effects import Effects
@@ -133,6 +134,8 @@ class RequestHandler:
                 return self._publisher.orders(account, pending)
             case protocol.GetAccounts(limit):
                 return self._publisher.accounts(limit)
+            case GetQueue(account, ids):
+                return self._publisher.queue(account, ids)
             case protocol.GetMarkets():
                 name, mesh = self._mesh_status.own_name, self._config.id.hex()
                 found = self._publisher.markets()

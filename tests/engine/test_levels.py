@@ -1,5 +1,5 @@
-"""What levels add up to, and who stands behind them, against a count of every order: MATCH-29 and
-MATCH-30.
+"""What levels add up to, who stands behind them and what stands before an order, against a count of
+every order: MATCH-29, MATCH-30 and MATCH-38.
 
 `crowd` makes long queues at few prices, of few sources whose ids do not come in order, and asks at
 random moments, so that orders come, change and leave between two questions and across them.
@@ -17,6 +17,7 @@ from engine import (
     Command,
     Exchange,
     Market,
+    OrderType,
     Reduce,
     Replace,
     Side,
@@ -116,8 +117,19 @@ def ask(exchange: Exchange, shown: dict[tuple[Side, int], tuple[int, int]]) -> N
         }
         depth = sorted((price, *level) for price, level in sums.items())
         assert sorted(exchange.depth("X", side, 9)) == depth
+        check_ahead(exchange, side)
         assert sums == {p: level for (s, p), level in shown.items() if s is side and level[1]}
     exchange.check()
+
+
+def check_ahead(exchange: Exchange, side: Side) -> None:
+    """What stands before each order, from the whole queue."""
+    for price in PRICES[side]:
+        mine = [o for o in exchange.orders.values() if o.side is side and o.price == price]
+        before = [0, 0]
+        for order in sorted(mine, key=lambda order: order.priority):
+            assert exchange.ahead(order.id, 1_000) == (*before, True)
+            before = [before[0] + order.remaining - order.hidden, before[1] + 1]
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -172,3 +184,15 @@ def test_there_are_no_shares_of_nothing() -> None:
     assert exchange.shares("X", Side.SELL, 5) == []
     with pytest.raises(KeyError):
         exchange.shares("Y", Side.SELL, 5)
+
+
+def test_a_count_of_what_stands_before_an_order_ends_where_the_caller_says() -> None:
+    exchange = Exchange([MARKET])
+    for id in (256, 512, 768):
+        exchange.apply(Submit(id, "ann", "X", Side.BUY, 5, 100, display=2 if id == 256 else 0))
+    exchange.apply(Submit(1024, "ann", "X", Side.BUY, 5, type=OrderType.STOP, stop_price=200))
+    assert exchange.ahead(768, 9) == (7, 2, True)
+    assert exchange.ahead(768, 1) == (5, 1, False)
+    assert exchange.ahead(256, 0) == (0, 0, True)
+    assert exchange.ahead(1024, 9) is None  # it waits for its stop price
+    assert exchange.ahead(1280, 9) is None  # there is none

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -15,6 +16,17 @@ MARKS = [  # of a module that needs the browser
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
 ]
+
+
+class Place(NamedTuple):
+    """Where the person before the browser is: a language and a time zone."""
+
+    locale: str
+    zone: str
+
+
+PLACES = [Place("en-US", "America/St_Johns"), Place("de-DE", "Asia/Kathmandu")]
+EVERYWHERE = [*MARKS, pytest.mark.everywhere]  # of a module that runs in all of them
 _ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",

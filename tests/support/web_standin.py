@@ -27,7 +27,6 @@ from peer.client.protocol import (
     GetAccounts,
     GetMarkets,
     GetOrders,
-    GetProposals,
     GetState,
     Level,
     MarketList,
@@ -56,6 +55,7 @@ from peer.client.protocol import (
     Withdrawn,
     topic,
 )
+from peer.client.queue_places import GetQueue, Place, Queue
 from peer.replica.signed import Entry, command_of, with_id
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 
@@ -169,21 +169,27 @@ class StandInNode:
             case Unsubscribe():
                 self._programs.unsubscribe(caller)
                 self._reply(caller, Unsubscribed())
-            case GetState(market, depth):
-                self._reply(caller, self._state(market, depth))
-            case GetOrders():
-                self._reply(caller, self._orders(request.account))
-            case GetAccounts(limit):
-                sizes = Counter(order.account for order in self.exchange.orders_open())
-                self._reply(caller, Accounts(sizes.most_common(limit)))
-            case GetMarkets():
-                self._reply(caller, Markets(self.name, "00" * 16, self.markets))
-            case GetProposals():
-                self._reply(caller, Proposals(0, 0, [], [], []))
             case Withdraw(account):
                 withdrawn = self._withdraw(request)
                 self._tell_pending(account, [], withdrawn)
                 self._reply(caller, Withdrawn(withdrawn))
+            case _:
+                self._reply(caller, self._reply_to(request))
+
+    def _reply_to(self, question: Request) -> Reply:
+        match question:
+            case GetState(market, depth):
+                return self._state(market, depth)
+            case GetOrders(account):
+                return self._orders(account)
+            case GetAccounts(limit):
+                sizes = Counter(order.account for order in self.exchange.orders_open())
+                return Accounts(sizes.most_common(limit))
+            case GetQueue():
+                return self._queue(question)
+            case GetMarkets():
+                return Markets(self.name, "00" * 16, self.markets)
+        return Proposals(0, 0, [], [], [])
 
     def _state_of(self, name: str) -> Streamed | Refused:
         kind, _, rest = name.partition("/")
@@ -339,6 +345,14 @@ class StandInNode:
         mine = [(command.id, command) for command in held if command.account == account]
         seq = self._programs.seq(topic("account", account))
         return Orders(account, seq, self.exchange.open_orders(account), mine)
+
+    def _queue(self, request: GetQueue) -> Queue:
+        places = []
+        for number in request.ids:
+            order, ahead = self.exchange.order(number), self.exchange.ahead(number, 1_000)
+            if order and ahead and order.account == request.account:
+                places.append(Place(number, order.market, *ahead))
+        return Queue(self.commit, places)
 
     def _mesh(self, seq: int) -> Mesh:
         alive = not self.faults.holds

@@ -42,7 +42,7 @@ from engine import (
     leaf_part,
 )
 from engine.hash_tree import node_part
-from peer.client import proposal_views, protocol
+from peer.client import proposal_views, protocol, queue_places
 from peer.client.signer import Signer
 from peer.consensus.block import Attestation, Block, genesis, make
 from peer.consensus.committee import Committee, Mode
@@ -261,6 +261,7 @@ def local() -> Iterator[tuple[str, bytes]]:
         protocol.GetMarkets(),
         protocol.GetAccounts(3),
         protocol.GetProposals(),
+        queue_places.GetQueue("ann", [256, 513]),
         protocol.Govern(VOTES),
         protocol.Withdraw("ann", [256]),
         protocol.Subscribe(["market/BTC-USD", "account/ann", "commit", "mesh"]),
@@ -280,6 +281,7 @@ def local() -> Iterator[tuple[str, bytes]]:
             [proposal_views.EndedView(774, "m1", ["resume"], "done", 7)],
         ),
         protocol.Accounts([("ann", 1)]),
+        queue_places.Queue(41, [queue_places.Place(256, "BTC-USD", 3, 2, True)]),
         protocol.Withdrawn([256]),
         protocol.Unsubscribed(),
         protocol.Lost(),

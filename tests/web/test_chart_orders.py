@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import MARKS
+from tests.support.browser import EVERYWHERE
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
 
-pytestmark = MARKS
+pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")

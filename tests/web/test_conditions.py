@@ -8,23 +8,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
-from tests.support.browser import MARKS, open_mesh
-from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
-from tests.support.web_standin import Faults, StandInNode
+from tests.support.browser import EVERYWHERE, open_mesh
+from tests.support.web_gateway import buy
+from tests.support.web_standin import Faults
 
-pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def market(
-    tmp_path_factory: pytest.TempPathFactory, libraries: None
-) -> Iterator[tuple[Gateway, StandInNode]]:
-    folder = tmp_path_factory.mktemp("standin")
-    with stand_in(folder) as node, running_gateway(folder) as gateway:
-        gateway.wait_ready().order(**sell("100", "3"))
-        gateway.order(**buy("100", "1"))
-        gateway.order(**buy("99", "1"))
-        yield gateway, node
+pytestmark = EVERYWHERE
 
 
 @dataclass
@@ -61,9 +49,9 @@ def line(context: BrowserContext) -> Line:
 
 
 @pytest.fixture
-def page(context: BrowserContext, line: Line, market: Any) -> Iterator[Page]:
+def page(context: BrowserContext, line: Line, quoted: Any) -> Iterator[Page]:
     """The whole page with a whole order in its form; at the end there must be no error."""
-    gateway, node = market
+    gateway, node = quoted
     wrong: list[str] = []
     page = context.new_page()
     page.on("pageerror", lambda error: wrong.append(str(error)))
@@ -122,18 +110,18 @@ class Looks:
     ids=lambda of: of.word if isinstance(of, Looks) else "",
 )
 def test_a_condition_of_the_node_drives_every_panel(
-    page: Page, market: Any, cause: Callable[[Faults], None] | None, looks: Looks
+    page: Page, quoted: Any, cause: Callable[[Faults], None] | None, looks: Looks
 ) -> None:
     if cause:
-        cause(market[1].faults)
+        cause(quoted[1].faults)
     expect_looks(page, looks)
-    market[1].faults.clear()
+    quoted[1].faults.clear()
     expect_looks(page, Looks("Live", "good", "Live."))
 
 
-def test_a_peer_that_has_stopped_is_not_counted_as_alive(page: Page, market: Any) -> None:
+def test_a_peer_that_has_stopped_is_not_counted_as_alive(page: Page, quoted: Any) -> None:
     expect(page.locator(".pill-peers")).to_contain_text("2/3")
-    stop(market[1].faults)
+    stop(quoted[1].faults)
     expect(page.locator(".pill-peers")).to_contain_text("1/3")
     open_mesh(page)
     expect(page.locator(".verdict")).to_contain_text("1 of 3 alive")
@@ -154,25 +142,38 @@ def test_without_a_connection_no_panel_claims_anything(page: Page, line: Line) -
 
 
 def test_before_the_first_message_no_panel_claims_anything(
-    context: BrowserContext, line: Line, market: Any
+    context: BrowserContext, line: Line, quoted: Any
 ) -> None:
     line.is_cut = True
     page = context.new_page()
-    page.goto(market[0].link())
+    page.goto(quoted[0].link())
     expect(page.locator(".status")).to_contain_text(re.compile("Connecting|Offline"))
     for claim in ("Live", "alive", "Final in", "No asks", "No trade yet", "same"):
         expect(page.locator(".screen")).not_to_contain_text(claim)
-    expect(page.get_by_text("No open orders")).not_to_be_visible()
+    expect(page.get_by_text("No open orders")).to_have_count(0)
+    expect(page.get_by_role("tab", name="Open", exact=True)).to_be_visible()
+    expect(page.locator(".scope")).not_to_contain_text("0")
+
+
+def test_an_unknown_number_of_orders_does_not_look_like_zero(page: Page, line: Line) -> None:
+    opened = page.get_by_role("tab", name="Open")
+    expect(opened).to_have_text("Open (0)")
+    line.cut()
+    expect(opened).to_have_text("Open")
+    expect(page.locator(".orders")).to_contain_text("Not known yet.")
+    line.is_cut = False
+    expect(opened).to_have_text("Open (0)")
+    expect(page.locator(".orders")).to_contain_text("No open orders")
 
 
 def test_a_lost_message_drains_the_book_until_the_snapshot(
-    page: Page, line: Line, market: Any
+    page: Page, line: Line, quoted: Any
 ) -> None:
     line.drops_books = True
-    market[0].order(**buy("90", "1"))
+    quoted[0].order(**buy("90", "1"))
     page.wait_for_timeout(500)  # for the message that is dropped
     line.drops_books = False
-    market[0].order(**buy("91", "1"))
+    quoted[0].order(**buy("91", "1"))
     expect(page.locator(".health")).to_have_attribute("title", re.compile("Resyncs so far: 1"))
     expect_looks(page, Looks("Live", "good", "Live."))
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import MARKS, choose_market, expect_accessible, place
+from tests.support.browser import EVERYWHERE, choose_market, expect_accessible, place
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
-pytestmark = MARKS
+pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,6 @@ def test_any_cause_of_a_refusal_takes_it_away(web: Gateway, page: Page) -> None:
 
 
 def test_hidden_fields_hold_no_error_and_are_not_sent(web: Gateway, page: Page) -> None:
-    page.locator(".more summary").click()
     page.get_by_role("textbox", name="Show at a time").fill("x")
     expect(page.locator(".field.wrong .error")).to_contain_text("The shown quantity")
     page.get_by_role("radio", name="IOC").click()

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import MARKS
+from tests.support.browser import EVERYWHERE
 from tests.support.javascript import Scripts, running_scripts
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
-pytestmark = MARKS
+pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from engine import Market
-from tests.support.browser import MARKS, choose_market, expect_accessible
+from tests.support.browser import EVERYWHERE, choose_market, expect_accessible
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
-pytestmark = MARKS
+pytestmark = EVERYWHERE
 TINY = "0.000000000001"
 MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),

@@ -9,22 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.support.browser import MARKS, WIDE, expect_accessible, open_mesh
-from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
-from tests.support.web_standin import StandInNode
 
 pytestmark = MARKS
-
-
-@pytest.fixture(scope="module")
-def market(
-    tmp_path_factory: pytest.TempPathFactory, libraries: None
-) -> Iterator[tuple[Gateway, StandInNode]]:
-    folder = tmp_path_factory.mktemp("standin")
-    with stand_in(folder) as node, running_gateway(folder) as gateway:
-        gateway.wait_ready().order(**sell("100", "3"))
-        gateway.order(**buy("100", "1"))
-        gateway.order(**buy("99", "1"))
-        yield gateway, node
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -36,8 +22,8 @@ def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
     context.close()
 
 
-def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
-    gateway, _ = market
+def test_a_reader_is_told_how_to_trade(quoted: Any, page: Page) -> None:
+    gateway, _ = quoted
     page.goto(gateway.url)
     expect(page.locator(".notice")).to_contain_text("To trade, use a key of your own")
     expect(page.locator(".top")).to_contain_text("Read only")
@@ -46,8 +32,8 @@ def test_a_reader_is_told_how_to_trade(market: Any, page: Page) -> None:
     expect_accessible(page)
 
 
-def test_an_empty_book_says_what_fills_it(market: Any, page: Page) -> None:
-    gateway, _ = market
+def test_an_empty_book_says_what_fills_it(quoted: Any, page: Page) -> None:
+    gateway, _ = quoted
     page.add_init_script("""localStorage.setItem("orderbook.market", '"ETH-USD"')""")
     page.goto(gateway.url)
     book = page.get_by_role("region", name="Order book")
@@ -57,8 +43,8 @@ def test_an_empty_book_says_what_fills_it(market: Any, page: Page) -> None:
     expect_accessible(page)
 
 
-def test_no_quorum_is_readable(market: Any, page: Page) -> None:
-    gateway, node = market
+def test_no_quorum_is_readable(quoted: Any, page: Page) -> None:
+    gateway, node = quoted
     node.faults.holds = True
     page.goto(gateway.link())
     open_mesh(page)
@@ -69,8 +55,8 @@ def test_no_quorum_is_readable(market: Any, page: Page) -> None:
     node.faults.clear()
 
 
-def test_many_alarms_of_one_kind_leave_room_for_the_book(market: Any, page: Page) -> None:
-    gateway, node = market
+def test_many_alarms_of_one_kind_leave_room_for_the_book(quoted: Any, page: Page) -> None:
+    gateway, node = quoted
     node.faults.disagrees = True
     node.faults.alarms += [
         f"bravo has another state after commit {n}: {sha256(bytes([n])).hexdigest()}"

@@ -3,17 +3,15 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import MARKS, WIDE
+from tests.support.browser import EVERYWHERE, Place
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
-pytestmark = MARKS
-PLACES = [("en-US", "America/St_Johns"), ("de-DE", "Asia/Kathmandu")]
+pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")
@@ -26,14 +24,11 @@ def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[G
         yield gateway
 
 
-@pytest.fixture(params=PLACES, ids=lambda place: place[1])
-def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
-    locale, zone = request.param
-    context = chromium.new_context(viewport=WIDE, locale=locale, timezone_id=zone)
+@pytest.fixture
+def page(context: BrowserContext) -> Page:
     page = context.new_page()
     page.add_init_script("localStorage.setItem('orderbook.account', '\"alice\"')")
-    yield page
-    context.close()
+    return page
 
 
 def clock(ms: int, zone: str) -> str:
@@ -41,11 +36,10 @@ def clock(ms: int, zone: str) -> str:
     return datetime.fromtimestamp(ms / 1000, where).strftime("%H:%M:%S")
 
 
-def test_all_times_are_of_one_zone(web: Gateway, page: Page, request: Any) -> None:
-    zone = request.node.callspec.params["page"][1]
+def test_all_times_are_of_one_zone(web: Gateway, page: Page, place: Place) -> None:
     page.goto(web.link())
     (trade,) = web.get("/trades?limit=1")["trades"]
-    here, utc = clock(trade["time"], zone), clock(trade["time"], "UTC")
+    here, utc = clock(trade["time"], place.zone), clock(trade["time"], "UTC")
     assert here != utc
     row = page.locator(".trade").first
     expect(row).to_contain_text(here)

@@ -76,7 +76,11 @@ class Operation(NamedTuple):
         return f"{self.method} {self.path}"
 
 
-_TAGS = {"/order": "Orders", "/orders": "Orders", "/": "Grenache", "/proposals": "Proposals"}
+_TAGS = {
+    **dict.fromkeys(("/order", "/orders", "/queue"), "Orders"),
+    "/": "Grenache",
+    "/proposals": "Proposals",
+}
 _BOOK = frozenset({"/state", "/book", "/trades", "/candles", "/markets", "/mesh"})
 
 

@@ -16,7 +16,8 @@ from engine import TIME_MS_MAX, Cancel, CancelAll, Command, Reduce, Replace, Sid
 from peer.client import order_input
 from peer.client.accounts import FINISHED_MAX
 from peer.client.order_input import ACCOUNT_WORDS, Account, SideName, Text
-from peer.client.protocol import ACCOUNTS_MAX, DEPTH_MAX, parse_id
+from peer.client.protocol import ACCOUNTS_MAX, DEPTH_MAX, ID_DIGITS_MAX, parse_id
+from peer.client.queue_places import ORDERS_MAX
 from peer.client.units import Units
 from peer.replica.order_state import OrderView
 from web.config import BATCH_MAX, NESTED_MAX, TOKEN_CHARACTERS_MAX, TRADES_MAX
@@ -28,6 +29,7 @@ Depth = Annotated[int, msgspec.Meta(ge=1, le=DEPTH_MAX, description="Levels a si
 Interval = Annotated[
     Literal[1, 5, 15, 60, 300, 900, 3600, 14400, 86400], msgspec.Meta(description="Seconds.")
 ]
+QUEUE_CHARACTERS_MAX = ORDERS_MAX * 2 * (ID_DIGITS_MAX + 1)
 TimeMs = Annotated[int, msgspec.Meta(ge=1, le=TIME_MS_MAX, description="Milliseconds since 1970.")]
 
 
@@ -136,6 +138,18 @@ class OrdersQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=FINISHED_MAX)] = 100
     before: Annotated[Text, msgspec.Meta(description="Only those that ended before this one.")] = ""
+
+
+class QueueQuery(OfAccount, frozen=True, forbid_unknown_fields=True):
+    """Open orders of an account."""
+
+    orders: Annotated[
+        str,
+        msgspec.Meta(
+            max_length=QUEUE_CHARACTERS_MAX,
+            description=f"Ids, separated by commas, at most {ORDERS_MAX}.",
+        ),
+    ] = ""
 
 
 class AccountsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -268,6 +282,15 @@ def order_id(text: object) -> int:
         return parse_id(text if isinstance(text, str) else "")
     except ValueError as error:
         raise Problem(400, f"{error}", "invalid_id", "id") from None
+
+
+def order_ids(text: str) -> list[int]:
+    """The ids in a text, at most ORDERS_MAX."""
+    ids = [order_id(each) for each in text.split(",")] if text else []
+    if len(ids) > ORDERS_MAX:
+        words = f"At most {ORDERS_MAX} orders, not {len(ids)}."
+        raise Problem(400, words, "invalid_orders", "orders")
+    return ids
 
 
 def account_of(value: object, default: str) -> str:

@@ -148,6 +148,24 @@ class Orders(Reply, frozen=True):
     since: TimeMs | None
 
 
+class Place(Reply, frozen=True):
+    """What stands before an open order at its price. `complete`: it is all; else there is more."""
+
+    id: Id
+    market: str
+    quantity: Amount
+    orders: int
+    complete: bool
+
+
+class Queue(Reply, frozen=True):
+    """The places in their queues of those orders that are in a book, after `commit`."""
+
+    account: str
+    commit: int
+    places: list[Place]
+
+
 class Batch(Reply, frozen=True):
     results: list[Order]
 

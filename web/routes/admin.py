@@ -3,8 +3,6 @@
 Owns their paths. Must never answer a caller without the scope `admin`.
 """
 
-import queue
-
 from peer.client import protocol
 from peer.replica.signed import KEY_PREFIX
 from web.auth.keys import Keys, KeysError
@@ -13,10 +11,9 @@ from web.contract.openapi import EVERYWHERE
 from web.contract.problems import Problem
 from web.contract.responses import Account, Accounts, Barred
 from web.routes.operations import Routes
-from web.routes.request import needs_operator, query, the_gateway
+from web.routes.request import from_node, needs_operator, query, the_gateway
 
 routes = Routes("admin")
-NODE_SECONDS = 5.0
 
 
 def _operators_keys() -> Keys:
@@ -31,14 +28,7 @@ def _operators_keys() -> Keys:
 def accounts() -> Accounts:
     """The accounts with most open orders; for the peer's operator."""
     keys, asked = _operators_keys(), query(requests.AccountsQuery)
-    replies: queue.SimpleQueue[protocol.Answer] = queue.SimpleQueue()
-    the_gateway().link.request(protocol.GetAccounts(asked.limit), replies.put)
-    try:
-        reply = replies.get(timeout=NODE_SECONDS)
-    except queue.Empty:
-        reply = None
-    if not isinstance(reply, protocol.Accounts):
-        raise Problem(503, "This peer's node did not answer.", "unreachable")
+    reply = from_node(protocol.GetAccounts(asked.limit), protocol.Accounts)
     barred = set(keys.barred())
     rows = [
         Account(name, orders, name.startswith(KEY_PREFIX), name in barred)

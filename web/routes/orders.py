@@ -9,6 +9,9 @@ import msgspec
 from flask import request
 
 from engine import Submit
+from peer.client import queue_places
+from peer.client.protocol import format_id
+from peer.client.queue_places import GetQueue
 from peer.replica.order_state import FINAL, OrderView, Status, submitted
 from web import queries
 from web.auth.history_access import LimitedHistory
@@ -16,7 +19,17 @@ from web.auth.keys import Scope
 from web.contract import requests
 from web.contract.openapi import EVERYWHERE, WRITES
 from web.contract.problems import Problem
-from web.contract.responses import Batch, Cancelled, Order, Orders, Pending, Result, Withdrawn
+from web.contract.responses import (
+    Batch,
+    Cancelled,
+    Order,
+    Orders,
+    Pending,
+    Place,
+    Queue,
+    Result,
+    Withdrawn,
+)
 from web.contract.results import placed
 from web.market_data.pending_requests import Submission
 from web.routes.operations import Answer, Routes
@@ -25,6 +38,7 @@ from web.routes.request import (
     body,
     commands,
     for_account,
+    from_node,
     query,
     the_gateway,
     the_past,
@@ -72,6 +86,21 @@ def orders() -> Orders:
     ended = queries.finished(history, name, recent, before, asked.limit)
     since = history.orders_since() if history else None
     return Orders(name, open_, [_view(order) for order in ended], since)
+
+
+@routes.operation("get", "/queue", Queue, (*EVERYWHERE, 403, 503), requests.QueueQuery)
+def queue() -> Queue:
+    """What stands before an account's open orders."""
+    name = account(Scope.READ)
+    wanted = requests.order_ids(query(requests.QueueQuery).orders)
+    found = from_node(GetQueue(name, wanted), queue_places.Queue)
+    places = []
+    for place in found.places:
+        if (units := the_gateway().mirrors.units(place.market)) is not None:
+            lots = units.quantity.text(place.lots)
+            id_ = format_id(place.id)
+            places.append(Place(id_, place.market, lots, place.orders, place.is_whole))
+    return Queue(name, found.commit, places)
 
 
 @routes.operation("get", "/orders/{id}", Order, (*EVERYWHERE, 403, 404))

@@ -1,11 +1,13 @@
 """What every HTTP route needs: the gateway, the caller, and the request within its limits."""
 
+import queue
 from typing import Any, TypeVar
 
 import msgspec
 from flask import current_app, request
 from msgspec.structs import replace
 
+from peer.client import protocol
 from peer.client.units import Units
 from web.auth.access import address
 from web.auth.history_access import LimitedHistory
@@ -19,7 +21,11 @@ from web.serve.page_files import PageFiles
 
 Json = dict[str, Any]
 T = TypeVar("T", bound=msgspec.Struct)
+R = TypeVar("R", bound=protocol.Reply)
 A = TypeVar("A", requests.NewOrder, requests.Change, requests.Withdrawal, requests.CancelOrder)
+
+
+NODE_SECONDS = 5.0
 
 
 def the_gateway() -> Gateway:
@@ -67,6 +73,19 @@ def needs_operator() -> None:
     access.known(access.of_request())
     if not access.is_operator(access.of_request()):
         raise Problem(403, "This is for the peer's operator: it needs the scope admin.", "scope")
+
+
+def from_node(question: protocol.Request, kind: type[R]) -> R:
+    """The node's answer to a question. Problem if none comes in time."""
+    replies: queue.SimpleQueue[protocol.Answer] = queue.SimpleQueue()
+    the_gateway().link.request(question, replies.put)
+    try:
+        reply = replies.get(timeout=NODE_SECONDS)
+    except queue.Empty:
+        reply = None
+    if not isinstance(reply, kind):
+        raise Problem(503, "This peer's node did not answer.", "unreachable")
+    return reply
 
 
 class _Request:

@@ -42,6 +42,11 @@ class Side {
     return low;
   }
 
+  // All levels from the best one to a price, that one included.
+  upTo(units) {
+    return this.keys.slice(0, this.find(this.sign * units + 1)).map((key) => this.levels.get(key));
+  }
+
   best(count) {
     return this.keys.slice(0, count).map((key) => this.levels.get(key));
   }

@@ -1,19 +1,17 @@
-// My open orders and fills on the chart: lines that can be dragged to another price, and marks.
+// My open orders on the chart: lines that can be dragged to another price.
 // Owns the lines and the drag. Must never change an order before the pointer is released.
 import { effect } from "@preact/signals";
-import { createSeriesMarkers } from "lightweight-charts";
 import { color } from "./colors.js";
 import { fromUnits, short, toUnits } from "./decimal.js";
 import { confirmed } from "./confirm.js";
 import * as as from "./format.js";
 import { applyChange } from "./orderactions.js";
-import { fillsHere, openHere } from "./orderview.js";
+import { openHere } from "./orderview.js";
 import { palette } from "./settings.js";
 import { book, market, mayTrade, places } from "./store.js";
 import { theme } from "./theme.js";
 
 const NEAR_PX = 6;
-const MARKS_MAX = 500;
 const LINES_MAX = 100; // the newest
 
 const placeOf = (order) => order.price ?? order.stop_price;
@@ -28,25 +26,6 @@ export function priceAt(series, y) {
   if (value === null || !tick) return null;
   const units = Math.round((value * 10 ** at) / tick) * tick;
   return units > 0 ? fromUnits(units, at) : null;
-}
-
-// Draws marks at the fills' candles, `seconds` long, from the first candle on.
-export function drawFills(series, seconds, firstTime) {
-  const marks = createSeriesMarkers(series, []);
-  return effect(() => {
-    [theme.value, palette.value];
-    const shown = fillsHere.value.slice(0, MARKS_MAX).filter((fill) => fill.time / 1000 >= firstTime.value);
-    marks.setMarkers(
-      shown
-        .map((fill) => ({
-          time: Math.floor(fill.time / 1000 / seconds) * seconds,
-          position: fill.order.side === "buy" ? "belowBar" : "aboveBar",
-          shape: fill.order.side === "buy" ? "arrowUp" : "arrowDown",
-          color: colorOf(fill.order),
-        }))
-        .reverse(),
-    );
-  });
 }
 
 export class OrderLines {

@@ -70,8 +70,11 @@ export function averageOf(trades, more = 2) {
     cost += toBig(price, at) * toBig(quantity, lots);
     size += toBig(quantity, lots);
   }
-  return trimmed(fromUnits(divided(cost * 10n ** BigInt(more), size), at + more), at);
+  return averageInUnits(cost, size, at, more);
 }
+
+// The price at which `size` costs `cost`, both in units; `at` are the places of prices.
+export const averageInUnits = (cost, size, at, more = 2) => trimmed(fromUnits(divided(cost * 10n ** BigInt(more), size), at + more), at);
 
 // A quantity in at most `most` characters: exact if it fits, else rounded down. In a column, `least`
 // places align the decimal points. What would vanish is shown as "<" the least that is seen.

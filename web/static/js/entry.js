@@ -2,7 +2,7 @@
 import { useId } from "preact/hooks";
 import { Choice } from "./choice.js";
 import { fromUnits, toUnits } from "./decimal.js";
-import { clear, errors, estimate, form, hindrance, send, sending, side, write } from "./form.js";
+import { bestPrice, clear, errors, estimate, form, hindrance, send, sending, side, takeBest, write } from "./form.js";
 import { isPriced, isShown } from "./form_rules.js";
 import { html } from "./html.js";
 import { zone } from "./settings.js";
@@ -60,11 +60,11 @@ function tidy(name) {
   if (text !== null && text !== typed.trim()) write(name, text);
 }
 
-function Field({ name, label, unit }) {
+function Field({ name, label, unit, more }) {
   const id = useId();
   const error = errors.value[name];
   return html`<div class="field ${error ? "wrong" : ""}">
-    <label for=${id}>${label}</label>
+    <div class="field-head"><label for=${id}>${label}</label>${more}</div>
     <div class="input">
       <input
         id=${id}
@@ -87,6 +87,19 @@ function Field({ name, label, unit }) {
   </div>`;
 }
 
+const BESTS = [
+  ["bid", "Bid", "The best bid"],
+  ["ask", "Ask", "The best ask"],
+];
+
+// Buttons that put the best prices into the form.
+const Bests = () => html`<span class="bests" role="group" aria-label="Best prices">
+  ${BESTS.map(
+    ([kind, word, title]) =>
+      html`<button key=${kind} type="button" class="best ${kind}" title=${title} aria-label=${title} disabled=${!bestPrice(kind)} onClick=${() => takeBest(kind)}>${word}</button>`,
+  )}
+</span>`;
+
 const Line = ({ name, value, title, kind = "" }) => html`<p class=${kind} title=${title}><span>${name}</span> <b>${value}</b></p>`;
 
 // What the order would do now, before it is sent.
@@ -107,10 +120,12 @@ function Estimate() {
   </div>`;
 }
 
-// Opens by itself while something inside needs to be seen.
+// Opens by itself where there is room, and while something inside needs to be seen.
+const ROOMY = matchMedia("(min-height: 860px) and (min-width: 1280px)");
+
 function More() {
   const { display, self_trade: selfTrade } = form.value;
-  const isUsed = selfTrade !== "none" || (isShown(form.value, "display") && Boolean(display || errors.value.display));
+  const isUsed = ROOMY.matches || selfTrade !== "none" || (isShown(form.value, "display") && Boolean(display || errors.value.display));
   return html`<details class="more" open=${isUsed || undefined}>
     <summary>More</summary>
     ${isShown(form.value, "display") ? html`<${Field} name="display" label="Show at a time (iceberg)" unit=${baseName()} />` : null}
@@ -153,7 +168,7 @@ export const Entry = () => html`<section class="panel entry" data-panel="trade" 
     <${Choice} kind="sides" label="Side" value=${side.value} options=${SIDES} onPick=${(name) => write("side", name)} />
     <${Choice} kind="types" label="Order type" value=${form.value.type} options=${TYPES} onPick=${(name) => write("type", name)} />
     ${isShown(form.value, "stop_price") ? html`<${Field} name="stop_price" label="Stop price" unit=${quoteName()} />` : null}
-    ${isPriced(form.value) ? html`<${Field} name="price" label="Price" unit=${quoteName()} />` : null}
+    ${isPriced(form.value) ? html`<${Field} name="price" label="Price" unit=${quoteName()} more=${html`<${Bests} />`} />` : null}
     <${Field} name="quantity" label="Quantity" unit=${baseName()} />
     ${isShown(form.value, "tif") ? html`<${Rules} />` : null}
     ${isShown(form.value, "expire") ? html`<${Expiry} />` : null}

@@ -135,6 +135,18 @@ const padded = (price) => priceText(toBig(price, places.value.price));
 const nameOf = ({ side: of, quantity, price, stop_price: stop }) =>
   `${of === "buy" ? "Buy" : "Sell"} ${as.quantity(quantity)}${stop ? ` once at ${padded(stop)}` : ""}${price ? ` at ${padded(price)}` : ""}`;
 
+// The best price of a side of the book, as text; null without one.
+export const bestPrice = (kind) => {
+  bookVersion.value;
+  const best = (kind === "bid" ? book.bids : book.asks).best(1)[0];
+  return best && condition.value.fresh ? fromUnits(best.units, places.value.price) : null;
+};
+
+export function takeBest(kind) {
+  const price = bestPrice(kind);
+  if (price) change({ take: { price } });
+}
+
 // Sends an order after a click on a price, while one-click trading is on.
 export function sendAt(price, wanted) {
   batch(() => {

@@ -1,6 +1,6 @@
 // The keyboard. bindings.js has the keys.
 import { actionOf, boundKey } from "./bindings.js";
-import { clear, write } from "./form.js";
+import { clear, takeBest, write } from "./form.js";
 import { showHelp } from "./help.js";
 import { askToCancelAll, cancelByKey, moveMark, stopAsking } from "./orderactions.js";
 import { choose } from "./orders.js";
@@ -36,7 +36,11 @@ const DO = {
   price: () => focusOn("price"),
   quantity: () => focusOn("quantity"),
   cancel: cancelByKey,
-  cancelAll: askToCancelAll,
+  bestBid: () => takeBest("bid"),
+  bestAsk: () => takeBest("ask"),
+  cancelAll: () => askToCancelAll(),
+  cancelBuys: () => askToCancelAll("buy"),
+  cancelSells: () => askToCancelAll("sell"),
   open: () => choose("open"),
   history: () => choose("history"),
   fills: () => choose("fills"),

@@ -3,12 +3,14 @@ import { signal } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { BookTabs } from "./booktabs.js";
 import { condition } from "./condition.js";
-import { fromUnits, grouped, short, trimmed } from "./decimal.js";
+import { fromUnits, grouped, short, toSize, trimmed } from "./decimal.js";
 import { oneClick, sendAt } from "./form.js";
 import { felt } from "./felt.js";
 import { html } from "./html.js";
 import { layout } from "./layout.js";
+import { LevelHint, placeText, point, pointed, unpoint } from "./levelhint.js";
 import { PeerMark, peerName } from "./peers.js";
+import { queuePlaces } from "./queueplaces.js";
 import { book, bookVersion, columnPlaces, draft, group, market, openOrders, places, shares } from "./store.js";
 
 const ROW_PX = 20; // at least
@@ -24,13 +26,12 @@ const columns = signal(4);
 const rowHeight = signal(ROW_PX);
 const rows = signal(14); // per side, as many as fit
 
-// The number of my open orders, by side and price.
+// My open orders, by side and price, the oldest first.
 function ownLevels() {
   const own = { buy: new Map(), sell: new Map() };
   for (const order of openOrders.value) {
-    if (order.market === book.market && order.price) {
-      own[order.side].set(order.price, (own[order.side].get(order.price) ?? 0) + 1);
-    }
+    if (order.market !== book.market || !order.price) continue;
+    own[order.side].set(order.price, [order, ...(own[order.side].get(order.price) ?? [])]);
   }
   return own;
 }
@@ -40,16 +41,17 @@ function levelsOf(side, own, taken, count, scale) {
   let total = 0;
   return side.grouped(count, scale).map((level) => {
     total += level.size;
-    const mine = level.prices.filter((units) => own.has(fromUnits(units, price))).length;
     return {
+      units: level.units,
       price: fromUnits(level.units, price),
       quantity: fromUnits(level.size, quantity),
       total: fromUnits(total, quantity),
       size: level.size,
       sum: total,
       orders: level.orders,
+      prices: level.prices.length,
       peers: shares.of(taken, level.prices),
-      mine,
+      mine: level.prices.flatMap((units) => own.get(fromUnits(units, price)) ?? []),
     };
   });
 }
@@ -97,28 +99,48 @@ function watchChanges(asks, bids) {
   if ([...asks, ...bids].some((level) => level.changed)) settling = setTimeout(() => settled.value++, FLASH_MS);
 }
 
-function Level({ level, side, deepest, first }) {
+// How much of a level stands before my first order there, as a line below the quantity.
+function Queue({ level }) {
+  const place = level.mine.map(({ id }) => queuePlaces.value.get(id)).find(Boolean);
+  if (!place || level.prices > 1) return null;
+  const share = Math.min(1, toSize(place.quantity, places.value.quantity) / level.size);
+  return html`<i class="queue" style=${{ "--before": `${(100 * share).toFixed(0)}%` }}></i>`;
+}
+
+// My orders at a level, and what stands before them, in words.
+const saidOf = (mine) => mine.map(({ id }) => `my order ${[id, placeText(id)].filter(Boolean).join(", ")}, `).join("");
+
+function Level({ level, side, deepest, index }) {
   const other = side === "ask" ? "buy" : "sell";
   const fill = (event, part) => {
     felt(event.currentTarget.closest("td"));
     draft.value = { ...part, at: performance.now() };
   };
   const onPrice = (event) => (oneClick.value ? sendAt(level.price, other) : fill(event, { price: level.price }));
-  return html`<tr class="level ${side} ${level.changed ? "changed" : ""} ${level.mine ? "mine" : ""}">
+  const isMine = level.mine.length > 0;
+  const on = (event) => point(event, side, index);
+  return html`<tr
+    class="level ${side} ${level.changed ? "changed" : ""} ${isMine ? "mine" : ""}"
+    onPointerEnter=${on}
+    onPointerLeave=${unpoint}
+    onFocusIn=${on}
+    onFocusOut=${unpoint}
+  >
     <td class="price">
       <i class="bar" style=${{ transform: `scaleX(${(level.sum / deepest).toFixed(3)})` }}></i>
       <button
         class="cell"
-        tabindex=${first ? 0 : -1}
+        tabindex=${index === 0 ? 0 : -1}
         data-ladder
         onClick=${onPrice}
+        aria-describedby=${pointed.value?.side === side && pointed.value.index === index ? "level-hint" : undefined}
         aria-label=${oneClick.value ? `${other} at ${grouped(level.price)} at once` : `Use the price ${grouped(level.price)}`}
       >
-        ${level.mine ? html`<span class="own" title="You have an order here"></span><span class="hidden">my order, </span>` : null}${grouped(level.price)}
+        ${isMine ? html`<span class="own"></span><span class="hidden">${saidOf(level.mine)}</span>` : null}${grouped(level.price)}
       </button>
     </td>
     <td class="amount" onClick=${(event) => fill(event, { price: level.price, quantity: trimmed(level.quantity) })}>
-      ${short(level.quantity, columnPlaces())}
+      ${short(level.quantity, columnPlaces())}${isMine ? html`<${Queue} level=${level} />` : null}
     </td>
     <td class="amount total" onClick=${(event) => fill(event, { price: level.price, quantity: trimmed(level.total), side: other })}>
       ${short(level.total, columnPlaces())}
@@ -127,19 +149,34 @@ function Level({ level, side, deepest, first }) {
   </tr>`;
 }
 
-function Middle({ bid, ask }) {
+// The share of the bids in the quantity of the shown levels of both sides, in percent; null if there is none.
+const bidShare = (bids, asks) => {
+  const [bought, sold] = [bids.at(-1)?.sum ?? 0, asks.at(-1)?.sum ?? 0];
+  return bought + sold ? (100 * bought) / (bought + sold) : null;
+};
+
+function Imbalance({ share, count }) {
+  if (share === null) return null;
+  const text = `${share.toFixed(0)} % of the quantity in the ${count} best levels a side are bids`;
+  return html`<span class="imbalance" style=${{ "--share": `${share.toFixed(1)}%` }} title=${text}>
+    <b aria-hidden="true">${share.toFixed(0)} %</b><span class="hidden">${text}</span>
+  </span>`;
+}
+
+function Middle({ bid, ask, share }) {
   const unit = places.value.price;
   const spread = bid && ask ? ask.units - bid.units : null;
   const middle = spread === null ? null : (ask.units + bid.units) / 2;
   const percent = (100 * spread) / middle;
-  const share = percent < 0.001 ? "< 0.001" : percent.toFixed(percent < 0.1 ? 3 : 2);
+  const part = percent < 0.001 ? "< 0.001" : percent.toFixed(percent < 0.1 ? 3 : 2);
   return html`<tr class="middle">
     <td colspan=${columns.value}>
       <div class="middle-line">
         ${spread === null
           ? html`<span class="spread quiet">${!condition.value.fresh ? "not known" : bid || ask ? "one-sided" : "empty"}</span>`
           : html`<span><span class="quiet">Mid</span> <strong>${grouped(trimmed(fromUnits(Math.round(middle * 10), unit + 1), unit))}</strong></span>
-              <span class="spread"><span class="quiet">Spread</span> ${trimmed(fromUnits(spread, unit), unit)}<span class="share quiet"> ${share} %</span></span>`}
+              <span class="spread"><span class="quiet">Spread</span> ${trimmed(fromUnits(spread, unit), unit)}<span class="share quiet"> ${part} %</span></span>`}
+        <${Imbalance} share=${share} count=${rows.value} />
       </div>
     </td>
   </tr>`;
@@ -221,7 +258,9 @@ export function Ladder() {
   const bids = levelsOf(book.bids, own.buy, shares.bids, rows.value, scale);
   watchChanges(asks, bids);
   const deepest = Math.max(1, asks.at(-1)?.sum ?? 0, bids.at(-1)?.sum ?? 0);
-  const row = (side) => (level, index) => html`<${Level} key=${index} ...${{ level, side, deepest, first: index === 0 }} />`;
+  const row = (side) => (level, index) => html`<${Level} key=${index} ...${{ level, side, deepest, index }} />`;
+  const atAsk = pointed.value?.side === "ask";
+  const hinted = pointed.value && fresh ? (atAsk ? asks : bids)[pointed.value.index] : null;
   const isEmpty = book.ready && fresh && !asks.length && !bids.length;
   const rest = (levels, label) =>
     levels.length < rows.value ? html`<${Empty} count=${rows.value - levels.length} label=${levels.length ? "" : label} />` : null;
@@ -245,12 +284,13 @@ export function Ladder() {
           ${rest(asks, isEmpty ? "No orders yet." : fresh && "No asks")} ${asks.map(row("ask")).reverse()}
         </tbody>
         <tbody>
-          <${Middle} bid=${book.bids.best(1)[0]} ask=${book.asks.best(1)[0]} />
+          <${Middle} bid=${book.bids.best(1)[0]} ask=${book.asks.best(1)[0]} share=${bidShare(bids, asks)} />
         </tbody>
         <tbody class="bids">
           ${bids.map(row("bid"))} ${rest(bids, isEmpty ? html`<${MarketHint} />` : fresh && "No bids")}
         </tbody>
       </table>
     </div>
+    ${hinted ? html`<${LevelHint} levels=${(atAsk ? book.asks : book.bids).upTo(hinted.units)} mine=${hinted.mine} />` : null}
   </section>`;
 }

@@ -4,6 +4,7 @@ import { App } from "./app.js";
 import { html } from "./html.js";
 import { startKeys } from "./keys.js";
 import { startNotices } from "./notices.js";
+import { watchQueues } from "./queueplaces.js";
 import { feed, spendLink } from "./store.js";
 
 const root = document.getElementById("app");
@@ -11,6 +12,7 @@ root.replaceChildren();
 render(html`<${App} />`, root);
 startKeys();
 startNotices();
+watchQueues();
 spendLink()
   .catch(() => {}) // no connection: the token stays in the address, for another try
   .finally(() => feed.start());

@@ -1,7 +1,7 @@
 // What happened to my open orders by itself: a toast and, if wanted, a sound, also in a background tab.
 // Owns the words, and the mark and price in the tab's title.
 import { effect, signal } from "@preact/signals";
-import { averageOf, fromUnits, placesOf, toBig } from "./decimal.js";
+import { sumOf } from "./fillclusters.js";
 import * as as from "./format.js";
 import { sounds } from "./settings.js";
 import { chime } from "./sound.js";
@@ -10,18 +10,14 @@ import { toast } from "./toasts.js";
 
 const unseen = signal(false); // an order filled while nobody looked
 
-const sizeOf = (fills) => {
-  const lots = placesOf(fills[0].quantity);
-  return fromUnits(fills.reduce((sum, fill) => sum + toBig(fill.quantity, lots), 0n), lots);
-};
-
 // `fills` are new fills of one order that had been open.
 function tell({ order, fills }) {
   const done = order.side === "buy" ? "Bought" : "Sold";
   const where = order.market === marketName.value ? "" : ` in ${order.market}`;
   const rest = order.status === "partly_filled" ? `, ${as.quantity(order.remaining)} stays open` : "";
   const title = order.status === "filled" ? "Filled" : "Partly filled";
-  toast("good", title, `${done} ${as.quantity(sizeOf(fills))}${where} at ${as.price(averageOf(fills))}${rest}. Order ${order.id}.`);
+  const sum = sumOf(fills);
+  toast("good", title, `${done} ${as.quantity(sum.quantity)}${where} at ${as.price(sum.average)}${rest}. Order ${order.id}.`);
 }
 
 export function startNotices() {

@@ -10,7 +10,7 @@ import { toast } from "./toasts.js";
 import { amountOf } from "./typed.js";
 
 export const leaving = signal(new Set()); // ids with a pending cancel or change
-export const asking = signal(false); // the page asks whether to cancel all that are shown
+export const asking = signal(null); // { before } while the page asks whether to cancel all that are shown
 export const editing = signal(null); // { id, price, quantity } as typed, while one order is edited
 const markedId = signal(""); // the order that the next press of the key cancels
 export const marked = computed(() => openShown.value.find((order) => order.id === markedId.value) ?? null);
@@ -53,23 +53,35 @@ export function moveMark(step) {
   return true;
 }
 
+// Ends the question, and shows the side again that was shown before it.
+function endAsking() {
+  if (asking.value) side.value = asking.value.before;
+  asking.value = null;
+}
+
 // True if something was marked or asked.
 export function stopAsking() {
   const was = Boolean(asking.value || marked.value);
-  asking.value = false;
+  endAsking();
   markedId.value = "";
   return was;
 }
 
-export function askToCancelAll() {
+// Asks about all orders in the table or, of these, about one side: the table shows them meanwhile.
+export function askToCancelAll(of = "") {
   showOpen();
-  asking.value = openShown.value.length > 0;
+  endAsking();
+  const before = side.value;
+  side.value = of || before;
+  if (openShown.value.length) asking.value = { before };
+  else side.value = before;
 }
 
 export async function cancelShown() {
-  asking.value = false;
   for (const order of openShown.value) if (order.status === "pending") cancel(order);
-  const reply = await cancelAll(marketShown.value, side.value);
+  const [symbol, of] = [marketShown.value, side.value];
+  endAsking();
+  const reply = await cancelAll(symbol, of);
   if (!reply.ok) toast("bad", "Not cancelled.", reply.error.detail);
   else toast("good", "Cancelled", `${reply.result.cancelled?.length ?? 0} orders.`);
 }

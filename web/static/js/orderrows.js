@@ -7,8 +7,10 @@ import { html } from "./html.js";
 import { STATES } from "./lifecycle.js";
 import { cancel, changeOf, editing, leaving, marked, saveEdit } from "./orderactions.js";
 import { marketShown } from "./orderview.js";
+import { placeText } from "./levelhint.js";
 import { PeerBadge } from "./peers.js";
 import { unrealizedOf } from "./positions.js";
+import { queuePlaces } from "./queueplaces.js";
 import { lastPrices, mayTrade, placesIn } from "./store.js";
 
 const SIDES = { buy: "Buy", sell: "Sell" };
@@ -120,6 +122,16 @@ const stop = {
   text: (o) => o.stop_price ?? "",
   when: hasAny("stop_price"),
 };
+const ahead = {
+  head: "Ahead",
+  kind: "amount ahead",
+  cell: (o) => {
+    const place = queuePlaces.value.get(o.id);
+    return place && html`<span title=${placeText(o.id)}>${place.complete ? "" : ">"}${short(trimmed(place.quantity))}</span>`;
+  },
+  text: (o) => queuePlaces.value.get(o.id)?.quantity ?? "",
+  when: (orders) => orders.some(({ id: number }) => queuePlaces.value.has(number)),
+};
 const average = {
   head: "Average",
   kind: "amount",
@@ -184,7 +196,7 @@ const positions = [
 
 const COLUMNS = {
   positions,
-  open: [time, market, id, side, type, price, stop, filled, display, expire, state, actions],
+  open: [time, market, id, side, type, price, stop, filled, ahead, display, expire, state, actions],
   history: [time, market, id, side, type, price, average, stop, filled, display, expire, state, reason],
   fills: [time, ofOrder(market), trade, ofOrder(id), ofOrder(side), fillPrice, size, value, role],
 };

@@ -7,9 +7,9 @@ import { loadOlder, loading, past } from "./history.js";
 import { html } from "./html.js";
 import { asking, askToCancelAll, cancelShown, editing, leaving, marked, stopAsking } from "./orderactions.js";
 import { columnsOf } from "./orderrows.js";
-import { endedShown, fillsShown, marketShown, openHere, openShown, period, PERIODS, positionsShown, scope, side, tab } from "./orderview.js";
+import { endedShown, fillsShown, isKnown, marketShown, openHere, openShown, period, PERIODS, positionsShown, scope, side, tab } from "./orderview.js";
 import { Tabs } from "./tabs.js";
-import { account, loadPrices, marketName, mayRead, mayTrade, openOrders } from "./store.js";
+import { account, loadPrices, marketName, mayRead, mayTrade, openOrders, session } from "./store.js";
 
 const ROWS = 100; // at first, and as many more for each “Older” or “More”
 const rowsShown = signal(ROWS);
@@ -22,6 +22,11 @@ const TABS = [
   ["positions", "Positions"],
 ];
 const NOTHING = { open: "No open orders", history: "No order has ended yet", fills: "Nothing has traded yet", positions: "Nothing has traded yet" };
+
+function nothingIn(name) {
+  if (isKnown.value) return `${NOTHING[name]}${marketShown.value ? ` in ${marketShown.value}` : ""}.`;
+  return session.value && !mayRead.value ? "This page has no account: it shows no orders." : "Not known yet.";
+}
 
 // What the tables are limited to, in words: “buy orders of BTC-USD”.
 const what = () => `${side.value ? `${side.value} ` : ""}orders ${marketShown.value ? `of ${marketShown.value}` : "in all markets"}`;
@@ -81,8 +86,8 @@ function More({ count }) {
 function Scope() {
   const option = (name, label, count, where) => [
     name,
-    html`${label} <span class="quiet">${count}</span>`,
-    `${count} open orders ${where}`,
+    isKnown.value ? html`${label} <span class="quiet">${count}</span>` : label,
+    isKnown.value ? `${count} open orders ${where}` : `Open orders ${where}`,
   ];
   const options = [
     option("market", marketName.value || "This market", openHere.value.length, `of ${marketName.value}`),
@@ -111,6 +116,22 @@ const Filters = () => html`<div class="filters">
 
 const focus = (button) => button?.focus();
 
+const CANCELS = [
+  ["buy", "Cancel buys"],
+  ["sell", "Cancel sells"],
+];
+
+// A button for each side, if the table has orders of both.
+function CancelSides() {
+  const counts = CANCELS.map(([of]) => openShown.value.filter((order) => order.side === of).length);
+  if (counts.includes(0)) return null;
+  return CANCELS.map(
+    ([of, word], at) => html`<button key=${of} class="button small cancel-side" disabled=${!mayTrade.value} onClick=${() => askToCancelAll(of)}>
+      ${word} (${counts[at]})
+    </button>`,
+  );
+}
+
 function CancelAll() {
   const count = openShown.value.length;
   if (asking.value) {
@@ -120,14 +141,10 @@ function CancelAll() {
       <button class="button small" onClick=${stopAsking}>No</button>
     </span>`;
   }
-  return html`<button
-    class="button small cancel-all"
-    disabled=${!count || !mayTrade.value}
-    title="Cancel ${count} ${what()}"
-    onClick=${askToCancelAll}
-  >
-    Cancel all${count ? ` (${count})` : ""}
-  </button>`;
+  return html`<${CancelSides} />
+    <button class="button small cancel-all" disabled=${!count || !mayTrade.value} title="Cancel ${count} ${what()}" onClick=${() => askToCancelAll()}>
+      Cancel all${count ? ` (${count})` : ""}
+    </button>`;
 }
 
 const keyOf = (row) => (row.order ? `${row.order.id}/${row.index}` : row.id);
@@ -172,7 +189,7 @@ export function OrdersPanel() {
       <h2 class="hidden">My orders</h2>
       <${Tabs}
         value=${name}
-        options=${TABS.map(([key, label]) => [key, key === "open" ? `${label} (${openShown.value.length})` : label])}
+        options=${TABS.map(([key, label]) => [key, key === "open" && isKnown.value ? `${label} (${openShown.value.length})` : label])}
         label="My orders"
         onPick=${choose}
         prefix="orders"
@@ -183,7 +200,7 @@ export function OrdersPanel() {
     <${MarkedHint} />
     <div class="scroll" id="orders-table" role="tabpanel" aria-labelledby="orders-tab-${name}" tabindex="0">
       <${Table} name=${name} rows=${rows} />
-      ${rows.length ? null : html`<p class="nothing">${NOTHING[name]}${marketShown.value ? ` in ${marketShown.value}` : ""}.</p>`}
+      ${rows.length ? null : html`<p class="nothing">${nothingIn(name)}</p>`}
       ${name === "positions" && rows.length ? html`<${Basis} />` : null}
       ${name === "open" ? html`<${More} count=${rows.length} />` : mayRead.value ? html`<${Older} count=${rows.length} />` : null}
     </div>

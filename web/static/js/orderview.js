@@ -2,11 +2,12 @@
 // Owns the choice of tab, markets, side and time, and what that selects. A button or key that acts on
 // “all” acts on this selection only.
 import { computed, signal } from "@preact/signals";
+import { condition } from "./condition.js";
 import { olderThan } from "./history.js";
 import { fillsOf, newestFirst } from "./lifecycle.js";
 import { positionsOf } from "./positions.js";
 import { remembered } from "./remember.js";
-import { marketName, openOrders, orders } from "./store.js";
+import { marketName, openOrders, orders, ordersHeard } from "./store.js";
 
 export const tab = signal("open"); // open, history, fills, positions
 export const scope = remembered("scope", "market"); // market, all
@@ -19,6 +20,9 @@ export const PERIODS = [
   [86_400_000, "Last 24 hours"],
   [7 * 86_400_000, "Last 7 days"],
 ];
+
+// Whether the open orders are known now: an unknown number is never shown as zero.
+export const isKnown = computed(() => condition.value.known && ordersHeard.value);
 
 // The market to which the tables are limited; empty: none.
 export const marketShown = computed(() => (scope.value === "market" ? marketName.value : ""));

@@ -3,9 +3,12 @@ import { effect, signal, useSignal } from "@preact/signals";
 import { CandlestickSeries, createChart, HistogramSeries, LineSeries } from "lightweight-charts";
 import { useEffect, useRef } from "preact/hooks";
 import { Candles } from "./candles.js";
-import { drawFills, OrderLines, priceAt } from "./chartorders.js";
+import { OrderLines, priceAt } from "./chartorders.js";
 import { color } from "./colors.js";
 import { grouped, trimmed } from "./decimal.js";
+import { sumOf } from "./fillclusters.js";
+import { drawFills } from "./fillmarks.js";
+import * as as from "./format.js";
 import { html } from "./html.js";
 import { averageAt, averages, vwapAt, vwaps } from "./indicators.js";
 import { remembered } from "./remember.js";
@@ -27,6 +30,7 @@ const LINES = [
 const lines = remembered("chartLines", []); // names of the lines that are shown
 
 const hover = signal(null); // the candle under the pointer, else the newest
+const clusters = signal([]); // my fills, by candle and side
 const isUtc = () => zone.peek() === "utc";
 
 function paint(chart, price, volume, extra) {
@@ -157,7 +161,7 @@ export function PriceChart({ seconds }) {
         zone.value;
         chart.applyOptions({ timeScale: { secondsVisible: seconds < 60 } }); // draws the axis again
       }),
-      drawFills(price, seconds, firstTime),
+      drawFills(price, seconds, firstTime, clusters),
       () => orders.close(),
     ];
     return () => {
@@ -168,7 +172,7 @@ export function PriceChart({ seconds }) {
     };
   }, []);
   return html`<div class="chart" ref=${element} role="group" aria-label="${count.value} candles of ${marketName.value}, ${seconds} seconds each"></div>
-    <div class="chart-top"><${Legend} newest=${newest.value} /><${Tools} element=${element} /></div>
+    <div class="chart-top"><${Legend} newest=${newest.value} /><${Tools} element=${element} /><${Mine} /></div>
     ${count.value ? null : html`<p class="nothing chart-nothing">Candles appear with the first trade.</p>`}`;
 }
 
@@ -199,12 +203,22 @@ const Tools = ({ element }) => html`<div class="chart-tools">
   </button>
 </div>`;
 
+// My fills in the candle under the pointer.
+const Mine = () =>
+  clusters.value
+    .filter(({ time }) => time === hover.value?.time)
+    .map(({ side, fills }) => {
+      const { quantity, average } = sumOf(fills);
+      const count = fills.length > 1 ? ` in ${fills.length} fills` : "";
+      return html`<p key=${side} class="ohlc ${side === "buy" ? "up" : "down"}">${side === "buy" ? "Bought" : "Sold"} ${as.quantity(trimmed(quantity))} at ${as.price(average)}${count}</p>`;
+    });
+
 function Legend({ newest }) {
   const candle = hover.value ?? newest;
   if (!candle) return null;
   const at = (value) => grouped(trimmed(value.toFixed(places.value.price), 2));
   return html`<p class="ohlc ${candle.close >= candle.open ? "up" : "down"}">
-    <span>O ${at(candle.open)}</span> <span>H ${at(candle.high)}</span> <span>L ${at(candle.low)}</span>
+    <span>O ${at(candle.open)}</span> <span>H ${at(candle.high)}</span> <span>L ${at(candle.low)}</span>${" "}
     <span>C ${at(candle.close)}</span> <span class="quiet">V ${trimmed((candle.volume ?? 0).toFixed(6))}</span>
   </p>`;
 }

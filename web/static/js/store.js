@@ -32,6 +32,7 @@ export const trades = signal([]); // newest first
 export const ticker = signal(null); // of the current market
 export const lastPrices = signal({}); // market -> the last price that this page has seen
 export const orders = signal(NO_ORDERS); // of the account, in all markets
+export const ordersHeard = signal(false); // the peer has listed the account's orders on this connection
 export const bookVersion = signal(0); // counts the frames in which the book changed
 export const draft = signal({}); // values for the form from a click in the book
 
@@ -61,7 +62,7 @@ export const feed = new Feed({
   onState: (state) => {
     connection.value = state;
     if (state === "live" && session.value?.ended) loadSession().then(() => chooseAccount(account.value), () => {});
-    if (state === "offline") book.ready = false;
+    if (state === "offline") book.ready = ordersHeard.value = false;
   },
 });
 
@@ -181,7 +182,10 @@ function takeOrders(message) {
   if (message.account !== account.value) return;
   const news = newFills(mine, message);
   mine = mergeOrders(mine, message);
-  later(() => (orders.value = mine));
+  later(() => {
+    orders.value = mine;
+    ordersHeard.value ||= message.type === "snapshot" && message.account === account.value;
+  });
   if (news.length) onFills(news);
 }
 
@@ -217,6 +221,7 @@ function endSession() {
   batch(() => {
     session.value = { account: "", scopes: [], ended: true };
     orders.value = mine = NO_ORDERS;
+    ordersHeard.value = false;
   });
 }
 
@@ -305,7 +310,10 @@ export function chooseMarket(name) {
 export function chooseAccount(name) {
   if (name !== account.value) feed.unsubscribe({ channel: "orders", account: account.value });
   batch(() => {
-    if (name !== account.value) orders.value = mine = NO_ORDERS;
+    if (name !== account.value) {
+      orders.value = mine = NO_ORDERS;
+      ordersHeard.value = false;
+    }
     account.value = name;
   });
   if (mayRead.value) feed.subscribe({ channel: "orders", account: name });
