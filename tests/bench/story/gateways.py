@@ -124,7 +124,7 @@ def measure(
             stack.enter_context(caller.socket)
         lone_ms(callers[0], body, 1)  # checks the API key: slow, and remembered
         per_second(callers, body, plan.http_seconds / 4)  # a start, not counted
-        for count in CONNECTIONS:
+        for count in reversed(CONNECTIONS):  # a server ends connections that it has no work from
             rate = per_second(callers[:count], body, plan.http_seconds)
             story.add(over_http(whose, count), rate)
         add_percentiles(story, HTTP, f"{whose}: a lone order", lone_ms(callers[0], body, plan.lone))
