@@ -47,17 +47,17 @@ def create_app(config: Config, gateway: Gateway | None = None) -> Flask:
         app.register_blueprint(routes)
     app.extensions["document"] = openapi.document(OPERATIONS)
     streaming.register(app)
-    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(Problem, problem_response)
     app.register_error_handler(HTTPException, _http_problem)
     app.register_error_handler(Exception, _failure)
     if config.proxies:
         app.wsgi_app = BehindProxy(app.wsgi_app, config.proxies)  # type: ignore[method-assign]
-    app.after_request(_secure)
+    app.after_request(secured)
     app.after_request(lambda response: _count(response, metrics))
     return app
 
 
-def _secure(response: Response) -> Response:
+def secured(response: Response) -> Response:
     headers = response.headers
     headers.setdefault("Content-Security-Policy", POLICY)
     headers["X-Content-Type-Options"] = "nosniff"
@@ -76,7 +76,7 @@ def _count(response: Response, metrics: Metrics) -> Response:
     return response
 
 
-def _problem(problem: Problem) -> Response:
+def problem_response(problem: Problem) -> Response:
     body = msgspec.json.encode(problem.view)
     response = Response(body, problem.status, content_type="application/problem+json")
     if problem.status in (429, 503):
@@ -99,7 +99,7 @@ def _http_problem(error: HTTPException) -> Response:
         detail = f"{request.path:.80} does not take {request.method}."
     else:
         detail = error.description or error.name
-    response = _problem(Problem(status, detail, error.name.lower().replace(" ", "_")))
+    response = problem_response(Problem(status, detail, error.name.lower().replace(" ", "_")))
     allowed = getattr(error, "valid_methods", None)
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
@@ -109,4 +109,4 @@ def _http_problem(error: HTTPException) -> Response:
 def _failure(error: Exception) -> Response:
     """Answer a bug of ours with a 500, and log it."""
     current_app.logger.exception("a request failed", exc_info=error)
-    return _problem(Problem(500, "The gateway failed; its log says why.", "failed"))
+    return problem_response(Problem(500, "The gateway failed; its log says why.", "failed"))

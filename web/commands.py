@@ -15,8 +15,8 @@ from web.auth.signatures import cancelling, signed
 from web.contract import requests
 from web.contract.problems import Problem, refused, rejected
 from web.contract.requests import CancelOrder, Change, NewOrder, Signature, Withdrawal
-from web.contract.responses import Rejected, Result
-from web.contract.results import answer_of
+from web.contract.responses import Order, Rejected, Result
+from web.contract.results import answer_of, placed
 from web.gateway import Gateway
 from web.market_data.pending_requests import OnChange, Submission
 
@@ -108,6 +108,11 @@ class Commands(NamedTuple):
         """Wait for the result of one command. Problem if a change was rejected. (A rejected order
         is a result: it has been ordered and is final.)"""
         self.wait(submission)
+        return self.result_now(submission)
+
+    def result_now(self, submission: Submission) -> Result:
+        """The result of one command as far as it is known. Problem likewise."""
+        self.check(submission)
         found = answer_of(submission, self.gateway.mirrors)
         if isinstance(found, Rejected):
             raise rejected(Reason[found.reason.upper()], id=found.id, commit=found.commit)
@@ -125,6 +130,16 @@ class Commands(NamedTuple):
                 gateway.waiting.release()
         else:
             submission.wait_queued(seconds)
+        self.check(submission)
+
+    def results_now(self, submission: Submission) -> list[Order]:
+        """The results of new orders as far as they are known. Problem as `check`."""
+        self.check(submission)
+        count, mirrors = len(submission.commands), self.gateway.mirrors
+        return [placed(submission, index, mirrors) for index in range(count)]
+
+    def check(self, submission: Submission) -> None:
+        """Problem if the node refused the commands, or if it is unknown whether it took them."""
         if submission.refused is not None:
             raise refused(submission.refused, submission.ids)
         if not (submission.ids or submission.is_complete):

@@ -17,6 +17,7 @@ from waitress import wasyncore
 from peer.process.lifeline import on_end
 from web.app import create_app
 from web.config import Config
+from web.direct import DirectOrders
 from web.gateway import Gateway
 from web.serve.announcer import Announcer
 from web.serve.connections import Listener
@@ -50,6 +51,7 @@ class Server:
         self._config = config = fitted(config, limit)
         self._app = create_app(config)
         self._gateway: Gateway = self._app.extensions["gateway"]
+        self._direct = DirectOrders(config, self._gateway, self._app.extensions["metrics"])
         self._stopping = False
         self._status = 0
 
@@ -62,9 +64,8 @@ class Server:
         with _bound(bind) as sock:
             port: int = sock.getsockname()[1]
             front = self._secure(port) if self._config.tls_cert else None
-            listener = Listener(
-                self._app, self._config, sock, front.client_of if front else lambda port: None
-            )
+            client_of = front.client_of if front else lambda port: None
+            listener = Listener(self._app, self._config, sock, client_of, self._direct)
             on_end(lambda: self._stop(listener.pull_trigger))
             if front is None:
                 click.echo(f"web: serving at {_url('http', sock.getsockname())}", err=True)
@@ -92,11 +93,14 @@ class Server:
     def _serve(self, listener: Listener, announcer: Announcer, front: TlsProxy | None) -> None:
         self._gateway.start()
         announcer.start()
-        looked = 0.0
+        looked, wait = 0.0, TURN_SECONDS
         while not self._stopping:
-            wasyncore.loop(TURN_SECONDS, use_poll=True, map=listener._map, count=1)
+            wasyncore.loop(wait, use_poll=True, map=listener._map, count=1)
+            listener.serve_direct()
             listener.make_room()
-            if (now := time.monotonic()) - looked >= LOOK_SECONDS:
+            now = time.monotonic()
+            wait = min(TURN_SECONDS, self._direct.expire(now))
+            if now - looked >= LOOK_SECONDS:
                 looked = now
                 listener.look(now)
                 self._look(front)
@@ -119,6 +123,7 @@ class Server:
         until = time.monotonic() + STOP_SECONDS
         while listener.is_busy and time.monotonic() < until:
             wasyncore.loop(0.05, use_poll=True, map=listener._map, count=1)
+            listener.serve_direct()
         listener.task_dispatcher.shutdown(timeout=0)
         wasyncore.close_all(listener._map)
 

@@ -57,6 +57,14 @@ class Access:
         cookie = request.cookies.get(self.keys.cookie) if self.keys else None
         return self.keys.of_session(cookie) if self.keys and cookie else None
 
+    def proven(self, authorization: str) -> Credential | None:
+        """The credential in an Authorization header, if it is an API key that was proven before.
+        Does not wait."""
+        scheme, _, token = authorization.partition(" ")
+        if self._proofs is None or scheme.lower() != "bearer":
+            return None
+        return self._proofs.known(token.strip())
+
     def of_token(self, token: str, where: str) -> Credential:
         """The credential of an API key. Problem if this peer did not make the key."""
         proofs = self._proofs

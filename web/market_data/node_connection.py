@@ -132,6 +132,7 @@ class Link:
         self._count = 0
         self.is_connected = False
         self._unanswered: float | None = None  # since when a request has waited without any answer
+        self._is_woken = False  # the thread will look into the inbox
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
@@ -184,7 +185,9 @@ class Link:
 
     def _do(self, step: Callable[[], None]) -> None:
         self._inbox.append(step)
-        self._wake()
+        if not self._is_woken:
+            self._is_woken = True
+            self._wake()
 
     def _wake(self) -> None:
         try:
@@ -240,6 +243,7 @@ class Link:
 
     def _take_inbox(self) -> None:
         self._reader.recv(4096)
+        self._is_woken = False  # before it looks: what comes now is seen, what comes later wakes it
         while self._inbox:
             self._inbox.popleft()()
 

@@ -30,7 +30,6 @@ from web.contract.responses import (
     Result,
     Withdrawn,
 )
-from web.contract.results import placed
 from web.market_data.pending_requests import Submission
 from web.routes.operations import Answer, Routes
 from web.routes.request import (
@@ -62,9 +61,8 @@ def place_many() -> Answer:
         for_account(requests.parse(requests.NewOrder, order)) for order in orders
     )
     commands().wait(submission)
-    mirrors = the_gateway().mirrors
-    results = [placed(submission, index, mirrors) for index in range(len(orders))]
-    return Batch(results), _status(*results)
+    results = commands().results_now(submission)
+    return Batch(results), status_of(*results)
 
 
 @routes.operation("get", "/orders", Orders, (*EVERYWHERE, 403, 503), requests.OrdersQuery)
@@ -204,8 +202,8 @@ def _signature() -> requests.Signature | None:
 
 def _answer(submission: Submission) -> Answer:
     result = commands().result(submission)
-    return result, _status(result)
+    return result, status_of(result)
 
 
-def _status(*results: Result) -> int:
+def status_of(*results: Result) -> int:
     return 202 if any(result.status == Status.PENDING for result in results) else 200

@@ -13,32 +13,27 @@ clients to close.
 
 import logging
 import socket
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from flask import Flask
 from waitress.adjustments import Adjustments
 from waitress.channel import HTTPChannel
-from waitress.parser import (
-    HTTPRequestParser,
-    ParsingError,
-    TransferEncodingNotImplemented,
-)
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest, Error, RequestEntityTooLarge
 
 from peer.process.descriptors import is_full
 from web.config import BODY_BYTES_MAX, Config
 from web.contract.problems import Problem
 from web.serve.client_address import counted, plain, release
+from web.serve.request_parser import Parser, RequestTimeout
 
 ADDRESS_CONNECTIONS_MAX = 256  # per address, without streams
 HEAD_BYTES_MAX = 32 * 1024
-CHUNK_HEAD_BYTES_MAX = 4 * 1024  # of an unfinished chunk head or trailer
 ANSWER_SECONDS_MAX = 60.0  # from a whole request until the client has taken its answer
 IDLE_SECONDS_MAX = 15.0  # between two requests
 LINGER_SECONDS_MAX = 2.0  # a client that still sends must see the answer before the close
@@ -52,53 +47,15 @@ HAND_OVER = "web.hand_over"  # in a request's environment: hands the connection 
 _log = logging.getLogger(__name__)
 
 
-class RequestTimeout(Error):  # type: ignore[misc]
-    code = 408
-    reason = "Request Timeout"
+class Direct(Protocol):
+    """Answers some requests without a thread of their own."""
 
+    def wants(self, request: "Parser") -> bool:
+        """Whether it may take this whole request. Called during a turn of the loop: quick."""
 
-class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """One request, parsed more strictly than by waitress. An error ends the connection."""
-
-    completed: bool
-    path = ""  # waitress logs it when a client leaves; a malformed head has none
-
-    def received(self, data: bytes) -> int:
-        taken: int = super().received(data)
-        if self.completed:
-            self.expect_continue = False  # the client waits for nothing
-        elif self.chunked and self.body_rcv is not None:
-            self._check_chunk(self.body_rcv)
-        if isinstance(self.error, RequestEntityTooLarge):
-            self.error.body = f"A request has at most {BODY_BYTES_MAX} bytes"
-        return taken
-
-    def _check_chunk(self, body: Any) -> None:
-        """Check that the unfinished part of the body stays within limits."""
-        if len(body.control_line) + len(body.trailer) > CHUNK_HEAD_BYTES_MAX:
-            self.completed, self.error = True, BadRequest("A chunk's head or a trailer is too long")
-        elif body.chunk_remainder > BODY_BYTES_MAX:
-            self.completed, self.error = True, RequestEntityTooLarge("")
-
-    def parse_header(self, header_plus: bytes) -> None:
-        try:
-            super().parse_header(header_plus)
-        except (ParsingError, TransferEncodingNotImplemented):
-            raise
-        except Exception:  # for example from a Content-Length of 5,000 digits
-            raise ParsingError("The head of the request is malformed") from None
-        if not self.request_uri.isascii():  # waitress lets it pass behind two slashes
-            raise ParsingError("Bad URI")
-        if self.version not in ("1.0", "1.1"):
-            raise ParsingError("HTTP/1.1 was expected")
-        if self.version == "1.0" and "TRANSFER_ENCODING" in self.headers:
-            raise ParsingError("HTTP/1.0 has no Transfer-Encoding")
-        if self.version == "1.1" and "HOST" not in self.headers:
-            raise ParsingError("The Host header is missing")
-        if self.chunked and "CONTENT_LENGTH" in self.headers:
-            raise ParsingError("Transfer-Encoding and Content-Length contradict each other")
-        if "close" in self.headers.get("CONNECTION", "").lower().replace(" ", "").split(","):
-            self.headers["CONNECTION"] = "close"
+    def take(self, request: "Parser", channel: "Channel") -> bool:
+        """Take the first request of a connection, and call `channel.answer` for it, once, from any
+        thread. If it does not, a thread answers the request. Called between two turns."""
 
 
 class Refusal(ErrorTask):  # type: ignore[misc]
@@ -147,6 +104,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._is_counted = True
         self.server.addresses[self.name] += 1
         self._served = 0
+        self.is_direct = False  # the first request is answered without a thread
+        self._has_ended = False  # the client has sent all it will
         self._lingering = 0  # bytes that it may still discard
         self._phase: tuple[str, int] = ("arriving", 0)
         self.since = time.monotonic()  # start of the phase
@@ -168,6 +127,33 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().service()
         self._served += 1
 
+    # Answers without a thread
+
+    def answer(self, whole: bytes) -> None:
+        """Answer the first request, and send what can be sent at once."""
+        with self.outbuf_lock:
+            if self.connected:
+                self.outbufs[-1].append(whole)
+                self.current_outbuf_count += len(whole)
+                self.total_outbufs_len += len(whole)
+                self._flush_exception(self._flush_some, do_close=False)
+        with self.requests_lock:
+            self.requests.pop(0).close()
+            self._served += 1
+            self.is_direct = False
+            more = bool(self.requests)
+        if more:
+            self.server.task_dispatcher.add_task(self)
+        if more or self.total_outbufs_len or self.will_close:
+            self.server.pull_trigger()
+
+    @property
+    def _looks_ahead(self) -> bool:
+        """Whether to read on although a request waits for its answer: it is answered from another
+        thread, which then need not wake the loop for the next request."""
+        busy = self.will_close or self.close_when_flushed or self.total_outbufs_len
+        return self.is_direct and len(self.requests) == 1 and not (busy or self._has_ended)
+
     # Ending
 
     def _flush_some(self, do_close: bool = True) -> bool:
@@ -180,12 +166,15 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return sent
 
     def readable(self) -> bool:
-        return bool(self._lingering or super().readable())
+        return bool(self._lingering or super().readable() or self._looks_ahead)
 
     def writable(self) -> bool:
         return bool(not self._lingering and super().writable())
 
     def handle_read(self) -> None:
+        if self.is_direct and not self.socket.recv(1, socket.MSG_PEEK):
+            self._has_ended = True  # it may still wait for its answer
+            return
         if not self._lingering:
             super().handle_read()
             return
@@ -266,7 +255,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         config: Config,
         sock: socket.socket,
         client_of: Callable[[int], str | None] = lambda port: None,
+        direct: Direct | None = None,
     ) -> None:
+        self._direct = direct
+        self._ready: deque[Channel] = deque()  # whose first request may be answered directly
+        self._main = threading.get_ident()
         self.addresses: Counter[str] = Counter()  # number of connections
         self._client_of = client_of
         self._proxies = config.proxies  # they have their own limits
@@ -319,6 +312,22 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             sock.close()
             return
         self.channel_class(self, sock, (host, port), self.adj, map=self._map)
+
+    def add_task(self, task: Channel) -> None:
+        is_main = threading.get_ident() == self._main
+        if is_main and self._direct is not None and self._direct.wants(task.requests[0]):
+            self._ready.append(task)
+        else:
+            super().add_task(task)
+
+    def serve_direct(self) -> None:
+        """Answer what needs no thread. Call it between two turns."""
+        while self._ready:
+            channel = self._ready.popleft()
+            channel.is_direct = True
+            if self._direct is None or not self._direct.take(channel.requests[0], channel):
+                channel.is_direct = False
+                super().add_task(channel)
 
     def make_room(self) -> None:
         """If there are too many connections, end those that have waited longest, of the address
