@@ -53,7 +53,7 @@ sends it to find out whether a program is still connected.
 import msgspec
 
 from engine import Command, Event, Market, MarketStatus, OpenOrder
-from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.client.proposal_views import EndedView, EpochView, Presence, ProposalView
 from peer.client.queue_places import GetQueue, Queue
 from peer.replica.changes import Vote
 from peer.replica.signed import Entry
@@ -359,6 +359,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     unanswered: int = 0  # requests of others that were dropped because too many waited
     oldest_pending_ms: int = 0  # how long the oldest pending command has waited; 0: none waits
     unready: list[Reason] = []  # the worst first; empty: it is ready
+    epoch: EpochView | None = None
 
 
 Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh | MarketList | Proposals
