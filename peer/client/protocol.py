@@ -53,7 +53,7 @@ sends it to find out whether a program is still connected.
 import msgspec
 
 from engine import Command, Event, Market, MarketStatus, OpenOrder
-from peer.client.proposal_views import EndedView, Presence, ProposalView
+from peer.client.proposal_views import EndedView, EpochView, Presence, ProposalView
 from peer.client.queue_places import GetQueue, Queue
 from peer.replica.changes import Vote
 from peer.replica.signed import Entry
@@ -364,6 +364,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     version: str = ""  # of this peer's program
     level: int = 1  # whose rules hold in this epoch
     level_known: int = 1  # the highest one that this peer's program knows
+    epoch: EpochView | None = None
 
 
 Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh | MarketList | Proposals

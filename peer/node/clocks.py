@@ -47,12 +47,16 @@ class Clocks:
         shown = self._shown(now_ms, wall_ms)
         return ordered_time_ms([shown.get(member, 0) for member in range(self._size)])
 
+    def ahead(self, now_ms: int, wall_ms: int) -> dict[int, int]:
+        """How far the clock of each heard member, and this peer's own, is ahead of their median."""
+        shown = self._shown(now_ms, wall_ms)
+        median_ms = ordered_time_ms(list(shown.values())) if shown else 0
+        return {member: time_ms - median_ms for member, time_ms in shown.items()}
+
     def off(self, now_ms: int, wall_ms: int) -> dict[int, int]:
         """The members, perhaps this one too, whose clocks have differed from the median of all
         heard members by over SKEW_MS_MAX for SKEW_SEEN_MS; and each difference."""
-        shown = self._shown(now_ms, wall_ms)
-        median_ms = ordered_time_ms(list(shown.values())) if shown else 0
-        differ = {member: time_ms - median_ms for member, time_ms in shown.items()}
+        differ = self.ahead(now_ms, wall_ms)
         self._off_since_ms = {
             member: self._off_since_ms.get(member, now_ms)
             for member, by_ms in differ.items()

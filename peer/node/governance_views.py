@@ -3,15 +3,23 @@
 Owns the words for what a proposal waits for. Reads the replica, never changes it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from peer.client import protocol
 from peer.client.change_words import change_text
-from peer.client.proposal_views import EndedView, Presence, ProposalView
-from peer.replica.changes import Change
+from peer.client.proposal_views import (
+    CandidateView,
+    EndedView,
+    EpochView,
+    Presence,
+    ProposalView,
+)
+from peer.membership.epochs import Epoch
+from peer.replica.changes import AddMember, Change, ReplaceMember
 from peer.replica.governance import Proposal
 from peer.replica.state_machine import Replica
 
+CANDIDATES_MAX = 32  # told of
 NameOf = Callable[[int], str]  # of the member in a seat
 
 
@@ -45,6 +53,21 @@ def proposals(replica: Replica, name_of: NameOf, seq: int) -> protocol.Proposals
         seal=replica.members.epoch.seal,
         sealed=replica.members.sealed,
     )
+
+
+def epoch_view(epoch: Epoch, replica: Replica, ahead_ms: Mapping[int, int]) -> EpochView:
+    """The epoch in which this peer stands. `ahead_ms`: by author, how far its clock is ahead."""
+    boundary = replica.members.newest_boundary
+    newest = None if boundary is None else boundary[0]
+    candidates = []
+    for proposal in replica.governance.open():
+        for change in proposal.changes:
+            if isinstance(change, AddMember | ReplaceMember):
+                shown = replica.members.stated(bytes.fromhex(change.key))
+                where = proposal.id, shown, newest
+                candidates.append(CandidateView(change.name, change.key, *where))
+    clocks_ms = [ahead_ms.get(author) for author in range(epoch.committee.size)]
+    return EpochView(epoch.number, list(epoch.numbers), clocks_ms, candidates[:CANDIDATES_MAX])
 
 
 def _texts(changes: Iterable[Change], name_of: NameOf) -> list[str]:

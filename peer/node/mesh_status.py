@@ -17,6 +17,7 @@ from peer.network.mesh import FLOOD_PAUSE_MS, Mesh
 from peer.network.messages import Heartbeat
 from peer.node.alarms import Alarms
 from peer.node.clocks import SKEW_MS_MAX, Clocks
+from peer.node.governance_views import epoch_view
 from peer.node.health import Health, Status, reasons
 from peer.node.hearing import Hearing, Hears
 from peer.node.ledger import Ledger
@@ -45,6 +46,7 @@ class MeshStatus:
         self._hearing = Hearing(self._committee, ledger.author)
         self._deaf: set[int] = set()
         self._judge_ms = 0
+        self._ahead_ms: dict[int, int] = {}  # by author: its clock, before the median
         self._flooded_ms: dict[int, int] = {}  # members that flooded: the last time
         self.outvoted = ""  # why this peer's state is wrong
         self._contested = 0  # the last commit after which a member has another state
@@ -66,7 +68,7 @@ class MeshStatus:
         self._epoch, self._committee = epoch, epoch.committee
         self.clocks = Clocks(self._committee.size, self._ledger.author)
         self._hearing = self._hearing.after(self._committee, self._ledger.author, stay)
-        self._deaf = set()
+        self._deaf, self._ahead_ms = set(), {}
 
     @property
     def own_name(self) -> str:
@@ -134,6 +136,7 @@ class MeshStatus:
     def _compare_clocks(self, now_ms: int, wall_ms: int) -> None:
         """Report wrong clocks, this peer's included, while the other members still outvote them."""
         off = self.clocks.off(now_ms, wall_ms)
+        self._ahead_ms = self.clocks.ahead(now_ms, wall_ms)
         for author, member in enumerate(self._epoch.numbers):
             if (by_ms := off.get(author)) is None:
                 self.alarms.clear(f"clock {member}")
@@ -264,6 +267,7 @@ class MeshStatus:
             version=VERSION,
             level=self._epoch.origin.level,
             level_known=self._ledger.levels.highest,
+            epoch=epoch_view(self._epoch, replica, self._ahead_ms),
         )
 
     def heartbeat(self, me: int, now_ms: int, wall_ms: int) -> Heartbeat:

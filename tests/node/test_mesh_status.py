@@ -177,3 +177,14 @@ def test_a_deaf_member_is_shown_and_does_not_count_for_a_quorum(seen: Seen) -> N
     assert seen.mesh_status.alarms.texts == []
     silent = seen.mesh_status.view(2, 3 * DEAF_MS, Status(), ())
     assert [member.hears for member in silent.members] == [[]] * 4
+
+
+def test_the_view_has_the_epoch_and_every_heard_clock(seen: Seen) -> None:
+    seen.hear(1, seen.own, NOW_MS + 40)
+    seen.hear(2, seen.own, NOW_MS - 700)
+    seen.look(JUDGE_MS)
+    epoch = seen.mesh_status.view(1, JUDGE_MS, Status(), ()).epoch
+    assert epoch is not None
+    assert (epoch.number, epoch.seats) == (0, [0, 1, 2, 3])
+    assert epoch.clocks_ms == [0, 40, -700, None]
+    assert epoch.candidates == []

@@ -17,6 +17,7 @@ from engine import Cancel, Command, Event, Market, MarketState, MarketStatus, Si
 from engine.exchange import Exchange
 from peer.client.endpoint import Endpoint
 from peer.client.programs import Caller, Programs
+from peer.client.proposal_views import EpochView
 from peer.client.protocol import (
     DEPTH_MAX,
     Accounts,
@@ -385,6 +386,7 @@ class StandInNode:
             catching_up=self.faults.catching_up,
             oldest_pending_ms=12_345 if self.faults.held else 0,
             unready=self.faults.unready,
+            epoch=EpochView(3, [0, 1, 2], [0, 12 if alive else None, None], []),
         )
 
     def _next(self, name: str) -> int:

@@ -292,6 +292,9 @@ def local() -> Iterator[tuple[str, bytes]]:
         protocol.Mesh(
             3, "m0", "00", "crash", [member], 2, True, 44, 41, b"d", 1, 2.5, "", ["a"], "blocks",
             1, 2, 3, [reason],
+            proposal_views.EpochView(
+                1, [0], [None], [proposal_views.CandidateView("m9", "00", 773, 128, 256)]
+            ),
         ),
     ]  # fmt: skip
     for message in said:

@@ -50,6 +50,10 @@ def test_no_quorum_is_readable(quoted: Any, page: Page) -> None:
     open_mesh(page)
     expect(page.locator(".verdict")).to_contain_text("No quorum")
     expect(page.locator(".verdict")).to_contain_text("1 of 3 alive, 2 needed")
+    away = page.get_by_text("Away: ")
+    expect(away).to_have_text(
+        re.compile(r"bravo since \d\d:\d\d:\d\d; charlie, not heard since this peer's start")
+    )
     expect(page.locator(".mesh td .agree.true")).to_have_count(1)  # its own: no other peer is heard
     expect_accessible(page)
     node.faults.clear()

@@ -9,7 +9,8 @@ from playwright.sync_api import Browser, Page, expect
 from engine import Market
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
-from peer.replica.changes import AddMarket, CloseMarket, HaltMarket, Propose
+from peer.membership.identity import Identity
+from peer.replica.changes import AddMarket, AddMember, CloseMarket, HaltMarket, Propose
 from tests.support.browser import MARKS, WIDE, choose_market, expect_accessible, open_mesh
 from tests.support.web_gateway import Gateway, lone_peer, running_gateway
 
@@ -69,3 +70,35 @@ def test_a_reader_sees_proposals_without_buttons(peer: Any, page: Page) -> None:
     open_mesh(page)
     proposals.get_by_role("button", name="Withdraw").first.click()
     expect(proposals.locator("li")).to_have_count(1)
+
+
+def test_a_candidate_is_seen_with_what_it_has_shown(peer: Any, page: Page) -> None:
+    gateway, node = peer
+    key = Identity(bytes([5]) * 32).public.hex()
+    node.govern([Propose(0, (AddMember("dave", key),))])
+    page.goto(gateway.url)
+    open_mesh(page)
+    candidates = page.get_by_label("Candidates")
+    expect(candidates).to_contain_text(f"dave {key[:16]} by proposal 1-1")
+    expect(candidates).to_contain_text("Has not shown the state after commit")
+    expect(page.locator(".mesh-facts")).to_contain_text("Epoch0")
+    expect_accessible(page)
+
+
+def test_a_vote_that_fails_is_told_and_what_has_ended_can_be_read(peer: Any, page: Page) -> None:
+    gateway, node = peer
+    node.govern([Propose(0, (HaltMarket("BTC-USD"),))])
+    page.goto(gateway.link())
+    open_mesh(page)
+    refusal = {"detail": "This peer's node did not answer in time."}
+    page.route(
+        "**/proposals/*/withdraw", lambda route: route.fulfill(status=504, json=refusal), times=1
+    )
+    withdraw = page.get_by_label("Open proposals").get_by_role("button", name="Withdraw")
+    withdraw.click()
+    expect(page.locator(".toast.bad")).to_contain_text("did not answer in time")
+    withdraw.click()
+    expect(page.get_by_label("Open proposals")).to_have_count(0)
+    page.get_by_text("Ended proposals").click()
+    expect(page.get_by_label("Ended proposals")).to_contain_text("withdrawn at")
+    expect_accessible(page)

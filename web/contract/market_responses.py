@@ -271,6 +271,19 @@ class Peer(Reply, frozen=True):
     renewed: int
     version: str
     level: int
+    seat: int | UnsetType = UNSET
+    clock_ms: int | UnsetType | None = UNSET
+
+
+class Candidate(Reply, frozen=True):
+    """A key that the proposal would make a member's. It must show the state of a late boundary:
+    `shown` is the last one of which it did, `boundary` the newest."""
+
+    name: str
+    key: str
+    proposal: Id
+    shown: int | None
+    boundary: int | None
 
 
 class Mesh(Reply, frozen=True):
@@ -294,16 +307,31 @@ class Mesh(Reply, frozen=True):
     version: str
     level: int
     level_known: int
+    epoch: int
+    candidates: list[Candidate]
     peers: list[Peer]
 
     @classmethod
     def of(cls, mesh: protocol.Mesh, state: str) -> Self:
         peers = [
-            Peer(**copied(member, Peer) | {"self": member.name == mesh.peer})
-            for member in mesh.members
+            Peer(**copied(member, Peer) | _place(mesh, at) | {"self": member.name == mesh.peer})
+            for at, member in enumerate(mesh.members)
         ]
-        changed = {"state": state, "digest": mesh.digest.hex(), "peers": peers}
+        epoch = mesh.epoch
+        candidates = [
+            Candidate(**copied(each, Candidate) | {"proposal": format_id(each.proposal)})
+            for each in (epoch.candidates if epoch else ())
+        ]
+        changed: Json = {"state": state, "digest": mesh.digest.hex(), "peers": peers}
+        changed |= {"epoch": epoch.number if epoch else 0, "candidates": candidates}
         return cls(**copied(mesh, cls) | changed)
+
+
+def _place(mesh: protocol.Mesh, at: int) -> Json:
+    """A member's seat, and its clock before the median of all that are heard."""
+    if mesh.epoch is None:
+        return {}
+    return {"seat": mesh.epoch.seats[at] + 1, "clock_ms": mesh.epoch.clocks_ms[at]}
 
 
 class State(Book, frozen=True, kw_only=True):
@@ -330,6 +358,8 @@ class State(Book, frozen=True, kw_only=True):
     version: str | UnsetType = UNSET
     level: int | UnsetType = UNSET
     level_known: int | UnsetType = UNSET
+    epoch: int | UnsetType = UNSET
+    candidates: list[Candidate] | UnsetType = UNSET
     peers: list[Peer]
 
     @classmethod

@@ -1,62 +1,16 @@
 // The mesh: a strip below the order form, and the whole view with lanes, rounds, digests and alarms.
 import { useEffect, useRef } from "preact/hooks";
 import { adviceOn, alarmKinds } from "./alarms.js";
+import { Candidates } from "./candidates.js";
 import { aliveCount, condition, lifeOf } from "./condition.js";
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { showMesh } from "./layout.js";
-import { PeerMark } from "./peers.js";
+import { Agrees, Alive, Away, lagOf, Name, Peers } from "./members.js";
 import { Proposals } from "./proposals.js";
 import { Pulse } from "./pulse.js";
 import { commit, mesh } from "./store.js";
-
-const AGREES = {
-  true: ["=", "same", "Its book has the same digest as this one"],
-  false: ["≠", "DIFFERS", "Its book has another digest: the peers disagree"],
-  null: ["", "—", "Not comparable: not at the same commit, or not heard"],
-};
-const LIVES = {
-  yes: ["●", "alive"],
-  no: ["○", "silent"],
-  stopped: ["■", "stopped"],
-  unknown: ["?", "not known"],
-};
-
-function age(ms) {
-  if (ms < 0) return "never heard";
-  if (ms < 1000) return "just now";
-  return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
-}
-
-function Alive({ peer }) {
-  const life = lifeOf(peer);
-  const [sign, word] = LIVES[life];
-  const hears = peer.alive ? `, hears ${peer.hears?.join(", ") || "no other peer"}` : "";
-  const heard = peer.self ? hears : `, heard ${age(peer.age_ms)}${hears}`;
-  return html`<span class="life ${life}" title=${life === "unknown" ? "This page has no news of it" : `${word}${heard}`}
-    ><span aria-hidden="true">${sign}</span> <span class="life-word">${word}</span></span
-  >`;
-}
-
-// Whether its book is the same as this peer's, as the row's sign and word.
-function Agrees({ peer }) {
-  const { known } = condition.value;
-  const said = !known ? null : peer.self ? true : peer.alive ? peer.agrees : peer.agrees === false ? false : null;
-  const [sign, word, title] = AGREES[said];
-  return html`<span class="agree ${said}" title=${known ? title : "Not known now"}><span aria-hidden="true">${sign}</span> ${peer.self && known ? "here" : word}</span>`;
-}
-
-const newest = () => Math.max(0, ...mesh.value.peers.map((peer) => peer.commit));
-
-function lagOf(peer) {
-  if (!condition.value.known || !peer.alive) return "—";
-  const lag = Math.max(0, newest() - peer.commit);
-  return lag ? `−${grouped(lag)}` : "0";
-}
-
-const Name = ({ peer, index, here }) => html`<${PeerMark} index=${index} name=${peer.name} />
-  <span class="peer-name">${peer.name}${peer.self && here ? html`<small> · here</small>` : null}</span>`;
 
 // Do all peers hold the same book, and is there a quorum? Tone, sign, short words, and the whole.
 function verdictOf() {
@@ -87,36 +41,6 @@ function Verdict() {
   </div>`;
 }
 
-const HEADS = [
-  ["Peer"],
-  ["State"],
-  ["Blocks", "lane"],
-  ["Round", "amount round"],
-  ["Commit", "amount commit"],
-  ["Lag", "amount"],
-  ["Book", "amount"],
-];
-
-const Row = ({ peer, index }) => html`<tr class=${lifeOf(peer) === "yes" ? "alive" : "silent"}>
-  <th scope="row" title=${`${peer.address || "never found"}\nkey ${peer.key}`}><${Name} peer=${peer} index=${index} here /></th>
-  <td><${Alive} peer=${peer} /></td>
-  <td class="lane"><${Pulse} name=${peer.name} index=${index} /></td>
-  <td class="amount round">${grouped(peer.round)}</td>
-  <td class="amount commit">${grouped(peer.commit)}</td>
-  <td class="amount">${lagOf(peer)}</td>
-  <td class="amount"><${Agrees} peer=${peer} /></td>
-</tr>`;
-
-const Peers = () => html`<table>
-  <caption class="hidden">The members of the mesh as this peer sees them</caption>
-  <thead>
-    <tr>${HEADS.map(([head, kind]) => html`<th key=${head} scope="col" class=${kind}>${head}</th>`)}</tr>
-  </thead>
-  <tbody>
-    ${mesh.value.peers.map((peer, index) => html`<${Row} key=${peer.name} ...${{ peer, index }} />`)}
-  </tbody>
-</table>`;
-
 const Alarms = () => html`<section class="alarms" aria-label="Alarms">
   <h3>Alarms</h3>
   <ul>
@@ -133,7 +57,7 @@ const Fact = ({ label, value, title }) => html`<div title=${title}><dt>${label}<
 
 function Facts() {
   const { digest, commit: number } = commit.value;
-  const { finality_ms: finality, pending, mode, round, quorum_size: needed, peers } = mesh.value;
+  const { finality_ms: finality, pending, mode, round, quorum_size: needed, peers, epoch } = mesh.value;
   const { known, orders } = condition.value;
   const now = (value) => (known ? value : "—");
   return html`<dl class="mesh-facts">
@@ -141,6 +65,7 @@ function Facts() {
     <${Fact} label="Round" value=${grouped(round ?? 0)} />
     <${Fact} label="Final in" value=${orders && finality ? `${finality.toFixed(1)} ms` : "—"} title="From an order's arrival to its place in the order of all peers" />
     <${Fact} label="Waiting" value=${now(grouped(pending ?? 0))} title="Orders that are not ordered yet" />
+    <${Fact} label="Epoch" value=${epoch ?? "—"} title="Counts the changes of the members" />
     <${Fact} label="Quorum" value="${needed ?? "?"} of ${peers.length}" />
     <${Fact} label="Faults" value=${mode ?? "—"} title="What up to f members may do: crash, or lie (byzantine)" />
     <${Fact} label="Digest" value=${html`<code>${digest ? digest.slice(0, 16) : "—"}</code>`} title="Of the whole market after commit ${number}: ${digest}" />
@@ -150,7 +75,9 @@ function Facts() {
 const View = () => html`<${Verdict} />
   <div class="scroll" tabindex="0" role="group" aria-label="Peers">
     <${Peers} />
+    <${Away} />
     <${Facts} />
+    <${Candidates} />
     <${Proposals} />
     ${mesh.value.alarms.length ? html`<${Alarms} />` : null}
   </div>`;

@@ -1,8 +1,11 @@
 // What the members have proposed, with buttons for this peer's operator. Part of the mesh view.
 // Owns the list of open proposals and the requests that vote. Must never hide that a vote failed.
+import * as as from "./format.js";
 import { html } from "./html.js";
-import { isAdmin, mesh, proposals } from "./store.js";
+import { endedProposals, isAdmin, mesh, proposals } from "./store.js";
 import { toast } from "./toasts.js";
+
+const ENDED_MAX = 10;
 
 async function vote(id, what) {
   const response = await fetch(`/proposals/${id}/${what}`, { method: "POST" }).catch(() => null);
@@ -31,12 +34,26 @@ function Votes({ proposal }) {
 
 const Proposal = ({ proposal }) => html`<li>
   <p><b>${proposal.id}</b> ${proposal.proposer}: ${proposal.changes.join("; ")}</p>
-  <p class="quiet">${proposal.state}${proposal.against.length ? `; against: ${proposal.against.join(", ")}` : ""}</p>
+  <p class="quiet">${proposal.state}${proposal.against.length ? `; against: ${proposal.against.join(", ")}` : ""}; open until ${as.day(proposal.ends)}</p>
   ${isAdmin.value ? html`<${Votes} proposal=${proposal} />` : null}
 </li>`;
 
-export function Proposals() {
-  if (!proposals.value.length) return null;
+const Ended = () => html`<details class="more">
+  <summary>Ended proposals</summary>
+  <ul>
+    ${endedProposals.value.slice(0, ENDED_MAX).map(
+      ({ id, proposer, changes, outcome, time }) => html`<li key=${id}>
+        <p><b>${id}</b> ${proposer}: ${changes.join("; ")}</p>
+        <p class="quiet">${outcome.replace("_", " ")} at ${as.day(time)}</p>
+      </li>`,
+    )}
+  </ul>
+</details>`;
+
+export const Proposals = () => html`${proposals.value.length ? html`<${Open} />` : null}
+  ${endedProposals.value.length ? html`<section class="proposals" aria-label="Ended proposals"><${Ended} /></section>` : null}`;
+
+function Open() {
   return html`<section class="proposals" aria-label="Open proposals">
     <h3>Proposals</h3>
     <ul>

@@ -27,6 +27,8 @@ export const resyncs = signal(0);
 export const latency = signal(null);
 export const mesh = signal(STARTING);
 export const proposals = signal([]); // the open ones, the oldest first
+export const endedProposals = signal([]); // the newest first
+export const presence = signal([]); // the members' newest blocks
 export const commit = signal({ commit: 0, digest: "", round: 0, time: 0 });
 export const trades = signal([]); // newest first
 export const ticker = signal(null); // of the current market
@@ -75,7 +77,12 @@ const takers = {
   orders: takeOrders,
   mesh: takeMesh,
   markets: takeMarkets,
-  proposals: (message) => later(() => (proposals.value = message.open)),
+  proposals: (message) =>
+    later(() => {
+      proposals.value = message.open;
+      endedProposals.value = message.ended;
+      presence.value = message.members;
+    }),
   commit: (message) => later(() => (commit.value = message)),
 };
 
