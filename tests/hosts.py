@@ -10,7 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Owners:
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder, self._stack = folder, stack
-        self._proposal = ""
+        self._proposal = self._key = ""  # the last ones that were printed
         self.hosts: dict[str, Host] = {}
         self.runs: dict[str, str] = {}  # how each owner starts the peer
 
@@ -44,21 +44,26 @@ class Owners:
             self._stack.callback(self.hosts[owner].close)
             self._send_files()
         for command in block.commands:
-            self._type(owner, command.replace("PROPOSAL", self._proposal))
+            typed = command.replace("PROPOSAL", self._proposal).replace(" KEY", f" {self._key}")
+            self._type(owner, typed)
         self._send_files()
 
     def _type(self, owner: str, command: str) -> None:
         host = self.hosts[owner]
-        if " peer run " in command:
+        if re.search(" peer (run|join) ", command):
             self.runs[owner] = command
-            self.start(owner)
+            said = self.start(owner)
+            if found := re.search(r"the key of \S+ is ([0-9a-f]{64})", said()):
+                self._key = found[1]
             return
         if found := re.search(r"^proposal (\d+-\d+)", host.type(command), re.M):
             self._proposal = found[1]
 
-    def start(self, owner: str) -> None:
+    def start(self, owner: str) -> Callable[[], str]:
+        """Start the owner's peer; returns a function for its output so far."""
         said = self.hosts[owner].start(self.runs[owner])
         wait_for("the page", lambda: "serving at" in said(), PATIENCE_S)
+        return said
 
     def _send_files(self) -> None:
         """Public keys and the mesh file, made in one checkout, go to all others."""
@@ -140,7 +145,7 @@ MEMBERS = {
     "Found the mesh": ("ann", "bob", "cid"),
     "Let a fourth owner join": ("ann", "bob", "cid", "dan"),
     "Replace a lost disk, a leaked key, an old machine": ("ann", "bob", "dan", "cid5"),
-    "Remove a member": ("ann", "bob", "cid5"),
+    "Leave": ("ann", "bob", "cid5"),
 }
 
 

@@ -36,6 +36,7 @@ class MembershipGuide:
         self._wish = wish
         self._said = ""
         self._leave_until_s: float | None = None
+        self._was_member = False  # since it started
         node.epochs.admission.wanted_name = wish.name
         self.status = 0  # with which the process should end
 
@@ -55,8 +56,9 @@ class MembershipGuide:
             self._said = text
             click.echo(f"join: {text}")
         votes = self._node.epochs.own_votes
+        self._was_member |= self._node.ledger.me is not None
         if self._leave_until_s is None:
-            if votes.is_removed:
+            if votes.is_removed and not self._was_member:
                 self.status = REMOVED_STATUS
                 self._node.stop()
         elif votes.has_left:
@@ -74,7 +76,8 @@ class MembershipGuide:
         if votes.is_leaving:
             return f"left in epoch {epochs.current.number}: its key is of no use any more"
         if votes.is_removed:
-            return "the members have removed this key, for good: join with another folder"
+            sealed = "" if votes.has_left else "; keep this peer running until that is certified"
+            return f"no member any more, for good: join again with another folder{sealed}"
         if me is not None:
             return f"member {epochs.name_of(me)} in seat {me + 1}, epoch {epochs.current.number}"
         return self._outside()

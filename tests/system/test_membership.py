@@ -173,7 +173,7 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             wait_for("three members", lambda: len(names_at(third)) == 3)
             assert ", sealed by" in members(third)
             again = Joining(mesh, "dave")
-            again.wait("join: the members have removed this key, for good")
+            again.wait("join: no member any more, for good")
             assert again.stop() == 3
 
 
