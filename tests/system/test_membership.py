@@ -8,6 +8,7 @@ from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine import Side
+from peer.cli.membership_guide import REMOVED_STATUS
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.storage import data_folder
@@ -70,7 +71,7 @@ class Joining:
         """Until its output has this."""
 
         def said() -> re.Match[str] | None:
-            assert self.process.poll() in (None, 3), self.log()
+            assert self.process.poll() in (None, REMOVED_STATUS), self.log()
             return re.search(what, self.log())
 
         return wait_for(what, said)
@@ -174,7 +175,7 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             assert ", sealed by" in members(third)
             again = Joining(mesh, "dave")
             again.wait("join: the members have removed this key, for good")
-            assert again.stop() == 3
+            assert again.stop() == REMOVED_STATUS
 
 
 def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) -> None:
