@@ -81,8 +81,11 @@ class Joining:
         self.stop()
 
     def stop(self) -> int:
-        assert self.process.stdin is not None
         self.process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> int:
+        assert self.process.stdin is not None
         status = self.process.wait(30)
         self.process.stdin.close()
         return status
@@ -153,7 +156,7 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
 
 
 def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) -> None:
-    """D5, ORDER-51: joining takes a quorum's approval, leaving none."""
+    """D5, ORDER-53: joining takes a quorum's approval, leaving none."""
     with running_grapes(1, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(tmp_path, urls, observers="any") as mesh:
@@ -175,11 +178,11 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             assert ", sealed by" in members(third)
             again = Joining(mesh, "dave")
             again.wait("join: the members have removed this key, for good")
-            assert again.stop() == REMOVED_STATUS
+            assert again.ended() == REMOVED_STATUS
 
 
 def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) -> None:
-    """ORDER-52."""
+    """ORDER-54."""
     with running_grapes(1, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(tmp_path, urls, observers="any", admission="open") as mesh:
