@@ -47,7 +47,7 @@ grapes: $(RUN) ## two Grapes, in the background, through which peers find each o
 peers: $(RUN) $(WEB) grapes ## three peers with their web pages; Ctrl-C ends them
 	@exec $(PY) -m peer demo $(ARGS)
 
-peer: $(RUN) $(WEB) grapes ## one of these peers, in its own terminal | N=2
+peer: $(RUN) $(WEB) grapes ## one of these peers, or another that joins them, in its own terminal | N=4
 	@if [ -z "$(N)" ]; then echo 'make peer: which one? For example: make peer N=2' >&2; exit 2; fi
 	@exec $(PY) -m peer demo --only $(N) $(ARGS)
 

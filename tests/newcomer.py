@@ -121,6 +121,22 @@ class Newcomer:
         os.kill(int(bob), signal.SIGKILL)
         said = self.start("make peer N=2")
         wait_for("bob again", lambda: "quorum reached" in said(), PATIENCE_S)
+        self.guest()
+
+    def guest(self) -> None:
+        """A fourth peer joins, and leaves."""
+        assert "| `make peer N=4` |" in documents.README.read_text()
+        said = self.start("make peer N=4")
+        link = wait_for("its link", lambda: next(iter(_links(said())), None), PATIENCE_S)
+        wait_for("it is a member", lambda: "member dave in seat 4" in said(), PATIENCE_S)
+        wait_for("its page", lambda: page(link), PATIENCE_S)
+        wait_for("its quorum", lambda: has_quorum(8084), PATIENCE_S)
+        for port in range(8081, 8085):
+            wait_for("it is seen", lambda port=port: "dave" in peers_of(port), PATIENCE_S)
+        (pid_file,) = (self.folder / ".run").glob("guest-*.pid")
+        os.kill(int(pid_file.stem.partition("-")[2]), signal.SIGINT)
+        for port in range(8081, 8084):
+            wait_for("it is gone", lambda port=port: "dave" not in peers_of(port), PATIENCE_S)
 
     def api(self) -> None:
         is_python_done = False
@@ -195,8 +211,12 @@ class Newcomer:
             assert self._running[-1].wait(PATIENCE_S) == 0
 
 
+def _links(said: str) -> list[str]:
+    return re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", re.sub(r"\x1b\[\d*m", "", said))
+
+
 def _three(said: str) -> list[str] | None:
-    links = re.findall(r"http://127\.0\.0\.1:\d+/\?token=\S+", re.sub(r"\x1b\[\d*m", "", said))
+    links = _links(said)
     return links if len(links) == 3 else None
 
 
@@ -206,6 +226,11 @@ def page(url: str) -> bool:
             return b"<html" in answer.read()
     except OSError:
         return False
+
+
+def peers_of(port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/mesh", timeout=10) as answer:
+        return [peer["name"] for peer in json.load(answer)["peers"]]
 
 
 def has_quorum(port: int) -> bool:

@@ -69,6 +69,13 @@ class Gateway:
             alive["backfill"] = self.backfill.is_alive
         return [name for name, is_alive in alive.items() if not is_alive]
 
+    @property
+    def is_of_a_member(self) -> bool:
+        """Whether the peer takes orders as a member of the mesh, by its last view of that."""
+        with self.mirrors.lock:
+            mesh = self.mirrors.mesh
+        return mesh is not None and all(reason.code != "not_member" for reason in mesh.unready)
+
     def stop(self) -> None:
         self.hub.stop()
         self.hub.join(1)

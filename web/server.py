@@ -92,7 +92,6 @@ class Server:
 
     def _serve(self, listener: Listener, announcer: Announcer, front: TlsProxy | None) -> None:
         self._gateway.start()
-        announcer.start()
         looked, wait = 0.0, TURN_SECONDS
         while not self._stopping:
             wasyncore.loop(wait, use_poll=True, map=listener._map, count=1)
@@ -103,6 +102,7 @@ class Server:
             if now - looked >= LOOK_SECONDS:
                 looked = now
                 listener.look(now)
+                announcer.look(self._gateway.is_of_a_member)
                 self._look(front)
         announcer.stop()
         self._finish(listener)

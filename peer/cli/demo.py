@@ -1,4 +1,4 @@
-"""A demo: three peers on this machine, `make peers`.
+"""A demo: three peers on this machine, `make peers`, and guests that join them, `make peer N=4`.
 
 Owns the demo's keys and mesh file, its ports, and the processes that it starts; shows their logs
 together. A real mesh must never need it: `python -m peer run` is enough.
@@ -22,12 +22,13 @@ import click
 
 from engine import Market
 from peer.cli import pid_file
+from peer.cli.membership_guide import REMOVED_STATUS
 from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.process.lifeline import on_end
-from peer.storage.data_folder import KEY_FILE, create
+from peer.storage.data_folder import KEY_FILE, create, discard
 from web.auth.keys import KEYS_FILE, Keys, Scope
 
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan")
@@ -37,7 +38,8 @@ MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001", price_band_percent=BAND_PERCENT),
     Market("ETH-USD", tick="0.01", lot="0.000001", price_band_percent=BAND_PERCENT),
 )
-STOP_S = 10.0
+WATCH_S = 0.2  # between two looks at the processes
+STOP_S = 15.0  # a guest leaves before it stops
 
 
 class Ports(NamedTuple):
@@ -83,31 +85,58 @@ def _make(folder: Path, path: Path, size: int, mode: Mode) -> MeshConfig:
 
 
 def run(demo: Demo, only: int | None) -> bool:
-    """Run the members in the foreground until Ctrl-C, or only the one numbered `only` (a number
-    beyond the members runs a follower). False if all ended by themselves."""
-    size = len(demo.config.members)
-    numbers = [only] if only else list(range(1, size + 1))
-    if only and only > size and not (demo.folder / NAMES[only - 1] / KEY_FILE).exists():
-        create(demo.folder / NAMES[only - 1])
+    """Run the founders in the foreground until Ctrl-C, or only the peer numbered `only`; beyond the
+    founders it is a guest. False if all ended by themselves."""
     stopping = threading.Event()
     on_end(stopping.set)
+    if only and _is_guest(demo, only):
+        return _run_guest(demo, only, stopping)
+    numbers = [only] if only else list(range(1, len(demo.config.members) + 1))
     peers: list[subprocess.Popen[bytes]] = []
     with pid_file.recorded(demo.state, "demo"):
         try:
             peers.extend(_start(demo, number) for number in numbers)
             _announce(demo, numbers)
-            while not stopping.wait(0.2) and any(peer.poll() is None for peer in peers):
+            while not stopping.wait(WATCH_S) and any(peer.poll() is None for peer in peers):
                 pass
         finally:
             _stop(peers)
     return stopping.is_set()
 
 
+def _is_guest(demo: Demo, number: int) -> bool:
+    return number > len(demo.config.members)
+
+
+def _run_guest(demo: Demo, number: int, stopping: threading.Event) -> bool:
+    """Run a peer that joins the mesh, and leaves it at the end. A key that was a member's is of no
+    use any more: then the guest gets another one."""
+    folder = demo.folder / NAMES[number - 1]
+    with pid_file.recorded(demo.state, "guest"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+        guest = _start(demo, number)
+        try:
+            _announce(demo, [number])
+            while not stopping.wait(WATCH_S):
+                if guest.poll() == REMOVED_STATUS:
+                    discard(folder)
+                    guest = _start(demo, number)
+                elif guest.poll() is not None:
+                    return False
+        finally:
+            _stop([guest])
+            if guest.returncode == 0:  # it has left, or never was a member
+                discard(folder)
+    return True
+
+
 def stop(state: Path) -> None:
     """End the market and the demos with a pid file in `state`: the market first, because it cancels
-    its orders at the peers."""
+    its orders at the peers, and guests before those that let them go."""
     for pid in pid_file.stop(state, "market"):
         click.echo(f"stopped the market of process {pid}")
+    for pid in pid_file.stop(state, "guest"):
+        click.echo(f"stopped the guest of process {pid}")
     for pid in pid_file.stop(state, "demo"):
         click.echo(f"stopped the peers of process {pid}")
 
@@ -115,8 +144,9 @@ def stop(state: Path) -> None:
 def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
     name = NAMES[number - 1]
     mesh, fetch, ui = (first + number - 1 for first in demo.ports)
-    command = [sys.executable, "-m", "peer", "run", "--exit-with-parent"]
-    command += ["--data", str(demo.folder / name), "--mesh", str(demo.folder / "mesh.toml")]
+    folder, command = str(demo.folder / name), [sys.executable, "-u", "-m", "peer"]
+    command += ["join", folder, "--leave"] if _is_guest(demo, number) else ["run", "--data", folder]
+    command += ["--mesh", str(demo.folder / "mesh.toml"), "--exit-with-parent"]
     command += ["--port", str(mesh), "--fetch-port", str(fetch), "--ui", f"127.0.0.1:{ui}"]
     for grape in demo.grapes:
         command += ["--grape", grape]
@@ -143,15 +173,14 @@ def _show(process: "subprocess.Popen[bytes]", number: int) -> None:
 
 def _announce(demo: Demo, numbers: list[int]) -> None:
     for number in numbers:
-        member = number <= len(demo.config.members)
-        what = "" if member else " (follows only: it is no member of this mesh)"
         keys = Keys(demo.folder / NAMES[number - 1] / KEYS_FILE)
         token = keys.link(NAMES[number - 1], [Scope.ADMIN])
         keys.close()
         url = f"http://127.0.0.1:{demo.ports.ui + number - 1}/?token={token}"
-        click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}{what}")
+        click.echo(f"{NAMES[number - 1]:>6}   {click.style(url, bold=True)}")
     click.echo("         Each link opens the page for trading, once. Without it you can only read.")
-    click.echo("         Ctrl-C stops.")
+    leaves = any(_is_guest(demo, number) for number in numbers)
+    click.echo("         Ctrl-C leaves the mesh." if leaves else "         Ctrl-C stops.")
     if demo.is_new:
         click.echo("         The book is empty: `make market`, in a second terminal, fills it.")
 

@@ -17,7 +17,8 @@ from peer.replica.governance import Proposal
 from peer.replica.members import keys_of
 
 LEAVE_S = 7.0  # for the others to order it, and to certify the end of the epoch
-REMOVED_STATUS = 3  # of a process whose key was a member's once
+REMOVED_STATUS = 3  # of a process whose key was a member's before it started
+STAYS_STATUS = 1  # of one that was to leave, and the others have not let it go in time
 
 
 class Wish(NamedTuple):
@@ -64,7 +65,7 @@ class MembershipGuide:
         elif votes.has_left:
             self._node.stop()
         elif time.monotonic() >= self._leave_until_s:
-            self.status = 1
+            self.status = STAYS_STATUS
             click.echo("join: it stops as a member: the others have not let it go in time")
             self._node.stop()
 

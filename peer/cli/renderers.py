@@ -7,6 +7,7 @@ terminal.
 import sys
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -22,6 +23,7 @@ from peer.client.change_words import change_text, vote_text
 from peer.client.protocol import format_id
 from peer.client.units import Units, units_of
 from peer.consensus.block import Block
+from peer.membership.epochs import Epoch
 from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import Heartbeat
 from peer.replica.batch import decode_batch
@@ -40,12 +42,12 @@ KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in _COMMANDS))
 class Filter:
     """Which messages to show; an empty set shows all."""
 
-    members: frozenset[int] = frozenset()
+    members: frozenset[str] = frozenset()
     markets: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
 
-    def member(self, number: int) -> bool:
-        return not self.members or number in self.members
+    def member(self, name: str) -> bool:
+        return not self.members or name in self.members
 
     def kind(self, kind: str) -> bool:
         return not self.kinds or kind in self.kinds
@@ -56,8 +58,39 @@ class Filter:
         return right_market and (self.kind("block") or self.kind(type(command).__name__.lower()))
 
 
+class Names:
+    """The names of the seats in all epochs that were seen."""
+
+    def __init__(self, config: MeshConfig) -> None:
+        self.epoch = Epoch.first(config)  # of the message at hand
+        self._by_seat: dict[int, str] = {}
+        self.turn(self.epoch)
+
+    def turn(self, epoch: Epoch | None) -> None:
+        """The next message is of this epoch."""
+        if epoch is not None:
+            self.epoch = epoch
+        if any(seat.number not in self._by_seat for seat in self.epoch.seats):
+            self._by_seat |= {seat.number: seat.name for seat in self.epoch.seats}
+
+    def of(self, seat: int) -> str:
+        return self._by_seat.get(seat, f"seat {seat}")
+
+    def author(self, number: int) -> str:
+        """The name of a block's author in its epoch."""
+        return self.epoch.seats[number].name
+
+    def rounds(self, beat: Heartbeat) -> Iterator[tuple[str, int]]:
+        """The newest round of each member; of none if the heartbeat is of an unknown epoch."""
+        if beat.epoch == self.epoch.number:
+            yield from zip((seat.name for seat in self.epoch.seats), beat.rounds, strict=True)
+
+
 class Screen(Protocol):
-    def show(self, member: int, message: Message) -> None: ...
+    def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
+        """A member, by its seat, has said this in an epoch, by default that of the last message."""
+        ...
+
     def tick(self) -> None:
         """Called a few times a second."""
         ...
@@ -69,14 +102,17 @@ class Lines:
     def __init__(self, config: MeshConfig, chosen: Filter) -> None:
         self._chosen = chosen
         self._console = Console(soft_wrap=True, highlight=False)
-        self._names = [member.name for member in config.members]
+        self._names = Names(config)
         self._units = {market.symbol: units_of(market) for market in config.markets}
         self._markets: OrderedDict[int, str] = OrderedDict()  # of orders seen
 
-    def show(self, member: int, message: Message) -> None:
+    def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
+        self._names.turn(epoch)
+        if not self._chosen.member(self._names.of(member)):
+            return
         match message:
             case Block():
-                self._block(message)
+                self._block(member, message)
             case Heartbeat() if self._chosen.kind("heartbeat"):
                 self._heartbeat(message)
             case str():
@@ -85,28 +121,25 @@ class Lines:
     def tick(self) -> None:
         pass
 
-    def _block(self, block: Block) -> None:
-        commands = commands_of(block)
+    def _block(self, seat: int, block: Block) -> None:
+        commands = commands_of(block, seat)
         self._markets.update((c.id, c.market) for c in commands if isinstance(c, Submit))
         while len(self._markets) > ORDERS_KEPT:
             self._markets.popitem(last=False)
         shown = [command for command in commands if self._chosen.command(command)]
         if not shown and not (self._chosen.kind("block") and not self._chosen.markets):
             return
-        parents = " ".join(f"{self._names[ref.author]}@{ref.round}" for ref in block.parents)
+        parents = " ".join(f"{self._names.author(ref.author)}@{ref.round}" for ref in block.parents)
         text = f"round {block.round:>6}  {block.ref.digest[:4].hex()}  on {parents}"
-        self._line(block.author, "block", text)
+        self._line(seat, "block", text)
         for command in shown:
             words = self._say(command) + (f"  ({command.account})" if command.account else "")
             self._console.print(Text(f"{format_id(command.id):>35}  {_printable(words)}"))
 
-    def _name(self, seat: int) -> str:
-        return self._names[seat] if 0 <= seat < len(self._names) else f"seat {seat}"
-
     def _say(self, command: Command | Own) -> str:
         match command:
             case Propose() | Approve() | Withdraw():
-                return vote_text(command, self._name)
+                return vote_text(command, self._names.of)
             case Sealed(epoch=epoch, signatures=signatures):
                 return f"certify epoch {epoch} with {len(signatures)} signatures"
             case Stated(key=key, commit=commit):
@@ -143,13 +176,13 @@ class Lines:
         return f"{' '.join(parts)}, {' '.join(words)}"
 
     def _heartbeat(self, beat: Heartbeat) -> None:
-        rounds = " ".join(f"{n}@{r}" for n, r in zip(self._names, beat.rounds, strict=True))
+        rounds = " ".join(f"{name}@{round_}" for name, round_ in self._names.rounds(beat))
         commit, digest = beat.attestation
         state = f" state {digest[:4].hex()}@{commit}" if commit else ""
         self._line(beat.member, "heartbeat", f"commit {beat.commit:>5}  has {rounds}{state}")
 
     def _line(self, member: int, kind: str, text: str) -> None:
-        name = Text(f"{self._names[member]:>8}", style=_COLOURS[member % len(_COLOURS)])
+        name = Text(f"{self._names.of(member):>8}", style=_COLOURS[member % len(_COLOURS)])
         now = Text(time.strftime("%H:%M:%S "))
         self._console.print(now, name, Text(f" {kind:<9} {_printable(text)}"), sep="")
 
@@ -159,14 +192,17 @@ class Json:
 
     def __init__(self, config: MeshConfig, chosen: Filter) -> None:
         self._chosen = chosen
-        self._names = [member.name for member in config.members]
+        self._names = Names(config)
 
-    def show(self, member: int, message: Message) -> None:
+    def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
+        self._names.turn(epoch)
+        if not self._chosen.member(self._names.of(member)):
+            return
         match message:
             case Block():
-                self._block(message)
+                self._block(member, message)
             case Heartbeat() if self._chosen.kind("heartbeat"):
-                rounds = dict(zip(self._names, message.rounds, strict=True))
+                rounds = dict(self._names.rounds(message))
                 self._line(member, "heartbeat", {"commit": message.commit, "rounds": rounds})
             case str():
                 self._line(member, "bad", {"error": message})
@@ -174,22 +210,24 @@ class Json:
     def tick(self) -> None:
         pass
 
-    def _block(self, block: Block) -> None:
-        shown = [command for command in commands_of(block) if self._chosen.command(command)]
+    def _block(self, seat: int, block: Block) -> None:
+        shown = [command for command in commands_of(block, seat) if self._chosen.command(command)]
         if not shown and not (self._chosen.kind("block") and not self._chosen.markets):
             return
         data: dict[str, object] = {
             "round": block.round,
             "digest": block.ref.digest.hex(),
-            "parents": [[self._names[r.author], r.round, r.digest.hex()] for r in block.parents],
+            "parents": [
+                [self._names.author(r.author), r.round, r.digest.hex()] for r in block.parents
+            ],
             "time_ms": block.time_ms,
             "bytes": len(block.frame),
             "commands": [{"kind": type(c).__name__.lower()} | _fields(c) for c in shown],
         }
-        self._line(block.author, "block", data)
+        self._line(seat, "block", data)
 
     def _line(self, member: int, kind: str, data: dict[str, object]) -> None:
-        line = {"at_ms": time.time_ns() // 1_000_000, "peer": self._names[member], "kind": kind}
+        line = {"at_ms": time.time_ns() // 1_000_000, "peer": self._names.of(member), "kind": kind}
         sys.stdout.buffer.write(msgspec.json.encode(line | data) + b"\n")
         sys.stdout.buffer.flush()
 
@@ -209,14 +247,14 @@ class Stats:
     On a terminal the table is updated in place, elsewhere each one is printed."""
 
     def __init__(self, config: MeshConfig, chosen: Filter, every_s: float = 2.0) -> None:
-        self._names = [member.name for member in config.members]
+        self._names = Names(config)
         self._chosen = chosen
         self._every_s = every_s
         self._console = Console()
         self._live: Live | None = None
         self._since_s = time.monotonic()
-        self._rates = [Rates() for _ in self._names]
-        self._totals: list[Counter[str]] = [Counter() for _ in self._names]
+        self._rates: dict[int, Rates] = {}  # by seat, as are the totals
+        self._totals: dict[int, Counter[str]] = {}
 
     def __enter__(self) -> "Stats":
         if self._console.is_terminal:
@@ -228,13 +266,14 @@ class Stats:
         if self._live is not None:
             self._live.stop()
 
-    def show(self, member: int, message: Message) -> None:
-        rates = self._rates[member]
+    def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
+        self._names.turn(epoch)
+        rates = self._rates.setdefault(member, Rates())
         match message:
             case Block():
                 rates.blocks += 1
                 rates.size += len(message.frame)
-                shown = [c for c in commands_of(message) if self._chosen.command(c)]
+                shown = [c for c in commands_of(message, member) if self._chosen.command(c)]
                 rates.commands.update(type(command).__name__.lower() for command in shown)
             case Heartbeat():
                 rates.heartbeats += 1
@@ -244,10 +283,12 @@ class Stats:
         if passed_s < self._every_s:
             return
         table = Table("peer", "blocks/s", "KiB/s", "commands/s", "heartbeats/s", "commands so far")
-        for number, (name, rates) in enumerate(zip(self._names, self._rates, strict=True)):
-            self._totals[number].update(rates.commands)
-            if self._chosen.member(number):
-                kinds = ", ".join(f"{k} {v:,}" for k, v in self._totals[number].most_common())
+        for seat in sorted({*self._rates, *(seat.number for seat in self._names.epoch.seats)}):
+            rates, name = self._rates.get(seat, Rates()), self._names.of(seat)
+            total = self._totals.setdefault(seat, Counter())
+            total.update(rates.commands)
+            if self._chosen.member(name):
+                kinds = ", ".join(f"{k} {v:,}" for k, v in total.most_common())
                 figures = (rates.blocks, rates.size / 1024, rates.commands.total())
                 cells = [f"{figure / passed_s:.1f}" for figure in (*figures, rates.heartbeats)]
                 table.add_row(name, *cells, kinds)
@@ -256,12 +297,13 @@ class Stats:
         else:
             self._console.print(table)
         self._since_s = time.monotonic()
-        self._rates = [Rates() for _ in self._names]
+        self._rates.clear()
 
 
-def commands_of(block: Block) -> list[Command | Own]:
+def commands_of(block: Block, seat: int) -> list[Command | Own]:
+    """The commands in a block of the member in this seat."""
     try:
-        entries = decode_batch(block).commands if block.payload else []
+        entries = decode_batch(block, seat).commands if block.payload else []
     except (msgspec.DecodeError, ValueError):
         return []
     return [command_of(entry) for entry in entries]

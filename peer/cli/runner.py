@@ -162,10 +162,10 @@ def _pin(text: str) -> Pin | None:
 
 
 def _gateway_command(options: Options, node: Node) -> list[str]:
-    """The command of the gateway. A member's gateway announces itself, under one name for the whole
-    mesh, unless it uses TLS, which Grenache clients don't speak."""
+    """The command of the gateway. While its peer is a member it announces itself, under one name
+    for the whole mesh, unless it uses TLS, which Grenache clients don't speak."""
     given = dict(options.gateway)
-    if options.grapes and node.ledger.me is not None and not given.get("tls_cert"):
+    if options.grapes and not given.get("tls_cert"):
         given["grapes"] = options.grapes
         given["announce"] = f"p2p-orderbook:rpc:{node.config.id.hex()}"
     return command_line(data=options.data, bind=options.ui, exit_with_parent=True, **given)

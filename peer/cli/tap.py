@@ -1,7 +1,8 @@
 """`python -m peer tap`: show the live messages of a mesh.
 
-Owns a subscription to each member, and finds the members as a peer does. It listens with a key of
-its own. Must never send a message or open a port.
+Owns a subscription to each member, and finds the members as a peer does, from epoch to epoch. It
+listens with a key of its own. Must never tell the members anything, nor open a port: it only asks
+who they are.
 """
 
 import contextlib
@@ -10,8 +11,9 @@ import os
 import queue
 import random
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -22,14 +24,16 @@ from discovery.service import Discovery
 from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.cli.renderers import KINDS, Filter, Json, Lines, Message, Screen, Stats
-from peer.consensus.block import FRAME_BYTES_MAX, Block, InvalidBlockError
+from peer.consensus.block import FRAME_BYTES_MAX, Block, InvalidBlockError, OtherEpochError
 from peer.membership import mesh_file
 from peer.membership.block_reader import BlockReader
-from peer.membership.epochs import Epoch
+from peer.membership.epochs import Epoch, ForgedChainError, chain
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
 from peer.network import messages
 from peer.network.addresses import AddressBook
+from peer.network.authenticator import Authenticator
+from peer.network.chain_client import ChainClient
 from peer.network.messages import Heartbeat
 
 EVENTS_MAX = 1_000
@@ -38,23 +42,23 @@ SILENCE_S = 5.0  # then it says that it hears nothing
 
 
 class Listener:
-    """The messages of a mesh, as an observer hears them."""
+    """The messages of a mesh, as an observer hears them. Members are named by their seats."""
 
     def __init__(self, config: MeshConfig, grapes: tuple[str, ...]) -> None:
         self.config = config
-        self._identity = Identity.ephemeral()
-        self._poller = zmq.Poller()
+        identity, self._poller = Identity.ephemeral(), zmq.Poller()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.books = [AddressBook(random.Random()) for _ in config.members]
-        self._places: list[dict[Address, zmq.Socket[bytes]]] = [{} for _ in config.members]
-        self._epoch = Epoch.first(config)
-        self._reader = BlockReader(self._epoch)
-        self._services = {config.service(n): n for n in range(len(config.members))}
+        self._authenticator = Authenticator(self._context, config, identity, zmq.Poller())
+        self._chain = ChainClient(self._context, config.id, self._authenticator)
+        self._grapes = grapes
         self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)
-        clients = [Grape([url]) for url in grapes]
-        self._discovery = Discovery(
-            clients, None, list(self._services), self._hand_on, rng=random.Random()
-        )
+        self._epochs: list[Epoch] = []  # all that are known
+        self._readers: list[BlockReader] = []
+        self._ahead = False  # members are in an epoch that is not known yet
+        self._heard_ms = _now_ms()
+        self.books: dict[int, AddressBook] = {}
+        self._places: dict[int, dict[Address, zmq.Socket[bytes]]] = {}
+        self._enter([Epoch.first(config)])
 
     def __enter__(self) -> "Listener":
         self._discovery.start()
@@ -64,19 +68,63 @@ class Listener:
         self._discovery.stop()
         self._context.destroy(linger=0)
 
-    def messages(self) -> Iterator[tuple[int, Message] | None]:
-        """Yields the member and its message, or the reason why it was invalid; None now and
-        then."""
+    def _enter(self, epochs: Iterable[Epoch]) -> None:
+        """These epochs follow: listen to the members of the last one, and of the one before it."""
+        self._epochs += epochs
+        self._readers += map(BlockReader, self._epochs[len(self._readers) :])
+        self._keys = {seat.number: seat.key for each in self._epochs[-2:] for seat in each.seats}
+        for seat in [seat for seat in self.books if seat not in self._keys]:
+            del self.books[seat]
+            for socket in self._places.pop(seat).values():
+                self._close(socket)
+        for seat in self._keys:
+            self.books.setdefault(seat, AddressBook(random.Random()))
+            self._places.setdefault(seat, {})
+        self._services = {self.config.service_of(key): seat for seat, key in self._keys.items()}
+        names = [*self._services, self.config.chain_service]
+        clients = [Grape([url]) for url in self._grapes]
+        self._discovery = Discovery(clients, None, names, self._hand_on, rng=random.Random())
+
+    def messages(self) -> Iterator[tuple[int, Message, Epoch] | None]:
+        """Yields the member, its message, or the reason why it was invalid, and the message's
+        epoch; None now and then."""
         while True:
             ready = dict(self._poller.poll(100))
             while not self._found.empty():
                 self._note(self._found.get())
-            for member, places in enumerate(self._places):
+            for member, places in list(self._places.items()):
                 self._follow(member)
                 for address, socket in list(places.items()):
                     if socket in ready:
-                        yield from ((member, said) for said in self._said(member, address, socket))
+                        for said in self._said(member, address, socket):
+                            yield member, *said
+            self._follow_chain(_now_ms())
             yield None
+
+    def _follow_chain(self, now_ms: int) -> None:
+        """Ask who the members are, if they are others than these."""
+        if not self._ahead and now_ms - self._heard_ms < SILENCE_S * 1_000:
+            self._chain.rest()
+            return
+        last = self._epochs[-1]
+        self._chain.ask(last.number, now_ms)
+        for place, certificates in self._chain.answers():
+            fresh = (one for one in certificates if one.origin.number > last.number)
+            epochs: list[Epoch] = []
+            try:
+                epochs.extend(chain(last, fresh))
+            except ForgedChainError as error:
+                click.echo(f"tap: at {place} is a chain that proves nothing: {error}", err=True)
+                self._chain.refuse(place)
+            if epochs:
+                # It may take a while to stop.
+                threading.Thread(target=self._discovery.stop, daemon=True).start()
+                self._enter(epochs)
+                self._discovery.start()
+                self._ahead = False
+                names = ", ".join(seat.name for seat in self._epochs[-1].seats)
+                click.echo(f"tap: epoch {self._epochs[-1].number}: listening to {names}", err=True)
+                return
 
     def _hand_on(self, event: DiscoveryEvent) -> None:
         with contextlib.suppress(queue.Full):  # discovery will find it again
@@ -84,7 +132,9 @@ class Listener:
 
     def _note(self, event: DiscoveryEvent) -> None:
         match event:
-            case Found(name, addresses):
+            case Found(name, addresses) if name == self.config.chain_service:
+                self._chain.found(addresses)
+            case Found(name, addresses) if name in self._services:
                 self.books[self._services[name]].find(addresses)
             case GrapeLost(_, reason):
                 click.echo(f"tap: a Grape does not answer: {reason}", err=True)
@@ -95,18 +145,18 @@ class Listener:
         """Connect to the addresses that the member's address book suggests."""
         turn = self.books[member].turn(_now_ms())
         for address in turn.close:
-            socket = self._places[member].pop(address)
-            self._poller.unregister(socket)
-            socket.close(linger=0)
+            self._close(self._places[member].pop(address))
         for address, lasting in turn.connect:
             self._places[member][address] = self._subscribe(member, address, lasting)
+
+    def _close(self, socket: zmq.Socket[bytes]) -> None:
+        self._poller.unregister(socket)
+        socket.close(linger=0)
 
     def _subscribe(self, member: int, address: Address, lasting: bool) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.SUB)
         socket.maxmsgsize = FRAME_BYTES_MAX
-        socket.curve_secretkey = self._identity.curve_secret
-        socket.curve_publickey = self._identity.curve_public
-        socket.curve_serverkey = curve_public(self.config.members[member].public)
+        self._authenticator.join(socket, curve_public(self._keys[member]))
         socket.reconnect_ivl = 100 if lasting else -1
         socket.reconnect_ivl_max = 2_000 if lasting else 0
         socket.subscribe(b"")
@@ -114,7 +164,9 @@ class Listener:
         self._poller.register(socket, zmq.POLLIN)
         return socket
 
-    def _said(self, member: int, address: Address, socket: zmq.Socket[bytes]) -> Iterator[Message]:
+    def _said(
+        self, member: int, address: Address, socket: zmq.Socket[bytes]
+    ) -> Iterator[tuple[Message, Epoch]]:
         for _ in range(DRAIN_MAX):
             try:
                 frames = socket.recv_multipart(zmq.NOBLOCK)
@@ -122,28 +174,51 @@ class Listener:
                 return
             match frames:
                 case [b"B", frame]:
-                    yield self._block(frame)
+                    yield from self._block(frame)
                 case [b"H", body]:
-                    said = self._heartbeat(member, body)
+                    said, epoch = self._heartbeat(member, body)
                     if isinstance(said, Heartbeat):
-                        self.books[member].hear(address, _now_ms())
-                    yield said
+                        self._heard_ms = _now_ms()
+                        self.books[member].hear(address, self._heard_ms)
+                    yield said, epoch
+                case [b"S", body] if messages.parse_seal(member, body) is not None:
+                    pass  # signatures over the begin of an epoch; blocks contain them too
                 case _:
-                    yield "neither a block nor a heartbeat"
+                    yield "neither a block nor a heartbeat", self._epochs[-1]
 
-    def _block(self, frame: bytes) -> Block | str:
+    def _known(self, epoch: int) -> Epoch | None:
+        """None if its members are not known yet."""
+        if epoch < len(self._epochs):
+            return self._epochs[epoch]
+        if not self._ahead:
+            click.echo(f"tap: asking who the members of epoch {epoch} are", err=True)
+        self._ahead = True
+        return None
+
+    def _block(self, frame: bytes) -> Iterator[tuple[Block | str, Epoch]]:
+        """Nothing if it is of an epoch whose members are not known yet."""
+        epoch = self._epochs[-1]
         try:
-            return self._reader.read(frame)
+            try:
+                block = self._readers[-1].read(frame)
+            except OtherEpochError as error:
+                if (known := self._known(error.epoch)) is None:
+                    return
+                epoch = known
+                block = self._readers[epoch.number].read(frame)
         except InvalidBlockError as error:
-            return f"an invalid block: {error}"
+            yield f"an invalid block: {error}", epoch
+        else:
+            yield block, epoch
 
-    def _heartbeat(self, member: int, body: bytes) -> Heartbeat | str:
+    def _heartbeat(self, member: int, body: bytes) -> tuple[Heartbeat | str, Epoch]:
         beat = messages.parse_heartbeat(body)
         if beat is None:
-            return "a bad heartbeat"
-        if not messages.is_of(beat, self._epoch, member):
-            return "a heartbeat of another mesh or member"
-        return beat
+            return "a bad heartbeat", self._epochs[-1]
+        epoch = self._known(beat.epoch) or self._epochs[-1]
+        if not messages.is_of(beat, epoch, member):
+            return "a heartbeat of another mesh or member", epoch
+        return beat, epoch
 
 
 def _now_ms() -> int:
@@ -197,11 +272,12 @@ def main(
     except mesh_file.ConfigError as error:
         raise click.ClickException(f"{error}: start the demo first, or name a --mesh") from None
     chosen = Filter(
-        members=_known("peer", peers, [member.name for member in config.members]),
+        members=frozenset(peers),
         markets=frozenset(markets),
         kinds=frozenset(kinds or set(KINDS) - {"heartbeat"}),
     )
-    _known("market", markets, [market.symbol for market in config.markets])
+    _warn("peer", peers, [member.name for member in config.members])
+    _warn("market", markets, [market.symbol for market in config.markets])
     click.echo(f"tap: listening to {', '.join(m.name for m in config.members)}", err=True)
     with contextlib.ExitStack() as stack:
         screen: Screen
@@ -213,13 +289,12 @@ def main(
         _show(listener, screen, chosen)
 
 
-def _known(what: str, wanted: tuple[str, ...], names: list[str]) -> frozenset[int]:
-    """The positions of `wanted` in `names`. ClickException if one is not there."""
+def _warn(what: str, wanted: tuple[str, ...], names: list[str]) -> None:
+    """Name those that were not there at first: they may have come since."""
     for name in wanted:
         if name not in names:
-            text = f"no {what} {name!r:.40} in this mesh: there is {', '.join(names)}"
-            raise click.ClickException(text)
-    return frozenset(map(names.index, wanted))
+            text = f"no {what} {name!r:.40} was there at first, but {', '.join(names)}"
+            click.echo(f"tap: {text}", err=True)
 
 
 def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
@@ -229,7 +304,7 @@ def _show(listener: Listener, screen: Screen, chosen: Filter) -> None:
         for message in listener.messages():
             if message is None:
                 screen.tick()
-            elif chosen.member(message[0]):
+            else:
                 screen.show(*message)
             heard = heard or message is not None
             if not heard and time.monotonic() - began_s > SILENCE_S:

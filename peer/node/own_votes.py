@@ -4,6 +4,8 @@ Owns when they are given: to leave, once the operator has said so, and to let ot
 judge whether a vote counts: the replica does.
 """
 
+from msgspec.structs import replace
+
 from peer.node.ledger import Ledger
 from peer.node.open_admission import Admission
 from peer.node.submissions import Submissions
@@ -60,8 +62,10 @@ class OwnVotes:
 
     def _vote(self, vote: Vote, now_ms: int) -> None:
         """Put a vote into the next block; who proposes approves too."""
+        ledger = self._ledger
+        if isinstance(vote, Approve):
+            vote = replace(vote, level=ledger.levels.highest)
         id_ = self._submissions.put(vote, now_ms)
-        if isinstance(vote, Propose):
-            epoch = self._ledger.replica.governance.epoch
-            id_ = self._submissions.put(Approve(0, id_, epoch), now_ms)
         self._last_seq, _ = seq_and_member(id_)
+        if isinstance(vote, Propose):
+            self._vote(Approve(0, id_, ledger.replica.governance.epoch), now_ms)

@@ -12,6 +12,7 @@ from peer.storage.journal import Journal, JournalError
 KEY_FILE = "key"
 JOURNAL_FILE = "journal.db"
 ADDRESSES_FILE = "addresses.json"
+_OF_THE_KEY = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm", ADDRESSES_FILE, KEY_FILE)
 
 
 def create(data: Path) -> Identity:
@@ -24,3 +25,10 @@ def create(data: Path) -> Identity:
         (data / KEY_FILE).unlink()  # never used, and useless without its journal
         raise
     return identity
+
+
+def discard(data: Path) -> None:
+    """Remove the key and its journal. Only for a key that the members have removed: it can never be
+    a member's again, and `create` may make another one."""
+    for name in _OF_THE_KEY:
+        (data / name).unlink(missing_ok=True)

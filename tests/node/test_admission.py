@@ -1,4 +1,4 @@
-"""ORDER-52: whom the nodes of an open mesh let in by themselves, and how fast."""
+"""ORDER-54: whom the nodes of an open mesh let in by themselves, and how fast."""
 
 from dataclasses import dataclass, field
 from typing import cast

@@ -40,7 +40,7 @@ def propose(replica: Replica, seq: int, *seats: int) -> int:
 
 
 def test_candidates_have_numbers_that_are_no_seats_and_keep_them(replica: Replica) -> None:
-    """ORDER-60."""
+    """ORDER-55."""
     candidates = Candidates()
     assert candidates.have_changed(replica)
     assert candidates.followed(replica, MEMBERS) == {}
@@ -58,7 +58,7 @@ def test_candidates_have_numbers_that_are_no_seats_and_keep_them(replica: Replic
 def test_of_many_candidates_those_that_the_members_have_accepted_come_first(
     replica: Replica,
 ) -> None:
-    """ORDER-60."""
+    """ORDER-55."""
     first = 3
     for seq in range(1, 5):
         last = propose(replica, seq, *range(first, first + 8))
@@ -73,7 +73,7 @@ def test_of_many_candidates_those_that_the_members_have_accepted_come_first(
 
 
 def test_only_members_of_a_later_epoch_are_heard_among_candidates() -> None:
-    """ORDER-60."""
+    """ORDER-55."""
     epoch = first_epoch(Committee(MESH, 3, Mode.CRASH))
     attestations = NO_ATTESTATION, NO_ATTESTATION
     says = Heartbeat(MESH, 1, 3, 1, (0,), 0, *attestations, 0, (True,))
@@ -97,7 +97,7 @@ def mesh() -> Iterator[Mesh]:
 
 
 def test_a_candidate_that_becomes_a_member_keeps_its_link(mesh: Mesh) -> None:
-    """ORDER-60."""
+    """ORDER-55."""
     epoch = Epoch.first(mesh.config)
     mesh.stand_in([epoch], {SEATS_MAX: key_of(3).public, SEATS_MAX + 1: key_of(4).public})
     assert list(mesh.links) == [1, 2, SEATS_MAX, SEATS_MAX + 1]

@@ -140,7 +140,7 @@ def test_a_proposal_is_no_approval() -> None:
 
 
 def test_a_member_leaves_by_its_own_approval() -> None:
-    """D5, ORDER-51: and only it; the change still waits until the others are present (D4)."""
+    """D5, ORDER-53: and only it; the change still waits until the others are present (D4)."""
     mesh = Mesh()
     other = mesh.proposed(0, REMOVE)
     mesh.approve(0, other)

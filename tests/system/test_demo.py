@@ -109,6 +109,32 @@ def test_a_sell_at_one_peer_and_a_buy_at_another_trade_once_at_all_three(demo: D
     assert len(digests) == 1
 
 
+def test_a_guest_trades_is_seen_by_all_and_leaves_in_order(demo: Demo) -> None:
+    """`make peer N=4` beside the running demo, twice: the second time with another key."""
+    for _ in range(2):
+        first = ports(3)
+        options = [
+            f"--{what}-port={first + n - 3}" for n, what in enumerate(("mesh", "fetch", "ui"))
+        ]
+        guest = demo.start("--only=4", *options)
+        page = first + 2
+        try:
+            wait_for("its page", lambda page=page: demo.live(page), 60)
+            for port in (*demo.ui, page):
+                wait_for("four members", lambda port=port: names(port)[3:] == ["dave"], 60)
+            terms = {"side": "buy", "type": "limit", "price": "99", "quantity": "1"}
+            assert ask(page, "/order", terms, demo.key("dave", "dora"))["status"] == "open"
+        finally:
+            guest.send_signal(signal.SIGINT)
+            assert guest.wait(30) == 0
+        for port in demo.ui:
+            wait_for("three members", lambda port=port: "dave" not in names(port))
+
+
+def names(port: int) -> list[str]:
+    return [member["name"] for member in ask(port, "/mesh")["peers"]]
+
+
 def test_the_tap_shows_the_messages(demo: Demo) -> None:
     key = demo.key("carol", "carol")
     mesh = f"--mesh={demo.folder / 'mesh.toml'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from discovery.grapes import running_grapes
 from engine import Side
+from peer.cli.membership_guide import REMOVED_STATUS
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.storage import data_folder
@@ -70,7 +71,7 @@ class Joining:
         """Until its output has this."""
 
         def said() -> re.Match[str] | None:
-            assert self.process.poll() in (None, 3), self.log()
+            assert self.process.poll() in (None, REMOVED_STATUS), self.log()
             return re.search(what, self.log())
 
         return wait_for(what, said)
@@ -80,8 +81,11 @@ class Joining:
         self.stop()
 
     def stop(self) -> int:
-        assert self.process.stdin is not None
         self.process.send_signal(signal.SIGINT)
+        return self.ended()
+
+    def ended(self) -> int:
+        assert self.process.stdin is not None
         status = self.process.wait(30)
         self.process.stdin.close()
         return status
@@ -152,7 +156,7 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
 
 
 def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) -> None:
-    """D5, ORDER-51: joining takes a quorum's approval, leaving none."""
+    """D5, ORDER-53: joining takes a quorum's approval, leaving none."""
     with running_grapes(1, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(tmp_path, urls, observers="any") as mesh:
@@ -174,11 +178,11 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             assert ", sealed by" in members(third)
             again = Joining(mesh, "dave")
             again.wait("join: no member any more, for good")
-            assert again.stop() == 3
+            assert again.ended() == REMOVED_STATUS
 
 
 def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) -> None:
-    """ORDER-52."""
+    """ORDER-54."""
     with running_grapes(1, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(tmp_path, urls, observers="any", admission="open") as mesh:

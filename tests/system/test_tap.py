@@ -109,4 +109,4 @@ def test_json_has_votes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     (line,) = capfdbinary.readouterr().out.splitlines()
     proposal, approval = json.loads(line)["commands"]
     assert (proposal["id"], proposal["changes"]) == ("1-1", ["remove member seat 1"])
-    assert approval == {"kind": "approve", "id": "1-2", "proposal": "1-1", "epoch": 4}
+    assert approval == {"kind": "approve", "id": "1-2", "proposal": "1-1", "epoch": 4, "level": 1}

@@ -13,7 +13,9 @@ import pytest
 from discovery import Grape
 from discovery.grapes import running_grapes
 from discovery.grapes.nodejs import find_node, npm_ci
-from tests.support.real_mesh import RealMesh, wait_for
+from peer.replica.changes import AddMember, Approve, Propose
+from peer.storage import data_folder
+from tests.support.real_mesh import RealMesh, RealPeer, wait_for
 from tests.support.web_gateway import Gateway, running_gateway, sell, stand_in
 from web.auth.keys import KEYS_FILE, Keys, Scope
 
@@ -179,3 +181,22 @@ def test_pages_of_other_sites_can_not_call(web: Gateway) -> None:
     body = b'["r1", "any", {"op": "submit", "order": {}}]'
     assert web.ask("POST", "/", body, {"Origin": "http://evil.example"}).status == 403
     assert call(web, body, Origin=web.url)[1].startswith("ERR_INVALID_")
+
+
+def test_a_gateway_is_found_once_its_peer_is_a_member(tmp_path: Path) -> None:
+    with running_grapes(1, STATE) as grapes:
+        urls = [grape.spec.url for grape in grapes]
+        with RealMesh(tmp_path, urls, size=1, observers="any") as mesh:
+            mesh.start()
+            service = f"p2p-orderbook:rpc:{mesh.config.id.hex()}"
+            key = data_folder.create(tmp_path / "guest").public.hex()
+            guest = RealPeer(tmp_path / "guest", mesh.file, urls, ui=True)
+            mesh.peers.append(guest)
+            guest.start()
+            wait_for("its page", lambda: "serving at" in guest.log())
+            wait_for("it follows", guest.sees_quorum)
+            assert Grape(urls).lookup(service) == []
+            add = (AddMember("guest", key),)
+            mesh.peers[0].client.govern([Propose(0, add), Approve(0, -1, 0)])
+            [found] = wait_for("its gateway", lambda: Grape(urls).lookup(service))
+            assert f"serving at http://127.0.0.1:{found.port}" in guest.log()
