@@ -76,6 +76,10 @@ class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exec
     node. If the first order is known to differ, the node refuses with `other_order`. Withdrawing an
     order frees its `client_id`.
 
+    A peer that only follows the mesh takes signed commands, up to FORWARDED_MAX in a request, and
+    forwards them to a member, to another if that one fails. Queued says that a member has them on
+    its disk. It comes again with other ids if another member's copy was ordered.
+
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, which
     has no id yet: -1 is the request's first command, -2 its second, and so on. A signed command
     names orders by their ids.
@@ -337,7 +341,7 @@ class MemberView(msgspec.Struct, frozen=True):
 class Reason(msgspec.Struct, frozen=True):
     """Why a peer is not ready: an order sent to it now would not be ordered soon, or at all."""
 
-    code: str  # halted, stopping, not_member, no_quorum, unheard, catching_up, pending
+    code: str  # halted, stopping, no_quorum, unheard, catching_up, pending
     text: str
 
 
@@ -361,6 +365,7 @@ class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
     unanswered: int = 0  # requests of others that were dropped because too many waited
     oldest_pending_ms: int = 0  # how long the oldest pending command has waited; 0: none waits
     unready: list[Reason] = []  # the worst first; empty: it is ready
+    role: str = "member"  # or "follower": it takes signed orders only, and forwards them to members
     version: str = ""  # of this peer's program
     level: int = 1  # whose rules hold in this epoch
     level_known: int = 1  # the highest one that this peer's program knows
@@ -371,6 +376,7 @@ Streamed = State | Orders | Update | Lost  # messages of a subscription
 Answer = Reply | Update | Lost
 
 COMMANDS_PER_REQUEST_MAX = 1_000
+FORWARDED_MAX = 12  # signed commands of a request at a follower, each of at most 1,024 bytes
 TOPICS_PER_REQUEST_MAX = 100
 DEPTH_MAX = 1_000  # levels per side in a State
 ACCOUNTS_MAX = 1_000  # in one answer
