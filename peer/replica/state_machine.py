@@ -381,8 +381,7 @@ class Replica:
         """The digest at the newest boundary. Every peer takes one there."""
         if self.checkpoint is None:
             return NO_ATTESTATION
-        number = self.checkpoint.commit
-        return Attestation(number, self._attestations[number])
+        return Attestation(number := self.checkpoint.commit, self._attestations[number])
 
     def latest(self) -> Attestation:
         """The digest after the last commit."""
