@@ -167,7 +167,7 @@ class Members:
     def waits_for_level(
         self, proposal: Proposal, present: Collection[int], levels: Mapping[int, int]
     ) -> str:
-        """ORDER-51. Which present members have not said that they know the rules of the next level;
+        """ORDER-70. Which present members have not said that they know the rules of the next level;
         empty: all have. `levels`: what each has said, by seat."""
         plan = plan_of(proposal.changes, self.epoch)
         if proposal.force or plan.level == self.epoch.origin.level:

@@ -53,7 +53,7 @@ def signed(number: int = 1) -> Signed:
 
 
 def test_forwarded_orders_decode_to_themselves() -> None:
-    """ORDER-53."""
+    """ORDER-72."""
     for count in (1, FORWARDED_MAX):
         orders = [signed(number + 1) for number in range(count)]
         frames = list(messages.request(ForwardWanted(2, 7, orders)))

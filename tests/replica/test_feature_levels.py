@@ -41,7 +41,7 @@ def activated(found: Mesh) -> Epoch:
 
 
 def test_a_program_that_knows_more_follows_the_level_of_the_epoch() -> None:
-    """ORDER-51: until the members activate level 2, both programs have the same state."""
+    """ORDER-70: until the members activate level 2, both programs have the same state."""
     old, new = mesh(LEVELS), mesh()
     for one in (old, new):
         assert isinstance(one.commit((0, ODD)).results[0][0], Accepted)
@@ -51,7 +51,7 @@ def test_a_program_that_knows_more_follows_the_level_of_the_epoch() -> None:
 
 
 def test_the_next_level_begins_with_the_next_epoch() -> None:
-    """ORDER-51, ORDER-52: the rule, the encoding and the migrated state; the hand-over digest is of
+    """ORDER-70, ORDER-71: the rule, the encoding and the migrated state; the hand-over digest is of
     the state before."""
     found = mesh()
     found.commit((0, ODD))
@@ -104,7 +104,7 @@ def proposal(*changes: Change, force: bool = False) -> Proposal:
 def test_members_that_are_present_must_know_the_next_level(
     levels: dict[int, int], missing: str
 ) -> None:
-    """ORDER-51."""
+    """ORDER-70."""
     members = Members(FIRST)
     why = members.waits_for_level(proposal(Activate(2)), [0, 1, 2], levels)
     assert why.endswith(missing)
@@ -114,7 +114,7 @@ def test_members_that_are_present_must_know_the_next_level(
 
 
 def test_absent_and_removed_members_need_not_know_it() -> None:
-    """ORDER-51."""
+    """ORDER-70."""
     members, levels = Members(FIRST), {0: 2, 2: 2}
     assert members.waits_for_level(proposal(Activate(2)), [0, 2], levels) == ""
     both = proposal(Activate(2), RemoveMember(1), AddMember("new", key_of(3).public.hex()))
@@ -122,7 +122,7 @@ def test_absent_and_removed_members_need_not_know_it() -> None:
 
 
 def test_an_accepted_level_waits_until_the_last_member_states_it() -> None:
-    """ORDER-51: an approval counts as a statement also after the proposal was accepted."""
+    """ORDER-70: an approval counts as a statement also after the proposal was accepted."""
     found = mesh()
     one = found.propose(0, Activate(2))
     assert found.commit((1, Approve(0, one, 0, 2)), (2, order())).epoch_end is None

@@ -72,7 +72,7 @@ def ask(url: str, body: object = None) -> tuple[int, Any]:
 
 
 def test_signed_orders_trade_through_a_follower(mesh: Followed) -> None:
-    """ORDER-53: it says what it is, refuses plain orders, and has the results of signed ones."""
+    """ORDER-72: it says what it is, refuses plain orders, and has the results of signed ones."""
     follower, mine = mesh.follower, signer(mesh)
     with pytest.raises(NodeRefusedError, match="forwards signed orders, and takes no others"):
         follower.client.execute([order("ann", Side.BUY, 1, 1)])
@@ -103,7 +103,7 @@ def test_signed_orders_trade_through_a_follower(mesh: Followed) -> None:
 
 
 def test_every_order_counts_once_while_members_die(mesh: Followed) -> None:
-    """ORDER-53: the members die and return in turn, also those that had just answered."""
+    """ORDER-72: the members die and return in turn, also those that had just answered."""
     follower, mine = mesh.follower, signer(mesh)
     done, ended = [], threading.Event()
 

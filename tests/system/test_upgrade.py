@@ -93,7 +93,7 @@ def outcome(peer: RealPeer, price: int, quantity: int = 2) -> Reason | None:
 
 
 def test_peers_are_upgraded_one_at_a_time_under_load(mesh: RealMesh) -> None:
-    """ORDER-51, ORDER-52: nothing acknowledged is lost or doubled."""
+    """ORDER-70, ORDER-71: nothing acknowledged is lost or doubled."""
     first, second, third = mesh.peers
     loads = [Load(peer) for peer in mesh.peers]
     for load in loads:
@@ -127,7 +127,7 @@ def test_peers_are_upgraded_one_at_a_time_under_load(mesh: RealMesh) -> None:
 
 
 def test_a_peer_halts_before_a_level_that_it_does_not_know(mesh: RealMesh) -> None:
-    """ORDER-52: and goes on once it is upgraded, with what it had acknowledged."""
+    """ORDER-71: and goes on once it is upgraded, with what it had acknowledged."""
     first, second, third = mesh.peers
     for peer in (first, second):
         upgrade(mesh, peer)
