@@ -74,7 +74,7 @@ class Gateway:
         """Whether the peer takes orders as a member of the mesh, by its last view of that."""
         with self.mirrors.lock:
             mesh = self.mirrors.mesh
-        return mesh is not None and all(reason.code != "not_member" for reason in mesh.unready)
+        return mesh is not None and mesh.role == "member"
 
     def stop(self) -> None:
         self.hub.stop()
@@ -99,6 +99,12 @@ class Gateway:
         if self.link.unanswered_seconds > UNANSWERED_SECONDS_MAX:
             return [Reason("unanswered", "This peer's node does not answer requests.")]
         return mesh.unready
+
+    @property
+    def is_member(self) -> bool:
+        """Whether this peer is a member of the mesh; otherwise it only follows."""
+        with self.mirrors.lock:
+            return self.mirrors.mesh is None or self.mirrors.mesh.role == "member"
 
     def units(self, market: str) -> Units:
         """The units of a market, by default of the first. Problem if there is no such market."""

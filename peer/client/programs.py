@@ -31,10 +31,12 @@ _LOST = _encode(Lost())
 
 
 class Caller(NamedTuple):
-    """Where an answer goes: a connection, and the request id that the program chose."""
+    """Where an answer goes: a connection, and the request id that the program chose. Or, of a peer
+    that forwards orders, its connection to this one, and the number of its message."""
 
     connection: bytes
     request: bytes
+    is_peer: bool = False
 
 
 class _Program:

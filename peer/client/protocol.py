@@ -53,7 +53,10 @@ sends it to find out whether a program is still connected.
 import msgspec
 
 from engine import Command, Event, Market, MarketStatus, OpenOrder
-from peer.client.proposal_views import EndedView, EpochView, Presence, ProposalView
+from peer.client.mesh_views import MemberView as MemberView
+from peer.client.mesh_views import Mesh as Mesh
+from peer.client.mesh_views import Reason as Reason
+from peer.client.proposal_views import EndedView, Presence, ProposalView
 from peer.client.queue_places import GetQueue, Queue
 from peer.replica.changes import Vote
 from peer.replica.signed import Entry
@@ -75,6 +78,10 @@ class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="exec
     `result_lost` follows. So a program without an answer can send the order again, to the same
     node. If the first order is known to differ, the node refuses with `other_order`. Withdrawing an
     order frees its `client_id`.
+
+    A peer that only follows the mesh takes signed commands, up to FORWARDED_MAX in a request, and
+    forwards them to a member, to another if that one fails. Queued says that a member has them on
+    its disk. It comes again with other ids if another member's copy was ordered.
 
     The `order` of a cancel, reduce or replace may be an earlier command of the same request, which
     has no id yet: -1 is the request's first command, -2 its second, and so on. A signed command
@@ -315,63 +322,12 @@ class Committed(msgspec.Struct, frozen=True, tag="committed"):
     digest: bytes
 
 
-class MemberView(msgspec.Struct, frozen=True):
-    """One member of the mesh as this peer sees it."""
-
-    name: str
-    key: str  # hex Ed25519 public key
-    address: str  # host:port where it was found; empty if never found
-    alive: bool
-    round: int  # of its newest block here
-    commit: int  # the last one that it says it has applied
-    age_ms: int  # since it was last heard; -1: never
-    agrees: bool | None  # its audit digest equals ours for the same commit; None: not comparable
-    unread: int = 0  # its messages that this peer did not read: too many, or invalid
-    barred: str = ""  # why this peer ignores it: "cut off", "floods", "another mesh"; empty: not
-    hears: list[str] = []  # the other members that it says it hears; empty while it is not alive
-    renewed: int = 0  # times the connection for requests was renewed, as no answer came
-    version: str = ""  # of its program, as it says; empty: never heard
-    level: int = 0  # the highest one whose rules its program knows
-
-
-class Reason(msgspec.Struct, frozen=True):
-    """Why a peer is not ready: an order sent to it now would not be ordered soon, or at all."""
-
-    code: str  # halted, stopping, not_member, no_quorum, unheard, catching_up, pending
-    text: str
-
-
-class Mesh(msgspec.Struct, frozen=True, tag="mesh"):
-    seq: int
-    peer: str  # this peer's name
-    mesh: str  # hex mesh id
-    mode: str  # crash or byzantine
-    members: list[MemberView]  # in the mesh file's order, this peer included
-    quorum_size: int
-    quorum: bool  # enough members hear this one and are heard, this one included
-    round: int
-    commit: int
-    digest: bytes
-    pending: int  # commands accepted here and not ordered yet
-    finality_ms: float  # median of this peer's recent commands, submit to applied; 0: none yet
-    halted: str  # why this peer stopped; empty while it runs
-    alarms: list[str]
-    catching_up: str = ""  # what this peer fetches, and its progress; empty: nothing
-    refused: int = 0  # connections without a key of this mesh, or over a limit
-    unanswered: int = 0  # requests of others that were dropped because too many waited
-    oldest_pending_ms: int = 0  # how long the oldest pending command has waited; 0: none waits
-    unready: list[Reason] = []  # the worst first; empty: it is ready
-    version: str = ""  # of this peer's program
-    level: int = 1  # whose rules hold in this epoch
-    level_known: int = 1  # the highest one that this peer's program knows
-    epoch: EpochView | None = None
-
-
 Update = MarketUpdate | PendingUpdate | AccountUpdate | Committed | Mesh | MarketList | Proposals
 Streamed = State | Orders | Update | Lost  # messages of a subscription
 Answer = Reply | Update | Lost
 
 COMMANDS_PER_REQUEST_MAX = 1_000
+FORWARDED_MAX = 12  # signed commands of a request at a follower, each of at most 1,024 bytes
 TOPICS_PER_REQUEST_MAX = 100
 DEPTH_MAX = 1_000  # levels per side in a State
 ACCOUNTS_MAX = 1_000  # in one answer

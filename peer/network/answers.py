@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import zmq
 
+from peer.client.protocol import Queued, Refused
 from peer.membership import epochs
 from peer.membership.epochs import Certificate
 from peer.network import messages as wire
@@ -27,6 +28,9 @@ class Answers:
         self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
     ) -> None:
         self._router.send_multipart((asked.who, b"M", wire.encode(manifest), *certificate))
+
+    def answer_forwarded(self, who: bytes, number: int, reply: Queued | Refused) -> None:
+        self._router.send_multipart((who, b"E", wire.encode((number, reply))))
 
     def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
         head = wire.encode((asked.number, asked.commit))

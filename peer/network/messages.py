@@ -8,6 +8,7 @@ error over others' input: an invalid message is None.
             [b"C", epoch]: the certificates of the epochs after it,
             [b"X", Stated]: a candidate has the state
             [b"A", AdmissionRequest]: a peer wants to be a member
+            [b"E", (number, signed orders)]: put these into the order
             [b"T", (number, commit, concatenated places of the tree)]
             or [b"I", port]: I can be heard at this port, and you say that you do not hear me;
             an F of no digests only to see whether there is an answer
@@ -15,6 +16,7 @@ error over others' input: an invalid message is None.
             [b"T", (number, commit), part, ...], in the order of the places, as many as fit; none if
             there is no tree of that commit
             [b"C", Certificate, ...] without a gap, as many as fit
+            [b"E", (number, Queued or Refused)]: whether the orders are durable and will be ordered
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned, or a T with a commit
             that is gone: take this state
 
@@ -22,11 +24,12 @@ There is no version number: peers of one mesh need the same messages.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from peer.client.protocol import FORWARDED_MAX, Queued, Refused
 from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, SIGNATURE_BYTES, Attestation
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
@@ -35,6 +38,7 @@ from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, ForgedChainError
 from peer.replica.changes import LEVEL_MAX
 from peer.replica.handover import Stated
+from peer.replica.signed import Signed
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
 from peer.storage.tree_walk import ROOT, Place
@@ -152,6 +156,31 @@ class AdmissionAsked(NamedTuple):
     request: AdmissionRequest
 
 
+class ForwardWanted(NamedTuple):
+    """Ask `member` to put signed orders into the order."""
+
+    member: int
+    number: int
+    commands: Sequence[Signed]
+
+
+class ForwardAsked(NamedTuple):
+    """A caller wants signed orders to be ordered. `asker` is its name."""
+
+    who: bytes
+    number: int
+    commands: Sequence[Signed]
+    asker: str = ""
+
+
+class ForwardAnswered(NamedTuple):
+    """A member's answer to the request with that number."""
+
+    member: int
+    number: int
+    reply: Queued | Refused
+
+
 class ChainWanted(NamedTuple):
     """Ask `member` for the certificates of the epochs after `above`."""
 
@@ -174,10 +203,10 @@ class Introduced(NamedTuple):
     port: int
 
 
-Request = Asked | Pulled | PartsAsked | ChainAsked | StatedIn | AdmissionAsked
-Answer = BlockIn | Answered | Offered | PartsIn | ChainIn
+Request = Asked | Pulled | PartsAsked | ChainAsked | StatedIn | AdmissionAsked | ForwardAsked
+Answer = BlockIn | Answered | Offered | PartsIn | ChainIn | ForwardAnswered
 Message = Heard | SignedSeal | Answer
-Question = Wanted | Pull | PartsWanted | ChainWanted
+Question = Wanted | Pull | PartsWanted | ChainWanted | ForwardWanted
 
 encode = msgspec.msgpack.Encoder().encode
 _heartbeats = msgspec.msgpack.Decoder(Heartbeat)
@@ -188,6 +217,9 @@ _pulls = msgspec.msgpack.Decoder(tuple[int, tuple[int, ...]])
 _statements = msgspec.msgpack.Decoder(Stated)
 _admissions = msgspec.msgpack.Decoder(AdmissionRequest)
 _numbers = msgspec.msgpack.Decoder(int)
+_forwarded = msgspec.msgpack.Decoder(tuple[int, list[Signed]])
+_replies = msgspec.msgpack.Decoder(tuple[int, Queued | Refused])
+_INVALID = (msgspec.DecodeError, UnicodeDecodeError)
 _seals = msgspec.msgpack.Decoder(tuple[int, bytes, dict[int, bytes]])
 
 
@@ -200,6 +232,8 @@ def request(wanted: Question) -> tuple[bytes, bytes]:
             return b"P", encode((epoch, above))
         case ChainWanted(above=last):
             return b"C", encode(last)
+        case ForwardWanted(number=number, commands=commands):
+            return b"E", encode((number, commands))
         case PartsWanted(number=number, commit=commit, places=places):
             where = b"".join(key.to_bytes(8, "big") + bytes((shift,)) for key, shift in places)
             return b"T", encode((number, commit, where))
@@ -239,7 +273,7 @@ def parse_request(who: bytes, frames: list[bytes]) -> Request | Introduced | Non
             if places and _all_within((number, commit), 1):
                 return PartsAsked(who, number, commit, places)
         return _parse_notice(who, kind, body)
-    except msgspec.DecodeError:
+    except _INVALID:
         return None
 
 
@@ -248,6 +282,10 @@ def _parse_notice(who: bytes, kind: bytes, body: bytes) -> Request | Introduced 
         return StatedIn(who, _statements.decode(body))
     if kind == b"A":
         return AdmissionAsked(who, _admissions.decode(body))
+    if kind == b"E":
+        number, commands = _forwarded.decode(body)
+        if _all_within((number,), 1) and 1 <= len(commands) <= FORWARDED_MAX:
+            return ForwardAsked(who, number, commands)
     if kind == b"C" and _all_within((above := _numbers.decode(body),), 0):
         return ChainAsked(who, above)
     if kind == b"I" and 0 < (port := _numbers.decode(body)) < 2**16:
@@ -278,18 +316,22 @@ def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answ
         yield message
 
 
-def _parse_state(member: int, kind: bytes, frames: list[bytes]) -> Offered | PartsIn | None:
+def _parse_state(
+    member: int, kind: bytes, frames: list[bytes]
+) -> Offered | PartsIn | ForwardAnswered | None:
     try:
         if kind == b"M" and 1 <= len(frames) <= 1 + MEMBERS_MAX:
             manifest = _manifests.decode(frames[0])
             is_possible = _all_within((manifest.commit,), 1) and _all_within((manifest.epoch,), 0)
             if is_possible and len(manifest.digest) == DIGEST_BYTES:
                 return Offered(member, manifest, frames[1:])
+        if kind == b"E" and len(frames) == 1:
+            return ForwardAnswered(member, *_replies.decode(frames[0]))
         if kind == b"T" and 1 <= len(frames) <= 1 + PLACES_MAX:
             number, commit = _parts_in.decode(frames[0])
             if _all_within((number, commit), 1):
                 return PartsIn(member, number, commit, frames[1:])
-    except msgspec.DecodeError:
+    except _INVALID:
         pass
     return None
 

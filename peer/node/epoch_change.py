@@ -5,8 +5,11 @@ never decide that an epoch ends: the one order does.
 """
 
 import logging
+import queue
 from collections.abc import Sequence
 
+from discovery.service_tracker import Event as DiscoveryEvent
+from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.client import protocol
 from peer.membership.epochs import Certificate, ForgedChainError, UncertifiedError
 from peer.membership.mesh_file import MeshConfig
@@ -73,6 +76,19 @@ class EpochChange:
             return ""
         level = self._ledger.epochs.newest.origin.level
         return "; ".join([why, *self._mesh_status.programs_of(level)])
+
+    def discovered(self, events: "queue.Queue[DiscoveryEvent]") -> None:
+        """Handle the events from discovery."""
+        for _ in range(events.qsize()):  # only this thread takes from it
+            match events.get_nowait():
+                case Found(name, addresses):
+                    self._mesh.found(self.services.get(name, -1), addresses)
+                case GrapeLost(_, reason):
+                    _log.warning("a Grape does not answer; known addresses are kept: %s", reason)
+                case GrapeFound(grape):
+                    _log.info("the Grape at %s answers", grape)
+                case event:
+                    _log.debug("%s", event)
 
     def enter_next(self, effects: Effects) -> None:
         """ORDER-45. The last commit has ended its epoch. This peer's commands that it has not

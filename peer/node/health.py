@@ -18,7 +18,6 @@ UNANSWERED_MS_MAX = 30_000  # for a member that is heard
 class Status(NamedTuple):
     """What a peer knows of itself. Times are ages in milliseconds."""
 
-    is_member: bool = True
     halted: str = ""
     is_stopping: bool = False
     quorum: bool = True
@@ -39,8 +38,6 @@ def _reasons(status: Status) -> Iterator[Reason]:
         yield Reason("halted", f"This peer has stopped: {status.halted}")
     if status.is_stopping:
         yield Reason("stopping", "This peer is stopping.")
-    if not status.is_member:
-        yield Reason("not_member", "This peer follows the mesh and takes no orders.")
     if not status.quorum and status.hears_enough:
         yield Reason("unheard", "Too few of the members that this peer hears hear it: orders wait.")
     elif not status.quorum:

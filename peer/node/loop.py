@@ -6,23 +6,32 @@ order of `Effects`. Must never wait for anything but its sockets.
 
 import logging
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import zmq
 
 from discovery.service_tracker import Event as DiscoveryEvent
-from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.programs import Caller
 from peer.consensus.block import InvalidBlockError
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Flooded, Mesh, Message
-from peer.network.messages import Answered, BlockIn, ChainIn, Heard, Offered, PartsIn, SignedSeal
+from peer.network.messages import (
+    Answered,
+    BlockIn,
+    ChainIn,
+    ForwardAnswered,
+    Heard,
+    Offered,
+    PartsIn,
+    SignedSeal,
+)
+from peer.node.condition import Condition
 from peer.node.effects import Effects
 from peer.node.epoch_change import EpochChange
-from peer.node.health import Status
+from peer.node.forwarding import Forwarding
 from peer.node.ledger import KeyElsewhereError, Ledger
 from peer.node.lifecycle import Lifecycle, State
 from peer.node.mesh_status import MeshStatus
@@ -72,10 +81,16 @@ class Node:
         self._poller = wires.poller
         self._discovered = discovered
         self.epochs = EpochChange(config, ledger, self.mesh, self.submissions, self.mesh_status)
-        notices, admission = self.epochs.notices, self.epochs.admission
-        self._responder = Responder(self.mesh, ledger, notices, admission, self._clock.now_us)
-        parts = self.submissions, self.publisher, self.life, self.mesh_status, self._clock
-        self._requests = RequestHandler(config, ledger, self.local, *parts, self._view)
+        self.forwarding = Forwarding(ledger.journal.key[0])
+        waiting = self.submissions, self.forwarding
+        state = ledger, self.life, self.mesh_status, self._fetcher
+        self._condition = Condition(*state, *waiting, lambda: self._responder.dropped)
+        parts = *waiting, self.publisher, self.life, self.mesh_status, self._clock
+        view = self._condition.view
+        self._requests = RequestHandler(config, ledger, self.local, *parts, view)
+        said = self.epochs.notices, self.epochs.admission
+        now_us = self._clock.now_us
+        self._responder = Responder(self.mesh, ledger, *said, now_us, self._take_forwarded)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
         self._watch: Callable[[], None] = lambda: None
@@ -136,6 +151,7 @@ class Node:
         text = "this peer is stopping: the command is stored, and is ordered after its next start"
         lost = protocol.Refused("result_lost", text)
         self._effects.replies += [(caller, lost) for caller in self.submissions.callers()]
+        self._effects.replies += self.forwarding.stop()
         self._answer(self._effects)
 
     # One turn
@@ -159,7 +175,7 @@ class Node:
         return self._timers.wait_ms(now_ms, due)
 
     def _take_part_in(self, now_ms: int) -> None:
-        self._handle_discovery()
+        self.epochs.discovered(self._discovered)
         for message in self.mesh.receive(now_ms, self.ledger.round):
             self._take(message, now_ms)
         for caller, request in self.local.receive():
@@ -192,19 +208,6 @@ class Node:
 
     # Taking in
 
-    def _handle_discovery(self) -> None:
-        """Handle the events from discovery."""
-        for _ in range(self._discovered.qsize()):  # only this thread takes from it
-            match self._discovered.get_nowait():
-                case Found(name, addresses):
-                    self.mesh.found(self.epochs.services.get(name, -1), addresses)
-                case GrapeLost(_, reason):
-                    _log.warning("a Grape does not answer; known addresses are kept: %s", reason)
-                case GrapeFound(grape):
-                    _log.info("the Grape at %s answers", grape)
-                case event:
-                    _log.debug("%s", event)
-
     def _take(self, message: Message, now_ms: int) -> None:
         match message:
             case BlockIn(member, frame):
@@ -220,8 +223,14 @@ class Node:
                 self._fetcher.offered(message, now_ms)
             case PartsIn():
                 self._fetcher.take(message, now_ms)
+            case ForwardAnswered():
+                is_ordered = self.ledger.replica.is_ordered
+                self._effects.replies += self.forwarding.answered(message, now_ms, is_ordered)
             case Flooded(member):
                 self.mesh_status.flooded(member, now_ms)
+
+    def _take_forwarded(self, caller: Caller, request: protocol.Execute) -> None:
+        self._requests.take(caller, request, self._clock.now_ms(), self._effects)
 
     def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
         try:
@@ -252,7 +261,9 @@ class Node:
         effects, submissions = self._effects, self.submissions
         effects.add(self.ledger.ready(now_ms))
         effects.requests += self.ledger.requests(now_ms)
-        effects.requests += self._fetcher.requests(self.mesh.heard(now_ms), now_ms)
+        heard = self.mesh.heard(now_ms)
+        effects.requests += self._fetcher.requests(heard, now_ms)
+        effects.requests += self.forwarding.wanted(heard, now_ms)
         effects.takes_over = self._fetcher.is_complete and not self.epochs.must_upgrade
         effects.commands.update(submissions.unsaved)
         effects.names = dict(submissions.new_client_ids)
@@ -260,6 +271,8 @@ class Node:
         self._acknowledge()
         effects.replies += submissions.known_results()
         effects.beat = self._timers.beats(now_ms)
+        if effects.beat:
+            effects.replies += self.forwarding.forget(self.ledger.replica, now_ms)
         return effects
 
     def _acknowledge(self) -> None:
@@ -298,6 +311,7 @@ class Node:
             applied = self.ledger.apply(commit)
             self.publisher.add(applied)
             self.mesh_status.forged(applied.forgers)
+            effects.replies += self.forwarding.applied(applied)
             if self.ledger.me is not None:
                 effects.replies += self._results(applied, now_ms)
             if self.ledger.ends:  # the commits that follow are void
@@ -319,12 +333,18 @@ class Node:
     def _answer(self, effects: Effects) -> None:
         """Tell programs what is persisted, then what has changed, and only then the results."""
         self.publisher.pending(effects.taken, effects.taken_back, self._clock.wall_ms())
-        for caller, promise in effects.promises:
-            self.local.reply(caller, promise)
+        self._tell(effects.promises)
         if effects.commits:
             self.publisher.flush(self.ledger.round)
-        for caller, reply in effects.replies:
-            self.local.reply(caller, reply)
+        self._tell(effects.replies)
+
+    def _tell(self, replies: Iterable[tuple[Caller, protocol.Reply]]) -> None:
+        """Answer programs, and peers that forward orders: these derive the results themselves."""
+        for caller, reply in replies:
+            if not caller.is_peer:
+                self.local.reply(caller, reply)
+            elif isinstance(reply, protocol.Queued | protocol.Refused):
+                self._responder.answer_forwarded(caller, reply)
 
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Report this peer's condition to people and members."""
@@ -336,10 +356,8 @@ class Node:
             self.epochs.beat(now_ms, wall_ms, self.life)
         changed = self.mesh_status.look(now_ms, wall_ms, self.life.takes_part)
         if self._timers.shows(now_ms, changed):
-            self.local.publish(self._view(self.local.seq("mesh") + 1, now_ms), "mesh")
-
-    def _view(self, seq: int, now_ms: int) -> protocol.Mesh:
-        return self.mesh_status.view(seq, now_ms, self._status(now_ms), self._progress())
+            view = self._condition.view(self.local.seq("mesh") + 1, now_ms)
+            self.local.publish(view, "mesh")
 
     def _halt(self, why: str, state: State = State.HALTED) -> None:
         if self.life.halt(why, state):
@@ -365,31 +383,5 @@ class Node:
     def _skip_to_state(self) -> None:
         """The state has changed without commits: subscribers and callers must ask again."""
         self.publisher.reset(self.ledger.replica)
+        self._effects.replies += self.forwarding.skip(self.ledger.replica)
         self.epochs.skip_to_state(self._effects)
-
-    # This peer's condition
-
-    def _status(self, now_ms: int) -> Status:
-        catching_up = self._catching_up(now_ms)
-        self.life.enter(State.CATCHING_UP if catching_up else State.RUNNING)
-        return Status(
-            is_member=self.ledger.me is not None,
-            halted=self.halted,
-            is_stopping=self.life.state is State.STOPPING,
-            quorum=self.mesh_status.quorum,
-            hears_enough=self.mesh_status.hears_enough,
-            catching_up=catching_up,
-            pending=self.submissions.outstanding,
-            oldest_pending_ms=self.submissions.oldest_ms(now_ms),
-            refused_requests=self._responder.dropped,
-        )
-
-    def _progress(self) -> tuple[int, ...]:
-        """At least one of these numbers grows when catching up advances."""
-        return (sum(self.ledger.rounds), self.ledger.commit, self._fetcher.received)
-
-    def _catching_up(self, now_ms: int) -> str:
-        """This peer's progress in catching up, for people; empty when it is not catching up."""
-        ahead = self.ledger.far_ahead(now_ms)
-        blocks = f"fetching blocks: at round {self.ledger.round} of {ahead}" if ahead else ""
-        return self._fetcher.progress or blocks

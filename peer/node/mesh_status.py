@@ -264,6 +264,7 @@ class MeshStatus:
             unanswered=status.refused_requests,
             oldest_pending_ms=status.oldest_pending_ms,
             unready=reasons(status),
+            role="follower" if self._ledger.me is None else "member",
             version=VERSION,
             level=self._epoch.origin.level,
             level_known=self._ledger.levels.highest,

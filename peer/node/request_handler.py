@@ -17,6 +17,7 @@ from peer.client.queue_places import GetQueue
 from peer.membership.mesh_file import MeshConfig
 from peer.node.command_names import client_id_of
 from peer.node.effects import Effects
+from peer.node.forwarding import Forwarding
 from peer.node.ledger import Ledger
 from peer.node.lifecycle import Lifecycle
 from peer.node.mesh_status import MeshStatus
@@ -36,6 +37,7 @@ class RequestHandler:
         ledger: Ledger,
         local: Local,
         submissions: Submissions,
+        forwarding: Forwarding,
         publisher: Publisher,
         life: Lifecycle,
         mesh_status: MeshStatus,
@@ -46,6 +48,7 @@ class RequestHandler:
         self._ledger = ledger
         self._local = local
         self._submissions = submissions
+        self._forwarding = forwarding
         self._publisher = publisher
         self._life = life
         self._mesh_status = mesh_status
@@ -56,7 +59,7 @@ class RequestHandler:
         """A request came. A question is answered at once, before this turn's changes."""
         match request:
             case protocol.Execute(commands, source):
-                refused = self._refusal() or self._submit(caller, commands, now_ms, source, effects)
+                refused = self._execute(caller, commands, now_ms, source, effects)
                 if refused is not None:
                     effects.replies.append((caller, refused))
             case protocol.Govern(votes):
@@ -72,6 +75,15 @@ class RequestHandler:
                 self._local.subscribe(caller, topics, lambda topic: self._state(topic, now_ms))
             case _:
                 self._local.reply(caller, self._answer(request))
+
+    def _execute(
+        self, caller: Caller, commands: list[Entry], now_ms: int, source: str, effects: Effects
+    ) -> Refused | None:
+        if self._ledger.me is None and not caller.is_peer:
+            is_valid = self._ledger.replica.signers.signature_cache.is_valid
+            refused = self._life.refusal()
+            return refused or self._forwarding.take(caller, commands, source, now_ms, is_valid)
+        return self._refusal() or self._submit(caller, commands, now_ms, source, effects)
 
     def _refusal(self) -> Refused | None:
         if self._ledger.me is None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from engine import HashTree, Leaf, leaf_part
+from peer.client.programs import Caller
+from peer.client.protocol import Execute, Queued, Refused
 from peer.network.mesh import Mesh
 from peer.network.messages import (
     ANSWER_BLOCKS_MAX,
@@ -14,6 +16,7 @@ from peer.network.messages import (
     AdmissionAsked,
     Asked,
     ChainAsked,
+    ForwardAsked,
     PartsAsked,
     Pulled,
     Request,
@@ -46,7 +49,10 @@ class Responder:
         notices: Notices,
         admission: Admission,
         clock_us: Callable[[], int],
+        forwarded: Callable[[Caller, Execute], None],
     ) -> None:
+        self._forwarded = forwarded
+        self._has_taken = False  # orders, since the last turn
         self._mesh = mesh
         self._ledger = ledger
         self._notices = notices
@@ -58,7 +64,10 @@ class Responder:
 
     def respond(self, now_ms: int) -> None:
         """Answer some of the requests."""
+        self._has_taken = False
         for asker, asked in self._mesh.requests(now_ms):
+            if isinstance(asked, ForwardAsked):
+                asked = asked._replace(asker=asker.name)
             turns = self._members if asker.is_member else self._observers
             turns.put(asker.name, asked)
         for turns, most in ((self._members, MEMBER_GETS), (self._observers, OBSERVER_GETS)):
@@ -73,6 +82,8 @@ class Responder:
     @property
     def due_ms(self) -> int | None:
         """When to answer again without new input."""
+        if self._has_taken:
+            return 0
         due = [turns.due_us for turns in (self._members, self._observers)]
         times = [-(-due_us // 1_000) for due_us in due if due_us is not None]
         if self._mesh.due_ms is not None:
@@ -94,6 +105,20 @@ class Responder:
                 self._mesh.send_chain(request, chain)
             case PartsAsked():
                 self._answer_parts(request)
+            case ForwardAsked():
+                self._take(request)
+
+    def _take(self, asked: ForwardAsked) -> None:
+        """Take another peer's signed orders as those of a program. The answer follows once they are
+        durable, in the next turn."""
+        self._has_taken = True
+        caller = Caller(asked.who, asked.number.to_bytes(8, "big"), is_peer=True)
+        self._forwarded(caller, Execute(list(asked.commands), f"peer {asked.asker}"))
+
+    def answer_forwarded(self, caller: Caller, reply: Queued | Refused) -> None:
+        """Say what has become of another peer's orders."""
+        number = int.from_bytes(caller.request, "big")
+        self._mesh.answer_forwarded(caller.connection, number, reply)
 
     def _answer_pull(self, pulled: Pulled, most: ResponseLimit) -> None:
         epoch = self._ledger.epochs.find(pulled.epoch)

@@ -7,6 +7,7 @@ from engine import Event, Trade
 from peer.consensus.committer import Commit
 from peer.replica.execution_record import Record
 from peer.replica.governance import Proposal
+from peer.replica.signed import Item
 from peer.replica.trade import MarketTrade
 
 
@@ -15,6 +16,7 @@ class Applied(NamedTuple):
 
     commit: Commit
     ids: list[int]  # of the commands applied, in order
+    entries: list[Item]  # these commands
     results: list[list[Event]]  # of each of them
     timed: list[Event]  # what the clock did before the first of them
     closing: list[Event]  # what accepted proposals did after the last of them

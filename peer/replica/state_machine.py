@@ -87,8 +87,7 @@ class Replica:
         self.signers = Signers(mesh, committee.size, rest.seats if rest else None)
         self.key_orders = KeyOrders((), committee.size, orders_of_keys(self.exchange))
         self.expected = [1] * epoch.origin.seats_ever  # the next command of each seat that ever was
-        self.commit = 0
-        self.time_ms = 0
+        self.commit = self.time_ms = 0
         self.trades: dict[str, deque[MarketTrade]] = {}
         self.trade_numbers: dict[str, int] = {}
         self._follow_markets()
@@ -233,7 +232,7 @@ class Replica:
         ids = [entry.id for entry in entries]
         done = list(self.governance.done)
         return Applied(
-            commit, ids, results, timed, closing, done, epoch_end, trades, record, forgers
+            commit, ids, entries, results, timed, closing, done, epoch_end, trades, record, forgers
         )
 
     # Epochs
@@ -242,6 +241,11 @@ class Replica:
     def candidates(self) -> list[bytes]:
         """The keys that open proposals would make members'."""
         return [key for one in self.governance.open() for key in keys_of(one.changes)]
+
+    def is_ordered(self, id_: int) -> bool:
+        """Whether the command with this id was ordered, or never will be."""
+        seq, seat = seq_and_member(id_)
+        return seat < len(self.expected) and seq < self.expected[seat]
 
     def _present(self) -> list[int]:
         return self.governance.present(self.members.epoch.numbers)
@@ -377,8 +381,7 @@ class Replica:
         """The digest at the newest boundary. Every peer takes one there."""
         if self.checkpoint is None:
             return NO_ATTESTATION
-        number = self.checkpoint.commit
-        return Attestation(number, self._attestations[number])
+        return Attestation(number := self.checkpoint.commit, self._attestations[number])
 
     def latest(self) -> Attestation:
         """The digest after the last commit."""

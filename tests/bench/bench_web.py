@@ -89,7 +89,7 @@ class Publisher(threading.Thread):
 
     def _send(self, caller: Caller, body: bytes) -> bool:
         try:
-            self.router.send_multipart((*caller, body), zmq.NOBLOCK)
+            self.router.send_multipart((caller.connection, caller.request, body), zmq.NOBLOCK)
         except zmq.Again:
             return False
         except zmq.ZMQError as error:

@@ -5,15 +5,28 @@ import random
 import msgspec
 import pytest
 
+from engine import Cancel, Side, Submit
+from peer.client.protocol import FORWARDED_MAX, Queued, Refused
 from peer.consensus.block import DIGEST_BYTES, ROUND_MAX
 from peer.consensus.committee import MEMBERS_MAX
 from peer.network import messages
-from peer.network.messages import PLACE_BYTES, REQUEST_BYTES_MAX, Offered, PartsAsked, PartsIn
+from peer.network.messages import (
+    PLACE_BYTES,
+    REQUEST_BYTES_MAX,
+    ForwardAnswered,
+    ForwardAsked,
+    ForwardWanted,
+    Offered,
+    PartsAsked,
+    PartsIn,
+)
+from peer.replica.signed import Signed, account_of_key
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
 from peer.storage.tree_walk import ROOT, Place
 
 WHO = b"who"
+ACCOUNT = account_of_key(b"k" * 32)
 PLACES = (ROOT, Place(3 << 60, 60), Place(0x12340, 4), Place(0x12345, 0), Place(2**64 - 1, 0))
 
 encode = msgspec.msgpack.encode
@@ -32,6 +45,41 @@ def test_a_request_for_parts_decodes_to_itself() -> None:
         frames = list(messages.request(wanted))
         assert sum(map(len, frames)) < REQUEST_BYTES_MAX
         assert messages.parse_request(WHO, frames) == PartsAsked(WHO, 7, 64, places)
+
+
+def signed(number: int = 1) -> Signed:
+    command = Submit(0, ACCOUNT, "X", Side.BUY, 1, 1, client_id="c" * 32)
+    return Signed(command, number, number + 1, b"s" * 64)
+
+
+def test_forwarded_orders_decode_to_themselves() -> None:
+    """ORDER-56."""
+    for count in (1, FORWARDED_MAX):
+        orders = [signed(number + 1) for number in range(count)]
+        frames = list(messages.request(ForwardWanted(2, 7, orders)))
+        assert sum(map(len, frames)) < REQUEST_BYTES_MAX
+        assert messages.parse_request(WHO, frames) == ForwardAsked(WHO, 7, orders)
+    for reply in (Queued([1, 2], [2]), Refused("busy", "later")):
+        answer = [encode((7, reply))]
+        assert list(messages.parse_answer(2, b"E", answer)) == [ForwardAnswered(2, 7, reply)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        encode((0, [signed()])),  # no number
+        encode((7, [])),
+        encode((7, [signed()] * (FORWARDED_MAX + 1))),
+        encode((7, [Cancel(0, "ann", 1)])),  # not signed
+        encode((7, [encode(signed())])),
+        encode((7, [signed()], 1)),
+        encode((7, [signed()])).replace(b"ccc", b"c\xffc", 1),  # no text
+        b"\xc1",
+    ],
+)
+def test_anything_else_is_no_order_to_forward(body: bytes) -> None:
+    assert messages.parse_request(WHO, [b"E", body]) is None
+    assert list(messages.parse_answer(2, b"E", [body])) == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ BEHIND = Status(catching_up="fetching blocks: at round 5 of 90")
     [
         (Status(halted="the disk is full"), "halted"),
         (Status(is_stopping=True), "stopping"),
-        (Status(is_member=False), "not_member"),
         (Status(quorum=False, hears_enough=False), "no_quorum"),
         (Status(quorum=False), "unheard"),
         (BEHIND, "catching_up"),
@@ -29,9 +28,9 @@ def test_each_reason_alone_makes_a_peer_not_ready(status: Status, code: str) -> 
 
 
 def test_all_reasons_are_named_the_worst_first() -> None:
-    status = Status(False, "why", True, False, False, "behind", 1, 10**6)
+    status = Status("why", True, False, False, "behind", 1, 10**6)
     codes = [reason.code for reason in reasons(status)]
-    assert codes == ["halted", "stopping", "not_member", "no_quorum", "catching_up", "pending"]
+    assert codes == ["halted", "stopping", "no_quorum", "catching_up", "pending"]
 
 
 def test_a_command_may_wait_a_little() -> None:

@@ -401,7 +401,7 @@ class StandInNode:
     def _send(self, caller: Caller, body: bytes) -> bool:
         if self._is_full:
             return False
-        frames = [*caller, body]
+        frames = [caller.connection, caller.request, body]
         if self.faults.misfits:
             self.faults.misfits -= 1
             frames.append(b"")

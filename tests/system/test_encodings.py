@@ -229,6 +229,7 @@ def messages() -> Iterator[tuple[str, bytes]]:
         )
     )  # fmt: skip
     yield "pull", b"".join(frames.request(Pull(1, (3, -1, 5), 2)))
+    yield "orders forwarded", b"".join(frames.request(frames.ForwardWanted(1, 300, [SIGNED])))
     yield "chain wanted", b"".join(frames.request(frames.ChainWanted(1, 300)))
     after = Epoch.first(CONFIG).following(
         {1}, [("new", Identity(b"n" * 32).public)], 1, 41, NOW_MS, b"d" * 32

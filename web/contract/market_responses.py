@@ -304,6 +304,7 @@ class Mesh(Reply, frozen=True):
     refused: int
     unanswered: int
     oldest_pending_ms: int
+    role: str
     version: str
     level: int
     level_known: int
@@ -355,6 +356,7 @@ class State(Book, frozen=True, kw_only=True):
     refused: int | UnsetType = UNSET
     unanswered: int | UnsetType = UNSET
     oldest_pending_ms: int | UnsetType = UNSET
+    role: str | UnsetType = UNSET
     version: str | UnsetType = UNSET
     level: int | UnsetType = UNSET
     level_known: int | UnsetType = UNSET

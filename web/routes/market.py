@@ -127,13 +127,14 @@ def healthz() -> Health:
 
 @routes.operation("get", "/readyz", Health)
 def readyz() -> Health:
-    """Whether an order sent now would be ordered.
+    """Whether an order sent now would be ordered: `ready`, or `follower` for a signed order, which
+    this peer forwards.
 
     If not, all reasons, the worst first."""
     if reasons := the_gateway().unready():
         listed = [Reason(reason.code, reason.text) for reason in reasons]
         raise Problem(503, listed[0].detail, listed[0].code, reasons=listed)
-    return Health("ready")
+    return Health("ready" if the_gateway().is_member else "follower")
 
 
 @routes.operation("get", "/metrics", "text/plain")

@@ -120,6 +120,7 @@ class Metrics(Collector):
             yield _counter("connections_refused", text, mesh.refused)
             text = "Requests of other peers that were dropped because too many waited."
             yield _counter("requests_unanswered", text, mesh.unanswered)
+            yield _gauge("member", "1: a member. 0: a follower.", mesh.role == "member")
             yield _gauge("level", "Level of the rules that hold now.", mesh.level)
             text = "Version of this peer's program, and the highest level of rules that it knows."
             program = GaugeMetricFamily("orderbook_program", text, labels=["version", "level"])
