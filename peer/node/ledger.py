@@ -363,8 +363,7 @@ class Ledger:
         return applied
 
     def tidy(self) -> None:
-        """Write the collected history and part of a snapshot, and prune some old data."""
-        self.journal.history.flush()
+        """Write part of a snapshot, and prune some old data."""
         self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune()

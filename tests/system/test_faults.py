@@ -156,14 +156,15 @@ def test_an_old_copy_of_a_journal_halts_its_peer(mesh: RealMesh) -> None:
     peer = mesh.peers[2]
     peer.client.execute([order("a", Side.BUY, 100, 1)])
     peer.stop()
-    copy = (peer.folder / "journal.db").read_bytes()
+    copies = {file: file.read_bytes() for file in peer.folder.glob("journal.db*")}
     peer.start()
     mesh.wait_quorum([peer])
     peer.client.execute([order("a", Side.BUY, 101, 1)])
     peer.kill()
     for file in peer.folder.glob("journal.db*"):
         file.unlink()
-    (peer.folder / "journal.db").write_bytes(copy)
+    for file, copy in copies.items():
+        file.write_bytes(copy)
     peer.start()
     wait_for("the alarm", lambda: "the journal is an old copy" in peer.log())
 
