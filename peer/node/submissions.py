@@ -98,8 +98,6 @@ class Submissions:
                 self._next_seq = max(self._next_seq, seq + 1)
         self._next_seq = max(self._next_seq, expected)
         for seq, data in pending:
-            if seq < expected:
-                continue
             try:
                 command = self._level.read_command(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:

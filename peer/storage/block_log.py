@@ -219,9 +219,11 @@ class BlockLog:
     def _grow(self, least: int) -> None:
         """A page at a time. Linux keeps what is written at once in one piece of memory, and if a
         byte of it changes, counts all of it as written again."""
-        while self._size < least or self._size % STEP_BYTES:
-            self._slots.write(self._slot, self._size, bytes(PAGE_BYTES))
-            self._size += PAGE_BYTES
+        size = -(-least // STEP_BYTES) * STEP_BYTES
+        while self._size < size:
+            zeros = PAGE_BYTES - self._size % PAGE_BYTES  # a power failure may leave any size
+            self._slots.write(self._slot, self._size, bytes(zeros))
+            self._size += zeros
 
     def _batch(self, payload: bytes) -> bytes:
         unchecked = (_MAGIC, self.number + 1, self._floor, self._durable, len(payload))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from peer.storage.block_log import PAGE_BYTES, BlockLog, Slots, read
+from peer.storage.block_log import PAGE_BYTES, STEP_BYTES, BlockLog, Slots, read
 from peer.storage.database import JournalError
 from tests.disk.image import Disk, Op
 
@@ -134,6 +134,15 @@ def _live(slots: Recorded, rng: random.Random, root: Path, next_root: Path) -> R
     for batch in read(again, KEY).batches:
         assert again.read(batch.place) == sent[batch.number]
     return again
+
+
+def test_a_slot_of_any_size_grows(slots: Recorded) -> None:
+    """A power failure may leave a part of the zeros."""
+    slots.write(0, 0, bytes(1_536))
+    log = BlockLog(slots, KEY)
+    log.write(bytes(1_600))
+    assert slots.size(0) == STEP_BYTES
+    assert payloads(BlockLog(slots, KEY)) == [bytes(1_600)]
 
 
 @pytest.mark.parametrize("at", [60, 500, 700])
