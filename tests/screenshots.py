@@ -7,10 +7,9 @@ her journal was replaced by an older copy; her peer notices that and stops.
 
 import base64
 import json
-import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -151,13 +150,12 @@ def take_no_quorum(studio: Studio) -> None:
 def take_alarm(studio: Studio) -> None:
     carol = studio.mesh.peers[2]
     carol.stop()
-    copy = carol.folder / "copy.db"
-    shutil.copy(carol.folder / JOURNAL_FILE, copy)
+    copies = {file: file.read_bytes() for file in journal_files(carol)}
     carol.start()
     studio.mesh.wait_quorum([carol])
     studio.trade(2)
     carol.stop()
-    put_back(carol, copy)
+    put_back(carol, copies)
     carol.start()
     with studio.page(2) as page:
         page.locator(".health.halted").wait_for(timeout=20_000)
@@ -165,11 +163,16 @@ def take_alarm(studio: Studio) -> None:
         studio.shoot(page, "page-alarm")
 
 
-def put_back(peer: RealPeer, copy: Path) -> None:
+def journal_files(peer: RealPeer) -> list[Path]:
+    return list(peer.folder.glob(f"{JOURNAL_FILE}*"))
+
+
+def put_back(peer: RealPeer, copies: Mapping[Path, bytes]) -> None:
     """Replace a journal by an older copy, which an operator must never do."""
-    for suffix in ("", "-wal", "-shm"):
-        (peer.folder / f"{JOURNAL_FILE}{suffix}").unlink(missing_ok=True)
-    shutil.copy(copy, peer.folder / JOURNAL_FILE)
+    for file in journal_files(peer):
+        file.unlink()
+    for file, content in copies.items():
+        file.write_bytes(content)
 
 
 TAKES = {"busy": take_busy, "no-quorum": take_no_quorum, "alarm": take_alarm}

@@ -25,10 +25,13 @@ from peer.replica.difference import describe_differences, pairs_of
 from peer.replica.snapshot import InvalidSnapshotError, is_certified, read
 from peer.replica.state_machine import Replica
 from peer.replica.trade import MarketTrade
-from peer.storage import schema
+from peer.storage import block_log, schema
+from peer.storage.block_log import Slots
+from peer.storage.block_store import entries_of
 from peer.storage.journal import EVIDENCE, JournalError, StoredEvidence, pieces_of
 
 PROBLEMS_MAX = 100
+READS_MAX = 3  # of a log: a running peer may write over what has become old
 
 
 class Finding(NamedTuple):
@@ -80,7 +83,7 @@ class Inspection:
             )
         self.me = self.config.number_of(meta["key"])
         self.pages = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
-        self.frames = db.execute("SELECT digest, frame FROM blocks ORDER BY number").fetchall()
+        self.frames = _frames(path, meta["log"])
         self.pending = db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
         self.evidence = [
             evidence_of(StoredEvidence(*row), self.config.committee)
@@ -230,6 +233,25 @@ class Inspection:
                 "market": market,
                 **dict(zip(names, msgspec.structs.astuple(trade), strict=True)),
             }
+
+
+def _frames(path: Path, key: bytes) -> list[tuple[bytes, bytes]]:
+    """Digest and frame of every block in a journal's log, parents before children."""
+    slots = Slots(path)
+    with closing(slots):
+        for left in reversed(range(READS_MAX)):
+            try:
+                batches = block_log.read(slots, key).batches
+                break
+            except JournalError:
+                if not left:
+                    raise
+        found = {  # a block that has moved is there twice
+            entry.number: (entry.digest, slots.read(entry.frame))
+            for batch in batches
+            for entry in entries_of(slots.read(batch.place), batch.place)
+        }
+    return [found[number] for number in sorted(found)]
 
 
 class Comparison(NamedTuple):

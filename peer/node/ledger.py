@@ -135,7 +135,9 @@ class Ledger:
         accused = self.consensus.ready()
         ready.evidence += accused.evidence
         ready.halted = ready.halted or accused.halted
-        return Recovered(ready, own, self.journal.pending(), count)
+        expected = 0 if self.me is None else self.expected
+        pending = [(seq, data) for seq, data in self.journal.pending() if seq >= expected]
+        return Recovered(ready, own, pending, count)
 
     def _replay(self, now_ms: int, own: list[Batch]) -> tuple[Ready, int]:
         """Restore the blocks of the current epoch and apply what they decide, up to the end of the
@@ -363,8 +365,7 @@ class Ledger:
         return applied
 
     def tidy(self) -> None:
-        """Write the collected history and part of a snapshot, and prune some old data."""
-        self.journal.history.flush()
+        """Write part of a snapshot, and prune some old data."""
         self.snapshots.write()
         self.journal.history.prune(self._keep, self.replica.trades)
         self.journal.prune()

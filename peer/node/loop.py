@@ -295,6 +295,8 @@ class Node:
         self._effects = Effects()
         if effects.commits:
             self.ledger.tidy()
+        if effects.beat:
+            self.ledger.journal.settle()
         if effects.takes_over:
             self._take_over(now_ms)
         for member, frame in self.ledger.take_early():

@@ -1,6 +1,10 @@
-"""The journal's file: one process opens it, for one key and one mesh, and gives it up on failure.
+"""The journal's database: one process opens it, for one key and one mesh, and gives it up on
+failure.
 
 Owns the file, its lock and its transactions. Must never know what the tables mean.
+
+Most of what is written can be derived again after a power failure, and costs no wait for the disk.
+SQLite loses only the last transactions then, and never one without those after it.
 """
 
 import contextlib
@@ -54,6 +58,8 @@ class Database:
     Once the file can't be read or written, `failed` says why. Nothing more is ever written: a
     failed fsync leaves the disk in an unknown state. Durable data can still be read. Every method
     may raise JournalError.
+
+    `log_key` is that of the log beside the file.
     """
 
     def __init__(
@@ -70,8 +76,10 @@ class Database:
             )
         self.failed = ""
         self.key = key
+        self.log_key = b""
         self._path = path
         self._lock = _lock(path)
+        self._is_durable = False  # the transactions from now on
         try:
             self.connection = (connect or _connect)(path)
         except sqlite3.Error as error:
@@ -91,20 +99,17 @@ class Database:
         return JournalError(self.failed)
 
     @staticmethod
-    def create(path: Path, key: bytes) -> None:
-        """Make the empty journal of a new key."""
-        if path.exists():
-            raise JournalError(f"{path} exists: a journal is never overwritten")
+    def create(path: Path, key: bytes, log_key: bytes) -> None:
+        """Make the empty file of a new key."""
         try:
             db = _connect(path)
             try:
                 schema.migrate(db)
-                db.execute("INSERT INTO meta VALUES ('key', ?)", (key,))
+                meta = [("key", key), ("log", log_key)]
+                db.executemany("INSERT INTO meta VALUES (?, ?)", meta)
             finally:
                 db.close()
         except sqlite3.Error as error:
-            for file in path.parent.glob(f"{path.name}*"):
-                file.unlink()  # a partial journal is useless, and would block a complete one
             raise JournalError(f"cannot create {path}: {error}") from None
 
     @guarded
@@ -128,16 +133,27 @@ class Database:
             raise JournalError(
                 f"{path} belongs to mesh {meta['mesh'].hex()}, expected {mesh.hex()}"
             )
+        self.log_key = meta["log"]
         self.connection.execute("INSERT OR IGNORE INTO meta VALUES ('mesh', ?)", (mesh,))
         schema.migrate(self.connection)
 
+    @property
+    def waits_for_sync(self) -> bool:
+        """Whether the open transaction has something that must be durable."""
+        return self._is_durable and self.connection.in_transaction
+
     @guarded
-    def sync(self) -> None:
-        """Everything added before is durable when this returns."""
-        if self.failed:
-            raise JournalError(self.failed)
+    def commit(self) -> None:
+        """End the open transaction, if any: it survives the end of this process, and if it must be
+        durable, a power failure too, with all before it."""
+        self.check()
         if self.connection.in_transaction:
             self.connection.commit()
+
+    def check(self) -> None:
+        """JournalError if nothing may be written any more."""
+        if self.failed:
+            raise JournalError(self.failed)
 
     def close(self) -> None:
         """Raises nothing. Data that was not synced is lost."""
@@ -145,12 +161,18 @@ class Database:
             self.connection.close()
         self._lock.close()
 
-    def begin(self) -> None:
-        """Call before any write. The next `sync` ends this transaction."""
-        if self.failed:
-            raise JournalError(self.failed)
-        if not self.connection.in_transaction:
-            self.connection.execute("BEGIN IMMEDIATE")
+    def begin(self, durably: bool = False) -> None:
+        """Call before any write. `durably`: it must survive a power failure. What follows is in the
+        same transaction until `commit`."""
+        self.check()
+        if self.connection.in_transaction:
+            if self._is_durable or not durably:
+                return
+            self.connection.commit()
+        if durably is not self._is_durable:
+            self.connection.execute(f"PRAGMA synchronous = {'FULL' if durably else 'NORMAL'}")
+            self._is_durable = durably
+        self.connection.execute("BEGIN IMMEDIATE")
 
 
 def _lock(path: Path) -> IO[bytes]:
@@ -167,7 +189,7 @@ def _lock(path: Path) -> IO[bytes]:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = FULL")
+    db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
     db.execute("PRAGMA temp_store = MEMORY")  # a temporary file may get no descriptor
     db.execute("PRAGMA secure_delete = OFF")  # default on some systems: zero deleted blocks

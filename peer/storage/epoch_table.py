@@ -48,7 +48,7 @@ class EpochTable(Tables):
     @guarded
     def put(self, epoch: StoredEpoch) -> None:
         """Add an epoch, or replace what is known of it."""
-        self._database.begin()
+        self._database.begin(durably=True)
         origin, signatures, is_certified, is_entered = epoch
         row = (origin.number, _encode(origin), _encode(signatures), is_certified, is_entered)
         self._db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?)", row)

@@ -84,7 +84,8 @@ class HistoryWriter(Tables):
 
     @guarded
     def flush(self) -> None:
-        """Write the collected rows; durable after the next `sync`."""
+        """Write the collected rows. They can be derived again until a snapshot has their commits,
+        so they need not be durable before."""
         tables = (
             ("trades VALUES (?, ?, ?, ?, ?, ?, ?, ?)", self._trades),
             ("records VALUES (?, ?, ?)", self._records),
@@ -105,7 +106,7 @@ class HistoryWriter(Tables):
     def note_gap(self, first: int, last: int) -> None:
         """This peer continues from a snapshot after commit `last`, and has nothing from `first` on.
         `add_open` adds the orders that are open then."""
-        self._database.begin()
+        self._database.begin(durably=True)
         self._db.execute("INSERT OR IGNORE INTO gaps VALUES (?, ?)", (last, first))
         self._newest = max(self._newest, last)
 

@@ -1,7 +1,8 @@
-"""What a peer must not forget, in one SQLite file.
+"""What a peer must not forget: blocks in a log, all else in a database.
 
-Owns durability: once `sync` returns, everything added before it survives a crash. Must never decide
-what to keep: the node says what and when.
+Owns durability: once `sync` returns, everything added before it survives a crash, but for what
+follows from blocks and the newest snapshot. Must never decide what to keep: the node says what and
+when.
 
 A journal belongs to one key and, from its first use, to one mesh. It is made together with the key
 and never again. A peer that lost its journal could sign a second block for a round, so it must come
@@ -9,6 +10,7 @@ back under a new key.
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import NamedTuple
 import msgspec
 
 from peer.consensus.block import FRAME_BYTES_MAX, Block
+from peer.storage.block_log import KEY_BYTES, BlockLog, Slots
+from peer.storage.block_store import BlockStore
 from peer.storage.database import Database, JournalError, Tables, guarded
 from peer.storage.epoch_table import EpochTable
 from peer.storage.history_writer import HistoryWriter
@@ -81,59 +85,91 @@ class Journal(Tables):
         key: bytes,
         mesh: bytes,
         connect: Callable[[Path], sqlite3.Connection] | None = None,
+        slots: Slots | None = None,
     ) -> None:
         super().__init__(Database(path, key, mesh, connect))
+        self._slots = slots or Slots(path)
         try:
+            self._blocks = self._open_log()
             self.history = HistoryWriter(self._database)
             self.epochs = EpochTable(self._database)
-            self._pruner = Pruner(self._database, self.epochs, self.certified)
+            self._pruner = Pruner(self._database, self.epochs, self._blocks, self.certified)
+            self._has_pending = bool(self.pending())
         except JournalError:
-            self._database.close()
+            self._close()
             raise
+
+    @guarded
+    def _open_log(self) -> BlockStore:
+        return BlockStore(BlockLog(self._slots, self._database.log_key))
+
+    @staticmethod
+    def create(path: Path, key: bytes) -> None:
+        """Make the empty journal of a new key."""
+        if path.exists():
+            raise JournalError(f"{path} exists: a journal is never overwritten")
+        slots = Slots(path)
+        try:
+            BlockLog.create(slots)
+            Database.create(path, key, os.urandom(KEY_BYTES))
+        except (JournalError, OSError) as error:
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()  # a partial journal is useless, and would block a complete one
+            raise JournalError(f"cannot create {path}: {error}") from None
+        finally:
+            slots.close()
 
     @property
     def key(self) -> bytes:
         """The Ed25519 public key of its peer."""
         return self._database.key
 
-    create = staticmethod(Database.create)
-
     @property
     def failed(self) -> str:
         """Why nothing more is written; empty while the journal works."""
         return self._database.failed
 
+    @guarded
     def sync(self) -> None:
-        """Everything added before is durable when this returns."""
+        """Everything added before is durable when this returns, but for what can be derived."""
+        self._database.check()
+        self._blocks.sync()
+        if self._database.waits_for_sync:
+            self._database.commit()
+
+    def settle(self) -> None:
+        """Readers see everything added before when this returns. Call it now and then."""
         self.history.flush()
-        self._database.sync()
+        self._database.commit()
 
     def close(self) -> None:
         """Everything added is durable, unless the journal has failed. Raises nothing."""
         if not self.failed:
             with contextlib.suppress(JournalError):
                 self.sync()
+                self.settle()
+        self._close()
+
+    def _close(self) -> None:
+        self._slots.close()
         self._database.close()
 
     @guarded
     def add_blocks(self, blocks: Iterable[Block]) -> None:
-        self._database.begin()
-        self._db.executemany(
-            "INSERT OR IGNORE INTO blocks (epoch, author, round, digest, frame) "
-            "VALUES (?, ?, ?, ?, ?)",
-            [(self.epochs.entered, b.author, b.round, b.ref.digest, b.frame) for b in blocks],
-        )
+        self._database.check()
+        self._blocks.add(self.epochs.entered, blocks)
 
     @guarded
     def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
         """Add commands, by seq, that are in no own block. A later one of a seq replaces it."""
-        self._database.begin()
+        self._database.begin(durably=True)
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
+        self._has_pending = True
 
     @guarded
     def add_evidence(self, pairs: Iterable[tuple[Block, Block]]) -> None:
         """Add proofs against authors; only the first proof per author is kept."""
-        self._database.begin()
+        self._database.begin(durably=True)
         for first, second in pairs:
             frame = first.frame or next(iter(self.find([first.ref.digest], FRAME_BYTES_MAX)), None)
             self._db.execute(
@@ -153,14 +189,17 @@ class Journal(Tables):
 
     @guarded
     def drop_pending_below(self, seq: int) -> None:
-        """Commands below `seq` are in own blocks now."""
+        """Commands below `seq` are in own blocks now. After a crash some may still be here."""
+        if not self._has_pending:
+            return
         self._database.begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
+        self._has_pending = bool(self.pending())
 
     @guarded
     def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
         """Add names of orders, with the order taken under each."""
-        self._database.begin()
+        self._database.begin(durably=True)
         rows = [(*name, *taken) for name, taken in names]
         self._pruner.new_names += len(rows)
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
@@ -168,7 +207,7 @@ class Journal(Tables):
     @guarded
     def drop_client_ids(self, seqs: Iterable[int]) -> None:
         """These orders were withdrawn: their names are free again."""
-        self._database.begin()
+        self._database.begin(durably=True)
         self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
 
     @guarded
@@ -186,8 +225,8 @@ class Journal(Tables):
     def frames(self, epoch: int) -> list[tuple[int, int, bytes, bytes]]:
         """Every block of an epoch, parents before children: its author, round, stored digest and
         frame."""
-        query = "SELECT author, round, digest, frame FROM blocks WHERE epoch = ? ORDER BY number"
-        return self._db.execute(query, (epoch,)).fetchall()
+        found = self._blocks.of_epoch(epoch)
+        return [(entry.author, entry.round, entry.digest, frame) for entry, frame in found]
 
     @guarded
     def pending(self) -> list[tuple[int, bytes]]:
@@ -196,29 +235,18 @@ class Journal(Tables):
     @guarded
     def find(self, digests: Iterable[bytes], bytes_max: int) -> list[bytes]:
         """The frames of these blocks that are here and fit."""
-        found = []
-        for digest in digests:
-            row = self._db.execute(
-                "SELECT frame FROM blocks WHERE digest = ?", (digest,)
-            ).fetchone()
-            if row is not None:
-                found.append(row[0])
-        return _fit(found, bytes_max)
+        if self.failed:
+            self._blocks.give_up()
+        return self._blocks.find(digests, bytes_max)
 
     @guarded
     def above(
         self, rounds: Sequence[int], count_max: int, bytes_max: int, epoch: int = 0
     ) -> list[bytes]:
         """An epoch's frames above a round by author, parents before children, as many as fit."""
-        rows: list[tuple[int, bytes]] = []
-        for author, round_ in enumerate(rounds):
-            rows += self._db.execute(
-                "SELECT number, frame FROM blocks WHERE epoch = ? AND author = ? AND round > ? "
-                "ORDER BY round LIMIT ?",
-                (epoch, author, round_, count_max),
-            )
-        rows.sort()
-        return _fit([frame for _, frame in rows[:count_max]], bytes_max)
+        if self.failed:
+            self._blocks.give_up()
+        return self._blocks.above(rounds, count_max, bytes_max, epoch)
 
     @guarded
     def add_pieces(self, number: int, pieces: Iterable[tuple[int, bytes]]) -> None:
@@ -232,6 +260,7 @@ class Journal(Tables):
     def add_snapshot(self, number: int, digest: bytes, floors: list[int], epoch: int = 0) -> None:
         """All pieces after commit `number` of an epoch are stored. Blocks of the epoch above
         `floors`, by author, are still needed."""
+        self.history.flush()  # nobody derives it again once the snapshot is there
         self._database.begin()
         self._db.execute(
             "INSERT INTO snapshots VALUES (?, ?, NULL, ?, ?)",
@@ -276,7 +305,7 @@ class Journal(Tables):
     def certify(self, number: int, certificate: list[bytes]) -> None:
         """A quorum signed a snapshot's digest, so data that only older snapshots need can go.
         `prune` deletes their blocks and pieces step by step."""
-        self._database.begin()
+        self._database.begin(durably=True)
         self._db.execute(
             "UPDATE snapshots SET certificate = ? WHERE number = ?",
             (_encode(certificate), number),
@@ -301,12 +330,3 @@ class Journal(Tables):
         number, digest, floors, certificate, epoch = row
         decode = msgspec.msgpack.decode
         return Certified(Manifest(number, digest, epoch), decode(floors), decode(certificate))
-
-
-def _fit(frames: list[bytes], bytes_max: int) -> list[bytes]:
-    total = 0
-    for count, frame in enumerate(frames):
-        total += len(frame)
-        if total > bytes_max:
-            return frames[: max(count, 1)]
-    return frames

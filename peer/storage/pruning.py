@@ -8,14 +8,14 @@ import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
+from peer.storage.block_store import BlockStore, Entry
 from peer.storage.database import Database, Tables, guarded
 from peer.storage.epoch_table import EpochTable
 from peer.storage.state_sync import Manifest
 
 CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
-PRUNED_BLOCKS_MAX = 200  # per author in one step
-PRUNED_BYTES = 512 * 1024  # the same in bytes; at least a frame; also for pieces
 PRUNED_PIECES_MAX = 250  # looked at in one step
+PRUNED_BYTES = 512 * 1024  # the same in bytes
 PRUNED_NAMES_MAX = 500  # in one step, plus twice the new ones
 
 
@@ -34,19 +34,21 @@ class Pruner(Tables):
         self,
         database: Database,
         epochs: EpochTable,
+        blocks: BlockStore,
         certified: Callable[[], Certified | None],
     ) -> None:
         super().__init__(database)
         self.new_names = 0  # of orders since the last pruning
         self._epochs = epochs
+        self._blocks = blocks
         self._certified = certified
-        self._certified_epoch = 0  # of the snapshot with these floors:
-        self._floors: dict[int, int] | None = None  # blocks up to this round can go, by author
+        self._snapshot: Certified | None = None  # the newest certified one
+        self._dropped_for = (0, -1)  # its number and the last closed epoch: no more blocks can go
         self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
 
     def look_again(self) -> None:
         """A later snapshot is certified."""
-        self._floors = None
+        self._snapshot = None
         self._looked_at = (-1, 0)
 
     @guarded
@@ -54,7 +56,6 @@ class Pruner(Tables):
         """Delete some data that only snapshots before the certified one need, and some old names.
         Deleting all at once would delay the loop."""
         self._prune_blocks()
-        self._prune_epochs()
         self._prune_pieces()
         self._prune_client_ids()
 
@@ -96,38 +97,23 @@ class Pruner(Tables):
             self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
 
     def _prune_blocks(self) -> None:
-        """Keep every author's newest block: a member must not forget its own position."""
-        if self._floors is None:
-            certified = self._certified()
-            self._floors = dict(enumerate(certified.floors)) if certified else {}
-            self._certified_epoch = certified.manifest.epoch if certified else 0
-        for author, floor in list(self._floors.items()):
-            rows = self._db.execute(
-                "SELECT number, length(frame) FROM blocks WHERE epoch = ?1 AND author = ?2 AND "
-                "round <= ?3 AND round < (SELECT max(round) FROM blocks WHERE epoch = ?1 AND "
-                "author = ?2) ORDER BY round LIMIT ?4",
-                (self._certified_epoch, author, floor, PRUNED_BLOCKS_MAX),
-            ).fetchall()
-            sizes = itertools.accumulate(size for _, size in rows)
-            some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
-            if some:
-                self._database.begin()
-                self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
-            else:
-                del self._floors[author]
-
-    def _prune_epochs(self) -> None:
-        """ORDER-48. Delete blocks of epochs before that of the certified snapshot. Nobody needs
-        them who can continue from it; whoever lacks an epoch's certificate cannot."""
-        last = min(self._certified_epoch - 1, self._epochs.last_closed())
-        if last < 0:
+        """ORDER-48. Blocks go that the certified snapshot replaces, and those of epochs before it.
+        Nobody needs them who can continue from it; whoever lacks an epoch's certificate cannot.
+        Every author's newest block stays: a member must not forget its own position."""
+        if self._snapshot is None:
+            self._snapshot = self._certified()
+        if self._snapshot is None:
             return
-        rows = self._db.execute(
-            "SELECT number, length(frame) FROM blocks WHERE epoch <= ? LIMIT ?",
-            (last, PRUNED_BLOCKS_MAX),
-        ).fetchall()
-        sizes = itertools.accumulate(size for _, size in rows)
-        some = [row[:1] for row, size in zip(rows, sizes, strict=True) if size <= PRUNED_BYTES]
-        if some:
-            self._database.begin()
-            self._db.executemany("DELETE FROM blocks WHERE number = ?", some)
+        (number, _, epoch), floors, _ = self._snapshot
+        closed = min(epoch - 1, self._epochs.last_closed()) if epoch else -1
+        if (number, closed) == self._dropped_for:
+            return
+
+        def is_needed(entry: Entry, newest: int) -> bool:
+            if entry.epoch == epoch:
+                return entry.round > floors[entry.author] or entry.round == newest
+            return entry.epoch > closed
+
+        self._database.commit()  # blocks before the snapshot must not go before it is durable
+        if not self._blocks.prune(is_needed):
+            self._dropped_for = number, closed

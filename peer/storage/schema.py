@@ -1,4 +1,4 @@
-"""The tables of a journal, and the migration of those of earlier versions.
+"""The tables of a journal's database, and the migration of those of earlier versions.
 
 Owns the schema. A released version is never changed: later changes are scripts of their own.
 Journals before OLDEST follow other rules of the protocol. Today's rules would derive another state
@@ -9,16 +9,6 @@ import sqlite3
 
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
--- In the order they were accepted: parents before children.
-CREATE TABLE blocks (
-    number INTEGER PRIMARY KEY,
-    epoch INTEGER NOT NULL,
-    author INTEGER NOT NULL,
-    round INTEGER NOT NULL,
-    digest BLOB NOT NULL UNIQUE,
-    frame BLOB NOT NULL
-);
-CREATE INDEX blocks_by_author ON blocks (epoch, author, round);
 -- The epochs after the first: what each begins from, the signatures that came, by seat, and whether
 -- a quorum of the epoch before has signed. This peer stands in the last one with `entered`.
 CREATE TABLE epochs (
@@ -28,7 +18,7 @@ CREATE TABLE epochs (
     certified INTEGER NOT NULL,
     entered INTEGER NOT NULL
 );
--- Commands accepted here that are in no own block yet.
+-- Commands accepted here that were in no own block then. Those that are now go later.
 CREATE TABLE pending (seq INTEGER PRIMARY KEY, command BLOB NOT NULL);
 -- The state after some commits, piece by piece: what each snapshot changed. An empty one is gone.
 CREATE TABLE pieces (
@@ -102,7 +92,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 9
+OLDEST = 10
 _MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 

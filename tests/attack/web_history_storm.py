@@ -43,7 +43,7 @@ def attack(folder: Path, long: bool) -> str:
         journal.history.add_trades(
             MARKET, map(_trade, range(first, min(first + 20_000, count + 1)))
         )
-        journal.sync()
+        journal.settle()
     rates = ("--account-rate", "100000", "--address-rate", "100000")
     with stand_in(folder) as node, running_gateway(folder, *rates) as gateway:
         node.trade_counts[MARKET] = count
@@ -73,7 +73,7 @@ def _write_until(over: Callable[[], bool], journal: Journal, folder: Path, first
     numbers, most = itertools.count(first), 0
     while not over():
         journal.history.add_trades(MARKET, [_trade(next(numbers)) for _ in range(100)])
-        journal.sync()
+        journal.settle()
         most = max(most, (folder / "journal.db-wal").stat().st_size)
         time.sleep(WRITE_SECONDS)
     return most

@@ -48,6 +48,15 @@ def processor_s(pids: Iterable[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
+def written_bytes(pids: Iterable[int]) -> int:
+    """Of all pages that these processes have made the kernel write to disks (Linux)."""
+    total = 0
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        total += next(int(line.split()[1]) for line in lines if line.startswith("write_bytes"))
+    return total
+
+
 def resident_mib(pid: int) -> int:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") >> 20

@@ -48,6 +48,7 @@ from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
 from peer.replica.batch import seq_and_member
 from peer.storage import data_folder
+from peer.storage.block_log import Slots
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.journal import Journal
 from peer.storage.part_requests import PartsWanted
@@ -60,7 +61,8 @@ NAMES = {Mode.CRASH: ("ann", "bob", "cid"), Mode.BYZANTINE: ("ann", "bob", "cid"
 TURN_MS = 20
 LOST = 0.03  # of the messages between nodes
 CUT_TURNS = 120
-CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints
+CHECKPOINT_PAGES = 40  # so that a short life has many checkpoints,
+SLOT_BYTES = 16 * 1024  # and many slots of the log
 PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 RESTS, CROSSES = b"rests", b"crosses"  # orders that stay in the book for ever, and others
 _CALLER = b"test"
@@ -241,7 +243,9 @@ class World:
         poller = zmq.Poller()
         wire = Wire(context, self.config, identity, poller).join(me, self)
         desk = Desk(context, Endpoint("inproc://node"), poller).open(self.told)
-        journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
+        path = folder / JOURNAL_FILE
+        slots = Slots(path, SLOT_BYTES)
+        journal = Journal(path, identity.public, self.config.id, slots=slots)
         journal._db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         ledger = Ledger(self.config, me, identity.sign, journal, pace=PACE)
         node = Node(self.config, ledger, Wires(poller, wire, desk), queue.Queue())

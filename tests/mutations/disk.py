@@ -20,6 +20,17 @@ DISK = (
         ),
     ),
     Mutation(
+        "blocks are written and not synced",
+        "a power failure forgets a block that others have, so the peer signs the round again",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "storage/journal", "        self._blocks.sync()\n", "        self._blocks.write()\n"
+            ),
+        ),
+    ),
+    Mutation(
         "commands are acknowledged before they are stored",
         "a crash loses one that its submitter was told is safe",
         40,

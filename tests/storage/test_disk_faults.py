@@ -1,18 +1,19 @@
 """A real peer whose system calls to its disk fail, below SQLite: see `disk/shim.c`."""
 
 import errno
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from discovery.grapes import running_grapes
 from engine import Side
 from peer.client.connection import NodeRefusedError
 from peer.membership import mesh_file
 from tests.disk.shim import NoShimError, Shim, break_disk
 from tests.support.alone import alone
-from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for
+from tests.support.real_mesh import RealPeer, order, wait_for
 
 SKIPPED = 40  # operations that still succeed, so that the failure hits in mid-work
 ORDERS = 2_000
@@ -33,10 +34,13 @@ class Broken:
         self.peer.start()
         wait_for("quorum", lambda: "quorum reached" in self.peer.log())
 
-    def take(self, orders: int) -> None:
-        """Hand in orders one by one; NodeRefusedError once one is."""
+    def take(self, orders: int, named: bool = False) -> None:
+        """Hand in orders one by one; NodeRefusedError once one is. Names are in the database, and
+        are durable before an order is acknowledged."""
         for _ in range(orders):
-            self.taken += self.peer.client.submit([order("a", Side.BUY, 1, 1)])
+            name = f"order {len(self.taken)}" if named else ""
+            one = msgspec.structs.replace(order("a", Side.BUY, 1, 1), client_id=name)
+            self.taken += self.peer.client.submit([one])
 
     def mend(self) -> None:
         self.fault.unlink()
@@ -63,10 +67,10 @@ def broken(tmp_path: Path) -> Iterator[Broken]:
 @pytest.mark.parametrize(
     ("ops", "error", "said"),
     [
-        ("s", errno.EIO, "disk I/O error"),
-        ("w", errno.EIO, "disk I/O error"),
-        ("w", errno.ENOSPC, "database or disk is full"),
-        ("ws", errno.EROFS, "disk I/O error"),
+        ("s", errno.EIO, "I/O error|Input/output error"),
+        ("w", errno.EIO, "I/O error|Input/output error"),
+        ("w", errno.ENOSPC, "database or disk is full|No space left"),
+        ("ws", errno.EROFS, "I/O error|Read-only file system"),
     ],
 )
 def test_a_failed_write_or_sync_stops_the_peer_and_loses_nothing_acknowledged(
@@ -77,7 +81,7 @@ def test_a_failed_write_or_sync_stops_the_peer_and_loses_nothing_acknowledged(
         broken.take(ORDERS)
     # The second if the write that failed was one of a turn between two orders.
     assert refused.value.code in ("result_lost", "halted")
-    assert said in str(refused.value)
+    assert re.search(said, str(refused.value))
     broken.fault.unlink()  # it seems to work again: that is no reason to trust it
     with pytest.raises(NodeRefusedError) as refused:
         broken.take(1)
@@ -102,7 +106,7 @@ def test_a_failed_wal_checkpoint_loses_nothing(broken: Broken, ops: str) -> None
     """What it would have moved stays in the log beside the file, and is read from there."""
     break_disk(broken.fault, ops, end="journal.db")
     while (broken.peer.folder / "journal.db-wal").stat().st_size < 6 * 2**20:
-        broken.take(100)
+        broken.take(100, named=True)
     broken.mend()
     assert broken.there() == broken.taken
 
@@ -129,23 +133,3 @@ def test_a_journal_that_cannot_be_opened_is_a_clear_error(broken: Broken) -> Non
     assert broken.peer.process.wait(20) == 1
     assert "unable to open database file" in broken.peer.log()
     assert "Traceback" not in broken.peer.log()
-
-
-def test_a_journal_without_its_log_is_an_old_copy_and_its_peer_halts(tmp_path: Path) -> None:
-    """What was stored last is in `journal.db-wal`. Nobody may speak on without knowing it."""
-    with running_grapes() as grapes, RealMesh(tmp_path, [g.spec.url for g in grapes]) as mesh:
-        mesh.start()
-        *others, forgetful = mesh.peers
-        for _ in range(3):
-            forgetful.client.execute([order("a", Side.BUY, 1, 1)])
-        mesh.agreed()
-        forgetful.kill()
-        (forgetful.folder / "journal.db-wal").unlink()
-        forgetful.start()
-        wait_for(
-            "the halt",
-            lambda: "halted: this peer's key has signed a block of round" in forgetful.log(),
-        )
-        others[0].client.execute([order("b", Side.BUY, 1, 1)])
-        assert mesh.agreed(others).bids == [(1, 4, 4)]
-        assert forgetful.log().count("halted:") == 1, "said once, however many blocks say so"

@@ -8,11 +8,13 @@ import pytest
 from peer.consensus.block import Block, Ref, digest_of
 from peer.consensus.committee import Committee, Mode
 from peer.membership.epochs import DOMAIN, Epoch
+from peer.storage.block_log import Slots
 from peer.storage.epoch_table import StoredEpoch
 from peer.storage.journal import Journal
 from tests.support.epochs import first_epoch, key_of
 
 KEY, MESH = b"k" * 32, b"m" * 16
+SLOT_BYTES = 400
 FIRST = first_epoch(Committee(MESH, 1, Mode.CRASH))
 
 
@@ -24,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def journal(path: Path) -> Iterator[Journal]:
-    journal = Journal(path, KEY, MESH)
+    journal = Journal(path, KEY, MESH, slots=Slots(path, SLOT_BYTES))
     yield journal
     journal.close()
 
@@ -42,7 +44,7 @@ def stored(number: int, certified: bool = True) -> StoredEpoch:
 
 
 def block(number: int, round_: int, payload: bytes = b"") -> Block:
-    frame = f"{number} {round_} ".encode() + payload
+    frame = f"{number} {round_} ".encode().ljust(50) + payload
     return Block(Ref(round_, 0, digest_of(frame)), (), payload, frame=frame)
 
 
@@ -51,11 +53,18 @@ def rounds(journal: Journal, number: int) -> list[int]:
 
 
 def fill(journal: Journal, certified: bool = True) -> None:
-    """Blocks of epochs 0 to 2, in which this peer stands."""
+    """Blocks of epochs 0 to 2, in which this peer stands. Each epoch has a slot of the log."""
     journal.add_blocks(block(0, round_) for round_ in range(1, 4))
+    journal.sync()
     for number in (1, 2):
         journal.epochs.put(stored(number, certified or number == 2))
         journal.add_blocks(block(number, round_) for round_ in range(1, 4))
+        journal.sync()
+
+
+def prune(journal: Journal) -> None:
+    for _ in range(4):
+        journal.prune()
 
 
 def test_frames_belong_to_the_epoch_that_was_entered_last(path: Path) -> None:
@@ -77,13 +86,13 @@ def test_blocks_of_an_epoch_go_once_its_end_is_certified_and_a_snapshot_follows(
 ) -> None:
     """ORDER-48."""
     fill(journal)
-    journal.prune()
+    prune(journal)
     assert rounds(journal, 0) == [1, 2, 3], "no snapshot"
     journal.add_snapshot(192, b"d" * 32, [0], 2)
-    journal.prune()
+    prune(journal)
     assert rounds(journal, 0) == [1, 2, 3], "no quorum has signed it"
     journal.certify(192, [b"frame"])
-    journal.prune()
+    prune(journal)
     assert [rounds(journal, number) for number in range(3)] == [[], [], [1, 2, 3]]
 
 
@@ -92,10 +101,10 @@ def test_blocks_of_an_epoch_stay_until_its_end_is_certified(journal: Journal) ->
     fill(journal, certified=False)
     journal.add_snapshot(192, b"d" * 32, [0], 2)
     journal.certify(192, [b"frame"])
-    journal.prune()
+    prune(journal)
     assert [rounds(journal, number) for number in range(3)] == [[1, 2, 3]] * 3
     journal.epochs.put(stored(1))
-    journal.prune()
+    prune(journal)
     assert [rounds(journal, number) for number in range(3)] == [[], [], [1, 2, 3]]
 
 
@@ -104,7 +113,7 @@ def test_a_snapshot_of_an_earlier_epoch_lets_none_of_its_blocks_go(journal: Jour
     fill(journal)
     journal.add_snapshot(100, b"d" * 32, [0], 1)
     journal.certify(100, [b"frame"])
-    journal.prune()
+    prune(journal)
     assert [rounds(journal, number) for number in range(3)] == [[], [1, 2, 3], [1, 2, 3]]
 
 

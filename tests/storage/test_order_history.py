@@ -135,7 +135,7 @@ def test_the_history_of_an_order_equals_its_live_updates(watched: Watched) -> No
         watched.commit()
         if watched.rng.random() < 0.05:
             watched.restart()
-    watched.journal.sync()
+    watched.journal.settle()
     history = History(watched.path)
     assert len(watched.orders) > 200
     for id_, order in watched.orders.items():
@@ -167,7 +167,7 @@ def test_pruned_history_ends_cleanly_and_what_is_kept_is_whole(watched: Watched)
         if watched.rng.random() < 0.03:
             watched.restart()
         if turn % 50 == 49:
-            watched.journal.sync()
+            watched.journal.settle()
             check_pruned(watched, history)
     history.close()
 

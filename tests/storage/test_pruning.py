@@ -5,67 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from peer.consensus.block import Block, Ref
 from peer.storage.journal import ClientId, Journal, Taken
 from peer.storage.pruning import (
     CLIENT_IDS_KEPT,
-    PRUNED_BLOCKS_MAX,
     PRUNED_BYTES,
     PRUNED_NAMES_MAX,
     PRUNED_PIECES_MAX,
 )
 
 KEY, MESH = b"k" * 32, b"m" * 16
-
-
-def block(author: int, round_: int, frame: bytes = b"") -> Block:
-    return Block(Ref(round_, author, bytes([author]) + round_.to_bytes(8, "big")), (), frame=frame)
-
-
-def left(journal: Journal) -> list[tuple[int, ...]]:
-    """Of each author: its number, the lowest round, how many blocks."""
-    query = "SELECT author, min(round), count(*) FROM blocks GROUP BY author"
-    return journal._db.execute(query).fetchall()
-
-
-def certify(journal: Journal, floors: list[int]) -> None:
-    journal.add_snapshot(64, b"d", floors)
-    journal.certify(64, [b"frame"])
-
-
-def test_pruning_removes_a_bounded_number_of_blocks_and_keeps_every_authors_last(
-    tmp_path: Path,
-) -> None:
-    path = tmp_path / "journal.db"
-    Journal.create(path, KEY)
-    journal = Journal(path, KEY, MESH)
-    count = PRUNED_BLOCKS_MAX + 100
-    journal.add_blocks(block(author, n) for n in range(1, count + 1) for author in (0, 1))
-    journal.prune()
-    assert left(journal) == [(0, 1, count), (1, 1, count)], "there is no snapshot yet"
-    certify(journal, [count, 50])
-    assert left(journal) == [(0, 1, count), (1, 1, count)]
-    journal.prune()
-    assert left(journal) == [(0, PRUNED_BLOCKS_MAX + 1, 100), (1, 51, count - 50)]
-    journal.close()
-
-    journal = Journal(path, KEY, MESH)
-    for _ in range(3):
-        journal.prune()
-    assert left(journal) == [(0, count, 1), (1, 51, count - 50)]
-    journal.close()
-
-
-def test_pruning_removes_fewer_large_blocks_at_a_time(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    Journal.create(path, KEY)
-    journal = Journal(path, KEY, MESH)
-    journal.add_blocks(block(0, n, bytes(PRUNED_BYTES // 4)) for n in range(1, 11))
-    certify(journal, [9])
-    for gone in (4, 8, 9, 9):
-        journal.prune()
-        assert left(journal) == [(0, gone + 1, 10 - gone)]
-    journal.close()
 
 
 @pytest.fixture

@@ -35,12 +35,12 @@ def settle(peer: Alone) -> None:
         before = db.total_changes
         peer.node.ledger.tidy()
         if db.total_changes == before:
-            peer.journal.sync()
+            peer.journal.settle()
             return
 
 
 def pages(peer: Alone) -> int:
-    peer.journal.sync()
+    peer.journal.settle()
     [used] = peer.journal._db.execute("PRAGMA page_count").fetchone()
     assert isinstance(used, int)
     return used
@@ -133,7 +133,7 @@ def test_an_order_older_than_the_history_is_recorded_when_it_ends(tmp_path: Path
         settle(peer)
         peer.execute(CancelAll(0, "old"))
         peer.node.ledger.tidy()
-        peer.journal.sync()
+        peer.journal.settle()
         history = History(tmp_path / "me" / JOURNAL_FILE)
         [ended] = finished(history, "old", [], None, 10)
         assert (ended.status, ended.quantity, ended.price) == ("cancelled", 7, 1)

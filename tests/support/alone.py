@@ -26,6 +26,7 @@ from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import PACE, Pace
 from peer.storage import data_folder
+from peer.storage.block_log import Slots
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
 from peer.storage.history_writer import KEEP, Keep
 from peer.storage.journal import Journal
@@ -71,11 +72,13 @@ class Alone:
         connect: Callable[[Path], sqlite3.Connection] | None = None,
         pace: Pace = OFTEN,
         keep: Keep = KEEP,
+        slots: Slots | None = None,
     ) -> None:
         self.folder = folder
         self.config = alone(folder)
         identity = Identity.load(folder / KEY_FILE)
-        self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id, connect)
+        path, key = folder / JOURNAL_FILE, identity.public
+        self.journal = Journal(path, key, self.config.id, connect, slots)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         poller = zmq.Poller()
         self.mesh = RecordedMesh(self.context, self.config, identity, poller)

@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from peer.membership import mesh_file
 from peer.membership.epochs import Epoch
 from peer.node.snapshots import PACE
 from peer.replica.state_machine import Replica
+from peer.storage.block_log import BlockLog, Slots
+from peer.storage.block_store import _RECORD, BlockStore, Entry
 from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.alone import OFTEN, Alone
 from tests.support.real_mesh import order
 
-NEWEST = "number = (SELECT max(number) FROM blocks)"
+Blocks = list[tuple[Entry, bytes]]  # in a journal's log, with their frames
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +42,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(sound: Path, tmp_path: Path) -> Path:
     """A copy that may be damaged."""
-    copy = tmp_path / "me"
-    copy.mkdir()
-    (copy / JOURNAL_FILE).write_bytes((sound / JOURNAL_FILE).read_bytes())
-    (tmp_path / "mesh.toml").write_bytes((sound.parent / "mesh.toml").read_bytes())
-    return copy
+    return copy(sound, tmp_path / "me")
 
 
 def journal(folder: Path, *arguments: str) -> Result:
@@ -93,13 +92,6 @@ def test_export_is_json_lines(sound: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (f"UPDATE blocks SET digest = zeroblob(32) WHERE {NEWEST}", "is stored as"),
-        (f"UPDATE blocks SET frame = zeroblob(99) WHERE {NEWEST}", "not a block"),
-        (
-            "UPDATE blocks SET frame = CAST(substr(frame, 1, length(frame) - 1) || x'77' AS BLOB)",
-            "is not signed by its author",
-        ),
-        ("DELETE FROM blocks WHERE number = (SELECT max(number) - 2 FROM blocks)", "not follow"),
         ("UPDATE snapshots SET digest = zeroblob(32)", "another digest"),
         ("UPDATE pieces SET piece = x'00'", "invalid snapshot"),
         ("UPDATE snapshots SET certificate = x'90'", "is no quorum's"),
@@ -113,6 +105,56 @@ def test_what_is_wrong_is_seen(folder: Path, change: str, said: str) -> None:
     result = journal(folder, "verify")
     assert result.exit_code == 1
     assert said in result.output
+
+
+def other_digest(blocks: Blocks) -> None:
+    entry, frame = blocks[-1]
+    blocks[-1] = entry._replace(digest=bytes(32)), frame
+
+
+def no_block(blocks: Blocks) -> None:
+    blocks[-1] = blocks[-1][0], bytes(99)
+
+
+def unsigned(blocks: Blocks) -> None:
+    entry, frame = blocks[-1]
+    blocks[-1] = entry, frame[:-1] + bytes([frame[-1] ^ 1])
+
+
+def without_the_last_but_two(blocks: Blocks) -> None:
+    del blocks[-3]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (other_digest, "is stored as"),
+        (no_block, "not a block"),
+        (unsigned, "is not signed by its author"),
+        (without_the_last_but_two, "not follow"),
+    ],
+)
+def test_what_is_wrong_with_the_blocks_is_seen(
+    folder: Path, change: Callable[[Blocks], None], said: str
+) -> None:
+    write_log(folder, change)
+    result = journal(folder, "verify")
+    assert result.exit_code == 1
+    assert said in result.output
+
+
+def write_log(folder: Path, change: Callable[[Blocks], None]) -> None:
+    """Write a journal's log anew, with other blocks."""
+    with closing(sqlite3.connect(folder / JOURNAL_FILE)) as db:
+        [(key,)] = db.execute("SELECT value FROM meta WHERE name = 'log'")
+    slots = Slots(folder / JOURNAL_FILE)
+    blocks = list(BlockStore(BlockLog(slots, key)).of_epoch(0))
+    change(blocks)
+    slots.write(0, 0, bytes(slots.size(0)))
+    log = BlockLog(slots, key)
+    for (number, *about, _), frame in blocks:
+        log.write(_RECORD.pack(number, *about, len(frame)) + frame)
+    slots.close()
 
 
 def test_a_file_that_is_no_journal_is_a_clear_error(folder: Path) -> None:
@@ -164,7 +206,8 @@ def resting(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def copy(folder: Path, to: Path) -> Path:
     to.mkdir()
-    (to / JOURNAL_FILE).write_bytes((folder / JOURNAL_FILE).read_bytes())
+    for file in folder.glob(f"{JOURNAL_FILE}*"):
+        (to / file.name).write_bytes(file.read_bytes())
     (to.parent / "mesh.toml").write_bytes((folder.parent / "mesh.toml").read_bytes())
     return to
 
@@ -210,9 +253,10 @@ def test_journals_without_a_commit_in_common_cannot_be_compared(
 ) -> None:
     other = copy(resting, tmp_path / "me")
     with closing(sqlite3.connect(other / JOURNAL_FILE)) as db:
-        for table in ("snapshots", "pieces", "blocks"):
+        for table in ("snapshots", "pieces"):
             db.execute(f"DELETE FROM {table}")
         db.commit()
+    write_log(other, list.clear)
     result = journal(other, "compare", str(resting))
     assert result.exit_code == 1
     assert "no state after the same commit" in result.output

@@ -94,7 +94,7 @@ def test_one_slow_peer_is_measured_in_three_ways() -> None:
 
 @pytest.mark.timeout(300)
 def test_make_bench_tells_a_story_of_every_part_it_measures(tmp_path: Path) -> None:
-    parts = ("latency", "limits", "http")
+    parts = ("latency", "limits", "disk", "http")
     command = [sys.executable, "-m", "tests.bench.story", "--quick", "--rounds", "1"]
     command += ["--json", str(tmp_path / "bench.json"), "--plots", str(tmp_path)]
     for part in parts:

@@ -153,19 +153,24 @@ def test_a_peer_without_its_journal_does_not_start(mesh: RealMesh) -> None:
 
 def test_an_old_copy_of_a_journal_halts_its_peer(mesh: RealMesh) -> None:
     """ORDER-26."""
-    peer = mesh.peers[2]
+    *others, peer = mesh.peers
     peer.client.execute([order("a", Side.BUY, 100, 1)])
     peer.stop()
-    copy = (peer.folder / "journal.db").read_bytes()
+    copies = {file: file.read_bytes() for file in peer.folder.glob("journal.db*")}
     peer.start()
     mesh.wait_quorum([peer])
-    peer.client.execute([order("a", Side.BUY, 101, 1)])
+    for _ in range(3):
+        peer.client.execute([order("a", Side.BUY, 101, 1)])
     peer.kill()
     for file in peer.folder.glob("journal.db*"):
         file.unlink()
-    (peer.folder / "journal.db").write_bytes(copy)
+    for file, copy in copies.items():
+        file.write_bytes(copy)
     peer.start()
     wait_for("the alarm", lambda: "the journal is an old copy" in peer.log())
+    others[0].client.execute([order("b", Side.BUY, 1, 1)])
+    assert mesh.agreed(others).bids == [(101, 3, 3), (100, 1, 1), (1, 1, 1)]
+    assert peer.log().count("halted:") == 1, "said once, however many blocks say so"
 
 
 def test_a_second_process_with_the_same_journal_is_refused(mesh: RealMesh, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from tests import heap
 from tests.bench.measuring import machine, percentile
-from tests.bench.story import gateways, growth, mesh, naive, ring
+from tests.bench.story import disk, gateways, growth, mesh, naive, ring
 from tests.bench.story.figures import Figure, Ratio, Story, plot
 from tests.bench.story.plan import FULL, QUICK, LeftOutError, Place, Plan
 
@@ -62,6 +62,7 @@ PARTS: dict[str, Callable[[Plan, Place, Story], None]] = {
     "throughput": mesh.throughput,
     "latency": mesh.latency,
     "limits": limits,
+    "disk": disk.disk,
     "browsers": gateways.browsers,
     "http": gateways.ours,
     "single-node": gateways.single_node,

@@ -8,6 +8,7 @@ class Plan(NamedTuple):
     sizes: tuple[int, ...]  # peers of a mesh
     orders: int  # of one measurement of throughput
     rates: tuple[tuple[int, float], ...]  # orders a second, for how many seconds
+    disk_rates: tuple[tuple[int, float], ...]  # the same, where the disk is watched
     lone: int  # orders that are alone
     resting: tuple[int, ...]  # orders in the book
     history: int  # commands that came before
@@ -22,6 +23,7 @@ FULL = Plan(
     sizes=(1, 3, 4, 7),
     orders=30_000,
     rates=((1, 30), (50, 12), (1_000, 10), (10_000, 5)),
+    disk_rates=((1, 20), (20, 10), (200, 10)),
     lone=200,
     resting=(1_000, 100_000),
     history=300_000,
@@ -35,6 +37,7 @@ QUICK = Plan(
     sizes=(1, 3),
     orders=300,
     rates=((20, 0.5), (200, 0.5)),
+    disk_rates=((20, 0.5),),
     lone=5,
     resting=(100,),
     history=600,
