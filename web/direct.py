@@ -166,7 +166,7 @@ class DirectOrders:
 
     def _send(self, order: _Order, status: int, head: bytes, body: bytes) -> None:
         self._metrics.answered(status)
-        date = build_http_date(time.time()).encode()
+        date = _date(int(time.time()))
         order.channel.answer(
             b"%sContent-Length: %d\r\nDate: %s\r\n\r\n%s" % (head, len(body), date, body)
         )
@@ -179,6 +179,11 @@ def _failed(error: Exception) -> tuple[int, bytes, bytes]:
         error = Problem(500, "The gateway failed; its log says why.", "failed")
     response = problem_response(error)
     return response.status_code, _bytes(response), response.get_data()
+
+
+@lru_cache(1)
+def _date(now: int) -> bytes:
+    return str(build_http_date(now)).encode()
 
 
 @lru_cache

@@ -299,3 +299,27 @@ def test_the_command_line(tmp_path: Path) -> None:
     session = keys.redeem(link.partition("=")[2])
     assert keys.who(Credential("sessions", module._digest(str(session)))) is not None
     keys.close()
+
+
+def test_what_another_process_changes_counts_at_once(tmp_path: Path, keys: Keys) -> None:
+    """Also after the write-ahead log has been copied into the file and begun again."""
+    other = Keys(tmp_path / KEYS_FILE)
+    raw = sqlite3.connect(tmp_path / KEYS_FILE)
+    for turn in range(60):
+        token = other.create(f"account{turn}", [Scope.TRADE], f"p2p_same_secret{turn % 7}")
+        credential = of_token(keys, token)
+        who = keys.who(credential)
+        assert who is not None
+        assert who.account == f"account{turn}"
+        assert not keys.is_barred("ann")
+        other.bar("ann")
+        assert keys.is_barred("ann")
+        if turn % 10 == 0:
+            raw.execute("PRAGMA wal_checkpoint(RESTART)")
+        assert other.unbar("ann")
+        assert not keys.is_barred("ann")
+        if turn % 3:
+            assert other.revoke("same")
+            assert keys.who(credential) is None
+    raw.close()
+    other.close()

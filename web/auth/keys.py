@@ -19,6 +19,7 @@ from nacl import pwhash
 from nacl.exceptions import InvalidkeyError
 
 from peer.replica.signed import KEY_PREFIX
+from web.auth.remembered import Remembered
 from web.config import TOKEN_CHARACTERS_MAX
 
 KEYS_FILE = "keys.db"
@@ -159,8 +160,12 @@ class Keys:
             (f"p2p_session_{secrets.token_hex(4)}",),
         )
         (self.cookie,) = self._db.execute("SELECT cookie FROM meta").fetchone()
+        self._holders = Remembered[Principal | None](path)
+        self._bars = Remembered[bool](path)
 
     def close(self) -> None:
+        self._holders.close()
+        self._bars.close()
         self._db.close()
 
     # API keys
@@ -263,21 +268,22 @@ class Keys:
         """The holder of a credential; None if it no longer grants anything."""
         if credential is None:
             return None
-        name, now_ms = credential.name, _now_ms()
         with self._lock:
-            if credential.table == "sessions":
-                row = self._db.execute(
-                    "SELECT s.account, s.scopes, r.account FROM sessions s LEFT JOIN readers r "
-                    "ON r.digest = s.digest AND r.until_ms > ? "
-                    "WHERE s.digest = ? AND s.until_ms > ?",
-                    (now_ms, name, now_ms),
-                ).fetchone()
-            else:
-                query = "SELECT account, scopes, NULL FROM keys WHERE id = ? AND hash = ?"
-                row = self._db.execute(query, (name, credential.hashed)).fetchone()
-        if row is None:
-            return None
-        return Principal(row[0], frozenset(map(Scope, row[1].split())), row[2] or "")
+            if credential.table == "keys":
+                return self._holders.get(credential, lambda: self._holder_of_key(credential))
+            return self._holder_of_session(credential, _now_ms())
+
+    def _holder_of_key(self, key: Credential) -> Principal | None:
+        query = "SELECT account, scopes FROM keys WHERE id = ? AND hash = ?"
+        return _principal(self._db.execute(query, (key.name, key.hashed)).fetchone())
+
+    def _holder_of_session(self, session: Credential, now_ms: int) -> Principal | None:
+        query = (
+            "SELECT s.account, s.scopes, r.account FROM sessions s LEFT JOIN readers r "
+            "ON r.digest = s.digest AND r.until_ms > ? "
+            "WHERE s.digest = ? AND s.until_ms > ?"
+        )
+        return _principal(self._db.execute(query, (now_ms, session.name, now_ms)).fetchone())
 
     # Accounts that may not trade here
 
@@ -300,9 +306,11 @@ class Keys:
             return [row[0] for row in self._db.execute("SELECT account FROM barred ORDER BY 1")]
 
     def is_barred(self, account: str) -> bool:
+        query = "SELECT 1 FROM barred WHERE account = ?"
         with self._lock:
-            query = "SELECT 1 FROM barred WHERE account = ?"
-            return self._db.execute(query, (account,)).fetchone() is not None
+            return self._bars.get(
+                account, lambda: self._db.execute(query, (account,)).fetchone() is not None
+            )
 
     def _issue(
         self, limit: TokenLimit, holder: str, account: str, scopes: str, seconds: int
@@ -350,6 +358,14 @@ class Keys:
     def _count(self, table: str) -> int:
         count: int = self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
         return count
+
+
+def _principal(row: tuple[str, ...] | None) -> Principal | None:
+    """From an account, scopes, and the account it also reads, if any."""
+    if row is None:
+        return None
+    account, scopes, *reads = row
+    return Principal(account, frozenset(map(Scope, scopes.split())), (reads or [""])[0] or "")
 
 
 def _checked(account: str, scopes: Iterable[str]) -> str:

@@ -25,23 +25,25 @@ class Limiter:
     def take(self, name: str, cost: int = 1) -> float:
         """0 if `name` may spend `cost` now, and it has; else the seconds until it may."""
         with self._lock:
-            tokens = self._tokens(name)
+            tokens, now = self._tokens(name)
             short = min(cost, self.burst) - tokens
-            self._keep(name, tokens if short > 0 else tokens - cost)
+            self._keep(name, tokens if short > 0 else tokens - cost, now)
         return short / self.rate if short > 0 else 0.0
 
     def spend(self, name: str, cost: int) -> None:
         """Charge `name` a cost that is known only afterwards. It may go into debt."""
         with self._lock:
-            self._keep(name, max(self._tokens(name) - cost, -float(self.burst)))
+            tokens, now = self._tokens(name)
+            self._keep(name, max(tokens - cost, -float(self.burst)), now)
 
-    def _tokens(self, name: str) -> float:
+    def _tokens(self, name: str) -> tuple[float, float]:
+        """What `name` has, and now."""
         now = self._clock()
         tokens, since = self._buckets.get(name, (float(self.burst), now))
-        return min(tokens + (now - since) * self.rate, float(self.burst))
+        return min(tokens + (now - since) * self.rate, float(self.burst)), now
 
-    def _keep(self, name: str, tokens: float) -> None:
-        self._buckets[name] = (tokens, self._clock())
+    def _keep(self, name: str, tokens: float, now: float) -> None:
+        self._buckets[name] = (tokens, now)
         self._buckets.move_to_end(name)
         if len(self._buckets) > NAMES_MAX:
             self._buckets.popitem(last=False)
