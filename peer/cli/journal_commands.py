@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from peer.cli import audit
-from peer.cli.audit import Inspection, block_line, commit_line, newest
+from peer.cli.audit import Inspection, Placed, block_line, commit_line, newest
 from peer.membership import mesh_file
 from peer.storage.data_folder import JOURNAL_FILE
 
@@ -45,7 +45,7 @@ def blocks(inspection: Inspection, last: int) -> None:
 
 
 def _block(inspection: Inspection, line: dict[str, Any]) -> str:
-    name = inspection.config.members[line["author"]].name
+    name = inspection.name_of(line["author"])
     orders = "?" if line["commands"] is None else len(line["commands"])
     parents = " ".join(f"{author}:{round_}" for round_, author, _ in line["parents"])
     return f"{line['round']:>8} {name:<12} {line['digest'][:8]} {orders:>5} commands  on {parents}"
@@ -56,10 +56,10 @@ def _block(inspection: Inspection, line: dict[str, Any]) -> str:
 def evidence(inspection: Inspection) -> None:
     """Show pairs of blocks that no honest author signs both. Exit status 1 if there are any;
     `export` has them in full, with their signatures."""
-    for pair in inspection.evidence:
-        click.echo(f"{inspection.config.members[pair.first.author].name} signed both")
+    for epoch, pair in inspection.evidence:
+        click.echo(f"{inspection.name_of(epoch.numbers[pair.first.author])} signed both")
         for block in pair:
-            known = _block(inspection, block_line(block))
+            known = _block(inspection, block_line(Placed(epoch, block)))
             click.echo(known if block.frame else f"{known[:30]} (only its digest is known)")
     if inspection.evidence:
         raise SystemExit(1)

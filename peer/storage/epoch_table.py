@@ -3,6 +3,7 @@
 Owns their table. Must never verify a signature or decide which epoch comes next: the node does.
 """
 
+import sqlite3
 from typing import NamedTuple
 
 import msgspec
@@ -43,7 +44,7 @@ class EpochTable(Tables):
     @guarded
     def all(self) -> list[StoredEpoch]:
         """Those after the first, by number."""
-        return [_stored(row) for row in self._db.execute(f"{_COLUMNS} ORDER BY number")]
+        return epochs_of(self._db)
 
     @guarded
     def put(self, epoch: StoredEpoch) -> None:
@@ -76,6 +77,11 @@ class EpochTable(Tables):
                 break
             last = number - 1
         return last
+
+
+def epochs_of(db: sqlite3.Connection) -> list[StoredEpoch]:
+    """The epochs in a journal after the first, by number."""
+    return [_stored(row) for row in db.execute(f"{_COLUMNS} ORDER BY number")]
 
 
 def _stored(row: tuple[bytes, bytes, int, int]) -> StoredEpoch:

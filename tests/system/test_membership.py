@@ -1,13 +1,19 @@
 """Members of a real mesh come and go: real processes, sockets and Grapes."""
 
+import json
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+
+from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
 from engine import Side
+from peer.cli.main import main
 from peer.cli.membership_guide import REMOVED_STATUS
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
@@ -129,6 +135,29 @@ def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
                 peer.client.execute([order("cy", Side.SELL, 10_000, 1)])
             quantities = [trade.quantity for trade in mesh.agreed(left).trades]
             assert sorted(quantities) == [1, 1, 1, 2]
+        for peer in mesh.peers:
+            check_journal(peer.folder)
+
+
+def check_journal(folder: Path) -> None:
+    """`python -m peer journal` reads a journal of three epochs, and sees what is wrong there."""
+
+    def said(*words: str) -> str:
+        return CliRunner().invoke(main, ["journal", str(folder), *words]).output
+
+    assert "all is well" in said("verify"), said("verify")
+    lines = [json.loads(line) for line in said("export").splitlines()]
+    commits = [line for line in lines if line["record"] == "commit"]
+    assert {line["epoch"] for line in commits} == {0, 1, 2}
+    assert [line["commit"] for line in commits] == list(range(1, len(commits) + 1))
+    seats = {2: {1, 2, 3}, 1: {0, 1, 2, 3}, 0: {0, 1, 2}}
+    blocks = [line for line in lines if line["record"] == "block"]
+    assert all(line["author"] in seats[line["epoch"]] for line in blocks)
+    assert " peer4 " in said("blocks", "--last", "0")
+    with closing(sqlite3.connect(folder / "journal.db")) as db:
+        db.execute("UPDATE epochs SET signatures = x'80' WHERE number = 1")
+        db.commit()
+    assert "the certificate of epoch 1 is no quorum's" in said("verify")
 
 
 def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Path) -> None:
