@@ -144,9 +144,10 @@ def stop(state: Path) -> None:
 def _start(demo: Demo, number: int) -> "subprocess.Popen[bytes]":
     name = NAMES[number - 1]
     mesh, fetch, ui = (first + number - 1 for first in demo.ports)
-    folder, command = str(demo.folder / name), [sys.executable, "-u", "-m", "peer"]
-    command += ["join", folder, "--leave"] if _is_guest(demo, number) else ["run", "--data", folder]
-    command += ["--mesh", str(demo.folder / "mesh.toml"), "--exit-with-parent"]
+    folder, is_guest = str(demo.folder / name), _is_guest(demo, number)
+    command = [sys.executable, "-u", "-m", "peer", "join" if is_guest else "run"]
+    command += ["--exit-with-parent", *(["--leave", folder] if is_guest else ["--data", folder])]
+    command += ["--mesh", str(demo.folder / "mesh.toml")]
     command += ["--port", str(mesh), "--fetch-port", str(fetch), "--ui", f"127.0.0.1:{ui}"]
     for grape in demo.grapes:
         command += ["--grape", grape]
