@@ -93,7 +93,7 @@ class Inspection:
             self._add_epoch(stored.origin)
         self.pages = [text for (text,) in db.execute("PRAGMA integrity_check") if text != "ok"]
         frames = _frames(path, meta["log"])
-        self.frames = [(self._epoch(number), *rest) for number, *rest in frames]
+        self.frames = [(self._epoch(each), digest, frame) for each, digest, frame in frames]
         self.pending = db.execute("SELECT seq, command FROM pending ORDER BY seq").fetchall()
         self.evidence = [
             (epoch, evidence_of(StoredEvidence(*row), epoch.committee))

@@ -12,7 +12,6 @@ from peer.storage.journal import Journal, JournalError
 KEY_FILE = "key"
 JOURNAL_FILE = "journal.db"
 ADDRESSES_FILE = "addresses.json"
-_OF_THE_KEY = (JOURNAL_FILE, f"{JOURNAL_FILE}-wal", f"{JOURNAL_FILE}-shm", ADDRESSES_FILE, KEY_FILE)
 
 
 def create(data: Path) -> Identity:
@@ -30,5 +29,7 @@ def create(data: Path) -> Identity:
 def discard(data: Path) -> None:
     """Remove the key and its journal. Only for a key that the members have removed: it can never be
     a member's again, and `create` may make another one."""
-    for name in _OF_THE_KEY:
+    for path in data.glob(f"{JOURNAL_FILE}*"):  # the database, and the files beside it
+        path.unlink(missing_ok=True)
+    for name in (ADDRESSES_FILE, KEY_FILE):
         (data / name).unlink(missing_ok=True)
