@@ -6,6 +6,7 @@ order of `Effects`. Must never wait for anything but its sockets.
 
 import logging
 import queue
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ from peer.node.request_handler import RequestHandler
 from peer.node.responder import Responder
 from peer.node.state_fetcher import StateFetcher
 from peer.node.submissions import Submissions
-from peer.node.timers import Clock, Timers
+from peer.node.timers import FOLLOW_MS, Clock, Timers
 from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.storage.journal import JournalError
@@ -126,6 +127,7 @@ class Node:
         self._watch = watch
         while not self._stop_asked:
             self._turn()
+            self._rest()
         self.life.enter(State.STOPPING)
         self._timers.stop(self._clock.now_ms())
         while self._may_finish():
@@ -134,6 +136,13 @@ class Node:
         if self.life.state is not State.DISK_FAILED:
             self.ledger.persist(Effects(commands=dict(self.submissions.unsaved)))
             self.ledger.journal.sync()
+
+    def _rest(self) -> None:
+        """A peer that only follows need not be at once where the members are: what comes within
+        FOLLOW_MS takes one turn, and one flush of the disk."""
+        is_behind = self.life.state is State.CATCHING_UP
+        if self.ledger.me is None and not is_behind and not self.forwarding.outstanding:
+            time.sleep(FOLLOW_MS / 1_000)
 
     def _may_finish(self) -> bool:
         """Whether there are commands that may still be ordered."""

@@ -11,6 +11,7 @@ from peer.network.mesh import HEARTBEAT_MS
 
 TURN_MS_MAX = 100
 MESH_VIEW_MS = 500
+FOLLOW_MS = 10  # between two turns of a peer that only follows
 STOP_MS = 2_000  # for waiting commands to be ordered before a peer stops
 
 

@@ -93,6 +93,16 @@ def test_one_slow_peer_is_measured_in_three_ways() -> None:
 
 
 @pytest.mark.timeout(300)
+def test_followers_cost_the_members_what_the_benchmark_says() -> None:
+    """It runs, and reports both."""
+    command = [sys.executable, "-m", "tests.bench.bench_followers", "--followers", "1"]
+    command += ["--orders", "8", "--rate", "20", "--idle", "0.2", "--rounds", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    for text in ("0 followers: final after", "1 followers: final after", "ms an order"):
+        assert text in done.stdout
+
+
 def test_make_bench_tells_a_story_of_every_part_it_measures(tmp_path: Path) -> None:
     parts = ("latency", "limits", "disk", "http")
     command = [sys.executable, "-m", "tests.bench.story", "--quick", "--rounds", "1"]
