@@ -37,7 +37,7 @@ WATCH_LIGHTS = """() => {
 # The parts of the page whose text is cut off, by class and text.
 CUT = """() => {
   const parts = ".panel-head, .top, .status, .line-two, .quote, .middle-line, .views, .strip li,"
-    + ".level td, .trade td, .fact dd, .choice button, .end";
+    + ".level td, .trade td, .fact dd, .choice button, .end, .entry, .drawer .scroll";
   return [...document.querySelectorAll(parts)]
     .filter((part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1)
     .map((part) => `${part.className}: ${part.textContent.trim()}`);
