@@ -12,6 +12,7 @@ from web import vendor
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WIDE = {"width": 1440, "height": 900}
+PHONE = {"width": 390, "height": 844}
 MARKS = [  # of a module that needs the browser
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: install Debian's `chromium`"),
@@ -53,7 +54,8 @@ def expect_accessible(page: Page) -> None:
     """axe finds no violation on the page as it is now."""
     page.evaluate(_AXE.read_text())
     found = page.evaluate("axe.run()")["violations"]
-    assert [(v["id"], [n["html"] for n in v["nodes"]]) for v in found] == []
+    violations = [(v["id"], [n["html"] for n in v["nodes"]]) for v in found]
+    assert not violations, violations
 
 
 def choose_market(page: Page, symbol: str) -> None:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import zmq
@@ -17,7 +16,6 @@ from engine import Cancel, Command, Event, Market, MarketState, MarketStatus, Si
 from engine.exchange import Exchange
 from peer.client.endpoint import Endpoint
 from peer.client.programs import Caller, Programs
-from peer.client.proposal_views import EpochView
 from peer.client.protocol import (
     DEPTH_MAX,
     Accounts,
@@ -33,13 +31,11 @@ from peer.client.protocol import (
     MarketList,
     Markets,
     MarketUpdate,
-    MemberView,
     Mesh,
     Orders,
     PendingUpdate,
     Proposals,
     Queued,
-    Reason,
     Refused,
     Reply,
     Request,
@@ -59,39 +55,13 @@ from peer.client.protocol import (
 from peer.client.queue_places import GetQueue, Place, Queue
 from peer.replica.signed import Entry, command_of, with_id
 from peer.replica.trade import TRADES_KEPT, MarketTrade
+from tests.support.web_faults import Faults, mesh_of
 
 MARKETS = (
     Market("BTC-USD", tick="0.01", lot="0.00000001"),
     Market("ETH-USD", tick="0.05", lot="0.001", quantity_min=2),
 )
 START_MS = 1_700_000_000_000
-
-
-@dataclass
-class Faults:
-    """The faults of the node, until they are cleared."""
-
-    holds: bool = False  # commands are queued but not ordered
-    refusal: Refused | None = None
-    mute: bool = False  # it sends nothing
-    answers: bool = True  # False: it sends updates only
-    unready: list[Reason] = field(default_factory=list)
-    lost_updates: int = 0  # how many of the next market updates find no room
-    misfits: int = 0  # how many of the next messages have one frame too many
-    alarms: list[str] = field(default_factory=list)
-    disagrees: bool = False  # another peer's digest differs
-    catching_up: str = ""
-    halted: str = ""  # why it has stopped
-    loses_results: bool = False  # commands are ordered, but their results are lost
-    held: list[tuple[Caller, list[int], list[Command]]] = field(default_factory=list)
-
-    def clear(self) -> None:
-        self.holds = self.mute = self.disagrees = self.loses_results = False
-        self.answers = True
-        self.unready.clear()
-        self.catching_up = self.halted = ""
-        self.refusal, self.lost_updates, self.misfits = None, 0, 0
-        self.alarms.clear()
 
 
 class StandInNode:
@@ -356,38 +326,7 @@ class StandInNode:
         return Queue(self.commit, places)
 
     def _mesh(self, seq: int) -> Mesh:
-        alive = not self.faults.holds
-        agrees = not self.faults.disagrees
-        peers = [
-            (self.name, True, 0, True),
-            ("bravo", alive, 40 if alive else 9_000, agrees),  # what it said last
-            ("charlie", False, -1, None),
-        ]
-        commit = self.commit
-        members = [
-            MemberView(name, f"{i}" * 64, f"127.0.0.1:300{i}", up, commit * 2, commit, age, ok)
-            for i, (name, up, age, ok) in enumerate(peers, start=1)
-        ]
-        return Mesh(
-            seq=seq,
-            peer=self.name,
-            mesh="00" * 16,
-            mode="crash",
-            members=members,
-            quorum_size=2,
-            quorum=alive,
-            round=self.commit * 2,
-            commit=self.commit,
-            digest=self.exchange.digest(),
-            pending=sum(len(ids) for _, ids, _ in self.faults.held),
-            finality_ms=3.2,
-            halted=self.faults.halted,
-            alarms=self.faults.alarms,
-            catching_up=self.faults.catching_up,
-            oldest_pending_ms=12_345 if self.faults.held else 0,
-            unready=self.faults.unready,
-            epoch=EpochView(3, [0, 1, 2], [0, 12 if alive else None, None], []),
-        )
+        return mesh_of(self.faults, seq, self.name, self.commit, self.exchange.digest())
 
     def _next(self, name: str) -> int:
         return self._programs.seq(name) + 1

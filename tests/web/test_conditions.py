@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, WebSocketRoute, expect
 
 from tests.support.browser import EVERYWHERE, open_mesh
+from tests.support.web_faults import Faults
 from tests.support.web_gateway import buy
-from tests.support.web_standin import Faults
 
 pytestmark = EVERYWHERE
 

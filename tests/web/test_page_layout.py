@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
-from tests.support.browser import MARKS, open_mesh, show
+from tests.support.browser import MARKS, PHONE, open_mesh, show
 from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in, wait_for
 
 pytestmark = MARKS
 
 SIZES = [(390, 844), (768, 1024), (1024, 768), (1280, 800), (1366, 768), (1440, 900)]
 SIZES += [(1920, 1080), (2560, 1440)]
-PHONE = {"width": 390, "height": 844}
 VIEWS = ("Book", "Chart", "Orders", "Mesh")
 CLS_MAX = 0.02
 MIDDLE, LEVELS = 67_250, 45
@@ -37,7 +36,7 @@ WATCH_LIGHTS = """() => {
 # The parts of the page whose text is cut off, by class and text.
 CUT = """() => {
   const parts = ".panel-head, .top, .status, .line-two, .quote, .middle-line, .views, .strip li,"
-    + ".level td, .trade td, .fact dd, .choice button, .end";
+    + ".level td, .trade td, .fact dd, .choice button, .end, .entry, .drawer .scroll";
   return [...document.querySelectorAll(parts)]
     .filter((part) => part.clientWidth && part.scrollWidth > part.clientWidth + 1)
     .map((part) => `${part.className}: ${part.textContent.trim()}`);

@@ -6,20 +6,21 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect
 
-from tests.support.browser import MARKS, WIDE, expect_accessible, open_mesh
+from tests.support.browser import MARKS, PHONE, WIDE, expect_accessible, open_mesh, show
 
 pytestmark = MARKS
 
 
 @pytest.fixture(params=["light", "dark"])
-def page(chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+def page(chromium: Browser, quoted: Any, request: pytest.FixtureRequest) -> Iterator[Page]:
     context = chromium.new_context(viewport=WIDE, color_scheme=request.param)
     page = context.new_page()
     page.emulate_media(color_scheme=request.param, reduced_motion="reduce")
     yield page
     context.close()
+    quoted[1].faults.clear()
 
 
 def test_a_reader_is_told_how_to_trade(quoted: Any, page: Page) -> None:
@@ -56,7 +57,6 @@ def test_no_quorum_is_readable(quoted: Any, page: Page) -> None:
     )
     expect(page.locator(".mesh td .agree.true")).to_have_count(1)  # its own: no other peer is heard
     expect_accessible(page)
-    node.faults.clear()
 
 
 def test_many_alarms_of_one_kind_leave_room_for_the_book(quoted: Any, page: Page) -> None:
@@ -77,4 +77,43 @@ def test_many_alarms_of_one_kind_leave_room_for_the_book(quoted: Any, page: Page
     expect(page.locator(".alarms li").last).to_contain_text("Trade nowhere.")
     expect(page.locator(".alarms li b")).to_have_text([re.compile("3$"), re.compile("9$")])
     expect_accessible(page)
-    node.faults.clear()
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "Live": {},
+    "Stale": {"mute": True},
+    "Stopped": {"halted": "the disk is full"},
+    "Peers disagree": {"disagrees": True},
+    "No quorum": {"holds": True},
+    "Catching up": {"catching_up": "commits 1 to 9"},
+    "Alarm": {"alarms": ("the clock of bravo differs by over 2000 ms",)},
+    "Offline": {},
+}
+
+
+@pytest.mark.parametrize("word", WRONG)
+def test_every_state_is_accessible_on_every_screen(quoted: Any, page: Page, word: str) -> None:
+    gateway, node = quoted
+    sockets: list[WebSocketRoute] = []
+
+    def route(socket: WebSocketRoute) -> None:
+        if sockets and word == "Offline":
+            socket.close()
+            return
+        sockets.append(socket)
+        socket.connect_to_server()
+
+    page.route_web_socket(re.compile("/ws"), route)
+    page.goto(gateway.link())
+    expect(page.locator(".health")).to_contain_text("Live")
+    expect(page.locator(".level.bid")).to_contain_text("99.00")
+    if word == "Offline":
+        sockets[0].close()
+    for fault, value in WRONG[word].items():
+        setattr(node.faults, fault, [*value] if isinstance(value, tuple) else value)
+    expect(page.locator(".health")).to_contain_text(word)
+    expect_accessible(page)
+    page.set_viewport_size(PHONE)
+    for view in ("Book", "Chart", "Orders", "Mesh"):
+        show(page, view)
+        expect_accessible(page)

@@ -8,7 +8,7 @@ import { oneClick, sendAt } from "./form.js";
 import { felt } from "./felt.js";
 import { html } from "./html.js";
 import { layout } from "./layout.js";
-import { LevelHint, placeText, point, pointed, unpoint } from "./levelhint.js";
+import { LevelHint, MINE_MAX, placeText, point, pointed, unpoint } from "./levelhint.js";
 import { PeerMark, peerName } from "./peers.js";
 import { queuePlaces } from "./queueplaces.js";
 import { book, bookVersion, columnPlaces, draft, group, market, openOrders, places, shares } from "./store.js";
@@ -26,12 +26,14 @@ const columns = signal(4);
 const rowHeight = signal(ROW_PX);
 const rows = signal(14); // per side, as many as fit
 
-// My open orders, by side and price, the oldest first.
+// My open orders, by side and price, the newest first.
 function ownLevels() {
   const own = { buy: new Map(), sell: new Map() };
   for (const order of openOrders.value) {
     if (order.market !== book.market || !order.price) continue;
-    own[order.side].set(order.price, [order, ...(own[order.side].get(order.price) ?? [])]);
+    const there = own[order.side].get(order.price);
+    if (there) there.push(order);
+    else own[order.side].set(order.price, [order]);
   }
   return own;
 }
@@ -51,7 +53,7 @@ function levelsOf(side, own, taken, count, scale) {
       orders: level.orders,
       prices: level.prices.length,
       peers: shares.of(taken, level.prices),
-      mine: level.prices.flatMap((units) => own.get(fromUnits(units, price)) ?? []),
+      mine: level.prices.flatMap((units) => own.get(fromUnits(units, price))?.toReversed() ?? []),
     };
   });
 }
@@ -108,7 +110,10 @@ function Queue({ level }) {
 }
 
 // My orders at a level, and what stands before them, in words.
-const saidOf = (mine) => mine.map(({ id }) => `my order ${[id, placeText(id)].filter(Boolean).join(", ")}, `).join("");
+function saidOf(mine) {
+  const told = mine.slice(0, MINE_MAX).map(({ id }) => [`my order ${id}`, placeText(id)].filter(Boolean).join(" "));
+  return [...told, mine.length > MINE_MAX ? `${mine.length - MINE_MAX} more of my orders` : ""].map((text) => text && `${text}, `).join("");
+}
 
 function Level({ level, side, deepest, index }) {
   const other = side === "ask" ? "buy" : "sell";

@@ -10,7 +10,7 @@ import { market, places } from "./store.js";
 
 const WIDTH_PX = 240; // book.css knows it too
 const GAP_PX = 8;
-const MINE_MAX = 3; // of my orders, told one by one
+export const MINE_MAX = 3; // of my orders, told one by one
 
 // The row of the ladder under the pointer or with the focus: its side, its index, its place on the screen.
 export const pointed = signal(null);

@@ -86,6 +86,7 @@ const Nothing = () => html`<p class="nothing">No data from this peer's node yet.
 
 // On a narrow screen, the whole view is a panel.
 export const MeshPanel = () => html`<section class="panel mesh" aria-label="Mesh">
+  <h2 class="hidden">Mesh</h2>
   ${mesh.value.peers.length ? html`<${View} />` : html`<${Nothing} />`}
 </section>`;
 

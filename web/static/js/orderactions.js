@@ -4,7 +4,7 @@
 import { computed, signal } from "@preact/signals";
 import { toUnits } from "./decimal.js";
 import { view } from "./layout.js";
-import { marketShown, openShown, side, tab } from "./orderview.js";
+import { locked, marketShown, openShown, side, tab } from "./orderview.js";
 import { cancelAll, cancelOrder, changeOrder, placesIn } from "./store.js";
 import { toast } from "./toasts.js";
 import { amountOf } from "./typed.js";
@@ -71,6 +71,7 @@ export function stopAsking() {
 export function askToCancelAll(of = "") {
   showOpen();
   endAsking();
+  if (locked.value) return toast("warn", "Not now.", `${locked.value}.`);
   const before = side.value;
   side.value = of || before;
   if (openShown.value.length) asking.value = { before };

@@ -6,12 +6,12 @@ import * as as from "./format.js";
 import { html } from "./html.js";
 import { STATES } from "./lifecycle.js";
 import { cancel, changeOf, editing, leaving, marked, saveEdit } from "./orderactions.js";
-import { marketShown } from "./orderview.js";
+import { locked, marketShown } from "./orderview.js";
 import { placeText } from "./levelhint.js";
 import { PeerBadge } from "./peers.js";
 import { unrealizedOf } from "./positions.js";
 import { queuePlaces } from "./queueplaces.js";
-import { lastPrices, mayTrade, placesIn } from "./store.js";
+import { lastPrices, placesIn } from "./store.js";
 
 const SIDES = { buy: "Buy", sell: "Sell" };
 
@@ -85,7 +85,7 @@ function Actions({ order }) {
       </button>
       <button class="button small" onClick=${() => (editing.value = null)}>Back</button>`;
   }
-  const busy = leaving.value.has(order.id) || !mayTrade.value;
+  const busy = leaving.value.has(order.id) || Boolean(locked.value);
   return html`${order.status === "pending"
       ? null
       : html`<button class="button small" disabled=${busy} aria-label="Edit order ${order.id}" onClick=${() => startEdit(order)}>Edit</button>`}

@@ -7,9 +7,9 @@ import { loadOlder, loading, past } from "./history.js";
 import { html } from "./html.js";
 import { asking, askToCancelAll, cancelShown, editing, leaving, marked, stopAsking } from "./orderactions.js";
 import { columnsOf } from "./orderrows.js";
-import { endedShown, fillsShown, isKnown, marketShown, openHere, openShown, period, PERIODS, positionsShown, scope, side, tab } from "./orderview.js";
+import { endedShown, fillsShown, isKnown, locked, marketShown, openHere, openShown, period, PERIODS, positionsShown, scope, side, tab } from "./orderview.js";
 import { Tabs } from "./tabs.js";
-import { account, loadPrices, marketName, mayRead, mayTrade, openOrders, session } from "./store.js";
+import { account, loadPrices, marketName, mayRead, openOrders, session } from "./store.js";
 
 const ROWS = 100; // at first, and as many more for each “Older” or “More”
 const rowsShown = signal(ROWS);
@@ -86,12 +86,12 @@ function More({ count }) {
 function Scope() {
   const option = (name, label, count, where) => [
     name,
-    isKnown.value ? html`${label} <span class="quiet">${count}</span>` : label,
+    isKnown.value ? html`${label} <span class="quiet">${count}</span>` : html`${label}`,
     isKnown.value ? `${count} open orders ${where}` : `Open orders ${where}`,
   ];
   const options = [
     option("market", marketName.value || "This market", openHere.value.length, `of ${marketName.value}`),
-    option("all", "All markets", openOrders.value.length, "in all markets"),
+    option("all", html`All<span class="roomy"> markets</span>`, openOrders.value.length, "in all markets"),
   ];
   return html`<${Choice} kind="small scope" label="Which orders" value=${scope.value} options=${options} onPick=${(name) => (scope.value = name)} />`;
 }
@@ -126,8 +126,8 @@ function CancelSides() {
   const counts = CANCELS.map(([of]) => openShown.value.filter((order) => order.side === of).length);
   if (counts.includes(0)) return null;
   return CANCELS.map(
-    ([of, word], at) => html`<button key=${of} class="button small cancel-side" disabled=${!mayTrade.value} onClick=${() => askToCancelAll(of)}>
-      ${word} (${counts[at]})
+    ([of, word], at) => html`<button key=${of} class="button small cancel-side" disabled=${Boolean(locked.value)} onClick=${() => askToCancelAll(of)}>
+      ${word}${isKnown.value ? ` (${counts[at]})` : ""}
     </button>`,
   );
 }
@@ -142,8 +142,8 @@ function CancelAll() {
     </span>`;
   }
   return html`<${CancelSides} />
-    <button class="button small cancel-all" disabled=${!count || !mayTrade.value} title="Cancel ${count} ${what()}" onClick=${() => askToCancelAll()}>
-      Cancel all${count ? ` (${count})` : ""}
+    <button class="button small cancel-all" disabled=${!count || Boolean(locked.value)} title=${locked.value || `Cancel ${count} ${what()}`} onClick=${() => askToCancelAll()}>
+      Cancel all${count && isKnown.value ? ` (${count})` : ""}
     </button>`;
 }
 
@@ -184,7 +184,7 @@ const MarkedHint = () =>
 export function OrdersPanel() {
   const name = tab.value;
   const rows = ROWS_OF[name].value;
-  return html`<section class="panel orders" data-panel="orders" aria-label="My orders">
+  return html`<section class="panel orders ${isKnown.value ? "" : "old"}" data-panel="orders" aria-label="My orders">
     <header class="panel-head">
       <h2 class="hidden">My orders</h2>
       <${Tabs}

@@ -7,7 +7,7 @@ import { olderThan } from "./history.js";
 import { fillsOf, newestFirst } from "./lifecycle.js";
 import { positionsOf } from "./positions.js";
 import { remembered } from "./remember.js";
-import { marketName, openOrders, orders, ordersHeard } from "./store.js";
+import { marketName, mayTrade, openOrders, orders, ordersHeard } from "./store.js";
 
 export const tab = signal("open"); // open, history, fills, positions
 export const scope = remembered("scope", "market"); // market, all
@@ -23,6 +23,9 @@ export const PERIODS = [
 
 // Whether the open orders are known now: an unknown number is never shown as zero.
 export const isKnown = computed(() => condition.value.known && ordersHeard.value);
+
+// Why open orders can be neither cancelled nor changed now; empty if they can.
+export const locked = computed(() => condition.value.blocked || (mayTrade.value ? "" : "This page is read-only"));
 
 // The market to which the tables are limited; empty: none.
 export const marketShown = computed(() => (scope.value === "market" ? marketName.value : ""));
