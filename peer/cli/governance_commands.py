@@ -193,6 +193,8 @@ def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
     """Let this peer's member leave, which needs no approval. Waits until the peer may be switched
     off."""
     name = node.markets().peer
+    if not _is_member(name, node.proposals()):
+        raise click.ClickException("this peer is no member")
     number = propose(node, [change_input.RemoveMember(name)], force, unsealed)
     said = ""
     while not (found := node.proposals()).sealed or _is_member(name, found):

@@ -48,8 +48,10 @@ class MembershipGuide:
         if self._wish.leaves and is_possible and self._leave_until_s is None:
             votes.is_leaving = True
             self._leave_until_s = time.monotonic() + LEAVE_S
-        else:
-            node.stop()
+            return
+        if self._wish.leaves and node.ledger.me is not None:
+            self.status = STAYS_STATUS
+        node.stop()
 
     def watch(self) -> None:
         """Say what has changed. Call it now and then."""

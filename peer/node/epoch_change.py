@@ -159,7 +159,9 @@ class EpochChange:
         try:
             epochs.learn(certificates)
         finally:
-            self._has_learned |= epochs.newest is not last
+            if epochs.newest is not last:
+                self._has_learned = True
+                self._mesh_status.alarms.clear("chain")
 
     def _take_chain(
         self, member: int, certificates: Sequence[Certificate], effects: Effects

@@ -17,6 +17,7 @@ from peer.cli.main import main
 from peer.cli.membership_guide import REMOVED_STATUS
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
+from peer.replica.changes import AddMember, Approve, MemberChange, Propose, RemoveMember
 from peer.storage import data_folder
 from tests.support.chain_sources import stranger, succession
 from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for
@@ -160,8 +161,25 @@ def check_journal(folder: Path) -> None:
     assert "the certificate of epoch 1 is no quorum's" in said("verify")
 
 
+def changed(voters: list[RealPeer], change: MemberChange) -> None:
+    """All vote for a change of members, and wait until the next epoch is sealed."""
+    epoch = voters[0].client.proposals().epoch
+    propose = [Propose(0, (change,), force=True), Approve(0, -1, epoch)]
+    proposal = voters[0].client.govern(propose)[0].id
+    for peer in voters[1:]:
+        peer.client.govern([Approve(0, proposal, epoch)])
+
+    def is_sealed(peer: RealPeer) -> bool:
+        found = peer.client.proposals()
+        return found.sealed and found.epoch == epoch + 1
+
+    for peer in voters:
+        wait_for("the next epoch", lambda peer=peer: is_sealed(peer))
+
+
 def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Path) -> None:
-    """ORDER-47: all members of the mesh file are gone, and somebody hands out a forged chain."""
+    """ORDER-47: after 20 epochs all members of the mesh file are gone, and somebody hands out a
+    forged chain."""
     with running_grapes(1, STATE) as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(tmp_path, urls, size=1, observers="any") as mesh:
@@ -169,6 +187,9 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
             first = mesh.peers[0]
             first.client.execute([order("ann", Side.BUY, 10_000, 5)])
             second = joined(mesh, [first], "second")
+            for number in range(2, 11):  # a member that never comes, and goes
+                changed([first, second], AddMember("ghost", Identity.ephemeral().public.hex()))
+                changed([first, second], RemoveMember(number))
             agree(mesh, [second, first], "remove", "peer1")
             wait_for("one member", lambda: names_at(second) == ["second"])
             wait_for("the seal", lambda: ", sealed by" in members(second))
@@ -178,6 +199,7 @@ def test_a_newcomer_finds_members_of_whom_the_mesh_file_knows_none(tmp_path: Pat
             with stranger(mesh.config, forged) as port:
                 third = joined(mesh, [second], "third", f"--chain-at=127.0.0.1:{port}")
                 wait_for("its quorum", third.sees_quorum)
+                assert third.client.proposals().epoch == 21
                 said = third.mesh_view(lambda view: bool(view.alarms)).alarms
                 assert "hands out a forged chain of epochs" in said[0]
             third.client.execute([order("bob", Side.SELL, 10_000, 2)])
