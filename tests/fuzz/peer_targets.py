@@ -36,6 +36,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit
 from peer.consensus.core import Pull, Wanted
 from peer.consensus.schedule import Schedule
+from peer.membership.admission import admission_request
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
@@ -176,8 +177,11 @@ def wire_seeds() -> list[bytes]:
         Wanted(1, tuple(block.ref for block in blocks)),
         Pull(1, rounds),
         PartsWanted(1, 1, 64, (ROOT, Place(0x1230, 4), Place(HEAD, 0))),
+        messages.ChainWanted(1, 0),
     )
+    key = IDENTITIES[0]
     answers: list[list[bytes]] = [
+        list(messages.admission(admission_request(CONFIG.id, "dave", key.public, key.sign))),
         [b"F", *(block.frame for block in blocks)],
         [b"P", *(block.frame for block in blocks[:2])],
         [b"M", encode(manifest), *(block.frame for block in blocks[:3])],

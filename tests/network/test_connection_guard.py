@@ -72,6 +72,16 @@ def look(guard: ConnectionGuard) -> None:
 
 def test_the_bytes_of_a_subscriber_are_bounded(door: socket.socket) -> None:
     guard = ConnectionGuard(publishing=port_of(door), answering=0)
+    check_few_bytes(guard, door)
+
+
+def test_the_bytes_of_a_stranger_who_asks_for_the_chain_are_bounded(door: socket.socket) -> None:
+    guard = ConnectionGuard(publishing=0, answering=0)
+    guard.watch(port_of(door))
+    check_few_bytes(guard, door)
+
+
+def check_few_bytes(guard: ConnectionGuard, door: socket.socket) -> None:
     with connected(door) as (theirs, ours):
         bring(theirs, ours, SUBSCRIBER_BYTES_MAX)
         guard.look()

@@ -9,10 +9,13 @@ from engine import Cancel, Side, Submit
 from peer.client.protocol import FORWARDED_MAX, Queued, Refused
 from peer.consensus.block import DIGEST_BYTES, ROUND_MAX
 from peer.consensus.committee import MEMBERS_MAX
+from peer.membership.admission import admission_request
+from peer.membership.identity import Identity
 from peer.network import messages
 from peer.network.messages import (
     PLACE_BYTES,
     REQUEST_BYTES_MAX,
+    AdmissionAsked,
     ForwardAnswered,
     ForwardAsked,
     ForwardWanted,
@@ -45,6 +48,20 @@ def test_a_request_for_parts_decodes_to_itself() -> None:
         frames = list(messages.request(wanted))
         assert sum(map(len, frames)) < REQUEST_BYTES_MAX
         assert messages.parse_request(WHO, frames) == PartsAsked(WHO, 7, 64, places)
+
+
+def test_a_request_for_admission_decodes_to_itself_and_is_of_one_mesh_and_name() -> None:
+    """ORDER-54."""
+    key = Identity(b"k" * 32)
+    asked = admission_request(b"m" * 16, "dave", key.public, key.sign)
+    frames = list(messages.admission(asked))
+    assert messages.parse_request(WHO, frames) == AdmissionAsked(WHO, asked)
+    assert asked.is_genuine(b"m" * 16)
+    assert not asked.is_genuine(b"n" * 16)
+    assert not msgspec.structs.replace(asked, name="erin").is_genuine(b"m" * 16)
+    assert not msgspec.structs.replace(asked, key=b"\0" * 32).is_genuine(b"m" * 16)
+    for wrong in (("no name", key.public, b"s" * 64), ("dave", b"k", b"s" * 64), ("dave",), 7):
+        assert messages.parse_request(WHO, [b"A", encode(wrong)]) is None
 
 
 def signed(number: int = 1) -> Signed:
