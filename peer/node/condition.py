@@ -42,7 +42,8 @@ class Condition:
 
     def _status(self, now_ms: int) -> Status:
         catching_up = self._catching_up(now_ms)
-        self._life.enter(State.CATCHING_UP if catching_up else State.RUNNING)
+        if self._life.takes_part:
+            self._life.enter(State.CATCHING_UP if catching_up else State.RUNNING)
         submissions, forwarding = self._submissions, self._forwarding
         return Status(
             halted=self._life.halted,

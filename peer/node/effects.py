@@ -41,7 +41,7 @@ class Effects:
     promises: list[tuple[Caller, Reply]] = field(default_factory=list)  # that all is persisted
     replies: list[tuple[Caller, Reply]] = field(default_factory=list)  # once changes are published
     # Report.
-    halt: str = ""  # why this peer has stopped taking part
+    halt: str = ""  # why this peer has stopped taking part, until it is in another epoch
     beat: bool = False  # tell the members this peer's progress
     # Take over.
     takes_over: bool = False  # a member's state is here, and replaces this peer's

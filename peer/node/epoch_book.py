@@ -34,6 +34,8 @@ class EpochBook:
         self._known = [Epoch.first(config)]
         self._signatures: dict[int, dict[int, bytes]] = {}  # by epoch: over its seal, by seat
         self._certified: set[int] = set()
+        self.is_unsealed = False  # the members mean to go on though this epoch is not certified
+        self.forked = ""  # why this peer must stop: an epoch has two seals
         self.current = self._known[0]
 
     def restore(self) -> None:
@@ -93,16 +95,34 @@ class EpochBook:
         return [self.current, *before, self.newest]
 
     def expect(self, epoch: Epoch) -> None:
-        """The current epoch ends, and `epoch` follows. JournalError if the journal or the chain
-        knows another one: then two are certified, or this peer's state is wrong."""
+        """The current epoch ends, and `epoch` follows. Sets `forked` if the journal or the chain
+        knows another one."""
         known = self.find(epoch.number)
         if known is None:
             self._note(epoch, {}, False)
         elif known.seal != epoch.seal:
-            raise JournalError(
-                f"epoch {epoch.number} has the seal {known.seal.hex()} for others, and "
-                f"{epoch.seal.hex()} for this peer: its state is wrong, or the members of epoch "
-                f"{epoch.number - 1} have signed two"
+            self._fork(epoch.number, known.seal, epoch.seal)
+
+    def compare(self, number: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
+        """Somebody has this seal of an epoch, with signatures over it. Sets `forked` if they are a
+        quorum's, and this peer knows another seal."""
+        known, before = self.find(number), self.find(number - 1)
+        if self.forked or number < 1 or known is None or before is None or known.seal == seal:
+            return
+        if before.certifies(seal, signatures):
+            self._fork(number, seal, known.seal)
+
+    def _fork(self, number: int, other: bytes, own: bytes) -> None:
+        signed = f"epoch {number}: a quorum before it has signed the seal {other.hex()}"
+        if number in self._certified and self._known[number].seal == own:
+            self.forked = (
+                f"{signed}, and {own.hex()} as well: there may be two meshes now, and people must "
+                "decide which of them goes on"
+            )
+        else:
+            self.forked = (
+                f"{signed}, and this peer has {own.hex()}: its state is wrong, or somebody has the "
+                "keys of that quorum"
             )
 
     def enter(self, number: int) -> None:
@@ -160,13 +180,16 @@ class EpochBook:
     # The chain
 
     def certificates(self, above: int) -> list[Certificate]:
-        """The certificates of the epochs after `above`, as many as one answer has."""
-        return self._table.certificates(above, CHAIN_MAX)
+        """The certificates of the epochs after `above`, as many as one answer has. Also an epoch
+        that too few have signed, if the members mean to go on: their newcomers trust its seal."""
+        return self._table.certificates(above, CHAIN_MAX, self.is_unsealed)
 
     def learn(self, certificates: Sequence[Certificate]) -> bool:
         """Take a chain from another peer, of the epochs after `newest`; returns whether it led
         further. ForgedChainError if it is wrong; what is good before that counts."""
         last = self.newest
+        for one in certificates:
+            self.compare(one.origin.number, Epoch(one.origin, last.mode).seal, one.signatures)
         fresh = [one for one in certificates if one.origin.number > last.number]
         by_number = {one.origin.number: one for one in fresh}
         for epoch in chain(last, fresh, self._pin):

@@ -60,6 +60,8 @@ class EpochChange:
             self._config.service_of(key): number for number, key in {**candidates, **seats}.items()
         }
         self._mesh.stand_in(epochs, candidates)
+        proposals = self._ledger.replica.governance.open()
+        self._ledger.epochs.is_unsealed = any(each.unsealed for each in proposals)
         self._mesh_status.stand_in(epochs[0])
         if epochs[0] is not self._stands_in:
             self._stands_in = epochs[0]
@@ -120,6 +122,8 @@ class EpochChange:
         text = "the command was ordered while this peer was away: query the state of the order"
         lost = protocol.Refused("result_lost", text)
         waited = self._submissions.skip(self._ledger.expected)
+        self._submissions.requeue(self._ledger.next_to_send())
+        self._submissions.follow(self._ledger.levels.of(self._ledger.epoch.origin.level))
         effects.replies += [(caller, lost) for caller in waited]
         effects.send_again = True
 
@@ -138,6 +142,7 @@ class EpochChange:
     def _take_signatures(self, signed: SignedSeal) -> None:
         """Pass on at once what is new."""
         epoch = self._ledger.epoch
+        self._ledger.epochs.compare(signed.epoch, signed.seal, signed.signatures)
         if signed.epoch != epoch.number:
             return
         if signed.seal != epoch.seal:

@@ -127,8 +127,9 @@ class Ledger:
             count += more
         if self.epoch.number < entered:
             raise JournalError(
-                f"the journal is damaged: it has entered epoch {entered}, and its blocks lead only "
-                f"to commit {self.commit} of epoch {self.epoch.number}"
+                self.epochs.forked
+                or f"the journal is damaged: it has entered epoch {entered}, but its blocks lead "
+                f"only to commit {self.commit} of epoch {self.epoch.number}"
             )
         for row in self.journal.evidence():
             self.consensus.accuse(evidence_of(row, self.committee))
@@ -204,9 +205,9 @@ class Ledger:
 
     @property
     def next_level(self) -> FeatureLevel | None:
-        """The rules of the epoch to enter. None if the present one has not ended, or if this
-        program does not know them."""
-        number = self._next.origin.level if self._next else 0
+        """The rules of the epoch to enter. None if the present one has not ended, if this program
+        does not know them, or if there are two seals of one epoch."""
+        number = self._next.origin.level if self._next and not self.epochs.forked else 0
         return None if self.levels.unknown(number) else self.levels.of(number)
 
     @property

@@ -20,7 +20,7 @@ FOLLOWS: dict[State, frozenset[State]] = {
     State.RUNNING: frozenset(set(State) - {State.RUNNING}),
     State.CATCHING_UP: frozenset(set(State) - {State.CATCHING_UP}),
     State.STOPPING: frozenset({State.HALTED, State.DISK_FAILED}),
-    State.HALTED: frozenset({State.DISK_FAILED}),
+    State.HALTED: frozenset({State.RUNNING, State.DISK_FAILED}),  # the former by `go_on` alone
     State.DISK_FAILED: frozenset(),
 }
 
@@ -29,6 +29,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.state = State.RUNNING
         self.halted = ""  # why this peer has stopped
+        self._epoch: int | None = None  # in which that counts; None: for ever
 
     def enter(self, state: State) -> bool:
         """Enter a state, if the transition is allowed. Returns whether it was."""
@@ -37,12 +38,22 @@ class Lifecycle:
             self.state = state
         return may
 
-    def halt(self, why: str, state: State = State.HALTED) -> bool:
-        """Stop taking part. Returns whether that is new. The first reason stays."""
-        is_news = not self.halted
-        if self.enter(state):
-            self.halted = self.halted or why
+    def halt(self, why: str, state: State = State.HALTED, epoch: int | None = None) -> bool:
+        """Stop taking part, in one epoch or for ever. Returns whether that is new. The first reason
+        stays, unless it counts only in an epoch."""
+        is_news = not self.halted or (epoch is None and self._epoch is not None)
+        if is_news:
+            self.halted, self._epoch = why, epoch
+        self.enter(state)
         return is_news
+
+    def go_on(self, epoch: int) -> bool:
+        """This peer stands in an epoch. Returns whether it takes part again: what has stopped it
+        counts only in an earlier one."""
+        if self._epoch is None or epoch <= self._epoch or not self.enter(State.RUNNING):
+            return False
+        self.halted, self._epoch = "", None
+        return True
 
     @property
     def takes_part(self) -> bool:

@@ -300,6 +300,8 @@ class Node:
         self._apply(effects, now_ms)
         self._answer(effects)
         self.mesh_status.equivocated(effects.evidence, epoch)
+        if effects.halt:
+            self._halt(effects.halt, epoch=epoch.number)
         self._report(effects, now_ms)
         self._effects = Effects()
         if effects.commits:
@@ -360,8 +362,11 @@ class Node:
     def _report(self, effects: Effects, now_ms: int) -> None:
         """Report this peer's condition to people and members."""
         wall_ms = self._clock.wall_ms()
-        if why := effects.halt or self.mesh_status.outvoted or self.epochs.must_upgrade:
+        lasting = self.mesh_status.outvoted or self.ledger.epochs.forked
+        if why := lasting or self.epochs.must_upgrade:
             self._halt(why)
+        if self.life.go_on(self.ledger.epoch.number):
+            self.mesh_status.alarms.clear("halted")
         if effects.beat:
             self._watch()
             self.epochs.beat(now_ms, wall_ms, self.life)
@@ -370,8 +375,9 @@ class Node:
             view = self._condition.view(self.local.seq("mesh") + 1, now_ms)
             self.local.publish(view, "mesh")
 
-    def _halt(self, why: str, state: State = State.HALTED) -> None:
-        if self.life.halt(why, state):
+    def _halt(self, why: str, state: State = State.HALTED, epoch: int | None = None) -> None:
+        """`epoch`: what happened counts only in this epoch."""
+        if self.life.halt(why, state, epoch):
             self.mesh_status.alarms.raise_alarm("halted", f"halted: {why}")
 
     def _take_over(self, now_ms: int) -> None:
@@ -388,11 +394,7 @@ class Node:
         else:
             _log.info("took over the state after commit %d", fetched.manifest.commit)
             self._fetcher.end()
-            self._skip_to_state()
+            self.publisher.reset(self.ledger.replica)  # it has changed without commits
+            self._effects.replies += self.forwarding.skip(self.ledger.replica)
+            self.epochs.skip_to_state(self._effects)
             self._carry_out(now_ms)
-
-    def _skip_to_state(self) -> None:
-        """The state has changed without commits: subscribers and callers must ask again."""
-        self.publisher.reset(self.ledger.replica)
-        self._effects.replies += self.forwarding.skip(self.ledger.replica)
-        self.epochs.skip_to_state(self._effects)

@@ -57,12 +57,14 @@ class EpochTable(Tables):
             self.entered = max(self.entered, origin.number)
 
     @guarded
-    def certificates(self, above: int, count_max: int) -> list[Certificate]:
-        """Those of the epochs after `above`, up to the last one that is certified. Without that
-        being so, an epoch may have been followed by another: who trusts it by its seal needs it."""
+    def certificates(self, above: int, count_max: int, whole: bool) -> list[Certificate]:
+        """Those of the epochs after `above`, up to the last one that is certified; with `whole` the
+        last one that is entered. An epoch that is not certified may have been followed by another:
+        who trusts it by its seal needs it."""
+        last = "entered" if whole else "certified"
         rows = self._db.execute(
             f"{_COLUMNS} WHERE number > ? AND number <= (SELECT max(number) FROM epochs WHERE "
-            "certified) ORDER BY number LIMIT ?",
+            f"certified OR {last}) ORDER BY number LIMIT ?",
             (above, count_max),
         )
         return [_stored(row).certificate for row in rows]

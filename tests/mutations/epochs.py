@@ -3,6 +3,7 @@
 from tests.mutations import Mutation, edit
 
 CRASH_EPOCHS = "--epochs --mode crash --n 3,4,1"
+ALL_EPOCHS = "--epochs --n 3,1,4"
 
 EPOCHS = (
     Mutation(
@@ -60,5 +61,133 @@ EPOCHS = (
                 "commit=commit.number, time_ms=commit.time_ms))",
             ),
         ),
+    ),
+    Mutation(
+        "approvals are carried over to the next epoch",
+        "members that are gone, or wanted it then, have decided",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "replica/governance",
+                "self._put(msgspec.structs.replace(proposal, approvals=(), against=()))",
+                "self._put(proposal)",
+            ),
+        ),
+    ),
+    Mutation(
+        "two ends of an epoch in one commit",
+        "the second takes effect on members that are no more",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "replica/governance",
+                "if self._is_enough(proposal) and self._ending is None:",
+                "if self._is_enough(proposal):",
+            ),
+            edit(
+                "replica/governance",
+                "if self._ending is None and not rules.waits(proposal):",
+                "if not rules.waits(proposal):",
+            ),
+        ),
+    ),
+    Mutation(
+        "evidence of an epoch halts the next one",
+        "a key that was replaced stops the mesh after it",
+        40,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "node/lifecycle",
+                "if self._epoch is None or epoch <= self._epoch or not self.enter(State.RUNNING):",
+                "if True:",
+            ),
+        ),
+    ),
+    Mutation(
+        "a state of a later epoch is taken without the chain",
+        "whoever offers one says who has signed it",
+        100,
+        ALL_EPOCHS,
+        (
+            edit(
+                "node/state_fetcher",
+                "if manifest.epoch > (last := ledger.epochs.newest.number):",
+                "if manifest.epoch > (last := ledger.epochs.newest.number) + 999:",
+            ),
+            edit(
+                "node/epoch_book",
+                "        if epoch is None:\n            return False\n",
+                "        if epoch is None:\n            return True\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "a seal without the level",
+        "the members of two levels of rules sign the same",
+        20,
+        ALL_EPOCHS,
+        (
+            edit(
+                "membership/epochs",
+                "digest_of(_encode(self.origin))",
+                "digest_of(_encode(msgspec.structs.replace(self.origin, level=0)))",
+            ),
+        ),
+    ),
+    Mutation(
+        "a seal without the digest of the state",
+        "the members of two states sign the same",
+        20,
+        ALL_EPOCHS,
+        (
+            edit(
+                "membership/epochs",
+                "digest_of(_encode(self.origin))",
+                'digest_of(_encode(msgspec.structs.replace(self.origin, digest=b"")))',
+            ),
+        ),
+    ),
+    Mutation(
+        "a candidate counts before it has shown the state",
+        "the new members are a quorum only by name",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "replica/members",
+                "sum(key in self._stated for _, key in plan.added)",
+                "len(plan.added)",
+            ),
+        ),
+    ),
+    Mutation(
+        "new members certify their own epoch",
+        "nobody who knows only the old ones can verify it",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "replica/members",
+                "if not before.certifies(self.epoch.seal, sealed.signatures):",
+                "if not self.epoch.certifies(self.epoch.seal, sealed.signatures):",
+            ),
+        ),
+    ),
+    Mutation(
+        "a second certified seal is not noticed",
+        "two meshes go on under one name",
+        40,
+        ALL_EPOCHS,
+        (edit("node/epoch_book", "if before.certifies(seal, signatures):", "if False:"),),
+    ),
+    Mutation(
+        "candidates are not followed",
+        "nobody is left who has the last blocks of an epoch",
+        400,
+        "--epochs --mode crash --n 1",
+        (edit("node/candidates", "[:FOLLOWED_MAX]", "[:0]"),),
     ),
 )

@@ -172,6 +172,31 @@ def test_a_node_that_has_stopped_stays_so_and_says_why_it_did_first() -> None:
     assert refusal.reason == "this peer has stopped: first"
 
 
+def test_a_node_that_has_stopped_for_one_epoch_goes_on_in_the_next() -> None:
+    """ORDER-50."""
+    life = Lifecycle()
+    assert life.halt("evidence", epoch=3)
+    assert not life.go_on(3)
+    assert life.halted == "evidence"
+    assert life.go_on(4)
+    assert (life.state, life.halted, life.refusal()) == (State.RUNNING, "", None)
+    assert not life.go_on(5)
+
+
+def test_a_lasting_reason_outlasts_the_epoch() -> None:
+    """ORDER-50."""
+    life = Lifecycle()
+    life.halt("evidence", epoch=3)
+    assert life.halt("two seals")
+    assert not life.halt("evidence", epoch=4)
+    assert not life.go_on(9)
+    assert (life.state, life.halted) == (State.HALTED, "two seals")
+    life = Lifecycle()
+    life.halt("evidence", epoch=3)
+    assert life.halt("the disk", State.DISK_FAILED)
+    assert not life.go_on(4)
+
+
 def test_timers() -> None:
     timers = Timers()
     assert timers.beats(1_000)

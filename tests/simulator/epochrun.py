@@ -1,8 +1,7 @@
 """One run of whole nodes whose mesh changes: members join, leave, die and are replaced.
 
-Owns the change of members step by step, and what must hold across epochs: one seal an epoch, no
-seat and no key twice, nobody proposes in an epoch that it has closed, nothing that a member which
-stays has acknowledged is lost, and the mesh can always shrink back.
+Owns the change of members step by step, and that the mesh can always shrink back. What else must
+hold is the referee's.
 """
 
 import logging
@@ -13,68 +12,27 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from peer.consensus.block import Block
 from peer.consensus.committee import Committee
 from peer.membership.epochs import Epoch, Pin, UncertifiedError
 from peer.replica.changes import AddMember, Approve, Change, Propose, RemoveMember, ReplaceMember
-from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.governance import Proposal
 from peer.replica.members import presence_wanted
 from peer.replica.state_machine import Replica
+from tests.simulator.epochfaults import Trouble
+from tests.simulator.epochreferee import EpochReferee
 from tests.simulator.liars import BadHelper
 from tests.simulator.node import NodePeer, address_of, identity_of
-from tests.simulator.noderun import Clients, NodeReferee, NodeRun, must
+from tests.simulator.noderun import Clients, NodeReferee, NodeRun
 from tests.simulator.peer import END_STAGES, STAGES, Stage
-from tests.simulator.plan import CHANGING_ADDRESSES, Plan
+from tests.simulator.plan import CHANGING_ADDRESSES, Cut, Plan
 from tests.simulator.run import Ending, Options, Verdict
 from tests.simulator.world import MS
 
+CHAIN_US = 500 * MS  # between two looks for the chain
 ASK_US = 60 * MS  # between two looks at a step that is not done yet
 SIZE_MAX = 7
 DOWN_US = (5 * MS, 40 * MS, 300 * MS)
 DOOM_US = 2_000 * MS
-
-
-class EpochReferee(NodeReferee):
-    """What must hold across epochs."""
-
-    def __init__(self, run: "EpochRun", *rest: object) -> None:
-        super().__init__(*rest)  # type: ignore[arg-type]
-        self._run = run
-        self.epochs: list[Epoch] = [Epoch.first(run.config)]
-        self._closed: dict[int, int] = {}  # by address: the epoch that it has entered for good
-        self._keys: dict[bytes, int] = {}  # of all members ever: their seats
-
-    def entered(self, peer: NodePeer) -> None:
-        epoch = peer.node.ledger.epoch
-        self._closed[peer.address] = max(epoch.number, self._closed.get(peer.address, 0))
-        if epoch.number == len(self.epochs):
-            self.epochs.append(epoch)
-            self.world.note(peer.address, f"is the first in epoch {epoch.number} {epoch.numbers}")
-        known = self.epochs[epoch.number]
-        must(known.seal == epoch.seal, f"peer {peer.address} has another seal of {epoch.number}")
-        for seat in epoch.seats:
-            before = self._keys.setdefault(seat.key, seat.number)
-            must(before == seat.number, f"{seat.name} has seat {before} and {seat.number}")
-
-    def published(self, peer: NodePeer, block: Block) -> None:
-        number = peer.node.ledger.epoch.number
-        must(number >= self._closed.get(peer.address, 0), f"peer {peer.address} speaks in {number}")
-        super().published(peer, block)
-
-    def settled(self, peers: Sequence[NodePeer]) -> bool:
-        """What members that stayed have acknowledged is applied once, everywhere."""
-        last = self.epochs[-1]
-        if any(peer.commits < len(self.order) for peer in peers):
-            return False
-        if any(peer.node.ledger.epoch.number < last.number for peer in peers):
-            return False
-        stayed = set(last.numbers) - self._run.lost_seats
-        return all(
-            id_ in self.results and self.names.get(name, id_) == id_
-            for _, name, id_ in self.promised.values()
-            if id_ % MEMBERS_SPACE in stayed
-        )
 
 
 class Step(NamedTuple):
@@ -83,6 +41,11 @@ class Step(NamedTuple):
     epoch: int
     changes: tuple[Change, ...]
     unsealed: bool = False  # too many of the epoch before are lost to certify its end
+    twin: tuple[Change, ...] = ()  # what all want as well: only one of the two can be
+
+    @property
+    def wanted(self) -> list[tuple[Change, ...]]:
+        return [self.changes, self.twin] if self.twin else [self.changes]
 
 
 class EpochClients(Clients):
@@ -100,6 +63,8 @@ class EpochRun(NodeRun):
         self._step: Step | None = None
         self._next_address = plan.committee.size
         self.lost_seats: set[int] = set()
+        self.is_healed = False
+        self._trouble = Trouble(self, Random(f"trouble {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
 
@@ -123,13 +88,36 @@ class EpochRun(NodeRun):
         if (peer := self._at.get(member)) is not None and peer.up:
             super()._submit(member)
 
+    # What troubles see and do
+
+    def cut(self, cut: Cut) -> None:
+        """The links are cut for a while."""
+        self._cut(cut)
+
+    def submit(self, address: int) -> None:
+        """A client of a node has an order."""
+        self._submit(address)
+
+    @property
+    def alive(self) -> list[NodePeer]:
+        """All nodes that are up, members or not."""
+        return self._alive
+
+    def began(self, epoch: Epoch) -> None:
+        """Somebody is the first in an epoch."""
+        self._trouble.entered(epoch)
+
+    def may_stop(self, peer: NodePeer) -> bool:
+        """Whether a peer has a reason to have stopped."""
+        return self._trouble.may_stop(peer)
+
     # The steps
 
     @property
     def newest(self) -> Epoch:
         return self.referee.epochs[-1]
 
-    def _members(self) -> list[NodePeer]:
+    def members(self) -> list[NodePeer]:
         """The nodes of the newest epoch's members, by seat."""
         return [self._at[address_of(seat.key)] for seat in self.newest.seats]
 
@@ -143,9 +131,14 @@ class EpochRun(NodeRun):
             self._step = None
         if self._step is None and self._steps_left > 0:
             self._steps_left -= 1
+            self._joiners: list[NodePeer] = []
             self._step = self._draw()
             self._doom()
+            if self._step is not None:
+                self._trouble.step(self.newest, self._joiners)
         if self._step is not None:
+            if self._is_unsealed(self.newest):  # too many may have been lost meanwhile
+                self._step = self._step._replace(unsealed=True)
             self._vote(self._step)
         pause = ASK_US if self._step else self._random.randrange(400 * MS)
         if self._step or self._steps_left:
@@ -155,7 +148,8 @@ class EpochRun(NodeRun):
         """A step that can be done: enough of the members that are not lost are there for it."""
         random, epoch = self._random, self.newest
         dead = [seat for seat in epoch.numbers if seat in self.lost_seats]
-        if random.random() < 0.3 and len(dead) < epoch.committee.faults:
+        may_lose = len(dead) < epoch.committee.faults and not self._trouble.waiting
+        if random.random() < 0.3 and may_lose:
             dead += self._kill(epoch)
         for _ in range(20):
             removed, added, replaced = self._choice(epoch, dead)
@@ -164,8 +158,17 @@ class EpochRun(NodeRun):
                 changes += [ReplaceMember(seat, *self._joiner()) for seat in sorted(replaced)]
                 changes += [AddMember(*self._joiner()) for _ in range(added)]
                 self.world.note("world", f"a step in epoch {epoch.number}: {changes}")
-                return Step(epoch.number, tuple(changes), self._is_unsealed(epoch))
+                # With nobody to wait for, both are accepted in one commit.
+                likely = 0.2 if self._joiners else 0.7
+                twin = self._twin(epoch, changes) if random.random() < likely else ()
+                return Step(epoch.number, tuple(changes), self._is_unsealed(epoch), twin)
         return None
+
+    def _twin(self, epoch: Epoch, changes: Sequence[Change]) -> tuple[Change, ...]:
+        """A second change that can be done, if there is one."""
+        seats = [seat for seat in epoch.numbers if self._is_possible(epoch, {seat}, 0)]
+        found = [(RemoveMember(seat),) for seat in seats if (RemoveMember(seat),) != (*changes,)]
+        return self._random.choice(found) if found else ()
 
     def _is_unsealed(self, epoch: Epoch) -> bool:
         before = epoch.previous
@@ -196,7 +199,9 @@ class EpochRun(NodeRun):
             return False
         if self._next_address + new > CHANGING_ADDRESSES:
             return False
-        alive = [seat for seat in epoch.numbers if seat not in self.lost_seats]
+        away = {peer.address for peer in self._trouble.waiting}
+        alive = [s.number for s in epoch.seats if address_of(s.key) not in away]
+        alive = [seat for seat in alive if seat not in self.lost_seats]
         stay = len(set(alive) - gone) + new
         committee = Committee(epoch.committee.mesh, size, epoch.mode)
         return stay >= max(presence_wanted(committee), committee.quorum)
@@ -204,10 +209,14 @@ class EpochRun(NodeRun):
     def _kill(self, epoch: Epoch) -> list[int]:
         """A member dies for good, its disk with it."""
         seat = self._random.choice([s for s in epoch.seats if s.number not in self.lost_seats])
-        self.lost_seats.add(seat.number)
-        self.world.note(address_of(seat.key), "is lost for good")
-        self._lose(address_of(seat.key))
+        self.lose_seat(seat.key, seat.number)
         return [seat.number]
+
+    def lose_seat(self, key: bytes, seat: int) -> None:
+        """A member, or one that was, dies for good."""
+        self.lost_seats.add(seat)
+        self.world.note(address_of(key), "is lost for good")
+        self._lose(address_of(key))
 
     def _joiner(self) -> tuple[str, str]:
         """A new node, which follows from now on; its name and key."""
@@ -216,17 +225,29 @@ class EpochRun(NodeRun):
         self.peers.append(peer)
         self._at[address] = peer
         self._clients.know(peer)
+        self._joiners.append(peer)
+        self.start_newcomer(peer)
+        return f"m{address}", identity_of(address).public.hex()
+
+    def start_newcomer(self, peer: NodePeer) -> None:
+        """A peer with an empty journal begins to follow."""
         peer.start()
-        chain = self._certificates()
+        self._tell_chain(peer)
+
+    def _tell_chain(self, peer: NodePeer) -> None:
+        """What discovery would find; again and again while the peer hears nobody."""
+        self.world.after(CHAIN_US, self._tell_chain, peer)
+        if not peer.up or peer.node.mesh.heard(peer.node._clock.now_ms()):
+            return
+        known = peer.node.ledger.epochs.newest.number
+        chain = [each for each in self._certificates() if each.origin.number > known]
         try:
             peer.node.epochs.learn(chain)
         except UncertifiedError:  # an epoch in between was left `unsealed`: its operator is told
             number = chain[-1].origin.number
             peer.pin = Pin(number, self.referee.epochs[number].seal)
             peer.crash(Stage.NOW)
-            peer.start()
-            peer.node.epochs.learn(chain[peer.node.ledger.epochs.newest.number :])
-        return f"m{address}", identity_of(address).public.hex()
+            self._restart(peer)
 
     def _certificates(self):  # type: ignore[no-untyped-def]
         """What discovery would find: the chain, as far as somebody has it."""
@@ -238,32 +259,36 @@ class EpochRun(NodeRun):
         random = self._random
         if self._step is None or random.random() < 0.4:
             return
-        members = [peer for peer in self._members() if peer.up]
-        for peer in random.sample(members, random.randint(0, len(members))):
+        some = [peer for peer in (*self.members(), *self._joiners) if peer.up]
+        for peer in random.sample(some, random.randint(0, len(some))):
             down_us = random.choice(DOWN_US)
             peer.on_death = lambda p=peer, d=down_us: self.world.after(d, self._restart, p)
             peer.crash(random.choice((*END_STAGES, *END_STAGES, *STAGES[1:])), DOOM_US)
 
     def _vote(self, step: Step) -> None:
         """Somebody proposes it, and all approve."""
-        up = [p for p in self._members() if p.up and p.node.ledger.me is not None]
+        up = [p for p in self.members() if p.up and p.node.ledger.me is not None]
         up = [p for p in up if p.node.ledger.epoch.number == step.epoch]
         if not up:
             return
-        if not any(self._open(peer, step) for peer in up):
-            self._say(self._random.choice(up), Propose(0, step.changes, unsealed=step.unsealed))
+        for changes in step.wanted:
+            if not any(self._open(peer, changes, step) for peer in up):
+                self.say(self._random.choice(up), Propose(0, changes, unsealed=step.unsealed))
         for peer in up:
-            proposal = self._open(peer, step)
-            if proposal is not None and peer.node.ledger.me not in proposal.approvals:
-                self._say(peer, Approve(0, proposal.id, step.epoch))
+            found = [self._open(peer, changes, step) for changes in step.wanted]
+            for proposal in found if all(found) else []:
+                if peer.node.ledger.me not in proposal.approvals:  # type: ignore[union-attr]
+                    self.say(peer, Approve(0, proposal.id, step.epoch))  # type: ignore[union-attr]
+        self._trouble.vote(up)
 
     @staticmethod
-    def _open(peer: NodePeer, step: Step) -> Proposal | None:
+    def _open(peer: NodePeer, changes: tuple[Change, ...], step: Step) -> Proposal | None:
         found = peer.node.ledger.replica.governance.open()
-        wanted = step.changes, step.unsealed
+        wanted = changes, step.unsealed
         return next((each for each in found if (each.changes, each.unsealed) == wanted), None)
 
-    def _say(self, peer: NodePeer, vote: Propose | Approve) -> None:
+    def say(self, peer: NodePeer, vote: Propose | Approve) -> None:
+        """A member's operator votes, if the member takes part."""
         if peer.node.life.refusal() is None and peer.node.submissions.outstanding < 1_000:
             peer.node.submissions.put(vote, peer.node._clock.now_ms())
             peer._turn_at(self.world.now_us)
@@ -273,17 +298,17 @@ class EpochRun(NodeRun):
     @property
     def _clock_may_stand(self) -> bool:
         """All clocks are right; members of the newest epoch may be down for good."""
-        silent = [peer for peer in self._members() if not peer.up]
+        silent = [peer for peer in self.members() if not peer.up]
         return len(silent) > (self.newest.committee.size - 1) // 2
 
     def _heal(self) -> None:
         """What was begun is finished, and no more is begun."""
-        self._steps_left = 0
+        self._steps_left, self.is_healed = 0, True
         super()._heal()
 
     def _settled(self) -> bool:
         self._drop_done()
-        return self._step is None and super()._settled()
+        return self._step is None and not self._trouble.waiting and super()._settled()
 
     def _drop_done(self) -> None:
         if self._step is not None and self._step.epoch != self.newest.number:
@@ -293,7 +318,7 @@ class EpochRun(NodeRun):
         """The mesh shrinks back to one member, or stays as it is; then one command at each."""
         if found := self._shrink():
             return found
-        for peer in self._members():
+        for peer in self.members():
             if peer.up:
                 self.world.note("world", f"a lone command at {peer.address}")
                 promised = len(self.referee.promised) + 1
@@ -301,6 +326,13 @@ class EpochRun(NodeRun):
                 if not self._finish(promised):
                     return Ending.NO_PROGRESS, f"of a lone command: {self._stuck()}"
         return None
+
+    def _phases(self) -> tuple[Ending, str]:
+        """At the very end, perhaps, the keys of a quorum that is gone sign a second seal."""
+        ending, reason = super()._phases()
+        if ending is Ending.PASS and self._random.random() < 0.2 and (why := self._trouble.fork()):
+            return Ending.DIVERGED, why
+        return ending, reason
 
     def _shrink(self) -> tuple[Ending, str] | None:
         alive = [seat for seat in self.newest.numbers if seat not in self.lost_seats]

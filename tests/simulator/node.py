@@ -84,6 +84,8 @@ class Witness:
 
     def fetched_wrong(self, peer: "NodePeer") -> None: ...
 
+    def forgets(self, peer: "NodePeer") -> None: ...
+
     def turned(self, peer: "NodePeer") -> None: ...
 
 
@@ -235,6 +237,13 @@ class NodePeer:
         self._slots = MemorySlots()
         self._slots.at_commit = self._commit
         return disk
+
+    def wipe(self) -> None:
+        """Its disk is empty, while it is down."""
+        assert not self.up
+        self.witness.forgets(self)
+        (self._folder / f"{self.address}.new").unlink()
+        self._disk = self._new_disk()
 
     @property
     def progress(self) -> str:

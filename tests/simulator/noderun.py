@@ -151,6 +151,11 @@ class NodeReferee(Witness):
         must(accused <= self._lies, f"peer {peer.address} accuses {accused} of a lie")
         self.world.note(peer.address, f"took over the state after commit {peer.commits}")
 
+    def forgets(self, peer: NodePeer) -> None:
+        """A node loses its disk before it has promised anything."""
+        self._shown.pop(peer.address, None)
+        self._twins.pop(peer.address, None)
+
     def fetched_wrong(self, peer: NodePeer) -> None:
         """Each part is verified when it comes, so this cannot be."""
         raise Diverged(f"peer {peer.address} has fetched another state than a quorum has signed")

@@ -1,0 +1,90 @@
+"""What a peer knows of the epochs: seals that contradict each other, and who must stop then."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine import Market
+from peer.consensus.committee import Mode
+from peer.membership.epochs import DOMAIN, Certificate, Epoch
+from peer.membership.mesh_file import Member, MeshConfig
+from peer.node.epoch_book import EpochBook
+from peer.storage.journal import Journal
+from tests.support.epochs import key_of
+
+DIGEST = b"d" * 32
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[EpochBook]:
+    """Of a mesh of three."""
+    members = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
+    config = MeshConfig("three", Mode.CRASH, 0, members, [Market("X", "1", "1")], [])
+    Journal.create(tmp_path / "journal", key_of(0).public)
+    journal = Journal(tmp_path / "journal", key_of(0).public, config.id)
+    yield EpochBook(config, journal)
+    journal.close()
+
+
+def following(book: EpochBook, digest: bytes = DIGEST) -> Epoch:
+    """An epoch without the third member."""
+    return book.newest.following({2}, [], 1, 64, 1_000, digest)
+
+
+def signatures(epoch: Epoch, *seats: int) -> dict[int, bytes]:
+    return {seat: key_of(seat).sign(DOMAIN + epoch.seal) for seat in seats}
+
+
+def enter(book: EpochBook, epoch: Epoch) -> None:
+    book.expect(epoch)
+    book.enter(1)
+    book.stand_in(1)
+
+
+def test_two_certified_seals_of_one_epoch_stop_a_peer(book: EpochBook) -> None:
+    """ORDER-57: by whatever message it learns of the second."""
+    one, other = following(book), following(book, b"e" * 32)
+    enter(book, one)
+    book.add(signatures(one, 0, 1))
+    assert book.is_certified(1)
+    book.compare(1, one.seal, signatures(one, 1, 2))
+    book.compare(1, other.seal, signatures(other, 2))
+    assert book.forked == "", "too few have signed the other one"
+    book.learn([Certificate(other.origin, signatures(other, 1, 2))])
+    assert other.seal.hex() in book.forked
+    assert f"and {one.seal.hex()} as well" in book.forked
+    first = book.forked
+    book.compare(1, b"f" * 32, {})
+    assert book.forked == first
+
+
+def test_another_seal_than_a_quorums_stops_a_peer(book: EpochBook) -> None:
+    """ORDER-57."""
+    one, other = following(book), following(book, b"e" * 32)
+    enter(book, one)
+    book.compare(1, other.seal, signatures(other, 0, 1))
+    assert "its state is wrong" in book.forked
+
+
+def test_an_end_that_contradicts_the_chain_stops_a_peer(book: EpochBook) -> None:
+    """ORDER-57."""
+    one, other = following(book), following(book, b"e" * 32)
+    book.learn([Certificate(other.origin, signatures(other, 0, 1))])
+    assert book.forked == ""
+    book.expect(other)
+    assert book.forked == ""
+    book.expect(one)
+    assert other.seal.hex() in book.forked
+
+
+def test_signatures_of_the_new_members_certify_nothing(book: EpochBook) -> None:
+    """ORDER-46: only those of the epoch that ends count, for its own seal."""
+    added = [(f"m{seat}", key_of(seat).public) for seat in (3, 4)]
+    one = book.current.following({1, 2}, added, 1, 64, 1_000, DIGEST)
+    enter(book, one)
+    assert not book.add(signatures(one, 3, 4))
+    assert book.add(signatures(one, 0))
+    assert not book.is_certified(1)
+    assert book.add(signatures(one, 2))
+    assert book.is_certified(1)

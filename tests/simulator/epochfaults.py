@@ -1,0 +1,258 @@
+"""What goes wrong around the end of an epoch, beside crashes: lies, leaked keys, losses, cuts.
+
+Owns when each happens in a run, and what of it nobody may be harmed by. Must never take more from
+a mesh than it can do without.
+"""
+
+from collections.abc import Sequence
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple
+
+from peer.consensus.block import Block, decode, make
+from peer.consensus.committee import Mode
+from peer.membership.epochs import DOMAIN, Epoch
+from peer.network.messages import SignedSeal
+from peer.replica.changes import AddMember, Approve, Propose
+from peer.replica.governance import Proposal
+from tests.simulator.node import NodePeer, address_of, identity_of
+from tests.simulator.peer import Stage
+from tests.simulator.plan import CHANGING_ADDRESSES, Cut
+from tests.simulator.world import MS
+
+if TYPE_CHECKING:
+    from tests.simulator.epochrun import EpochRun
+
+NOBODY = CHANGING_ADDRESSES + 1  # a key of which nobody ever hears
+LIES_US = (1 * MS, 20 * MS, 100 * MS, 300 * MS)  # after an epoch began
+LOSS_TRIES = 20
+BUSY_US = 4 * MS  # between orders while a peer waits for a state to go on from
+AWAY_US_MAX = 1_500 * MS
+
+
+class Stopped(NamedTuple):
+    """A peer that was shown evidence against a key of an epoch."""
+
+    epoch: int
+    peer: NodePeer
+
+
+class Trouble:
+    def __init__(self, run: "EpochRun", random: Random) -> None:
+        self._run = run
+        self._random = random
+        self._stopped: list[Stopped] = []
+        self._wiped: set[int] = set()  # epochs of steps in which a candidate's disk was lost
+        self._proposed_in = self._approved_in = -1  # epochs
+        self.rival = Propose(0, (AddMember("nobody", identity_of(NOBODY).public.hex()),), True)
+        self.has_rival = random.random() < 0.4
+
+    # As a step begins
+
+    def step(self, epoch: Epoch, joiners: Sequence[NodePeer]) -> None:
+        """A change of the members of this epoch has begun."""
+        random = self._random
+        if random.random() < 0.15:
+            sides = tuple(random.randrange(2) for _ in range(CHANGING_ADDRESSES))
+            self._later(300, self._run.cut, Cut(0, random.randrange(100, 600) * MS, sides))
+        if random.random() < 0.2:
+            peers = [*self._run.members(), *joiners]
+            self._later(300, self._delay, random.choice(peers), epoch.number)
+        if joiners and random.random() < 0.2:
+            self._wiped.add(epoch.number)
+            self._later(300, self._wipe, random.choice(joiners))
+
+    def _later(self, ms: int, act, *args: object) -> None:  # type: ignore[no-untyped-def]
+        self._run.world.after(self._random.randrange(ms) * MS, act, *args)
+
+    def _delay(self, peer: NodePeer, epoch: int) -> None:
+        """A peer hears nobody until the others are in a later epoch, and longer."""
+        run = self._run
+        links = [(peer.address, other) for other in range(CHANGING_ADDRESSES)]
+        links += [(other, address) for address, other in links]
+        run.network.cut.update(links)
+        run.world.note(peer.address, "is cut off across the end of the epoch")
+        until_us = run.world.now_us + AWAY_US_MAX
+
+        def look() -> None:
+            if run.newest.number > epoch or run.world.now_us >= until_us:
+                run.world.after(self._random.randrange(600) * MS, join)
+            else:
+                run.world.after(20 * MS, look)
+
+        def join() -> None:
+            run.network.cut.difference_update(links)
+            run.world.note(peer.address, "hears the others again")
+
+        look()
+
+    def _wipe(self, peer: NodePeer) -> None:
+        """A candidate loses its disk. It has said nothing that binds it, so it begins anew."""
+        keys = {seat.key for epoch in self._run.referee.epochs for seat in epoch.seats}
+        if peer.up and identity_of(peer.address).public not in keys:
+            self._run.world.note(peer.address, "begins anew with an empty disk")
+            peer.crash(Stage.NOW)
+            peer.wipe()
+            self._run.start_newcomer(peer)
+
+    # As an epoch begins
+
+    def entered(self, epoch: Epoch) -> None:
+        """Somebody is the first in an epoch."""
+        before = epoch.previous
+        assert before is not None
+        random, after = self._random, self._run.world.after
+        gone = [seat for seat in before.seats if epoch.author_of(seat.number) is None]
+        gone = [seat for seat in gone if seat.number not in self._run.lost_seats]
+        if gone and random.random() < 0.5:
+            self._leak(before, random.choice(gone).number)
+        if gone and before.number not in self._wiped and random.random() < 0.3:
+            after(random.choice(LIES_US), self._lose, epoch, [s.number for s in gone], LOSS_TRIES)
+        if epoch.mode is Mode.BYZANTINE and before.committee.faults and random.random() < 0.5:
+            liar = random.choice(before.numbers)
+            for at_us in LIES_US:
+                after(at_us, self._lie, epoch, liar)
+
+    def _leak(self, epoch: Epoch, seat: int) -> None:
+        """Whoever has the key of a member that is gone signs a rival of one of its blocks. Peers
+        that have left the epoch must not care. In crash mode one that has not stops: at most one,
+        while the mesh can do without it."""
+        newest = self._run.newest
+        members = [peer for peer in self._run.members() if peer.up]
+        shown = [p for p in members if p.node.ledger.epoch.number > epoch.number]
+        late = [p for p in members if p.node.ledger.epoch is epoch or self._is_in(p, epoch)]
+        lost = self._run.lost_seats  # of neither epoch too many may be silent: it has to be signed
+        spare = [
+            one.committee.faults - len(lost.intersection(one.numbers)) for one in (epoch, newest)
+        ]
+        if late and min(spare) > len(self.waiting):
+            shown.append(self._random.choice(late))
+        rival = next((r for p in members if (r := self._rival(p, epoch, seat))), None)
+        for peer in shown if rival else []:
+            if self._is_in(peer, epoch) and epoch.mode is Mode.CRASH:
+                self._stopped.append(Stopped(epoch.number, peer))
+                self._run.world.note(peer.address, f"is shown a rival of a block of seat {seat}")
+            peer.deliver(address_of(_key(epoch, seat)), rival)
+        if self._stopped:
+            self._trade()
+
+    @staticmethod
+    def _is_in(peer: NodePeer, epoch: Epoch) -> bool:
+        return peer.node.ledger.epoch.number == epoch.number
+
+    @staticmethod
+    def _rival(peer: NodePeer, epoch: Epoch, seat: int) -> Block | None:
+        author = epoch.author_of(seat)
+        frames = peer.node.ledger.journal.frames(epoch.number)
+        blocks = [decode(frame, epoch.committee) for who, _, _, frame in frames if who == author]
+        if not blocks:
+            return None
+        last, sign = blocks[-1], identity_of(address_of(_key(epoch, seat))).sign
+        what = last.parents, b"", last.time_ms + 1, last.attestation
+        return make(epoch.committee, last.round, last.author, *what, sign)
+
+    @property
+    def waiting(self) -> list[NodePeer]:
+        """Peers that have stopped, and may, until they are in a later epoch."""
+        return [p for number, p in self._stopped if p.node.ledger.epoch.number <= number]
+
+    def may_stop(self, peer: NodePeer) -> bool:
+        return peer in self.waiting
+
+    def _trade(self) -> None:
+        """Whoever has stopped goes on from a state that a quorum of a later epoch has signed: until
+        then orders come."""
+        if self.waiting:
+            up = [peer for peer in self._run.members() if peer.up]
+            if up:
+                self._run.submit(self._random.choice(up).address)
+            self._run.world.after(BUSY_US, self._trade)
+
+    def _lose(self, epoch: Epoch, gone: list[int], tries: int) -> None:
+        """Members that are gone are switched off for good, once those that stay can do without:
+        perhaps a quorum of the epoch before, perhaps before it has signed."""
+        run = self._run
+        if epoch is not run.newest or run.is_healed or self.waiting:
+            return
+        members = run.members()
+        inside = {p.address for p in members if p.up and p.node.ledger.epoch is epoch}
+        inside |= {p.address for p in members if p.up and self._is_in(p, epoch)}
+        alive = [peer for peer in members if not peer.lost]
+        if all(p.up and (p.address in inside or inside & p.mesh.heard_addresses) for p in alive):
+            for seat in gone:
+                run.lose_seat(_key(run.referee.epochs[epoch.number - 1], seat), seat)
+        elif tries:
+            run.world.after(20 * MS, self._lose, epoch, gone, tries - 1)
+
+    def _lie(self, epoch: Epoch, liar: int) -> None:
+        """A member of the epoch before signs another seal, and hands on signatures of others that
+        are none, over the right seal too."""
+        before = epoch.previous
+        assert before is not None
+        sender = address_of(_key(before, liar))
+        other = self._random.randbytes(32)
+        signature = identity_of(sender).sign(DOMAIN + other)
+        for seal in (other, epoch.seal):
+            false = SignedSeal(sender, epoch.number, seal, dict.fromkeys(before.numbers, signature))
+            for peer in self._run.members():
+                if peer.address != sender:
+                    self._run.network.send(sender, peer.address, false)
+
+    # Votes
+
+    def vote(self, peers: Sequence[NodePeer]) -> None:
+        """Too few members for a quorum want a rival of each step, in each epoch anew others. One of
+        them says so twice."""
+        run, epoch = self._run, self._run.newest
+        if not self.has_rival or not peers:
+            return
+        found = {peer.address: self._open(peer) for peer in peers}
+        if not any(found.values()) and self._proposed_in < epoch.number:
+            self._proposed_in = epoch.number
+            run.say(self._random.choice(peers), self.rival)
+        if self._approved_in == epoch.number or not all(found.values()):
+            return
+        self._approved_in = epoch.number
+        few = self._random.sample(peers, min(epoch.committee.quorum - 1, len(peers)))
+        for peer in few:
+            proposal = found[peer.address]
+            assert proposal is not None
+            for _ in range(2):
+                run.say(peer, Approve(0, proposal.id, epoch.number))
+
+    def _open(self, peer: NodePeer) -> Proposal | None:
+        found = peer.node.ledger.replica.governance.open()
+        return next((each for each in found if each.changes == self.rival.changes), None)
+
+    # In the end
+
+    def fork(self) -> str:
+        """A quorum of keys that are in one hand signs another seal of the last epoch: everybody
+        must stop and say so. Returns who does not."""
+        run, epoch = self._run, self._run.newest
+        before = epoch.previous
+        if before is None:
+            return ""
+        other, keys = self._random.randbytes(32), [seat.key for seat in before.seats]
+        signers = self._random.sample(before.numbers, before.committee.quorum)
+        signatures = {
+            seat: identity_of(address_of(keys[place])).sign(DOMAIN + other)
+            for place, seat in enumerate(before.numbers)
+            if seat in signers
+        }
+        run.referee.is_forked = True
+        sender = address_of(self._random.choice(epoch.seats).key)
+        for peer in run.alive:
+            if peer.address != sender:
+                said = SignedSeal(sender, epoch.number, other, signatures)
+                run.network.send(sender, peer.address, said)
+        run.world.run(run.world.now_us + 1_000 * MS)
+        going = [
+            peer.address
+            for peer in run.alive
+            if peer.address != sender and other.hex() not in peer.node.halted
+        ]
+        return f"peers {going} go on though there are two seals" if going else ""
+
+
+def _key(epoch: Epoch, seat: int) -> bytes:
+    return next(each.key for each in epoch.seats if each.number == seat)
