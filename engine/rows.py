@@ -1,4 +1,5 @@
-"""Open orders as bytes: one row per order. A piece has the rows whose ids share the high bits.
+"""Open orders as bytes: one row per order. A piece has the rows whose ids share the high bits, and
+whose sources are neighbours.
 
 Owns that encoding. The same orders have exactly one encoding. Must never know a book.
 
@@ -11,6 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from operator import ge
 from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
@@ -19,10 +21,16 @@ from msgspec import Meta
 
 from engine.book_side import Order
 from engine.order_terms import PLAIN, OrderTerms
-from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, Side
+from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, SOURCES, Side
 
-CHUNK_SHIFT: Final = 12  # a piece has the ids that differ only in this many lowest bits
+CHUNK_SHIFT: Final = 12  # a piece has ids that differ only in this many lowest bits
 _LOWS: Final = 1 << CHUNK_SHIFT
+# Only 16 of the 256 sources are in one piece, so that it fits a message however many there are.
+_GROUP_SHIFT: Final = 4
+_GROUP_LAST: Final = SOURCES - 1 >> _GROUP_SHIFT
+_GROUPS: Final = [bytes(range(n, n + 16)) for n in range(0, SOURCES, 1 << _GROUP_SHIFT)]
+_GROUP_AT: Final = 48  # in a key, above the high bits of the ids
+_CHANGES_FEW: Final = 4  # each costs less than an index of all rows
 _ROWS_AT: Final = 2  # bytes, plus four per row
 _NO_ROWS: Final = bytes(_ROWS_AT)
 _SWAPPED: Final = sys.byteorder == "big"
@@ -74,12 +82,23 @@ def row_of(order: Order) -> bytes:
 
 def key_of(id: int) -> int:
     """The key of the piece that holds an order."""
-    return id >> CHUNK_SHIFT
+    return id >> CHUNK_SHIFT | (id >> _GROUP_SHIFT & _GROUP_LAST) << _GROUP_AT
+
+
+def ids_of(key: int) -> tuple[int, int]:
+    """The lowest and the highest id that a piece can hold."""
+    group, high = key >> _GROUP_AT, key & (1 << _GROUP_AT) - 1
+    first = high << CHUNK_SHIFT | group << _GROUP_SHIFT
+    return first, first + _LOWS - SOURCES + (1 << _GROUP_SHIFT) - 1
 
 
 def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
     """The piece after `changes`: ascending ids with their rows. An empty row removes the order. A
     piece without rows is empty."""
+    if len(changes) <= _CHANGES_FEW:
+        for id, row in changes:
+            piece = _changed(piece or _NO_ROWS, id % _LOWS, row)
+        return piece if piece != _NO_ROWS else b""
     lows, lengths = _index(piece or _NO_ROWS)
     start = _ROWS_AT + 4 * len(lows)
     end = len(piece)
@@ -110,6 +129,33 @@ def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
     return b"".join(parts)
 
 
+def _changed(piece: bytes, low: int, row: bytes) -> bytes:
+    """The piece after one change."""
+    count = int.from_bytes(piece[:_ROWS_AT], "little")
+    lengths_at = _ROWS_AT + 2 * count
+    lows = _numbers(piece[_ROWS_AT:lengths_at])
+    at = bisect_left(lows, low)
+    low_at, length_at = _ROWS_AT + 2 * at, lengths_at + 2 * at
+    row_at = lengths_at + 2 * count + sum(_numbers(piece[lengths_at:length_at]))
+    old = row_end = 0
+    if at < count and lows[at] == low:
+        old = 2
+        row_end = int.from_bytes(piece[length_at : length_at + 2], "little")
+    new = 2 if row else 0
+    return b"".join(
+        (
+            (count + (new - old) // 2).to_bytes(_ROWS_AT, "little"),
+            piece[_ROWS_AT:low_at],
+            low.to_bytes(new, "little") if new else b"",
+            piece[low_at + old : length_at],
+            len(row).to_bytes(new, "little"),
+            piece[length_at + old : row_at],
+            row,
+            piece[row_at + row_end :],
+        )
+    )
+
+
 def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     """The ids in the piece under `key`, ascending, and their rows. SnapshotError if invalid."""
     lows, lengths = _index(piece)
@@ -121,12 +167,20 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     encoded = list(map(_encode, rows))
     if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
         raise SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
-    first = key << CHUNK_SHIFT
-    ids = [first + low for low in lows]
-    if any(map(ge, ids, ids[1:])) or lows[-1] >= _LOWS or not 0 < ids[0] <= ids[-1] <= ID_MAX:
+    first, last = ids_of(key)
+    base, group = first & -_LOWS, key >> _GROUP_AT
+    ids = [base + low for low in lows]
+    sources = piece[_ROWS_AT : _ROWS_AT + 2 * len(lows) : 2]
+    if (
+        any(map(ge, ids, ids[1:]))
+        or lows[-1] >= _LOWS
+        or not 0 < ids[0] <= ids[-1] <= ID_MAX
+        or group > _GROUP_LAST
+        or sources.translate(None, _GROUPS[group])
+    ):
         raise SnapshotError(
-            f"piece {key}: expected ascending ids from {max(1, first)} to {first + _LOWS - 1},"
-            f" got {ids!r:.200}"
+            f"piece {key}: expected ascending ids from {max(1, first)} to {last}, of neighbouring "
+            f"sources, got {ids!r:.200}"
         )
     return ids, rows
 
@@ -138,16 +192,37 @@ def rows_of(key: int, piece: bytes) -> dict[int, Row]:
     return {id: Row(*fields) for id, fields in zip(*read(key, piece), strict=True)}
 
 
+def changed_ids(key: int, before: bytes, after: bytes) -> list[int]:
+    """The open orders in the piece under `key` that were not so in an earlier version of it, by
+    ascending id. Reads no row."""
+    first = ids_of(key)[0] & -_LOWS
+    old = _rows(before)
+    return [first + low for low, row in _rows(after).items() if old.get(low) != row]
+
+
+def _rows(piece: bytes) -> dict[int, bytes]:
+    """The rows by the lowest bits of their ids."""
+    lows, lengths = _index(piece or _NO_ROWS)
+    ends = accumulate(lengths, initial=_ROWS_AT + 4 * len(lows))
+    rows = (piece[start:end] for start, end in pairwise(ends))
+    return dict(zip(lows, rows, strict=True))
+
+
 def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
     """The lowest bits of the ids in a piece, and the lengths of its rows."""
     count = int.from_bytes(piece[:_ROWS_AT], "little")
     data = piece[_ROWS_AT : _ROWS_AT + 4 * count]
     if len(data) < 4 * count:
         raise SnapshotError(f"expected an index of {4 * count} bytes, got {len(data)}")
+    numbers = _numbers(data)
+    return numbers[:count], numbers[count:]
+
+
+def _numbers(data: bytes) -> "array[int]":
     numbers = array("H", data)
     if _SWAPPED:
         numbers.byteswap()
-    return numbers[:count], numbers[count:]
+    return numbers
 
 
 def _header(lows: "array[int]", lengths: "array[int]") -> bytes:
