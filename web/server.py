@@ -94,9 +94,7 @@ class Server:
         self._gateway.start()
         looked, wait = 0.0, TURN_SECONDS
         while not self._stopping:
-            wasyncore.loop(wait, use_poll=True, map=listener._map, count=1)
-            listener.serve_direct()
-            listener.make_room()
+            listener.turn(wait)
             now = time.monotonic()
             wait = min(TURN_SECONDS, self._direct.expire(now))
             if now - looked >= LOOK_SECONDS:
@@ -122,10 +120,10 @@ class Server:
         listener.accepting = False
         until = time.monotonic() + STOP_SECONDS
         while listener.is_busy and time.monotonic() < until:
-            wasyncore.loop(0.05, use_poll=True, map=listener._map, count=1)
-            listener.serve_direct()
+            listener.turn(0.05)
         listener.task_dispatcher.shutdown(timeout=0)
         wasyncore.close_all(listener._map)
+        listener.turns.close()
 
 
 def _bound(bind: str) -> socket.socket:

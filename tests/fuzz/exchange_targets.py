@@ -20,7 +20,6 @@ from dataclasses import replace
 from enum import IntEnum
 
 import msgspec
-from waitress import wasyncore
 
 from tests.fuzz import Target, mutate
 from tests.fuzz.web_targets import ORDER, SAID, Served, of_stream, said_by, served
@@ -77,7 +76,7 @@ class Door:
         return not dispatcher.active_count and not dispatcher.queue
 
     def turn(self, seconds: float = 0.0) -> None:
-        wasyncore.loop(seconds, use_poll=True, map=self.listener._map, count=1)
+        self.listener.turn(seconds)
 
     def settle(self, one: socket.socket | None) -> bytes:
         """Serve until nothing happens any more; what the client was told meanwhile."""

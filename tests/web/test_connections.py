@@ -1,5 +1,6 @@
 """One connection of the web server, without a real client."""
 
+import select
 import socket
 import threading
 
@@ -39,3 +40,37 @@ def test_nothing_is_sent_twice() -> None:
         assert theirs.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
         listener.task_dispatcher.shutdown()
         wasyncore.close_all(listener._map)
+
+
+class Asked(Channel):
+    """Counts how often it is asked what to wait for."""
+
+    times = 0
+
+    def readable(self) -> bool:
+        Asked.times += 1
+        return super().readable()
+
+
+def test_a_turn_costs_the_same_however_many_connections_are_idle() -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as door:
+        listener = Listener(Flask("none"), Config("", "", threads=1), door)
+        listener.channel_class = Asked
+        clients = [socket.create_connection(door.getsockname()) for _ in range(100)]
+        while len(listener.active_channels) < len(clients):
+            listener.turn(1)
+        listener.turn(0)
+        Asked.times = 0
+        for _ in range(10):
+            clients[0].sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while not select.select([clients[0]], [], [], 0)[0]:
+                listener.turn(0.01)
+            assert clients[0].recv(100_000).startswith(b"HTTP/1.1 404")
+        assert Asked.times < 100
+        for client in clients:
+            client.close()
+        while listener.active_channels:
+            listener.turn(1)
+        listener.task_dispatcher.shutdown()
+        wasyncore.close_all(listener._map)
+        listener.turns.close()

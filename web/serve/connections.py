@@ -17,12 +17,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 import msgspec
 from flask import Flask
 from waitress.adjustments import Adjustments
-from waitress.channel import HTTPChannel
+from waitress.channel import ClientDisconnected, HTTPChannel
 from waitress.server import TcpWSGIServer
 from waitress.task import ErrorTask, WSGITask
 
@@ -31,6 +32,7 @@ from web.config import BODY_BYTES_MAX, Config
 from web.contract.problems import Problem
 from web.serve.client_address import counted, plain, release
 from web.serve.request_parser import Parser, RequestTimeout
+from web.serve.turns import Turns
 
 ADDRESS_CONNECTIONS_MAX = 256  # per address, without streams
 HEAD_BYTES_MAX = 32 * 1024
@@ -126,17 +128,27 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         super().service()
         self._served += 1
+        self._wake()
+
+    def write_soon(self, data: Any) -> int:
+        written: int = super().write_soon(data)
+        if self.total_outbufs_len:
+            self._wake()
+        return written
+
+    def _wake(self) -> None:
+        """Let the main thread ask again what to wait for. Thread-safe."""
+        if self.connected:
+            self.server.turns.touch(self._fileno)
+            self.server.pull_trigger()
 
     # Answers without a thread
 
     def answer(self, whole: bytes) -> None:
         """Answer the first request, and send what can be sent at once."""
-        with self.outbuf_lock:
-            if self.connected:
-                self.outbufs[-1].append(whole)
-                self.current_outbuf_count += len(whole)
-                self.total_outbufs_len += len(whole)
-                self._flush_exception(self._flush_some, do_close=False)
+        with suppress(ClientDisconnected):
+            self.write_soon(whole)
+        self.current_outbuf_count = self.adj.outbuf_high_watermark  # the next answer: a new buffer
         with self.requests_lock:
             self.requests.pop(0).close()
             self._served += 1
@@ -144,8 +156,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             more = bool(self.requests)
         if more:
             self.server.task_dispatcher.add_task(self)
-        if more or self.total_outbufs_len or self.will_close:
-            self.server.pull_trigger()
+        if more or self.will_close or self._has_ended:
+            self._wake()
 
     @property
     def _looks_ahead(self) -> bool:
@@ -236,7 +248,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             return "answering"
         return "arriving" if self.request is not None or not self._served else "idle"
 
+    def add_channel(self, map: Any = None) -> None:
+        super().add_channel(map)
+        self.server.turns.touch(self._fileno)
+
     def del_channel(self, map: Any = None) -> None:
+        self.server.turns.forget(self._fileno)
         super().del_channel(map)
         if self._is_counted:
             self._is_counted = False
@@ -285,7 +302,9 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
             log_socket_errors=False,
         )
         where = (sock.family, sock.type, sock.proto, sock.getsockname())
-        super().__init__(app, {}, _sock=sock, adj=settings, sockinfo=where, bind_socket=False)
+        sockets: dict[int, Any] = {}
+        self.turns = Turns(sockets)
+        super().__init__(app, sockets, _sock=sock, adj=settings, sockinfo=where, bind_socket=False)
 
     def readable(self) -> bool:
         return bool(time.monotonic() >= self._rest_until and super().readable())
@@ -316,22 +335,31 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     def add_task(self, task: Channel) -> None:
         is_main = threading.get_ident() == self._main
         if is_main and self._direct is not None and self._direct.wants(task.requests[0]):
+            task.is_direct = True
             self._ready.append(task)
         else:
             super().add_task(task)
 
-    def serve_direct(self) -> None:
-        """Answer what needs no thread. Call it between two turns."""
+    def _serve_direct(self) -> None:
+        """Answer what needs no thread."""
         while self._ready:
             channel = self._ready.popleft()
-            channel.is_direct = True
             if self._direct is None or not self._direct.take(channel.requests[0], channel):
                 channel.is_direct = False
+                self.turns.touch(channel._fileno)
                 super().add_task(channel)
 
-    def make_room(self) -> None:
+    def turn(self, seconds: float) -> None:
+        """Wait for connections up to `seconds`, and do what they need."""
+        self._make_room()
+        self.turns.touch(self._fileno)  # whether it accepts depends on the time
+        self.turns.touch(self.trigger._fileno)
+        self.turns.run(seconds)
+        self._serve_direct()
+
+    def _make_room(self) -> None:
         """If there are too many connections, end those that have waited longest, of the address
-        with most connections. Call it between two turns of the loop: during a turn, a new
+        with most connections. Called between two turns of the loop: during a turn, a new
         connection could get the descriptor of an ended one, and then its events."""
         excess = len(self.active_channels) - self._most
         if excess <= 0:
@@ -350,6 +378,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         """End connections that take too long. Call it once a second, between two turns."""
         for channel in list(self.active_channels.values()):
             channel.look(now, self._limits)
+            self.turns.touch(channel._fileno)
 
     def maintenance(self, now: float) -> None:
         """Replaces waitress' own check of slow connections, which runs during a turn."""
