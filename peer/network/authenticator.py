@@ -12,6 +12,7 @@ import zmq
 
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
+from peer.process.input import has_input
 
 PLACES_LOGGED_MAX = 1_000
 ANSWERS_PER_TURN_MAX = 200
@@ -97,10 +98,9 @@ class Authenticator:
     def answer(self) -> None:
         """Tell libzmq which waiting connections are allowed, a bounded number per call."""
         for _ in range(ANSWERS_PER_TURN_MAX):
-            try:
-                version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+            if not has_input(self._zap):
                 return
+            version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
             request, domain, address, _identity, mechanism, *credentials = frames
             key = credentials[0] if mechanism == b"CURVE" and credentials else b""
             allowed = self._allows(key, domain)

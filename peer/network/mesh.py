@@ -46,6 +46,7 @@ from peer.network.messages import (
 from peer.network.messages import Message as Said
 from peer.network.sockets import Sockets
 from peer.process.descriptors import Room
+from peer.process.input import has_input
 from peer.replica.handover import Stated
 
 HEARTBEAT_MS = 250
@@ -187,10 +188,9 @@ class Mesh(Answers):
             self._rest_until_ms = None
             self._poller.register(self._router, zmq.POLLIN)
         for _ in range(REQUESTS_PER_TURN_MAX):
-            try:
-                who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not has_input(self._router):
                 return
+            who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
             asker = self._note(parts[0]) if parts else None
             asked = wire.parse_request(who.bytes, [part.bytes for part in parts[:3]])
             if asker is None or asked is None:
@@ -211,10 +211,9 @@ class Mesh(Answers):
 
     def _note_subscribers(self) -> None:
         for _ in range(DRAIN_MAX):
-            try:
-                frame = self._pub.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not has_input(self._pub):
                 return
+            frame = self._pub.recv(zmq.NOBLOCK, copy=False)
             if frame.bytes[:1] == _SUBSCRIBES:
                 self._note(frame)
 
@@ -231,14 +230,15 @@ class Mesh(Answers):
 
     def _drain(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
         """Messages of our own connections. The first message tells which connection it is."""
-        try:
-            frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            self.guard.hear(int(frames[0].get(zmq.SRCFD)))
-            yield [frame.bytes for frame in frames]
-            for _ in range(DRAIN_MAX - 1):
-                yield socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
+        if not has_input(socket):
             return
+        frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        self.guard.hear(int(frames[0].get(zmq.SRCFD)))
+        yield [frame.bytes for frame in frames]
+        for _ in range(DRAIN_MAX - 1):
+            if not has_input(socket):
+                return
+            yield socket.recv_multipart(zmq.NOBLOCK)
 
     @property
     def refused(self) -> int:

@@ -68,7 +68,7 @@ class Effects:
 
     @property
     def must_sync(self) -> bool:
-        """Whether a later effect depends on what is to be persisted. Others' blocks alone can wait
-        for the next such turn: their authors have them."""
-        rests = self.publish or self.commits or self.commands or self.withdrawn or self.evidence
+        """Whether a later effect depends on what must survive a power failure. Others' blocks can
+        wait for the next such turn: their authors have them."""
+        rests = self.publish or self.commands or self.withdrawn or self.evidence
         return bool(rests) or self.beat

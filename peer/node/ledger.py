@@ -329,7 +329,7 @@ class Ledger:
         return seq
 
     def persist(self, effects: Effects) -> None:
-        """Write what is to be persisted. Make it durable if a later effect depends on it."""
+        """Write what is to be persisted. Make it durable if a later effect depends on that."""
         if effects.blocks:
             self.journal.add_blocks(effects.blocks)
         if effects.evidence:
@@ -346,8 +346,8 @@ class Ledger:
             self.snapshots.note(block)
         if effects.beat:
             self.tidy()
-        if effects.must_sync:
-            self.journal.sync()
+        store = self.journal.sync if effects.must_sync else self.journal.write
+        store()
         effects.is_persisted = True
 
     def apply(self, commit: Commit) -> Applied:

@@ -15,7 +15,7 @@ from peer.replica.execution_record import Piece, Record
 from peer.replica.trade import MarketTrade
 from peer.storage.database import Database, Tables, guarded
 
-ROWS_MAX = 20_000  # collected before they are written
+ROWS_MAX = 2_000  # collected before they are written
 KEEP_MIN = 1_000
 PRUNED_MAX = 500  # rows that one pruning step looks at, plus twice the new rows
 
@@ -50,6 +50,7 @@ class HistoryWriter(Tables):
         self._touched: list[tuple[Any, ...]] = []
         self._ended: list[tuple[Any, ...]] = []
         self._came = 0  # new rows since the last pruning
+        self._has_more = True  # rows to prune, perhaps
         self._leaving: _Leaving | None = None
         self._first_trades: dict[str, int] = {}  # by market
         self._last_trades: dict[str, int] = {}
@@ -126,23 +127,29 @@ class HistoryWriter(Tables):
     def prune(self, keep: Keep, markets: Iterable[str]) -> None:
         """Take a bounded step towards `keep`: the oldest rows go first. Over time more rows go than
         come, and the file's pages are reused."""
+        if not (self._came or self._has_more):
+            return
         room = PRUNED_MAX + 2 * self._came
         self._came = 0
+        more_trades = False
         for market in markets:
-            self._prune_trades(market, keep.trades, room)
+            more_trades |= self._prune_trades(market, keep.trades, room)
         while room > 0 and (self._leaving or self._next_leaving(keep.events)):
             room -= self._prune_record(room)
+        self._has_more = more_trades or room <= 0
 
-    def _prune_trades(self, market: str, keep: int, room: int) -> None:
+    def _prune_trades(self, market: str, keep: int, room: int) -> bool:
+        """Whether there may be more."""
         last = self._edge_trade(market, self._last_trades, "DESC") - keep
         if last < self._edge_trade(market, self._first_trades, "ASC"):
-            return
+            return False
         query = "SELECT number FROM trades WHERE market = ? AND number <= ? ORDER BY number LIMIT ?"
         rows = self._db.execute(query, (market, last, room)).fetchall()
         last = rows[-1][0] if rows else last
         self._database.begin()
         self._db.execute("DELETE FROM trades WHERE market = ? AND number <= ?", (market, last))
         self._first_trades[market] = last + 1
+        return True
 
     def _edge_trade(self, market: str, known: dict[str, int], order: str) -> int:
         """The number of a market's first or last trade."""

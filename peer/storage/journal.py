@@ -137,6 +137,12 @@ class Journal(Tables):
         if self._database.waits_for_sync:
             self._database.commit()
 
+    @guarded
+    def write(self) -> None:
+        """All blocks added before survive the end of this process when this returns."""
+        self._database.check()
+        self._blocks.write()
+
     def settle(self) -> None:
         """Readers see everything added before when this returns. Call it now and then."""
         self.history.flush()

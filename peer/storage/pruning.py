@@ -39,6 +39,7 @@ class Pruner(Tables):
     ) -> None:
         super().__init__(database)
         self.new_names = 0  # of orders since the last pruning
+        self._has_more_names = True  # to prune, perhaps
         self._epochs = epochs
         self._blocks = blocks
         self._certified = certified
@@ -86,6 +87,8 @@ class Pruner(Tables):
 
     def _prune_client_ids(self) -> None:
         """Over time more names go than come."""
+        if not (self.new_names or self._has_more_names):
+            return
         room, self.new_names = PRUNED_NAMES_MAX + 2 * self.new_names, 0
         rows = self._db.execute(
             "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
@@ -95,6 +98,7 @@ class Pruner(Tables):
         if rows:
             self._database.begin()
             self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
+        self._has_more_names = bool(rows)
 
     def _prune_blocks(self) -> None:
         """ORDER-48. Blocks go that the certified snapshot replaces, and those of epochs before it.

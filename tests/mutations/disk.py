@@ -38,8 +38,8 @@ DISK = (
         (
             edit(
                 "node/effects",
-                "rests = self.publish or self.commits or self.commands or",
-                "rests = self.publish or self.commits or",
+                "rests = self.publish or self.commands or",
+                "rests = self.publish or",
             ),
         ),
     ),
@@ -48,11 +48,7 @@ DISK = (
         "after a crash a peer shows an older market than before it",
         40,
         CRASH_NODES,
-        (
-            edit(
-                "node/effects", "rests = self.publish or self.commits or", "rests = self.publish or"
-            ),
-        ),
+        (edit("node/ledger", "else self.journal.write\n", "else lambda: None\n"),),
     ),
     Mutation(
         "names of orders are not stored",

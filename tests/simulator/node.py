@@ -1,8 +1,8 @@
 """One simulated node: the real Node with its real ledger, journal and engine.
 
 Owns what is not real around it: its clock, its wires, its disk, and the points of a turn at which
-it can die. Must never be kinder than a machine: what was not committed is gone after a crash, and a
-restart knows nothing but the disk.
+it can die. Must never be kinder than a machine: what was not written is gone after a crash, what
+was not synced after a power failure, and a restart knows nothing but the disk.
 """
 
 import queue
@@ -82,6 +82,8 @@ class Witness:
 
     def took_over(self, peer: "NodePeer") -> None: ...
 
+    def lost_power(self, peer: "NodePeer") -> None: ...
+
     def fetched_wrong(self, peer: "NodePeer") -> None: ...
 
     def forgets(self, peer: "NodePeer") -> None: ...
@@ -137,9 +139,12 @@ class MemorySlots(Slots):
 
         self.at_commit(keep)
 
+    def lose_power(self) -> None:
+        """What was not synced is gone."""
+        self._written = {slot: bytearray(data) for slot, data in self._durable.items()}
+
     def close(self) -> None:
         """The process is gone; the disk stays."""
-        self._written = {slot: bytearray(data) for slot, data in self._durable.items()}
 
 
 class WatchedLedger(Ledger):
@@ -311,7 +316,10 @@ class NodePeer:
     def _die(self) -> None:
         self._note(f"dies: {self.doom.value if self.doom else Stage.NOW.value}")
         self._disk.rollback()
-        self._slots.close()
+        if self._chance() < 0.5:
+            self._note("its power has failed")
+            self._slots.lose_power()
+            self.witness.lost_power(self)
         self.up = False
         self.on_death()
 

@@ -134,6 +134,10 @@ class NodeReferee(Witness):
         """A node has told clients of a commit."""
         self._shown[peer.address] = max(self._shown.get(peer.address, 0), commit)
 
+    def lost_power(self, peer: NodePeer) -> None:
+        """It may show an older market until it has caught up."""
+        self._shown.pop(peer.address, None)
+
     def stands(self, peer: NodePeer, replica: Replica) -> None:
         """A node came back, or took over a snapshot."""
         shown = self._shown.get(peer.address, 0)
