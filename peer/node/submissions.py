@@ -87,11 +87,15 @@ class Submissions:
         pending: list[tuple[int, bytes]],
         expected: int,
         now_ms: int = 0,
+        named: int = 0,
     ) -> None:
         """Restore what the journal holds: the commands of own blocks (those from `expected` on are
-        not ordered yet), and those in no block. JournalError if one is not a command."""
+        not ordered yet), and those in no block. JournalError if one is not a command. It has the
+        names of orders up to the seq `named`."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
+                if seq > named:
+                    self._name(seq, command)
                 if seq >= expected:
                     data = self._level.write_command(command)
                     self._taken[seq] = _Waiting(command, data, (), now_ms)
@@ -102,12 +106,19 @@ class Submissions:
                 command = self._level.read_command(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
+            if seq > named:
+                self._name(seq, command)
             data = self._level.write_command(command)
             self._taken[seq] = _Waiting(command, data, (), now_ms)
             self._queue.append(seq)
             self._next_seq = max(self._next_seq, seq + 1)
         self._taken = dict(sorted(self._taken.items()))
         self._saved_seq = self._next_seq - 1
+
+    def _name(self, seq: int, command: Item) -> None:
+        """After a crash the journal may have an order and not its name."""
+        if (name := client_id_of(command)) is not None:
+            self.new_client_ids[name] = Taken(seq, digest_of(command))
 
     def follow(self, level: FeatureLevel) -> None:
         """From now on blocks are made by these rules. Call `requeue` before, for what waits."""

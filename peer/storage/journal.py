@@ -204,11 +204,18 @@ class Journal(Tables):
 
     @guarded
     def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
-        """Add names of orders, with the order taken under each."""
-        self._database.begin(durably=True)
+        """Add names of orders, with the order taken under each. After a crash some may not be here
+        whose orders are in own blocks or pending: those after `last_named`."""
+        self._database.begin()
         rows = [(*name, *taken) for name, taken in names]
         self._pruner.new_names += len(rows)
         self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
+
+    @guarded
+    def last_named(self) -> int:
+        """The seq of the newest order whose name is here; 0 if there is none."""
+        number: int = self._db.execute("SELECT ifnull(max(seq), 0) FROM client_ids").fetchone()[0]
+        return number
 
     @guarded
     def drop_client_ids(self, seqs: Iterable[int]) -> None:
