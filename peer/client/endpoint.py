@@ -191,6 +191,10 @@ class Local:
         """Whether a program has subscribed to the topic."""
         return self._programs.hears(topic)
 
+    def heard(self, kind: str) -> set[str]:
+        """The names of the topics of a kind to which a program has subscribed."""
+        return self._programs.heard(kind)
+
     def seq(self, topic: str) -> int:
         return self._programs.seq(topic)
 

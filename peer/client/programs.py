@@ -93,6 +93,11 @@ class Programs:
         """Whether `topic` has a listener."""
         return topic in self._topics
 
+    def heard(self, kind: str) -> set[str]:
+        """The names of the topics of a kind that have listeners."""
+        begin = f"{kind}/"
+        return {name.removeprefix(begin) for name in self._topics if name.startswith(begin)}
+
     def seq(self, topic: str) -> int:
         """The `seq` of the last update of a topic; 0 before the first."""
         known = self._topics.get(topic)

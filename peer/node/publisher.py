@@ -48,14 +48,15 @@ class Publisher:
         for symbol, trades in applied.trades.items():
             self._trades.setdefault(symbol, []).extend(trades)
         self._markets_changed |= bool(applied.done)
-        for events, trades in applied.traded():
+        heard = self._local.heard("account")
+        for events, trades in applied.traded() if heard else ():
             stamps = iter([(trade.number, trade.time_ms) for trade in trades])
             for event in events:
-                self._collect(event, next(stamps) if type(event) is Trade else None)
+                self._collect(event, next(stamps) if type(event) is Trade else None, heard)
 
-    def _collect(self, event: Event, stamp: protocol.Stamp | None) -> None:
+    def _collect(self, event: Event, stamp: protocol.Stamp | None, heard: set[str]) -> None:
         for account in _accounts(event):
-            if self._local.hears(topic("account", account)):
+            if account in heard:
                 events, stamps = self._account_events.setdefault(account, ([], []))
                 events.append(event)
                 if stamp is not None:
@@ -157,19 +158,23 @@ class Publisher:
         self._local.publish(update, name)
 
     def pending(
-        self, taken: Iterable[Command], taken_back: Mapping[str, list[int]], wall_ms: int
+        self, taken: Sequence[Command], taken_back: Mapping[str, list[int]], wall_ms: int
     ) -> None:
         """Report, by account, commands that are on disk here and wait to be ordered, and commands
         that no longer wait."""
-        by_account: dict[str, list[tuple[int, Command]]] = {account: [] for account in taken_back}
-        for command in taken:
-            by_account.setdefault(command.account, []).append((command.id, command))
+        if not (taken or taken_back):
+            return
+        heard = self._local.heard("account")
+        by_account: dict[str, list[tuple[int, Command]]] = {
+            account: [] for account in taken_back if account in heard
+        }
+        for command in taken if heard else ():
+            if command.account in heard:
+                by_account.setdefault(command.account, []).append((command.id, command))
         for account, theirs in by_account.items():
             name, gone = topic("account", account), taken_back.get(account, [])
-            if self._local.hears(name):
-                seq = self._next_seq(name)
-                update = protocol.PendingUpdate(account, seq, wall_ms, theirs, gone)
-                self._local.publish(update, name)
+            update = protocol.PendingUpdate(account, self._next_seq(name), wall_ms, theirs, gone)
+            self._local.publish(update, name)
 
     def _next_seq(self, name: str) -> int:
         return self._local.seq(name) + 1

@@ -21,6 +21,7 @@ from peer.replica.batch import (
     command_id,
     seq_and_member,
 )
+from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.feature_level import LEVELS, FeatureLevel
 from peer.replica.signed import Item, Own, Signed, command_of, with_id
 from peer.storage.journal import ClientId, JournalError, Taken
@@ -301,9 +302,9 @@ class Submissions:
         local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
         for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
-            seq, member = seq_and_member(id_)
-            if member != self.me:
+            if id_ % MEMBERS_SPACE != self.me:
                 continue
+            seq, _ = seq_and_member(id_)
             entry = self._let_go(seq)
             result = Result(id_, events, numbers)
             if client_id_of(entry.command) is not None:

@@ -248,6 +248,10 @@ class LocalWires(Local):
     def hears(self, topic: str) -> bool:
         return not topic.startswith("account/")
 
+    def heard(self, kind: str) -> set[str]:
+        assert kind == "account"
+        return set()
+
     def publish(self, update: Update, topic: str) -> None:
         if isinstance(update, MarketUpdate | AccountUpdate | Committed | Mesh):
             self._showed(update.commit)
