@@ -33,6 +33,9 @@ _CHECK_BYTES = 16
 _HEAD = struct.Struct(f"<4sQQQI{_CHECK_BYTES}s")
 
 
+_sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the second
+
+
 class Place(NamedTuple):
     """Where some bytes are."""
 
@@ -79,7 +82,7 @@ class Slots:
             done += os.pwrite(self._file(slot), data[done:] if done else data, offset + done)
 
     def sync(self, slot: int) -> None:
-        os.fdatasync(self._file(slot))
+        _sync(self._file(slot))
 
     def close(self) -> None:
         while self._files:
