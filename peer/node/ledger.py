@@ -138,7 +138,7 @@ class Ledger:
         ready.halted = ready.halted or accused.halted
         expected = 0 if self.me is None else self.expected
         pending = [(seq, data) for seq, data in self.journal.pending() if seq >= expected]
-        return Recovered(ready, own, pending, count)
+        return Recovered(ready, own, pending, count, self.journal.last_named())
 
     def _replay(self, now_ms: int, own: list[Batch]) -> tuple[Ready, int]:
         """Restore the blocks of the current epoch and apply what they decide, up to the end of the

@@ -114,8 +114,7 @@ class Node:
         self.epochs.stand()
         if self.ledger.me is not None:
             own, pending, expected = recovered.own, recovered.pending, self.ledger.expected
-            now_ms, named = self._clock.now_ms(), self.ledger.journal.last_named()
-            self.submissions.restore(own, pending, expected, now_ms, named)
+            self.submissions.restore(own, pending, expected, started_ms, recovered.named)
             self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self._effects.add(recovered.ready)
