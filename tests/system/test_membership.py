@@ -63,10 +63,10 @@ def joined(mesh: RealMesh, voters: list[RealPeer], name: str, *options: str) -> 
 class Joining:
     """`python -m peer join --leave` as a process."""
 
-    def __init__(self, mesh: RealMesh, name: str) -> None:
+    def __init__(self, mesh: RealMesh, name: str, *options: str) -> None:
         folder = mesh.file.parent / name
         self._log = mesh.file.parent / f"{name}.log"
-        call = [sys.executable, "-u", "-m", "peer", "join", str(folder), "--leave"]
+        call = [sys.executable, "-u", "-m", "peer", "join", str(folder), "--leave", *options]
         call += ["--mesh", str(mesh.file), "--exit-with-parent"]
         call += [word for url in mesh.grapes for word in ("--grape", url)]
         with self._log.open("wb") as log:
@@ -255,3 +255,6 @@ def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) ->
             wait_for("it is alive", lambda: dead() == [])
             assert again.stop() == 0
             wait_for("three members", lambda: len(names_at(first)) == 3)
+            other = Joining(mesh, "other", "--name=peer1")
+            other.wait("join: a member is called peer1: replace it, or join by another --name")
+            assert other.stop() == 0
