@@ -16,9 +16,11 @@ import socket
 import struct
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import simple_websocket
 
@@ -229,13 +231,21 @@ def page(url: str) -> bool:
 
 
 def peers_of(port: int) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/mesh", timeout=10) as answer:
-        return [peer["name"] for peer in json.load(answer)["peers"]]
+    return [peer["name"] for peer in _answer(port, "/mesh").get("peers", ())]
 
 
 def has_quorum(port: int) -> bool:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/state", timeout=10) as answer:
-        return bool(json.load(answer).get("quorum"))
+    return bool(_answer(port, "/state").get("quorum"))
+
+
+def _answer(port: int, path: str) -> dict[str, Any]:
+    """Nothing while the peer is starting."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except urllib.error.HTTPError:
+        return {}
 
 
 def main() -> None:

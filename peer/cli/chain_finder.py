@@ -75,7 +75,7 @@ class ChainFinder:
         self._ask(self._now_us() // 1_000)
 
     def _ask(self, now_ms: int) -> None:
-        if self._node.mesh_status.quorum:
+        if self._node.mesh_status.quorum and not self._node.ledger.epochs.lacks_pin:
             self._silent_since_ms = None
             self._client.rest()
             return

@@ -94,6 +94,8 @@ class MembershipGuide:
             return self._proposed(asked[0])
         if not node.mesh_status.quorum:
             return "looking for the members (unless they let anybody listen, they have to propose)"
+        if any(seat.name == self._wish.name for seat in node.ledger.epoch.seats):
+            return f"a member is called {self._wish.name}: replace it, or join by another --name"
         if node.config.admission == "open":
             return "follows; asks the members to let it in"
         return "follows; waiting for a proposal"

@@ -184,6 +184,11 @@ class EpochBook:
         that too few have signed, if the members mean to go on: their newcomers trust its seal."""
         return self._table.certificates(above, CHAIN_MAX, self.is_unsealed)
 
+    @property
+    def lacks_pin(self) -> bool:
+        """Whether the pinned epoch is not known yet. Nothing before it is believed until then."""
+        return self._pin is not None and self.newest.number < self._pin.epoch
+
     def learn(self, certificates: Sequence[Certificate]) -> bool:
         """Take a chain from another peer, of the epochs after `newest`; returns whether it led
         further. ForgedChainError if it is wrong; what is good before that counts."""

@@ -2,18 +2,23 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import zmq
 
 from discovery.grape import Address
 from peer.consensus.committee import Mode
-from peer.membership.epochs import Certificate, Epoch, chain
+from peer.membership.epochs import Certificate, Epoch, Pin, UncertifiedError, chain
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.authenticator import Authenticator
 from peer.network.chain_client import ChainClient
 from peer.network.messages import CHAIN_MAX
+from peer.node.epoch_book import EpochBook
+from peer.storage import data_folder
+from peer.storage.data_folder import JOURNAL_FILE
+from peer.storage.journal import Journal
 from tests.support.chain_sources import stranger, succession
 from tests.support.real_mesh import MARKETS, wait_for
 
@@ -55,6 +60,25 @@ def test_a_stranger_to_all_present_members_gets_the_whole_chain(
     assert got == certificates
     *_, last = chain(Epoch.first(CONFIG), got)
     assert last.seats[0].key == KEYS[-1].public
+
+
+def test_a_trusted_seal_is_reached_though_it_is_further_than_one_answer(tmp_path: Path) -> None:
+    """The epochs before it need no signatures, and are believed all together."""
+    certificates = succession(Epoch.first(CONFIG), KEYS)
+    unsigned = [Certificate(each.origin, {}) for each in certificates]
+    last = CHAIN_MAX + 2
+    pin = Pin(last, certificates[last].origin.before)
+    identity = data_folder.create(tmp_path / "data")
+    journal = Journal(tmp_path / "data" / JOURNAL_FILE, identity.public, CONFIG.id)
+    book = EpochBook(CONFIG, journal, pin)
+    assert not book.learn(unsigned[:CHAIN_MAX])
+    assert book.lacks_pin
+    with pytest.raises(UncertifiedError, match=f"epoch {last + 1}: "):
+        book.learn(unsigned)
+    assert not book.lacks_pin
+    assert book.newest.number == last
+    assert book.learn(certificates)
+    journal.close()
 
 
 def test_an_address_with_a_forged_chain_is_not_asked_again(

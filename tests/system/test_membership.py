@@ -9,6 +9,7 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 from click.testing import CliRunner
 
 from discovery.grapes import running_grapes
@@ -62,10 +63,10 @@ def joined(mesh: RealMesh, voters: list[RealPeer], name: str, *options: str) -> 
 class Joining:
     """`python -m peer join --leave` as a process."""
 
-    def __init__(self, mesh: RealMesh, name: str) -> None:
+    def __init__(self, mesh: RealMesh, name: str, *options: str) -> None:
         folder = mesh.file.parent / name
         self._log = mesh.file.parent / f"{name}.log"
-        call = [sys.executable, "-u", "-m", "peer", "join", str(folder), "--leave"]
+        call = [sys.executable, "-u", "-m", "peer", "join", str(folder), "--leave", *options]
         call += ["--mesh", str(mesh.file), "--exit-with-parent"]
         call += [word for url in mesh.grapes for word in ("--grape", url)]
         with self._log.open("wb") as log:
@@ -156,9 +157,10 @@ def check_journal(folder: Path) -> None:
     assert all(line["author"] in seats[line["epoch"]] for line in blocks)
     assert " peer4 " in said("blocks", "--last", "0")
     with closing(sqlite3.connect(folder / "journal.db")) as db:
-        db.execute("UPDATE epochs SET signatures = x'80' WHERE number = 1")
+        forged = msgspec.msgpack.encode({0: bytes(64)})
+        db.execute("UPDATE epochs SET signatures = ? WHERE number = 1", (forged,))
         db.commit()
-    assert "the certificate of epoch 1 is no quorum's" in said("verify")
+    assert "a signature for epoch 1 is no member's" in said("verify")
 
 
 def changed(voters: list[RealPeer], change: MemberChange) -> None:
@@ -253,3 +255,6 @@ def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) ->
             wait_for("it is alive", lambda: dead() == [])
             assert again.stop() == 0
             wait_for("three members", lambda: len(names_at(first)) == 3)
+            other = Joining(mesh, "other", "--name=peer1")
+            other.wait("join: a member is called peer1: replace it, or join by another --name")
+            assert other.stop() == 0
