@@ -166,6 +166,24 @@ def test_an_unknown_number_of_orders_does_not_look_like_zero(page: Page, line: L
     expect(page.locator(".orders")).to_contain_text("No open orders")
 
 
+def test_orders_that_may_be_old_look_old_and_are_locked(
+    page: Page, line: Line, quoted: Any
+) -> None:
+    number = quoted[0].order(**buy("50", "1", "operator"))["id"]
+    cancel = page.get_by_role("button", name=f"Cancel order {number}")
+    expect(cancel).to_be_enabled()
+    line.cut()
+    expect(cancel).to_be_disabled()
+    expect(page.locator(".cancel-all")).to_have_text("Cancel all")
+    expect(page.locator(".cancel-all")).to_be_disabled()
+    expect(page.locator(".orders.old")).to_have_count(1)
+    line.is_cut = False
+    expect(cancel).to_be_enabled()
+    expect(page.locator(".orders.old")).to_have_count(0)
+    cancel.click()
+    expect(page.locator("#orders-table tbody tr")).to_have_count(0)
+
+
 def test_a_lost_message_drains_the_book_until_the_snapshot(
     page: Page, line: Line, quoted: Any
 ) -> None:

@@ -20,8 +20,8 @@ const Candidate = ({ candidate }) => html`<li>
 </li>`;
 
 export function Candidates() {
-  const { candidates = [], catching_up: missing } = mesh.value;
-  return html`${missing ? html`<p class="missing" role="status">This peer catches up: ${missing}</p>` : null}
+  const { candidates = [], catching_up: missing, halted } = mesh.value;
+  return html`${missing && !halted ? html`<p class="missing" role="status">This peer catches up: ${missing}</p>` : null}
     ${candidates.length
       ? html`<section class="proposals" aria-label="Candidates">
           <h3>Candidates</h3>

@@ -32,8 +32,8 @@ export function Help() {
     if (showHelp.value) dialog.current.showModal();
     else dialog.current.close();
   }, [showHelp.value]);
-  return html`<dialog class="help" ref=${dialog} aria-labelledby="help-title" onClose=${() => (showHelp.value = false)}>
-      <h2 id="help-title">Keyboard</h2>
+  return html`<dialog class="help keyboard" ref=${dialog} aria-labelledby="help-title" onClose=${() => (showHelp.value = false)}>
+      <h2 id="help-title" tabindex="-1" autofocus>Keyboard</h2>
       ${showHelp.value ? html`<${Keys} />` : null}
       <p class="quiet">
         A click on a price puts it into the form; on a quantity, its price and quantity; on a total, the whole

@@ -1,8 +1,8 @@
 // My older finished orders, loaded page by page.
 // Owns these pages. Must never override the stream: an order that both have is shown as in the stream.
-import { signal } from "@preact/signals";
+import { effect, signal, untracked } from "@preact/signals";
 import { ask } from "./patient.js";
-import { account, orders } from "./store.js";
+import { account, mayRead, orders, ordersHeard } from "./store.js";
 
 const PAGE = 100;
 const PAGES_AT_ONCE_MAX = 5; // read to find one with new orders
@@ -51,6 +51,12 @@ export async function loadOlder(isWanted = () => true) {
     loading.value = false;
   }
 }
+
+// The newest page at once, when the peer has listed the account's orders: what ended before this page
+// was opened is in no stream.
+effect(() => {
+  if (ordersHeard.value && mayRead.value && untracked(() => past.value === NOTHING)) untracked(() => loadOlder());
+});
 
 // The loaded orders that are not in the stream, which has the ended ones.
 export const olderThan = (ended) => past.value.orders.filter((order) => !ended.has(order.id));

@@ -24,6 +24,7 @@ const TABS = [
 const NOTHING = { open: "No open orders", history: "No order has ended yet", fills: "Nothing has traded yet", positions: "Nothing has traded yet" };
 
 function nothingIn(name) {
+  if (isKnown.value && name !== "open" && !past.value.whole) return loading.value ? "Loading…" : "None among the orders loaded here.";
   if (isKnown.value) return `${NOTHING[name]}${marketShown.value ? ` in ${marketShown.value}` : ""}.`;
   return session.value && !mayRead.value ? "This page has no account: it shows no orders." : "Not known yet.";
 }

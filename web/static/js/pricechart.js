@@ -72,7 +72,7 @@ function build(element, seconds) {
   const volume = chart.addSeries(HistogramSeries, { priceScaleId: "volume", lastValueVisible: false, priceLineVisible: false });
   const plain = { lineWidth: 1, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false, autoscaleInfoProvider: () => null };
   const extra = Object.fromEntries(LINES.map(([name]) => [name, chart.addSeries(LineSeries, plain)]));
-  price.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.24 } });
+  price.priceScale().applyOptions({ scaleMargins: { top: 0.14, bottom: 0.24 } });
   volume.priceScale().applyOptions({ scaleMargins: { top: 0.82, bottom: 0 } });
   let shown = false; // on a narrow screen the chart is made while another tab is open
   chart.timeScale().subscribeSizeChange((width) => {

@@ -97,7 +97,7 @@ export function SettingsDialog() {
     showSettings.value = false;
   };
   return html`<dialog class="help settings" ref=${dialog} aria-labelledby="settings-title" onClose=${onClose} onKeyDown=${onKey}>
-    <h2 id="settings-title">Settings</h2>
+    <h2 id="settings-title" tabindex="-1" autofocus>Settings</h2>
     ${showSettings.value ? html`<${Content} />` : null}
     <div class="buttons"><button class="button" onClick=${() => dialog.current.close()}>Close</button></div>
   </dialog>`;
