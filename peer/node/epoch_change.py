@@ -122,7 +122,6 @@ class EpochChange:
         text = "the command was ordered while this peer was away: query the state of the order"
         lost = protocol.Refused("result_lost", text)
         waited = self._submissions.skip(self._ledger.expected)
-        self._submissions.requeue(self._ledger.next_to_send())
         self._submissions.follow(self._ledger.levels.of(self._ledger.epoch.origin.level))
         effects.replies += [(caller, lost) for caller in waited]
         effects.send_again = True

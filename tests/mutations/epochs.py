@@ -190,4 +190,17 @@ EPOCHS = (
         "--epochs --mode crash --n 1",
         (edit("node/candidates", "[:FOLLOWED_MAX]", "[:0]"),),
     ),
+    Mutation(
+        "a peer hears old members after it took over a later state",
+        "others cannot read what it says, and it does not hear them",
+        40,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "node/epoch_change",
+                "        self.stand()\n        if self._ledger.me is None:\n",
+                "        if self._ledger.me is None:\n",
+            ),
+        ),
+    ),
 )
