@@ -13,6 +13,7 @@ from sortedcontainers import SortedList
 
 from engine import validation
 from engine.book_side import BookSide, Order, Owner
+from engine.order_index import PARTS, SPAN, OrderIndex
 from engine.order_terms import PLAIN
 from engine.vocabulary import (
     Cancelled,
@@ -38,7 +39,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.time_ms = 0
-        self.orders: dict[int, Order] = {}
+        self.orders = OrderIndex()
         self.expiries: SortedList[tuple[int, int]] = SortedList()  # expire_ms, id
 
 
@@ -50,6 +51,7 @@ class Book:
         self.symbol = market.symbol
         self.ledger = ledger
         self.orders = ledger.orders
+        self._parts = ledger.orders.parts
         self.accounts: dict[str, Owner] = {}  # those with open orders
         self.bids = BookSide(-1)
         self.asks = BookSide(1)
@@ -195,14 +197,15 @@ class Book:
             older.newer = order
         owner.newest = order
         owner.open += 1
-        self.orders[order.id] = order
+        self._parts[id // SPAN % PARTS][id] = order
         self.open += 1
         if order.terms.expire_ms:
             self.ledger.expiries.add((order.terms.expire_ms, order.id))
 
     def remove(self, order: Order) -> None:
         """Remove `order` from its queue and from its owner. The order keeps no links."""
-        del self.orders[order.id]
+        id: int = order.id
+        del self._parts[id // SPAN % PARTS][id]
         self.open -= 1
         owner = order.owner
         owner.open -= 1

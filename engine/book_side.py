@@ -356,12 +356,15 @@ class BookSide:
 NOWHERE: Final = Level(BookSide(1), 0, 0)  # where an order is before it is in a queue
 
 
-def take_apart(orders: dict[int, Order], most: int) -> int:
+def take_apart(parts: list[dict[int, Order]], most: int) -> int:
     """Break the reference cycles of up to `most` orders of deleted books, so Python can
-    free them. Returns the number of orders."""
+    free them. Returns the number of orders. Nothing is left in `parts` once all are free."""
     count = 0
-    while orders and count < most:
-        _, order = orders.popitem()
+    while parts and count < most:
+        if not parts[-1]:
+            parts.pop()
+            continue
+        _, order = parts[-1].popitem()
         order.previous = order.next = order.older = order.newer = None
         order.owner.newest = None
         level = order.level

@@ -12,20 +12,20 @@ from weakref import ref
 
 from engine.book_side import Order, take_apart
 
-_watched: Final[dict[ref[Any], dict[int, Order]]] = {}
+_watched: Final[dict[ref[Any], list[dict[int, Order]]]] = {}
 
 
-def watch(exchange: object, orders: dict[int, Order]) -> None:
-    """`orders` are all orders of `exchange`. `release` frees them after it."""
-    _watched[ref(exchange)] = orders
+def watch(exchange: object, parts: list[dict[int, Order]]) -> None:
+    """`parts` have all orders of `exchange`. `release` frees them after it."""
+    _watched[ref(exchange)] = parts
 
 
 def release(most: int = maxsize) -> None:
     """Free up to `most` orders of deleted exchanges."""
     for late in [each for each in list(_watched) if each() is None]:
-        orders = _watched.pop(late, {})  # empty: another thread has them
+        parts = _watched.pop(late, [])  # empty: another thread has them
         try:
-            most -= take_apart(orders, most)
+            most -= take_apart(parts, most)
         finally:
-            if orders:
-                _watched[late] = orders
+            if parts:
+                _watched[late] = parts

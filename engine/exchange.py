@@ -49,7 +49,7 @@ class Exchange:
             market.symbol: Book(market, self.ledger, place) for place, market in enumerate(markets)
         }
         self.orders = self.ledger.orders
-        disposal.watch(self, self.orders)
+        disposal.watch(self, self.orders.parts)
         self._pieces = Pieces(self.books, self.ledger)
 
     # Commands
@@ -80,7 +80,7 @@ class Exchange:
 
     def apply_batch(self, commands: Iterable[Command]) -> list[list[Event]]:
         """Execute commands in order. Returns the events of each, as `apply`, but faster."""
-        return fast_path.run(commands, self.books, self.orders, self._other)
+        return fast_path.run(commands, self.books, self.orders.parts, self._other)
 
     def _other(self, command: Any) -> list[Event]:
         return _OTHERS[type(command)](self, command)

@@ -7,8 +7,8 @@ The highest four bits of the key give the kind of a piece. Kind 0 has open order
 one: a row for each changed order, and the digests above it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import groupby
 from typing import Final
 from weakref import ref
 
@@ -90,11 +90,15 @@ class Pieces:
         """Bring the pieces up to date with the books. Returns their tree."""
         if not self._follows:
             self._follow()
+            self.stale.update(self.ledger.orders)
         for book_side in self._book_sides:
             book_side.settle()
         self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
-        changes = [self._change(key, ids) for key, ids in groupby(sorted(self.stale), key_of)]
+        stale: defaultdict[int, list[int]] = defaultdict(list)  # by piece
+        for id in sorted(self.stale):
+            stale[key_of(id)].append(id)
         self.stale.clear()
+        changes = [self._change(*change) for change in stale.items()]
         head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
         if head != self.pieces.get(HEAD_KEY):
             changes.append(self._put(HEAD_KEY, head))
@@ -104,7 +108,6 @@ class Pieces:
     def _follow(self) -> None:
         """Start to collect the ids of changed orders."""
         self._follows = True
-        self.stale.update(self.ledger.orders)
         for book_side in self._book_sides:
             book_side.settle()
             book_side.stale = self.stale
@@ -128,7 +131,8 @@ class Pieces:
     def _change(self, key: int, changed: Iterable[int]) -> Leaf:
         """Bring the piece of these orders up to date."""
         orders = self.ledger.orders
-        rows = [(id, row_of(orders[id]) if id in orders else b"") for id in changed]
+        found = [(id, orders.get(id)) for id in changed]
+        rows = [(id, b"" if order is None else row_of(order)) for id, order in found]
         return self._put(key, spliced(self.pieces.get(key, b""), rows))
 
     def _put(self, key: int, piece: bytes) -> Leaf:
@@ -145,7 +149,6 @@ class Pieces:
     def restored(self, pieces: dict[int, bytes]) -> None:
         """Take `pieces` as the pieces of the books now."""
         self._follow()
-        self.stale.clear()
         self.pieces = pieces
         leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
         self.tree = HashTree().updated(leaves)
@@ -172,5 +175,6 @@ class Pieces:
                 inside.update(ids)
                 for id, row in zip(ids, rows, strict=True):
                     assert id in self.stale or encode(row) == row_of(orders[id])
-        for id, order in orders.items():
-            assert id in inside or id in self.stale or order.priority > order.level.counted
+        for order in orders.values():
+            counted = order.priority <= order.level.counted
+            assert order.id in inside or order.id in self.stale or not counted

@@ -11,6 +11,7 @@ import msgspec
 from engine import validation
 from engine.book import Book, Ledger
 from engine.book_side import BookSide, Level, Order
+from engine.order_index import PARTS, SPAN
 from engine.order_terms import PLAIN, OrderTerms
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
@@ -58,7 +59,7 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger:
         if key != HEAD_KEY:
             if not 0 <= key < HEAD_KEY:
                 raise SnapshotError(f"expected a key of orders or of the head, got {key}")
-            _put(*read(key, pieces[key]), books, ledger.orders, mixed)
+            _put(*read(key, pieces[key]), books, ledger.orders.parts, mixed)
     for level in mixed:
         _sort(level)
     for book in books:
@@ -74,7 +75,7 @@ def _put(
     ids: list[int],
     rows: list[Fields],
     books: Sequence[Book],
-    orders: dict[int, Order],
+    parts: list[dict[int, Order]],
     mixed: dict[Level, None],
 ) -> None:
     """Put each order at the back of its level and add it to the totals. Add a level to `mixed` if
@@ -107,7 +108,7 @@ def _put(
         back, older = level.last, owner.newest
         left = quantity if quantity == remaining else remaining
         rank = id + behind if behind else id
-        order = orders[id] = make(
+        order = parts[id // SPAN % PARTS][id] = make(
             id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
         )
         if hidden:

@@ -14,6 +14,7 @@ from msgspec.structs import astuple
 from engine import matching
 from engine.book import Book
 from engine.book_side import NOWHERE, Order
+from engine.order_index import PARTS, SPAN
 from engine.order_terms import PLAIN
 from engine.vocabulary import (
     CLIENT_ID_LENGTH_MAX,
@@ -41,7 +42,7 @@ GTC: Final = TimeInForce.GTC
 def run(  # noqa: C901 one loop, written out: see above
     commands: Iterable[Command],
     books: Mapping[str, Book],
-    orders: dict[int, Order],
+    parts: list[dict[int, Order]],
     other: Callable[[Any], list[Event]],
 ) -> list[list[Event]]:
     """Execute `commands` in order. Returns the events of each. `other` runs the other kinds."""
@@ -50,6 +51,8 @@ def run(  # noqa: C901 one loop, written out: see above
     submits, cancels, accepts, leaves, plain = Submit, Cancel, Accepted, Cancelled, PLAIN
     fields, nowhere = _fields, NOWHERE
     buy, sell, limit, gtc, id_max = Side.BUY, Side.SELL, LIMIT, GTC, ID_MAX
+    start = end = 0  # the valid ids that would be in `own`
+    own = parts[0]
     book = next(iter(books.values()))
     symbol, bids, asks, accounts, quantity_min, quantity_max, orders_max, account_max = book.basics
     for command in commands:
@@ -88,6 +91,14 @@ def run(  # noqa: C901 one loop, written out: see above
             ticks: int = price
             lots: int = quantity
             number: int = id
+            if number < start or number >= end:  # neighbours come together
+                if number < 1 or number > id_max:
+                    results.append(matching.submit(book, command))
+                    continue
+                chunk = number // SPAN
+                own = parts[chunk % PARTS]
+                start = chunk * SPAN or 1
+                end = (chunk + 1) * SPAN
             try:
                 owner = accounts[account]
             except KeyError:
@@ -95,8 +106,8 @@ def run(  # noqa: C901 one loop, written out: see above
                 continue
             # All zeros: a good till cancelled limit order without special terms.
             if (
-                type_
-                or tif
+                type_ is not limit
+                or tif is not gtc
                 or post_only
                 or stop_price
                 or display
@@ -106,9 +117,7 @@ def run(  # noqa: C901 one loop, written out: see above
                 or ticks > book.fast_high
                 or lots < quantity_min
                 or lots > quantity_max
-                or number < 1
-                or number > id_max
-                or id in orders
+                or id in own
                 or owner.open >= account_max
                 or book.open >= orders_max
                 or (client_id and len(client_id) > CLIENT_ID_LENGTH_MAX)
@@ -180,10 +189,12 @@ def run(  # noqa: C901 one loop, written out: see above
             older.newer = order  # type: ignore[union-attr] # a stored owner has orders
             owner.newest = order
             owner.open += 1
-            orders[id] = order
+            own[id] = order
             book.open += 1
         elif type(command) is cancels:
             id = command.order
+            number = id
+            orders = parts[number // SPAN % PARTS]
             try:
                 found = orders[id]
             except KeyError:

@@ -394,6 +394,20 @@ def test_the_next_expiry() -> None:
 # What is left behind
 
 
+@pytest.mark.parametrize("step", [1, 256, 1 << CHUNK_SHIFT])
+def test_no_dictionary_holds_most_of_the_open_orders(step: int) -> None:
+    """Ids in a row, of one member, and of one order a piece. A large one would stop a command."""
+    count = 50_000
+    exchange = Exchange([MARKET])
+    orders = [Submit(step * n, "ann", "X", Side.BUY, 1, 100) for n in range(1, count + 1)]
+    exchange.apply_batch(orders)
+    exchange.apply_batch([Cancel(0, "ann", order.id) for order in orders[::2]])
+    for one in (exchange, Exchange.restore(exchange.pieces())):
+        assert len(one.orders) == count // 2
+        assert max(map(len, one.orders.parts)) <= max(1 << CHUNK_SHIFT, count // 100)
+        one.check()
+
+
 def test_no_memory_is_kept_for_closed_orders() -> None:
     """Twelve thousand orders of as many accounts come and go, after a first four thousand."""
     exchange = Exchange([MARKET])
@@ -430,7 +444,7 @@ def test_no_memory_is_kept_for_closed_orders() -> None:
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     book = exchange.books["X"]
-    assert exchange.ledger.orders == {}
+    assert len(exchange.ledger.orders) == 0
     assert list(exchange.ledger.expiries) == []
     assert book.accounts == {}
     assert book.open == 0
@@ -438,6 +452,20 @@ def test_no_memory_is_kept_for_closed_orders() -> None:
         not book_side.levels and not book_side.keys for book_side in (*book.sides, *book.stops)
     )
     assert kept < 100_000  # bytes
+
+
+@pytest.mark.parametrize("step", [1, 256, 1 << CHUNK_SHIFT])
+def test_no_dictionary_holds_most_of_the_open_orders(step: int) -> None:
+    """Ids in a row, of one member, and of one order a piece. A large one would stop a command."""
+    count = 50_000
+    exchange = Exchange([MARKET])
+    orders = [Submit(step * n, "ann", "X", Side.BUY, 1, 100) for n in range(1, count + 1)]
+    exchange.apply_batch(orders)
+    exchange.apply_batch([Cancel(0, "ann", order.id) for order in orders[::2]])
+    for one in (exchange, Exchange.restore(exchange.pieces())):
+        assert len(one.orders) == count // 2
+        assert max(map(len, one.orders.parts)) <= max(1 << CHUNK_SHIFT, count // 100)
+        one.check()
 
 
 def test_no_memory_is_kept_for_a_dropped_exchange() -> None:
