@@ -1,4 +1,5 @@
-"""Open orders as bytes: one row per order. A piece has the rows whose ids share the high bits.
+"""Open orders as bytes: one row per order. A piece has the rows whose ids share the high bits, and
+whose sources are neighbours.
 
 Owns that encoding. The same orders have exactly one encoding. Must never know a book.
 
@@ -19,10 +20,15 @@ from msgspec import Meta
 
 from engine.book_side import Order
 from engine.order_terms import PLAIN, OrderTerms
-from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, Side
+from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, SOURCES, Side
 
-CHUNK_SHIFT: Final = 12  # a piece has the ids that differ only in this many lowest bits
+CHUNK_SHIFT: Final = 12  # a piece has ids that differ only in this many lowest bits
 _LOWS: Final = 1 << CHUNK_SHIFT
+# Only 16 of the 256 sources are in one piece, so that it fits a message however many there are.
+_GROUP_SHIFT: Final = 4
+_GROUP_LAST: Final = SOURCES - 1 >> _GROUP_SHIFT
+_GROUP_AT: Final = 48  # in a key, above the high bits of the ids
+_CHANGES_FEW: Final = 4  # each costs less than an index of all rows
 _ROWS_AT: Final = 2  # bytes, plus four per row
 _NO_ROWS: Final = bytes(_ROWS_AT)
 _SWAPPED: Final = sys.byteorder == "big"
@@ -74,12 +80,23 @@ def row_of(order: Order) -> bytes:
 
 def key_of(id: int) -> int:
     """The key of the piece that holds an order."""
-    return id >> CHUNK_SHIFT
+    return id >> CHUNK_SHIFT | (id >> _GROUP_SHIFT & _GROUP_LAST) << _GROUP_AT
+
+
+def ids_of(key: int) -> tuple[int, int]:
+    """The lowest and the highest id that a piece can hold."""
+    group, high = key >> _GROUP_AT, key & (1 << _GROUP_AT) - 1
+    first = high << CHUNK_SHIFT | group << _GROUP_SHIFT
+    return first, first + _LOWS - SOURCES + (1 << _GROUP_SHIFT) - 1
 
 
 def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
     """The piece after `changes`: ascending ids with their rows. An empty row removes the order. A
     piece without rows is empty."""
+    if len(changes) <= _CHANGES_FEW:
+        for id, row in changes:
+            piece = _changed(piece or _NO_ROWS, id % _LOWS, row)
+        return piece if piece != _NO_ROWS else b""
     lows, lengths = _index(piece or _NO_ROWS)
     start = _ROWS_AT + 4 * len(lows)
     end = len(piece)
@@ -110,6 +127,33 @@ def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
     return b"".join(parts)
 
 
+def _changed(piece: bytes, low: int, row: bytes) -> bytes:
+    """The piece after one change."""
+    count = int.from_bytes(piece[:_ROWS_AT], "little")
+    lengths_at = _ROWS_AT + 2 * count
+    lows = _numbers(piece[_ROWS_AT:lengths_at])
+    at = bisect_left(lows, low)
+    low_at, length_at = _ROWS_AT + 2 * at, lengths_at + 2 * at
+    row_at = lengths_at + 2 * count + sum(_numbers(piece[lengths_at:length_at]))
+    old = row_end = 0
+    if at < count and lows[at] == low:
+        old = 2
+        row_end = int.from_bytes(piece[length_at : length_at + 2], "little")
+    new = 2 if row else 0
+    return b"".join(
+        (
+            (count + (new - old) // 2).to_bytes(_ROWS_AT, "little"),
+            piece[_ROWS_AT:low_at],
+            low.to_bytes(new, "little") if new else b"",
+            piece[low_at + old : length_at],
+            len(row).to_bytes(new, "little"),
+            piece[length_at + old : row_at],
+            row,
+            piece[row_at + row_end :],
+        )
+    )
+
+
 def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     """The ids in the piece under `key`, ascending, and their rows. SnapshotError if invalid."""
     lows, lengths = _index(piece)
@@ -121,12 +165,20 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     encoded = list(map(_encode, rows))
     if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
         raise SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
-    first = key << CHUNK_SHIFT
-    ids = [first + low for low in lows]
-    if any(map(ge, ids, ids[1:])) or lows[-1] >= _LOWS or not 0 < ids[0] <= ids[-1] <= ID_MAX:
+    first, last = ids_of(key)
+    base = first & -_LOWS
+    ids = [base + low for low in lows]
+    sources = piece[_ROWS_AT : _ROWS_AT + 2 * len(lows) : 2]
+    groups = {min(sources) >> _GROUP_SHIFT, max(sources) >> _GROUP_SHIFT}
+    if (
+        any(map(ge, ids, ids[1:]))
+        or lows[-1] >= _LOWS
+        or groups != {key >> _GROUP_AT}
+        or not 0 < ids[0] <= ids[-1] <= ID_MAX
+    ):
         raise SnapshotError(
-            f"piece {key}: expected ascending ids from {max(1, first)} to {first + _LOWS - 1},"
-            f" got {ids!r:.200}"
+            f"piece {key}: expected ascending ids from {max(1, first)} to {last}, of neighbouring "
+            f"sources, got {ids!r:.200}"
         )
     return ids, rows
 
@@ -144,10 +196,15 @@ def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:
     data = piece[_ROWS_AT : _ROWS_AT + 4 * count]
     if len(data) < 4 * count:
         raise SnapshotError(f"expected an index of {4 * count} bytes, got {len(data)}")
+    numbers = _numbers(data)
+    return numbers[:count], numbers[count:]
+
+
+def _numbers(data: bytes) -> "array[int]":
     numbers = array("H", data)
     if _SWAPPED:
         numbers.byteswap()
-    return numbers[:count], numbers[count:]
+    return numbers
 
 
 def _header(lows: "array[int]", lengths: "array[int]") -> bytes:

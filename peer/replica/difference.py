@@ -7,7 +7,7 @@ as unreadable.
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from engine import CHUNK_SHIFT, HEAD_KEY, Row, SnapshotError, rows_of
+from engine import HEAD_KEY, Row, SnapshotError, ids_of, rows_of
 from peer.replica.snapshot import GOVERNANCE, HEAD, KEYS_END, SEATS, TRADES
 
 ORDERS_NAMED_MAX = 10
@@ -42,8 +42,7 @@ def _differences(pair: Pair) -> Iterator[str]:
     if pair.key >= HEAD_KEY:
         yield _kind_of(pair.key)
         return
-    first = pair.key << CHUNK_SHIFT
-    which = f"orders {first} to {first + (1 << CHUNK_SHIFT) - 1}"
+    which = "orders {} to {}".format(*ids_of(pair.key))
     if pair.here is None or pair.there is None:
         yield f"{which}: this peer no longer has their piece"
         return

@@ -2,27 +2,39 @@
 
 import gc
 import random
+from collections import defaultdict
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine import (
+    ACCOUNT_LENGTH_MAX,
     CHUNK_SHIFT,
+    CLIENT_ID_LENGTH_MAX,
     HEAD_KEY,
+    ID_MAX,
+    TIME_MS_MAX,
     Cancel,
     Command,
     Exchange,
     HashTree,
     Leaf,
     Market,
+    OrderType,
     Reduce,
     Side,
     Submit,
+    TimeInForce,
+    ids_of,
+    key_of,
     leaf_digest,
+    leaf_part,
     rows_of,
 )
 from engine.rows import spliced
+from peer.consensus.block import FRAME_BYTES_MAX
 from tests.engine.test_differential import Trio, run
 from tests.support.engine_flow import MARKETS, Flow
 
@@ -192,3 +204,33 @@ def test_rows_contain_all_fields_of_an_order() -> None:
     assert second[1].terms is not None
     assert second[1].terms.display == 3
     assert rows_of(1, b"") == {}
+
+
+def test_the_largest_piece_fits_a_message() -> None:
+    """Orders of all sources there can be, with the longest of everything."""
+    terms = (OrderType.STOP_LIMIT, TimeInForce.GTD, True, 10**12, 10**12, 3, TIME_MS_MAX)
+    name = "\N{GRINNING FACE}" * ACCOUNT_LENGTH_MAX
+    client_id = "\N{GRINNING FACE}" * CLIENT_ID_LENGTH_MAX
+    row = msgspec.msgpack.encode(
+        (name, 2**16, 1, 10**12, ID_MAX, ID_MAX, ID_MAX, ID_MAX, client_id, terms)
+    )
+    pieces: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)
+    for id in range(ID_MAX - STEP + 1, ID_MAX + 1):
+        first, last = ids_of(key_of(id))
+        assert first <= id <= last
+        pieces[key_of(id)].append((id, row))
+    longest = max(len(spliced(b"", rows)) for rows in pieces.values())
+    assert longest + len(leaf_part(0, b"")) <= FRAME_BYTES_MAX
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_few_changes_give_the_same_piece_as_many(seed: int) -> None:
+    draw = random.Random(seed)
+    rows: dict[int, bytes] = {}
+    piece = b""
+    for _ in range(200):
+        ids = sorted(draw.sample(range(40), draw.choice((1, 1, 2, 3, 4, 20))))
+        changes = [(id, draw.choice((b"", bytes(draw.randrange(1, 300))))) for id in ids]
+        piece = spliced(piece, changes)
+        rows.update(changes)
+        assert piece == spliced(b"", [(id, row) for id, row in sorted(rows.items()) if row])

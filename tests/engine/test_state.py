@@ -224,7 +224,7 @@ def test_a_forged_order_is_refused(said: str, change: Change) -> None:
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("expected state version 2, got 3", lambda head: head.__setitem__(0, 3)),
+        ("expected state version 3, got 4", lambda head: head.__setitem__(0, 4)),
         ("expected one book for each of 1 markets, got 0", lambda head: head[3].clear()),
         ("expected at least one market", lambda head: (head[1].clear(), head[3].clear())),
         ("got 'X' twice", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),
@@ -248,8 +248,8 @@ def test_pieces_under_wrong_keys_or_none_are_refused() -> None:
     refused(pieces | {HEAD_KEY + 1: piece}, "expected a key of orders or of the head")
     refused(pieces | {ID_MAX + 1 >> CHUNK_SHIFT: piece}, "piece .*: expected ascending ids")
     refused(pieces | {-1: piece}, "expected a key of orders or of the head, got -1")
-    refused(pieces | {0: zero}, r"expected ascending ids from 1 to 4095, got \[0\]")
-    refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 4095, got \[4096\]")
+    refused(pieces | {0: zero}, r"expected ascending ids from 1 to 3855, .*, got \[0\]")
+    refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 3855, .*, got \[4096\]")
     with pytest.raises(SnapshotError, match="expected each key once, got 0 twice"):
         Exchange.restore([*pieces.items(), (0, piece)])
 
@@ -452,20 +452,6 @@ def test_no_memory_is_kept_for_closed_orders() -> None:
         not book_side.levels and not book_side.keys for book_side in (*book.sides, *book.stops)
     )
     assert kept < 100_000  # bytes
-
-
-@pytest.mark.parametrize("step", [1, 256, 1 << CHUNK_SHIFT])
-def test_no_dictionary_holds_most_of_the_open_orders(step: int) -> None:
-    """Ids in a row, of one member, and of one order a piece. A large one would stop a command."""
-    count = 50_000
-    exchange = Exchange([MARKET])
-    orders = [Submit(step * n, "ann", "X", Side.BUY, 1, 100) for n in range(1, count + 1)]
-    exchange.apply_batch(orders)
-    exchange.apply_batch([Cancel(0, "ann", order.id) for order in orders[::2]])
-    for one in (exchange, Exchange.restore(exchange.pieces())):
-        assert len(one.orders) == count // 2
-        assert max(map(len, one.orders.parts)) <= max(1 << CHUNK_SHIFT, count // 100)
-        one.check()
 
 
 def test_no_memory_is_kept_for_a_dropped_exchange() -> None:

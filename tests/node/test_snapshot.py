@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import CHUNK_SHIFT, HEAD_KEY, HashTree, Row, rows_of
+from engine import HEAD_KEY, HashTree, Row, key_of, rows_of
 from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
 from peer.membership.epochs import Epoch
@@ -135,7 +135,7 @@ def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
     kept = {id_ for (id_,) in journal._db.execute("SELECT id FROM touched WHERE piece NOTNULL")}
     before, after = rows_in(own), rows_in(life.replica)
     assert kept == {id_ for id_, row in after.items() if before.get(id_) != row}
-    assert 0 < len(kept) < len([id_ for id_ in after if id_ >> CHUNK_SHIFT in fetched.pieces])
+    assert 0 < len(kept) < len([id_ for id_ in after if key_of(id_) in fetched.pieces])
 
     for _ in range(64):
         commit, _ = life.commit()

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from engine import CHUNK_SHIFT, HEAD_KEY, Cancel, HashTree, Leaf, Reduce, leaf_part
+from engine import (
+    HEAD_KEY,
+    Cancel,
+    HashTree,
+    Leaf,
+    Reduce,
+    ids_of,
+    key_of,
+    leaf_part,
+)
 from peer.consensus.block import NO_ATTESTATION, Attestation
 from peer.consensus.committee import Mode
 from peer.consensus.committer import CHECKPOINT_EVERY
@@ -114,7 +123,7 @@ def test_the_alarm_names_them_though_both_books_have_changed(two: Two) -> None:
     two.hear()
     two.live(2 * CHECKPOINT_EVERY)
     own, other = two.node.node.ledger.replica, two.other
-    assert own.piece(gone >> CHUNK_SHIFT) != own.recent.piece(64, gone >> CHUNK_SHIFT)
+    assert own.piece(key_of(gone)) != own.recent.piece(64, key_of(gone))
     assert other.recent.tree(64) is not None
     assert f"order {gone} exists only here" in two.settle()
 
@@ -204,12 +213,11 @@ def row_pieces() -> tuple[int, bytes, bytes]:
 
 def test_each_kind_of_piece_has_a_text() -> None:
     key, before, after = row_pieces()
-    first = key << CHUNK_SHIFT
     assert describe_differences([Pair(key, before, before)]) == []
     assert all(
         text.startswith("order ") for text in describe_differences([Pair(key, before, after)])
     )
-    which = f"orders {first} to {first + 4_095}"
+    which = "orders {} to {}".format(*ids_of(key))
     assert describe_differences([Pair(key, None, after)]) == [
         f"{which}: this peer no longer has their piece"
     ]
