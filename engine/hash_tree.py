@@ -21,6 +21,7 @@ from typing import Final, NamedTuple
 DIGEST_BYTES: Final = 32
 KEY_MAX: Final = 2**64 - 1
 TOP: Final = 60  # bits of a key below the four of the root
+_begun: Final = sha256().copy  # OpenSSL looks an algorithm up by name each time, and copies faster
 EMPTY: Final = sha256(b"empty").digest()  # the digest of a tree without leaves
 
 
@@ -47,7 +48,7 @@ class Node:
         self.mask = mask
         self._children = tuple(children)
         self._digests = digests
-        self.digest = sha256(_part(shift, place, mask, digests)).digest()
+        self.digest = part_digest(_part(shift, place, mask, digests))
 
     @property
     def part(self) -> bytes:
@@ -99,7 +100,7 @@ def leaf_part(key: int, piece: bytes) -> bytes:
 
 def leaf_digest(key: int, piece: bytes) -> bytes:
     """The digest of a piece and its key."""
-    return sha256(leaf_part(key, piece)).digest()
+    return part_digest(leaf_part(key, piece))
 
 
 def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
@@ -114,7 +115,9 @@ def _part(shift: int, place: int, mask: int, digests: bytes) -> bytes:
 
 def part_digest(part: bytes) -> bytes:
     """The digest of the node or leaf that has this part."""
-    return sha256(part).digest()
+    hashed = _begun()
+    hashed.update(part)
+    return hashed.digest()
 
 
 def read_part(part: bytes) -> Branching | Piece:
@@ -247,11 +250,11 @@ def _standing(
 
 def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
     """The spot after the changes from `start` to `end`, which are in ascending order."""
-    child, digests = spot
+    child, digest = spot
     first, last = changes[start][0], changes[end - 1][0]
     if type(child) is Node and _covers(child, first) and _covers(child, last):
         shift, mask, children = child.shift, child.mask, list(child._children)
-        digests = child._digests
+        digests = bytearray(child._digests)
     else:
         lowest = first if child is None else _lowest(child)
         shift = _parting(first ^ lowest | last ^ lowest)
@@ -260,24 +263,34 @@ def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
             return changes[start] if changes[start][1] else NOTHING
         mask = 0 if child is None else 1 << (lowest >> shift & 15)
         children = [] if child is None else [child]
+        digests = bytearray(digest)
     while start < end:
-        n = changes[start][0] >> shift & 15
+        key, digest = changes[start]
+        n = key >> shift & 15
         till = start + 1
         while till < end and changes[till][0] >> shift & 15 == n:
             till += 1
         bit = 1 << n
         at = (mask & bit - 1).bit_count()
-        here = at + (mask >> n & 1)
-        left, right = digests[: at * DIGEST_BYTES], digests[here * DIGEST_BYTES :]
-        old = NOTHING
-        if here > at:
-            old = (children[at], digests[at * DIGEST_BYTES : here * DIGEST_BYTES])
-        child, digest = _updated(old, changes, start, till)
-        children[at:here] = [] if child is None else [child]
-        digests = left + digest + right
-        mask = mask & ~bit if child is None else mask | bit
+        place = slice(at * DIGEST_BYTES, (at + 1) * DIGEST_BYTES)
+        if not mask & bit:
+            place = slice(place.start, place.start)
+            new, digest = _updated(NOTHING, changes, start, till)
+            if new is not None:
+                children.insert(at, new)
+                mask |= bit
+        elif children[at] != key or till > start + 1 or not digest:
+            old = children[at]
+            kept = old.digest if isinstance(old, Node) else bytes(digests[place])
+            new, digest = _updated((old, kept), changes, start, till)
+            if new is not None:
+                children[at] = new
+            else:
+                del children[at]
+                mask &= ~bit
+        digests[place] = digest
         start = till
-    return _standing(shift, first >> shift + 4 << shift + 4, mask, children, digests)
+    return _standing(shift, first >> shift + 4 << shift + 4, mask, children, bytes(digests))
 
 
 def _leaves(spot: Spot) -> Iterator[Leaf]:
