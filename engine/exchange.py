@@ -195,6 +195,11 @@ class Exchange:
         """Each account with its number of open orders, once for each market."""
         return ((o.name, o.open) for book in self.books.values() for o in book.accounts.values())
 
+    @property
+    def open_count(self) -> int:
+        """How many orders are open, stops included."""
+        return sum(book.open for book in self.books.values())
+
     def orders_open(self) -> Iterator[OpenOrder]:
         """Every open order, stops included, in unspecified order."""
         return map(view, self.ledger.orders.values())

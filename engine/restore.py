@@ -5,19 +5,26 @@ that no engine could reach.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from engine import validation
 from engine.book import Book, Ledger
 from engine.book_side import BookSide, Level, Order
-from engine.order_index import PARTS, SPAN
 from engine.order_terms import PLAIN, OrderTerms
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
 from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Found(NamedTuple):
+    """What is put in order once all pieces are read."""
+
+    expiries: list[tuple[int, int]]  # expire_ms, id
+    mixed: dict[Level, None]  # levels with orders that are not in the order of priority
 
 
 def read_head(pieces: Mapping[int, bytes]) -> Head:
@@ -54,32 +61,32 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger:
                 f"{book.symbol}: expected a last price from 0 to {most}, got {saved.last}"
             )
         book.restore(saved.status, saved.last)
-    mixed: dict[Level, None] = {}
+    found = _Found([], {})
     for key in sorted(pieces):
         if key != HEAD_KEY:
             if not 0 <= key < HEAD_KEY:
                 raise SnapshotError(f"expected a key of orders or of the head, got {key}")
-            _put(*read(key, pieces[key]), books, ledger.orders.parts, mixed)
-    for level in mixed:
+            ids, rows = read(key, pieces[key])
+            _put(ids, rows, books, ledger.orders.part(ids[0]), found)
+    for level in found.mixed:
         _sort(level)
     for book in books:
         for book_side in (*book.sides, *book.stops):
             book_side.restored()
         book.open = sum(owner.open for owner in book.accounts.values())
         _check(book)
-    dated = [order for order in ledger.orders.values() if order.terms.expire_ms]
-    ledger.expiries.update((order.terms.expire_ms, order.id) for order in dated)
+    ledger.expiries.update(found.expiries)
 
 
 def _put(
     ids: list[int],
     rows: list[Fields],
     books: Sequence[Book],
-    parts: list[dict[int, Order]],
-    mixed: dict[Level, None],
+    orders: dict[int, Order],
+    found: _Found,
 ) -> None:
-    """Put each order at the back of its level and add it to the totals. Add a level to `mixed` if
-    an order does not belong at its back."""
+    """Put each order of a piece at the back of its level and add it to the totals. `orders` is
+    where these ids are found."""
     terms: OrderTerms | None
     plain, make, last = PLAIN, Order, -1
     for id, row in zip(ids, rows, strict=True):
@@ -96,24 +103,32 @@ def _put(
         ):
             terms, book_side, at = plain, sides[side], price
         else:
-            book_side, at = _checked(id, row, book)
+            book_side, at = _checked(id, row, book, found)
             terms = terms or plain
+        owner = accounts.get(account) or accounts.setdefault(account, book.owner(account))
+        older = owner.newest
+        left = quantity if quantity == remaining else remaining
+        rank = id + behind if behind else id
         levels = book_side.levels
         level = levels.get(at)
         if level is None:
-            level = levels[at] = Level(book_side, at * book_side.sign, at)
-        elif at == price:
-            price = level.price  # one object for all orders
-        owner = accounts.get(account) or accounts.setdefault(account, book.owner(account))
-        back, older = level.last, owner.newest
-        left = quantity if quantity == remaining else remaining
-        rank = id + behind if behind else id
-        order = parts[id // SPAN % PARTS][id] = make(
+            level = levels[at] = Level(
+                book_side, at * book_side.sign, at, None, None, rank, 1, left - hidden, hidden
+            )
+            back = None
+        else:
+            if at == price:
+                price = level.price  # one object for all orders
+            back = level.last
+            level.counted = rank
+            level.orders += 1
+            level.shown += left - hidden
+            level.hidden += hidden
+        order = orders[id] = make(
             id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
         )
         if hidden:
             order.hidden = hidden
-            level.hidden += hidden
         if older is not None:
             older.newer = order
         owner.newest = order
@@ -123,11 +138,8 @@ def _put(
         else:
             back.next = order
             if back.priority >= rank:
-                mixed[level] = None
+                found.mixed[level] = None
         level.last = order
-        level.counted = rank
-        level.orders += 1
-        level.shown += left - hidden
 
 
 def _book(id: int, place: int, books: Sequence[Book]) -> Book:
@@ -180,13 +192,17 @@ def _check(book: Book) -> None:
             )
 
 
-def _checked(id: int, row: Fields, book: Book) -> tuple[BookSide, int]:
-    """An order's side and the price of its level. SnapshotError if the order is impossible."""
+def _checked(id: int, row: Fields, book: Book, found: _Found) -> tuple[BookSide, int]:
+    """An order's side and the price of its level. Notes when it expires. SnapshotError if the order
+    is impossible."""
     fields = Row(*row)
     wrong = _wrong(id, fields, book)
     if wrong:
         raise SnapshotError(f"{book.symbol}: order {id}: {wrong}")
-    stop_price = 0 if fields.terms is None else fields.terms.stop_price
+    terms = fields.terms or PLAIN
+    if terms.expire_ms:
+        found.expiries.append((terms.expire_ms, id))
+    stop_price = terms.stop_price
     return (book.stops if stop_price else book.sides)[fields.side], stop_price or fields.price
 
 

@@ -27,6 +27,7 @@ _LOWS: Final = 1 << CHUNK_SHIFT
 # Only 16 of the 256 sources are in one piece, so that it fits a message however many there are.
 _GROUP_SHIFT: Final = 4
 _GROUP_LAST: Final = SOURCES - 1 >> _GROUP_SHIFT
+_GROUPS: Final = [bytes(range(n, n + 16)) for n in range(0, SOURCES, 1 << _GROUP_SHIFT)]
 _GROUP_AT: Final = 48  # in a key, above the high bits of the ids
 _CHANGES_FEW: Final = 4  # each costs less than an index of all rows
 _ROWS_AT: Final = 2  # bytes, plus four per row
@@ -166,15 +167,15 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
     if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
         raise SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
     first, last = ids_of(key)
-    base = first & -_LOWS
+    base, group = first & -_LOWS, key >> _GROUP_AT
     ids = [base + low for low in lows]
     sources = piece[_ROWS_AT : _ROWS_AT + 2 * len(lows) : 2]
-    groups = {min(sources) >> _GROUP_SHIFT, max(sources) >> _GROUP_SHIFT}
     if (
         any(map(ge, ids, ids[1:]))
         or lows[-1] >= _LOWS
-        or groups != {key >> _GROUP_AT}
         or not 0 < ids[0] <= ids[-1] <= ID_MAX
+        or group > _GROUP_LAST
+        or sources.translate(None, _GROUPS[group])
     ):
         raise SnapshotError(
             f"piece {key}: expected ascending ids from {max(1, first)} to {last}, of neighbouring "

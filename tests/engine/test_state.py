@@ -28,6 +28,7 @@ from engine import (
     SnapshotError,
     Submit,
     TimeInForce,
+    rows_of,
 )
 from tests.support.engine_flow import MARKETS, Flow
 from tests.support.rows import FIELDS, beyond, packed, unpacked
@@ -252,6 +253,19 @@ def test_pieces_under_wrong_keys_or_none_are_refused() -> None:
     refused(pieces | {0: beyond(piece)}, r"expected ascending ids from 1 to 3855, .*, got \[4096\]")
     with pytest.raises(SnapshotError, match="expected each key once, got 0 twice"):
         Exchange.restore([*pieces.items(), (0, piece)])
+
+
+def test_an_order_in_the_piece_of_other_members_is_refused() -> None:
+    """Whole pieces would fit no message, and one state would have several forms."""
+    near, far = (LIMIT, msgspec.structs.replace(LIMIT, id=16))
+    pieces = dict(after(near, far).pieces())
+    (_, near_piece), (key, far_piece), _ = sorted(pieces.items())
+    assert rows_of(0, near_piece).keys() == {1}
+    assert rows_of(key, far_piece).keys() == {16}
+    both = packed([*unpacked(0, near_piece), *unpacked(key, far_piece)])
+    refused({0: both, HEAD_KEY: pieces[HEAD_KEY]}, "of neighbouring sources")
+    refused({key: near_piece, HEAD_KEY: pieces[HEAD_KEY]}, "of neighbouring sources")
+    refused({16 * key: far_piece, HEAD_KEY: pieces[HEAD_KEY]}, "of neighbouring sources")
 
 
 def test_orders_that_do_not_ascend_are_refused() -> None:
