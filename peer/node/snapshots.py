@@ -21,10 +21,16 @@ from peer.storage.journal import Journal, Stored
 
 
 class Pace(NamedTuple):
-    """When snapshots are due, and how much is written at a time."""
+    """When snapshots are due, and how much is written at a time.
+
+    A restart and a member that was away replay the commands since a snapshot, so it is due after
+    not too many. It is at most the whole state, so many orders allow more commands: then what is
+    written stays in proportion to what was traded.
+    """
 
     commits: int = 1_024  # from one to the next, a multiple of CHECKPOINT_EVERY
-    commands: int = 200_000  # or at the next checkpoint after this many: replay takes a while
+    commands: int = 40_000  # or at the next checkpoint after this many
+    commands_max: int = 100_000  # or as many as a quarter of the open orders, up to this
     pieces: int = 128  # at a time
     size: int = 256 * 1024  # bytes; at least one piece
 
@@ -110,7 +116,7 @@ class Snapshots:
         self._commands += commands
         if commit.checkpoint is None:
             return
-        if commit.number % self._pace.commits == 0 or self._commands >= self._pace.commands:
+        if commit.number % self._pace.commits == 0 or self._commands >= self._most(replica):
             self._is_due, self._commands = True, 0
         if self._is_due and self._writing is None:
             self._is_due = False
@@ -119,6 +125,11 @@ class Snapshots:
             epoch, frozen = self._committee.epoch, replica.freeze()
             self._writing = _Writing(commit.number, epoch, tree, floors, frozen, rest)
             self._await_certificate(commit.number, tree.digest)
+
+    def _most(self, replica: Replica) -> int:
+        """After this many commands a snapshot is due."""
+        _, commands, commands_max, *_ = self._pace
+        return max(commands, min(replica.exchange.open_count // 4, commands_max))
 
     def write(self) -> None:
         """Write part of the last snapshot."""

@@ -4,7 +4,8 @@
 
 Three peers as processes on one machine. Orders rest at random prices. One peer is killed, the
 others trade on, and it is started again while they still do. Prints how long it took from its
-start until it reached a commit that the others had made by then, and what its log says of it.
+start until it reached a commit that the others had made by then, what it used of the processor, and
+what its log says of it.
 """
 
 import os
@@ -20,6 +21,7 @@ import click
 from engine import Command, Side
 from peer.client.connection import NodeClient
 from tests import heap
+from tests.bench.measuring import pids, processor_s
 from tests.support.real_mesh import (
     RealMesh,
     RealPeer,
@@ -91,12 +93,13 @@ def measure(mesh: RealMesh, orders: int, away_s: float, rate: int) -> None:
     began_s = time.monotonic()
     away.start()
     wait_for("the peer", lambda: is_back(away, goal), BACK_S_MAX)
-    took_s = time.monotonic() - began_s
+    took_s, used_s = time.monotonic() - began_s, processor_s(pids([away]))
     trading.end()
     mesh.agreed()
     commits, load = goal - before.commit, os.getloadavg()[0]
     print(
-        f"away for {away_s:.0f} s and {commits:,} commits: back in {took_s:.1f} s, load {load:.1f}"
+        f"away for {away_s:.0f} s and {commits:,} commits: back in {took_s:.1f} s, with "
+        f"{used_s:.1f} s of the processor, load {load:.1f}"
     )
     for line in re.findall(
         r"^.*(?:recovered|quorum|fetching|differ in|took over).*$", away.log(), re.M

@@ -131,6 +131,20 @@ def test_many_commands_bring_a_snapshot_before_many_commits(journal: Journal) ->
     assert stored(journal) == [64, 192]
 
 
+def test_more_open_orders_allow_more_commands_between_snapshots(journal: Journal) -> None:
+    """Or most of a large state would be written again and again."""
+    pace = Pace(1_024, commands=100, commands_max=10_000)
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, pace)
+    live(life, snapshots, 130, orders=20)
+    assert stored(journal) == [64, 128]
+    assert (open_count := life.replica.exchange.open_count) > 4 * 100
+    assert open_count == sum(1 for _ in life.replica.exchange.orders_open())
+    live(life, snapshots, 64, orders=1)
+    assert stored(journal) == [64, 128]
+    live(life, snapshots, 80, orders=20)
+    assert stored(journal) == [64, 128, 256]
+
+
 def test_a_quorum_certifies_a_snapshot_once_it_is_complete(journal: Journal) -> None:
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=10))
     for _ in range(64):
@@ -218,3 +232,4 @@ def test_certificates_are_found_in_stored_blocks_too(tmp_path: Path) -> None:
 def test_the_default_pace_leaves_time_for_the_loop() -> None:
     assert PACE.commits % CHECKPOINT_EVERY == 0
     assert PACE.size <= 1024 * 1024
+    assert PACE.commands <= PACE.commands_max
