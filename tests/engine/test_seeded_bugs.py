@@ -318,7 +318,12 @@ BUGS = {
         "or lots < quantity_min",
         "or lots < 1",
     ),
-    "an id may be open twice": ("fast_path", "                or id in orders\n", ""),
+    "an id may be open twice": ("fast_path", "                or id in own\n", ""),
+    "an order is kept where others are looked for, fast path": (
+        "fast_path",
+        "            if number < start or number >= end:",
+        "            if number < start:",
+    ),
     "a halted market replaces": (
         "pre_trade_checks",
         "    if book.halted:\n        return Reason.MARKET_HALTED\n    if command.quan",
@@ -447,8 +452,18 @@ BUGS = {
     ),
     "a piece keeps an order that left": (
         "rows",
+        '        row_end = int.from_bytes(piece[length_at : length_at + 2], "little")\n',
+        "",
+    ),
+    "a piece keeps one of many orders that left": (
+        "rows",
         "            rest += lengths[at]\n",
         "            pass\n",
+    ),
+    "an order is in the piece of other members": (
+        "rows",
+        "(id >> _GROUP_SHIFT & _GROUP_LAST) << _GROUP_AT",
+        "0",
     ),
     "the digest knows no hidden part": (
         "rows",
@@ -499,8 +514,8 @@ BUGS = {
     ),
     "restoring adds up what is shown as hidden": (
         "restore",
-        "        level.shown += left - hidden\n",
-        "        level.shown += left\n",
+        "            level.shown += left - hidden\n",
+        "            level.shown += left\n",
     ),
     "restoring forgets expiries": (
         "restore",

@@ -48,6 +48,7 @@ QUANTITIES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 60)
 TYPES = (OrderType.LIMIT,) * 7 + (OrderType.MARKET, OrderType.STOP, OrderType.STOP_LIMIT)
 TIFS = (TimeInForce.GTC,) * 6 + (TimeInForce.IOC, TimeInForce.FOK, TimeInForce.GTD)
 ODD_NUMBERS = (0, -1, 1, 141, 10**13, 2**63 - 1, -(2**63), 2**64 - 1)
+ID_STEP = 1_000  # now and then, so that orders are in several pieces
 KINDS = ("submit",) * 14 + ("cancel",) * 2 + ("replace",) * 3 + ("reduce",) * 2
 KINDS += ("cancel_all", "state", "odd", "advance")
 
@@ -57,12 +58,13 @@ class Flow:
 
     def __init__(self, choose: Choose) -> None:
         self.choose = choose
-        self.id = 0
+        self.id = self.steps = 0
         self.time_ms = 0
         self.given: list[tuple[int, str]] = []
 
     def step(self) -> Command | int:
-        self.id += 1
+        self.steps += 1
+        self.id += 1 if self.steps % 10 else ID_STEP
         kind = self.choose(KINDS)
         if kind == "submit":
             return self._submit()
