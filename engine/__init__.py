@@ -49,7 +49,7 @@ from engine.hash_tree import (
     read_part,
 )
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
-from engine.rows import CHUNK_SHIFT, Row, SnapshotError, ids_of, key_of, rows_of
+from engine.rows import CHUNK_SHIFT, Row, SnapshotError, changed_ids, ids_of, key_of, rows_of
 from engine.validation import MarketError, check_added, check_changed, check_market, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
@@ -136,6 +136,7 @@ __all__ = [
     "TimeInForce",
     "Trade",
     "Triggered",
+    "changed_ids",
     "check_added",
     "check_changed",
     "check_market",

@@ -12,6 +12,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate, pairwise
 from operator import ge
 from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
@@ -189,6 +190,22 @@ def rows_of(key: int, piece: bytes) -> dict[int, Row]:
     if not piece:
         return {}
     return {id: Row(*fields) for id, fields in zip(*read(key, piece), strict=True)}
+
+
+def changed_ids(key: int, before: bytes, after: bytes) -> list[int]:
+    """The open orders in the piece under `key` that were not so in an earlier version of it, by
+    ascending id. Reads no row."""
+    first = ids_of(key)[0] & -_LOWS
+    old = _rows(before)
+    return [first + low for low, row in _rows(after).items() if old.get(low) != row]
+
+
+def _rows(piece: bytes) -> dict[int, bytes]:
+    """The rows by the lowest bits of their ids."""
+    lows, lengths = _index(piece or _NO_ROWS)
+    ends = accumulate(lengths, initial=_ROWS_AT + 4 * len(lows))
+    rows = (piece[start:end] for start, end in pairwise(ends))
+    return dict(zip(lows, rows, strict=True))
 
 
 def _index(piece: bytes) -> tuple["array[int]", "array[int]"]:

@@ -3,9 +3,9 @@
 Owns the comparison of the two. Must never decide to take a state over: the loop does.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
-from engine import HEAD_KEY, rows_of
+from engine import HEAD_KEY, changed_ids
 from peer.membership.epochs import Epoch
 from peer.replica.feature_level import Levels
 from peer.replica.snapshot import InvalidSnapshotError, leaf_of
@@ -47,12 +47,7 @@ def keep_gap(history: HistoryWriter, own: Replica, new: Replica, changed: Iterab
     for symbol, trades in new.trades.items():
         history.add_trades(symbol, trades)
     history.note_gap(own.commit + 1, new.commit)
-    ids = (id_ for key in changed if key < HEAD_KEY for id_ in _changed_in(key, own, new))
+    keys = (key for key in changed if key < HEAD_KEY)
+    ids = (id_ for key in keys for id_ in changed_ids(key, own.piece(key), new.piece(key)))
     orders = (order for order in map(new.exchange.order, ids) if order is not None)
     history.add_open(new.commit, new.time_ms, orders)
-
-
-def _changed_in(key: int, own: Replica, new: Replica) -> Iterator[int]:
-    """The ids of the orders in a piece of the new state that are missing or different here."""
-    here = rows_of(key, own.piece(key))
-    return (id_ for id_, row in rows_of(key, new.piece(key)).items() if here.get(id_) != row)

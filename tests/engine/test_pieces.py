@@ -27,6 +27,7 @@ from engine import (
     Side,
     Submit,
     TimeInForce,
+    changed_ids,
     ids_of,
     key_of,
     leaf_digest,
@@ -234,3 +235,15 @@ def test_few_changes_give_the_same_piece_as_many(seed: int) -> None:
         piece = spliced(piece, changes)
         rows.update(changes)
         assert piece == spliced(b"", [(id, row) for id, row in sorted(rows.items()) if row])
+
+
+def test_orders_that_changed_between_two_versions_of_a_piece_are_found() -> None:
+    exchange = exchange_of(1, 2, 3, 5)
+    before = dict(exchange.pieces())[0]
+    exchange.apply_batch([submit(4), Reduce(0, "ann", 2, 5), Cancel(0, "ann", 3)])
+    after = dict(exchange.pieces())[0]
+    assert changed_ids(0, before, after) == [2, 4]
+    assert changed_ids(0, after, before) == [2, 3]
+    assert changed_ids(0, after, after) == changed_ids(0, after, b"") == []
+    key = key_of(STEP + 17)
+    assert changed_ids(key, b"", dict(exchange_of(STEP + 17).pieces())[key]) == [STEP + 17]
