@@ -90,7 +90,7 @@ def _put(
     terms: OrderTerms | None
     plain, make, last = PLAIN, Order, -1
     for id, row in zip(ids, rows, strict=True):
-        account, place, side, price, quantity, remaining, hidden, behind, client_id, terms = row
+        account, place, side, price, quantity, remaining, hidden, behind, client, terms = row
         if place != last:
             book = _book(id, place, books)
             accounts, sides, last = book.accounts, book.sides, place
@@ -125,10 +125,8 @@ def _put(
             level.shown += left - hidden
             level.hidden += hidden
         order = orders[id] = make(
-            id, owner, side, price, quantity, left, client_id, terms, level, back, older, rank
+            id, owner, side, price, quantity, left, client, terms, level, back, older, rank, hidden
         )
-        if hidden:
-            order.hidden = hidden
         if older is not None:
             older.newer = order
         owner.newest = order
