@@ -8,7 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pytest
 
@@ -157,8 +157,15 @@ def test_requests_in_one_go_are_answered_in_order(served: Served) -> None:
     several.insert(2, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
     with connect(web) as one:
         one.sendall(b"".join(several))
-        answers = [read(one)[2] for _ in several]
+        with one.makefile("rb") as told:  # one for all: it may read beyond the end of an answer
+            answers = [next_body(told) for _ in several]
     assert [answer.get("quantity", "")[:1] for answer in answers] == ["1", "2", "", "3"]
+
+
+def next_body(told: BinaryIO) -> Any:
+    assert told.readline().startswith(b"HTTP/1.1 200")
+    headers = http.client.parse_headers(told)
+    return json.loads(told.read(int(headers["Content-Length"])))
 
 
 def test_a_client_that_has_sent_all_still_gets_its_answer(served: Served) -> None:

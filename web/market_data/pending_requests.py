@@ -33,7 +33,8 @@ class Submission:
         self.is_withdrawn = False  # the order was withdrawn, so no cancel was needed
         self.commit = 0
         self.time_ms = 0
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._changed: threading.Condition | None = None  # once a thread waits: most have none
 
     @property
     def is_complete(self) -> bool:
@@ -45,19 +46,23 @@ class Submission:
 
     def wait(self, seconds: float) -> bool:
         """True once every outcome is known, False if `seconds` passed first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: self.is_complete, seconds)
+        return self._wait(lambda: self.is_complete, seconds)
 
     def wait_queued(self, seconds: float) -> bool:
         """True once the node has the commands on disk, or has refused them; False if `seconds`
         passed first."""
-        with self._changed:
-            return self._changed.wait_for(lambda: bool(self.ids) or self.is_complete, seconds)
+        return self._wait(lambda: bool(self.ids) or self.is_complete, seconds)
+
+    def _wait(self, is_done: Callable[[], bool], seconds: float) -> bool:
+        with self._lock:
+            if self._changed is None:
+                self._changed = threading.Condition(self._lock)
+            return self._changed.wait_for(is_done, seconds)
 
     def note(self, reply: Queued | Done | Refused | Withdrawn) -> list[Outcome]:
         """Note an answer of the node; returns the outcomes in it."""
         outcomes: list[Outcome] = []
-        with self._changed:
+        with self._lock:
             if isinstance(reply, Refused):
                 self.refused = reply
             elif isinstance(reply, Withdrawn):
@@ -75,7 +80,8 @@ class Submission:
                         outcome.order.time_ms = reply.time_ms
                 self.outcomes.update((outcome.id, outcome) for outcome in outcomes)
                 self.commit, self.time_ms = reply.commit, reply.time_ms
-            self._changed.notify_all()
+            if self._changed is not None:
+                self._changed.notify_all()
         return outcomes
 
 
