@@ -21,7 +21,7 @@ REMOVED_STATUS = 3  # of a process whose key was a member's before it started
 STAYS_STATUS = 1  # of one that was to leave, and the others have not let it go in time
 
 
-class Wish(NamedTuple):
+class Intent(NamedTuple):
     """`name` is the member that this peer wants to be; `leaves`: it leaves when it is stopped."""
 
     name: str
@@ -31,25 +31,25 @@ class Wish(NamedTuple):
 class MembershipGuide:
     """`end` is what a signal calls."""
 
-    def __init__(self, node: Node, folder: Path, wish: Wish) -> None:
+    def __init__(self, node: Node, folder: Path, intent: Intent) -> None:
         self._node = node
         self._folder = folder
-        self._wish = wish
+        self._intent = intent
         self._said = ""
         self._leave_until_s: float | None = None
         self._was_member = False  # since it started
-        node.epochs.admission.wanted_name = wish.name
+        node.epochs.admission.wanted_name = intent.name
         self.status = 0  # with which the process should end
 
     def end(self) -> None:
-        """Leave if that is wished; if it is under way already, stop at once."""
+        """Leave if that is intended; if it is under way already, stop at once."""
         node, votes = self._node, self._node.epochs.own_votes
         is_possible = node.ledger.me is not None and not votes.cannot_leave
-        if self._wish.leaves and is_possible and self._leave_until_s is None:
+        if self._intent.leaves and is_possible and self._leave_until_s is None:
             votes.is_leaving = True
             self._leave_until_s = time.monotonic() + LEAVE_S
             return
-        if self._wish.leaves and node.ledger.me is not None:
+        if self._intent.leaves and node.ledger.me is not None:
             self.status = STAYS_STATUS
         node.stop()
 
@@ -94,8 +94,8 @@ class MembershipGuide:
             return self._proposed(asked[0])
         if not node.mesh_status.quorum:
             return "looking for the members (unless they let anybody listen, they have to propose)"
-        if any(seat.name == self._wish.name for seat in node.ledger.epoch.seats):
-            return f"a member is called {self._wish.name}: replace it, or join by another --name"
+        if any(seat.name == self._intent.name for seat in node.ledger.epoch.seats):
+            return f"a member is called {self._intent.name}: replace it, or join by another --name"
         if node.config.admission == "open":
             return "follows; asks the members to let it in"
         return "follows; waiting for a proposal"
@@ -107,7 +107,7 @@ class MembershipGuide:
 
     def introduce(self) -> None:
         """Say what the members have to do."""
-        name, key = self._wish.name, self._node.ledger.journal.key.hex()
+        name, key = self._intent.name, self._node.ledger.journal.key.hex()
         click.echo(f"join: the key of {self._folder} is {key}")
         if self._node.ledger.seat is None and self._node.config.admission != "open":
             how = f"python -m peer members DATA add {name} {key}"

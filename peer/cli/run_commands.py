@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from peer.cli import runner
-from peer.cli.membership_guide import Wish
+from peer.cli.membership_guide import Intent
 from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.membership.mesh_file import check_name
 from peer.node.snapshots import PACE
@@ -98,7 +98,7 @@ def join(name: str, leave: bool, **given: Any) -> None:
         raise click.UsageError(f"--name: {error}") from None
     if not (folder / KEY_FILE).exists():
         data_folder.create(folder)
-    options = replace(_options(given), wish=Wish(name, leave))
+    options = replace(_options(given), intent=Intent(name, leave))
     if status := runner.run(options):
         raise SystemExit(status)
 

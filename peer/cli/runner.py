@@ -14,7 +14,7 @@ import zmq
 from peer.cli.chain_finder import ChainFinder
 from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
-from peer.cli.membership_guide import MembershipGuide, Wish
+from peer.cli.membership_guide import Intent, MembershipGuide
 from peer.client.endpoint import Local, endpoint
 from peer.membership import mesh_file
 from peer.membership.epochs import Pin, read_pin
@@ -57,7 +57,7 @@ class Options:
     snapshot_every: int = PACE.commits
     keep: Keep = KEEP  # how much of the past
     gateway: Mapping[str, Any] = field(default_factory=dict)  # values of `web.options.FORWARDED`
-    wish: Wish | None = None  # to be a member; None: it is one already, or only follows
+    intent: Intent | None = None  # to be a member; None: it is one already, or only follows
 
 
 class Security(NamedTuple):
@@ -87,7 +87,7 @@ def run(
     chain = ChainFinder(node, context, *where, (clock or Clock()).now_us)
     node.mesh.guard.start()
     gateway = GatewayProcess(_gateway_command(options, node)) if options.ui else None
-    guide = MembershipGuide(node, options.data, options.wish) if options.wish else None
+    guide = MembershipGuide(node, options.data, options.intent) if options.intent else None
     on_end(guide.end if guide else node.stop)
     with paused():
         node.recover()
