@@ -7,11 +7,12 @@ from tests.mutations import hunt
 from tests.mutations.clock import CLOCK
 from tests.mutations.disk import DISK
 from tests.mutations.epochs import EPOCHS
+from tests.mutations.levels import LEVELS
 from tests.mutations.life import LIFE
 from tests.mutations.order import ORDER
 from tests.mutations.rule import RULE
 
-MUTATIONS = ORDER + RULE + LIFE + CLOCK + DISK + EPOCHS
+MUTATIONS = ORDER + RULE + LIFE + CLOCK + DISK + EPOCHS + LEVELS
 
 
 def main(names: Sequence[str]) -> int:

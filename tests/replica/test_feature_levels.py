@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from engine import Accepted, Reason, Rejected, Side, Submit
+from peer.client.signer import Signer
 from peer.consensus.block import Block, InvalidBlockError, OtherEpochError, Ref, decode
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Commit
@@ -17,8 +18,8 @@ from peer.replica.members import Members
 from peer.replica.signed import with_id
 from peer.replica.state_machine import Replica
 from tests.replica.test_governed_replica import Mesh, order
+from tests.simulator.levels import NEXT_LEVELS, QUANTITY_MIN
 from tests.support.epochs import first_epoch, key_of
-from tests.support.next_level import NEXT_LEVELS, QUANTITY_MIN
 from tests.support.pieces import pieces_of
 from tests.support.real_mesh import MARKET, MARKETS
 
@@ -151,6 +152,23 @@ def test_the_seal_contains_the_level() -> None:
     """ORDER-44."""
     ends = (FIRST.following((), (), level, 64, 1_000, b"d" * 32) for level in (1, 2))
     assert len({epoch.seal for epoch in ends}) == 2
+
+
+def test_signatures_are_verified_ahead_in_every_epoch() -> None:
+    """An author's number is not its seat once a member before it has left."""
+    found = mesh()
+    mine = Signer(key_of(9), COMMITTEE.mesh.hex(), lambda: 1_000)
+    one = found.propose(0, RemoveMember(0))
+    end = found.commit((2, order()), (1, Approve(0, one, 0))).epoch_end
+    assert end is not None
+    replica = found.replica
+    replica.begin_epoch(replica.next_epoch(end))
+    assert replica.members.epoch.numbers == (1, 2)
+    signed = mine.sign(Submit(0, mine.account, MARKET, Side.BUY, 5, 100))
+    seq = replica.expected[1]
+    data = replica.level.write_command(with_id(signed, command_id(seq, 1)))
+    replica.verify_ahead(Block(Ref(1, 0, b"d" * 32), (), replica.level.write(seq, [data])))
+    assert len(replica.signers.signature_cache._known) == 1
 
 
 def test_levels_have_no_gap() -> None:

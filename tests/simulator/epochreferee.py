@@ -17,12 +17,13 @@ from peer.consensus.committee import Mode
 from peer.membership.epochs import DOMAIN, Epoch
 from peer.membership.identity import Verifier
 from peer.replica.applied import Applied
-from peer.replica.batch import decode_batch, seq_and_member
+from peer.replica.batch import seq_and_member
 from peer.replica.changes import Activate, AddMember, Approve, RemoveMember, ReplaceMember, Withdraw
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.governance import Proposal
 from peer.replica.handover import Sealed, Stated
 from peer.replica.state_machine import Replica
+from tests.simulator.levels import NEXT_LEVELS
 from tests.simulator.node import NodePeer
 from tests.simulator.noderun import NodeReferee, must
 
@@ -101,10 +102,11 @@ class EpochReferee(NodeReferee):
     def _count(self, applied: Applied, replica: Replica) -> None:
         commit, epoch = applied.commit, replica.members.epoch
         numbers, wanted = epoch.numbers, set(applied.ids)
+        level = NEXT_LEVELS.of(epoch.origin.level)
         for block in commit.blocks:
             seat = numbers[block.author]
             self._seen[seat] = commit.number
-            batch = decode_batch(block, seat).commands if block.payload else []
+            batch = level.read(block, seat).commands if block.payload else []
             for entry in batch:
                 if entry.id in wanted:
                     self._take(entry, epoch)

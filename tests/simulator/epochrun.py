@@ -14,7 +14,15 @@ from typing import NamedTuple
 
 from peer.consensus.committee import Committee
 from peer.membership.epochs import Epoch, Pin, UncertifiedError
-from peer.replica.changes import AddMember, Approve, Change, Propose, RemoveMember, ReplaceMember
+from peer.replica.changes import (
+    Activate,
+    AddMember,
+    Approve,
+    Change,
+    Propose,
+    RemoveMember,
+    ReplaceMember,
+)
 from peer.replica.governance import Proposal
 from peer.replica.members import presence_wanted
 from peer.replica.state_machine import Replica
@@ -26,6 +34,7 @@ from tests.simulator.noderun import Clients, NodeReferee, NodeRun
 from tests.simulator.peer import END_STAGES, STAGES, Stage
 from tests.simulator.plan import CHANGING_ADDRESSES, Cut, Plan
 from tests.simulator.run import Ending, Options, Verdict
+from tests.simulator.upgrades import Upgrades
 from tests.simulator.world import MS
 
 CHAIN_US = 500 * MS  # between two looks for the chain
@@ -65,6 +74,7 @@ class EpochRun(NodeRun):
         self.lost_seats: set[int] = set()
         self.is_healed = False
         self._trouble = Trouble(self, Random(f"trouble {plan.name}"))
+        self._upgrades = Upgrades(self, Random(f"upgrades {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
 
@@ -130,9 +140,12 @@ class EpochRun(NodeRun):
         if self._step is not None and self._step.epoch != self.newest.number:
             self._step = None
         if self._step is None and self._steps_left > 0:
-            self._steps_left -= 1
             self._joiners: list[NodePeer] = []
-            self._step = self._draw()
+            self._upgrades.perhaps()
+            self._step = self._level_step()
+            if self._step is None:
+                self._steps_left -= 1
+                self._step = self._draw()
             self._doom()
             if self._step is not None:
                 self._trouble.step(self.newest, self._joiners)
@@ -143,6 +156,28 @@ class EpochRun(NodeRun):
         pause = ASK_US if self._step else self._random.randrange(400 * MS)
         if self._step or self._steps_left:
             self.world.after(pause, self._drive)
+
+    def _level_step(self) -> Step | None:
+        """Activate the next level, if that can be done."""
+        epoch = self.newest
+        level = None if self._trouble.waiting else self._upgrades.level(epoch)
+        if level is None:
+            return None
+        self.world.note("world", f"level {level} in epoch {epoch.number}")
+        return Step(epoch.number, (Activate(level),), self._is_unsealed(epoch))
+
+    def _peer(self, address: int, member: int | None) -> NodePeer:
+        peer = super()._peer(address, member)
+        self._upgrades.install(peer, member is not None)
+        return peer
+
+    def _restart(self, peer: NodePeer) -> None:  # type: ignore[override]
+        self._upgrades.restarts(peer)
+        super()._restart(peer)
+
+    def restart(self, peer: NodePeer, after_us: int) -> None:
+        """A peer that is down starts again."""
+        self.world.after(after_us, self._restart, peer)
 
     def _draw(self) -> Step | None:
         """A step that can be done: enough of the members that are not lost are there for it."""
@@ -277,8 +312,9 @@ class EpochRun(NodeRun):
         for peer in up:
             found = [self._open(peer, changes, step) for changes in step.wanted]
             for proposal in found if all(found) else []:
-                if peer.node.ledger.me not in proposal.approvals:  # type: ignore[union-attr]
-                    self.say(peer, Approve(0, proposal.id, step.epoch))  # type: ignore[union-attr]
+                assert proposal is not None
+                if (vote := self._upgrades.approval(peer, proposal)) is not None:
+                    self.say(peer, vote)
         self._trouble.vote(up)
 
     @staticmethod

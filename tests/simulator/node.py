@@ -26,6 +26,7 @@ from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
 from peer.node.timers import Clock
 from peer.replica.applied import Applied
+from peer.replica.feature_level import LEVELS
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from peer.storage.block_log import Place, Slots
@@ -218,6 +219,7 @@ class NodePeer:
         self.lost = False  # its disk is gone: it must never speak again
         self.broken = False  # its disk refuses to write
         self.pin: Pin | None = None  # what its operator trusts
+        self.levels = LEVELS  # that its program knows, from its next start on
         self.lives = 0
         self.doom: Stage | None = None
         self.on_death: Callable[[], None] = lambda: None
@@ -279,7 +281,12 @@ class NodePeer:
         key, disk, slots = self._identity.public, self._disk, self._slots
         journal = Journal(path, key, self.config.id, lambda _: disk, slots)
         sign = self._identity.sign
-        ledger = WatchedLedger(self.config, self.member, sign, journal, pace=PACE, pin=self.pin)
+        ledger = WatchedLedger(
+            *(self.config, self.member, sign, journal),
+            pace=PACE,
+            pin=self.pin,
+            levels=self.levels,
+        )
         ledger.peer = self
         self.mesh = MeshWires(self)
         self.local = LocalWires(

@@ -20,6 +20,7 @@ from peer.consensus.committee import Mode
 from peer.membership.mesh_file import MeshConfig
 from peer.replica.applied import Applied
 from peer.replica.state_machine import Replica
+from tests.simulator.levels import NEXT_LEVELS
 from tests.simulator.liars import HELPS, BadHelper
 from tests.simulator.node import MARKETS, NodePeer, Witness, config_of
 from tests.simulator.peer import Stage
@@ -49,7 +50,7 @@ def state_of(replica: Replica) -> bytes:
     be of the next epoch."""
     expected = {seat: seq for seat, seq in enumerate(replica.expected) if seq > 1}
     counts = repr((expected, replica.trade_numbers, replica.time_ms))
-    return replica.exchange.digest() + counts.encode()
+    return replica.latest().digest + counts.encode()
 
 
 class NodeReferee(Witness):
@@ -114,7 +115,7 @@ class NodeReferee(Witness):
             must(same and state_of(twin) == state_of(replica), what)
         if replica.checkpoint is not None and replica.checkpoint.commit == commit.number:
             pieces = {key: replica.piece(key) for key, _ in replica.tree}
-            self._twins[peer.address] = Replica.restore(replica.members.epoch, pieces)
+            self._twins[peer.address] = Replica.restore(replica.members.epoch, pieces, NEXT_LEVELS)
 
     def _extend(self, mark: Mark, applied: Applied) -> None:
         must(

@@ -9,7 +9,7 @@ import pytest
 from engine import Accepted, Reason, Rejected, Side, Submit
 from peer.client.connection import ClientError, NodeClient, NodeRefusedError
 from peer.replica.changes import Activate, Propose
-from tests.support.next_level import QUANTITY_MIN
+from tests.simulator.levels import QUANTITY_MIN
 from tests.support.real_mesh import MARKET, RealMesh, RealPeer, held_ports, order, pairs, wait_for
 from tests.system.test_membership import members
 

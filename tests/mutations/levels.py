@@ -1,0 +1,34 @@
+"""Feature levels: broken in whole nodes of two programs, which activate the next level."""
+
+from tests.mutations import Mutation, edit
+
+UPGRADES = "--epochs --mode crash --n 3,4,1"
+
+LEVELS = (
+    Mutation(
+        "decoder by software instead of level",
+        "a new program reads the blocks of the present level as those of its highest",
+        10,
+        UPGRADES,
+        (
+            edit(
+                "replica/feature_level",
+                "        return self._known[number - 1]\n",
+                "        return self._known[-1]\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "waiting commands are not encoded again at a new level",
+        "what a member has acknowledged is in a block that nobody can read",
+        40,
+        UPGRADES,
+        (
+            edit(
+                "node/submissions",
+                "                entry.data = level.write_command(entry.command)\n",
+                "                pass\n",
+            ),
+        ),
+    ),
+)
