@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, CDPSession, expect
+from playwright.sync_api import Browser, CDPSession, Route, expect
 
 from tests.support.browser import MARKS, WIDE
 from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand_in
@@ -83,3 +83,31 @@ def test_a_first_visit_asks_little_and_the_next_one_less(
     for _, url in first:
         assert url.partition("://")[2].startswith(f"127.0.0.1:{market.port}/")
     assert not [url for _, url in first if url.endswith(".map")]
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_a_page_whose_files_are_gone_is_loaded_anew(
+    market: Gateway, chromium: Browser, is_gone: bool
+) -> None:
+    """The peer was updated while the page was open; or the connection failed once."""
+    context = chromium.new_context(viewport=WIDE)
+    page = context.new_page()
+    page.goto(market.url)
+    expect(page.locator(".health")).to_contain_text("Live")
+    page.evaluate("window.isOld = true")
+    page.route("**/built/depthchart-*", lambda route: route.abort(), times=1)
+
+    def answer(route: Route) -> None:
+        if is_gone and route.request.method == "HEAD":
+            route.fulfill(status=404)
+        else:
+            route.continue_()
+
+    page.route("**/built/main-*", answer)
+    with page.expect_event("request", lambda asked: asked.method == "HEAD"):
+        page.get_by_role("tab", name="Depth").click()
+    if is_gone:
+        page.wait_for_function("window.isOld === undefined")
+    expect(page.locator(".health")).to_contain_text("Live")
+    assert page.evaluate("window.isOld === true") is not is_gone
+    context.close()
