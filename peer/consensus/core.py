@@ -16,7 +16,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag, Evidence
 from peer.consensus.decide import Rule
-from peer.consensus.delays import Bounds, Delays
+from peer.consensus.delays import ANSWER, LATE, Bounds, Delays
 from peer.consensus.due import Due
 from peer.consensus.start import Start
 from peer.consensus.synchronizer import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
@@ -35,8 +35,8 @@ class Timing:
 
     leader_timeout_ms: int = 100  # how long a proposal waits for the previous round's leader
     leader_timeout_max_ms: int = 2_000
-    late: Bounds = Bounds(15, 500)  # a missing parent usually comes within this time by itself
-    answer: Bounds = Bounds(200, 2_000)  # then another member is asked
+    late: Bounds = LATE  # a missing parent usually comes within this time by itself
+    answer: Bounds = ANSWER  # then another member is asked
     pull_timeout_ms: int = 1_000
     start_wait_ms: int = 3_000  # see `start`
     fresh_ms: int = 1_000  # after longer silence a member sends an empty block before commands

@@ -14,6 +14,10 @@ class Bounds(NamedTuple):
     most: int
 
 
+LATE = Bounds(15, 500)
+ANSWER = Bounds(100, 2_000)
+
+
 class Estimate:
     """The time within which something nearly always comes: the smoothed mean and four times the
     smoothed deviation, as in RFC 6298. In integers: 8 times the mean, 4 times the deviation."""
