@@ -23,6 +23,7 @@ from tests.bench.measuring import machine
 from tests.simulator import wide
 
 TIMES = 2_000
+COMMANDS = 100
 ROUND, TIME_MS, COMMIT = 100_000, 1_800_000_000_000, 30_016
 SEAL = digest_of(b"seal")
 STATED = Attestation(COMMIT, SEAL)
@@ -73,7 +74,7 @@ def order_us(size: int, mode: Mode, one_way_ms: int) -> tuple[float, float]:
     delays."""
     scene = wide.even(one_way_ms, size, mode)
     began = time.process_time()
-    found = wide.run(scene)
+    found = wide.run(scene, commands=COMMANDS)
     took_s = time.process_time() - began
     return took_s / (found.blocks * size) * 1e6, statistics.mean(found.delays_ms) / one_way_ms
 

@@ -189,7 +189,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif given.graphs:
         passed = graphs(range(given.start, given.start + given.graphs), among, given.first)
     elif given.wide:
-        print(wide.table())
+        for line in wide.table():
+            print(line, flush=True)
         passed = True
     else:
         passed = given.delays or runs(seeds, among, options, given.first)

@@ -113,6 +113,13 @@ def test_peers_far_apart_are_measured() -> None:
     assert "bytes an order" in done.stdout
 
 
+def test_the_costs_of_more_members_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_scale", "--members", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "verify" in done.stdout
+
+
 @pytest.mark.timeout(300)
 def test_make_bench_tells_a_story_of_every_part_it_measures(tmp_path: Path) -> None:
     parts = ("latency", "limits", "disk", "http")
