@@ -16,6 +16,7 @@ from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import Checkpoint, Commit, Committer
 from peer.consensus.dag import Dag, Evidence
 from peer.consensus.decide import Rule
+from peer.consensus.delays import ANSWER, LATE, Bounds, Delays
 from peer.consensus.due import Due
 from peer.consensus.start import Start
 from peer.consensus.synchronizer import REFS_PER_REQUEST_MAX as REFS_PER_REQUEST_MAX
@@ -34,8 +35,8 @@ class Timing:
 
     leader_timeout_ms: int = 100  # how long a proposal waits for the previous round's leader
     leader_timeout_max_ms: int = 2_000
-    fetch_delay_ms: int = 15  # a missing parent usually comes within this time by itself
-    fetch_retry_ms: int = 200
+    late: Bounds = LATE  # a missing parent usually comes within this time by itself
+    answer: Bounds = ANSWER  # then another member is asked
     pull_timeout_ms: int = 1_000
     start_wait_ms: int = 3_000  # see `start`
     fresh_ms: int = 1_000  # after longer silence a member sends an empty block before commands
@@ -86,9 +87,8 @@ class Consensus:
         self._ready = Ready()
         self._quorum: tuple[int, int] = (0, 0)  # the newest round with a quorum, and since when
         timing = self.timing
-        self._synchronizer = Synchronizer(
-            self.dag, me, timing.fetch_delay_ms, timing.fetch_retry_ms, timing.pull_timeout_ms
-        )
+        self._delays = Delays(committee.size, timing.late, timing.answer)
+        self._synchronizer = Synchronizer(self.dag, me, self._delays, timing.pull_timeout_ms)
         self.start = start or Start(committee, timing.start_wait_ms)
         self._due = Due(Rule.of(committee).wave)
         self._spoke_ms: int | None = None  # when this peer made its last block
@@ -120,8 +120,10 @@ class Consensus:
         """Whether a block is here, accepted or waiting, so that it need not be verified again."""
         return self.dag.has(ref) or ref.digest in self.dag.waiting
 
-    def receive(self, block: Block, now_ms: int) -> None:
-        """Add a block of valid form and signature, from any sender."""
+    def receive(self, block: Block, now_ms: int, helper: int | None = None) -> None:
+        """Add a block of valid form and signature, from any sender. `helper`: the member that gave
+        it because it was asked; None if it came by itself."""
+        self._synchronizer.came(block.ref, helper, now_ms)
         self._accept(self.dag.add(block), now_ms)
 
     def accuse(self, evidence: Evidence) -> None:

@@ -71,6 +71,10 @@ class Dag:
         """The accepted blocks of a round by author; only an equivocator has more than one."""
         return self.rounds.get(round_, {})
 
+    def waiting_for(self, ref: Ref) -> list[int]:
+        """The authors of the blocks that wait for a block."""
+        return [child.author for child in self._children.get(ref.digest, ())]
+
     def slot(self, round_: int, author: int) -> list[Block]:
         return self.at(round_).get(author, [])
 

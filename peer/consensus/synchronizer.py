@@ -5,11 +5,12 @@ trust a member: one that claims much and answers little only wastes its own turn
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from peer.consensus.block import Ref
 from peer.consensus.dag import Dag
+from peer.consensus.delays import Delays
 
 REFS_PER_REQUEST_MAX = 256
 CLAIM_AGE_MS = 3_000
@@ -38,35 +39,34 @@ class _Question:
     """The requests for one missing block."""
 
     ref: Ref
+    since_ms: int
     next_ms: int
     tries: int = 0
+    asked_ms: dict[int, int] = field(default_factory=dict)  # by member: when it was asked first
 
 
 class _Claim(NamedTuple):
-    """The rounds that a member last claimed to have."""
+    """The rounds that a member claimed to have."""
 
     rounds: tuple[int, ...]
     heard_ms: int
 
 
 class Synchronizer:
-    """`delay_ms`: how long to wait for a missing block to come by itself. `retry_ms`: how long to
-    wait before asking another member. `pull_timeout_ms`: how long an answer to a `Pull` may
-    take."""
+    """`delays` say how long to wait for a missing block to come by itself, and for an answer before
+    asking another member. `pull_timeout_ms`: how long an answer to a `Pull` may take."""
 
-    def __init__(
-        self, dag: Dag, me: int | None, delay_ms: int, retry_ms: int, pull_timeout_ms: int
-    ) -> None:
+    def __init__(self, dag: Dag, me: int | None, delays: Delays, pull_timeout_ms: int) -> None:
         self._dag = dag
         self._others = [m for m in range(dag.committee.size) if m != me]
-        self._delay_ms = delay_ms
-        self._retry_ms = retry_ms
+        self._delays = delays
         self._pull_timeout_ms = pull_timeout_ms
         self._questions: dict[bytes, _Question] = {}
         self._noticed = 0  # value of `dag.missed` at the last scan
         self._scan_ms = 0
         self._due_ms: int | None = None
-        self._claims: dict[int, _Claim] = {}
+        self._claims: dict[int, _Claim] = {}  # the newest of each member
+        self._earlier: dict[int, _Claim] = {}  # one whose blocks may still come by themselves
         self._pull: Pull | None = None  # the open one; there is at most one
         self._pull_until_ms = 0
         self._excluded_ms: dict[int, int] = {}  # until when not to ask a member again
@@ -74,15 +74,26 @@ class Synchronizer:
     # Pulls
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> Pull | None:
-        """Take a member's claim. The blocks of its previous claim, and its own newest block, should
-        have arrived by now: if not, they were lost, and it is asked for them."""
+        """Take a member's claim. The blocks of an earlier claim should be here by now, and so
+        should its own newest block, which it sent before: if not, they were lost, and it is asked
+        for them."""
         if len(rounds) != self._dag.committee.size:
             return None
-        before = self._claims.get(member)
-        self._claims[member] = _Claim(rounds, now_ms)
-        overdue = list(before.rounds) if before else [0] * len(rounds)
-        overdue[member] = rounds[member]
+        self._claims[member] = claim = _Claim(rounds, now_ms)
+        earlier = self._earlier.setdefault(member, claim)
+        overdue = [0] * len(rounds)
+        if earlier is not claim and now_ms - earlier.heard_ms >= self._settled_ms(member):
+            self._earlier[member] = claim
+            overdue = list(earlier.rounds)
+        if not any(block.author == member for block in self._dag.waiting.values()):
+            overdue[member] = rounds[member]
         return self._ask_above(member, now_ms) if self._lacks(overdue) else None
+
+    def _settled_ms(self, member: int) -> int:
+        """How long after a member's claim its blocks are here, each one that is lost included: it
+        is noticed, and asked for by itself."""
+        late_ms = max(map(self._delays.late_ms, self._others), default=0)
+        return late_ms + self._delays.answer_ms(member)
 
     def _lacks(self, rounds: Sequence[int]) -> bool:
         return any(theirs > ours for theirs, ours in zip(rounds, self._dag.highest, strict=True))
@@ -136,12 +147,14 @@ class Synchronizer:
         wanted: dict[int, list[Ref]] = {}
         for question in self._questions.values():
             if now_ms >= question.next_ms:
-                refs = wanted.setdefault(self._helper(question), [])
+                helper = self._helper(question)
+                refs = wanted.setdefault(helper, [])
                 if len(refs) < REFS_PER_REQUEST_MAX:
                     refs.append(question.ref)
                     doublings = min(question.tries // len(self._others), BACKOFF_MAX)
                     question.tries += 1
-                    question.next_ms = now_ms + (self._retry_ms << doublings)
+                    question.asked_ms.setdefault(helper, now_ms)
+                    question.next_ms = now_ms + (self._delays.answer_ms(helper) << doublings)
         self._due_ms = min((q.next_ms for q in self._questions.values()), default=None)
         return [Wanted(member, tuple(refs)) for member, refs in wanted.items()]
 
@@ -153,12 +166,30 @@ class Synchronizer:
             del self._questions[digest]
         for digest, ref in missing.items():
             if digest not in self._questions:
-                self._questions[digest] = _Question(ref, now_ms + self._delay_ms)
+                self._questions[digest] = _Question(ref, now_ms, now_ms + self._wait_ms(ref))
+
+    def _wait_ms(self, ref: Ref) -> int:
+        """How long a missing block may still come by itself. Its author sent it before the later
+        ones that are here, and messages of one member keep their order: it hardly comes then."""
+        is_lost = ref.author in self._dag.waiting_for(ref)
+        return self._delays.late.least if is_lost else self._delays.late_ms(ref.author)
+
+    def came(self, ref: Ref, helper: int | None, now_ms: int) -> None:
+        """A block is here: by itself, or from a member that was asked for it."""
+        question = self._questions.pop(ref.digest, None)
+        if question is None:
+            return
+        if helper is None:
+            self._delays.came(ref.author, now_ms - question.since_ms)
+        elif (asked_ms := question.asked_ms.get(helper)) is not None:
+            self._delays.answered(helper, now_ms - asked_ms)
 
     def _helper(self, question: _Question) -> int:
-        """The member to ask: first the author, which has the block, then the others in turn."""
-        others, author = self._others, question.ref.author
-        start = others.index(author) if author in others else 0
+        """The member to ask: first the author, or a nearer one that refers to the block, as these
+        have it; then the others in turn."""
+        others, ref = self._others, question.ref
+        have = [m for m in (ref.author, *self._dag.waiting_for(ref)) if m in others]
+        start = others.index(min(have, key=self._delays.answer_ms)) if have else 0
         return others[(start + question.tries) % len(others)]
 
     def next_ms(self) -> int | None:

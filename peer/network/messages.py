@@ -69,10 +69,11 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
 
 class BlockIn(NamedTuple):
-    """A frame that a member published or sent as an answer."""
+    """A frame that a member published or, if `asked`, sent as an answer."""
 
     member: int
     frame: bytes
+    asked: bool = False
 
 
 class Heard(NamedTuple):
@@ -306,7 +307,7 @@ def _read_places(where: bytes) -> tuple[Place, ...] | None:
 def parse_answer(member: int, kind: bytes, frames: list[bytes]) -> Iterator[Answer]:
     """What a member answered; nothing if it is invalid."""
     if kind in (b"F", b"P"):
-        yield from (BlockIn(member, frame) for frame in frames[:ANSWER_BLOCKS_MAX])
+        yield from (BlockIn(member, frame, True) for frame in frames[:ANSWER_BLOCKS_MAX])
         if kind == b"P":
             yield Answered(member)
     elif kind == b"C":

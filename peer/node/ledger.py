@@ -95,13 +95,13 @@ class Ledger:
         self._reader.verify(block)
         return block
 
-    def receive(self, block: Block, now_ms: int) -> None:
-        """Take in a block from `read`. KeyElsewhereError if it is an own block that this peer never
-        made."""
+    def receive(self, block: Block, now_ms: int, helper: int | None = None) -> None:
+        """Take in a block from `read`, which `helper` gave if it was asked for. KeyElsewhereError
+        if it is an own block that this peer never made."""
         self._check_own(block.ref)
         self.snapshots.note(block)
         self.replica.verify_ahead(block)
-        self.consensus.receive(block, now_ms)
+        self.consensus.receive(block, now_ms, self.epoch.author_of(helper))
 
     def _check_own(self, ref: Ref) -> None:
         own = self.consensus.own_newest

@@ -219,8 +219,8 @@ class Node:
 
     def _take(self, message: Message, now_ms: int) -> None:
         match message:
-            case BlockIn(member, frame):
-                self._receive(member, frame, now_ms)
+            case BlockIn(member, frame, asked):
+                self._receive(member, frame, now_ms, asked)
             case Heard(member, heartbeat):
                 self.ledger.hear(member, heartbeat, now_ms)
                 self.mesh_status.hear(member, heartbeat, now_ms)
@@ -241,14 +241,14 @@ class Node:
     def _take_forwarded(self, caller: Caller, request: protocol.Execute) -> None:
         self._requests.take(caller, request, self._clock.now_ms(), self._effects)
 
-    def _receive(self, member: int, frame: bytes, now_ms: int) -> None:
+    def _receive(self, member: int, frame: bytes, now_ms: int, asked: bool = False) -> None:
         try:
             block = self.ledger.read(member, frame)
             if block is not None:
                 agrees = self.ledger.replica.agrees(block.attestation)
                 seat = self.ledger.epoch.numbers[block.author]
                 self.mesh_status.compare(seat, block.attestation, agrees)
-                self.ledger.receive(block, now_ms)
+                self.ledger.receive(block, now_ms, member if asked else None)
         except InvalidBlockError as error:
             # Its links carry only what it sent on purpose: CURVE prevents any change.
             self.mesh_status.misbehaved(member, f"it sent an invalid block: {error}")

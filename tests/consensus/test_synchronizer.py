@@ -3,16 +3,18 @@
 from peer.consensus.block import Block, Ref, digest_of
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.dag import Dag
+from peer.consensus.delays import Bounds, Delays, Estimate
 from peer.consensus.synchronizer import SCAN_MS, Pull, Synchronizer, Wanted
 
 COMMITTEE = Committee(b"m" * 16, 4, Mode.BYZANTINE)
 ME = 0
 DELAY_MS, RETRY_MS, TIMEOUT_MS = 15, 200, 1_000
 MISSING = Ref(1, 2, digest_of(b"missing"))
+BOUNDS = Bounds(DELAY_MS, 500), Bounds(RETRY_MS, 2_000)
 
 
-def synchronizer(dag: Dag) -> Synchronizer:
-    return Synchronizer(dag, ME, DELAY_MS, RETRY_MS, TIMEOUT_MS)
+def synchronizer(dag: Dag, delays: Delays | None = None) -> Synchronizer:
+    return Synchronizer(dag, ME, delays or Delays(COMMITTEE.size, *BOUNDS), TIMEOUT_MS)
 
 
 def lacking() -> Dag:
@@ -80,3 +82,63 @@ def test_a_member_never_asks_itself() -> None:
     wanted = [one for now in range(0, 1_000, SCAN_MS) for one in sync.tick(now)]
     assert {one.member for one in wanted} == {1, 2, 3}
     assert all(one == Wanted(one.member, (own,)) for one in wanted)
+
+
+def test_an_estimate_covers_what_came_and_stays_within_its_bounds() -> None:
+    """ORDER-61."""
+    bounds = Bounds(15, 500)
+    estimate = Estimate()
+    assert estimate.within(bounds) == 15, "nothing is known"
+    for took_ms in (50, 60, 40, 55) * 10:
+        estimate.add(took_ms)
+    assert 60 <= estimate.within(bounds) <= 100
+    for _ in range(50):
+        estimate.add(10_000)
+    assert estimate.within(bounds) == 500
+    for _ in range(100):
+        estimate.add(0)
+    assert estimate.within(bounds) == 15
+
+
+def test_a_block_that_comes_late_by_itself_is_awaited_longer_next_time() -> None:
+    """ORDER-61. One that was asked for tells how long an answer takes, and nothing else."""
+    delays = Delays(COMMITTEE.size, *BOUNDS)
+    sync = synchronizer(lacking(), delays)
+    sync.tick(0)
+    sync.came(MISSING, None, 60)
+    assert (delays.late_ms(2), delays.late_ms(1)) == (180, DELAY_MS)
+    sync = synchronizer(lacking(), delays)
+    assert [now for now in range(0, 300, SCAN_MS) if sync.tick(now)] == [180]
+    sync.came(MISSING, 2, 580)
+    assert (delays.late_ms(2), delays.answer_ms(2)) == (180, 1_200)
+    assert delays.answer_ms(1) == RETRY_MS
+
+
+def test_the_nearest_member_that_has_a_missing_block_is_asked_first() -> None:
+    """ORDER-61. Member 1 has it too, since a block of it refers to that."""
+    delays = Delays(COMMITTEE.size, *BOUNDS)
+    delays.answered(2, 300)
+    sync = synchronizer(lacking(), delays)
+    asked = [one for now in range(0, 300, SCAN_MS) for one in sync.tick(now)]
+    assert asked == [Wanted(1, (MISSING,)), Wanted(2, (MISSING,))]
+
+
+def test_a_gap_in_the_chain_of_an_author_is_not_awaited() -> None:
+    """ORDER-61. Its messages keep their order: what it sent before is lost."""
+    delays = Delays(COMMITTEE.size, *BOUNDS)
+    delays.came(2, 100)
+    dag = lacking()
+    zero = [block.ref for block in dag.newest if block.round == 0]
+    dag.add(Block(Ref(2, 2, digest_of(b"later")), (MISSING, zero[0], zero[1])))
+    sync = synchronizer(dag, delays)
+    assert [now for now in range(0, 100, SCAN_MS) if sync.tick(now)] == [DELAY_MS]
+
+
+def test_a_claim_is_overdue_once_its_blocks_could_have_come_and_been_asked_for() -> None:
+    """ORDER-38, ORDER-61. Blocks that wait for others are on no list of losses."""
+    delays = Delays(COMMITTEE.size, *BOUNDS)
+    delays.answered(1, 100)
+    sync = synchronizer(lacking(), delays)
+    assert sync.hear(1, (0, 2, 1, 0), 0) is None, "its newest block is here, and waits"
+    assert sync.hear(1, (0, 2, 1, 0), 250) is None, "an answer takes 300 ms"
+    assert sync.hear(1, (0, 2, 1, 0), 500) == Pull(1, (0, 1, 0, 0))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 
 from peer.consensus.committee import Mode
-from tests.simulator import book, dags, delays, epochrun, noderun
+from tests.simulator import book, dags, delays, epochrun, noderun, wide
 from tests.simulator.liars import KINDS
 from tests.simulator.peer import Habits
 from tests.simulator.plan import committee, draw, draw_changing, draw_long
@@ -158,6 +158,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--epochs", action="store_true", help="whole nodes that come and go")
     parser.add_argument("--graphs", type=int, default=0, help="random graphs instead of runs")
     parser.add_argument("--delays", action="store_true", help="only measure message delays")
+    parser.add_argument("--wide", action="store_true", help="only measure long distances")
     parser.add_argument("--first", action="store_true", help="stop at the first failure")
     parser.add_argument("--check-every", type=int, default=Options.check_every, metavar="STEPS")
     parser.add_argument("--habit", choices=HABITS, help="break the node on purpose")
@@ -187,6 +188,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     elif given.graphs:
         passed = graphs(range(given.start, given.start + given.graphs), among, given.first)
+    elif given.wide:
+        for line in wide.table():
+            print(line, flush=True)
+        passed = True
     else:
         passed = given.delays or runs(seeds, among, options, given.first)
         if not (given.first or given.nodes or given.epochs):

@@ -24,6 +24,8 @@ class Weather:
     straggle: float = 0.0  # the share of messages that take `straggle_us` more
     straggle_us: int = 0
     in_order: bool = False  # a link keeps the order of its messages, as one TCP connection does
+    links_us: tuple[tuple[int, ...], ...] = ()  # more delay, by sender and receiver
+    jitter: float = 0.0  # the mean of an exponential part of that, in shares of it
 
 
 CALM = Weather()
@@ -66,6 +68,9 @@ class Network:
         delay = weather.base_us + int(random.expovariate(1) * weather.spread_us)
         if weather.straggle and random.random() < weather.straggle:
             delay += int(random.random() * weather.straggle_us)
+        if weather.links_us:
+            link_us = weather.links_us[sender][to]
+            delay += link_us + int(link_us * weather.jitter * random.expovariate(1))
         return delay + self.slowness.get(sender, 0) + self.slowness.get(to, 0)
 
     def _arrive(self, sender: int, to: int, message: Any) -> None:

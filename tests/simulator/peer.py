@@ -219,7 +219,7 @@ class Peer:
                 self._receive(frame)
             case Answer(frames, pull):
                 for frame in frames:
-                    self._receive(frame)
+                    self._receive(frame, sender)
                 if pull:
                     self.consensus.answered(sender, self.now_ms)
             case Heartbeat(rounds):
@@ -235,7 +235,7 @@ class Peer:
             case Submitted(command):
                 fresh.append(command)
 
-    def _receive(self, frame: bytes) -> None:
+    def _receive(self, frame: bytes, helper: int | None = None) -> None:
         block = self.around.decode(frame)
         if block is None:
             return
@@ -244,7 +244,7 @@ class Peer:
             self._note("halts: its journal is an old copy")
             self.lost = True
             return
-        self.consensus.receive(block, self.now_ms)
+        self.consensus.receive(block, self.now_ms, helper)
 
     # One turn of the loop
 

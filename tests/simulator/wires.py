@@ -202,7 +202,7 @@ class MeshWires:
             self._peer.send(self._addresses[request.member], request)
 
     def answer(self, asked: Asked | Pulled, frames: Sequence[bytes]) -> None:
-        answer: list[Message] = [BlockIn(self._me, frame) for frame in frames]
+        answer: list[Message] = [BlockIn(self._me, frame, True) for frame in frames]
         if isinstance(asked, Pulled):
             answer.append(Answered(self._me))
         self._peer.send(asked.who[0], answer)

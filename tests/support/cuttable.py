@@ -38,6 +38,7 @@ class _Link:
         self.closed: set[int] = set()  # ports
         self.accepted: Counter[int] = Counter()  # connections, by target port
         self.delay_s = 0.0  # of everything, each way; it keeps its order
+        self.bytes = 0  # forwarded, both ways
         self._on_its_way = deque[tuple[float, Callable[[Any], object], Any]]()
         self.swallowed = Counter[int](), Counter[int]()  # how many are dead, there and back
 
@@ -79,6 +80,7 @@ class _Link:
             while data := await reader.read(CHUNK_BYTES):
                 await self.open.wait()
                 if not dead():
+                    self.bytes += len(data)
                     self._later(writer.write, data)
                     await writer.drain()
         except OSError:
@@ -201,6 +203,16 @@ class CuttableNetwork:
             link.delay_s = delay_s
 
         self._call(slow, one)
+
+    def spread(self, delay_s: float) -> None:
+        """From now on all data between any two peers comes so much later."""
+        for one in range(len(self.ports)):
+            self.slow(one, delay_s)
+
+    @property
+    def forwarded(self) -> int:
+        """The bytes that all links have carried, as they are on the wire."""
+        return sum(link.bytes for link in self._links.values())
 
     def deafen(self, one: int) -> None:
         """From now on peer `one` hears no other peer, without knowing it; the others hear it."""

@@ -103,6 +103,24 @@ def test_followers_cost_the_members_what_the_benchmark_says() -> None:
         assert text in done.stdout
 
 
+@pytest.mark.timeout(300)
+def test_peers_far_apart_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_wide", "--one-way-ms", "20"]
+    command += ["--orders", "3", "--rate", "20", "--seconds", "0.5"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "one-way delays" in done.stdout
+    assert "bytes an order" in done.stdout
+
+
+def test_the_costs_of_more_members_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_scale", "--members", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "verify" in done.stdout
+
+
+@pytest.mark.timeout(300)
 def test_make_bench_tells_a_story_of_every_part_it_measures(tmp_path: Path) -> None:
     parts = ("latency", "limits", "disk", "http")
     command = [sys.executable, "-m", "tests.bench.story", "--quick", "--rounds", "1"]
