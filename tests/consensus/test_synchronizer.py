@@ -85,7 +85,7 @@ def test_a_member_never_asks_itself() -> None:
 
 
 def test_an_estimate_covers_what_came_and_stays_within_its_bounds() -> None:
-    """ORDER-61."""
+    """ORDER-58."""
     bounds = Bounds(15, 500)
     estimate = Estimate()
     assert estimate.within(bounds) == 15, "nothing is known"
@@ -101,7 +101,7 @@ def test_an_estimate_covers_what_came_and_stays_within_its_bounds() -> None:
 
 
 def test_a_block_that_comes_late_by_itself_is_awaited_longer_next_time() -> None:
-    """ORDER-61. One that was asked for tells how long an answer takes, and nothing else."""
+    """ORDER-58. One that was asked for tells how long an answer takes, and nothing else."""
     delays = Delays(COMMITTEE.size, *BOUNDS)
     sync = synchronizer(lacking(), delays)
     sync.tick(0)
@@ -115,7 +115,7 @@ def test_a_block_that_comes_late_by_itself_is_awaited_longer_next_time() -> None
 
 
 def test_the_nearest_member_that_has_a_missing_block_is_asked_first() -> None:
-    """ORDER-61. Member 1 has it too, since a block of it refers to that."""
+    """ORDER-58. Member 1 has it too, since a block of it refers to that."""
     delays = Delays(COMMITTEE.size, *BOUNDS)
     delays.answered(2, 300)
     sync = synchronizer(lacking(), delays)
@@ -124,7 +124,7 @@ def test_the_nearest_member_that_has_a_missing_block_is_asked_first() -> None:
 
 
 def test_a_gap_in_the_chain_of_an_author_is_not_awaited() -> None:
-    """ORDER-61. Its messages keep their order: what it sent before is lost."""
+    """ORDER-58. Its messages keep their order: what it sent before is lost."""
     delays = Delays(COMMITTEE.size, *BOUNDS)
     delays.came(2, 100)
     dag = lacking()
@@ -135,7 +135,7 @@ def test_a_gap_in_the_chain_of_an_author_is_not_awaited() -> None:
 
 
 def test_a_claim_is_overdue_once_its_blocks_could_have_come_and_been_asked_for() -> None:
-    """ORDER-38, ORDER-61. Blocks that wait for others are on no list of losses."""
+    """ORDER-38, ORDER-58. Blocks that wait for others are on no list of losses."""
     delays = Delays(COMMITTEE.size, *BOUNDS)
     delays.answered(1, 100)
     sync = synchronizer(lacking(), delays)
