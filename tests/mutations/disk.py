@@ -102,8 +102,8 @@ DISK = (
         (
             Edit(
                 "engine/pieces.py",
-                'frozen.keep(key, self.pieces.get(key, b""))',
-                "pass",
+                "not frozen.keep(key, before)",
+                "False",
             ),
             edit(
                 "node/snapshots",
