@@ -8,7 +8,7 @@ one: a row for each changed order, and the digests above it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 from weakref import ref
 
@@ -62,9 +62,12 @@ class Frozen:
         """The number of pieces changed since."""
         return len(self._before)
 
-    def keep(self, key: int, piece: bytes) -> None:
-        """Keep `piece`, which is about to change."""
-        self._before.setdefault(key, piece)
+    def keep(self, key: int, piece: bytes) -> bool:
+        """Keep `piece`, which is about to change. False if it has changed before."""
+        if key in self._before:
+            return False
+        self._before[key] = piece
+        return True
 
     def close(self) -> None:
         """Drop every kept piece."""
@@ -94,11 +97,13 @@ class Pieces:
         for book_side in self._book_sides:
             book_side.settle()
         self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
-        stale: defaultdict[int, list[int]] = defaultdict(list)  # by piece
+        rows: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)  # by piece
         for id in sorted(self.stale):
-            stale[key_of(id)].append(id)
+            order = self.ledger.orders.get(id)
+            rows[key_of(id)].append((id, b"" if order is None else row_of(order)))
         self.stale.clear()
-        changes = [self._change(*change) for change in stale.items()]
+        old = self.pieces
+        changes = [self._put(key, spliced(old.get(key, b""), of)) for key, of in rows.items()]
         head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
         if head != self.pieces.get(HEAD_KEY):
             changes.append(self._put(HEAD_KEY, head))
@@ -128,18 +133,12 @@ class Pieces:
     def _heads(self) -> list[tuple[int, int]]:
         return [(book.status, book.last) for book in self.books]
 
-    def _change(self, key: int, changed: Iterable[int]) -> Leaf:
-        """Bring the piece of these orders up to date."""
-        orders = self.ledger.orders
-        found = [(id, orders.get(id)) for id in changed]
-        rows = [(id, b"" if order is None else row_of(order)) for id, order in found]
-        return self._put(key, spliced(self.pieces.get(key, b""), rows))
-
     def _put(self, key: int, piece: bytes) -> Leaf:
-        for each in self._frozen:
+        before = self.pieces.get(key, b"")
+        for each in reversed(self._frozen):
             frozen = each()
-            if frozen is not None:
-                frozen.keep(key, self.pieces.get(key, b""))
+            if frozen is not None and frozen.is_open and not frozen.keep(key, before):
+                break  # all earlier ones have it too
         if not piece:
             self.pieces.pop(key, None)
             return Leaf(key, b"")

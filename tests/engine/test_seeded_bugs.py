@@ -484,13 +484,13 @@ BUGS = {
     ),
     "a frozen piece shows a later change": (
         "pieces",
-        '            frozen.keep(key, self.pieces.get(key, b""))\n',
-        "            pass\n",
+        "not frozen.keep(key, before)",
+        "False",
     ),
     "a frozen piece shows the last but one change": (
         "pieces",
-        "        self._before.setdefault(key, piece)\n",
-        "        self._before[key] = piece\n",
+        "        if key in self._before:\n            return False\n",
+        "",
     ),
     "restoring forgets the halt": (
         "restore",

@@ -98,8 +98,8 @@ DISK = (
         (
             Edit(
                 "engine/pieces.py",
-                'frozen.keep(key, self.pieces.get(key, b""))',
-                "pass",
+                "not frozen.keep(key, before)",
+                "False",
             ),
             edit(
                 "node/snapshots",
