@@ -66,6 +66,7 @@ class Ledger:
         self._early = EarlyFrames()
         self._lag = Lag()
         self._next: Epoch | None = None  # the current one has ended, and this one follows
+        self._has_spoken = False  # in this epoch, before its blocks were here: an old journal
 
     @property
     def epoch(self) -> Epoch:
@@ -182,19 +183,19 @@ class Ledger:
         self._reader = BlockReader(epoch, self._verifier)
         self.snapshots.begin_epoch(self.committee)
         self._next = None
+        self._has_spoken = self._lag.knows_of(self.author, epoch.number)
         self._lag.end()
 
     def _go_on_from(self, replica: Replica) -> None:
         """Continue after the replica's checkpoint, or from the beginning of the epoch. A peer that
-        may speak already may go on; else others have to say anew what they know of it."""
-        self.replica = replica
-        before = self.consensus.start
-        start = before if before.over or before.committee is self.committee else None
+        may speak goes on, unless others have later blocks of it; else they have to say anew."""
+        self.replica, before = replica, self.consensus.start
+        may_go_on = before.over and not self._has_spoken
+        start = before if may_go_on or before.committee is self.committee else None
         found = replica.checkpoint
         checkpoint = None if found is None or found.is_between else found
-        self.consensus = Consensus(
-            self.committee, self.author, self.sign, self._timing, checkpoint, start
-        )
+        parts = self.committee, self.author, self.sign, self._timing
+        self.consensus = Consensus(*parts, checkpoint, start)
 
     # Epochs
 
@@ -249,7 +250,7 @@ class Ledger:
         """A member reported its rounds in a heartbeat."""
         author = self.epoch.author_of(member)
         if heartbeat.epoch > self.committee.epoch:
-            self._lag.hear(member, now_ms)
+            self._lag.hear(member, heartbeat.epoch, heartbeat.rounds, now_ms)
         elif heartbeat.epoch == self.committee.epoch and author is not None:
             self.consensus.hear(author, heartbeat.rounds, now_ms)
 

@@ -18,13 +18,23 @@ class Lag:
 
     def __init__(self) -> None:
         self._ahead: dict[int, int] = {}  # seat -> when it was last heard in a later epoch
+        self._has: dict[int, tuple[int, tuple[int, ...]]] = {}  # seat -> that epoch, its rounds
         self._asked: Pull | None = None
         self._until_ms = 0
         self._again = False  # the last answer led further: there may be more
 
-    def hear(self, member: int, now_ms: int) -> None:
-        """A member is in a later epoch."""
+    def hear(self, member: int, epoch: int, rounds: tuple[int, ...], now_ms: int) -> None:
+        """A member is in a later epoch, and has blocks up to these rounds, by author."""
         self._ahead[member] = now_ms
+        self._has[member] = epoch, rounds
+
+    def knows_of(self, author: int | None, epoch: int) -> bool:
+        """Whether a member has blocks of an author of a later epoch. If the author is this peer,
+        then its journal is an old copy."""
+        rounds = [rounds for number, rounds in self._has.values() if number == epoch]
+        return author is not None and any(
+            max(each[author : author + 1], default=0) for each in rounds
+        )
 
     def answered(self, member: int, rounds: tuple[int, ...]) -> None:
         """An answer has come completely; `rounds` are here now."""
@@ -50,6 +60,7 @@ class Lag:
     def end(self) -> None:
         """This peer is in another epoch now."""
         self._ahead.clear()
+        self._has.clear()
         self._asked, self._again = None, False
 
 

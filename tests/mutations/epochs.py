@@ -186,8 +186,8 @@ EPOCHS = (
     Mutation(
         "candidates are not followed",
         "nobody is left who has the last blocks of an epoch",
-        400,
-        "--epochs --mode crash --n 1",
+        100,
+        "--epochs --mode crash --n 1,3",
         (edit("node/candidates", "[:FOLLOWED_MAX]", "[:0]"),),
     ),
     Mutation(

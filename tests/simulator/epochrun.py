@@ -73,6 +73,7 @@ class EpochRun(NodeRun):
         self._next_address = plan.committee.size
         self.lost_seats: set[int] = set()
         self.is_healed = False
+        self.plan = plan
         self._trouble = Trouble(self, Random(f"trouble {plan.name}"))
         self._upgrades = Upgrades(self, Random(f"upgrades {plan.name}"))
         super().__init__(plan, options, folder)
@@ -184,6 +185,7 @@ class EpochRun(NodeRun):
         random, epoch = self._random, self.newest
         dead = [seat for seat in epoch.numbers if seat in self.lost_seats]
         may_lose = len(dead) < epoch.committee.faults and not self._trouble.waiting
+        may_lose = may_lose and not self._trouble.only_copies
         if random.random() < 0.3 and may_lose:
             dead += self._kill(epoch)
         for _ in range(20):
@@ -292,7 +294,7 @@ class EpochRun(NodeRun):
     def _doom(self) -> None:
         """Some die at the end of the epoch, or around it; perhaps all."""
         random = self._random
-        if self._step is None or random.random() < 0.4:
+        if self._step is None or random.random() < 0.4 or self._trouble.only_copies:
             return
         some = [peer for peer in (*self.members(), *self._joiners) if peer.up]
         for peer in random.sample(some, random.randint(0, len(some))):

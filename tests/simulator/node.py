@@ -144,6 +144,13 @@ class MemorySlots(Slots):
         """What was not synced is gone."""
         self._written = {slot: bytearray(data) for slot, data in self._durable.items()}
 
+    def copy(self) -> "MemorySlots":
+        """With what is written here."""
+        copied = MemorySlots()
+        copied._durable = {slot: bytes(data) for slot, data in self._written.items()}
+        copied.lose_power()
+        return copied
+
     def close(self) -> None:
         """The process is gone; the disk stays."""
 
@@ -251,6 +258,20 @@ class NodePeer:
         self.witness.forgets(self)
         (self._folder / f"{self.address}.new").unlink()
         self._disk = self._new_disk()
+
+    def copy_disk(self) -> tuple[Disk, "MemorySlots"]:
+        """What its disk holds, while it is down."""
+        assert not self.up
+        disk = sqlite3.connect(":memory:", isolation_level=None, factory=Disk)
+        self._disk.backup(disk)
+        return disk, self._slots.copy()
+
+    def put_back(self, disk: Disk, slots: "MemorySlots") -> None:
+        """Its disk is as it was once, while it is down."""
+        assert not self.up
+        self.witness.forgets(self)
+        self._disk, self._slots = disk, slots
+        disk.at_commit = slots.at_commit = self._commit
 
     @property
     def progress(self) -> str:

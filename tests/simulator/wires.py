@@ -117,11 +117,6 @@ class MeshWires:
         keep = seats.keys() - {self._seats.get(self._me)}
         self.links = {n: self.links.get(n, _Link()) for n in sorted(keep)}
 
-    @property
-    def heard_addresses(self) -> set[int]:
-        """Whose messages are read."""
-        return {self._addresses[number] for number in self.links}
-
     def deliver(self, sender: int, message: Any) -> None:
         """Something arrives from the address `sender`. Anybody may ask; only members are heard."""
         seat = self._seats.get(sender, -1)
