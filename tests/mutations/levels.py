@@ -18,17 +18,4 @@ LEVELS = (
             ),
         ),
     ),
-    Mutation(
-        "waiting commands are not encoded again at a new level",
-        "what a member has acknowledged is in a block that nobody can read",
-        40,
-        UPGRADES,
-        (
-            edit(
-                "node/submissions",
-                "                entry.data = level.write_command(entry.command)\n",
-                "                pass\n",
-            ),
-        ),
-    ),
 )

@@ -6,7 +6,7 @@ import pytest
 from engine import Cancel, Command, Event, Rejected, Side, Submit
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
-from peer.consensus.block import PAYLOAD_BYTES_MAX
+from peer.consensus.block import PAYLOAD_BYTES_MAX, Block, Ref
 from peer.node.command_names import digest_of
 from peer.node.submissions import (
     CALLERS_MAX,
@@ -21,6 +21,7 @@ from peer.node.submissions import (
 from peer.replica.batch import COMMANDS_PER_BLOCK_MAX, Batch, command_id
 from peer.replica.signed import KEY_PREFIX, Entry, Signed
 from peer.storage.journal import ClientId, Taken
+from tests.simulator.levels import NEXT_LEVELS
 
 ME = 2
 ANN, BOB = Caller(b"ann", b"1"), Caller(b"bob", b"1")
@@ -308,3 +309,16 @@ def test_a_withdrawn_order_frees_its_client_id() -> None:
     taken.take(ANN, [order(client_id="c")], 0)
     assert list(taken.withdraw("a", [command_id(1, ME)])) == [1]
     assert taken.new_client_ids == {}
+
+
+def test_waiting_commands_are_encoded_again_at_a_new_level() -> None:
+    """ORDER-52."""
+    taken = Submissions(ME)
+    assert taken.take(ANN, [order()], 0) is None
+    taken.requeue(1)
+    level = NEXT_LEVELS.of(2)
+    taken.follow(level)
+    [(_, data)] = taken.unsaved
+    assert data == level.write_command(level.read_command(data))
+    block = Block(Ref(1, ME, b"d" * 32), (), taken.next_payload())
+    assert len(level.read(block).commands) == 1

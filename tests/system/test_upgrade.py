@@ -146,3 +146,9 @@ def test_a_peer_halts_before_a_level_that_it_does_not_know(mesh: RealMesh) -> No
     assert outcome(third, 102) is None
     mesh.agreed()
     assert third.client.orders("probe").open
+    third.stop()
+    third.change_program("peer")
+    third.start()
+    assert third.process is not None
+    assert third.process.wait(PATIENCE_S) == 1, "no member goes back"
+    assert "error: the mesh follows the rules of level 2" in third.log()
