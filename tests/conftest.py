@@ -38,11 +38,15 @@ def chromium(libraries: None) -> Iterator[Browser]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test marked `everywhere` runs in all places."""
+    """A test marked `everywhere` runs in all places. A fixture of its module that asks for `place`
+    is made anew for each."""
     if "place" in metafunc.fixturenames:
         everywhere = metafunc.definition.get_closest_marker("everywhere")
         metafunc.parametrize(
-            "place", PLACES if everywhere else PLACES[:1], ids=lambda place: place.locale
+            "place",
+            PLACES if everywhere else PLACES[:1],
+            ids=lambda place: place.locale,
+            scope="module",
         )
 
 

@@ -33,11 +33,13 @@ class Caller(Protocol):
 class Commands(NamedTuple):
     """The commands of one caller. Each use case sends its commands to the node and returns. Then
     either `on_change` gets every answer of the node, on the link's thread, or the caller waits.
-    Problem if the caller may not send a command, if it is invalid, or if there are too many."""
+    Problem if the caller may not send a command, if it is invalid, or if there are too many.
+    `has_streams`: the caller hears of its orders by streams of its own."""
 
     gateway: Gateway
     caller: Caller
     on_change: OnChange | None = None
+    has_streams: bool = False
 
     def place(self, order: NewOrder) -> Submission:
         return self._submit([self._new(order)])
@@ -96,10 +98,10 @@ class Commands(NamedTuple):
         return self.gateway.pending.submit(entries, self.caller.address, self.on_change)
 
     def _admit(self, entries: Sequence[Entry]) -> None:
-        """Problem if these are too many. A caller that waits may ask for the account's orders next,
-        so the gateway watches them from now on."""
+        """Problem if these are too many. A caller without streams may ask for the account's orders
+        next, so the gateway watches them from now on."""
         self.gateway.access.admit(entries, self.caller.address)
-        if self.on_change is None:
+        if not self.has_streams:
             for name in dict.fromkeys(entry.account for entry in entries):
                 if not name.startswith(KEY_PREFIX):  # a client can make any number of those
                     self.gateway.feed.watch(name)

@@ -11,6 +11,7 @@ from peer.client.protocol import Queued, Refused
 from peer.membership import epochs
 from peer.membership.epochs import Certificate
 from peer.network import messages as wire
+from peer.network.forward_messages import answer_body
 from peer.network.messages import Asked, ChainAsked, PartsAsked, Pulled
 from peer.storage.state_sync import Manifest
 
@@ -30,7 +31,7 @@ class Answers:
         self._router.send_multipart((asked.who, b"M", wire.encode(manifest), *certificate))
 
     def answer_forwarded(self, who: bytes, number: int, reply: Queued | Refused) -> None:
-        self._router.send_multipart((who, b"E", wire.encode((number, reply))))
+        self._router.send_multipart((who, b"E", answer_body(number, reply)))
 
     def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
         head = wire.encode((asked.number, asked.commit))

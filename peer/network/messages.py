@@ -16,7 +16,8 @@ error over others' input: an invalid message is None.
             [b"T", (number, commit), part, ...], in the order of the places, as many as fit; none if
             there is no tree of that commit
             [b"C", Certificate, ...] without a gap, as many as fit
-            [b"E", (number, Queued or Refused)]: whether the orders are durable and will be ordered
+            [b"E", (number, ids, again, code, reason)]: Queued or, with a code, Refused: whether the
+            orders are durable and will be ordered
             [b"M", Manifest, block frame, ...] to a P whose blocks are pruned, or a T with a commit
             that is gone: take this state
 
@@ -24,21 +25,23 @@ There is no version number: peers of one mesh need the same messages.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from peer.client.protocol import FORWARDED_MAX, Queued, Refused
 from peer.consensus.block import DIGEST_BYTES, ROUND_MAX, SIGNATURE_BYTES, Attestation
 from peer.consensus.committee import MEMBERS_MAX
 from peer.consensus.core import REFS_PER_REQUEST_MAX, Pull, Wanted
 from peer.membership import epochs
 from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, ForgedChainError
+from peer.network import forward_messages
+from peer.network.forward_messages import ForwardAnswered as ForwardAnswered
+from peer.network.forward_messages import ForwardAsked as ForwardAsked
+from peer.network.forward_messages import ForwardWanted as ForwardWanted
 from peer.replica.changes import LEVEL_MAX
 from peer.replica.handover import Stated
-from peer.replica.signed import Signed
 from peer.storage.part_requests import PLACES_MAX, PartsWanted
 from peer.storage.state_sync import Manifest
 from peer.storage.tree_walk import ROOT, Place
@@ -157,31 +160,6 @@ class AdmissionAsked(NamedTuple):
     request: AdmissionRequest
 
 
-class ForwardWanted(NamedTuple):
-    """Ask `member` to put signed orders into the order."""
-
-    member: int
-    number: int
-    commands: Sequence[Signed]
-
-
-class ForwardAsked(NamedTuple):
-    """A caller wants signed orders to be ordered. `asker` is its name."""
-
-    who: bytes
-    number: int
-    commands: Sequence[Signed]
-    asker: str = ""
-
-
-class ForwardAnswered(NamedTuple):
-    """A member's answer to the request with that number."""
-
-    member: int
-    number: int
-    reply: Queued | Refused
-
-
 class ChainWanted(NamedTuple):
     """Ask `member` for the certificates of the epochs after `above`."""
 
@@ -218,8 +196,6 @@ _pulls = msgspec.msgpack.Decoder(tuple[int, tuple[int, ...]])
 _statements = msgspec.msgpack.Decoder(Stated)
 _admissions = msgspec.msgpack.Decoder(AdmissionRequest)
 _numbers = msgspec.msgpack.Decoder(int)
-_forwarded = msgspec.msgpack.Decoder(tuple[int, list[Signed]])
-_replies = msgspec.msgpack.Decoder(tuple[int, Queued | Refused])
 _INVALID = (msgspec.DecodeError, UnicodeDecodeError)
 _seals = msgspec.msgpack.Decoder(tuple[int, bytes, dict[int, bytes]])
 
@@ -233,8 +209,8 @@ def request(wanted: Question) -> tuple[bytes, bytes]:
             return b"P", encode((epoch, above))
         case ChainWanted(above=last):
             return b"C", encode(last)
-        case ForwardWanted(number=number, commands=commands):
-            return b"E", encode((number, commands))
+        case ForwardWanted():
+            return b"E", forward_messages.wanted_body(wanted)
         case PartsWanted(number=number, commit=commit, places=places):
             where = b"".join(key.to_bytes(8, "big") + bytes((shift,)) for key, shift in places)
             return b"T", encode((number, commit, where))
@@ -284,9 +260,7 @@ def _parse_notice(who: bytes, kind: bytes, body: bytes) -> Request | Introduced 
     if kind == b"A":
         return AdmissionAsked(who, _admissions.decode(body))
     if kind == b"E":
-        number, commands = _forwarded.decode(body)
-        if _all_within((number,), 1) and 1 <= len(commands) <= FORWARDED_MAX:
-            return ForwardAsked(who, number, commands)
+        return forward_messages.asked_of(who, body)
     if kind == b"C" and _all_within((above := _numbers.decode(body),), 0):
         return ChainAsked(who, above)
     if kind == b"I" and 0 < (port := _numbers.decode(body)) < 2**16:
@@ -327,7 +301,7 @@ def _parse_state(
             if is_possible and len(manifest.digest) == DIGEST_BYTES:
                 return Offered(member, manifest, frames[1:])
         if kind == b"E" and len(frames) == 1:
-            return ForwardAnswered(member, *_replies.decode(frames[0]))
+            return forward_messages.answered_of(member, frames[0])
         if kind == b"T" and 1 <= len(frames) <= 1 + PLACES_MAX:
             number, commit = _parts_in.decode(frames[0])
             if _all_within((number, commit), 1):

@@ -24,7 +24,7 @@ from peer.node.mesh_status import MeshStatus
 from peer.node.publisher import Publisher
 from peer.node.submissions import Submissions
 from peer.node.timers import Clock
-from peer.replica.batch import command_id
+from peer.replica.batch import command_id, seq_and_member
 from peer.replica.changes import Activate, Approve, Propose, Vote
 from peer.replica.refusals import first_refused
 from peer.replica.signed import Entry
@@ -123,11 +123,21 @@ class RequestHandler:
                     return Refused("impossible", why)
             elif isinstance(vote, Approve) and vote.proposal < 0:
                 pass  # of an earlier vote of this request
-            elif vote.proposal not in replica.governance.proposals:
+            elif not self._may_be_open(vote.proposal):
                 text = f"expected an open proposal, got {protocol.format_id(vote.proposal)}"
                 return Refused("unknown_proposal", text)
         said = [replace(v, level=levels.highest) if isinstance(v, Approve) else v for v in votes]
         return self._submissions.take(caller, said, now_ms)
+
+    def _may_be_open(self, proposal: int) -> bool:
+        """Whether a proposal is open, or may be on its way here: its member knows it first, and may
+        have told its id to the one who votes here. Then the order judges the vote."""
+        replica = self._ledger.replica
+        if proposal in replica.governance.proposals:
+            return True
+        _, seat = seq_and_member(proposal)
+        is_of_member = replica.members.epoch.author_of(seat) is not None
+        return is_of_member and not replica.is_ordered(proposal)
 
     def _withdraw(self, caller: Caller, account: str, ids: list[int], effects: Effects) -> None:
         withdrawn = self._submissions.withdraw(account, ids)
@@ -142,8 +152,7 @@ class RequestHandler:
             case protocol.GetState(market, depth):
                 return self._publisher.state(market, depth)
             case protocol.GetOrders(account):
-                pending = self._submissions.pending_of(account)
-                return self._publisher.orders(account, pending)
+                return self._orders(account)
             case protocol.GetAccounts(limit):
                 return self._publisher.accounts(limit)
             case GetQueue(account, ids):
@@ -156,13 +165,20 @@ class RequestHandler:
                 return self._publisher.proposals()
         raise AssertionError(f"expected a query, got {type(question).__name__}")
 
+    def _orders(self, account: str) -> protocol.Orders:
+        """The orders of an account. What has ended before can be read in the journal by then."""
+        journal = self._ledger.journal
+        if not journal.failed:
+            journal.settle()
+        return self._publisher.orders(account, self._submissions.pending_of(account))
+
     def _state(self, topic: str, now_ms: int) -> Streamed | Refused:
         """The state that a topic's updates start from."""
         match topic.split("/", 1):
             case ["market", symbol]:
                 return self._publisher.state(symbol, protocol.DEPTH_MAX)
             case ["account", account] if 1 <= len(account) <= ACCOUNT_LENGTH_MAX:
-                return self._publisher.orders(account, self._submissions.pending_of(account))
+                return self._orders(account)
             case ["commit"]:
                 return self._publisher.committed(self._ledger.round)
             case ["markets"]:

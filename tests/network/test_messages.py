@@ -12,6 +12,7 @@ from peer.consensus.committee import MEMBERS_MAX
 from peer.membership.admission import admission_request
 from peer.membership.identity import Identity
 from peer.network import messages
+from peer.network.forward_messages import answer_body
 from peer.network.messages import (
     PLACE_BYTES,
     REQUEST_BYTES_MAX,
@@ -77,7 +78,7 @@ def test_forwarded_orders_decode_to_themselves() -> None:
         assert sum(map(len, frames)) < REQUEST_BYTES_MAX
         assert messages.parse_request(WHO, frames) == ForwardAsked(WHO, 7, orders)
     for reply in (Queued([1, 2], [2]), Refused("busy", "later")):
-        answer = [encode((7, reply))]
+        answer = [answer_body(7, reply)]
         assert list(messages.parse_answer(2, b"E", answer)) == [ForwardAnswered(2, 7, reply)]
 
 

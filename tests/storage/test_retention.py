@@ -41,10 +41,15 @@ def settle(peer: Alone) -> None:
 
 
 def pages(peer: Alone) -> int:
-    peer.journal.settle()
-    [used] = peer.journal._db.execute("PRAGMA page_count").fetchone()
-    assert isinstance(used, int)
-    return used
+    """Those in use. How many are free depends on how much came between two heartbeats."""
+    settle(peer)
+    every, free = (
+        peer.journal._db.execute(f"PRAGMA {what}").fetchone()[0]
+        for what in ("page_count", "freelist_count")
+    )
+    assert isinstance(every, int)
+    assert isinstance(free, int)
+    return every - free
 
 
 @pytest.mark.parametrize("keep", [Keep(KEPT, KEPT), KEEP])

@@ -195,7 +195,7 @@ def test_a_peer_that_is_no_member_follows_if_the_mesh_file_allows_it(
         follower.start()
         try:
             mesh.agreed([*mesh.peers, follower])
-            with pytest.raises(NodeRefusedError, match="is no member"):
+            with pytest.raises(NodeRefusedError, match="this peer follows the mesh"):
                 follower.client.execute([order("a", Side.BUY, 100, 1)])
         finally:
             follower.close()

@@ -1,5 +1,6 @@
 """README and docs, followed literally in a fresh copy of the checkout."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,7 +17,10 @@ def test_all_commands_in_the_documents_work_in_order(libraries: None, tmp_path: 
         pytest.skip("needs a network of its own, by unshare: the ports of the documents are taken")
     prepare()
     command = ["unshare", "-rn", sys.executable, "-m", "tests.newcomer", str(tmp_path)]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    own = {name: text for name, text in os.environ.items() if not name.startswith(("MAKE", "ARGS"))}
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=own
+    )
     if done.returncode == NO_NETWORK or done.stdout.startswith("unshare: "):
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, done.stdout

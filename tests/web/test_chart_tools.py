@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import EVERYWHERE
+from tests.support.browser import EVERYWHERE, Place
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
 pytestmark = EVERYWHERE
@@ -15,7 +15,9 @@ LABEL_PX = 140  # an order's label on the right, with the longest quantity
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("chart")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
         gateway.wait_ready()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import EVERYWHERE
+from tests.support.browser import EVERYWHERE, Place
 from tests.support.javascript import Scripts, running_scripts
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
@@ -21,7 +21,9 @@ def scripts() -> Iterator[Scripts]:
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("orders")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()

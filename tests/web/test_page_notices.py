@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from engine import Market
-from tests.support.browser import EVERYWHERE, choose_market, expect_accessible
+from tests.support.browser import EVERYWHERE, Place, choose_market, expect_accessible
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
 pytestmark = EVERYWHERE
@@ -21,7 +21,9 @@ MARKETS = (
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("notices")
     with lone_peer(folder, MARKETS) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()

@@ -159,4 +159,4 @@ class Session:
                 view["result"] = answer_of(submission, self._gateway.mirrors)
             self._gateway.hub.reply(client, self._encode(view), done)
 
-        return Commands(self._gateway, client, tell)
+        return Commands(self._gateway, client, tell, has_streams=True)

@@ -140,7 +140,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Let the main thread ask again what to wait for. Thread-safe."""
         if self.connected:
             self.server.turns.touch(self._fileno)
-            self.server.pull_trigger()
+            with suppress(OSError):  # the server closes, and nobody waits any more
+                self.server.pull_trigger()
 
     # Answers without a thread
 
