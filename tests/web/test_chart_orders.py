@@ -5,14 +5,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.support.browser import EVERYWHERE
+from tests.support.browser import EVERYWHERE, Place
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell, wait_for
 
 pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("chart")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
         gateway.wait_ready()

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from tests.support.browser import EVERYWHERE, expect_accessible
+from tests.support.browser import EVERYWHERE, Place, expect_accessible
 from tests.support.web_gateway import Gateway, buy, lone_peer, running_gateway, sell
 
 pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("ladder")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
         yield gateway.wait_ready()

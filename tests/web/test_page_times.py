@@ -15,7 +15,9 @@ pytestmark = EVERYWHERE
 
 
 @pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory, libraries: None) -> Iterator[Gateway]:
+def web(
+    tmp_path_factory: pytest.TempPathFactory, libraries: None, place: Place
+) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("times")
     with lone_peer(folder) as data, running_gateway(data) as gateway:
         gateway.wait_ready()
