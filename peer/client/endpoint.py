@@ -28,7 +28,6 @@ from peer.client.protocol import (
     Unsubscribed,
     Update,
 )
-from peer.process.input import has_input
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 REQUEST_ID_BYTES_MAX = 16
@@ -139,9 +138,10 @@ class Local:
         Also yields subscriptions that lost updates, to start them again."""
         yield from self._programs.starting_again()
         for _ in range(REQUESTS_PER_TURN_MAX):
-            if not has_input(self._router):
+            try:
+                frames = self._router.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
                 return
-            frames = self._router.recv_multipart(zmq.NOBLOCK)
             parsed = parse(frames)
             if parsed is None:
                 continue

@@ -12,7 +12,6 @@ import zmq
 
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
-from peer.process.input import has_input
 
 PLACES_LOGGED_MAX = 1_000
 ANSWERS_PER_TURN_MAX = 200
@@ -98,9 +97,10 @@ class Authenticator:
     def answer(self) -> None:
         """Tell libzmq which waiting connections are allowed, a bounded number per call."""
         for _ in range(ANSWERS_PER_TURN_MAX):
-            if not has_input(self._zap):
+            try:
+                version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
                 return
-            version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
             request, domain, address, _identity, mechanism, *credentials = frames
             key = credentials[0] if mechanism == b"CURVE" and credentials else b""
             allowed = self._allows(key, domain)
