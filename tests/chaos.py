@@ -126,6 +126,14 @@ class Chaos:
                 trader.stop_sending()
             for trader in self.traders:
                 trader.join()
+        self.restart_all()
+        self.faults += faults(self.records, [self.book(peer) for peer in self.mesh.peers])
+        for peer in self.mesh.peers:
+            peer.stop()
+            self.read_log(peer)
+
+    def restart_all(self) -> None:
+        """Kill and start all peers once all commands are ordered. The state must stay."""
         digest = self.settle()
         for peer in self.mesh.peers:
             self.kill(peer)
@@ -133,10 +141,6 @@ class Chaos:
             peer.start()
         if self.settle() != digest:
             self.faults.append("a restart of all peers changed the state")
-        self.faults += faults(self.records, [self.book(peer) for peer in self.mesh.peers])
-        for peer in self.mesh.peers:
-            peer.stop()
-            self.read_log(peer)
 
     def judge_what_was_seen(self, peers: Sequence[RealPeer]) -> None:
         """Check the journals of all these peers after they have stopped."""
