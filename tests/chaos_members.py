@@ -163,11 +163,12 @@ class Changing(Chaos):
             self.read_log(peer)
         self.judge_what_was_seen(self._all)
 
-    def pauses(self) -> Sequence[float]:
-        """The longest times in which no client at any peer had an answer, in s, longest first."""
+    def pauses(self) -> Sequence[tuple[float, float]]:
+        """The longest times in which no client at any peer had an answer, in s, longest first, and
+        the monotonic time at which each began."""
         sent = (one for record in self.records for one in record.sent.values())
         answers = sorted(one.answered_s for one in sent if one.answered_s)
-        gaps = (after - before for before, after in itertools.pairwise(answers))
+        gaps = ((after - before, before) for before, after in itertools.pairwise(answers))
         return sorted(gaps, reverse=True)[:5]
 
 
@@ -175,23 +176,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Chaos with members that change.")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--mode", type=Mode, choices=list(Mode), default=Mode.CRASH)
+    parser.add_argument("--keep", action="store_true", help="Keep journals and logs.")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"journals and logs, kept if anything is wrong: {folder}", flush=True)
+    began_s = time.monotonic()
     with running_grapes() as grapes:
         urls = [grape.spec.url for grape in grapes]
         with RealMesh(folder, urls, 1, options.mode, options=OPTIONS, observers="any") as mesh:
-            chaos = Changing(mesh, options.seed, timed_print(time.monotonic()))
+            chaos = Changing(mesh, options.seed, timed_print(began_s))
             try:
                 chaos.change()
             finally:
                 for peer in chaos.gone:
                     peer.close()
             print(chaos.report())
-            print("longest pauses:", ", ".join(f"{pause:.2f} s" for pause in chaos.pauses()))
+            pauses = [f"{pause:.2f} s at {at_s - began_s:.1f} s" for pause, at_s in chaos.pauses()]
+            print("longest pauses:", ", ".join(pauses))
     if chaos.faults:
         sys.exit("\n".join(["WRONG:", *chaos.faults[:50]]))
-    shutil.rmtree(folder)
+    if not options.keep:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
