@@ -16,7 +16,8 @@ T = TypeVar("T")
 
 
 class TokenBucket:
-    """One token for every step of a growing count, and up to `burst` at once."""
+    """One token for every step of a growing count, and up to `burst` at once. A count that is lower
+    than before has begun anew, as rounds do in each epoch: so does the bucket."""
 
     def __init__(self, burst: int) -> None:
         self._burst = self._left = burst
@@ -25,10 +26,8 @@ class TokenBucket:
     def take(self, count: int) -> bool:
         """Whether one more is allowed at this count."""
         grown = count - self._count if self._count is not None else 0
-        if grown > 0:
-            self._left = min(self._left + grown, self._burst)
-        if grown >= 0:
-            self._count = count
+        self._count = count
+        self._left = self._burst if grown < 0 else min(self._left + grown, self._burst)
         if self._left == 0:
             return False
         self._left -= 1

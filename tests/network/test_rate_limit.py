@@ -15,12 +15,12 @@ def test_a_burst_is_followed_by_one_token_for_each_step() -> None:
     assert [allowance.take(100) for _ in range(5)] == [True, True, True, False, False]
 
 
-def test_a_step_back_adds_no_tokens() -> None:
-    allowance = TokenBucket(1)
-    assert allowance.take(50)
-    assert not allowance.take(10)
-    assert not allowance.take(50)
-    assert allowance.take(51)
+def test_a_count_that_begins_anew_leaves_nobody_without_tokens() -> None:
+    """As the rounds of each epoch do."""
+    allowance = TokenBucket(2)
+    assert [allowance.take(1_000) for _ in range(3)] == [True, True, False]
+    assert all(allowance.take(step) for step in range(100))
+    assert [allowance.take(99) for _ in range(2)] == [True, False]
 
 
 def answered(turns: FairQueue[str], now_us: int, took_us: int) -> tuple[str | None, int]:
