@@ -15,7 +15,6 @@ import zmq
 from discovery.grape import Address, Grape
 from discovery.service import Discovery
 from discovery.service_tracker import Event, Found
-from peer.membership.epochs import Certificate, ForgedChainError, UncertifiedError
 from peer.membership.mesh_file import ConfigError
 from peer.network.addresses import read_address
 from peer.network.chain_client import ChainClient
@@ -75,25 +74,23 @@ class ChainFinder:
         self._ask(self._now_us() // 1_000)
 
     def _ask(self, now_ms: int) -> None:
-        if self._node.mesh_status.quorum and not self._node.ledger.epochs.lacks_pin:
+        node, epochs = self._node, self._node.ledger.epochs
+        if node.mesh_status.quorum and not (epochs.lacks_pin or epochs.seeker.gap):
             self._silent_since_ms = None
             self._client.rest()
+            node.mesh_status.alarms.clear("chain")
             return
         if self._silent_since_ms is None:
             self._silent_since_ms = now_ms
         if now_ms - self._silent_since_ms >= SILENCE_MS:
-            self._client.ask(self._node.ledger.epochs.newest.number, now_ms)
+            self._client.ask(epochs.newest.number, now_ms)
             for place, chain in self._client.answers():
-                self._take(place, chain)
-
-    def _take(self, place: Address, chain: Sequence[Certificate]) -> None:
-        try:
-            self._node.epochs.learn(chain)
-        except UncertifiedError as error:
-            self._node.mesh_status.untrusted(str(error))
-        except ForgedChainError as error:
-            self._node.mesh_status.forged_chain(str(place), str(error))
-            self._client.refuse(place)
+                if why := node.epochs.learn(chain, now_ms):
+                    node.mesh_status.forged_chain(str(place), why)
+                    self._client.refuse(place)
+            has_asked_all = epochs.seeker.has_asked(node.mesh.heard(now_ms))
+            if epochs.seeker.gap and has_asked_all and self._client.has_asked(now_ms):
+                node.mesh_status.untrusted(epochs.seeker.gap)
 
     @property
     def _announcement(self) -> tuple[str, int] | None:

@@ -194,6 +194,11 @@ class AddressBook:
         told = [] if self._told is None else [self._told]
         return list(dict.fromkeys([*self._given, *told, *reversed(self._proven)]))
 
+    @property
+    def has_untried(self) -> bool:
+        """Whether an unproven address waits for its first turn."""
+        return len(self._new) > 0
+
     def tell(self, address: Address) -> None:
         """The member itself tells its address. Only its last one counts."""
         if address in self._given or address in self._proven or address == self._told:

@@ -23,6 +23,8 @@ from peer.network.sockets import Sockets
 
 CHAIN_LENGTH_MAX = 1_024  # epochs, from one address
 FORGERS_MAX = FOUND_MAX  # addresses that are not asked again
+ASKED_MS = 5_000  # by then the first lookups are over, and those that they found have answered,
+ASKED_MS_MAX = 60_000  # or there are too many to wait for
 
 _NOBODY = -1  # no member: the address proves nothing
 
@@ -55,6 +57,7 @@ class ChainClient:
         self._book = AddressBook(random.Random())
         self._asked: dict[Address, _Asked] = {}
         self._forgers: set[Address] = set()
+        self._since_ms: int | None = None  # of asking
 
     def give(self, address: Address) -> None:
         """An operator gives this address. ValueError if there are too many."""
@@ -66,6 +69,8 @@ class ChainClient:
 
     def ask(self, above: int, now_ms: int) -> None:
         """Ask at a few more addresses for the epochs after `above`. Call it often."""
+        if self._since_ms is None:
+            self._since_ms = now_ms
         turn = self._book.turn(now_ms)
         for address in turn.close:
             self._drop(address)
@@ -77,6 +82,11 @@ class ChainClient:
                 self._asked[address].send()
             elif socket is not None:
                 self._sockets.close(socket)
+
+    def has_asked(self, now_ms: int) -> bool:
+        """Whether all that could be found were asked."""
+        asked_ms = 0 if self._since_ms is None else now_ms - self._since_ms
+        return asked_ms >= (ASKED_MS_MAX if self._book.has_untried else ASKED_MS)
 
     def answers(self) -> Iterator[tuple[Address, list[Certificate]]]:
         """What each address has answered so far, if there is more than at the last call."""
@@ -102,6 +112,7 @@ class ChainClient:
 
     def rest(self) -> None:
         """Ask nobody for now."""
+        self._since_ms = None
         if self._asked:
             for address in list(self._asked):
                 self._drop(address)

@@ -4,7 +4,7 @@ Owns the known epochs, the hand-over signatures, and their rows in the journal. 
 that an epoch ends: the one order does. Must never send anything.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from peer.consensus.block import InvalidBlockError
 from peer.membership.block_reader import BlockReader
@@ -12,6 +12,7 @@ from peer.membership.epochs import SEATS_MAX, Certificate, Epoch, Pin, chain
 from peer.membership.identity import Verifier
 from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import CHAIN_MAX
+from peer.node.chain_seeker import ChainSeeker
 from peer.replica.snapshot import is_certified
 from peer.storage.epoch_table import StoredEpoch
 from peer.storage.journal import Journal, JournalError
@@ -34,6 +35,8 @@ class EpochBook:
         self._known = [Epoch.first(config)]
         self._signatures: dict[int, dict[int, bytes]] = {}  # by epoch: over its seal, by seat
         self._certified: set[int] = set()
+        self._uncertified = 1  # all epochs below are certified
+        self.seeker = ChainSeeker()
         self.is_unsealed = False  # the members mean to go on though this epoch is not certified
         self.forked = ""  # why this peer must stop: an epoch has two seals
         self.current = self._known[0]
@@ -146,23 +149,27 @@ class EpochBook:
         """Those over the seal of the current epoch, by seats of the epoch before."""
         return self._signatures.get(self.current.number, {})
 
-    def sign(self, seat: int, signature: bytes) -> None:
-        """Add this peer's own signature."""
-        self.add({seat: signature})
+    def sign(self, key: bytes, sign: Callable[[bytes], bytes]) -> None:
+        """ORDER-46. As the holder of a key of the epoch before, sign this one's seal."""
+        before = self.current.previous
+        seat = None if before is None else before.seat_of(key)
+        if seat is not None and seat not in self.signatures:
+            self.add({seat: sign(self.current.statement)})
 
-    def add(self, signatures: Mapping[int, bytes]) -> bool:
-        """Add signatures over the seal of the current epoch; returns whether one of them is new and
-        good. Once a quorum's are there, they are written."""
-        number = self.current.number
-        if number == 0:
+    def add(self, signatures: Mapping[int, bytes], number: int | None = None) -> bool:
+        """Add signatures over the seal of a known epoch, by default the current one; returns
+        whether one of them is new and good. Once a quorum's are there, they are written."""
+        number = self.current.number if number is None else number
+        epoch, before = self.find(number), self.find(number - 1)
+        if epoch is None or before is None:
             return False
-        known, before = self._signatures[number], self._known[number - 1]
+        known = self._signatures[number]
         new = {seat: one for seat, one in signatures.items() if seat not in known}
-        good = list(before.signers_of(self.current.seal, new))
+        good = list(before.signers_of(epoch.seal, new))
         known.update((seat, new[seat]) for seat in good)
         if len(known) >= before.committee.quorum and number not in self._certified:
             self._certified.add(number)
-            self._write(self.current, True)
+            self._write(epoch, number <= max(self._table.entered, self.current.number))
         return bool(good)
 
     def certifies(self, manifest: Manifest, certificate: list[bytes]) -> bool:
@@ -189,12 +196,23 @@ class EpochBook:
         """Whether the pinned epoch is not known yet. Nothing before it is believed until then."""
         return self._pin is not None and self.newest.number < self._pin.epoch
 
+    def uncertified(self, is_sealed: bool) -> int | None:
+        """The first epoch up to the current one that is not certified here though it may be
+        elsewhere; None if there is none. `is_sealed`: the current one is certified in the order."""
+        while self._uncertified in self._certified:
+            self._uncertified += 1
+        lacks = self._uncertified < self.current.number + is_sealed
+        return self._uncertified if lacks else None
+
     def learn(self, certificates: Sequence[Certificate]) -> bool:
-        """Take a chain from another peer, of the epochs after `newest`; returns whether it led
-        further. ForgedChainError if it is wrong; what is good before that counts."""
+        """Take a chain from another peer; returns whether it led further than `newest`. It may also
+        certify epochs that are known. ForgedChainError if it is wrong; what is good before that
+        counts."""
         last = self.newest
-        for one in certificates:
-            self.compare(one.origin.number, Epoch(one.origin, last.mode).seal, one.signatures)
+        for origin, signatures in ((one.origin, one.signatures) for one in certificates):
+            self.compare(origin.number, Epoch(origin, last.mode).seal, signatures)
+            if not self.is_certified(origin.number):
+                self.add(signatures, origin.number)
         fresh = [one for one in certificates if one.origin.number > last.number]
         by_number = {one.origin.number: one for one in fresh}
         for epoch in chain(last, fresh, self._pin):

@@ -74,9 +74,9 @@ class EpochChange:
     def must_upgrade(self) -> str:
         """Why this peer cannot follow the mesh any further, and who runs a program that can; empty
         if it can."""
-        if not (why := self._ledger.must_upgrade):
-            return ""
         level = self._ledger.epochs.newest.origin.level
+        if not (why := self._ledger.levels.unknown(level)):
+            return ""
         return "; ".join([why, *self._mesh_status.programs_of(level)])
 
     def discovered(self, events: "queue.Queue[DiscoveryEvent]") -> None:
@@ -131,12 +131,14 @@ class EpochChange:
         gone = protocol.Refused("not_member", text)
         effects.replies += [(caller, gone) for caller in self._submissions.abandon()]
 
-    def take(self, message: SignedSeal | ChainIn, effects: Effects) -> None:
+    def take(self, message: SignedSeal | ChainIn, effects: Effects, now_ms: int) -> None:
         """A member has sent signatures over a seal, or a chain of epochs."""
         if isinstance(message, SignedSeal):
             self._take_signatures(message)
-        else:
-            self._take_chain(message.member, message.certificates, effects)
+        elif why := self.learn(message.certificates, now_ms):
+            what = f"a forged chain of epochs: {why}"
+            self._mesh_status.misbehaved(message.member, what)
+            effects.cut.add(message.member)
 
     def _take_signatures(self, signed: SignedSeal) -> None:
         """Pass on at once what is new."""
@@ -155,28 +157,21 @@ class EpochChange:
         if signatures and not self._ledger.replica.members.sealed:
             self._mesh.hand_over(epoch.number, epoch.seal, signatures)
 
-    def learn(self, certificates: Sequence[Certificate]) -> None:
-        """Take a chain of epochs from anywhere; `beat` connects to the members. ForgedChainError if
-        it is wrong; what is good before that counts."""
+    def learn(self, certificates: Sequence[Certificate], now_ms: int) -> str:
+        """Take a chain of epochs from anywhere; `beat` connects to the members. Returns why it is
+        forged; empty if it is not. What is good before that counts."""
         epochs = self._ledger.epochs
-        last = epochs.newest
+        last, forged = epochs.newest, ""
         try:
             epochs.learn(certificates)
-        finally:
-            if epochs.newest is not last:
-                self._has_learned = True
-                self._mesh_status.alarms.clear("chain")
-
-    def _take_chain(
-        self, member: int, certificates: Sequence[Certificate], effects: Effects
-    ) -> None:
-        try:
-            self.learn(certificates)
         except UncertifiedError as error:
-            self._mesh_status.untrusted(str(error))
+            epochs.seeker.failed(str(error), now_ms)
         except ForgedChainError as error:
-            self._mesh_status.misbehaved(member, f"a forged chain of epochs: {error}")
-            effects.cut.add(member)
+            forged = str(error)
+        if epochs.newest is not last:
+            self._has_learned = True
+            self._mesh_status.alarms.clear("chain")
+        return forged
 
     def beat(self, now_ms: int, wall_ms: int, life: Lifecycle) -> None:
         """Tell the members what this peer has; now and then."""

@@ -132,6 +132,7 @@ class Ledger:
                 or f"the journal is damaged: it has entered epoch {entered}, but its blocks lead "
                 f"only to commit {self.commit} of epoch {self.epoch.number}"
             )
+        self.epochs.sign(self.journal.key, self.sign)  # unless it is stored with those of a quorum
         for row in self.journal.evidence():
             self.consensus.accuse(evidence_of(row, self.committee))
         accused = self.consensus.ready()
@@ -211,11 +212,6 @@ class Ledger:
         number = self._next.origin.level if self._next and not self.epochs.forked else 0
         return None if self.levels.unknown(number) else self.levels.of(number)
 
-    @property
-    def must_upgrade(self) -> str:
-        """Why this program cannot follow the mesh any further; empty if it can."""
-        return self.levels.unknown(self.epochs.newest.origin.level)
-
     def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
         """ORDER-45. Begin the epoch that follows. In one transaction, durable before anything of it
         is said: that this peer has closed the one before, and its own commands that the one before
@@ -226,12 +222,10 @@ class Ledger:
             self.journal.add_pending(pending)
             self.epochs.enter(epoch.number)
             self.journal.sync()
-        before, seat = self.epoch, self.me
         self._stand_in(epoch)
         self.replica.begin_epoch(epoch)
         self._go_on_from(self.replica)
-        if seat is not None and before.author_of(seat) is not None:
-            self.epochs.sign(seat, self.sign(epoch.statement))
+        self.epochs.sign(self.journal.key, self.sign)
 
     def take_early(self) -> list[tuple[int, bytes]]:
         """Frames of this epoch that came before this peer had entered it, with their senders."""
@@ -359,6 +353,8 @@ class Ledger:
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
             self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
+        if certificate := self.replica.members.certificate:
+            self.epochs.add(certificate)
         if applied.epoch_end is None:
             self.snapshots.applied(commit, len(applied.ids), self.replica)
         else:

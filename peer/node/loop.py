@@ -225,7 +225,7 @@ class Node:
                 self.ledger.hear(member, heartbeat, now_ms)
                 self.mesh_status.hear(member, heartbeat, now_ms)
             case SignedSeal() | ChainIn():
-                self.epochs.take(message, self._effects)
+                self.epochs.take(message, self._effects, now_ms)
             case Answered(member):
                 self.ledger.answered(member, now_ms)
             case Offered():

@@ -7,7 +7,7 @@ change the state: the loop does, once everything is here.
 
 import itertools
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from peer.network.messages import ChainWanted, Offered, PartsIn
 from peer.node.ledger import Ledger
@@ -30,7 +30,6 @@ class StateFetcher:
         self._catch_up = CatchUp(numbers)
         self._audit = StateAudit(numbers)
         self._audited: dict[int, int] = {}  # by member: no new audit before then
-        self._chain: list[ChainWanted] = []  # the members of later epochs are not known yet
 
     @property
     def progress(self) -> str:
@@ -53,8 +52,8 @@ class StateFetcher:
         ledger, catch_up = self._ledger, self._catch_up
         if manifest.commit <= ledger.commit or not catch_up.is_news(member, manifest, now_ms):
             return
-        if manifest.epoch > (last := ledger.epochs.newest.number):
-            self._chain.append(ChainWanted(member, last))
+        if manifest.epoch > ledger.epochs.newest.number:
+            ledger.epochs.seeker.want(member, now_ms)
             return
         if ledger.epochs.certifies(manifest, certificate):
             _log.info("fetching the differences to the state after commit %d", manifest.commit)
@@ -68,10 +67,12 @@ class StateFetcher:
                 answer.member, "a part that does not belong to the requested state"
             )
 
-    def requests(self, heard: Iterable[int], now_ms: int) -> list[PartsWanted | ChainWanted]:
+    def requests(self, heard: Collection[int], now_ms: int) -> list[PartsWanted | ChainWanted]:
         """What to ask the heard members for."""
-        chain, self._chain = self._chain, []
-        wanted = self._catch_up.requests(heard, self._ledger.commit, now_ms)
+        ledger, epochs = self._ledger, self._ledger.epochs
+        lacks = epochs.uncertified(ledger.replica.members.sealed)
+        chain = epochs.seeker.requests(epochs.newest.number, lacks, heard, now_ms)
+        wanted = self._catch_up.requests(heard, ledger.commit, now_ms)
         return [*chain, *wanted, *self._look_into_differences(now_ms)]
 
     def _look_into_differences(self, now_ms: int) -> list[PartsWanted]:

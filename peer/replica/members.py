@@ -49,11 +49,13 @@ class Plan(NamedTuple):
 
 
 class Members:
-    """`sealed`: the begin of the epoch is certified in the order."""
+    """`sealed`: the begin of the epoch is certified in the order. `certificate`: the signatures
+    that did it, by seat, if that was applied here; no part of the state."""
 
     def __init__(self, epoch: Epoch, head: Head | None = None) -> None:
         self.epoch = epoch
         self.sealed = head.sealed if head else epoch.number == 0
+        self.certificate: dict[int, bytes] = {}
         self._gone = list(head.gone) if head else []
         self._boundaries = list(head.boundaries) if head else []
         self._stated = dict(head.stated) if head else {}
@@ -69,7 +71,7 @@ class Members:
         self._gone += [seat.key for seat in self.epoch.seats if seat.number not in kept]
         for seat in epoch.seats:
             self._stated.pop(seat.key, None)
-        self.epoch, self.sealed = epoch, False
+        self.epoch, self.sealed, self.certificate = epoch, False, {}
 
     # Boundaries and candidates
 
@@ -110,7 +112,7 @@ class Members:
             return Reason.OTHER_EPOCH
         if not before.certifies(self.epoch.seal, sealed.signatures):
             return Reason.BAD_SIGNATURE
-        self.sealed = True
+        self.sealed, self.certificate = True, sealed.signatures
         return None
 
     # Changes

@@ -88,3 +88,19 @@ def test_signatures_of_the_new_members_certify_nothing(book: EpochBook) -> None:
     assert not book.is_certified(1)
     assert book.add(signatures(one, 2))
     assert book.is_certified(1)
+
+
+def test_a_chain_certifies_what_was_known_without_proof(book: EpochBook) -> None:
+    """ORDER-47: a peer that closed an epoch, and was away when the signatures came, gets them from
+    any chain, also a few from each; then it can prove the epoch to newcomers."""
+    one = following(book)
+    enter(book, one)
+    assert book.uncertified(is_sealed=False) is None, "the signatures may still be under way"
+    assert book.uncertified(is_sealed=True) == 1
+    assert not book.learn([Certificate(one.origin, signatures(one, 0))])
+    assert not book.learn([Certificate(one.origin, {1: bytes(64)})])
+    assert book.uncertified(is_sealed=True) == 1
+    assert book.certificates(0) == []
+    assert not book.learn([Certificate(one.origin, signatures(one, 1, 2))])
+    assert book.uncertified(is_sealed=True) is None
+    assert book.certificates(0) == [Certificate(one.origin, signatures(one, 0, 1, 2))]

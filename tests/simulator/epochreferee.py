@@ -49,6 +49,7 @@ class EpochReferee(NodeReferee):
         first = Replica(run.config.markets, self.epochs[0])
         self._digests = {0: first.exchange.digest()}  # at boundaries
         self._is_sealed = True
+        self.certified: set[int] = set()  # epochs whose begin is certified in the order
 
     # Epochs
 
@@ -141,7 +142,9 @@ class EpochReferee(NodeReferee):
                     for s in keys.keys() & signatures
                     if Verifier(keys[s]).verify(text, signatures[s])
                 ]
-                self._is_sealed |= len(good) >= before.committee.quorum
+                if len(good) >= before.committee.quorum:
+                    self._is_sealed = True
+                    self.certified.add(number)
 
     def _end(self, applied: Applied, replica: Replica) -> None:
         epoch, proposal = replica.members.epoch, applied.epoch_end
@@ -185,11 +188,23 @@ class EpochReferee(NodeReferee):
             return False
         if any(peer.node.ledger.epoch.number < last.number for peer in peers):
             return False
+        if not all(map(self.has_chain, peers)):
+            return False
         stayed = set(last.numbers) - self._run.lost_seats
         return all(
             id_ in self.results and self.names.get(name, id_) == id_
             for _, name, id_ in self.promised.values()
             if id_ % MEMBERS_SPACE in stayed
+        )
+
+    def has_chain(self, peer: NodePeer) -> bool:
+        """Whether it can prove to newcomers each epoch whose begin is certified in the order."""
+        chain = {
+            each.origin.number: each.signatures for each in peer.node.ledger.epochs.certificates(0)
+        }
+        return all(
+            self.epochs[number - 1].certifies(self.epochs[number].seal, chain.get(number, {}))
+            for number in self.certified
         )
 
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from peer.consensus.committee import Committee
-from peer.membership.epochs import Epoch, Pin, UncertifiedError
+from peer.membership.epochs import Epoch, Pin
 from peer.replica.changes import (
     Activate,
     AddMember,
@@ -276,20 +276,16 @@ class EpochRun(NodeRun):
         self.world.after(CHAIN_US, self._tell_chain, peer)
         if not peer.up or peer.node.mesh.heard(peer.node._clock.now_ms()):
             return
-        known = peer.node.ledger.epochs.newest.number
-        chain = [each for each in self._certificates() if each.origin.number > known]
-        try:
-            peer.node.epochs.learn(chain)
-        except UncertifiedError:  # an epoch in between was left `unsealed`: its operator is told
+        epochs = peer.node.ledger.epochs
+        chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
+        peer.node.epochs.learn(chain, peer.node._clock.now_ms())
+        next_ = epochs.newest.number + 1
+        if chain and chain[-1].origin.number >= next_ and next_ not in self.referee.certified:
+            # An epoch was left `unsealed`: the operator is told.
             number = chain[-1].origin.number
             peer.pin = Pin(number, self.referee.epochs[number].seal)
             peer.crash(Stage.NOW)
             self._restart(peer)
-
-    def _certificates(self):  # type: ignore[no-untyped-def]
-        """What discovery would find: the chain, as far as somebody has it."""
-        chains = [p.node.ledger.epochs.certificates(0) for p in self._alive if p.node.ledger]
-        return max(chains, key=len, default=[])
 
     def _doom(self) -> None:
         """Some die at the end of the epoch, or around it; perhaps all."""
