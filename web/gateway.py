@@ -100,12 +100,6 @@ class Gateway:
             return [Reason("unanswered", "This peer's node does not answer requests.")]
         return mesh.unready
 
-    @property
-    def is_member(self) -> bool:
-        """Whether this peer is a member of the mesh; otherwise it only follows."""
-        with self.mirrors.lock:
-            return self.mirrors.mesh is None or self.mirrors.mesh.role == "member"
-
     def units(self, market: str) -> Units:
         """The units of a market, by default of the first. Problem if there is no such market."""
         with self.mirrors.lock:

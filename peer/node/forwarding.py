@@ -103,7 +103,8 @@ class Forwarding:
         """Forward the orders; or return why not. `is_valid`: whether a signature is good."""
         signed = [entry for entry in entries if isinstance(entry, Signed)]
         if len(signed) < len(entries):
-            text = "this peer follows the mesh: it forwards signed orders, and takes no others"
+            text = "this peer follows the mesh: it forwards signed orders, and takes no others, as"
+            text += " no member could tell who has sent them"
             return Refused("not_member", text)
         if not 1 <= len(signed) <= FORWARDED_MAX:
             text = f"this peer forwards 1 to {FORWARDED_MAX} orders in a request, not {len(signed)}"

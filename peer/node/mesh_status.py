@@ -72,8 +72,9 @@ class MeshStatus:
 
     @property
     def own_name(self) -> str:
+        """A follower's is its own, so that no other follower takes a client's statement for it."""
         me = self._ledger.me
-        return "observer" if me is None else self.name(me)
+        return f"follower-{self._ledger.journal.key.hex()[:8]}" if me is None else self.name(me)
 
     def name(self, member: int) -> str:
         """The name of a seat, also of an earlier epoch."""

@@ -87,7 +87,7 @@ class RequestHandler:
 
     def _refusal(self) -> Refused | None:
         if self._ledger.me is None:
-            text = "this peer follows the mesh but is no member: send orders to a member"
+            text = "this peer follows the mesh and is no member: a member can do that"
             return Refused("not_member", text)
         return self._life.refusal()
 

@@ -1,4 +1,4 @@
-"""What can be wrong with the stand-in for a node, and the mesh that it shows then."""
+"""What can be wrong or different with the stand-in for a node, and the mesh that it shows then."""
 
 from dataclasses import dataclass, field
 
@@ -12,6 +12,8 @@ from peer.client.protocol import MemberView, Mesh, Reason, Refused
 class Faults:
     """The faults of the node, until they are cleared."""
 
+    follows: bool = False  # it is no member, and takes signed commands only
+    behind: int = 0  # commits that the others have and it has not
     holds: bool = False  # commands are queued but not ordered
     refusal: Refused | None = None
     mute: bool = False  # it sends nothing
@@ -27,6 +29,7 @@ class Faults:
     held: list[tuple[Caller, list[int], list[Command]]] = field(default_factory=list)
 
     def clear(self) -> None:
+        self.behind = 0
         self.holds = self.mute = self.disagrees = self.loses_results = False
         self.answers = True
         self.unready.clear()
@@ -40,12 +43,13 @@ def mesh_of(faults: Faults, seq: int, name: str, commit: int, digest: bytes) -> 
     alive = not faults.holds
     agrees = not faults.disagrees
     peers = [
-        (name, True, 0, True),
+        ("alpha" if faults.follows else name, True, 0, True),
         ("bravo", alive, 40 if alive else 9_000, agrees),  # what it said last
         ("charlie", False, -1, None),
     ]
+    newest = commit + faults.behind
     members = [
-        MemberView(member, f"{i}" * 64, f"127.0.0.1:300{i}", up, commit * 2, commit, age, ok)
+        MemberView(member, f"{i}" * 64, f"127.0.0.1:300{i}", up, newest * 2, newest, age, ok)
         for i, (member, up, age, ok) in enumerate(peers, start=1)
     ]
     return Mesh(
@@ -66,5 +70,6 @@ def mesh_of(faults: Faults, seq: int, name: str, commit: int, digest: bytes) -> 
         catching_up=faults.catching_up,
         oldest_pending_ms=12_345 if faults.held else 0,
         unready=faults.unready,
+        role="follower" if faults.follows else "member",
         epoch=EpochView(3, [0, 1, 2], [0, 12 if alive else None, None], []),
     )

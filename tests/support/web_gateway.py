@@ -62,13 +62,19 @@ class Gateway:
             command += options
             self.process = subprocess.Popen(command, stdout=log, stderr=log, cwd=source)
         try:
-            found = wait_for("the gateway", lambda: re.search(r"http://[\d.]+:(\d+)", self.log()))
+            found = wait_for("the gateway", self._announced)
         except AssertionError:
             self.process.kill()
             self.process.wait()
             raise
         self.port = int(found[1])
         self.url = f"http://127.0.0.1:{self.port}"
+
+    def _announced(self) -> re.Match[str] | None:
+        """Its address, once its log has it. AssertionError if it has ended before."""
+        found = re.search(r"http://[\d.]+:(\d+)", self.log())
+        assert found or self.process.poll() is None, f"the gateway has ended:\n{self.log()}"
+        return found
 
     def link(self, account: str = "operator", *scopes: Scope) -> str:
         """A one-time link; by default with the scope admin."""
@@ -178,10 +184,12 @@ def running_gateway(data: Path, *options: str, source: Path | None = None) -> It
 
 
 @contextmanager
-def stand_in(data: Path) -> Iterator[StandInNode]:
+def stand_in(data: Path, follows: bool = False) -> Iterator[StandInNode]:
     """A stand-in for the node of the peer with this data folder."""
     (data / FOLDER).mkdir(mode=0o700, exist_ok=True)
-    node = StandInNode(endpoint(data).address).start()
+    node = StandInNode(endpoint(data).address, name="follower-01234567" if follows else "alpha")
+    node.faults.follows = follows
+    node.start()
     try:
         yield node
     finally:

@@ -53,7 +53,7 @@ from peer.client.protocol import (
     topic,
 )
 from peer.client.queue_places import GetQueue, Place, Queue
-from peer.replica.signed import Entry, command_of, with_id
+from peer.replica.signed import Entry, Signed, command_of, with_id
 from peer.replica.trade import TRADES_KEPT, MarketTrade
 from tests.support.web_faults import Faults, mesh_of
 
@@ -179,8 +179,11 @@ class StandInNode:
         return self._mesh(self._programs.seq("mesh"))
 
     def _execute(self, caller: Caller, entries: list[Entry]) -> None:
-        if self.faults.refusal is not None:
-            self._reply(caller, self.faults.refusal)
+        refusal = self.faults.refusal
+        if self.faults.follows and not all(isinstance(entry, Signed) for entry in entries):
+            refusal = Refused("not_member", "this peer follows the mesh: it forwards signed orders")
+        if refusal is not None:
+            self._reply(caller, refusal)
             return
         ids = []
         for _ in entries:

@@ -301,6 +301,7 @@ class Mesh(Reply, frozen=True):
     halted: str
     alarms: list[str]
     catching_up: str
+    behind: Annotated[int, Meta(description="Commits behind the newest heard of.")]
     refused: int
     unanswered: int
     oldest_pending_ms: int
@@ -314,16 +315,20 @@ class Mesh(Reply, frozen=True):
 
     @classmethod
     def of(cls, mesh: protocol.Mesh, state: str) -> Self:
+        is_member = mesh.role == "member"
+        own = [is_member and member.name == mesh.peer for member in mesh.members]
         peers = [
-            Peer(**copied(member, Peer) | _place(mesh, at) | {"self": member.name == mesh.peer})
+            Peer(**copied(member, Peer) | _place(mesh, at) | {"self": own[at]})
             for at, member in enumerate(mesh.members)
         ]
+        newest = max((member.commit for member in mesh.members if member.alive), default=0)
         epoch = mesh.epoch
         candidates = [
             Candidate(**copied(each, Candidate) | {"proposal": format_id(each.proposal)})
             for each in (epoch.candidates if epoch else ())
         ]
         changed: Json = {"state": state, "digest": mesh.digest.hex(), "peers": peers}
+        changed["behind"] = max(0, newest - mesh.commit)
         changed |= {"epoch": epoch.number if epoch else 0, "candidates": candidates}
         return cls(**copied(mesh, cls) | changed)
 
@@ -353,6 +358,7 @@ class State(Book, frozen=True, kw_only=True):
     halted: str | UnsetType = UNSET
     alarms: list[str] | UnsetType = UNSET
     catching_up: str | UnsetType = UNSET
+    behind: int | UnsetType = UNSET
     refused: int | UnsetType = UNSET
     unanswered: int | UnsetType = UNSET
     oldest_pending_ms: int | UnsetType = UNSET

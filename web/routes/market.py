@@ -134,7 +134,7 @@ def readyz() -> Health:
     if reasons := the_gateway().unready():
         listed = [Reason(reason.code, reason.text) for reason in reasons]
         raise Problem(503, listed[0].detail, listed[0].code, reasons=listed)
-    return Health("ready" if the_gateway().is_member else "follower")
+    return Health("ready" if the_gateway().is_of_a_member else "follower")
 
 
 @routes.operation("get", "/metrics", "text/plain")

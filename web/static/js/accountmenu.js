@@ -1,11 +1,12 @@
 // Whose orders this page sends: the account, and the browser's own key.
 import { isReadOnly } from "./condition.js";
+import { FOLLOWS } from "./following.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { ownAccount } from "./keyring.js";
 import { Menu } from "./menu.js";
 import { OwnKeyDialog, openOwnKey } from "./ownkey.js";
-import { account, chooseAccount, isAdmin, usesOwnKey } from "./store.js";
+import { account, chooseAccount, isAdmin, isFollower, usesOwnKey } from "./store.js";
 
 const KEY_START = "ed25519:".length;
 
@@ -35,7 +36,7 @@ function Content({ close }) {
   };
   return html`
     ${isReadOnly.value
-      ? html`<p>This page is read-only: it has no session that may trade.</p>`
+      ? html`<p>${isFollower.value ? FOLLOWS : "This page is read-only: it has no session that may trade."}</p>`
       : used
         ? html`<p>Orders are signed with this browser's key.</p><p class="key-name">${used}</p>`
         : html`<${Name} />`}

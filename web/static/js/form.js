@@ -2,7 +2,7 @@
 // form_rules.js has the rules, preview.js the estimate. The peer checks everything again; its refusal is
 // shown beside the field.
 import { batch, computed, effect, signal } from "@preact/signals";
-import { condition } from "./condition.js";
+import { condition, isReadOnly } from "./condition.js";
 import { confirmed, isAsking } from "./confirm.js";
 import { averageOf, divided, fromUnits, toBig, trimmed } from "./decimal.js";
 import { after, errorsOf, isPriced, isShown, isStop, mayRest, missing, mistakes, orderOf, START } from "./form_rules.js";
@@ -10,7 +10,7 @@ import * as as from "./format.js";
 import { STATES } from "./lifecycle.js";
 import { awayOf, bandOf, percentOf, previewOf, slippageOf } from "./preview.js";
 import { confirmAway, confirmSlippage, confirmValue, zone } from "./settings.js";
-import { book, bookVersion, draft, market, marketName, mayTrade, placeOrder, places, trades } from "./store.js";
+import { book, bookVersion, draft, isFollower, market, marketName, mayTrade, placeOrder, places, trades } from "./store.js";
 import { toast } from "./toasts.js";
 
 const LEVELS_MAX = 1000;
@@ -43,6 +43,7 @@ export const errors = computed(() => errorsOf(form.value, wrong.value)); // fiel
 // Why the order can't be sent now; empty if it can.
 export const hindrance = computed(() => {
   if (condition.value.blocked) return condition.value.blocked;
+  if (isReadOnly.value && isFollower.value) return "This peer follows the mesh: it takes orders signed by a key of your own only";
   if (!mayTrade.value) return "This page is read-only: it has no key or session for this account";
   if (Object.keys(wrong.value).length) return "Correct the fields above";
   return missing(form.value).length ? "Fill in the fields" : "";

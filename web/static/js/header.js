@@ -2,6 +2,7 @@
 import { AccountMenu } from "./accountmenu.js";
 import { aliveCount, condition } from "./condition.js";
 import { grouped, short, trimmed } from "./decimal.js";
+import { FollowerMark } from "./following.js";
 import { showHelp } from "./help.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
@@ -75,6 +76,7 @@ export const Header = () => html`<header class="top">
   <${LastPrice} />
   ${layout.value === "narrow" ? null : html`<${Day} />`}
   <div class="top-end">
+    ${layout.value === "narrow" ? null : html`<${FollowerMark} />`}
     <${Health} />
     <${AccountMenu} />
     <button class="icon" onClick=${toggleTheme} aria-label="Use the ${theme.value === "dark" ? "light" : "dark"} theme">

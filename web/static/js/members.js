@@ -1,14 +1,13 @@
 // The members: name, life, lag, clock and book of each, in the mesh's table and in the strip.
 // Owns their rows. Must never say of a member what this page does not know now.
+import { awaySince } from "./away.js";
 import { condition, lifeOf } from "./condition.js";
 import { grouped } from "./decimal.js";
 import * as as from "./format.js";
 import { html } from "./html.js";
 import { PeerMark } from "./peers.js";
 import { Pulse } from "./pulse.js";
-import { mesh, presence } from "./store.js";
-
-const SAME_MS = 1500; // two times that are nearer are one
+import { mesh } from "./store.js";
 
 const AGREES = {
   true: ["=", "same", "Its book has the same digest as this one"],
@@ -26,16 +25,6 @@ function age(ms) {
   if (ms < 0) return "never heard";
   if (ms < 1000) return "just now";
   return ms < 60_000 ? `${Math.round(ms / 1000)} s ago` : `${Math.round(ms / 60_000)} min ago`;
-}
-
-// When a silent peer was last heard or, if this peer has never heard it, when its last block was ordered;
-// 0 if neither is known. A time once found stays, though the messages' ages are rounded.
-const away = new Map(); // name -> milliseconds
-function awaySince({ name, age_ms: heardBefore }) {
-  const block = presence.value.find((member) => member.name === name)?.time ?? 0;
-  const found = heardBefore < 0 ? block : Date.now() - heardBefore;
-  if (Math.abs(found - (away.get(name) ?? 0)) > SAME_MS) away.set(name, found);
-  return away.get(name) ?? 0;
 }
 
 export function Alive({ peer }) {
@@ -58,17 +47,6 @@ export function Agrees({ peer }) {
 }
 
 const newest = () => Math.max(0, ...mesh.value.peers.map((peer) => peer.commit));
-
-// Who is away, and since when.
-export function Away() {
-  const gone = mesh.value.peers.filter((peer) => lifeOf(peer) === "no");
-  if (!gone.length) return null;
-  const said = (peer) => {
-    const since = awaySince(peer);
-    return since ? `${peer.name} since ${as.day(since)}` : `${peer.name}, not heard since this peer's start`;
-  };
-  return html`<p class="away">Away: ${gone.map(said).join("; ")}</p>`;
-}
 
 export function lagOf(peer) {
   if (!condition.value.known || !peer.alive) return "—";

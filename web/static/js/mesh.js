@@ -1,16 +1,18 @@
 // The mesh: a strip below the order form, and the whole view with lanes, rounds, digests and alarms.
 import { useEffect, useRef } from "preact/hooks";
 import { adviceOn, alarmKinds } from "./alarms.js";
+import { Away } from "./away.js";
 import { Candidates } from "./candidates.js";
 import { aliveCount, condition, lifeOf } from "./condition.js";
 import { grouped } from "./decimal.js";
+import { Following } from "./following.js";
 import { html } from "./html.js";
 import { Icon } from "./icons.js";
 import { showMesh } from "./layout.js";
-import { Agrees, Alive, Away, lagOf, Name, Peers } from "./members.js";
+import { Agrees, Alive, lagOf, Name, Peers } from "./members.js";
 import { Proposals } from "./proposals.js";
 import { Pulse } from "./pulse.js";
-import { commit, mesh } from "./store.js";
+import { commit, isFollower, mesh } from "./store.js";
 
 // Do all peers hold the same book, and is there a quorum? Tone, sign, short words, and the whole.
 function verdictOf() {
@@ -23,8 +25,10 @@ function verdictOf() {
   if (halted) return ["bad", "■", "stopped", "This peer has stopped"];
   if (odd.length) return ["bad", "≠", "books differ", `${odd.join(", ")} ${odd.length > 1 ? "hold other books" : "holds another book"}`];
   if (!quorum) return ["warn", "○", "no quorum", "No quorum: nothing is ordered"];
-  if (same.length === 1 && peers.length > 1) return ["", "·", "comparing", "Nothing to compare yet"];
-  return ["good", "=", all ? "same book" : `${same.length} of ${peers.length} same`, `${all ? `All ${peers.length}` : `${same.length} of ${peers.length}`} peers hold the same book`];
+  const others = same.filter((peer) => !peer.self).length;
+  if (!others && peers.length > 1) return ["", "·", "comparing", "Nothing to compare yet"];
+  const who = `${all ? `All ${peers.length}` : `${same.length} of ${peers.length}`} ${isFollower.value ? "members hold the book of this peer" : "peers hold the same book"}`;
+  return ["good", "=", all ? "same book" : `${same.length} of ${peers.length} same`, who];
 }
 
 function Verdict() {
@@ -74,6 +78,7 @@ function Facts() {
 
 const View = () => html`<${Verdict} />
   <div class="scroll" tabindex="0" role="group" aria-label="Peers">
+    <${Following} />
     <${Peers} />
     <${Away} />
     <${Facts} />

@@ -2,17 +2,24 @@
 // Owns the list of open proposals and the requests that vote. Must never hide that a vote failed.
 import * as as from "./format.js";
 import { html } from "./html.js";
-import { endedProposals, isAdmin, mesh, proposals } from "./store.js";
+import { endedProposals, isAdmin, isFollower, mesh, proposals } from "./store.js";
 import { toast } from "./toasts.js";
 
 const ENDED_MAX = 10;
 
-async function vote(id, what) {
-  const response = await fetch(`/proposals/${id}/${what}`, { method: "POST" }).catch(() => null);
+async function post(path, name, body) {
+  const response = await fetch(path, { method: "POST", body }).catch(() => null);
   const answer = (await response?.json().catch(() => null)) ?? { detail: "This peer does not answer." };
-  if (response?.ok) toast("good", `Proposal ${id}`, answer.state);
-  else toast("bad", `Proposal ${id}`, answer.detail);
+  if (response?.ok) toast("good", `Proposal ${answer.id}`, answer.state);
+  else toast("bad", name, answer.detail);
 }
+
+const vote = (id, what) => post(`/proposals/${id}/${what}`, `Proposal ${id}`);
+export const propose = (changes) => post("/proposals", "Not proposed.", JSON.stringify({ changes }));
+
+// The open proposal after which no member has this name, or another one has it.
+export const removalOf = (name) =>
+  proposals.value.find(({ changes }) => changes.some((text) => text === `remove member ${name}` || text.startsWith(`replace member ${name} by `)));
 
 const Vote = ({ id, what, word }) =>
   html`<button type="button" class="button small" onClick=${() => vote(id, what)} aria-label="${word} proposal ${id}">${word}</button>`;
@@ -35,7 +42,7 @@ function Votes({ proposal }) {
 const Proposal = ({ proposal }) => html`<li>
   <p><b>${proposal.id}</b> ${proposal.proposer}: ${proposal.changes.join("; ")}</p>
   <p class="quiet">${proposal.state}${proposal.against.length ? `; against: ${proposal.against.join(", ")}` : ""}; open until ${as.day(proposal.ends)}</p>
-  ${isAdmin.value ? html`<${Votes} proposal=${proposal} />` : null}
+  ${isAdmin.value && !isFollower.value ? html`<${Votes} proposal=${proposal} />` : null}
 </li>`;
 
 const Ended = () => html`<details class="more">

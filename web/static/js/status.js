@@ -4,8 +4,9 @@ import { alarmKinds } from "./alarms.js";
 import { aliveCount, condition } from "./condition.js";
 import { grouped } from "./decimal.js";
 import { html } from "./html.js";
+import { FOLLOWS } from "./following.js";
 import { layout, showMesh, view } from "./layout.js";
-import { commit, mesh } from "./store.js";
+import { commit, isFollower, mesh } from "./store.js";
 
 export const openMesh = () => (layout.value === "narrow" ? (view.value = "mesh") : (showMesh.value = true));
 
@@ -16,7 +17,11 @@ function details(name) {
   const said = {
     halted: () => halted,
     divided: () => `The book of ${odd.join(", ")} differs from this one: trust no price.`,
-    quorum: () => `Orders wait, nothing matches. ${aliveCount()} of ${peers.length} peers are alive, ${needed} are needed.${pending ? ` ${pending} waiting.` : ""}`,
+    live: () => isFollower.value && FOLLOWS,
+    quorum: () => 
+      isFollower.value
+        ? `This peer hears ${aliveCount()} of ${peers.length} members, and needs ${needed}: what it shows may be old.`
+        : `Orders wait, nothing matches. ${aliveCount()} of ${peers.length} peers are alive, ${needed} are needed.${pending ? ` ${pending} waiting.` : ""}`,
     behind: () => missing,
     alarm: () => news()[0].text,
   };
@@ -42,7 +47,7 @@ export function Status() {
   const more = others(name);
   return html`<footer class="status ${tone}" aria-label="State of this page">
     <p class="status-text" role=${tone === "good" ? "status" : "alert"}>
-      <span aria-hidden="true">${sign}</span> <strong>${word}.</strong> ${details(name) ?? text}
+      <span aria-hidden="true">${sign}</span> <strong>${word}.</strong> ${details(name) || text}
     </p>
     ${more > 0 ? html`<button class="link" onClick=${openMesh}>${more} ${more === 1 ? "alarm" : "alarms"}</button>` : null}
     <${Facts} />

@@ -51,8 +51,9 @@ export const openOrders = computed(() => newestFirst(orders.value.open.values())
 const may = (scope) => session.value?.scopes.includes(scope) ?? false;
 export const isAdmin = computed(() => may("admin"));
 const isOwn = computed(() => account.value === ownAccount.value);
-export const mayTrade = computed(() => isAdmin.value || may("trade") || isOwn.value);
-export const mayRead = computed(() => mayTrade.value || may("read"));
+export const isFollower = computed(() => mesh.value.role === "follower"); // it takes signed orders only
+export const mayTrade = computed(() => isOwn.value || (!isFollower.value && (isAdmin.value || may("trade"))));
+export const mayRead = computed(() => isOwn.value || isAdmin.value || may("trade") || may("read"));
 
 export let book = new Book("", places.value);
 export let shares = new Shares("", places.value);

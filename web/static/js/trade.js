@@ -1,9 +1,10 @@
 // The place of the order form. A page that can't trade says so here, and how it could.
 import { isReadOnly } from "./condition.js";
 import { Entry } from "./entry.js";
+import { KeyNeeded } from "./following.js";
 import { html } from "./html.js";
 import { openOwnKey } from "./ownkey.js";
-import { session } from "./store.js";
+import { isFollower, session } from "./store.js";
 
 const ReadOnly = () => html`<div class="notice" role="note" aria-label="Read only">
   <strong>Read only</strong>
@@ -18,6 +19,6 @@ export const Trade = () =>
   session.value === null
     ? html`<div class="trade-place"><p class="nothing">The order form appears when this peer answers.</p></div>`
     : html`<div class="trade-place ${isReadOnly.value ? "read-only" : ""}">
-  ${isReadOnly.value ? html`<${ReadOnly} />` : null}
+  ${isReadOnly.value ? (isFollower.value ? html`<${KeyNeeded} />` : html`<${ReadOnly} />`) : null}
   <div class="trade-form" inert=${isReadOnly.value}><${Entry} /></div>
 </div>`;
