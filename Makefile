@@ -20,7 +20,7 @@ WEB := web/static/vendor/.stamp
 PAGE := $(wildcard web/static/js/*.js web/static/css/*.css)
 
 # Files that mypyc compiles: the engine's inner parts. Its messages are msgspec structs, compiled there.
-COMPILED := $(addprefix engine/, price_index.py book_side.py order_index.py validation.py \
+COMPILED := $(addprefix engine/, sorted_keys.py price_index.py book_side.py order_index.py validation.py \
     pre_trade_checks.py book.py matching.py fast/fast_path.py invariants.py)
 
 # All targets share one virtual environment, and `make grapes peers` must run in this order.

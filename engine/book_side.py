@@ -198,18 +198,21 @@ class Level:
         last = order = self.last
         counted = self.counted
         stale = self.book_side.stale
+        shares = self.shares
         while order is not None and order.priority > counted:
             hidden = order.hidden
             shown = order.remaining - hidden
             self.orders += 1
             self.shown += shown
-            self.hidden += hidden
-            self.share(order.id, shown, 1)
+            if hidden:
+                self.hidden += hidden
+            if shares is not None:
+                self.share(order.id, shown, 1)
             if stale is not None:
                 stale.add(order.id)
             order = order.previous
         self.counted = last.priority  # type: ignore[union-attr] # a level has orders
-        if self.orders > SHARES_COUNTED_MAX and self.shares is None:
+        if shares is None and self.orders > SHARES_COUNTED_MAX:
             self.shares = self._shares()
 
     def sources(self) -> list[tuple[int, int, int]]:

@@ -269,13 +269,20 @@ class Exchange:
         """
         return self._pieces.update()
 
+    def keep_up(self, left: int) -> None:
+        """Do a part of what the next `tree` has to do, if that is much. Call it after each commit,
+        with the number of commits `left` until the next `tree`. Then no call takes long, however
+        many orders have changed since the last `tree`."""
+        self._pieces.keep_up(left)
+
     def digest(self) -> bytes:
         """SHA-256 over everything that can change a later event."""
         return self.tree.digest
 
     def piece(self, key: int) -> bytes:
-        """The piece under `key` at the last `tree`; empty if there was none."""
-        return self._pieces.pieces.get(key, b"")
+        """The piece under `key` at the last `tree`, if no command came after it; empty if there was
+        none."""
+        return self._pieces.piece(key)
 
     def pieces(self) -> Iterator[tuple[int, bytes]]:
         """The whole state by ascending key. `restore` makes an exchange from it."""

@@ -13,10 +13,12 @@ A *part* is the bytes that a digest covers. Two peers that compare their trees s
 parts. A peer that knows the digest needs nothing else to verify a part.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from operator import itemgetter
 from typing import Final, NamedTuple
+
+from engine.light import light, mypyc_attr
 
 DIGEST_BYTES: Final = 32
 KEY_MAX: Final = 2**64 - 1
@@ -30,29 +32,38 @@ class Leaf(NamedTuple):
     digest: bytes  # empty in a change: removes the piece
 
 
+@mypyc_attr(acyclic=True)
 class Node:
     """At least two children, by the four bits of their keys above the lowest `shift`. `place` is
     the lowest key that fits below this node. All keys below it share the bits above those four.
 
-    `mask` says which children exist. The node stores a leaf as its key alone and all digests in
-    one byte string, so a leaf costs little memory.
+    `mask` says which children exist. The node stores a leaf as its key alone, or not at all if
+    `shift` is 0, and all digests in one byte string, so a leaf costs little memory. The garbage
+    collector ignores nodes: a large state has thousands, each update makes many, and none is in a
+    cycle.
     """
 
-    __slots__ = ("_children", "_digests", "digest", "mask", "place", "shift")
+    __slots__ = ("below", "digest", "digests", "mask", "place", "shift")
 
     def __init__(
-        self, shift: int, place: int, mask: int, children: Iterable["int | Node"], digests: bytes
+        self,
+        shift: int,
+        place: int,
+        mask: int,
+        below: tuple["int | Node", ...],
+        digests: bytes,
+        digest: bytes,
     ) -> None:
         self.shift = shift
         self.place = place
         self.mask = mask
-        self._children = tuple(children)
-        self._digests = digests
-        self.digest = part_digest(_part(shift, place, mask, digests))
+        self.below = below  # empty if `shift` is 0: the bits of the leaves say their keys
+        self.digests = digests  # of all children
+        self.digest = digest
 
     @property
     def part(self) -> bytes:
-        return _part(self.shift, self.place, self.mask, self._digests)
+        return _part(self.shift, self.place, self.mask, self.digests)
 
     @property
     def children(self) -> list["Child | None"]:
@@ -61,17 +72,22 @@ class Node:
 
     def spot(self, key: int) -> "Spot":
         """The spot for the key below this node."""
-        bit = 1 << (key >> self.shift & 15)
-        return self._spot((self.mask & bit - 1).bit_count()) if self.mask & bit else NOTHING
+        return self._spot(key >> self.shift & 15)
 
     def spots(self) -> list["Spot"]:
         """The spot for each value of the four bits."""
-        every = (self._spot(at) for at in range(len(self._children)))
-        return [next(every) if self.mask >> n & 1 else NOTHING for n in range(16)]
+        return [self._spot(n) for n in range(16)]
 
-    def _spot(self, at: int) -> "Spot":
-        return self._children[at], self._digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+    def _spot(self, n: int) -> "Spot":
+        if not self.mask >> n & 1:
+            return NOTHING
+        at = (self.mask & (1 << n) - 1).bit_count()
+        digest = self.digests[at * DIGEST_BYTES : (at + 1) * DIGEST_BYTES]
+        return (self.below[at] if self.shift else self.place | n), digest
 
+
+if __file__.endswith(".py"):  # not compiled
+    globals()["Node"] = light(Node)
 
 Child = Leaf | Node
 # One place in the tree: the key of a leaf, a node, or nothing; and its digest.
@@ -100,7 +116,10 @@ def leaf_part(key: int, piece: bytes) -> bytes:
 
 def leaf_digest(key: int, piece: bytes) -> bytes:
     """The digest of a piece and its key."""
-    return part_digest(leaf_part(key, piece))
+    hashed = _begun()
+    hashed.update(b"leaf" + key.to_bytes(8, "big"))
+    hashed.update(piece)
+    return hashed.digest()
 
 
 def node_part(shift: int, place: int, digests: dict[int, bytes]) -> bytes:
@@ -161,7 +180,7 @@ class HashTree:
     def digest(self) -> bytes:
         return self._spot[1] or EMPTY
 
-    def updated(self, changes: Iterable[Leaf]) -> "HashTree":
+    def updated(self, changes: Iterable[tuple[int, bytes]]) -> "HashTree":
         """The tree after `changes`, at most one per key."""
         ordered = sorted(changes)
         assert all(len(digest) in (0, DIGEST_BYTES) for _, digest in ordered)
@@ -239,22 +258,26 @@ def _spread(spot: Spot, shift: int) -> list[Spot]:
 
 
 def _standing(
-    shift: int, place: int, mask: int, children: list[int | Node], digests: bytes
+    shift: int, place: int, mask: int, children: Sequence[int | Node], digests: bytes
 ) -> Spot:
     """A node with these children. A single child replaces the node."""
-    if len(children) > 1:
-        node = Node(shift, place, mask, children, digests)
-        return node, node.digest
-    return (children[0], digests) if children else NOTHING
+    if mask & mask - 1:
+        digest = part_digest(_part(shift, place, mask, digests))
+        return Node(shift, place, mask, tuple(children) if shift else (), digests, digest), digest
+    if not mask:
+        return NOTHING
+    return (children[0] if shift else place | mask.bit_length() - 1), digests
 
 
-def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
+def _updated(spot: Spot, changes: list[tuple[int, bytes]], start: int, end: int) -> Spot:
     """The spot after the changes from `start` to `end`, which are in ascending order."""
     child, digest = spot
     first, last = changes[start][0], changes[end - 1][0]
-    if type(child) is Node and _covers(child, first) and _covers(child, last):
-        shift, mask, children = child.shift, child.mask, list(child._children)
-        digests = bytearray(child._digests)
+    if type(child) is Node and not (first ^ child.place | last ^ child.place) >> child.shift + 4:
+        shift, mask = child.shift, child.mask
+        if not shift:
+            return _with_leaves(child.place, mask, bytearray(child.digests), changes[start:end])
+        children, digests = list(child.below), bytearray(child.digests)
     else:
         lowest = first if child is None else _lowest(child)
         shift = _parting(first ^ lowest | last ^ lowest)
@@ -262,8 +285,7 @@ def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
             assert end - start == 1
             return changes[start] if changes[start][1] else NOTHING
         mask = 0 if child is None else 1 << (lowest >> shift & 15)
-        children = [] if child is None else [child]
-        digests = bytearray(digest)
+        children, digests = [] if child is None else [child], bytearray(digest)
     while start < end:
         key, digest = changes[start]
         n = key >> shift & 15
@@ -291,6 +313,18 @@ def _updated(spot: Spot, changes: list[Leaf], start: int, end: int) -> Spot:
         digests[place] = digest
         start = till
     return _standing(shift, first >> shift + 4 << shift + 4, mask, children, bytes(digests))
+
+
+def _with_leaves(
+    place: int, mask: int, digests: bytearray, changes: list[tuple[int, bytes]]
+) -> Spot:
+    """The lowest node at `place` after these changes of its leaves."""
+    for key, digest in changes:
+        bit = 1 << (key & 15)
+        at = (mask & bit - 1).bit_count() * DIGEST_BYTES
+        digests[at : at + DIGEST_BYTES if mask & bit else at] = digest
+        mask = mask | bit if digest else mask & ~bit
+    return _standing(0, place, mask, (), bytes(digests))
 
 
 def _leaves(spot: Spot) -> Iterator[Leaf]:

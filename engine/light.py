@@ -21,7 +21,7 @@ else:
 
 
 def light(cls: type) -> type:
-    """A msgspec struct with the fields and methods of `cls`, made three times as fast.
+    """A msgspec struct with the fields, methods and properties of `cls`, made three times as fast.
 
     The garbage collector ignores it: code that links such objects in a cycle must unlink them.
     msgspec's own setter only informs the collector. So objects get the ordinary setter, which
@@ -34,7 +34,7 @@ def light(cls: type) -> type:
     methods = {
         name: value
         for name, value in vars(cls).items()
-        if isinstance(value, FunctionType) and name != "__init__"
+        if isinstance(value, FunctionType | property) and name != "__init__"
     }
     made = msgspec.defstruct(
         cls.__name__,

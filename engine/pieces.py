@@ -7,8 +7,7 @@ The highest four bits of the key give the kind of a piece. Kind 0 has open order
 one: a row for each changed order, and the digests above it.
 """
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from weakref import ref
 
@@ -16,12 +15,17 @@ import msgspec
 
 from engine.book import Book, Ledger
 from engine.hash_tree import HashTree, Leaf, leaf_digest
+from engine.order_index import PARTS, SPAN
 from engine.rows import key_of, read, row_of, spliced
 from engine.vocabulary import Market, MarketStatus
 
 STATE_VERSION: Final = 3
 KIND_SHIFT: Final = 60  # a key's bits above this are its kind: 0 orders, 1 the head
 HEAD_KEY: Final = 1 << KIND_SHIFT
+# More work than this does not wait for an update. Each is a few milliseconds.
+ORDERS_MAX: Final = 4_000
+PIECE_ORDERS: Final = 8  # to change a piece takes as long as so many orders in it
+LEAVES_MAX: Final = 2_048
 
 
 class BookState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -84,6 +88,7 @@ class Pieces:
         self.stale: set[int] = set()  # ids of orders that changed since the last update
         self.pieces: dict[int, bytes] = {}
         self.tree = HashTree()
+        self._leaves: dict[int, bytes] = {}  # digests of changed pieces that the tree lacks
         self._book_sides = [side for book in self.books for side in (*book.sides, *book.stops)]
         self.limited()
         self._frozen: list[ref[Frozen]] = []  # weak: the caller may drop them
@@ -94,21 +99,47 @@ class Pieces:
         if not self._follows:
             self._follow()
             self.stale.update(self.ledger.orders)
-        for book_side in self._book_sides:
-            book_side.settle()
-        self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
-        rows: defaultdict[int, list[tuple[int, bytes]]] = defaultdict(list)  # by piece
-        for id in sorted(self.stale):
-            order = self.ledger.orders.get(id)
-            rows[key_of(id)].append((id, b"" if order is None else row_of(order)))
-        self.stale.clear()
-        old = self.pieces
-        changes = [self._put(key, spliced(old.get(key, b""), of)) for key, of in rows.items()]
+        self._encode()
         head = encode((STATE_VERSION, self._markets, self.ledger.time_ms, self._heads()))
         if head != self.pieces.get(HEAD_KEY):
-            changes.append(self._put(HEAD_KEY, head))
-        self.tree = self.tree.updated(changes)
+            self._put([(HEAD_KEY, head)])
+        self._hash()
         return self.tree
+
+    def keep_up(self, left: int) -> None:
+        """Do a part of the next update, which is `left` calls away, if much is to be done. So
+        neither takes long. Waiting saves work where the same pieces change again."""
+        if not self._follows:
+            return
+        if len(self._leaves) >= LEAVES_MAX or left == 2:
+            self._hash()
+            return
+        waiting = len(self.stale) + sum(len(side.touched) for side in self._book_sides)
+        work = waiting + PIECE_ORDERS * min(waiting, len(self.pieces))
+        if work >= ORDERS_MAX or left == 1:
+            self._encode()
+
+    def _encode(self) -> None:
+        """Bring each piece up to date. Their digests wait for `_hash`."""
+        for book_side in self._book_sides:
+            book_side.settle()
+        parts = self.ledger.orders.parts
+        rows: dict[int, list[tuple[int, bytes]]] = {}  # by piece
+        for id in sorted(self.stale):
+            order = parts[id // SPAN % PARTS].get(id)
+            row = b"" if order is None else row_of(order)
+            key = key_of(id)
+            if key in rows:
+                rows[key].append((id, row))
+            else:
+                rows[key] = [(id, row)]
+        self.stale.clear()
+        self._put((key, spliced(self.piece(key), changes)) for key, changes in rows.items())
+
+    def _hash(self) -> None:
+        """Bring the tree up to date with the pieces."""
+        self.tree = self.tree.updated(self._leaves.items())
+        self._leaves.clear()
 
     def _follow(self) -> None:
         """Start to collect the ids of changed orders."""
@@ -133,17 +164,26 @@ class Pieces:
     def _heads(self) -> list[tuple[int, int]]:
         return [(book.status, book.last) for book in self.books]
 
-    def _put(self, key: int, piece: bytes) -> Leaf:
-        before = self.pieces.get(key, b"")
-        for each in reversed(self._frozen):
-            frozen = each()
-            if frozen is not None and frozen.is_open and not frozen.keep(key, before):
-                break  # all earlier ones have it too
-        if not piece:
-            self.pieces.pop(key, None)
-            return Leaf(key, b"")
-        self.pieces[key] = piece
-        return Leaf(key, leaf_digest(key, piece))
+    def _put(self, changes: Iterable[tuple[int, bytes]]) -> None:
+        """Replace pieces, at most one per key. An empty one removes its key."""
+        self._frozen = [each for each in self._frozen if (one := each()) and one.is_open]
+        frozen = [one for each in reversed(self._frozen) if (one := each())]
+        pieces, leaves = self.pieces, self._leaves
+        for key, piece in changes:
+            before = pieces.get(key, b"")
+            for one in frozen:
+                if not one.keep(key, before):
+                    break  # all earlier ones have it too
+            if piece:
+                pieces[key] = piece
+                leaves[key] = leaf_digest(key, piece)
+            else:
+                pieces.pop(key, None)
+                leaves[key] = b""
+
+    def piece(self, key: int) -> bytes:
+        """Empty if there is none."""
+        return self.pieces.get(key, b"")
 
     def restored(self, pieces: dict[int, bytes]) -> None:
         """Take `pieces` as the pieces of the books now."""

@@ -1,14 +1,14 @@
 """The keys of one side in order.
 
-Owns the order and its storage. Nearly all levels come and go near the best, so a plain list holds
-those keys, the best at its end. A SortedList holds the others, if any.
+Owns their order. Nearly all levels come and go near the best, so a plain list holds those keys, the
+best at its end. `SortedKeys` hold the others, if any.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from typing import Final
 
-from sortedcontainers import SortedList
+from engine.sorted_keys import SortedKeys
 
 NEAR_MAX: Final = 1024  # keys in the plain list
 NEAR_AGAIN: Final = 512  # kept in it on overflow, moved to it when it is empty
@@ -25,16 +25,17 @@ class PriceIndex:
 
     def __init__(self) -> None:
         self.near: list[int] = []
-        self.far: SortedList[int] = SortedList()
+        self.far = SortedKeys()
 
     def __len__(self) -> int:
         return len(self.near) + len(self.far)
 
     def __iter__(self) -> Iterator[int]:
         """The best first."""
-        for each in (self.near, self.far):
-            for negated in reversed(each):
-                yield -negated
+        for negated in reversed(self.near):
+            yield -negated
+        for negated in reversed(self.far):
+            yield -negated
 
     def best(self) -> int:
         return -self.near[-1]
@@ -46,12 +47,12 @@ class PriceIndex:
             return
         insort(near, -key)
         if len(near) > NEAR_MAX:
-            self.far.update(near[:-NEAR_AGAIN])
+            self.far.extend(near[:-NEAR_AGAIN])
             del near[:-NEAR_AGAIN]
 
     def fill(self, negated: list[int]) -> None:
         """Add all keys to an empty index. The caller passes them negated and ascending."""
-        self.far.update(negated[:-NEAR_AGAIN])
+        self.far.extend(negated[:-NEAR_AGAIN])
         self.near += negated[-NEAR_AGAIN:]
 
     def remove(self, key: int) -> None:
@@ -61,5 +62,4 @@ class PriceIndex:
             return
         del near[bisect_left(near, -key)]
         if not near and self.far:
-            near += self.far[-NEAR_AGAIN:]
-            del self.far[-NEAR_AGAIN:]
+            near += self.far.take_last(NEAR_AGAIN)

@@ -131,29 +131,30 @@ def spliced(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
 
 def _changed(piece: bytes, low: int, row: bytes) -> bytes:
     """The piece after one change."""
-    count = int.from_bytes(piece[:_ROWS_AT], "little")
+    count = piece[0] | piece[1] << 8
     lengths_at = _ROWS_AT + 2 * count
-    lows = _numbers(piece[_ROWS_AT:lengths_at])
-    at = bisect_left(lows, low)
+    rows_at = lengths_at + 2 * count
+    numbers = _numbers(piece[_ROWS_AT:rows_at])
+    at = bisect_left(numbers, low, 0, count)
     low_at, length_at = _ROWS_AT + 2 * at, lengths_at + 2 * at
-    row_at = lengths_at + 2 * count + sum(_numbers(piece[lengths_at:length_at]))
+    row_at = rows_at + sum(numbers[count : count + at])
     old = row_end = 0
-    if at < count and lows[at] == low:
-        old = 2
-        row_end = int.from_bytes(piece[length_at : length_at + 2], "little")
+    if at < count and numbers[at] == low:
+        old, row_end = 2, numbers[count + at]
     new = 2 if row else 0
-    return b"".join(
-        (
-            (count + (new - old) // 2).to_bytes(_ROWS_AT, "little"),
+    parts: tuple[bytes, ...]
+    if old == new:
+        parts = (piece[:length_at], len(row).to_bytes(new, "little"))
+    else:
+        parts = (
+            (count + 1 if new else count - 1).to_bytes(_ROWS_AT, "little"),
             piece[_ROWS_AT:low_at],
             low.to_bytes(new, "little") if new else b"",
             piece[low_at + old : length_at],
             len(row).to_bytes(new, "little"),
-            piece[length_at + old : row_at],
-            row,
-            piece[row_at + row_end :],
         )
-    )
+    after = piece[length_at + old : row_at], row, piece[row_at + row_end :]
+    return b"".join(parts + after)
 
 
 def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:

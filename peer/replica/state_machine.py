@@ -30,7 +30,7 @@ from engine import (
     Trade,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
-from peer.consensus.committer import Checkpoint, Commit
+from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
 from peer.membership.epochs import Epoch
 from peer.replica import governance
 from peer.replica import snapshot as snapshots
@@ -199,8 +199,7 @@ class Replica:
     def apply(self, commit: Commit) -> Applied:
         """Apply the next commit."""
         assert commit.number == self.commit + 1
-        self.commit = commit.number
-        self.time_ms = commit.time_ms
+        self.commit, self.time_ms = commit.number, commit.time_ms
         timed = self.exchange.advance(commit.time_ms)
         self._note_key_orders((timed,))
         seats = self.members.epoch.numbers
@@ -222,11 +221,11 @@ class Replica:
             self._follow_markets()
         trades = self._record_trades(event for events in (timed, *results) for event in events)
         if epoch_end is not None:
-            self.signers.forget(self.exchange.time_ms)
             self._note_checkpoint(Checkpoint.between(commit.number, commit.time_ms))
         elif commit.checkpoint is not None:
-            self.signers.forget(self.exchange.time_ms)
             self._note_checkpoint(commit.checkpoint)
+        else:
+            self.exchange.keep_up(-commit.number % CHECKPOINT_EVERY)
         commands = entries if plain else [command_of(entry) for entry in entries]
         record = record_of(commit.time_ms, timed, commands, results, closing)
         ids = [entry.id for entry in entries]
@@ -367,6 +366,7 @@ class Replica:
 
     def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint
+        self.signers.forget(self.exchange.time_ms)
         self.members.forget(checkpoint.commit)
         self._others.update(dict(self._changed_pieces(checkpoint)))
         self._traded.clear()

@@ -3,6 +3,7 @@
 import gc
 import random
 from collections import defaultdict
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -34,6 +35,7 @@ from engine import (
     leaf_part,
     rows_of,
 )
+from engine import pieces as pieces_module
 from engine.rows import spliced
 from peer.consensus.block import FRAME_BYTES_MAX
 from tests.engine.test_differential import Trio, run
@@ -86,10 +88,60 @@ def test_a_frozen_state_equals_a_copy(seed: int) -> None:
         frozen, copy = exchange.freeze(), dict(exchange.pieces())
         for _ in range(draw.randrange(6)):
             run(exchange, [flow.step() for _ in range(draw.randrange(12))])
+            exchange.keep_up(draw.randrange(4))
             if draw.random() < 0.7:
                 exchange.digest()
             keys = copy.keys() | dict(exchange.pieces()).keys()
             assert {key: frozen.piece(key) for key in keys} == dict.fromkeys(keys, b"") | copy
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_work_done_early_changes_no_piece(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MATCH-32: whatever part was done, and when."""
+    draw = random.Random(seed)
+    for name in ("ORDERS_MAX", "LEAVES_MAX"):
+        monkeypatch.setattr(pieces_module, name, draw.choice((1, 10, 10**9)))
+    early, late = Exchange(MARKETS), Exchange(MARKETS)
+    flow = Flow(draw.choice)
+    for _ in range(60):
+        steps = [flow.step() for _ in range(draw.randrange(20))]
+        run(early, steps)
+        run(late, steps)
+        early.keep_up(draw.randrange(4))
+        early.check()
+        if draw.random() < 0.3:
+            assert dict(early.pieces()) == dict(late.pieces())
+            assert early.digest() == late.digest() == tree_of(dict(late.pieces())).digest
+
+
+def test_little_is_left_for_the_tree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Orders all over a large state change, for many commits. At no time is more than a bounded
+    number of pieces changed or hashed, and what is left at the end does not grow with the number of
+    commits."""
+    exchange = exchange_of(*(n * STEP + 1 for n in range(6_000)))
+    exchange.digest()
+    done = {"spliced": 0, "leaves": 0}
+    real = pieces_module.spliced
+
+    def counted(piece: bytes, changes: Sequence[tuple[int, bytes]]) -> bytes:
+        done["spliced"] += 1
+        return real(piece, changes)
+
+    monkeypatch.setattr(pieces_module, "spliced", counted)
+    commits = [range(start, 6_000, 60) for start in range(60)]
+    most = spliced_before = 0
+    for left, changed in zip(reversed(range(1, 61)), commits, strict=True):
+        exchange.apply_batch([Reduce(0, "ann", n * STEP + 1, 5) for n in changed])
+        exchange.keep_up(left)
+        most = max(most, done["spliced"] - spliced_before)
+        spliced_before = done["spliced"]
+        assert len(exchange._pieces._leaves) <= pieces_module.LEAVES_MAX + most
+    left_over = len(exchange._pieces._leaves)
+    exchange.digest()
+    assert done["spliced"] == 6_000  # each once: all of them in time
+    assert done["spliced"] - spliced_before == 0
+    assert 0 < most <= 1_000
+    assert left_over <= 1_000
 
 
 def test_frozen_states_are_independent_until_they_are_closed() -> None:

@@ -1,10 +1,12 @@
 """The keys of a side against a sorted list, with far more of them than are kept near the best."""
 
 import random
+from bisect import insort
 
 import pytest
 
 from engine.price_index import NEAR_AGAIN, NEAR_MAX, PriceIndex
+from engine.sorted_keys import PART_MAX, SortedKeys
 
 MOST = 3 * NEAR_MAX
 
@@ -51,3 +53,36 @@ def test_only_the_best_keys_are_in_the_plain_list() -> None:
     keys.remove(MOST - 1)
     assert not len(keys)
     assert NEAR_AGAIN < NEAR_MAX
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_packed_keys_are_those_of_a_sorted_list(seed: int) -> None:
+    """Keys come anywhere and above all others, and go anywhere and from the end, until none is
+    left. No array is empty or too large, and few are small."""
+    draw = random.Random(seed)
+    keys, expected = SortedKeys(), list[int]()
+    for most in (5 * PART_MAX, 0, PART_MAX // 2, 0):
+        while len(expected) != most:
+            if len(expected) > most:
+                if draw.random() < 0.01:
+                    count = draw.randrange(1, 1_500)
+                    assert keys.take_last(count) == expected[-count:]
+                    del expected[-count:]
+                else:
+                    keys.remove(expected.pop(draw.randrange(len(expected))))
+            elif draw.random() < 0.01:
+                start = expected[-1] + 1 if expected else -(2**40)
+                more = range(start, start + draw.randrange(0, most - len(expected) + 1))
+                keys.extend(more)
+                expected += more
+            elif (key := draw.randrange(-(2**40), 2**40)) not in expected:
+                keys.add(key)
+                insort(expected, key)
+            if draw.random() < 0.01:
+                assert list(reversed(keys)) == expected[::-1]
+        assert len(keys) == len(expected)
+        assert list(reversed(keys)) == expected[::-1]
+        sizes = [len(part) for part in keys._parts]
+        assert all(0 < size <= PART_MAX for size in sizes)
+        assert sum(size < PART_MAX // 4 for size in sizes) <= 1 + len(sizes) // 2
+        assert list(keys._lasts) == [part[-1] for part in keys._parts]

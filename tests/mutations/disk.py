@@ -98,7 +98,7 @@ DISK = (
         (
             Edit(
                 "engine/pieces.py",
-                "not frozen.keep(key, before)",
+                "not one.keep(key, before)",
                 "False",
             ),
             edit(

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from peer.process.collector import SetAside, paused
+from peer.process.collector import NEW_MAX, SetAside, paused
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
+    threshold = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*threshold)
 
 
 def is_visited(one: object) -> bool:
@@ -23,6 +25,7 @@ def test_what_is_there_after_the_pause_is_not_visited_even_if_it_grows() -> None
         assert not gc.isenabled()
         state: dict[int, list[int]] = {0: []}
     assert gc.isenabled()
+    assert gc.get_threshold()[0] == NEW_MAX
     state.update((number, [number]) for number in range(100))
     assert not is_visited(state)
     assert is_visited(state[1])
