@@ -38,6 +38,7 @@ from engine import (
     Submit,
     TimeInForce,
     disposal,
+    why_plain,
 )
 from tests.support.rows import FIELDS, packed, unpacked
 
@@ -254,9 +255,12 @@ def refuse_if_broken() -> None:
 
 @click.command()
 @click.option("--orders", "count", default=5_000, show_default=True)
+@click.option("--compiled", is_flag=True, help="Fail if the engine is plain.")
 @click.option("--way", "names", multiple=True, type=click.Choice([way.__name__ for way in WAYS]))
-def main(count: int, names: tuple[str, ...]) -> None:
+def main(count: int, compiled: bool, names: tuple[str, ...]) -> None:
     """Let orders go in every way; prints a line a way."""
+    if compiled and why_plain:
+        sys.exit(f"expected a compiled engine: {why_plain}")
     faulthandler.enable()
     for way in WAYS:
         if not names or way.__name__ in names:
