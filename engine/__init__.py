@@ -36,7 +36,10 @@ for pieces that are not a valid state. A command never raises: the answer is eve
 among them.
 """
 
-# isort: split, since compiled modules are found from here on
+# Compiled modules are found from here on.
+from engine.native import why_plain
+
+# isort: split
 from engine.exchange import Exchange
 from engine.hash_tree import (
     Branching,
@@ -49,7 +52,6 @@ from engine.hash_tree import (
     part_digest,
     read_part,
 )
-from engine.native import why_plain
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
 from engine.rows import CHUNK_SHIFT, Row, SnapshotError, changed_ids, ids_of, key_of, rows_of
 from engine.validation import MarketError, check_added, check_changed, check_market, may_stay

@@ -80,6 +80,8 @@ def install(root: Path = ROOT, environment: Mapping[str, str] = os.environ) -> s
     finder = CompiledFinder(built / stamp(root))
     if not finder.files:
         return "the sources have changed since they were compiled, or it was for another Python"
+    if early := finder.files.keys() & sys.modules.keys():
+        raise ImportError(f"{', '.join(sorted(early))} came before engine.native")
     sys.meta_path.insert(0, finder)
     try:
         finder.load_code()

@@ -141,6 +141,19 @@ def test_a_module_compiled_beside_its_source_is_never_used_in_silence(checkout: 
     assert "may be of other sources: remove it, or run make slow" in done.stderr
 
 
+def test_what_is_compiled_is_found_before_anything_of_it_is_imported() -> None:
+    """Else the plain modules would run, and nothing would say so."""
+    for first in ("engine", "engine.book", "engine.fast.fast_path", "peer", "peer.replica.batch"):
+        done = subprocess.run(
+            [sys.executable, "-c", f"import sys, {first}; print(*sys.modules)"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        came = [name for name in done.stdout.split() if name.startswith(native.PACKAGES)]
+        assert {*came[: came.index("engine.native")]} <= {"engine", "peer"}
+
+
 def test_every_compiled_module_exists_and_defines_no_message() -> None:
     """mypyc makes an ordinary class of a msgspec struct, with other behaviour, and says nothing."""
     for name in MODULES:
