@@ -19,10 +19,6 @@ REPLAY := $(VENV)/.installed-replay
 WEB := web/static/vendor/.stamp
 PAGE := $(wildcard web/static/js/*.js web/static/css/*.css)
 
-# Files that mypyc compiles: the engine's inner parts. Its messages are msgspec structs, compiled there.
-COMPILED := $(addprefix engine/, sorted_keys.py price_index.py book_side.py order_index.py validation.py \
-    pre_trade_checks.py book.py matching.py fast/fast_path.py invariants.py)
-
 # All targets share one virtual environment, and `make grapes peers` must run in this order.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -45,6 +41,7 @@ grapes: $(RUN) ## two Grapes, in the background, through which peers find each o
 	@$(PY) -m discovery.grapes start
 
 peers: $(RUN) $(WEB) grapes ## three peers with their web pages; Ctrl-C ends them
+	@mkdir -p build && $(PY) -m engine.native.build --idle </dev/null >build/native.log 2>&1 &
 	@exec $(PY) -m peer demo $(ARGS)
 
 peer: $(RUN) $(WEB) grapes ## one of these peers, or another that joins them, in its own terminal | N=4
@@ -66,12 +63,12 @@ stop: ## stop the market, the peers and the Grapes that were started here
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos chaos-members attack hosts powercut fuzz screenshots
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
-	@if ls engine/*.so engine/fast/*.so >/dev/null 2>&1; then $(SAY) 'testing the compiled engine (see make slow)'; fi
+	@$(PY) -c 'import engine; engine.why_plain or print("· testing compiled modules (see make slow)")'
 	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SAY) \
 	    'once more, alone, the tests that failed beside others: one that passes now depends on time' && \
 	    $(PY) -m pytest --last-failed --last-failed-no-failures=none --maxfail=3 -v $(ARGS); }
 
-test-fast: $(DEV) ## tests of the engine, with a compiled engine, in a copy of this folder | ARGS=-x
+test-fast: $(DEV) ## tests of engine and replica, compiled, in a copy of this folder | ARGS=-x
 	@$(PY) -m tests.compiled $(ARGS)
 
 check: $(DEV) ## lint, format, types, and which package may import which
@@ -113,7 +110,7 @@ screenshots: $(DEV) $(WEB) ## the pictures in docs/, of a real, trading mesh | A
 	@$(PY) -m tests.screenshots $(ARGS)
 
 ##@ Measure
-.PHONY: bench bench-all bench-engine bench-web fast compile slow
+.PHONY: bench bench-all bench-engine bench-web fast slow
 bench: $(DEV) $(WEB) ## the mesh beside its limits and its alternatives, in one table | ARGS=--quick
 	@$(PY) -m tests.bench.story --json build/bench.json --plots build/plots $(ARGS)
 
@@ -129,20 +126,13 @@ bench-engine: $(DEV) ## the matching engine alone
 bench-web: $(DEV) ## a thousand WebSocket clients on one gateway | ARGS="--clients 200"
 	@$(PY) -m tests.bench.bench_web $(ARGS)
 
-fast: $(DEV) compile ## compile the engine with mypyc; repeat after each change (needs a C compiler)
-	@PYTHONMALLOC=debug $(PY) -m tests.heap >build/heap.log 2>&1 || { tail -n 20 build/heap.log >&2; \
-	    $(MAKE) --no-print-directory slow; \
-	    echo 'make fast: the compiled engine corrupts the heap, and was removed' >&2; exit 1; }
-	@$(SAY) 'the engine now runs compiled; make slow undoes that'
+fast: $(DEV) ## compile engine and replica with mypyc now, as make peers does beside (needs a C compiler)
+	@$(SAY) 'compiling, then checking the heap'
+	@$(PY) -m engine.native.build
 
-compile: slow
-	@$(SAY) 'compiling $(COMPILED)'
-	@mkdir -p build
-	@CFLAGS="$$CFLAGS -include engine/compiled.h" $(VENV)/bin/mypyc $(COMPILED) \
-	    >build/mypyc.log 2>&1 || { tail -n 20 build/mypyc.log >&2; exit 1; }
-
-slow: ## run the engine as plain Python again
+slow: ## run them as plain Python again
 	@rm -f engine/*.so engine/fast/*.so *__mypyc*.so
+	@if [ -x $(PY) ]; then $(PY) -m engine.native.build --remove; fi
 
 ##@ Prepare
 .PHONY: setup web-parts wheel clean
@@ -150,8 +140,9 @@ setup: $(DEV) $(WEB) ## prepare everything that the other targets need
 
 web-parts: $(WEB) ## install the page's libraries from npm, and bundle the page
 
-wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries, to install anywhere
+wheel: $(WEB) ## dist/*.whl: the peer, its page and the page's libraries | FAST=1 with compiled modules
 	@rm -rf build
+	@if [ -n "$(FAST)" ]; then $(MAKE) --no-print-directory fast; fi
 	@$(PY) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 clean: stop slow ## remove everything made here: environment, npm packages, demo keys and books

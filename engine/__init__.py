@@ -36,6 +36,10 @@ for pieces that are not a valid state. A command never raises: the answer is eve
 among them.
 """
 
+# Compiled modules are found from here on.
+from engine.native import why_plain
+
+# isort: split
 from engine.exchange import Exchange
 from engine.hash_tree import (
     Branching,
@@ -148,4 +152,5 @@ __all__ = [
     "part_digest",
     "read_part",
     "rows_of",
+    "why_plain",
 ]

@@ -18,12 +18,12 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-import engine.book
 from engine import (
     Cancel,
     CancelAll,
@@ -38,7 +38,9 @@ from engine import (
     Submit,
     TimeInForce,
     disposal,
+    why_plain,
 )
+from engine.native.build import MODULES
 from tests.support.rows import FIELDS, packed, unpacked
 
 ROOT = Path(__file__).parents[1]
@@ -225,7 +227,12 @@ def on_a_stack_of(size: int, way: Callable[[int], None], count: int) -> int:
 
 
 def is_compiled() -> bool:
-    return not engine.book.__file__.endswith(".py")
+    """Whether all modules that are to be compiled are. AssertionError if only some are."""
+    names = [name.removesuffix(".py").replace("/", ".") for name in MODULES]
+    files = [str(import_module(name).__file__) for name in names]
+    kinds = {file.endswith(".py") for file in files}
+    assert len(kinds) == 1, files
+    return kinds == {False}
 
 
 def faults(count: int = 5_000, root: Path = ROOT, compiled: bool | None = None) -> str:
@@ -254,9 +261,12 @@ def refuse_if_broken() -> None:
 
 @click.command()
 @click.option("--orders", "count", default=5_000, show_default=True)
+@click.option("--compiled", is_flag=True, help="Fail if the engine is plain.")
 @click.option("--way", "names", multiple=True, type=click.Choice([way.__name__ for way in WAYS]))
-def main(count: int, names: tuple[str, ...]) -> None:
+def main(count: int, compiled: bool, names: tuple[str, ...]) -> None:
     """Let orders go in every way; prints a line a way."""
+    if compiled and not is_compiled():
+        sys.exit(f"expected a compiled engine: {why_plain}")
     faulthandler.enable()
     for way in WAYS:
         if not names or way.__name__ in names:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import zmq
 
+from engine import why_plain
 from peer.cli.chain_finder import ChainFinder
 from peer.cli.gateway_process import GatewayProcess
 from peer.cli.member_finder import DISCOVERED_MAX, Found, MemberFinder
@@ -75,7 +76,8 @@ def run(
     levels: Levels = LEVELS,
 ) -> int:
     """Run a peer until SIGTERM or SIGINT. Returns the status with which to end."""
-    _log.info("version %s, knows feature levels up to %d", VERSION, levels.highest)
+    runs = f"plain: {why_plain}" if why_plain else "compiled"
+    _log.info("version %s, knows feature levels up to %d, runs %s", VERSION, levels.highest, runs)
     config = mesh_file.load(options.mesh)
     room = room_of(raise_limit())
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -54,8 +54,11 @@ def decode_batch(block: Block, seat: int | None = None) -> Batch:
             f"expected 1 to {COMMANDS_PER_BLOCK_MAX} commands from number 1 up, got "
             f"{len(batch.commands)} from {batch.first}"
         )
-    for seq, command in enumerate(batch.commands, batch.first):
-        if command.id != command_id(seq, seat):
-            id_ = command_id(seq, seat)
-            raise ValueError(f"command {seq}: expected id {id_}, got {command.id}")
+    first = command_id(batch.first, seat)
+    expected = list(range(first, first + len(batch.commands) * MEMBERS_SPACE, MEMBERS_SPACE))
+    ids = [command.id for command in batch.commands]
+    if ids != expected:
+        id_, got = next(pair for pair in zip(expected, ids, strict=True) if pair[0] != pair[1])
+        seq, _ = seq_and_member(id_)
+        raise ValueError(f"command {seq}: expected id {id_}, got {got}")
     return batch

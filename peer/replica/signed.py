@@ -101,6 +101,7 @@ class Removal(
 Entry = Command | Signed | Removal  # what a client may send
 Own = Vote | Notice  # what only a member itself puts into its blocks
 Item = Entry | Own  # one item of a payload
+_WRAPPED = (Signed, Removal)  # a tuple, since Python builds `A | B` again at each use
 
 
 @overload
@@ -108,12 +109,12 @@ def command_of(entry: Entry) -> Command: ...
 @overload
 def command_of(entry: Item) -> Command | Own: ...
 def command_of(entry: Item) -> Command | Own:
-    return entry.command if isinstance(entry, Signed | Removal) else entry
+    return entry.command if isinstance(entry, _WRAPPED) else entry
 
 
 def with_id(entry: Item, id_: int) -> Item:
     """The same entry with this id. A signature stays valid."""
-    if isinstance(entry, Signed | Removal):
+    if isinstance(entry, _WRAPPED):
         named = msgspec.structs.replace(entry.command, id=id_)
         return msgspec.structs.replace(entry, command=named)
     return msgspec.structs.replace(entry, id=id_)

@@ -219,7 +219,7 @@ class Replica:
         self._note_key_orders((closing,))
         if self.governance.done:
             self._follow_markets()
-        trades = self._record_trades(event for events in (timed, *results) for event in events)
+        trades = self._record_trades(results)
         if epoch_end is not None:
             self._note_checkpoint(Checkpoint.between(commit.number, commit.time_ms))
         elif commit.checkpoint is not None:
@@ -345,23 +345,25 @@ class Replica:
         self.expected[seat] = batch.first + len(batch.commands)
         return batch.commands[done:]
 
-    def _record_trades(self, events: Iterable[Event]) -> dict[str, list[MarketTrade]]:
-        new: dict[str, list[MarketTrade]] = {}
-        for event in events:
-            if type(event) is Trade:
-                number = self.trade_numbers[event.market] = self.trade_numbers[event.market] + 1
-                view = MarketTrade(
-                    number,
-                    self.time_ms,
-                    event.price,
-                    event.quantity,
-                    event.side,
-                    event.maker,
-                    event.taker,
-                )
-                self.trades[event.market].append(view)
-                self._traded.add(event.market)
-                new.setdefault(event.market, []).append(view)
+    def _record_trades(self, results: Iterable[list[Event]]) -> dict[str, list[MarketTrade]]:
+        """Number the trades. A trade follows the event that says why its taker trades."""
+        traded: dict[str, list[Trade]] = {}
+        for events in results:
+            if len(events) > 1:
+                for event in events:
+                    if type(event) is Trade:
+                        traded.setdefault(event.market, []).append(event)
+        return {market: self._number(market, trades) for market, trades in traded.items()}
+
+    def _number(self, market: str, trades: list[Trade]) -> list[MarketTrade]:
+        time_ms, first = self.time_ms, self.trade_numbers[market] + 1
+        new = [
+            MarketTrade(n, time_ms, t.price, t.quantity, t.side, t.maker, t.taker)
+            for n, t in enumerate(trades, first)
+        ]
+        self.trade_numbers[market] += len(new)
+        self.trades[market].extend(new)
+        self._traded.add(market)
         return new
 
     def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
