@@ -4,7 +4,12 @@ Owns the form of trades in the replicated state, its digest and the journal. Mus
 for a page: display data belongs to `web`.
 """
 
+from collections import deque
+from collections.abc import Iterable
+
 import msgspec
+
+from engine import Event, Trade
 
 TRADES_KEPT = 200  # of each market, in the state
 
@@ -21,3 +26,29 @@ class MarketTrade(
     side: int  # the taker's: 0 bought, 1 sold
     maker: int  # ids of the orders
     taker: int
+
+
+def record(
+    events: Iterable[Event],
+    time_ms: int,
+    numbers: dict[str, int],
+    kept: dict[str, deque[MarketTrade]],
+) -> dict[str, list[MarketTrade]]:
+    """Number the trades among a commit's events, after those of each market so far, and keep them.
+    Returns them by market."""
+    new: dict[str, list[MarketTrade]] = {}
+    for event in events:
+        if type(event) is Trade:
+            number = numbers[event.market] = numbers[event.market] + 1
+            view = MarketTrade(
+                number,
+                time_ms,
+                event.price,
+                event.quantity,
+                event.side,
+                event.maker,
+                event.taker,
+            )
+            kept[event.market].append(view)
+            new.setdefault(event.market, []).append(view)
+    return new
