@@ -186,11 +186,8 @@ class EpochReferee(NodeReferee):
         if any(peer.node.ledger.epoch.number < last.number for peer in peers):
             return False
         stayed = set(last.numbers) - self._run.lost_seats
-        return all(
-            id_ in self.results and self.names.get(name, id_) == id_
-            for _, name, id_ in self.promised.values()
-            if id_ % MEMBERS_SPACE in stayed
-        )
+        told = {id_ for told in self.promised.values() for _, id_ in told}
+        return all(id_ in self.results for id_ in told if id_ % MEMBERS_SPACE in stayed)
 
 
 def _following(before: Epoch, proposal: Proposal) -> tuple[list[tuple[int, bytes]], int]:
