@@ -19,7 +19,7 @@ from engine.order_index import PARTS, SPAN
 from engine.rows import key_of, read, row_of, spliced
 from engine.vocabulary import Market, MarketStatus
 
-STATE_VERSION: Final = 3
+STATE_VERSION: Final = 4
 KIND_SHIFT: Final = 60  # a key's bits above this are its kind: 0 orders, 1 the head
 HEAD_KEY: Final = 1 << KIND_SHIFT
 # More work than this does not wait for an update. Each is a few milliseconds.

@@ -103,6 +103,9 @@ class Reason(IntEnum):
     IMPOSSIBLE_CHANGE = 35  # as the mesh is now
     ALREADY_ACCEPTED = 36  # so it is too late to withdraw the proposal
     NEEDS_APPROVAL = 39  # a halt or resume of a market by an account
+    # For orders with a client id that their account has used before. Peers give these reasons.
+    SENT_BEFORE = 40  # for the same order: that one counts
+    OTHER_ORDER = 41
 
 
 class _Message(

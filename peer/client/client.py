@@ -281,7 +281,8 @@ class Client(Closing):
         except NoAnswerError:
             return number, None
         (result,) = done.results
-        return number, outcome_of(command, number, result.events, done.time_ms, result.trades)
+        counts = result.first or number
+        return counts, outcome_of(command, counts, result.events, done.time_ms, result.trades)
 
     def _change(self, command: Command, wanted: int, orders: "_Watched") -> Order:
         outcome = _ordered(self._run(command)[1])

@@ -72,12 +72,13 @@ NO_STAMP: Stamp = (0, 0)
 class Execute(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="execute"):
     """Commands with id 0: the node assigns the ids. At most COMMANDS_PER_REQUEST_MAX.
 
-    If this node has taken an order with the same `client_id` from the same account before, among
-    its last million commands and even before a restart, it does not take the order again. Queued
-    then has the first order's id, and Done its result if that is still known; otherwise
-    `result_lost` follows. So a program without an answer can send the order again, to the same
-    node. If the first order is known to differ, the node refuses with `other_order`. Withdrawing an
-    order frees its `client_id`.
+    If an order with the same `client_id` of the same account was ordered before, through any
+    member, and is still remembered, or if it waits here, the node does not take the order again.
+    Queued then has the first order's id, and Done its result if that is still known; otherwise
+    `result_lost` follows. If it becomes known only when both are ordered that this one is the
+    second, its Result names the first. So a program without an answer can send the order again, to
+    any node. If the first order differs, the node refuses with `other_order`, or the market rejects
+    the order with OTHER_ORDER. Withdrawing an order frees its `client_id`.
 
     A peer that only follows the mesh takes signed commands, up to FORWARDED_MAX in a request, and
     forwards them to a member, to another if that one fails. Queued says that a member has them on
@@ -171,6 +172,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     id: int  # of the command
     events: list[Event]
     trades: list[int] = []  # the numbers of the trades among the events
+    first: int = 0  # the order that counts, and whose events these are, if it is another one
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):

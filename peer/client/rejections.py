@@ -42,4 +42,6 @@ WORDS = {
     Reason.IMPOSSIBLE_CHANGE: "The mesh cannot change like this now.",
     Reason.ALREADY_ACCEPTED: "The members have accepted this proposal already.",
     Reason.NEEDS_APPROVAL: "Only the members halt or resume a market, by an approved proposal.",
+    Reason.SENT_BEFORE: "This order was sent before, under the same client id: that one counts.",
+    Reason.OTHER_ORDER: "Another order was sent under this client id before.",
 }

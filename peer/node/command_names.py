@@ -4,31 +4,42 @@ Owns how each is made. Must never keep any of them. Pure.
 """
 
 from collections.abc import Sequence
-from hashlib import sha256
+from typing import NamedTuple
 
 import msgspec
 
 from engine import Cancel, Reduce, Replace, Submit
 from peer.replica.changes import Approve
+from peer.replica.client_ids import digest_of, has_name
 from peer.replica.signed import Item, command_of, with_id
-from peer.storage.journal import ClientId
-
-DIGEST_BYTES = 16  # of an order with a client id: it protects the submitter from mistakes
 
 _REFERENCES = {Cancel: "order", Reduce: "order", Replace: "order", Approve: "proposal"}
-_encode = msgspec.msgpack.Encoder().encode
+
+
+class ClientId(NamedTuple):
+    """A submitter's own name for an order."""
+
+    account: str
+    client_id: str
+
+
+class Taken(NamedTuple):
+    """An order taken under its submitter's name."""
+
+    order: int  # its id
+    digest: bytes
 
 
 def client_id_of(entry: Item) -> ClientId | None:
     command = command_of(entry)
-    if isinstance(command, Submit) and command.client_id:
-        return ClientId(command.account, command.client_id)
-    return None
+    return ClientId(command.account, command.client_id) if has_name(command) else None
 
 
-def digest_of(entry: Item) -> bytes:
-    """The same for an order that is sent again, with any signer and time."""
-    return sha256(_encode(msgspec.structs.replace(command_of(entry), id=0))).digest()[:DIGEST_BYTES]
+def taken_as(entry: Item, id_: int) -> Taken:
+    """An order with a client id, taken under this id, with any signer and time."""
+    command = command_of(entry)
+    assert isinstance(command, Submit)
+    return Taken(id_, digest_of(command))
 
 
 def named(command: Item, id_: int, before: Sequence[int]) -> Item | None:

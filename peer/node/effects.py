@@ -14,7 +14,6 @@ from peer.consensus.committer import Commit
 from peer.consensus.core import Ready
 from peer.consensus.dag import Evidence
 from peer.network.messages import Question
-from peer.storage.journal import ClientId, Taken
 
 
 @dataclass
@@ -25,8 +24,6 @@ class Effects:
     blocks: list[Block] = field(default_factory=list)  # accepted
     evidence: list[Evidence] = field(default_factory=list)
     commands: dict[int, bytes] = field(default_factory=dict)  # by seq, taken and in no block
-    names: dict[ClientId, Taken] = field(default_factory=dict)  # names of accepted orders
-    withdrawn: list[int] = field(default_factory=list)  # seqs; their orders' names are free again
     first_waiting: int = 0  # all commands below this seq are in blocks
     # Send, to members.
     publish: list[Block] = field(default_factory=list)
@@ -70,5 +67,5 @@ class Effects:
     def must_sync(self) -> bool:
         """Whether a later effect depends on what must survive a power failure. Others' blocks can
         wait for the next such turn: their authors have them."""
-        rests = self.publish or self.commands or self.withdrawn or self.evidence
+        rests = self.publish or self.commands or self.evidence
         return bool(rests) or self.beat

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 
 from engine import Event, Reason, Rejected
 from peer.client.programs import Caller
-from peer.client.protocol import FORWARDED_MAX, Done, Queued, Refused, Reply, Result
+from peer.client.protocol import FORWARDED_MAX, Done, Queued, Refused, Reply, Result, format_id
 from peer.network.messages import ForwardAnswered, ForwardWanted
 from peer.replica.applied import Applied
 from peer.replica.signed import Entry, Signed
@@ -202,8 +202,7 @@ class Forwarding:
             yield request.caller, Queued(reply.ids, reply.again)
         for number in reply.again:
             if is_ordered(number):
-                text = "ordered earlier: query the state of the order"
-                yield from self._end(request, Refused("result_lost", text))
+                yield from self._end(request, _ordered_earlier(number))
                 return
             self._by_id.setdefault(number, []).append(request)
 
@@ -227,7 +226,11 @@ class Forwarding:
         if request.copies > 1 and _is_refused(result.events):
             request.copies -= 1
             return
-        place = self._place(request, entry, result.id)
+        place, first = self._place(request, entry, result.id), applied.firsts.get(result.id)
+        if first not in (None, result.id):
+            if place not in request.results:
+                yield from self._end(request, _ordered_earlier(first))
+            return
         commit = applied.commit
         request.results.setdefault(place, (commit.number, commit.time_ms, result))
         if len(request.results) == len(request.commands):
@@ -285,6 +288,12 @@ class Forwarding:
         for request in list(self._requests.values()):
             text = "this peer is stopping: a member may order it until its signature ends"
             yield from self._end(request, Refused("result_lost", text))
+
+
+def _ordered_earlier(id_: int) -> Refused:
+    """The order was sent before, under the same client id."""
+    text = f"{format_id(id_)} was ordered earlier: query the state of the order"
+    return Refused("result_lost", text)
 
 
 def _is_refused(events: Iterable[Event]) -> bool:

@@ -140,7 +140,7 @@ class Ledger:
         ready.halted = ready.halted or accused.halted
         expected = 0 if self.me is None else self.expected
         pending = [(seq, data) for seq, data in self.journal.pending() if seq >= expected]
-        return Recovered(ready, own, pending, count, self.journal.last_named())
+        return Recovered(ready, own, pending, count)
 
     def _replay(self, now_ms: int, own: list[Batch]) -> tuple[Ready, int]:
         """Restore the blocks of the current epoch and apply what they decide, up to the end of the
@@ -331,10 +331,6 @@ class Ledger:
             self.journal.add_evidence(effects.evidence)
         if effects.commands:
             self.journal.add_pending(effects.commands.items())
-        if effects.withdrawn:
-            self.journal.drop_client_ids(effects.withdrawn)
-        if effects.names:
-            self.journal.add_client_ids(effects.names.items())
         if effects.publish:
             self.journal.drop_pending_below(effects.first_waiting)
         for block in effects.publish:

@@ -87,8 +87,7 @@ class Node:
         state = ledger, self.life, self.mesh_status, self._fetcher
         self._condition = Condition(*state, *waiting, lambda: self._responder.dropped)
         parts = *waiting, self.publisher, self.life, self.mesh_status, self._clock
-        view = self._condition.view
-        self._requests = RequestHandler(config, ledger, self.local, *parts, view)
+        self._requests = RequestHandler(config, ledger, self.local, *parts, self._condition.view)
         said = self.epochs.notices, self.epochs.admission
         now_us = self._clock.now_us
         self._responder = Responder(self.mesh, ledger, *said, now_us, self._take_forwarded)
@@ -114,7 +113,7 @@ class Node:
         self.epochs.stand()
         if self.ledger.me is not None:
             own, pending, expected = recovered.own, recovered.pending, self.ledger.expected
-            self.submissions.restore(own, pending, expected, started_ms, recovered.named)
+            self.submissions.restore(own, pending, expected, started_ms)
             self.submissions.requeue(self.ledger.next_to_send())
         self.publisher.reset(self.ledger.replica)
         self._effects.add(recovered.ready)
@@ -275,7 +274,6 @@ class Node:
         effects.requests += self.forwarding.wanted(heard, now_ms)
         effects.takes_over = self._fetcher.is_complete and not self.epochs.must_upgrade
         effects.commands.update(submissions.unsaved)
-        effects.names = dict(submissions.new_client_ids)
         effects.first_waiting = submissions.first_waiting
         self._acknowledge()
         effects.replies += submissions.known_results()
@@ -327,6 +325,7 @@ class Node:
             effects.replies += self.forwarding.applied(applied)
             if self.ledger.me is not None:
                 effects.replies += self._results(applied, now_ms)
+                effects.replies += self.submissions.known_results()
             if self.ledger.ends:  # the commits that follow are void
                 self.epochs.enter_next(effects)
                 return
@@ -338,7 +337,8 @@ class Node:
         number, time_ms = applied.commit.number, applied.commit.time_ms
         _, *traded, _ = applied.traded()
         trades = [[trade.number for trade in each] for _, each in traded]
-        done = self.submissions.done(applied.ids, applied.results, number, time_ms, trades)
+        told = number, time_ms, trades, applied.firsts
+        done = self.submissions.done(applied.ids, applied.results, *told)
         for caller, (results, taken_ms) in done.items():
             self.mesh_status.took(now_ms - taken_ms)
             yield caller, protocol.Done(number, time_ms, results)

@@ -15,7 +15,7 @@ from peer.client.programs import Caller
 from peer.client.protocol import Mesh, Refused, Reply, Request, Streamed
 from peer.client.queue_places import GetQueue
 from peer.membership.mesh_file import MeshConfig
-from peer.node.command_names import client_id_of
+from peer.node.command_names import ClientId, Taken, client_id_of
 from peer.node.effects import Effects
 from peer.node.forwarding import Forwarding
 from peer.node.ledger import Ledger
@@ -26,8 +26,9 @@ from peer.node.submissions import Submissions
 from peer.node.timers import Clock
 from peer.replica.batch import command_id, seq_and_member
 from peer.replica.changes import Activate, Approve, Propose, Vote
+from peer.replica.client_ids import has_name
 from peer.replica.refusals import first_refused
-from peer.replica.signed import Entry
+from peer.replica.signed import Entry, command_of
 
 
 class RequestHandler:
@@ -59,7 +60,7 @@ class RequestHandler:
         """A request came. A question is answered at once, before this turn's changes."""
         match request:
             case protocol.Execute(commands, source):
-                refused = self._execute(caller, commands, now_ms, source, effects)
+                refused = self._execute(caller, commands, now_ms, source)
                 if refused is not None:
                     effects.replies.append((caller, refused))
             case protocol.Govern(votes):
@@ -77,13 +78,13 @@ class RequestHandler:
                 self._local.reply(caller, self._answer(request))
 
     def _execute(
-        self, caller: Caller, commands: list[Entry], now_ms: int, source: str, effects: Effects
+        self, caller: Caller, commands: list[Entry], now_ms: int, source: str
     ) -> Refused | None:
         if self._ledger.me is None and not caller.is_peer:
             is_valid = self._ledger.replica.signers.signature_cache.is_valid
             refused = self._life.refusal()
             return refused or self._forwarding.take(caller, commands, source, now_ms, is_valid)
-        return self._refusal() or self._submit(caller, commands, now_ms, source, effects)
+        return self._refusal() or self._submit(caller, commands, now_ms, source)
 
     def _refusal(self) -> Refused | None:
         if self._ledger.me is None:
@@ -92,11 +93,9 @@ class RequestHandler:
         return self._life.refusal()
 
     def _submit(
-        self, caller: Caller, commands: list[Entry], now_ms: int, source: str, effects: Effects
+        self, caller: Caller, commands: list[Entry], now_ms: int, source: str
     ) -> Refused | None:
-        names = [name for name in map(client_id_of, commands) if name is not None]
-        stored = self._ledger.journal.client_ids(names) if names else {}
-        known = {name: one for name, one in stored.items() if one.seq not in effects.withdrawn}
+        known = self._ordered_before(commands)
         wall_ms = self._clock.wall_ms()
         members_ms = (
             self._mesh_status.clocks.ordered_ms(now_ms, wall_ms) or wall_ms
@@ -105,13 +104,26 @@ class RequestHandler:
         signers, key_orders = self._ledger.replica.signers, self._ledger.replica.key_orders
         found = first_refused(
             *(signers, key_orders, commands, clock_ms, self._submissions.me),
-            lambda entry: client_id_of(entry) in known,
+            lambda entry: self._is_known(entry, known),
         )
         if found is not None:
             place, reason = found
             text = f"command {place + 1} would be rejected: {reason.name}"
             return Refused(reason.name.lower(), text)
         return self._submissions.take(caller, commands, now_ms, known, source)
+
+    def _ordered_before(self, commands: list[Entry]) -> dict[ClientId, Taken]:
+        """The names among these that the state remembers, with the first order of each."""
+        known = {}
+        for command in map(command_of, commands):
+            if has_name(command) and (first := self._ledger.replica.client_ids.find(command)):
+                known[ClientId(first.account, first.client_id)] = Taken(first.order, first.digest)
+        return known
+
+    def _is_known(self, entry: Entry, known: dict[ClientId, Taken]) -> bool:
+        """Whether an order of this name is ordered, or waits here."""
+        name = client_id_of(entry)
+        return name is not None and (name in known or self._submissions.waits(name))
 
     def _govern(self, caller: Caller, votes: list[Vote], now_ms: int) -> Refused | None:
         replica, levels = self._ledger.replica, self._ledger.levels
@@ -142,7 +154,6 @@ class RequestHandler:
     def _withdraw(self, caller: Caller, account: str, ids: list[int], effects: Effects) -> None:
         withdrawn = self._submissions.withdraw(account, ids)
         effects.commands.update(withdrawn)
-        effects.withdrawn += withdrawn
         gone = [command_id(seq, self._submissions.me) for seq in withdrawn]
         effects.taken_back.setdefault(account, []).extend(gone)
         effects.promises.append((caller, protocol.Withdrawn(gone)))

@@ -24,7 +24,6 @@ class Recovered(NamedTuple):
     own: list[Batch]  # commands in own blocks
     pending: list[tuple[int, bytes]]  # commands in no block, by seq
     blocks: int
-    named: int  # the journal has the names of orders up to this seq
 
 
 def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:

@@ -14,7 +14,8 @@ from engine import Cancel, Command, Event
 from peer.client.programs import Caller
 from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
-from peer.node.command_names import client_id_of, digest_of, named
+from peer.node.command_names import ClientId, Taken, client_id_of, named, taken_as
+from peer.node.named_results import NamedResults
 from peer.replica.batch import (
     COMMANDS_PER_BLOCK_MAX,
     Batch,
@@ -24,7 +25,7 @@ from peer.replica.batch import (
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.feature_level import LEVELS, FeatureLevel
 from peer.replica.signed import Item, Own, Signed, command_of, with_id
-from peer.storage.journal import ClientId, JournalError, Taken
+from peer.storage.journal import JournalError
 
 PENDING_MAX = 20_000
 # Of these, how many commands from elsewhere may wait: see `Execute.source`.
@@ -33,7 +34,6 @@ PENDING_ACCOUNT_MAX = 2_000  # of one account
 PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners may be unknown
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
-RESULTS_KEPT = 10_000  # of orders with a client id, for callers that ask again
 _BATCH_BYTES = 32  # around the commands of a payload
 
 
@@ -78,9 +78,8 @@ class Submissions:
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
         self._unacknowledged: list[Acknowledgement] = []
         self._new: list[int] = []  # seqs taken since the last acknowledgement
-        self.new_client_ids: dict[ClientId, Taken] = {}  # not in the journal yet
-        self._results: dict[int, Done] = {}  # of the last orders with a client id, by seq
-        self._asked_again: list[tuple[Caller, int]] = []  # callers with a seq that is done
+        self._names: dict[ClientId, Taken] = {}  # of those in `_taken`
+        self._named = NamedResults()
 
     def restore(
         self,
@@ -88,15 +87,11 @@ class Submissions:
         pending: list[tuple[int, bytes]],
         expected: int,
         now_ms: int = 0,
-        named: int = 0,
     ) -> None:
         """Restore what the journal holds: the commands of own blocks (those from `expected` on are
-        not ordered yet), and those in no block. JournalError if one is not a command. It has the
-        names of orders up to the seq `named`."""
+        not ordered yet), and those in no block. JournalError if one is not a command."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
-                if seq > named:
-                    self._name(seq, command)
                 if seq >= expected:
                     data = self._level.write_command(command)
                     self._taken[seq] = _Waiting(command, data, (), now_ms)
@@ -107,19 +102,19 @@ class Submissions:
                 command = self._level.read_command(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
-            if seq > named:
-                self._name(seq, command)
             data = self._level.write_command(command)
             self._taken[seq] = _Waiting(command, data, (), now_ms)
             self._queue.append(seq)
             self._next_seq = max(self._next_seq, seq + 1)
         self._taken = dict(sorted(self._taken.items()))
+        for entry in self._taken.values():
+            if (name := client_id_of(entry.command)) is not None:
+                self._names[name] = taken_as(entry.command, entry.command.id)
         self._saved_seq = self._next_seq - 1
 
-    def _name(self, seq: int, command: Item) -> None:
-        """After a crash the journal may have an order and not its name."""
-        if (name := client_id_of(command)) is not None:
-            self.new_client_ids[name] = Taken(seq, digest_of(command))
+    def waits(self, name: ClientId) -> bool:
+        """Whether an order of this name waits to be ordered."""
+        return name in self._names
 
     def follow(self, level: FeatureLevel) -> None:
         """From now on blocks are made by these rules. Call `requeue` before, for what waits."""
@@ -157,8 +152,8 @@ class Submissions:
         source: str = "",
     ) -> Refused | None:
         """Number and queue the commands; or return why none is taken. An order whose client id is
-        `known` was taken before: its caller gets its result. A command with a `source` counts for
-        that source."""
+        `known` was ordered before, through any member: its caller gets its result. A command with a
+        `source` counts for that source."""
         if not 1 <= len(commands) <= COMMANDS_PER_REQUEST_MAX:
             text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
             return Refused("invalid", text)
@@ -173,14 +168,14 @@ class Submissions:
                         "invalid",
                         f"expected different client ids, got {name.client_id!r:.40} twice",
                     )
-                before = self.new_client_ids.get(name) or (known or {}).get(name)
-                digest = digest_of(command)
-                names[name] = before or Taken(seq, digest)
+                before = self._names.get(name) or (known or {}).get(name)
+                mine = taken_as(command, command_id(seq, self.me))
+                names[name] = before or mine
                 if before is not None:
-                    if digest != before.digest:
+                    if mine.digest != before.digest:
                         text = "another order was sent under this client id before"
                         return Refused("other_order", text)
-                    ids.append(command_id(before.seq, self.me))
+                    ids.append(before.order)
                     continue
             new = named(command, command_id(seq, self.me), ids)
             if new is None:
@@ -195,14 +190,15 @@ class Submissions:
             ids.append(new.id)
         if (refused := self._no_room(taken.values())) is not None:
             return refused
-        self._join(caller, [seq for seq, _ in map(seq_and_member, ids) if seq not in taken])
+        new_ids = {entry.command.id for entry in taken.values()}
+        again = [id_ for id_ in ids if id_ not in new_ids]
+        self._join(caller, again)
         self._next_seq += len(taken)
         self._taken.update(taken)
         self._new.extend(taken)
         self._held.update(name for entry in taken.values() for name in entry.holders)
         self._queue.extend(taken)
-        self.new_client_ids.update((name, one) for name, one in names.items() if one.seq in taken)
-        again = [id_ for id_ in ids if seq_and_member(id_)[0] not in taken]
+        self._names.update((name, one) for name, one in names.items() if one.order in new_ids)
         self._unacknowledged.append(Acknowledgement(caller, ids, again))
         return None
 
@@ -226,18 +222,19 @@ class Submissions:
                 return Refused("too_many_pending", f"{text}: try again later")
         return None
 
-    def _join(self, caller: Caller, seqs: Iterable[int]) -> None:
+    def _join(self, caller: Caller, ids: Iterable[int]) -> None:
         """The caller waits for the results of commands taken before. A caller beyond CALLERS_MAX of
         one command learns at once that it gets no result."""
-        for seq in dict.fromkeys(seqs):
-            entry = self._taken.get(seq)
+        for id_ in dict.fromkeys(ids):
+            seq, member = seq_and_member(id_)
+            entry = self._taken.get(seq) if member == self.me else None
             if entry is None:
-                self._asked_again.append((caller, seq))
+                self._named.ask((caller,), id_, id_)
             elif caller not in entry.callers:
                 if len(entry.callers) < CALLERS_MAX:
                     entry.callers = (*entry.callers, caller)
                 else:
-                    self._asked_again.append((caller, seq))
+                    self._named.ask((caller,), id_, id_)
 
     def next_payload(self) -> bytes:
         """The next block's payload: the oldest waiting commands that fit; maybe none."""
@@ -274,21 +271,13 @@ class Submissions:
     def acknowledge(self) -> list["Acknowledgement"]:
         """All commands are durable now. Returns what to tell each caller."""
         self._saved_seq = self._next_seq - 1
-        self.new_client_ids.clear()
         self._new.clear()
         told, self._unacknowledged = self._unacknowledged, []
         return told
 
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
-        """To send after `acknowledge`: the results of orders that were sent again."""
-        text = (
-            "ordered earlier, or too many callers wait for the result: query the state of the order"
-        )
-        lost = Refused("result_lost", text)
-        known = ((who, self._results.get(seq)) for who, seq in self._asked_again)
-        told = [(who, found or lost) for who, found in known]
-        self._asked_again.clear()
-        return told
+        """To send after `acknowledge` or `done`: the results of orders that were sent again."""
+        return self._named.told()
 
     def done(
         self,
@@ -297,18 +286,22 @@ class Submissions:
         commit: int = 0,
         time_ms: int = 0,
         trades: Sequence[list[int]] = (),
+        firsts: Mapping[int, int] = {},
     ) -> dict[Caller, tuple[list[Result], int]]:
-        """A commit ordered commands; `trades` has the numbers of the trades of each. Returns each
-        local caller's results and request time."""
+        """A commit ordered commands; `trades` has the numbers of the trades of each, `firsts` what
+        `Applied` has. Returns each local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
         for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
+            first = firsts.get(id_)
+            result = Result(id_, events, numbers)
+            if first == id_:
+                self._named.keep(Done(commit, time_ms, [result]))
             if id_ % MEMBERS_SPACE != self.me:
                 continue
-            seq, _ = seq_and_member(id_)
-            entry = self._let_go(seq)
-            result = Result(id_, events, numbers)
-            if client_id_of(entry.command) is not None:
-                self._keep(seq, Done(commit, time_ms, [result]))
+            entry = self._let_go(seq_and_member(id_)[0])
+            if first is not None and first != id_:
+                self._named.ask(entry.callers, id_, first)
+                continue
             for caller in entry.callers:
                 answer = answers.setdefault(caller, ([], entry.taken_ms))
                 answer[0].append(result)
@@ -317,16 +310,17 @@ class Submissions:
     def _let_go(self, seq: int) -> _Waiting:
         """A command stops waiting."""
         entry = self._taken.pop(seq)
-        for name in entry.holders:
-            self._held[name] -= 1
-            if not self._held[name]:
-                del self._held[name]
+        for holder in entry.holders:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
+        self._free_name(entry)
         return entry
 
-    def _keep(self, seq: int, done: Done) -> None:
-        self._results[seq] = done
-        if len(self._results) > RESULTS_KEPT:
-            del self._results[next(iter(self._results))]
+    def _free_name(self, entry: _Waiting) -> None:
+        """An order is ordered or withdrawn."""
+        if (name := client_id_of(entry.command)) is not None:
+            self._names.pop(name, None)
 
     def requeue(self, seq: int) -> None:
         """Commands from `seq` on are in no block that can still be ordered, whatever was said
@@ -347,7 +341,7 @@ class Submissions:
     def abandon(self) -> list[Caller]:
         """No peer will order these commands any more. Returns the callers that wait for them."""
         waited = self.callers()
-        for each in (self._taken, self._queue, self._held):
+        for each in (self._taken, self._queue, self._held, self._names):
             each.clear()
         return waited
 
@@ -367,11 +361,10 @@ class Submissions:
             if member != self.me or seq not in waiting or entry is None:
                 continue
             if entry.command.account == account:
+                self._free_name(entry)
                 entry.command = Cancel(id_, account, 0)
                 entry.data = self._level.write_command(entry.command)
                 withdrawn[seq] = entry.data
-        new = self.new_client_ids.items()
-        self.new_client_ids = {name: one for name, one in new if one.seq not in withdrawn}
         return withdrawn
 
     def pending_of(self, account: str) -> list[tuple[int, Command]]:

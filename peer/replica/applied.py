@@ -25,6 +25,7 @@ class Applied(NamedTuple):
     trades: dict[str, list[MarketTrade]]  # by market, oldest first
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put in commands their accounts' keys did not sign
+    firsts: dict[int, int]  # of its orders with a client id: the first one of that name, by id
 
     def traded(self) -> Iterator[tuple[list[Event], list[MarketTrade]]]:
         """All events and the trades among them: of `timed`, of each of `results`, of `closing`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from engine import HEAD_KEY, Row, SnapshotError, ids_of, rows_of
-from peer.replica.snapshot import GOVERNANCE, HEAD, KEYS_END, SEATS, TRADES
+from peer.replica.snapshot import CLIENT_IDS, GOVERNANCE, HEAD, KEYS_END, SEATS, TRADES
 
 ORDERS_NAMED_MAX = 10
 
@@ -75,4 +75,6 @@ def _kind_of(key: int) -> str:
         return f"the last trades of market {key - TRADES}"
     if key < GOVERNANCE:
         return "nonces of accounts that are keys"
-    return "proposals of the members" if key < KEYS_END else "a piece of an unknown kind"
+    if key < CLIENT_IDS:
+        return "proposals of the members"
+    return "client ids of orders" if key < KEYS_END else "a piece of an unknown kind"

@@ -104,6 +104,10 @@ class Signers:
             return Reason.TOO_MANY_KEYS
         return None if self.signature_cache.is_valid(entry) else Reason.BAD_SIGNATURE
 
+    def is_signed(self, entry: Entry) -> bool:
+        """Whether the account's key has signed an entry, for whatever time."""
+        return type(entry) is Signed and self.signature_cache.is_valid(entry)
+
     def forget(self, now_ms: int) -> None:
         """Drop the nonces that no signature can need any more. Costs the nonces dropped, and those
         used since."""

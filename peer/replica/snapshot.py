@@ -19,11 +19,14 @@ from peer.consensus import block
 from peer.consensus.committee import Committee
 from peer.consensus.committer import Checkpoint
 from peer.replica import members
+from peer.replica.client_ids import ClientIds, Name
 from peer.replica.nonces import Seat, SeatRow
 from peer.replica.trade import MarketTrade
 
 # The first key of each kind of piece. The keys of the exchange are lower.
-HEAD, TRADES, SEATS, GOVERNANCE, MEMBERS, KEYS_END = (n << KIND_SHIFT for n in range(2, 8))
+HEAD, TRADES, SEATS, GOVERNANCE, MEMBERS, CLIENT_IDS, KEYS_END = (
+    n << KIND_SHIFT for n in range(2, 9)
+)
 PROPOSALS = GOVERNANCE + 1  # of seat 0, then of each other seat
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -50,12 +53,14 @@ class Rest(NamedTuple):
     governance: bytes  # its head
     proposals: dict[int, bytes]  # the open ones, by seat
     members: members.Head
+    client_ids: ClientIds
 
 
 _members = msgspec.msgpack.Decoder(members.Head)
 _heads = msgspec.msgpack.Decoder(Head)
 _trades = msgspec.msgpack.Decoder(list[MarketTrade])
 _seats = msgspec.msgpack.Decoder(list[SeatRow])
+_names = msgspec.msgpack.Decoder(list[Name])
 
 
 def leaf_of(key: int, piece: bytes) -> Leaf:
@@ -64,7 +69,7 @@ def leaf_of(key: int, piece: bytes) -> Leaf:
 
 
 def encode(rows: Any) -> bytes:
-    """The piece of a head, of trades, seats or proposals; empty if `rows` is empty."""
+    """The piece of a head, of trades, seats, proposals or names; empty if `rows` is empty."""
     return _encode(rows) if rows else b""
 
 
@@ -73,16 +78,20 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
     try:
         head = _heads.decode(pieces.get(HEAD, b""))
         membership = _members.decode(pieces.get(MEMBERS, b""))
-        trades, seats = {}, {}
+        trades, seats, names = {}, {}, list[Name]()
         for key, piece in pieces.items():
             if TRADES <= key < SEATS:
                 trades[key - TRADES] = _trades.decode(piece)
             elif SEATS <= key < GOVERNANCE:
                 seats.update({name: Seat(*seat) for name, *seat in _seats.decode(piece)})
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            elif CLIENT_IDS <= key < KEYS_END:
+                names += _names.decode(piece)
+        client_ids = ClientIds(names)
+    except (msgspec.DecodeError, ValueError) as error:
         raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
     proposals = {k - PROPOSALS: p for k, p in pieces.items() if PROPOSALS <= k < MEMBERS}
-    return Rest(head, trades, seats, pieces.get(GOVERNANCE, b""), proposals, membership)
+    approved = pieces.get(GOVERNANCE, b"")
+    return Rest(head, trades, seats, approved, proposals, membership, client_ids)
 
 
 class Pieces:

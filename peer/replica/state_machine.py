@@ -5,8 +5,7 @@ same on every peer: each author's next command, which signed commands are good a
 trade numbers, the last trades.
 Must never know which clients submit here, read a clock, or do I/O.
 
-A payload is the msgpack array [first seq, [command, ...]]: an author's commands `first`, `first`+1
-and so on. A peer applies a command if and only if it is its author's next: exactly once, in order.
+A peer applies a command if and only if it is its author's next: exactly once, in order.
 """
 
 import contextlib
@@ -27,7 +26,6 @@ from engine import (
     Rejected,
     Resume,
     SnapshotError,
-    Trade,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
@@ -38,6 +36,7 @@ from peer.replica.applied import Applied
 from peer.replica.batch import seq_and_member
 from peer.replica.change_rules import ChangeRules
 from peer.replica.changes import VOTES, Vote
+from peer.replica.client_ids import ClientIds, has_name
 from peer.replica.execution_record import record_of
 from peer.replica.feature_level import LEVELS, Levels
 from peer.replica.governance import Governance, Proposal
@@ -57,7 +56,7 @@ from peer.replica.signed import (
     concerns_keys,
 )
 from peer.replica.snapshot import Frozen, Head, InvalidSnapshotError, Pieces, Rest
-from peer.replica.trade import TRADES_KEPT, MarketTrade
+from peer.replica.trade import TRADES_KEPT, MarketTrade, record
 
 ATTESTATIONS_KEPT = 64
 
@@ -86,6 +85,7 @@ class Replica:
         )
         self.signers = Signers(mesh, committee.size, rest.seats if rest else None)
         self.key_orders = KeyOrders((), committee.size, orders_of_keys(self.exchange))
+        self.client_ids = rest.client_ids if rest else ClientIds()
         self.expected = [1] * epoch.origin.seats_ever  # the next command of each seat that ever was
         self.commit = self.time_ms = 0
         self.trades: dict[str, deque[MarketTrade]] = {}
@@ -191,6 +191,8 @@ class Replica:
                 yield snapshots.TRADES + place, snapshots.encode(list(trades))
         for bucket, rows in self.signers.changed_buckets():
             yield snapshots.SEATS + bucket, snapshots.encode(rows)
+        for chunk, names in self.client_ids.changed_chunks():
+            yield snapshots.CLIENT_IDS + chunk, snapshots.encode(names)
         yield snapshots.MEMBERS, snapshots.encode(self.members.head)
         yield snapshots.GOVERNANCE, snapshots.encode(self.governance.head)
         for seat, proposals in self.governance.changed_seats():
@@ -207,11 +209,12 @@ class Replica:
         self.governance.begin_commit(commit.number, commit.time_ms, authors)
         entries = [entry for block in commit.blocks for entry in self._next_of(block)]
         forgers: list[int] = []
+        self.client_ids.begin_commit()
         plain = _SPECIAL.isdisjoint(map(type, entries)) and not concerns_keys(
             block.payload for block in commit.blocks
         )
         if plain:
-            results = self.level.apply(self.exchange, cast("list[Command]", entries))
+            results = self._apply_plain(cast("list[Command]", entries))
             self._note_key_orders(results)
         else:
             results, forgers = self._apply_each(entries)
@@ -219,7 +222,8 @@ class Replica:
         self._note_key_orders((closing,))
         if self.governance.done:
             self._follow_markets()
-        trades = self._record_trades(results)
+        trades = record(results, self.time_ms, self.trade_numbers, self.trades)
+        self._traded.update(trades)
         if epoch_end is not None:
             self._note_checkpoint(Checkpoint.between(commit.number, commit.time_ms))
         elif commit.checkpoint is not None:
@@ -227,12 +231,11 @@ class Replica:
         else:
             self.exchange.keep_up(-commit.number % CHECKPOINT_EVERY)
         commands = entries if plain else [command_of(entry) for entry in entries]
-        record = record_of(commit.time_ms, timed, commands, results, closing)
+        stored = record_of(commit.time_ms, timed, commands, results, closing)
         ids = [entry.id for entry in entries]
-        done = list(self.governance.done)
-        return Applied(
-            commit, ids, entries, results, timed, closing, done, epoch_end, trades, record, forgers
-        )
+        results_of = commit, ids, entries, results, timed, closing
+        done, firsts = list(self.governance.done), self.client_ids.firsts
+        return Applied(*results_of, done, epoch_end, trades, stored, forgers, firsts)
 
     # Epochs
 
@@ -281,10 +284,19 @@ class Replica:
                     e for e in batch.commands if isinstance(e, Signed)
                 )
 
+    def _apply_plain(self, commands: list[Command]) -> list[list[Event]]:
+        """Apply plain commands, but not the orders that were sent before."""
+        refused = self.client_ids.admit_all(commands)
+        if not refused:
+            return self.level.apply(self.exchange, commands)
+        fresh = [command for command in commands if command.id not in refused]
+        rest = iter(self.level.apply(self.exchange, fresh))
+        return [refused.get(command.id) or next(rest) for command in commands]
+
     def _apply_each(self, entries: Sequence[Item]) -> tuple[list[list[Event]], list[int]]:
-        """As `apply_batch`, but also counts votes, and refuses commands without their account key's
-        signature and those above the limits of key accounts. Also returns the members that put in
-        unsigned ones."""
+        """As `_apply_plain`, but also counts votes, and refuses commands without their account
+        key's signature and those above the limits of key accounts. Also returns the members that
+        put in unsigned ones."""
         results: list[list[Event]] = []
         forgers = set()
         for entry in entries:
@@ -316,13 +328,18 @@ class Replica:
         return [] if reason is None else [Rejected(vote.id, vote.account, reason)]
 
     def _refusal(self, entry: Entry, member: int) -> Reason | None:
-        """Why to refuse a next command. A good signature uses up its nonce."""
-        if type(command_of(entry)) in _STATE_CHANGES:
+        """Why to refuse a next command. A good signature uses up its nonce, and takes the order's
+        name. An order that its key has signed and that was sent before needs no nonce."""
+        command, is_of_key = command_of(entry), entry.account.startswith(KEY_PREFIX)
+        if type(command) in _STATE_CHANGES:
             return Reason.NEEDS_APPROVAL
-        if not entry.account.startswith(KEY_PREFIX):
-            return None
-        reason = self.signers.admit(entry, self.exchange.time_ms, member)
-        return reason or self.key_orders.refusal(command_of(entry), member)
+        time_ms = self.exchange.time_ms
+        reason = self.signers.admit(entry, time_ms, member) if is_of_key else None
+        if has_name(command) and (
+            reason is None or (self.client_ids.find(command) and self.signers.is_signed(entry))
+        ):
+            reason = self.client_ids.admit(command)
+        return reason or (self.key_orders.refusal(command, member) if is_of_key else None)
 
     def _note_key_orders(self, results: Iterable[list[Event]]) -> None:
         if self.key_orders:
@@ -344,27 +361,6 @@ class Replica:
             return []
         self.expected[seat] = batch.first + len(batch.commands)
         return batch.commands[done:]
-
-    def _record_trades(self, results: Iterable[list[Event]]) -> dict[str, list[MarketTrade]]:
-        """Number the trades. A trade follows the event that says why its taker trades."""
-        traded: dict[str, list[Trade]] = {}
-        for events in results:
-            if len(events) > 1:
-                for event in events:
-                    if type(event) is Trade:
-                        traded.setdefault(event.market, []).append(event)
-        return {market: self._number(market, trades) for market, trades in traded.items()}
-
-    def _number(self, market: str, trades: list[Trade]) -> list[MarketTrade]:
-        time_ms, first = self.time_ms, self.trade_numbers[market] + 1
-        new = [
-            MarketTrade(n, time_ms, t.price, t.quantity, t.side, t.maker, t.taker)
-            for n, t in enumerate(trades, first)
-        ]
-        self.trade_numbers[market] += len(new)
-        self.trades[market].extend(new)
-        self._traded.add(market)
-        return new
 
     def _note_checkpoint(self, checkpoint: Checkpoint) -> None:
         self.checkpoint = checkpoint

@@ -4,7 +4,12 @@ Owns the form of trades in the replicated state, its digest and the journal. Mus
 for a page: display data belongs to `web`.
 """
 
+from collections import deque
+from collections.abc import Iterable
+
 import msgspec
+
+from engine import Event, Trade
 
 TRADES_KEPT = 200  # of each market, in the state
 
@@ -21,3 +26,29 @@ class MarketTrade(
     side: int  # the taker's: 0 bought, 1 sold
     maker: int  # ids of the orders
     taker: int
+
+
+def record(
+    results: Iterable[list[Event]],
+    time_ms: int,
+    numbers: dict[str, int],
+    kept: dict[str, deque[MarketTrade]],
+) -> dict[str, list[MarketTrade]]:
+    """Number the trades among the events of a commit's commands, after those of each market so far,
+    and keep them. Returns them by market."""
+    traded: dict[str, list[Trade]] = {}
+    for events in results:
+        if len(events) > 1:  # a trade follows the event that says why its taker trades
+            for event in events:
+                if type(event) is Trade:
+                    traded.setdefault(event.market, []).append(event)
+    new = {}
+    for market, trades in traded.items():
+        first = numbers[market] + 1
+        new[market] = [
+            MarketTrade(n, time_ms, t.price, t.quantity, t.side, t.maker, t.taker)
+            for n, t in enumerate(trades, first)
+        ]
+        numbers[market] += len(trades)
+        kept[market].extend(new[market])
+    return new

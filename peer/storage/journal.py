@@ -28,25 +28,11 @@ from peer.storage.pruning import Certified as Certified
 from peer.storage.pruning import Pruner
 from peer.storage.state_sync import Manifest
 
-__all__ = ["ClientId", "Journal", "JournalError", "Stored", "StoredEvidence", "Taken", "pieces_of"]
+__all__ = ["Journal", "JournalError", "Stored", "StoredEvidence", "pieces_of"]
 
 
 EVIDENCE = "SELECT author, first_round, first_digest, first_frame, second_frame FROM evidence"
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class ClientId(NamedTuple):
-    """A submitter's own name for an order. It can be used only once."""
-
-    account: str
-    client_id: str
-
-
-class Taken(NamedTuple):
-    """An order taken under its submitter's name: its seq and its digest."""
-
-    seq: int
-    digest: bytes
 
 
 class Stored(NamedTuple):
@@ -201,38 +187,6 @@ class Journal(Tables):
         self._database.begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
         self._has_pending = bool(self.pending())
-
-    @guarded
-    def add_client_ids(self, names: Iterable[tuple[ClientId, Taken]]) -> None:
-        """Add names of orders, with the order taken under each. After a crash some may not be here
-        whose orders are in own blocks or pending: those after `last_named`."""
-        self._database.begin()
-        rows = [(*name, *taken) for name, taken in names]
-        self._pruner.new_names += len(rows)
-        self._db.executemany("INSERT OR REPLACE INTO client_ids VALUES (?, ?, ?, ?)", rows)
-
-    @guarded
-    def last_named(self) -> int:
-        """The seq of the newest order whose name is here; 0 if there is none."""
-        number: int = self._db.execute("SELECT ifnull(max(seq), 0) FROM client_ids").fetchone()[0]
-        return number
-
-    @guarded
-    def drop_client_ids(self, seqs: Iterable[int]) -> None:
-        """These orders were withdrawn: their names are free again."""
-        self._database.begin(durably=True)
-        self._db.executemany("DELETE FROM client_ids WHERE seq = ?", [(seq,) for seq in seqs])
-
-    @guarded
-    def client_ids(self, names: Iterable[ClientId]) -> dict[ClientId, Taken]:
-        """The names that are stored, with the order taken under each."""
-        found = {}
-        query = "SELECT seq, digest FROM client_ids WHERE account = ? AND client_id = ?"
-        for name in names:
-            row = self._db.execute(query, name).fetchone()
-            if row is not None:
-                found[name] = Taken(*row)
-        return found
 
     @guarded
     def frames(self, epoch: int) -> list[tuple[int, int, bytes, bytes]]:

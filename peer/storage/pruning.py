@@ -1,6 +1,6 @@
 """What a journal may forget, a little at a time.
 
-Owns which blocks, pieces and names are no longer needed. Must never delete anything that the newest
+Owns which blocks and pieces are no longer needed. Must never delete anything that the newest
 snapshot signed by a quorum needs, nor blocks of an epoch of which the end is not certified.
 """
 
@@ -13,10 +13,8 @@ from peer.storage.database import Database, Tables, guarded
 from peer.storage.epoch_table import EpochTable
 from peer.storage.state_sync import Manifest
 
-CLIENT_IDS_KEPT = 1_000_000  # commands of this peer ago
 PRUNED_PIECES_MAX = 250  # looked at in one step
 PRUNED_BYTES = 512 * 1024  # the same in bytes
-PRUNED_NAMES_MAX = 500  # in one step, plus twice the new ones
 
 
 class Certified(NamedTuple):
@@ -38,8 +36,6 @@ class Pruner(Tables):
         certified: Callable[[], Certified | None],
     ) -> None:
         super().__init__(database)
-        self.new_names = 0  # of orders since the last pruning
-        self._has_more_names = True  # to prune, perhaps
         self._epochs = epochs
         self._blocks = blocks
         self._certified = certified
@@ -54,11 +50,10 @@ class Pruner(Tables):
 
     @guarded
     def prune(self) -> None:
-        """Delete some data that only snapshots before the certified one need, and some old names.
-        Deleting all at once would delay the loop."""
+        """Delete some data that only snapshots before the certified one need. Deleting all at once
+        would delay the loop."""
         self._prune_blocks()
         self._prune_pieces()
-        self._prune_client_ids()
 
     def _prune_pieces(self) -> None:
         """Delete each piece's versions before the newest one in the certified snapshot. Delete that
@@ -84,21 +79,6 @@ class Pruner(Tables):
             self._database.begin()
             self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
         self._looked_at = None if is_end else some[-2][:2]
-
-    def _prune_client_ids(self) -> None:
-        """Over time more names go than come."""
-        if not (self.new_names or self._has_more_names):
-            return
-        room, self.new_names = PRUNED_NAMES_MAX + 2 * self.new_names, 0
-        rows = self._db.execute(
-            "SELECT seq FROM client_ids WHERE seq <= (SELECT max(seq) FROM client_ids) - ? "
-            "ORDER BY seq LIMIT ?",
-            (CLIENT_IDS_KEPT, room),
-        ).fetchall()
-        if rows:
-            self._database.begin()
-            self._db.execute("DELETE FROM client_ids WHERE seq <= ?", rows[-1])
-        self._has_more_names = bool(rows)
 
     def _prune_blocks(self) -> None:
         """ORDER-48. Blocks go that the certified snapshot replaces, and those of epochs before it.

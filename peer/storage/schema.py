@@ -47,16 +47,6 @@ CREATE TABLE trades (
     taker INTEGER NOT NULL,
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
--- Orders taken here under a name of their submitter's, the last CLIENT_IDS_KEPT. `digest` tells
--- whether it is the same order that is sent again.
-CREATE TABLE client_ids (
-    account TEXT NOT NULL,
-    client_id TEXT NOT NULL,
-    seq INTEGER NOT NULL,
-    digest BLOB NOT NULL,
-    PRIMARY KEY (account, client_id)
-) WITHOUT ROWID;
-CREATE INDEX client_ids_by_seq ON client_ids (seq);
 -- Two blocks of one author that exclude each other. The first may be known by its digest alone.
 CREATE TABLE evidence (
     epoch INTEGER NOT NULL,
@@ -92,7 +82,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 10
+OLDEST = 11
 _MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 

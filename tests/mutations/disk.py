@@ -51,13 +51,6 @@ DISK = (
         (edit("node/ledger", "else self.journal.write\n", "else lambda: None\n"),),
     ),
     Mutation(
-        "names of orders are not stored",
-        "after a restart an order that is sent again is taken again",
-        80,
-        CRASH_NODES,
-        (edit("node/ledger", "if effects.names:", "if False:"),),
-    ),
-    Mutation(
         "a snapshot forgets who may lead",
         "who goes on from it decides by other leaders",
         60,
@@ -141,7 +134,7 @@ DISK = (
         "peers agree on a state of which it says nothing, and who goes on from it has another",
         40,
         CRASH_NODES,
-        (edit("replica/state_machine", "                self._traded.add(event.market)\n", ""),),
+        (edit("replica/state_machine", "        self._traded.update(trades)\n", ""),),
     ),
     Mutation(
         "a snapshot forgets what is committed above its gc round",
@@ -153,6 +146,32 @@ DISK = (
                 "consensus/committer",
                 "self._committed = set(checkpoint.committed)",
                 "self._committed = set(Checkpoint.first(self.committee).committed)",
+            ),
+        ),
+    ),
+    Mutation(
+        "an order of a name that is remembered is executed",
+        "a client that sends its order to two members has two orders",
+        20,
+        CRASH_NODES,
+        (
+            edit(
+                "replica/client_ids",
+                "        if first is None:\n            self._make_room",
+                "        if True:\n            self._make_room",
+            ),
+        ),
+    ),
+    Mutation(
+        "client ids are in no piece of the state",
+        "who goes on from a snapshot executes again what the others do not",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "replica/state_machine",
+                "        for chunk, names in self.client_ids.changed_chunks():\n",
+                "        for chunk, names in ():\n",
             ),
         ),
     ),

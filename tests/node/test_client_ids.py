@@ -1,12 +1,9 @@
 """An order sent again under its client id is applied once, whatever happened in between."""
 
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from engine import Accepted, Side, Submit
 from peer.client.protocol import Done, Queued, Refused
-from peer.storage.data_folder import JOURNAL_FILE
 from tests.support.alone import Alone
 from tests.support.real_mesh import MARKET, order
 
@@ -45,22 +42,6 @@ def test_a_restarted_peer_knows_the_order_but_not_its_result(tmp_path: Path) -> 
         assert lost.code == "result_lost"
         peer.execute(order("b", Side.BUY, 1, 1))
         assert levels(peer) == [(100, 1, 1), (1, 1, 1)]
-
-
-def test_a_name_that_a_crash_took_is_in_the_own_block(tmp_path: Path) -> None:
-    """The block was durable already, and its order will be ordered."""
-    with Alone(tmp_path / "me") as peer:
-        peer.execute(named("before"))
-        [queued, _] = peer.execute(named("c"))
-    with closing(sqlite3.connect(tmp_path / "me" / JOURNAL_FILE)) as db:
-        assert db.execute("DELETE FROM client_ids WHERE client_id = 'c'").rowcount == 1
-        db.commit()
-    for _ in range(2):
-        with Alone(tmp_path / "me") as peer:
-            assert isinstance(queued, Queued)
-            again, _ = peer.execute(named("c"))
-            assert again == Queued(queued.ids, again=queued.ids)
-            assert levels(peer) == [(100, 2, 2)]
 
 
 def test_client_ids_survive_snapshots_and_pruning(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from engine import Cancelled, Event, Reason, Rejected, Side, Submit
 from peer.client.programs import Caller
-from peer.client.protocol import Done, Queued, Refused, Reply
+from peer.client.protocol import Done, Queued, Refused, Reply, format_id
 from peer.client.signer import Signer
 from peer.consensus.block import Ref
 from peer.consensus.committer import Commit
@@ -61,7 +61,9 @@ class Follower:
         answer = ForwardAnswered(asked.member, asked.number, reply)
         return self.hear(self.forwarding.answered(answer, self.now_ms, lambda _: ordered))
 
-    def commit(self, *rows: tuple[int, Signed, Event]) -> list[tuple[str, Reply]]:
+    def commit(
+        self, *rows: tuple[int, Signed, Event], firsts: dict[int, int] | None = None
+    ) -> list[tuple[str, Reply]]:
         """A commit with these commands, by their ids."""
         self._commit += 1
         ref = Ref(self._commit, 0, b"d" * 32)
@@ -69,7 +71,9 @@ class Follower:
         ids = [id_ for id_, _, _ in rows]
         entries = [with_id(entry, id_) for id_, entry, _ in rows]
         results = [[event] for _, _, event in rows]
-        applied = Applied(commit, ids, entries, results, [], [], [], None, {}, None, [])
+        applied = Applied(
+            commit, ids, entries, results, [], [], [], None, {}, None, [], firsts or {}
+        )
         return self.hear(self.forwarding.applied(applied))
 
 
@@ -235,6 +239,37 @@ def test_an_order_sent_again_gets_the_result_of_the_first(follower: Follower) ->
     [three] = follower.wanted()
     told = follower.answer(three, Queued([id_], [id_]), ordered=True)
     assert [(name, type(reply)) for name, reply in told] == [("c", Queued), ("c", Refused)]
+
+
+def test_an_order_that_the_order_finds_sent_before_has_lost_its_result(follower: Follower) -> None:
+    """ORDER-59. Through another member, under a new signature."""
+    again, first, second = follower.order(), command_id(7, 1), command_id(7, 0)
+    follower.take("a", again)
+    [one] = follower.wanted()
+    follower.answer(one, Queued([second]))
+    repeated = Rejected(second, again.account, Reason.SENT_BEFORE)
+    [(_, lost)] = follower.commit((second, again, repeated), firsts={second: first})
+    assert isinstance(lost, Refused)
+    assert lost.code == "result_lost"
+    assert format_id(first) in lost.reason
+
+
+def test_a_later_copy_takes_no_result_away(follower: Follower) -> None:
+    """Of two orders in a request, one was ordered when the member was lost: both are sent again."""
+    both = follower.order(), follower.order()
+    follower.take("a", *both)
+    [one] = follower.wanted()
+    first, second, third = (command_id(n, member) for n, member in ((7, 0), (1, 1), (2, 1)))
+    follower.answer(one, Queued([first, command_id(8, 0)]))
+    assert follower.commit((first, both[0], done(first)), firsts={first: first}) == []
+    [two] = follower.wanted([1])
+    follower.answer(two, Queued([second, third]))
+    repeated = Rejected(second, both[0].account, Reason.SENT_BEFORE)
+    told = follower.commit(
+        (second, both[0], repeated), (third, both[1], done(third)), firsts={second: first}
+    )
+    assert [reply for _, reply in told if isinstance(reply, Queued)] == [Queued([first, third])]
+    assert not [reply for _, reply in told if isinstance(reply, Refused)]
 
 
 class Clock:

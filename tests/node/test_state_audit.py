@@ -227,12 +227,13 @@ def test_each_kind_of_piece_has_a_text() -> None:
     assert describe_differences([Pair(key, before, b"noise")]) == [
         f"{which}: their piece is unreadable"
     ]
-    kinds = (HEAD_KEY, HEAD, TRADES + 1, SEATS + 3, 7 << 60)
+    kinds = (HEAD_KEY, HEAD, TRADES + 1, SEATS + 3, 7 << 60, 8 << 60)
     assert describe_differences(Pair(kind, b"a", b"b") for kind in kinds) == [
         "markets, clock, halts or last prices",
         "next numbers of commands or trades, or the state of the commit rule",
         "the last trades of market 1",
         "nonces of accounts that are keys",
+        "client ids of orders",
         "a piece of an unknown kind",
     ]
 

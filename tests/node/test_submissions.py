@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
-from engine import Cancel, Command, Event, Rejected, Side, Submit
+from engine import Cancel, Command, Event, Reason, Rejected, Side, Submit
 from peer.client.programs import Caller
-from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
+from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result, format_id
 from peer.consensus.block import PAYLOAD_BYTES_MAX, Block, Ref
-from peer.node.command_names import digest_of
+from peer.node.command_names import ClientId, Taken
+from peer.node.named_results import RESULTS_KEPT
 from peer.node.submissions import (
     CALLERS_MAX,
     COMMAND_BYTES_MAX,
@@ -15,12 +16,11 @@ from peer.node.submissions import (
     PENDING_KEYS_MAX,
     PENDING_MAX,
     PENDING_SOURCE_MAX,
-    RESULTS_KEPT,
     Submissions,
 )
 from peer.replica.batch import COMMANDS_PER_BLOCK_MAX, Batch, command_id
+from peer.replica.client_ids import digest_of
 from peer.replica.signed import KEY_PREFIX, Entry, Signed
-from peer.storage.journal import ClientId, Taken
 from tests.simulator.levels import NEXT_LEVELS
 
 ME = 2
@@ -201,7 +201,7 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
 def test_an_order_with_a_client_id_is_accepted_once() -> None:
     taken = Submissions(ME)
     mine = order(client_id="c")
-    known = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    known = {ClientId("a", "c"): Taken(command_id(1, ME), digest_of(mine))}
     twice = taken.take(ANN, [mine, order(), mine], 0)
     assert twice == Refused("invalid", "expected different client ids, got 'c' twice")
     taken.take(ANN, [mine, order("b", client_id="c")], 0)
@@ -218,7 +218,8 @@ def test_an_order_with_a_client_id_is_accepted_once() -> None:
         command_id(1, ME),
         command_id(3, ME),
     ]
-    answers = taken.done([command_id(1, ME)], [[]], 7, 8)
+    first = command_id(1, ME)
+    answers = taken.done([first], [[]], 7, 8, firsts={first: first})
     assert {who: results for who, (results, _) in answers.items()} == {
         ANN: [Result(command_id(1, ME), [])],
         BOB: [Result(command_id(1, ME), [])],
@@ -234,7 +235,7 @@ def test_a_client_id_stands_for_one_order() -> None:
     taken = Submissions(ME)
     mine, other = order(client_id="c"), order(client_id="c", quantity=99)
     taken.take(ANN, [mine], 0)
-    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    again = {ClientId("a", "c"): Taken(command_id(1, ME), digest_of(mine))}
     for _ in range(2):  # while it waits, and when it is done
         refused = taken.take(BOB, [order(), other], 0, again)
         assert isinstance(refused, Refused)
@@ -247,13 +248,13 @@ def test_a_client_id_stands_for_one_order() -> None:
 
 def test_a_client_id_stands_for_one_order_even_if_its_result_is_lost() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
-    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}  # as the journal has it after a start
+    again = {ClientId("a", "c"): Taken(command_id(1, ME), digest_of(mine))}  # of the state
     taken.restore([], [], 2)
     other = taken.take(ANN, [order(client_id="c", quantity=99)], 0, again)
     assert isinstance(other, Refused)
     assert other.code == "other_order"
     assert taken.take(BOB, [mine, order("b", client_id="c")], 0, again) is None
-    assert list(taken.new_client_ids) == [ClientId("b", "c")], "the known one has not changed"
+    assert [taken.waits(ClientId(account, "c")) for account in "ab"] == [False, True]
     ((caller, lost),) = taken.known_results()
     assert isinstance(lost, Refused)
     assert (caller, lost.code) == (BOB, "result_lost")
@@ -262,7 +263,7 @@ def test_a_client_id_stands_for_one_order_even_if_its_result_is_lost() -> None:
 def test_waiting_callers_get_the_result_and_callers_over_the_limit_an_error() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
     callers = [Caller(b"page", bytes([n])) for n in range(CALLERS_MAX + 4)]
-    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    again = {ClientId("a", "c"): Taken(command_id(1, ME), digest_of(mine))}
     said = [taken.take(callers[0], [mine], 0)]
     said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
     assert said == [None] * len(callers), "a refusal would say that it was not taken"
@@ -277,7 +278,7 @@ def test_waiting_callers_get_the_result_and_callers_over_the_limit_an_error() ->
 
 def test_an_accepted_order_needs_no_room_when_it_is_sent_again() -> None:
     taken, mine = Submissions(ME), order(client_id="c")
-    again = {ClientId("a", "c"): Taken(1, digest_of(mine))}
+    again = {ClientId("a", "c"): Taken(command_id(1, ME), digest_of(mine))}
     assert taken.take(ANN, [mine], 0, source="here") is None
     while taken.take(ANN, [order("b")], 0, source="here") is None:
         pass
@@ -293,10 +294,11 @@ def test_the_result_of_an_old_order_is_not_known() -> None:
     taken = Submissions(ME)
     for n in range(RESULTS_KEPT + 1):
         taken.take(ANN, [order(client_id=str(n))], 0)
-        taken.done([command_id(n + 1, ME)], [[]])
+        first = command_id(n + 1, ME)
+        taken.done([first], [[]], firsts={first: first})
     for n in range(2):
         again = order(client_id=str(n))
-        name = {ClientId("a", str(n)): Taken(n + 1, digest_of(again))}
+        name = {ClientId("a", str(n)): Taken(command_id(n + 1, ME), digest_of(again))}
         taken.take(BOB, [again], 0, name)
     (_, lost), (_, known) = taken.known_results()
     assert isinstance(lost, Refused)
@@ -308,7 +310,39 @@ def test_a_withdrawn_order_frees_its_client_id() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order(client_id="c")], 0)
     assert list(taken.withdraw("a", [command_id(1, ME)])) == [1]
-    assert taken.new_client_ids == {}
+    assert not taken.waits(ClientId("a", "c"))
+    taken.take(ANN, [order(client_id="c", quantity=99)], 0)
+    assert taken.waits(ClientId("a", "c"))
+
+
+def test_the_order_tells_that_another_member_had_the_order_first() -> None:
+    """ORDER-59. Those who wait are answered by the first one, whoever took it."""
+    taken, mine = Submissions(ME), order(client_id="c")
+    theirs, ours = command_id(9, ME + 1), command_id(1, ME)
+    for caller in (ANN, BOB):
+        taken.take(caller, [mine], 0)
+    events: list[Event] = [Rejected(theirs, "a", Reason.BOOK_FULL)]
+    repeated: list[Event] = [Rejected(ours, "a", Reason.SENT_BEFORE)]
+    firsts = {theirs: theirs, ours: theirs}
+    assert taken.done([theirs], [events], 7, 70, [[3]], firsts) == {}
+    assert taken.done([ours], [repeated], 8, 80, [[]], firsts) == {}
+    answer = Done(7, 70, [Result(ours, events, [3], theirs)])
+    assert taken.known_results() == [(ANN, answer), (BOB, answer)]
+    known = {ClientId("a", "c"): Taken(theirs, digest_of(mine))}
+    assert taken.take(BOB, [mine], 0, known) is None
+    assert taken.acknowledge()[-1] == (BOB, [theirs], [theirs])
+    assert taken.known_results() == [(BOB, Done(7, 70, [Result(theirs, events, [3])]))]
+    assert taken.outstanding == 0
+
+
+def test_the_answer_names_the_first_order_if_its_result_is_lost() -> None:
+    taken, theirs, ours = Submissions(ME), command_id(9, ME + 1), command_id(1, ME)
+    taken.take(ANN, [order(client_id="c")], 0)
+    taken.done([ours], [[Rejected(ours, "a", Reason.SENT_BEFORE)]], firsts={ours: theirs})
+    [(_, lost)] = taken.known_results()
+    assert isinstance(lost, Refused)
+    assert lost.code == "result_lost"
+    assert format_id(theirs) in lost.reason
 
 
 def test_waiting_commands_are_encoded_again_at_a_new_level() -> None:

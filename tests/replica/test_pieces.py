@@ -7,7 +7,7 @@ import pytest
 
 from peer.consensus.committer import CHECKPOINT_EVERY
 from peer.replica.nonces import bucket_of
-from peer.replica.snapshot import HEAD, SEATS, TRADES, InvalidSnapshotError
+from peer.replica.snapshot import CLIENT_IDS, HEAD, SEATS, TRADES, InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from tests.support.epochs import first_epoch
 from tests.support.pieces import COMMITTEE, Life, pieces_of, rebuilt
@@ -57,6 +57,10 @@ def changes() -> list[tuple[str, dict[int, bytes]]]:
     head = msgspec.msgpack.decode(pieces_of(grown())[HEAD])
     seats = [("ed25519:a", 5, 0), ("ed25519:b", 6, 1)]
     buckets = [bucket_of(name) for name, *_ in seats]
+    names = [
+        (number, "a", client_id, 256, bytes(16))
+        for number, client_id in ((0, "c"), (0, "d"), (1, "c"), (2, "e"))
+    ]
     return [
         ("no head", {HEAD: b""}),
         ("noise", {HEAD: b"\xc1"}),
@@ -71,6 +75,15 @@ def changes() -> list[tuple[str, dict[int, bytes]]]:
         ("no seats", {SEATS + 1: ENCODE([])}),
         ("a seat twice", {SEATS + buckets[0]: ENCODE([seats[0], seats[0]])}),
         ("another kind of piece", {6 << 60: b"x"}),
+        ("a kind of piece that there is not", {8 << 60: b"x"}),
+        ("a name in another chunk", {CLIENT_IDS + 1: ENCODE(names[:1])}),
+        ("a name twice", {CLIENT_IDS: ENCODE([names[0], names[2]])}),
+        ("two names of one number", {CLIENT_IDS: ENCODE(names[:2])}),
+        ("names in another order", {CLIENT_IDS: ENCODE([names[3], names[0]])}),
+        ("no name", {CLIENT_IDS: ENCODE([[0, "a", "", 256, bytes(16)]])}),
+        ("a name of no order", {CLIENT_IDS: ENCODE([[0, "a", "c", 0, bytes(16)]])}),
+        ("a short digest", {CLIENT_IDS: ENCODE([[0, "a", "c", 256, bytes(15)]])}),
+        ("no names", {CLIENT_IDS: ENCODE([])}),
         ("values inside values without end", {TRADES: b"\x91" * 5_000 + b"\xc0"}),
         ("no exchange", {1 << 60: b""}),
     ]

@@ -12,7 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from engine import Accepted, Cancel, Command, Event, Side, Submit, TimeInForce
+from engine import Cancel, Command, Event, Reason, Rejected, Side, Submit, TimeInForce
 from peer.client.programs import Caller
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.consensus.block import Block, Ref
@@ -32,6 +32,8 @@ from tests.simulator.world import EPOCH_MS, MS, World
 LIVES_MS = (50, 800, 1_500, 86_400_000)  # of orders good till a date
 DUE_MS_MAX = 1_000  # what is due is done after so long at most, once nothing is in the way
 RETRY_US = 400 * MS  # a client that got no answer asks again
+ASKS_TWO = 0.1  # of all orders are sent to two members at once
+ASKS_ANOTHER = 0.4  # of those sent again go to another member
 SYMBOL = MARKETS[0].symbol
 
 
@@ -63,8 +65,8 @@ class NodeReferee(Witness):
         self._clocks_outvoted = len(plan.wrong_clocks) <= (plan.committee.size - 1) // 2
         self.order: list[Mark] = []
         self.results: dict[int, list[Event]] = {}
-        self.names: dict[str, int] = {}  # client id -> the command that was accepted under it
-        self.promised: dict[int, tuple[int, str, int]] = {}  # order -> member, client id, id told
+        self.names: dict[str, int] = {}  # client id -> the first command under it
+        self.promised: dict[int, set[tuple[int | None, int]]] = {}  # order -> members, ids told
         self.delays_us: list[int] = []
         self.blocks = 0
         self.highest_round = 0
@@ -123,13 +125,19 @@ class NodeReferee(Witness):
             f"commit {len(self.order) + 1} is ahead, at {mark.time_ms}",
         )
         self.order.append(mark)
-        for id_, events in zip(applied.ids, applied.results, strict=True):
+        rows = zip(applied.ids, applied.entries, applied.results, strict=True)
+        for id_, entry, events in rows:
             must(id_ not in self.results, f"command {id_} is applied twice")
             self.results[id_] = events
-            for event in events:
-                if isinstance(event, Accepted):
-                    other = self.names.setdefault(event.client_id, id_)
-                    must(other == id_, f"{event.client_id} was taken as {other} and as {id_}")
+            if isinstance(entry, Submit):
+                self._name(entry, events, applied.firsts)
+
+    def _name(self, order: Submit, events: list[Event], firsts: dict[int, int]) -> None:
+        """ORDER-59. Only the first order of a name is executed."""
+        first, name = self.names.setdefault(order.client_id, order.id), order.client_id
+        repeated = events == [Rejected(order.id, order.account, Reason.SENT_BEFORE)]
+        must(repeated == (first != order.id), f"{name} is {first}, and {order.id} made {events}")
+        must(firsts.get(order.id) == first, f"{name} is said to be {firsts}, and is {first}")
 
     def showed(self, peer: NodePeer, commit: int) -> None:
         """A node has told clients of a commit."""
@@ -173,15 +181,16 @@ class NodeReferee(Witness):
             peer.consensus.check()
             peer.node.ledger.replica.exchange.check()
 
-    def told(self, order: "Order", reply: Queued | Done) -> None:
-        """A client was told something: it must be so, and stay so."""
+    def told(self, peer: NodePeer, order: "Order", reply: Queued | Done) -> None:
+        """A client was told something: it must be so, and stay so. All results name one order."""
         if isinstance(reply, Queued):
-            promise = (order.member, order.name, reply.ids[0])
-            before = self.promised.setdefault(order.number, promise)
-            must(before == promise, f"{order.command} is {before[2]}, and then {promise[2]}")
+            self.promised.setdefault(order.number, set()).add((peer.member, reply.ids[0]))
             return
         for result in reply.results:
-            must(result.events == self.results[result.id], f"a wrong result of {result.id}")
+            counts = result.first or result.id
+            must(result.events == self.results[counts], f"a wrong result of {result.id}")
+            first = self.names.get(order.name, counts)
+            must(counts == first, f"{order.name} is {first}, its client was told of {counts}")
             self.delays_us.append(self.world.now_us - order.born_us)
 
     def settled(self, peers: Sequence[NodePeer]) -> bool:
@@ -189,11 +198,8 @@ class NodeReferee(Witness):
         if any(peer.commits < len(self.order) for peer in peers):
             return False
         alive = {peer.member for peer in peers}
-        return all(
-            id_ in self.results and self.names.get(name, id_) == id_
-            for member, name, id_ in self.promised.values()
-            if member in alive
-        )
+        told = set().union(*self.promised.values())
+        return all(id_ in self.results for member, id_ in told if member in alive)
 
 
 def must(holds: bool, otherwise: str) -> None:
@@ -220,7 +226,7 @@ class Order:
 
 class Clients:
     """Those of all members. Each asks its own member, again and again until it is told that its
-    order is safe, always under the same name."""
+    order is safe, always under the same name; some ask another member too, or after a while."""
 
     codes: tuple[str, ...] = ("result_lost", "halted", "busy")  # with which orders are refused
 
@@ -239,7 +245,15 @@ class Clients:
     def submit(self, member: int) -> None:
         order = Order(len(self._orders), member, self._command(member), self._run.world.now_us)
         self._orders.append(order)
-        self._ask(order)
+        self._ask(order, self._run.node_at(member))
+        if order.name and self._random.random() < ASKS_TWO:
+            self._ask(order, self._another())
+        if order.name:
+            self._run.world.after(RETRY_US, self._ask_again, order)
+
+    def _another(self) -> NodePeer:
+        """A member of the first epoch."""
+        return self._random.choice([peer for peer in self._run.peers if peer.member is not None])
 
     def _command(self, member: int) -> Command:
         random = self._random
@@ -261,14 +275,18 @@ class Clients:
             client_id=f"{member}-{len(self._orders)}",
         )
 
-    def _ask(self, order: Order) -> None:
-        peer = self._run.node_at(order.member)
-        if order.queued or order.refused or peer.lost:
+    def _ask_again(self, order: Order) -> None:
+        home = self._run.node_at(order.member)
+        if order.queued or order.refused or home.lost:
             return
-        caller = Caller(b"client", order.number.to_bytes(8, "big"))
-        peer.ask(caller, Execute([order.command]))
-        if order.name:
-            self._run.world.after(RETRY_US, self._ask, order)
+        changes = self._random.random() < ASKS_ANOTHER
+        self._ask(order, self._another() if changes else home)
+        self._run.world.after(RETRY_US, self._ask_again, order)
+
+    def _ask(self, order: Order, peer: NodePeer) -> None:
+        if not peer.lost:
+            caller = Caller(b"client", order.number.to_bytes(8, "big"))
+            peer.ask(caller, Execute([order.command]))
 
     def replied(self, peer: NodePeer, caller: Caller, reply: Reply) -> None:
         order = self._orders[int.from_bytes(caller.request, "big")]
@@ -277,10 +295,10 @@ class Clients:
             if order.name:
                 self._safe[peer.address].append((reply.ids[0], order.command.account))
         if isinstance(reply, Queued | Done):
-            self._run.referee.told(order, reply)
+            self._run.referee.told(peer, order, reply)
         elif isinstance(reply, Refused):
             must(reply.code in self.codes, f"{order.command} is refused: {reply}")
-            order.refused = reply.code == "not_member"
+            order.refused |= reply.code == "not_member" and peer.address == order.member
 
     def waiting(self) -> list[Order]:
         """Of living members, those nobody has promised anything about."""

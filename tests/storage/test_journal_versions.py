@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from peer.storage import schema
-from peer.storage.journal import ClientId, Journal, JournalError, Taken
+from peer.storage.journal import Journal, JournalError
 
 KEY, MESH = b"k" * 32, b"m" * 16
 OLDER = range(1, schema.OLDEST)
@@ -50,20 +50,6 @@ def test_a_journal_of_another_version_is_refused_and_kept_unchanged(
         Journal(path, KEY, MESH)
     with closing(sqlite3.connect(path)) as db:
         assert schema.version_of(db) == version
-
-
-def test_old_client_ids_are_pruned_and_withdrawn_ones_at_once(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    Journal.create(path, KEY)
-    journal = Journal(path, KEY, MESH)
-    names = {n: ClientId("a", str(n)) for n in (1, 2, 1_000_001, 1_000_002)}
-    journal.add_client_ids((name, Taken(n, b"digest")) for n, name in names.items())
-    journal.prune()
-    kept = [Taken(n, b"digest") for n in (1_000_001, 1_000_002)]
-    assert sorted(journal.client_ids(names.values()).values()) == kept
-    journal.drop_client_ids([1_000_001])
-    assert list(journal.client_ids(names.values()).values()) == kept[1:]
-    journal.close()
 
 
 def test_the_journal_of_another_key_or_mesh_is_refused(tmp_path: Path) -> None:

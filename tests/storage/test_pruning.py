@@ -1,17 +1,12 @@
-"""What a certified snapshot replaces, and names of long ago, go in steps: nothing is held up."""
+"""What a certified snapshot replaces goes in steps: nothing is held up."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from peer.storage.journal import ClientId, Journal, Taken
-from peer.storage.pruning import (
-    CLIENT_IDS_KEPT,
-    PRUNED_BYTES,
-    PRUNED_NAMES_MAX,
-    PRUNED_PIECES_MAX,
-)
+from peer.storage.journal import Journal
+from peer.storage.pruning import PRUNED_BYTES, PRUNED_PIECES_MAX
 
 KEY, MESH = b"k" * 32, b"m" * 16
 
@@ -89,23 +84,6 @@ def test_pruning_removes_fewer_large_pieces_at_a_time(journal: Journal) -> None:
         gone.append(before - len(versions(journal)))
     assert sum(gone) == 8
     assert max(gone) <= 4
-
-
-def test_old_client_ids_are_pruned_in_steps(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    Journal.create(path, KEY)
-    journal = Journal(path, KEY, MESH)
-    count = PRUNED_NAMES_MAX + 100
-    seqs = [*range(1, count + 1), count + CLIENT_IDS_KEPT]
-    journal.add_client_ids((ClientId("a", str(seq)), Taken(seq, b"digest")) for seq in seqs)
-    journal.close()
-    journal = Journal(path, KEY, MESH)
-    left = []
-    for _ in range(3):
-        journal.prune()
-        left += journal._db.execute("SELECT count(*) FROM client_ids").fetchone()
-    assert left == [101, 1, 1]
-    journal.close()
 
 
 def test_an_unfinished_snapshot_is_dropped(journal: Journal) -> None:

@@ -4,7 +4,7 @@ import random
 
 import msgspec
 
-from engine import Cancel, Command, Side
+from engine import Cancel, Command, Side, Submit
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
@@ -46,8 +46,10 @@ class Life:
             *random_orders(self.rng, "ann", orders),
             *(order("bob", Side.BUY, self.rng.randrange(1, 900), 1) for _ in range(orders)),
         ]
+        commands[-1] = msgspec.structs.replace(commands[-1], client_id=f"order {seq}")
         gone = self.rng.sample(self.taken, min(len(self.taken), orders // 2))
         commands += [Cancel(0, one.account, one.id) for one in gone]
+        commands += [one for one in gone if isinstance(one, Submit) and one.client_id]  # again
         named = [with_id(one, command_id(seq + n, 0)) for n, one in enumerate(commands)]
         self.taken += named[: 2 * orders]  # type: ignore[arg-type]
         payload = encode_batch(seq, [ENCODE(one) for one in named])

@@ -10,7 +10,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 
 from engine import Cancel, Command, Submit
-from peer.client.protocol import Answer, Done, Execute, Queued, Refused, Withdraw, Withdrawn
+from peer.client.protocol import (
+    Answer,
+    Done,
+    Execute,
+    Queued,
+    Refused,
+    Result,
+    Withdraw,
+    Withdrawn,
+)
 from peer.replica.order_state import Outcome, outcome_of
 from peer.replica.signed import Entry, command_of
 from web.market_data.node_connection import Link
@@ -72,17 +81,24 @@ class Submission:
             else:
                 commands = dict(zip(self.ids, self.commands, strict=True))
                 outcomes = [
-                    outcome_of(commands[r.id], r.id, r.events, reply.time_ms, r.trades)
-                    for r in reply.results
+                    _outcome_of(commands[result.id], result, reply.time_ms)
+                    for result in reply.results
                 ]
-                for outcome in outcomes:
-                    if outcome.order is not None and outcome.order.id == outcome.id:
-                        outcome.order.time_ms = reply.time_ms
                 self.outcomes.update((outcome.id, outcome) for outcome in outcomes)
                 self.commit, self.time_ms = reply.commit, reply.time_ms
             if self._changed is not None:
                 self._changed.notify_all()
         return outcomes
+
+
+def _outcome_of(command: Command, result: Result, time_ms: int) -> Outcome:
+    """The outcome of a command; its order is the first one with its client id."""
+    counts = result.first or result.id
+    outcome = outcome_of(command, counts, result.events, time_ms, result.trades)
+    if outcome.order is not None and outcome.order.id == counts:
+        outcome.order.time_ms = time_ms
+    outcome.id = result.id
+    return outcome
 
 
 OnChange = Callable[[Submission], None]
