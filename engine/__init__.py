@@ -53,7 +53,16 @@ from engine.hash_tree import (
     read_part,
 )
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
-from engine.rows import CHUNK_SHIFT, Row, SnapshotError, changed_ids, ids_of, key_of, rows_of
+from engine.rows import (
+    CHUNK_SHIFT,
+    PIECE_BYTES_MAX,
+    Row,
+    SnapshotError,
+    changed_ids,
+    ids_of,
+    key_of,
+    rows_of,
+)
 from engine.validation import MarketError, check_added, check_changed, check_market, may_stay
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
@@ -101,6 +110,7 @@ __all__ = [
     "KIND_SHIFT",
     "MARKETS_EVER_MAX",
     "MARKETS_MAX",
+    "PIECE_BYTES_MAX",
     "SOURCES",
     "SYMBOL_LENGTH_MAX",
     "TIME_MS_MAX",

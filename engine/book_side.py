@@ -333,11 +333,9 @@ class BookSide:
         return level
 
     def restored(self) -> None:
-        """Finish a restore: all levels are here, but not yet their sorted keys and shares."""
+        """Finish a restore: all levels are here, but not yet their sorted keys."""
         prices = sorted(self.levels)
         self.keys.fill(prices if self.sign < 0 else [-price for price in reversed(prices)])
-        for level in [one for one in self.levels.values() if one.orders > SHARES_COUNTED_MAX]:
-            level.count()
         self._find_best()
 
     def close(self, level: Level) -> None:

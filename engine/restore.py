@@ -11,7 +11,7 @@ import msgspec
 
 from engine import validation
 from engine.book import Book, Ledger
-from engine.book_side import BookSide, Level, Order
+from engine.book_side import SHARES_COUNTED_MAX, BookSide, Level, Order
 from engine.order_terms import PLAIN, OrderTerms
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
@@ -25,6 +25,7 @@ class _Found(NamedTuple):
 
     expiries: list[tuple[int, int]]  # expire_ms, id
     mixed: dict[Level, None]  # levels with orders that are not in the order of priority
+    large: list[Level]  # levels that keep their shares
 
 
 def read_head(pieces: Mapping[int, bytes]) -> Head:
@@ -61,21 +62,19 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger:
                 f"{book.symbol}: expected a last price from 0 to {most}, got {saved.last}"
             )
         book.restore(saved.status, saved.last)
-    found = _Found([], {})
+    found = _Found([], {}, [])
     for key in sorted(pieces):
         if key != HEAD_KEY:
             if not 0 <= key < HEAD_KEY:
                 raise SnapshotError(f"expected a key of orders or of the head, got {key}")
             ids, rows = read(key, pieces[key])
             _put(ids, rows, books, ledger.orders.part(ids[0]), found)
-    for level in found.mixed:
-        _sort(level)
+    _put_in_order(found, ledger)
     for book in books:
         for book_side in (*book.sides, *book.stops):
             book_side.restored()
         book.open = sum(owner.open for owner in book.accounts.values())
         _check(book)
-    ledger.expiries.update(found.expiries)
 
 
 def _put(
@@ -122,6 +121,8 @@ def _put(
             back = level.last
             level.counted = rank
             level.orders += 1
+            if level.orders == SHARES_COUNTED_MAX + 1:
+                found.large.append(level)
             level.shown += left - hidden
             level.hidden += hidden
         order = orders[id] = make(
@@ -146,6 +147,14 @@ def _book(id: int, place: int, books: Sequence[Book]) -> Book:
             f"order {id}: expected a market from 0 to {len(books) - 1}, got {place}"
         )
     return books[place]
+
+
+def _put_in_order(found: _Found, ledger: Ledger) -> None:
+    for level in found.mixed:
+        _sort(level)
+    for level in found.large:
+        level.count()
+    ledger.expiries.update(found.expiries)
 
 
 def _sort(level: Level) -> None:

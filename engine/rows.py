@@ -21,7 +21,16 @@ from msgspec import Meta
 
 from engine.book_side import Order
 from engine.order_terms import PLAIN, OrderTerms
-from engine.vocabulary import ACCOUNT_LENGTH_MAX, CLIENT_ID_LENGTH_MAX, ID_MAX, SOURCES, Side
+from engine.vocabulary import (
+    ACCOUNT_LENGTH_MAX,
+    CLIENT_ID_LENGTH_MAX,
+    ID_MAX,
+    SOURCES,
+    OrderType,
+    SelfTrade,
+    Side,
+    TimeInForce,
+)
 
 CHUNK_SHIFT: Final = 12  # a piece has ids that differ only in this many lowest bits
 _LOWS: Final = 1 << CHUNK_SHIFT
@@ -60,6 +69,19 @@ Fields = tuple[str, int, Side, int, int, int, int, int, str, OrderTerms | None]
 _fields: Final[Any] = tuple[tuple(get_type_hints(Row, include_extras=True).values())]  # type: ignore[misc]
 _decode: Final = msgspec.msgpack.Decoder(list[_fields]).decode
 _encode: Final = msgspec.msgpack.Encoder().encode
+
+
+def _longest_row() -> bytes:
+    name = "\N{GRINNING FACE}"  # four bytes
+    type, tif, stp = max(OrderType), max(TimeInForce), max(SelfTrade)
+    terms = OrderTerms(type, tif, True, ID_MAX, ID_MAX, stp, ID_MAX)
+    numbers = (ID_MAX,) * 5
+    account, client_id = name * ACCOUNT_LENGTH_MAX, name * CLIENT_ID_LENGTH_MAX
+    return _encode(Row(account, ID_MAX, max(Side), *numbers, client_id, terms))
+
+
+# A piece with all orders it can have, and the longest of everything in each.
+PIECE_BYTES_MAX: Final = _ROWS_AT + (_LOWS // SOURCES << _GROUP_SHIFT) * (4 + len(_longest_row()))
 
 
 def row_of(order: Order) -> bytes:
@@ -197,6 +219,8 @@ def changed_ids(key: int, before: bytes, after: bytes) -> list[int]:
     """The open orders in the piece under `key` that were not so in an earlier version of it, by
     ascending id. Reads no row."""
     first = ids_of(key)[0] & -_LOWS
+    if not before:
+        return [first + low for low in _index(after or _NO_ROWS)[0]]
     old = _rows(before)
     return [first + low for low, row in _rows(after).items() if old.get(low) != row]
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine import KIND_SHIFT, HashTree, Leaf, leaf_digest
+from engine import KIND_SHIFT, PIECE_BYTES_MAX, HashTree, Leaf, leaf_digest, leaf_part
 from engine import Frozen as FrozenExchange
 from peer.consensus import block
 from peer.consensus.committee import Committee
@@ -28,6 +28,9 @@ HEAD, TRADES, SEATS, GOVERNANCE, MEMBERS, CLIENT_IDS, KEYS_END = (
     n << KIND_SHIFT for n in range(2, 9)
 )
 PROPOSALS = GOVERNANCE + 1  # of seat 0, then of each other seat
+
+# Peers send each other a piece, with its key, as one message.
+assert PIECE_BYTES_MAX + len(leaf_part(0, b"")) <= block.FRAME_BYTES_MAX
 
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -110,7 +110,7 @@ def measure(mesh: RealMesh, orders: int, away_s: float, rate: int) -> None:
 def is_back(peer: RealPeer, commit: int) -> bool:
     with NodeClient(peer.where, timeout_s=1) as client:
         try:
-            return client.state("BTC-USD").commit >= commit
+            return client.state("BTC-USD", depth=1).commit >= commit
         except Exception:  # it does not answer yet
             return False
 

@@ -16,6 +16,7 @@ from engine import (
     CLIENT_ID_LENGTH_MAX,
     HEAD_KEY,
     ID_MAX,
+    PIECE_BYTES_MAX,
     TIME_MS_MAX,
     Cancel,
     Command,
@@ -273,7 +274,8 @@ def test_the_largest_piece_fits_a_message() -> None:
         assert first <= id <= last
         pieces[key_of(id)].append((id, row))
     longest = max(len(spliced(b"", rows)) for rows in pieces.values())
-    assert longest + len(leaf_part(0, b"")) <= FRAME_BYTES_MAX
+    assert longest <= PIECE_BYTES_MAX
+    assert PIECE_BYTES_MAX + len(leaf_part(0, b"")) <= FRAME_BYTES_MAX
 
 
 @pytest.mark.parametrize("seed", range(20))

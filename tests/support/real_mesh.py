@@ -179,12 +179,14 @@ class RealMesh:
         program: str = "peer",
         names: Sequence[str] = (),
         admission: Literal["vote", "open"] = "vote",
+        markets: Sequence[Market] = MARKETS,
     ) -> None:
         self.grapes = grapes
         names = names or [f"peer{number}" for number in range(1, size + 1)]
         members = [Member(name, data_folder.create(folder / name).public.hex()) for name in names]
         now_ms = time.time_ns() // 1_000_000
-        self.config = MeshConfig("test", mode, now_ms, members, MARKETS, observers or [], admission)
+        rest = list(markets), observers or [], admission
+        self.config = MeshConfig("test", mode, now_ms, members, *rest)
         self.file = folder / "mesh.toml"
         self.places: Sequence[tuple[int, int]] = ()  # see `tell_places`
         mesh_file.write(self.config, self.file)
@@ -246,12 +248,15 @@ class RealMesh:
 
 @contextlib.contextmanager
 def placed_mesh(
-    folder: Path, size: int = 3, observers: Literal["any"] | None = None
+    folder: Path,
+    size: int = 3,
+    observers: Literal["any"] | None = None,
+    markets: Sequence[Market] = MARKETS,
 ) -> Iterator[RealMesh]:
     """A running mesh without Grapes: its peers are told where the others are."""
     with (
         held_ports(2 * size) as ports,
-        RealMesh(folder, [], size, observers=observers) as mesh,
+        RealMesh(folder, [], size, observers=observers, markets=markets) as mesh,
     ):
         mesh.tell_places(pairs(ports))
         mesh.start()

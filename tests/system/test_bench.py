@@ -113,6 +113,23 @@ def test_peers_far_apart_are_measured() -> None:
     assert "bytes an order" in done.stdout
 
 
+@pytest.mark.timeout(300)
+def test_books_with_ever_more_orders_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_resting", "--bulk", "30", "--lone", "2"]
+    command += ["--random", "40,90", "--queue", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr + done.stdout
+    for text in ("at random prices", "at one price a side", " 40 ", " 90 ", " 0 "):
+        assert text in done.stdout
+
+
+def test_the_costs_of_answers_about_a_book_are_measured() -> None:
+    command = [sys.executable, "-m", "tests.bench.bench_views", "--orders", "200"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert done.stdout.count("place in a queue") == 2
+
+
 def test_the_costs_of_more_members_are_measured() -> None:
     command = [sys.executable, "-m", "tests.bench.bench_scale", "--members", "3"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280)
