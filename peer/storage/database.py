@@ -118,8 +118,8 @@ class Database:
         if version < schema.OLDEST:
             raise JournalError(
                 f"{path} has version {version}, expected {schema.OLDEST} or later: it was written "
-                "under earlier rules of the protocol. Create a new mesh, with new keys and a new "
-                "mesh file (in the demo: make clean)"
+                "in an earlier form, or under earlier rules of the protocol. Create a new mesh, with "
+                "new keys and a new mesh file (in the demo: make clean)"
             )
         if version > schema.VERSION:
             raise JournalError(

@@ -1,8 +1,8 @@
 """The tables of a journal's database, and the migration of those of earlier versions.
 
 Owns the schema. A released version is never changed: later changes are scripts of their own.
-Journals before OLDEST follow other rules of the protocol. Today's rules would derive another state
-from them, so they are refused.
+Journals before OLDEST are refused: they have another form, or follow other rules of the protocol,
+and today's would derive another state from them.
 """
 
 import sqlite3
@@ -36,15 +36,12 @@ CREATE TABLE snapshots (
     floors BLOB NOT NULL,
     epoch INTEGER NOT NULL
 );
+-- Trades of a market, some a row: a JSON array of them. `number` and `time_ms` are the first one's.
 CREATE TABLE trades (
     market TEXT NOT NULL,
     number INTEGER NOT NULL,
     time_ms INTEGER NOT NULL,
-    price INTEGER NOT NULL,
-    quantity INTEGER NOT NULL,
-    side INTEGER NOT NULL,
-    maker INTEGER NOT NULL,
-    taker INTEGER NOT NULL,
+    data TEXT NOT NULL,
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
 -- Two blocks of one author that exclude each other. The first may be known by its digest alone.
@@ -57,27 +54,29 @@ CREATE TABLE evidence (
     second_frame BLOB NOT NULL,
     PRIMARY KEY (epoch, author)
 );
--- What each commit did to orders, as `execution_record` encodes it; `total` counts events so far.
-CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
--- The first of the orders of a member that a commit brought: with it came those up to the next row.
-CREATE TABLE brought (
-    member INTEGER NOT NULL,
-    id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (member, id)
-) WITHOUT ROWID;
--- Later commits that did something to an order. `piece` says what, where no record does.
-CREATE TABLE touched (
-    id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    piece BLOB,
-    PRIMARY KEY (id, number)
-) WITHOUT ROWID;
--- Commits that ended orders of an account.
+-- What commits did to orders, some commits a row, up to commit `number`. `total` counts events so
+-- far, `lasts` has each member's newest order so far: see `history_segment`.
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY,
+    total INTEGER NOT NULL,
+    lasts BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+-- The orders of earlier commits that a segment did something to. A row is for searching: see there.
+CREATE TABLE touched (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);
+-- Segments that ended orders of an account.
 CREATE TABLE ended (
     account TEXT NOT NULL,
     number INTEGER NOT NULL,
     PRIMARY KEY (account, number)
+) WITHOUT ROWID;
+-- What a commit did to an order, where no segment says it: an order that is older than all of them,
+-- or was open when this peer continued from a snapshot.
+CREATE TABLE kept (
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    piece BLOB NOT NULL,
+    PRIMARY KEY (id, number)
 ) WITHOUT ROWID;
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
