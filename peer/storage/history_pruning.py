@@ -116,11 +116,11 @@ class HistoryPruner(Tables):
                 gone.append((id_,))
             else:
                 stay += [(id_, commit, records.encode_piece(piece)) for commit, piece in pieces]
-        self._db.executemany("DELETE FROM kept WHERE id = ?", gone)
-        self._db.executemany("INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", stay)
+        self._db.executemany("DELETE FROM touched WHERE id = ?", gone)
+        self._db.executemany("INSERT OR REPLACE INTO touched VALUES (?, ?, ?)", stay)
         if not orders:
             self._leaving = None
-            for table in ("segments", "touched"):
+            for table in ("segments", "touched_soon"):
                 self._db.execute(f"DELETE FROM {table} WHERE number = ?", (number,))
             self._db.execute("DELETE FROM gaps WHERE last <= ?", (number,))
         return len(some) + 1

@@ -21,6 +21,7 @@ from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.storage import history_segment as segment
 from peer.storage.database import LOG_BYTES_MAX
+from peer.storage.history_segment import SEARCHED_EVENTS, Lasts
 from peer.storage.past_trades import PastCandle as PastCandle
 from peer.storage.past_trades import PastTrades
 
@@ -39,17 +40,19 @@ WHERE account = ? AND number <= (
 ORDER BY number DESC LIMIT ?
 """
 _SEGMENT = "SELECT data FROM segments WHERE number = ?"
-_NEXT = "SELECT number, lasts FROM segments WHERE number >= ? ORDER BY number LIMIT 1"
-_NEWEST = "SELECT number, lasts FROM segments ORDER BY number DESC LIMIT 1"
-_TOUCHED = """
-SELECT number FROM touched WHERE number > ? AND number <= ? AND instr(ids, ?) ORDER BY number
+_NEXT = "SELECT number, total, lasts FROM segments WHERE number >= ? ORDER BY number LIMIT 1"
+_NEWEST = "SELECT max(number) FROM segments"
+_SOON = """
+SELECT number FROM touched_soon WHERE number > ? AND number <= ? AND instr(ids, ?) ORDER BY number
 """
-# The first, and the last ones.
-_KEPT = """
-SELECT number, piece FROM kept
-WHERE id = ?1 AND number = (SELECT min(number) FROM kept WHERE id = ?1)
-UNION
-SELECT * FROM (SELECT number, piece FROM kept WHERE id = ?1 ORDER BY number DESC LIMIT ?2)
+# The first commit, and the last ones, with the segments that have them.
+_TOUCHED = """
+SELECT number, piece, (SELECT min(number) FROM segments WHERE number >= touched.number)
+FROM touched WHERE id = ?1 AND number = (SELECT min(number) FROM touched WHERE id = ?1)
+UNION SELECT * FROM (
+    SELECT number, piece, (SELECT min(number) FROM segments WHERE number >= touched.number)
+    FROM touched WHERE id = ?1 ORDER BY number DESC LIMIT ?2
+)
 ORDER BY number
 """
 _OLDEST = "SELECT total, data FROM segments WHERE number > ? ORDER BY number LIMIT 1"
@@ -69,6 +72,13 @@ class _Opened(NamedTuple):
     number: int
     record: Record
     pieces: dict[int, Piece]
+
+
+class _Reached(NamedTuple):
+    """A segment, and its total."""
+
+    number: int
+    total: int
 
 
 class _Segments(dict[int, list[_Opened]]):
@@ -154,48 +164,56 @@ class History(PastTrades):
 
     def _pieces(self, id_: int, opened: "_Segments") -> Iterator[tuple[int, Piece]]:
         """What each commit did to an order, with its number, oldest first, up to its end."""
-        last = 0
-        for last, data in self._ask(_KEPT, (id_, PIECES_MAX)):
-            yield last, records.decode_piece(data)
-        for number in self._segments_with(id_, last):
-            for commit, _, pieces in opened[number]:
-                piece = pieces.get(id_) if commit > last else None
+        known, late = 0, []  # up to this commit; segments
+        for number, data, there in self._ask(_TOUCHED, (id_, PIECES_MAX)):
+            if data:
+                known = number
+                yield number, records.decode_piece(data)
+            else:
+                late.append(there)
+        for segment_number in self._segments_with(id_, known, late):
+            for number, _, pieces in opened[segment_number]:
+                piece = pieces.get(id_) if number > known else None
                 if piece is not None:
-                    yield commit, piece
+                    known = number
+                    yield number, piece
                     if records.ends(piece.events[-1], id_):
                         return
 
-    def _segments_with(self, id_: int, after: int) -> Iterator[int]:
-        """The segments that may have something about an order, oldest first. With `after` it is
-        known up to this commit."""
-        newest = self._ask(_NEWEST, ())
-        if not newest:
-            return
-        if not after:
-            after = self._brought_by(id_, *newest[0])
-            if not after:
-                return
-            yield after
-        span, wanted = COMMITS_SEARCHED, segment.encode_ids([id_])
-        while after < newest[0][0]:
-            for (number,) in self._ask(_TOUCHED, (after, after + span, wanted)):
-                yield number
-            after += span
-            span *= 4
+    def _segments_with(self, id_: int, known: int, late: list[int]) -> Iterator[int]:
+        """The segments that may have something about an order, oldest first: the one that added it,
+        if nothing is `known`, those that touched it soon, and those that are known to be `late`."""
+        member, wanted = id_ % MEMBERS_SPACE, segment.encode_ids([id_])
+        first = self._first(lambda _, lasts: lasts.get(member, 0) >= id_, known + 1)
+        if first is not None:
+            if not known:
+                yield first.number
+            most = first.total + SEARCHED_EVENTS
+            last = self._first(lambda total, _: total >= most, first.number)
+            end = last.number if last else self._ask(_NEWEST, ())[0][0]
+            after, span = known or first.number, COMMITS_SEARCHED
+            while after < end:
+                for (number,) in self._ask(_SOON, (after, min(after + span, end), wanted)):
+                    yield number
+                after += span
+                span *= 4
+        yield from late
 
-    def _brought_by(self, id_: int, newest: int, lasts: bytes) -> int:
-        """The segment that may have added the order; 0 if none has."""
-        member = id_ % MEMBERS_SPACE
-        if segment.decode_lasts(lasts).get(member, 0) < id_:
-            return 0
-        low, high, found = 0, newest, newest
-        while low < high:
+    def _first(self, is_reached: Callable[[int, Lasts], bool], least: int) -> "_Reached | None":
+        """The first segment from commit `least` on whose total and newest orders are so far; None
+        if there is none."""
+        low, high, found = least, (self._ask(_NEWEST, ()) or [(None,)])[0][0] or 0, None
+        while low <= high:
             middle = (low + high) // 2
             next_ = self._ask(_NEXT, (middle,))
-            if not next_ or segment.decode_lasts(next_[0][1]).get(member, 0) >= id_:
-                high, found = middle, next_[0][0] if next_ else found
+            if not next_:
+                high = middle - 1
+                continue
+            number, total, lasts = next_[0]
+            if is_reached(total, segment.decode_lasts(lasts)):
+                high, found = middle - 1, _Reached(number, total)
             else:
-                low = next_[0][0] + 1
+                low = number + 1
         return found
 
     def _numbers(self, id_: int, pieces: Iterable[Piece]) -> Iterator[int]:

@@ -2,10 +2,10 @@
 
 Owns the encodings. Must never do I/O.
 
-A row costs the writer one place in one table, whatever is in it. So nothing in it has an index of
-its own: the reader decodes a row that may have what it wants. Which rows these are, it finds by
-commit; by the newest order of each member so far; or by a search for an order's 8 bytes in the
-rows of `touched`.
+A row costs the writer one place in one table, whatever is in it. So little in it has an index of
+its own: the reader decodes a row that may have what it wants. Which one added an order, it finds by
+the newest orders of each member so far. Which ones changed the order within SEARCHED_EVENTS, it
+finds by a search for the order's 8 bytes. Later ones are in an index.
 """
 
 import struct
@@ -23,6 +23,8 @@ _encoded = msgspec.msgpack.Decoder(list[tuple[int, msgspec.Raw]])
 _lasts = msgspec.msgpack.Decoder(dict[int, int])
 _trades = msgspec.json.Decoder(list[MarketTrade])
 _rows = msgspec.json.Decoder(list[list[MarketTrade]])
+
+SEARCHED_EVENTS = 300_000  # of all orders, after a segment has added an order
 
 Lasts = dict[int, int]  # member -> its newest order so far
 

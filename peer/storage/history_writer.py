@@ -10,13 +10,14 @@ import msgspec
 
 from engine import OpenOrder
 from peer.replica import execution_record as records
-from peer.replica.execution_record import Piece, Record
+from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.replica.trade import MarketTrade
 from peer.storage import history_segment as segment
 from peer.storage.database import Database, Tables, guarded
-from peer.storage.history_segment import Lasts
+from peer.storage.history_segment import SEARCHED_EVENTS, Lasts
 
 EVENTS_MAX = 2_000  # collected before they are written, and what one commit adds
+_STEP = SEARCHED_EVENTS // 3
 
 
 class HistoryWriter(Tables):
@@ -27,24 +28,29 @@ class HistoryWriter(Tables):
         self.came = 0  # events and trades written since the last pruning
         self._trades: dict[str, list[MarketTrade]] = {}
         self._records: list[tuple[int, bytes]] = []
-        self._touched: set[int] = set()
+        self._touched: set[int] = set()  # soon after they came
+        self._late: list[tuple[int, int]] = []
         self._ended: set[str] = set()
         self._collected = 0  # events and trades
         self._last_trades: dict[str, int] = {}  # by market
-        self._newest, self.total, self._lasts = self._newest_segment()
+        self._newest, self.total, self._lasts = self._restored()
+        # Orders up to the first of these came long ago. The second replaces it later.
+        self._old = self._next_old = dict(self._lasts)
+        self._next_old_total = self.total
 
     @guarded
-    def _newest_segment(self) -> tuple[int, int, Lasts]:
-        """Its commit, its total and its `lasts`."""
+    def _restored(self) -> tuple[int, int, Lasts]:
+        """The commit and the total of the newest segment, and the newest order of each member."""
         query = "SELECT number, total, lasts FROM segments ORDER BY number DESC LIMIT 1"
-        row = self._db.execute(query).fetchone()
-        return (row[0], row[1], self._decoded_lasts(row[2])) if row else (0, 0, {})
-
-    def _decoded_lasts(self, data: bytes) -> Lasts:
+        number, total, data = self._db.execute(query).fetchone() or (0, 0, b"\x80")
         try:
-            return segment.decode_lasts(data)
+            lasts = segment.decode_lasts(data)
         except msgspec.DecodeError as error:
             raise self._database.fail(error) from None
+        query = f"SELECT id % {MEMBERS_SPACE}, max(id) FROM touched GROUP BY 1"
+        for member, id_ in self._db.execute(query):
+            lasts[member] = max(lasts.get(member, 0), id_)
+        return number, total, lasts
 
     def add_trades(self, market: str, trades: Iterable[MarketTrade]) -> None:
         """Add trades for later questions, oldest first. One that is there already stays: after a
@@ -73,16 +79,27 @@ class HistoryWriter(Tables):
         if number <= self._newest:
             return
         brought, touched, ended = records.index_of(record)
+        self._note_old()
         count = sum(map(len, record.events))
         self._newest = number
         self.total += count
         self._collected += count
         self._records.append((number, data))
         self._lasts.update(brought)
-        self._touched |= touched
+        old = self._old
+        late = {id_ for id_ in touched if id_ <= old.get(id_ % MEMBERS_SPACE, 0)}
+        self._touched |= touched - late if late else touched
+        self._late += [(id_, number) for id_ in late]
         self._ended |= ended
         if self._collected > EVENTS_MAX:
             self.flush()
+
+    def _note_old(self) -> None:
+        """An order that is not old came at most three steps ago: SEARCHED_EVENTS."""
+        since = self.total - self._next_old_total
+        if since >= _STEP:
+            self._old = self._next_old if since < 2 * _STEP else dict(self._lasts)
+            self._next_old, self._next_old_total = dict(self._lasts), self.total
 
     @guarded
     def flush(self) -> None:
@@ -98,7 +115,8 @@ class HistoryWriter(Tables):
             self._write_segment(self._records[-1][0])
         self.came += self._collected
         self._collected = 0
-        for collected in (self._trades, self._records, self._touched, self._ended):
+        every = (self._trades, self._records, self._touched, self._late, self._ended)
+        for collected in every:
             collected.clear()
 
     def _write_segment(self, number: int) -> None:
@@ -111,7 +129,8 @@ class HistoryWriter(Tables):
         self._db.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", row)
         if self._touched:
             ids = segment.encode_ids(self._touched)
-            self._db.execute("INSERT INTO touched VALUES (?, ?)", (number, ids))
+            self._db.execute("INSERT INTO touched_soon VALUES (?, ?)", (number, ids))
+        self._db.executemany("INSERT INTO touched VALUES (?, ?, NULL)", self._late)
         accounts = [(account, number) for account in self._ended]
         self._db.executemany("INSERT INTO ended VALUES (?, ?)", accounts)
 
@@ -130,11 +149,13 @@ class HistoryWriter(Tables):
     def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
         """Add open orders as they are after commit `number`. This peer may not know them."""
         self._database.begin()
-        pieces = (
-            (order.id, number, records.encode_piece(Piece(time_ms, [], open=order)))
-            for order in orders
-        )
-        self._db.executemany("INSERT OR IGNORE INTO kept VALUES (?, ?, ?)", pieces)
+        pieces = []
+        for order in orders:
+            member = order.id % MEMBERS_SPACE
+            self._lasts[member] = max(self._lasts.get(member, 0), order.id)
+            piece = records.encode_piece(Piece(time_ms, [], open=order))
+            pieces.append((order.id, number, piece))
+        self._db.executemany("INSERT OR IGNORE INTO touched VALUES (?, ?, ?)", pieces)
 
 
 def _row_of(trades: Sequence[MarketTrade]) -> tuple[int, int, str]:

@@ -62,21 +62,21 @@ CREATE TABLE segments (
     lasts BLOB NOT NULL,
     data BLOB NOT NULL
 );
--- The orders of earlier commits that a segment did something to. A row is for searching: see there.
-CREATE TABLE touched (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);
+-- The orders that a segment did something to soon after they had come. A row is for searching.
+CREATE TABLE touched_soon (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);
+-- Other later commits that did something to an order. `piece` says what, where no segment does: of
+-- an order that is older than all of them, or was open when this peer continued from a snapshot.
+CREATE TABLE touched (
+    id INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    piece BLOB,
+    PRIMARY KEY (id, number)
+) WITHOUT ROWID;
 -- Segments that ended orders of an account.
 CREATE TABLE ended (
     account TEXT NOT NULL,
     number INTEGER NOT NULL,
     PRIMARY KEY (account, number)
-) WITHOUT ROWID;
--- What a commit did to an order, where no segment says it: an order that is older than all of them,
--- or was open when this peer continued from a snapshot.
-CREATE TABLE kept (
-    id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    piece BLOB NOT NULL,
-    PRIMARY KEY (id, number)
 ) WITHOUT ROWID;
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);

@@ -14,9 +14,11 @@ from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.order_state import FINAL, OrderView, submitted
 from peer.replica.trade import MarketTrade
+from peer.storage import history_reader, history_writer
 from peer.storage import history_segment as segment
 from peer.storage.history_pruning import Keep
 from peer.storage.history_reader import History
+from peer.storage.history_segment import SEARCHED_EVENTS
 from peer.storage.journal import Journal
 from tests.support.engine_flow import MARKETS, Flow
 from web.queries import finished, view_of
@@ -117,7 +119,13 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def watched(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Watched]:
+    if request.param % 2:  # most orders come long before they change
+        monkeypatch.setattr(history_writer, "_STEP", 20)
+        monkeypatch.setattr(history_reader, "SEARCHED_EVENTS", 3 * 20)
+        monkeypatch.setattr(history_reader, "COMMITS_SEARCHED", 2)
     watched = Watched(tmp_path / "journal.db", request.param)
     yield watched
     watched.journal.close()
@@ -196,7 +204,7 @@ def check_pruned(watched: Watched, history: History) -> None:
         found = history.order(id_)
         assert (found is None) == (id_ in gone)
         assert found is None or view_of(found) == order, "one that has been open for long is whole"
-    rows = db.execute("SELECT DISTINCT id FROM kept").fetchall()
+    rows = db.execute("SELECT DISTINCT id FROM touched").fetchall()
     assert not gone & {id_ for (id_,) in rows}
     since = history.orders_since()
     assert all(watched.orders[id_].time_ms <= since for id_ in gone)
@@ -214,7 +222,8 @@ class Counting(History):
         return super()._ask(query, values)
 
 
-def test_an_order_is_found_however_long_it_rested(tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [1, SEARCHED_EVENTS // 2])
+def test_an_order_is_found_however_long_it_rested(tmp_path: Path, others: int) -> None:
     """Its commits are far apart, and between them are very many of others."""
     path, exchange = tmp_path / "journal.db", Exchange(MARKETS)
     Journal.create(path, KEY)
@@ -222,21 +231,24 @@ def test_an_order_is_found_however_long_it_rested(tmp_path: Path) -> None:
     old, symbol = id_of(0), MARKETS[0].symbol
     changes: dict[int, Command] = {
         1: Submit(old, "ann", symbol, Side.BUY, 9, 50),
-        3_000: Reduce(id_of(3_000), "ann", old, 5),
-        5_999: Cancel(id_of(5_999), "ann", old),
+        1_500: Reduce(id_of(1_500), "ann", old, 5),
+        2_999: Cancel(id_of(2_999), "ann", old),
     }
-    for number in range(1, 6_001):
-        other = Submit(id_of(number), "bob", symbol, Side.BUY, 1, 7)
-        commands = [changes.get(number, other)]
+    useless = Cancel(id_of(10**6), "bob", id_of(10**6))
+    for number in range(1, 3_001):
+        many = others if number in (1_000, 1_100, 1_200, 2_000) else 1
+        commands = [changes.get(number, useless)] * many
         record = records.record_of(number, [], commands, exchange.apply_batch(commands))
         assert record is not None
         journal.history.add_record(number, record, records.encode(record))
         journal.history.flush()
+    [indexed] = journal._db.execute("SELECT count(*) FROM touched").fetchone()
+    assert indexed == (2 if others > 1 else 0)
     journal.settle()
     history = Counting(path)
     found = history.order(old)
     assert found is not None
-    assert [piece.time_ms for piece in found.pieces] == [1, 3_000, 5_999]
+    assert [piece.time_ms for piece in found.pieces] == [1, 1_500, 2_999]
     assert history.owner(old) == "ann"
     assert history.asked.total() < 50
     [ended] = finished(history, "ann", [], None, 9)

@@ -125,7 +125,7 @@ def test_each_pruning_step_is_short_even_after_a_large_commit(tmp_path: Path) ->
     assert left is not None
     history.close()
     db = sqlite3.connect(path)
-    for table, rows in (("touched", 0), ("ended", 0), ("kept", 0), ("segments", 1)):
+    for table, rows in (("touched", 0), ("touched_soon", 0), ("ended", 0), ("segments", 1)):
         assert db.execute(f"SELECT count(*) FROM {table}").fetchone() == (rows,)
     db.close()
 
