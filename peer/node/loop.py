@@ -304,7 +304,7 @@ class Node:
         self._effects = Effects()
         if effects.commits:
             self.ledger.tidy()
-        if effects.beat:
+        if effects.beat and self._timers.settles(now_ms):
             self.ledger.journal.settle()
         if effects.takes_over:
             self._take_over(now_ms)

@@ -19,7 +19,7 @@ from rich.table import Table
 from discovery.grapes import running_grapes
 from engine import Command
 from peer.client.protocol import State
-from peer.network.mesh import HEARTBEAT_MS
+from peer.node.timers import SETTLE_MS
 from peer.storage.data_folder import JOURNAL_FILE
 from tests import heap
 from tests.bench import broadcast
@@ -51,7 +51,7 @@ def ours(mesh: RealMesh, orders: int, seed: int) -> Run:
     submit_at_once(flows)
     states = _settled(mesh)
     took_s = time.monotonic() - started_s
-    time.sleep(2 * HEARTBEAT_MS / 1000)  # then all trades are in the journals
+    time.sleep(1.5 * SETTLE_MS / 1000)  # then all trades are in the journals
     sets = [recorded(peer) - old for peer, old in zip(mesh.peers, before, strict=True)]
     same = len({state.digest for state in states}) == 1
     return Run(agreement(sets), same, orders / took_s)
