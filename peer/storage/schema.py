@@ -81,7 +81,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 11
+OLDEST = 12
 _MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 
