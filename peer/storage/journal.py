@@ -188,7 +188,11 @@ class Journal(Tables):
             return
         self._database.begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
-        self._has_pending = bool(self.pending())
+        self._has_pending = self._is_waiting()
+
+    def _is_waiting(self) -> bool:
+        """Whether there is a pending command."""
+        return self._db.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
 
     @guarded
     def frames(self, epoch: int) -> list[tuple[int, int, bytes, bytes]]:
