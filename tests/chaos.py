@@ -14,7 +14,6 @@ import contextlib
 import random
 import shutil
 import signal
-import sqlite3
 import sys
 import tempfile
 import time
@@ -28,11 +27,13 @@ from peer.client.connection import NoAnswerError
 from peer.client.signer import Signer
 from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
+from peer.storage.data_folder import JOURNAL_FILE
 from tests.support import shown
 from tests.support.cuttable import CuttableNetwork, cuttable_mesh
+from tests.support.journal_history import stored_records, stored_trades
 from tests.support.past import united
 from tests.support.readers import Reader
-from tests.support.real_mesh import MARKET, RealMesh, RealPeer, wait_for
+from tests.support.real_mesh import RealMesh, RealPeer, wait_for
 from tests.support.traders import Record, Trader
 from tests.support.verdict import Book, Row, faults, out_of_order
 
@@ -145,7 +146,7 @@ class Chaos:
     def judge_what_was_seen(self, peers: Sequence[RealPeer]) -> None:
         """Check the journals of all these peers after they have stopped."""
         names = [peer.folder.name for peer in peers]
-        journals = [_records(peer.folder / "journal.db") for peer in peers]
+        journals = [stored_records(peer.folder / JOURNAL_FILE) for peer in peers]
         past = united(dict(zip(names, journals, strict=True)))
         told: dict[str, list[shown.Told]] = {name: [] for name in names}
         at = {peer.where: peer.folder.name for peer in peers}
@@ -248,21 +249,8 @@ def _paused(peer: RealPeer) -> Iterator[None]:
 
 def trades_of(folder: Path) -> list[Row]:
     """The trades in the journal of a peer."""
-    db = sqlite3.connect(f"file:{folder / 'journal.db'}?mode=ro", uri=True)
-    try:
-        query = "SELECT number, price, quantity, side, maker, taker FROM trades WHERE market = ?"
-        return [Row(*row) for row in db.execute(f"{query} ORDER BY number", (MARKET,))]
-    finally:
-        db.close()
-
-
-def _records(journal: Path) -> dict[int, bytes]:
-    """The effects of each commit on orders."""
-    db = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-    try:
-        return dict(db.execute("SELECT number, data FROM records"))
-    finally:
-        db.close()
+    found = stored_trades(folder / JOURNAL_FILE)
+    return [Row(t.number, t.price, t.quantity, t.side, t.maker, t.taker) for t in found]
 
 
 @contextlib.contextmanager

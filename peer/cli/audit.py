@@ -29,6 +29,7 @@ from peer.storage import block_log, schema
 from peer.storage.block_log import Slots
 from peer.storage.block_store import entries_of
 from peer.storage.epoch_table import epochs_of
+from peer.storage.history_segment import decode_trades
 from peer.storage.journal import EVIDENCE, JournalError, StoredEvidence, pieces_of
 
 PROBLEMS_MAX = 100
@@ -107,10 +108,8 @@ class Inspection:
             )
             for epoch, number, digest, certificate in db.execute(query).fetchall()
         ]
-        self.trades = [
-            (market, MarketTrade(*rest))
-            for market, *rest in db.execute("SELECT * FROM trades ORDER BY market, number")
-        ]
+        rows = db.execute("SELECT market, data FROM trades ORDER BY market, number").fetchall()
+        self.trades = [(market, trade) for market, text in rows for trade in decode_trades(text)]
 
     def _add_epoch(self, origin: Origin) -> None:
         before = self._epochs[-1]

@@ -18,7 +18,7 @@ from peer.node.snapshots import PACE
 from peer.process import lifeline
 from peer.storage import data_folder
 from peer.storage.data_folder import KEY_FILE
-from peer.storage.history_writer import KEEP, KEEP_MIN, Keep
+from peer.storage.history_pruning import KEEP, KEEP_MIN, Keep
 from web import options as gateway_options
 
 _PATH = click.Path(path_type=Path)

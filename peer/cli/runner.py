@@ -32,7 +32,7 @@ from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
 from peer.replica.feature_level import LEVELS, Levels
 from peer.storage.data_folder import ADDRESSES_FILE, JOURNAL_FILE, KEY_FILE
-from peer.storage.history_writer import KEEP, Keep
+from peer.storage.history_pruning import KEEP, Keep
 from peer.storage.journal import Journal
 from peer.version import VERSION
 from web.options import command_line

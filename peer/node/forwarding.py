@@ -212,13 +212,13 @@ class Forwarding:
         """A commit. Yields the results of the orders in it."""
         if not self._requests:
             return
-        _, *traded, _ = applied.traded()
-        rows = zip(applied.ids, applied.entries, traded, strict=True)
-        for id_, entry, (events, trades) in rows:
+        commands = zip(applied.ids, applied.entries, strict=True)
+        results = zip(applied.results, applied.numbers(), strict=True)
+        for (id_, entry), (events, numbers) in zip(commands, results, strict=True):
             waiting = list(self._by_id.pop(id_, ()))
             if isinstance(entry, Signed):
                 waiting += self._by_key.get((entry.account, entry.nonce), ())
-            result = Result(id_, events, [trade.number for trade in trades])
+            result = Result(id_, events, numbers)
             for request in dict.fromkeys(waiting):
                 yield from self._note(request, entry, result, applied)
 

@@ -28,7 +28,7 @@ from peer.replica.execution_record import encode
 from peer.replica.feature_level import LEVELS, FeatureLevel, Levels
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
-from peer.storage.history_writer import KEEP, Keep
+from peer.storage.history_pruning import KEEP, Keep
 from peer.storage.journal import Journal, JournalError, Stored
 from peer.storage.state_sync import Fetched
 
@@ -361,7 +361,7 @@ class Ledger:
     def tidy(self) -> None:
         """Write part of a snapshot, and prune some old data."""
         self.snapshots.write()
-        self.journal.history.prune(self._keep, self.replica.trades)
+        self.journal.history_pruner.prune(self._keep, self.replica.trades)
         self.journal.prune()
 
     def tree_at(self, number: int) -> HashTree | None:

@@ -304,7 +304,7 @@ class Node:
         self._effects = Effects()
         if effects.commits:
             self.ledger.tidy()
-        if effects.beat:
+        if effects.beat and self._timers.settles(now_ms):
             self.ledger.journal.settle()
         if effects.takes_over:
             self._take_over(now_ms)
@@ -335,9 +335,7 @@ class Node:
     def _results(self, applied: Applied, now_ms: int) -> Iterator[tuple[Caller, protocol.Done]]:
         """The results of a commit, for the callers that wait for them."""
         number, time_ms = applied.commit.number, applied.commit.time_ms
-        _, *traded, _ = applied.traded()
-        trades = [[trade.number for trade in each] for _, each in traded]
-        told = number, time_ms, trades, applied.firsts
+        told = number, time_ms, applied.numbers(), applied.firsts
         done = self.submissions.done(applied.ids, applied.results, *told)
         for caller, (results, taken_ms) in done.items():
             self.mesh_status.took(now_ms - taken_ms)

@@ -291,20 +291,26 @@ class Submissions:
         """A commit ordered commands; `trades` has the numbers of the trades of each, `firsts` what
         `Applied` has. Returns each local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
+        last: Caller | None = None
+        told: list[Result] = []
         for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
+            is_own = id_ % MEMBERS_SPACE == self.me
+            if not (is_own or firsts):
+                continue
             first = firsts.get(id_)
             result = Result(id_, events, numbers)
             if first == id_:
                 self._named.keep(Done(commit, time_ms, [result]))
-            if id_ % MEMBERS_SPACE != self.me:
+            if not is_own:
                 continue
             entry = self._let_go(seq_and_member(id_)[0])
             if first is not None and first != id_:
                 self._named.ask(entry.callers, id_, first)
                 continue
             for caller in entry.callers:
-                answer = answers.setdefault(caller, ([], entry.taken_ms))
-                answer[0].append(result)
+                if caller is not last:  # most commands of a request follow each other
+                    last, (told, _) = caller, answers.setdefault(caller, ([], entry.taken_ms))
+                told.append(result)
         return answers
 
     def _let_go(self, seq: int) -> _Waiting:

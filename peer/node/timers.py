@@ -11,6 +11,7 @@ from peer.network.mesh import HEARTBEAT_MS
 
 TURN_MS_MAX = 100
 MESH_VIEW_MS = 500
+SETTLE_MS = 1_000  # until the history has what happened: the longer, the fewer pages are written
 FOLLOW_MS = 10  # between two turns of a peer that only follows
 STOP_MS = 2_000  # for waiting commands to be ordered before a peer stops
 
@@ -38,6 +39,7 @@ class Timers:
 
     def __init__(self) -> None:
         self._beat_ms = 0  # when the next heartbeat is due,
+        self._settle_ms = 0  # the next write of the history,
         self._view_ms = 0  # the next mesh view,
         self._stop_ms = 0  # and the end of a stopping peer
 
@@ -46,6 +48,13 @@ class Timers:
         if now_ms < self._beat_ms:
             return False
         self._beat_ms = now_ms + HEARTBEAT_MS
+        return True
+
+    def settles(self, now_ms: int) -> bool:
+        """Whether readers of the history have waited for SETTLE_MS; if so, they wait anew."""
+        if now_ms < self._settle_ms:
+            return False
+        self._settle_ms = now_ms + SETTLE_MS
         return True
 
     def shows(self, now_ms: int, changed: bool) -> bool:

@@ -53,7 +53,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
 class Index(NamedTuple):
     """The keys by which a journal finds a commit's record."""
 
-    brought: dict[int, int]  # member -> its first order
+    brought: dict[int, int]  # member -> its last order
     touched: set[int]  # orders of earlier commits
     ended: set[str]  # accounts with ended orders
 
@@ -119,9 +119,7 @@ def index_of(record: Record) -> Index:
                 if isinstance(event, _LEFT):
                     ended.add(event.account)
     touched.difference_update(new)
-    brought: dict[int, int] = {}
-    for id_ in sorted(new, reverse=True):
-        brought[id_ % MEMBERS_SPACE] = id_
+    brought = {id_ % MEMBERS_SPACE: id_ for id_ in sorted(new)}
     return Index(brought, touched, ended)
 
 

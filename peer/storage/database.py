@@ -117,9 +117,9 @@ class Database:
         version = schema.version_of(self.connection)
         if version < schema.OLDEST:
             raise JournalError(
-                f"{path} has version {version}, expected {schema.OLDEST} or later: it was written "
-                "under earlier rules of the protocol. Create a new mesh, with new keys and a new "
-                "mesh file (in the demo: make clean)"
+                f"{path} has version {version}, expected {schema.OLDEST} or later: it has "
+                "an earlier form, or was written under earlier rules of the protocol. Create a new "
+                "mesh, with new keys and a new mesh file (in the demo: make clean)"
             )
         if version > schema.VERSION:
             raise JournalError(

@@ -23,6 +23,7 @@ from peer.storage.block_log import KEY_BYTES, BlockLog, Slots
 from peer.storage.block_store import BlockStore
 from peer.storage.database import Database, JournalError, Tables, guarded
 from peer.storage.epoch_table import EpochTable
+from peer.storage.history_pruning import HistoryPruner
 from peer.storage.history_writer import HistoryWriter
 from peer.storage.pruning import Certified as Certified
 from peer.storage.pruning import Pruner
@@ -78,6 +79,7 @@ class Journal(Tables):
         try:
             self._blocks = self._open_log()
             self.history = HistoryWriter(self._database)
+            self.history_pruner = HistoryPruner(self._database, self.history)
             self.epochs = EpochTable(self._database)
             self._pruner = Pruner(self._database, self.epochs, self._blocks, self.certified)
             self._has_pending = bool(self.pending())
@@ -186,7 +188,11 @@ class Journal(Tables):
             return
         self._database.begin()
         self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
-        self._has_pending = bool(self.pending())
+        self._has_pending = self._is_waiting()
+
+    def _is_waiting(self) -> bool:
+        """Whether there is a pending command."""
+        return self._db.execute("SELECT 1 FROM pending LIMIT 1").fetchone() is not None
 
     @guarded
     def frames(self, epoch: int) -> list[tuple[int, int, bytes, bytes]]:

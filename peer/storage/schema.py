@@ -1,8 +1,8 @@
 """The tables of a journal's database, and the migration of those of earlier versions.
 
 Owns the schema. A released version is never changed: later changes are scripts of their own.
-Journals before OLDEST follow other rules of the protocol. Today's rules would derive another state
-from them, so they are refused.
+Journals before OLDEST are refused: they have another form, or follow other rules of the protocol,
+and today's would derive another state from them.
 """
 
 import sqlite3
@@ -36,15 +36,12 @@ CREATE TABLE snapshots (
     floors BLOB NOT NULL,
     epoch INTEGER NOT NULL
 );
+-- Trades of a market, some a row: a JSON array of them. `number` and `time_ms` are the first one's.
 CREATE TABLE trades (
     market TEXT NOT NULL,
     number INTEGER NOT NULL,
     time_ms INTEGER NOT NULL,
-    price INTEGER NOT NULL,
-    quantity INTEGER NOT NULL,
-    side INTEGER NOT NULL,
-    maker INTEGER NOT NULL,
-    taker INTEGER NOT NULL,
+    data TEXT NOT NULL,
     PRIMARY KEY (market, number)
 ) WITHOUT ROWID;
 -- Two blocks of one author that exclude each other. The first may be known by its digest alone.
@@ -57,23 +54,25 @@ CREATE TABLE evidence (
     second_frame BLOB NOT NULL,
     PRIMARY KEY (epoch, author)
 );
--- What each commit did to orders, as `execution_record` encodes it; `total` counts events so far.
-CREATE TABLE records (number INTEGER PRIMARY KEY, total INTEGER NOT NULL, data BLOB NOT NULL);
--- The first of the orders of a member that a commit brought: with it came those up to the next row.
-CREATE TABLE brought (
-    member INTEGER NOT NULL,
-    id INTEGER NOT NULL,
-    number INTEGER NOT NULL,
-    PRIMARY KEY (member, id)
-) WITHOUT ROWID;
--- Later commits that did something to an order. `piece` says what, where no record does.
+-- What commits did to orders, some commits a row, up to commit `number`. `total` counts events so
+-- far, `lasts` has each member's newest order so far: see `history_segment`.
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY,
+    total INTEGER NOT NULL,
+    lasts BLOB NOT NULL,
+    data BLOB NOT NULL
+);
+-- The orders that a segment did something to soon after they had come. A row is for searching.
+CREATE TABLE touched_soon (number INTEGER PRIMARY KEY, ids BLOB NOT NULL);
+-- Other later commits that did something to an order. `piece` says what, where no segment does: of
+-- an order that is older than all of them, or was open when this peer continued from a snapshot.
 CREATE TABLE touched (
     id INTEGER NOT NULL,
     number INTEGER NOT NULL,
     piece BLOB,
     PRIMARY KEY (id, number)
 ) WITHOUT ROWID;
--- Commits that ended orders of an account.
+-- Segments that ended orders of an account.
 CREATE TABLE ended (
     account TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -82,7 +81,7 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
-OLDEST = 11
+OLDEST = 12
 _MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 

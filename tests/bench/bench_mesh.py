@@ -4,9 +4,7 @@ Ours signs, encrypts, stores and orders; the other does nothing of that. Figures
 interleaved runs on one machine that holds all peers: ratios and orders of magnitude count.
 """
 
-import contextlib
 import random
-import sqlite3
 import statistics
 import tempfile
 import time
@@ -21,10 +19,12 @@ from rich.table import Table
 from discovery.grapes import running_grapes
 from engine import Command
 from peer.client.protocol import State
-from peer.network.mesh import HEARTBEAT_MS
+from peer.node.timers import SETTLE_MS
+from peer.storage.data_folder import JOURNAL_FILE
 from tests import heap
 from tests.bench import broadcast
 from tests.bench.measuring import lone_ms, machine, percentile
+from tests.support.journal_history import stored_trades
 from tests.support.real_mesh import (
     RealMesh,
     RealPeer,
@@ -51,7 +51,7 @@ def ours(mesh: RealMesh, orders: int, seed: int) -> Run:
     submit_at_once(flows)
     states = _settled(mesh)
     took_s = time.monotonic() - started_s
-    time.sleep(2 * HEARTBEAT_MS / 1000)  # then all trades are in the journals
+    time.sleep(1.5 * SETTLE_MS / 1000)  # then all trades are in the journals
     sets = [recorded(peer) - old for peer, old in zip(mesh.peers, before, strict=True)]
     same = len({state.digest for state in states}) == 1
     return Run(agreement(sets), same, orders / took_s)
@@ -69,9 +69,8 @@ def _settled(mesh: RealMesh) -> list[State]:
 
 def recorded(peer: RealPeer) -> broadcast.Trades:
     """The trades in a peer's journal."""
-    db = sqlite3.connect(f"file:{peer.folder / 'journal.db'}?mode=ro", uri=True)
-    with contextlib.closing(db):
-        return set(db.execute("SELECT maker, taker, price, quantity FROM trades"))
+    found = stored_trades(peer.folder / JOURNAL_FILE)
+    return {(trade.maker, trade.taker, trade.price, trade.quantity) for trade in found}
 
 
 def agreement(sets: list[broadcast.Trades]) -> float:

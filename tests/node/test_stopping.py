@@ -2,10 +2,8 @@
 
 import random
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ from engine import Accepted, Side
 from peer.client.protocol import Done, Execute, Queued, Refused, Reply
 from peer.replica.execution_record import decode
 from peer.storage.data_folder import JOURNAL_FILE
+from tests.support.journal_history import stored_records
 from tests.support.real_mesh import RealMesh, RealPeer, order, random_orders, wait_for
 
 KEPT = "commands are not ordered yet: stored"
@@ -61,11 +60,10 @@ class Answers:
 def taken(peer: RealPeer) -> Counter[int]:
     """How often each order of account a was taken or rejected, by the peer's journal."""
     count: Counter[int] = Counter()
-    with closing(sqlite3.connect(f"file:{peer.folder / JOURNAL_FILE}?mode=ro", uri=True)) as db:
-        for (data,) in db.execute("SELECT data FROM records"):
-            record = decode(data)
-            new = [e for each in record.events for e in each if isinstance(e, Accepted)]
-            count.update(e.id for e in (*new, *record.rejected) if e.account == "a")
+    for data in stored_records(peer.folder / JOURNAL_FILE).values():
+        record = decode(data)
+        new = [e for each in record.events for e in each if isinstance(e, Accepted)]
+        count.update(e.id for e in (*new, *record.rejected) if e.account == "a")
     return count
 
 

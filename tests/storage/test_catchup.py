@@ -19,6 +19,7 @@ from peer.replica.trade import MarketTrade
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.history_reader import History
+from tests.support.journal_history import stored_trades
 from tests.support.real_mesh import MARKETS, RealMesh, RealPeer, order, random_orders, wait_for
 from web.queries import finished, missed, trades
 
@@ -126,7 +127,7 @@ def test_a_restart_continues_from_the_snapshot_with_all_trades(mesh: RealMesh) -
     assert after.trades == before.trades
     assert rows(mesh.peers[0], "SELECT min(number) FROM snapshots") >= 64
     made = before.trades[0].number  # the last ones are derived again, and stored a little later
-    wait_for("trades", lambda: rows(mesh.peers[0], "SELECT count(*) FROM trades") == made)
+    wait_for("trades", lambda: len(stored_trades(mesh.peers[0].folder / JOURNAL_FILE)) == made)
     mesh.peers[0].client.execute([order("a", Side.BUY, 1, 1)])
     mesh.agreed()
 

@@ -4,17 +4,21 @@ import random
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from engine import Cancel, Command, Event, Exchange, Reduce, Rejected, Replace, Submit, Trade
+from engine import Cancel, Command, Event, Exchange, Reduce, Rejected, Replace, Side, Submit, Trade
 from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.order_state import FINAL, OrderView, submitted
 from peer.replica.trade import MarketTrade
+from peer.storage import history_reader, history_writer
+from peer.storage import history_segment as segment
+from peer.storage.history_pruning import Keep
 from peer.storage.history_reader import History
-from peer.storage.history_writer import Keep
+from peer.storage.history_segment import SEARCHED_EVENTS
 from peer.storage.journal import Journal
 from tests.support.engine_flow import MARKETS, Flow
 from web.queries import finished, view_of
@@ -115,7 +119,13 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Watched]:
+def watched(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Watched]:
+    if request.param % 2:  # most orders come long before they change
+        monkeypatch.setattr(history_writer, "_STEP", 20)
+        monkeypatch.setattr(history_reader, "SEARCHED_EVENTS", 3 * 20)
+        monkeypatch.setattr(history_reader, "COMMITS_SEARCHED", 2)
     watched = Watched(tmp_path / "journal.db", request.param)
     yield watched
     watched.journal.close()
@@ -133,6 +143,8 @@ def paged(history: History, account: str, limit: int) -> Iterator[list[OrderView
 def test_the_history_of_an_order_equals_its_live_updates(watched: Watched) -> None:
     for _ in range(120):
         watched.commit()
+        if watched.rng.random() < 0.3:
+            watched.journal.history.flush()
         if watched.rng.random() < 0.05:
             watched.restart()
     watched.journal.settle()
@@ -163,7 +175,7 @@ def test_pruned_history_ends_cleanly_and_what_is_kept_is_whole(watched: Watched)
     for turn in range(250):
         watched.commit()
         watched.journal.history.flush()
-        watched.journal.history.prune(keep, ())
+        watched.journal.history_pruner.prune(keep, ())
         if watched.rng.random() < 0.03:
             watched.restart()
         if turn % 50 == 49:
@@ -174,10 +186,11 @@ def test_pruned_history_ends_cleanly_and_what_is_kept_is_whole(watched: Watched)
 
 def check_pruned(watched: Watched, history: History) -> None:
     db = watched.journal._db
-    [oldest] = db.execute("SELECT total FROM records ORDER BY number LIMIT 1").fetchone()
-    [newest] = db.execute("SELECT max(total) FROM records").fetchone()
+    [oldest] = db.execute("SELECT total FROM segments ORDER BY number LIMIT 1").fetchone()
+    [newest] = db.execute("SELECT max(total) FROM segments").fetchone()
     assert newest - oldest < KEPT
-    kept = [records.decode(data) for (data,) in db.execute("SELECT data FROM records")]
+    rows = db.execute("SELECT data FROM segments").fetchall()
+    kept = [record for (data,) in rows for _, record in segment.decode(data)]
     assert sum(len(events) for record in kept for events in record.events) >= KEPT
     told: set[int] = set()
     for account, ids in watched.ended.items():
@@ -195,3 +208,50 @@ def check_pruned(watched: Watched, history: History) -> None:
     assert not gone & {id_ for (id_,) in rows}
     since = history.orders_since()
     assert all(watched.orders[id_].time_ms <= since for id_ in gone)
+
+
+class Counting(History):
+    """Counts its questions."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.asked: Counter[str] = Counter()
+
+    def _ask(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        self.asked[query] += 1
+        return super()._ask(query, values)
+
+
+@pytest.mark.parametrize("others", [1, SEARCHED_EVENTS // 2])
+def test_an_order_is_found_however_long_it_rested(tmp_path: Path, others: int) -> None:
+    """Its commits are far apart, and between them are very many of others."""
+    path, exchange = tmp_path / "journal.db", Exchange(MARKETS)
+    Journal.create(path, KEY)
+    journal = Journal(path, KEY, MESH)
+    old, symbol = id_of(0), MARKETS[0].symbol
+    changes: dict[int, Command] = {
+        1: Submit(old, "ann", symbol, Side.BUY, 9, 50),
+        1_500: Reduce(id_of(1_500), "ann", old, 5),
+        2_999: Cancel(id_of(2_999), "ann", old),
+    }
+    useless = Cancel(id_of(10**6), "bob", id_of(10**6))
+    for number in range(1, 3_001):
+        many = others if number in (1_000, 1_100, 1_200, 2_000) else 1
+        commands = [changes.get(number, useless)] * many
+        record = records.record_of(number, [], commands, exchange.apply_batch(commands))
+        assert record is not None
+        journal.history.add_record(number, record, records.encode(record))
+        journal.history.flush()
+    [indexed] = journal._db.execute("SELECT count(*) FROM touched").fetchone()
+    assert indexed == (2 if others > 1 else 0)
+    journal.settle()
+    history = Counting(path)
+    found = history.order(old)
+    assert found is not None
+    assert [piece.time_ms for piece in found.pieces] == [1, 1_500, 2_999]
+    assert history.owner(old) == "ann"
+    assert history.asked.total() < 50
+    [ended] = finished(history, "ann", [], None, 9)
+    assert (ended.id, ended.status, ended.quantity) == (old, "cancelled", 5)
+    history.close()
+    journal.close()

@@ -28,7 +28,7 @@ from peer.node.snapshots import PACE, Pace
 from peer.storage import data_folder
 from peer.storage.block_log import Slots
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
-from peer.storage.history_writer import KEEP, Keep
+from peer.storage.history_pruning import KEEP, Keep
 from peer.storage.journal import Journal
 from tests.support.real_mesh import MARKETS
 

@@ -12,7 +12,7 @@ from web.market_data.book_mirror import BookMirror
 from web.market_data.candles import PastRange
 from web.market_data.mirrors import Mirrors
 
-JOURNAL_SECONDS = 0.5  # within this time a trade is in the node's journal
+JOURNAL_SECONDS = 1.5  # within this time a trade is in the node's journal
 LOOK_SECONDS = 0.25  # between two looks for new markets
 STEP_ROWS = 20_000  # trades read at a time
 RESTS = 1  # rest after a read, in multiples of its duration
