@@ -5,13 +5,16 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from engine import Market
+from engine import Exchange, Market, Side, Submit
 from peer import ChangeRejectedError, Client, InvalidInputError, NoAnswerError
+from peer.client.protocol import Done, Queued, Reply, Request, Result
 from peer.client.records import Book, Order, Trade
 from peer.replica.changes import AddMarket, Approve, Change, CloseMarket, Propose
 from peer.replica.order_state import Status
+from tests.support.real_mesh import MARKETS
 from tests.support.web_gateway import lone_peer, stand_in
 
 BTC, ETH = "BTC-USD", "ETH-USD"
@@ -225,3 +228,33 @@ def test_without_a_node_there_is_no_answer(tmp_path: Path) -> None:
             client.buy(BTC, 1, 1)
         with pytest.raises(NoAnswerError):
             client.stream("mesh")
+
+
+def test_a_repeat_that_only_the_order_finds_names_the_first_one(tmp_path: Path) -> None:
+    """ORDER-59. Another member had the order before."""
+    mine = Submit(513, "alice", BTC, Side.BUY, 1, 100, client_id="mine")
+    events = Exchange(MARKETS).apply(msgspec.structs.replace(mine, id=256))
+    with Client(tmp_path, account="alice") as client:
+        client.node.close()
+        done = Done(5, 50, [Result(513, events, [], 256)])
+        client.node = Told(Queued([513]), done)  # type: ignore[assignment]
+        number, outcome = client._run(mine)
+    assert outcome is not None
+    assert outcome.order is not None
+    assert (number, outcome.order.id, outcome.order.status) == (256, 256, Status.OPEN)
+
+
+class Told:
+    """A node that gives these answers."""
+
+    def __init__(self, *answers: Reply) -> None:
+        self._answers = list(answers)
+
+    def send(self, request: Request) -> bytes:
+        return b"1"
+
+    def answer(self, *_: object) -> Reply:
+        return self._answers.pop(0)
+
+    def close(self) -> None:
+        pass

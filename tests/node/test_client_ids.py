@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from engine import Accepted, Side, Submit
 from peer.client.protocol import Done, Queued, Refused
 from tests.support.alone import Alone
@@ -42,6 +44,23 @@ def test_a_restarted_peer_knows_the_order_but_not_its_result(tmp_path: Path) -> 
         assert lost.code == "result_lost"
         peer.execute(order("b", Side.BUY, 1, 1))
         assert levels(peer) == [(100, 1, 1), (1, 1, 1)]
+
+
+def test_a_restarted_peer_knows_the_names_of_orders_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is stored but the order itself, in a block or on its own."""
+    with Alone(tmp_path / "me") as peer:
+        [in_block, _] = peer.execute(named("in a block"))
+        monkeypatch.setattr(peer.node, "_propose", lambda now_ms: None)
+        [waiting] = peer.execute(named("waits"), answers=1)
+    for _ in range(2):
+        with Alone(tmp_path / "me") as peer:
+            for client_id, queued in (("in a block", in_block), ("waits", waiting)):
+                assert isinstance(queued, Queued)
+                again, *_ = peer.execute(named(client_id))
+                assert again == Queued(queued.ids, again=queued.ids)
+            assert levels(peer) == [(100, 2, 2)]
 
 
 def test_client_ids_survive_snapshots_and_pruning(tmp_path: Path) -> None:

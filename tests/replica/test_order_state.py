@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from engine import (
+    Accepted,
     Cancel,
     CancelAll,
     Cancelled,
@@ -293,3 +294,22 @@ def test_the_answer_to_a_change_contains_the_whole_order() -> None:
     told = answer_of(submission, mirrors)
     assert isinstance(told, Order)
     assert (told.filled, told.remaining, told.quantity) == ("4", "2", "6")
+
+
+def test_a_repeat_is_answered_with_the_first_order() -> None:
+    """ORDER-59. The node has told the second one's id before the order told which one counts."""
+    mine = Submit(0, "alice", "M", Side.BUY, 5, 100, client_id="c")
+    nothing = (OrderType.LIMIT, TimeInForce.GTC, 0, 0, 0, "c")
+    events: list[Event] = [Accepted(256, "alice", "M", Side.BUY, 5, 100, *nothing)]
+    submission, mirrors = Submission([mine]), Mirrors()
+    mirrors.books["M"] = BookMirror(units_of(MARKET))
+    submission.note(Queued([513]))
+    pending = answer_of(submission, mirrors)
+    assert isinstance(pending, Order)
+    assert (pending.id, pending.status) == ("2-2", Status.PENDING)
+    [outcome] = submission.note(Done(5, 50, [Result(513, events, [], 256)]))
+    assert outcome.id == 513, "the command's"
+    assert submission.is_complete
+    told = answer_of(submission, mirrors)
+    assert isinstance(told, Order)
+    assert (told.id, told.status, told.commit, told.time) == ("1-1", Status.OPEN, 5, 50)
