@@ -5,8 +5,8 @@
 Owns a ledger with its journal, without a mesh or a disk of its own making: three members' orders
 rest at random prices, then some of them go with every commit and as many come. Prints, for each
 number of orders, how long a turn takes while no snapshot is written and while one is, fsync
-included, and its processor time, which does not depend on other load; the bytes of an order in the pieces and in the file; and, of a fresh process, how long a
-restart takes and how much memory it needs.
+included, and its processor time; the bytes of an order in the pieces and in the file; and, of a
+fresh process, how long a restart takes and how much memory it needs.
 """
 
 import os
