@@ -12,7 +12,7 @@ import msgspec
 from engine import validation
 from engine.book import Book, Ledger
 from engine.book_side import SHARES_COUNTED_MAX, BookSide, Level, Order
-from engine.order_terms import PLAIN, OrderTerms
+from engine.order_terms import PLAIN
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
 from engine.rows import Fields, Row, SnapshotError, read
 from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
@@ -84,9 +84,7 @@ def _put(
     orders: dict[int, Order],
     found: _Found,
 ) -> None:
-    """Put each order of a piece at the back of its level and add it to the totals. `orders` is
-    where these ids are found."""
-    terms: OrderTerms | None
+    """Put the orders of a piece at the back of their levels. `orders` is where their ids are."""
     plain, make, last = PLAIN, Order, -1
     for id, row in zip(ids, rows, strict=True):
         account, place, side, price, quantity, remaining, hidden, behind, client, terms = row

@@ -5,8 +5,8 @@
 Owns a ledger with its journal, without a mesh or a disk of its own making: three members' orders
 rest at random prices, then some of them go with every commit and as many come. Prints, for each
 number of orders, how long a turn takes while no snapshot is written and while one is, fsync
-included; the bytes of an order in the pieces and in the file; and, of a fresh process, how long a
-restart takes and how much memory it needs.
+included, and its processor time; the bytes of an order in the pieces and in the file; and, of a
+fresh process, how long a restart takes and how much memory it needs.
 """
 
 import os
@@ -98,29 +98,38 @@ class Flow:
         return Cancel(id_, order.account, order.id)
 
 
-class Turns(NamedTuple):
+class Turn(NamedTuple):
     """In milliseconds."""
 
-    idle: list[float]  # while no snapshot is written
-    busy: list[float]
+    took: float
+    processor: float
+
+
+class Turns(NamedTuple):
+    idle: list[Turn]  # while no snapshot is written
+    busy: list[Turn]
 
     def text(self) -> str:
-        kinds = [
-            f"{name} p50 {statistics.median(times):.1f}, max {max(times):.1f} ms"
-            for name, times in (("no snapshot", self.idle), ("a snapshot", self.busy))
-            if times
-        ]
+        kinds = []
+        for name, turns in (("no snapshot", self.idle), ("a snapshot", self.busy)):
+            if turns:
+                clock, processor = (
+                    f"p50 {statistics.median(times):.1f}, max {max(times):.1f} ms"
+                    for times in zip(*turns, strict=True)
+                )
+                kinds.append(f"{name} {clock}; of the processor {processor}")
         return "turns: " + "; ".join(kinds)
 
 
-def turn(ledger: Ledger, commit: Commit) -> float:
-    """What a node does with a commit and its journal; in milliseconds."""
-    began = time.perf_counter()
+def turn(ledger: Ledger, commit: Commit) -> Turn:
+    """What a node does with a commit and its journal."""
+    began, began_processor = time.perf_counter(), time.thread_time()
     ledger.apply(commit)
     ledger.replica.latest()
     ledger.tidy()
     ledger.journal.sync()
-    return (time.perf_counter() - began) * 1_000
+    took, processor = time.perf_counter() - began, time.thread_time() - began_processor
+    return Turn(took * 1_000, processor * 1_000)
 
 
 def live(ledger: Ledger, orders: int) -> Turns:

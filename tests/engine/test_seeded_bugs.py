@@ -513,9 +513,9 @@ BUGS = {
         "    queue = list(level)\n",
     ),
     "restoring leaves the shares of a long queue out": (
-        "book_side",
-        "            level.count()\n        self._find_best()\n",
-        "            pass\n        self._find_best()\n",
+        "restore",
+        "                found.large.append(level)\n",
+        "                pass\n",
     ),
     "restoring adds up what is shown as hidden": (
         "restore",

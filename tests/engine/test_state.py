@@ -225,7 +225,7 @@ def test_a_forged_order_is_refused(said: str, change: Change) -> None:
 @pytest.mark.parametrize(
     ("said", "change"),
     [
-        ("expected state version 3, got 4", lambda head: head.__setitem__(0, 4)),
+        ("expected state version 4, got 5", lambda head: head.__setitem__(0, 5)),
         ("expected one book for each of 1 markets, got 0", lambda head: head[3].clear()),
         ("expected at least one market", lambda head: (head[1].clear(), head[3].clear())),
         ("got 'X' twice", lambda head: (head[1].append(head[1][0]), head[3].append(head[3][0]))),
