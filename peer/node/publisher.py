@@ -44,9 +44,10 @@ class Publisher:
         self._local.start_again()
 
     def add(self, applied: Applied) -> None:
-        """Collect the trades, and the events of accounts that a program follows."""
+        """Collect the trades of markets and the events of accounts that a program follows."""
         for symbol, trades in applied.trades.items():
-            self._trades.setdefault(symbol, []).extend(trades)
+            if self._local.hears(topic("market", symbol)):
+                self._trades.setdefault(symbol, []).extend(trades)
         self._markets_changed |= bool(applied.done)
         heard = self._local.heard("account")
         for events, trades in applied.traded() if heard else ():

@@ -325,7 +325,7 @@ class Submissions:
 
     def _free_name(self, entry: _Waiting) -> None:
         """An order is ordered or withdrawn."""
-        if (name := client_id_of(entry.command)) is not None:
+        if self._names and (name := client_id_of(entry.command)) is not None:
             self._names.pop(name, None)
 
     def requeue(self, seq: int) -> None:
