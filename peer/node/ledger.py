@@ -89,7 +89,7 @@ class Ledger:
             block = decode(frame, self.committee)
         except OtherEpochError as error:
             if error.epoch == self.committee.epoch + 1:
-                self._early.keep(member, frame)
+                self._early.keep(member, frame, error.epoch)
             return None
         if self.consensus.knows(block.ref):
             return None
@@ -229,7 +229,7 @@ class Ledger:
 
     def take_early(self) -> list[tuple[int, bytes]]:
         """Frames of this epoch that came before this peer had entered it, with their senders."""
-        return self._early.take()
+        return self._early.take(self.committee.epoch)
 
     def _addressed(self, ready: Ready) -> Ready:
         """With the seats of the members to ask. What follows the end of an epoch is void."""
