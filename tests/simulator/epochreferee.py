@@ -25,7 +25,7 @@ from peer.replica.handover import Sealed, Stated
 from peer.replica.state_machine import Replica
 from tests.simulator.levels import NEXT_LEVELS
 from tests.simulator.node import NodePeer
-from tests.simulator.noderun import NodeReferee, must
+from tests.simulator.node_referee import NodeReferee, must
 
 if TYPE_CHECKING:
     from tests.simulator.epochrun import EpochRun
@@ -91,6 +91,10 @@ class EpochReferee(NodeReferee):
         number = peer.node.ledger.epoch.number
         must(number >= self._closed.get(peer.address, 0), f"peer {peer.address} speaks in {number}")
         super().published(peer, block)
+
+    def took_over(self, peer: NodePeer) -> None:
+        super().took_over(peer)
+        self._run.took_over(peer)
 
     # Commits, the first time that one is seen
 
@@ -190,7 +194,7 @@ class EpochReferee(NodeReferee):
             return False
         if not all(map(self.has_chain, peers)):
             return False
-        stayed = set(last.numbers) - self._run.lost_seats
+        stayed = set(last.numbers) - self._run.unreliable
         told = {id_ for told in self.promised.values() for _, id_ in told}
         return all(id_ in self.results for id_ in told if id_ % MEMBERS_SPACE in stayed)
 
