@@ -19,7 +19,7 @@ from tests.simulator.keys import address_of, identity_of
 from tests.simulator.memory_disk import Disk, MemorySlots
 from tests.simulator.network import CALM
 from tests.simulator.node import NodePeer
-from tests.simulator.peer import STAGES, Stage
+from tests.simulator.peer import END_STAGES, STAGES, Stage
 from tests.simulator.plan import CHANGING_ADDRESSES, Cut
 from tests.simulator.world import MS
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 NOBODY = CHANGING_ADDRESSES + 1  # a key of which nobody ever hears
 LIES_US = (1 * MS, 20 * MS, 100 * MS, 300 * MS)  # after an epoch began
 LOSS_TRIES = 20
+LATE_US = 10 * MS
 BROKEN_US = (5 * MS, 100 * MS, 600 * MS)  # until a disk that fails has been mended
 BUSY_US = 20 * MS  # between orders while a peer waits for a state to go on from
 AWAY_US_MAX = 1_500 * MS
@@ -162,9 +163,6 @@ class Trouble:
         if self.only_copies:
             return
         random, after = self._random, self._run.world.after
-        for peer in self._run.members():  # orders that come too late for the epoch that ends
-            if random.random() < 0.3:
-                self._run.submit(peer.address)
         if random.random() < 0.3:
             self._lie_from_now_on(epoch)
         gone = [seat for seat in before.seats if epoch.author_of(seat.number) is None]
@@ -177,6 +175,13 @@ class Trouble:
             liar = random.choice(before.numbers)
             for at_us in LIES_US:
                 after(at_us, self._lie, epoch, liar)
+
+    def ends(self, peer: NodePeer) -> None:
+        """A peer is about to close its epoch. If commands of it are under way, it may die there."""
+        may_die = not (self.only_copies or self._run.is_healed)
+        if may_die and peer.node.submissions.outstanding and self._random.random() < 0.3:
+            peer.on_death = lambda: self._run.restart(peer, 0)
+            peer.crash(self._random.choice(END_STAGES))
 
     def took_over(self, peer: NodePeer) -> None:
         """Perhaps it dies soon, when what it had before is no more needed."""
@@ -310,6 +315,9 @@ class Trouble:
         """Too few members for a quorum want a rival of each step, in each epoch anew others. One of
         them says so twice."""
         run, epoch = self._run, self._run.newest
+        for peer in peers:  # perhaps the epoch ends while an order is under way
+            if self._random.random() < 0.2:
+                run.world.after(self._random.randrange(LATE_US), run.submit, peer.address)
         if not self.has_rival or not peers:
             return
         found = {peer.address: self._open(peer) for peer in peers}

@@ -53,6 +53,9 @@ class EpochReferee(NodeReferee):
 
     # Epochs
 
+    def ends(self, peer: NodePeer) -> None:
+        self._run.trouble.ends(peer)
+
     def entered(self, peer: NodePeer) -> None:
         epoch = peer.node.ledger.epoch
         self._closed[peer.address] = max(epoch.number, self._closed.get(peer.address, 0))
@@ -94,7 +97,7 @@ class EpochReferee(NodeReferee):
 
     def took_over(self, peer: NodePeer) -> None:
         super().took_over(peer)
-        self._run.took_over(peer)
+        self._run.trouble.took_over(peer)
 
     # Commits, the first time that one is seen
 

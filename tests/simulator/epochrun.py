@@ -128,10 +128,6 @@ class EpochRun(NodeRun):
         """Somebody is the first in an epoch."""
         self.trouble.entered(epoch)
 
-    def took_over(self, peer: NodePeer) -> None:
-        """A node goes on from another one's state."""
-        self.trouble.took_over(peer)
-
     def may_stop(self, peer: NodePeer) -> bool:
         """Whether a peer has a reason to have stopped."""
         return peer.address in self.equivocators or self.trouble.may_stop(peer)

@@ -57,6 +57,8 @@ class Witness:
 
     def applied(self, peer: "NodePeer", applied: Applied, replica: Replica) -> None: ...
 
+    def ends(self, peer: "NodePeer") -> None: ...
+
     def entered(self, peer: "NodePeer") -> None: ...
 
     def showed(self, peer: "NodePeer", commit: int) -> None: ...
@@ -87,6 +89,7 @@ class WatchedLedger(Ledger):
 
     def enter_next(self) -> None:
         peer = self.peer
+        peer.witness.ends(peer)
         peer.fall(Stage.ENDING)
         peer.is_ending = True
         peer.broken = peer.broken or peer.breaks_at_end
