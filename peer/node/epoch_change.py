@@ -94,7 +94,8 @@ class EpochChange:
 
     def enter_next(self, effects: Effects) -> None:
         """ORDER-45. The last commit has ended its epoch. This peer's commands that it has not
-        ordered wait for blocks of the next one. Evidence of the one that ended halts nobody any
+        ordered wait for blocks of the next one, and are stored with the next turn: until then the
+        journal keeps their void blocks. Evidence of the one that ended halts nobody any
         more. Nothing is stored or signed of an epoch whose rules this program does not know: after
         an upgrade the same commits lead to it again."""
         ledger, submissions = self._ledger, self._submissions
@@ -104,7 +105,7 @@ class EpochChange:
         if ledger.me is not None:
             submissions.requeue(ledger.expected)
             submissions.follow(next_level)
-        ledger.enter_next(submissions.unsaved)
+        ledger.enter_next()
         self.stand()
         level = ledger.epoch.origin.level
         text = "epoch %d begins after commit %d, with the rules of level %d"

@@ -4,7 +4,7 @@ Owns recovery, snapshots and taking over a snapshot: all that needs the three to
 touch a socket or a clock.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from engine import HashTree
 from peer.consensus.block import Block, OtherEpochError, Ref, decode
@@ -89,7 +89,7 @@ class Ledger:
             block = decode(frame, self.committee)
         except OtherEpochError as error:
             if error.epoch == self.committee.epoch + 1:
-                self._early.keep(member, frame)
+                self._early.keep(member, frame, error.epoch)
             return None
         if self.consensus.knows(block.ref):
             return None
@@ -123,7 +123,7 @@ class Ledger:
             self._restore_snapshot(stored)
         ready, count = self._replay(now_ms, own)
         while self.next_level is not None:
-            self.enter_next(())
+            self.enter_next()
             ready, more = self._replay(now_ms, own)
             count += more
         if self.epoch.number < entered:
@@ -212,14 +212,12 @@ class Ledger:
         number = self._next.origin.level if self._next and not self.epochs.forked else 0
         return None if self.levels.unknown(number) else self.levels.of(number)
 
-    def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
-        """ORDER-45. Begin the epoch that follows. In one transaction, durable before anything of it
-        is said: that this peer has closed the one before, and its own commands that the one before
-        has not ordered, since their blocks are void."""
+    def enter_next(self) -> None:
+        """ORDER-45. Begin the epoch that follows. That this peer has closed the one before is
+        durable before anything of the next one is said."""
         epoch = self._next
         assert epoch is not None
         if epoch.number > self.journal.epochs.entered:
-            self.journal.add_pending(pending)
             self.epochs.enter(epoch.number)
             self.journal.sync()
         self._stand_in(epoch)
@@ -229,7 +227,7 @@ class Ledger:
 
     def take_early(self) -> list[tuple[int, bytes]]:
         """Frames of this epoch that came before this peer had entered it, with their senders."""
-        return self._early.take()
+        return self._early.take(self.committee.epoch)
 
     def _addressed(self, ready: Ready) -> Ready:
         """With the seats of the members to ask. What follows the end of an epoch is void."""

@@ -302,7 +302,7 @@ class Node:
             self._halt(effects.halt, epoch=epoch.number)
         self._report(effects, now_ms)
         self._effects = Effects()
-        if effects.commits:
+        if effects.commits and not self.submissions.unsaved:  # a block may be all that has them
             self.ledger.tidy()
         if effects.beat and self._timers.settles(now_ms):
             self.ledger.journal.settle()

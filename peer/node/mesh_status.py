@@ -226,7 +226,10 @@ class MeshStatus:
         return self.quorum != before
 
     def is_due(self, now_ms: int, wall_ms: int) -> bool:
-        """Whether the members' clocks have passed an order's expiry."""
+        """Whether the members' clocks have passed an order's expiry, or a change of members waits
+        for a block of this member: in an idle mesh nothing else would bring one."""
+        if self._ledger.replica.governance.awaits(self._ledger.me):
+            return True
         expiry_ms = self._ledger.next_expiry_ms
         return expiry_ms is not None and expiry_ms <= self.clocks.ordered_ms(now_ms, wall_ms)
 

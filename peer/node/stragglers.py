@@ -69,11 +69,18 @@ class EarlyFrames:
 
     def __init__(self) -> None:
         self._frames: dict[int, deque[bytes]] = {}
+        self._epoch = 0  # that all of them are of
 
-    def keep(self, member: int, frame: bytes) -> None:
+    def keep(self, member: int, frame: bytes, epoch: int) -> None:
+        """Keep a frame of the epoch after the present one."""
+        if epoch != self._epoch:
+            self._epoch, self._frames = epoch, {}
         self._frames.setdefault(member, deque(maxlen=EARLY_MAX)).append(frame)
 
-    def take(self) -> list[tuple[int, bytes]]:
-        """All of them, with their senders; then there are none."""
+    def take(self, epoch: int) -> list[tuple[int, bytes]]:
+        """Once this epoch is the present one: all of them, with their senders; then there are
+        none."""
+        if epoch != self._epoch:
+            return []
         frames, self._frames = self._frames, {}
         return [(member, frame) for member, each in frames.items() for frame in each]

@@ -292,6 +292,10 @@ class Governance:
         least = self.commit - PRESENT_COMMITS
         return [seat for seat in seats if seat in self.seen and self.seen[seat].commit > least]
 
+    def awaits(self, seat: int | None) -> bool:
+        """Whether an accepted change waits, and this member is not present."""
+        return bool(self.accepted) and seat in self.seats and not self.present((seat,))
+
     # State, in pieces: the head, and the proposals of each seat
 
     @property

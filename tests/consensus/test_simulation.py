@@ -78,6 +78,7 @@ def test_members_come_and_go(mode: str) -> None:
     [
         ("crash", 1, 9035),  # ORDER-55: the only old member is lost; one candidate lacks its block
         ("byzantine", 3, 9056),  # D5: removals of seats that are gone fill a proposer's share
+        ("crash", 3, 132),  # ORDER-49: a member leaves an idle mesh, and nobody else has spoken
     ],
 )
 def test_changes_of_members_that_once_stood_still(mode: str, size: int, seed: int) -> None:

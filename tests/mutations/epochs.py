@@ -14,9 +14,7 @@ EPOCHS = (
         (
             edit(
                 "node/ledger",
-                "            self.journal.add_pending(pending)\n"
-                "            self.epochs.enter(epoch.number)\n"
-                "            self.journal.sync()\n",
+                "            self.epochs.enter(epoch.number)\n            self.journal.sync()\n",
                 "            pass\n",
             ),
         ),
@@ -31,6 +29,19 @@ EPOCHS = (
                 "node/epoch_change",
                 "            submissions.requeue(ledger.expected)\n",
                 "            pass\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "a restart forgets the commands of void blocks",
+        "a crash right after the end of an epoch loses what was acknowledged",
+        40,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "node/ledger",
+                "            self.enter_next()\n            ready, more",
+                "            self.enter_next()\n            own.clear()\n            ready, more",
             ),
         ),
     ),
@@ -200,6 +211,43 @@ EPOCHS = (
                 "node/epoch_change",
                 "        self.stand()\n        if self._ledger.me is None:\n",
                 "        if self._ledger.me is None:\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "whoever proposes to remove a member decides",
+        "one member throws all others out",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "replica/changes",
+                "    return tuple(changes) == (RemoveMember(seat),)\n",
+                "    return all(isinstance(each, RemoveMember) for each in changes)\n",
+            ),
+        ),
+    ),
+    Mutation(
+        "nobody speaks while a change waits",
+        "in an idle mesh nobody becomes present, and a member cannot leave",
+        200,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "replica/governance", "return bool(self.accepted) and seat", "return False and seat"
+            ),
+        ),
+    ),
+    Mutation(
+        "a peer goes on though its disk has failed",
+        "what it says then it forgets, and says otherwise after a restart",
+        40,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "node/loop",
+                "        self._halt(why, State.DISK_FAILED)\n",
+                '        self.ledger.journal._database.failed = ""\n',
             ),
         ),
     ),

@@ -46,7 +46,7 @@ def hear(ledger: Ledger, rounds: tuple[int, ...], epoch: int = 1) -> None:
 def enter(ledger: Ledger) -> None:
     ledger._next = next_epoch(ledger)
     ledger.epochs.expect(ledger._next)
-    ledger.enter_next(())
+    ledger.enter_next()
 
 
 @pytest.mark.parametrize("rounds", [None, (0, 7)])

@@ -15,8 +15,10 @@ from peer.consensus.core import Ready
 from peer.membership.epochs import Certificate
 from peer.membership.identity import Identity
 from peer.network.messages import ChainIn
+from peer.node.effects import Effects
 from peer.node.lifecycle import FOLLOWS, Lifecycle, State
 from peer.node.timers import MESH_VIEW_MS, TURN_MS_MAX, Timers
+from peer.replica.changes import Withdraw as TakeBack
 from peer.storage.state_sync import Fetched, Manifest
 from tests.support.alone import Alone
 from tests.support.real_mesh import MARKET, order, wait_for
@@ -122,6 +124,26 @@ def test_a_client_id_is_free_again_in_the_turn_of_the_withdrawal(
     done = [reply for number, reply in answers(peer) if number == sent[1]]
     assert isinstance(done[0], Done)
     assert isinstance(done[0].results[0].events[0], Accepted)
+
+
+def test_nothing_is_deleted_while_commands_have_lost_their_block(
+    peer: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ORDER-45: until they are stored on their own, a void block is all that has them."""
+    node, apply, waiting = peer.node, peer.node._apply, []
+
+    def lose(effects: Effects, now_ms: int) -> None:
+        apply(effects, now_ms)
+        if effects.commits and not waiting:
+            waiting.append(node.submissions.put(TakeBack(0, 1), now_ms))
+
+    monkeypatch.setattr(node, "_apply", lose)
+    tidied: list[bool] = []
+    monkeypatch.setattr(node.ledger, "tidy", lambda: tidied.append(bool(node.submissions.unsaved)))
+    monkeypatch.setattr(node._timers, "beats", lambda now_ms: False)
+    peer.client.send(Execute([order("a", Side.BUY, 1, 1)]))
+    wait_for("a turn after that", lambda: node._turn() or (waiting and tidied))
+    assert not any(tidied)
 
 
 def test_commands_already_ordered_in_a_fetched_state_are_not_sent_again(

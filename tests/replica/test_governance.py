@@ -292,6 +292,25 @@ def test_what_waits_takes_effect_with_the_first_commit_in_which_it_can() -> None
     assert mesh.rules.done == [REMOVE, HALT]
 
 
+def test_a_change_that_waits_wants_blocks_of_absent_members() -> None:
+    """D4, ORDER-49: in an idle mesh nobody would become present by itself."""
+    mesh = Mesh()
+    mesh.rules.must_wait = "for one"
+    waits = mesh.proposed(0, REMOVE)
+    assert not any(mesh.state.awaits(seat) for seat in range(3)), "nothing waits yet"
+    mesh.approve(0, waits)
+    mesh.approve(1, waits)
+    mesh.commit(authors=[0, 1])
+    assert [mesh.state.awaits(seat) for seat in (0, 1, 2, None, 9)] == [False, False, True] + [
+        False
+    ] * 2
+    mesh.commit(authors=[2])
+    assert not mesh.state.awaits(2)
+    mesh.rules.must_wait = ""
+    mesh.commit()
+    assert not mesh.state.accepted
+
+
 def test_a_change_that_is_impossible_is_refused_and_later_ends_its_proposal() -> None:
     """D1: no change of the proposal takes effect."""
     mesh = Mesh()

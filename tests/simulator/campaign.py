@@ -4,6 +4,7 @@ Owns the command line. A run is named by mode, size and seed, and replays by tha
 """
 
 import argparse
+import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -167,6 +168,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
+    gc.set_threshold(50_000, 20, 20)  # a run makes many objects and few cycles
     among = cases(
         [int(size) for size in given.n.split(",")],
         list(Mode) if given.mode == "both" else [Mode(given.mode)],

@@ -14,9 +14,12 @@ from peer.membership.epochs import DOMAIN, Epoch
 from peer.network.messages import SignedSeal
 from peer.replica.changes import AddMember, Approve, Propose
 from peer.replica.governance import Proposal
+from tests.simulator.equivocator import Equivocator
+from tests.simulator.keys import address_of, identity_of
+from tests.simulator.memory_disk import Disk, MemorySlots
 from tests.simulator.network import CALM
-from tests.simulator.node import Disk, MemorySlots, NodePeer, address_of, identity_of
-from tests.simulator.peer import Stage
+from tests.simulator.node import NodePeer
+from tests.simulator.peer import END_STAGES, STAGES, Stage
 from tests.simulator.plan import CHANGING_ADDRESSES, Cut
 from tests.simulator.world import MS
 
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 NOBODY = CHANGING_ADDRESSES + 1  # a key of which nobody ever hears
 LIES_US = (1 * MS, 20 * MS, 100 * MS, 300 * MS)  # after an epoch began
 LOSS_TRIES = 20
-BUSY_US = 4 * MS  # between orders while a peer waits for a state to go on from
+LATE_US = 10 * MS
+BROKEN_US = (5 * MS, 100 * MS, 600 * MS)  # until a disk that fails has been mended
+BUSY_US = 20 * MS  # between orders while a peer waits for a state to go on from
 AWAY_US_MAX = 1_500 * MS
 GIVEN_UP_US = 5_000 * MS  # after a disk was put back
 
@@ -46,7 +51,8 @@ class Trouble:
         self._wiped: set[int] = set()  # epochs of steps in which a candidate's disk was lost
         self._proposed_in = self._approved_in = -1  # epochs
         self.rival = Propose(0, (AddMember("nobody", identity_of(NOBODY).public.hex()),), True)
-        self.has_rival = random.random() < 0.4
+        # In a mesh that lets everybody in, all would want the rival.
+        self.has_rival = random.random() < 0.4 and run.config.admission == "vote"
         plan = run.plan
         is_calm = plan.weather == CALM and not (plan.cuts or plan.crashes or plan.slow)
         # Only while all others are there does an old copy of a journal show in time (ORDER-25). So
@@ -68,6 +74,9 @@ class Trouble:
         if random.random() < 0.2:
             peers = [*self._run.members(), *joiners]
             self._later(300, self._delay, random.choice(peers), epoch.number)
+        if random.random() < 0.15:
+            peer = random.choice([*self._run.members(), *joiners])
+            self._later(300, self._break, peer)
         if joiners and random.random() < 0.2:
             self._wiped.add(epoch.number)
             self._later(300, self._wipe, random.choice(joiners))
@@ -96,6 +105,46 @@ class Trouble:
 
         look()
 
+    def _break(self, peer: NodePeer) -> None:
+        """A disk refuses to write, at once or from the end of the epoch on, perhaps because it is
+        full. Its peer is silent until somebody has made room and starts it again."""
+        if not peer.up:
+            return
+        peer.full = self._random.random() < 0.5
+        peer.breaks_at_end = self._random.random() < 0.5
+        peer.broken = not peer.breaks_at_end
+        peer.heals = self._random.random() < 0.5
+        self._run.world.note(peer.address, "has a disk that fails" + " when full" * peer.full)
+        life = peer.lives
+
+        def mend() -> None:
+            if peer.up and peer.lives == life:
+                peer.crash(Stage.NOW)
+                self._run.restart(peer, 0)
+
+        self._run.world.after(self._random.choice(BROKEN_US), mend)
+
+    def _lie_from_now_on(self, epoch: Epoch) -> None:
+        """A member signs two blocks a round now and then, while the epoch can bear it."""
+        run = self._run
+        lost = run.unreliable.intersection(epoch.numbers)
+        liars = set(run.equivocators.values()).intersection(epoch.numbers)
+        if epoch.mode is Mode.CRASH or liars or len(lost) >= epoch.committee.faults:
+            return
+        able = [seat for seat in epoch.seats if seat.number not in lost]
+        seat = self._random.choice(able)
+        peer = run.node_at(address_of(seat.key))
+
+        def may_lie() -> bool:
+            """Not in epochs before, which others may have to bear."""
+            now = peer.node.ledger.epoch
+            gone = run.unreliable.intersection(now.numbers)
+            return now.number >= epoch.number and len(gone) <= now.committee.faults
+
+        peer.says = Equivocator(peer, self._random, may_lie)
+        run.equivocators[peer.address] = seat.number
+        run.world.note(peer.address, "equivocates from now on")
+
     def _wipe(self, peer: NodePeer) -> None:
         """A candidate loses its disk. It has said nothing that binds it, so it begins anew."""
         keys = {seat.key for epoch in self._run.referee.epochs for seat in epoch.seats}
@@ -114,6 +163,8 @@ class Trouble:
         if self.only_copies:
             return
         random, after = self._random, self._run.world.after
+        if random.random() < 0.3:
+            self._lie_from_now_on(epoch)
         gone = [seat for seat in before.seats if epoch.author_of(seat.number) is None]
         gone = [seat for seat in gone if seat.number not in self._run.lost_seats]
         if gone and random.random() < 0.5:
@@ -125,6 +176,19 @@ class Trouble:
             for at_us in LIES_US:
                 after(at_us, self._lie, epoch, liar)
 
+    def ends(self, peer: NodePeer) -> None:
+        """A peer is about to close its epoch. If commands of it are under way, it may die there."""
+        may_die = not (self.only_copies or self._run.is_healed)
+        if may_die and peer.node.submissions.outstanding and self._random.random() < 0.3:
+            peer.on_death = lambda: self._run.restart(peer, 0)
+            peer.crash(self._random.choice(END_STAGES))
+
+    def took_over(self, peer: NodePeer) -> None:
+        """Perhaps it dies soon, when what it had before is no more needed."""
+        if self._random.random() < 0.5 and not self.only_copies and not self._run.is_healed:
+            peer.on_death = lambda: self._run.restart(peer, 0)
+            self._later(60, peer.crash, self._random.choice(STAGES))
+
     def _leak(self, epoch: Epoch, seat: int) -> None:
         """Whoever has the key of a member that is gone signs a rival of one of its blocks. Peers
         that have left the epoch must not care. In crash mode one that has not stops: at most one,
@@ -133,7 +197,7 @@ class Trouble:
         members = [peer for peer in self._run.members() if peer.up]
         shown = [p for p in members if p.node.ledger.epoch.number > epoch.number]
         late = [p for p in members if p.node.ledger.epoch is epoch or self._is_in(p, epoch)]
-        lost = self._run.lost_seats  # of neither epoch too many may be silent: it has to be signed
+        lost = self._run.unreliable  # of neither epoch too many may be silent: it has to be signed
         spare = [
             one.committee.faults - len(lost.intersection(one.numbers)) for one in (epoch, newest)
         ]
@@ -186,6 +250,7 @@ class Trouble:
         run, epoch = self._run, self._run.newest
         seat = epoch.seat_of(identity_of(peer.address).public)
         is_safe = epoch.committee.faults and all(member.up for member in run.members())
+        is_safe = is_safe and seat is not None and run.can_spare(seat)
         if seat is None or not is_safe or self._restored is not None or run.is_healed:
             return
         run.world.note(
@@ -250,6 +315,9 @@ class Trouble:
         """Too few members for a quorum want a rival of each step, in each epoch anew others. One of
         them says so twice."""
         run, epoch = self._run, self._run.newest
+        for peer in peers:  # perhaps the epoch ends while an order is under way
+            if self._random.random() < 0.2:
+                run.world.after(self._random.randrange(LATE_US), run.submit, peer.address)
         if not self.has_rival or not peers:
             return
         found = {peer.address: self._open(peer) for peer in peers}

@@ -25,7 +25,7 @@ from peer.replica.handover import Sealed, Stated
 from peer.replica.state_machine import Replica
 from tests.simulator.levels import NEXT_LEVELS
 from tests.simulator.node import NodePeer
-from tests.simulator.noderun import NodeReferee, must
+from tests.simulator.node_referee import NodeReferee, must
 
 if TYPE_CHECKING:
     from tests.simulator.epochrun import EpochRun
@@ -52,6 +52,9 @@ class EpochReferee(NodeReferee):
         self.certified: set[int] = set()  # epochs whose begin is certified in the order
 
     # Epochs
+
+    def ends(self, peer: NodePeer) -> None:
+        self._run.trouble.ends(peer)
 
     def entered(self, peer: NodePeer) -> None:
         epoch = peer.node.ledger.epoch
@@ -91,6 +94,10 @@ class EpochReferee(NodeReferee):
         number = peer.node.ledger.epoch.number
         must(number >= self._closed.get(peer.address, 0), f"peer {peer.address} speaks in {number}")
         super().published(peer, block)
+
+    def took_over(self, peer: NodePeer) -> None:
+        super().took_over(peer)
+        self._run.trouble.took_over(peer)
 
     # Commits, the first time that one is seen
 
@@ -190,7 +197,7 @@ class EpochReferee(NodeReferee):
             return False
         if not all(map(self.has_chain, peers)):
             return False
-        stayed = set(last.numbers) - self._run.lost_seats
+        stayed = set(last.numbers) - self._run.unreliable
         told = {id_ for told in self.promised.values() for _, id_ in told}
         return all(id_ in self.results for id_ in told if id_ % MEMBERS_SPACE in stayed)
 

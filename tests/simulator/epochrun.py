@@ -6,61 +6,53 @@ hold is the referee's.
 
 import logging
 import tempfile
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
 
-from peer.consensus.committee import Committee
+import msgspec
+
 from peer.membership.epochs import Epoch, Pin
+from peer.membership.mesh_file import MeshConfig
 from peer.replica.changes import (
     Activate,
-    AddMember,
     Approve,
     Change,
     Propose,
     RemoveMember,
-    ReplaceMember,
 )
 from peer.replica.governance import Proposal
-from peer.replica.members import presence_wanted
 from peer.replica.state_machine import Replica
+from tests.simulator.clients import Clients, Order
 from tests.simulator.epochfaults import Trouble
 from tests.simulator.epochreferee import EpochReferee
+from tests.simulator.keys import address_of, identity_of
 from tests.simulator.liars import BadHelper
-from tests.simulator.node import NodePeer, address_of, identity_of
-from tests.simulator.noderun import Clients, NodeReferee, NodeRun
+from tests.simulator.node import NodePeer, config_of
+from tests.simulator.node_referee import NodeReferee
+from tests.simulator.noderun import MEMORY, NodeRun
 from tests.simulator.peer import END_STAGES, STAGES, Stage
 from tests.simulator.plan import CHANGING_ADDRESSES, Cut, Plan
 from tests.simulator.run import Ending, Options, Verdict
+from tests.simulator.steps import Step, Steps
 from tests.simulator.upgrades import Upgrades
 from tests.simulator.world import MS
 
 CHAIN_US = 500 * MS  # between two looks for the chain
 ASK_US = 60 * MS  # between two looks at a step that is not done yet
-SIZE_MAX = 7
+TURNS_US = (0, 300, 1_000)  # that a turn of a peer takes
 DOWN_US = (5 * MS, 40 * MS, 300 * MS)
 DOOM_US = 2_000 * MS
-
-
-class Step(NamedTuple):
-    """Changes of the members of an epoch, wanted by everybody."""
-
-    epoch: int
-    changes: tuple[Change, ...]
-    unsealed: bool = False  # too many of the epoch before are lost to certify its end
-    twin: tuple[Change, ...] = ()  # what all want as well: only one of the two can be
-
-    @property
-    def wanted(self) -> list[tuple[Change, ...]]:
-        return [self.changes, self.twin] if self.twin else [self.changes]
+SHORT_QUIET_US = 1_200 * MS  # longer than any answer is waited for
 
 
 class EpochClients(Clients):
     """Those of a node that is no member are turned away."""
 
     codes = ("result_lost", "halted", "busy", "not_member")
+
+    def waiting(self) -> list[Order]:
+        return [order for order in super().waiting() if order.member not in self._run.equivocators]
 
 
 class EpochRun(NodeRun):
@@ -73,19 +65,29 @@ class EpochRun(NodeRun):
         self._next_address = plan.committee.size
         self.lost_seats: set[int] = set()
         self.is_healed = False
+        self.equivocators: dict[int, int] = {}  # by address: the seat
         self.plan = plan
-        self._trouble = Trouble(self, Random(f"trouble {plan.name}"))
+        self._is_open = self._random.random() < 0.25
+        self._steps = Steps(self, self._random, self._is_open)
+        self.trouble = Trouble(self, Random(f"trouble {plan.name}"))
         self._upgrades = Upgrades(self, Random(f"upgrades {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
 
-    @property
-    def config(self):  # type: ignore[no-untyped-def]
-        return self._config
+    @cached_property
+    def config(self) -> MeshConfig:
+        return msgspec.structs.replace(
+            config_of(self.plan), admission="open" if self._is_open else "vote"
+        )
 
     @property
-    def _audience(self) -> int:
-        return CHANGING_ADDRESSES
+    def _config(self) -> MeshConfig:  # type: ignore[override]
+        return self.config
+
+    @property
+    def unreliable(self) -> set[int]:
+        """Seats that are lost or lie: no more of an epoch than its bound."""
+        return self.lost_seats | set(self.equivocators.values())
 
     def _referee(self, honest: frozenset[int]) -> NodeReferee:
         del honest
@@ -96,7 +98,11 @@ class EpochRun(NodeRun):
         return {}
 
     def _submit(self, member: int) -> None:
-        if (peer := self._at.get(member)) is not None and peer.up:
+        if (
+            (peer := self._at.get(member)) is not None
+            and peer.up
+            and member not in self.equivocators
+        ):
             super()._submit(member)
 
     # What troubles see and do
@@ -111,16 +117,20 @@ class EpochRun(NodeRun):
 
     @property
     def alive(self) -> list[NodePeer]:
-        """All nodes that are up, members or not."""
+        """All honest nodes that are up, members or not."""
         return self._alive
+
+    @property
+    def _alive(self) -> list[NodePeer]:  # type: ignore[override]
+        return [peer for peer in self.peers if peer.up and peer.address not in self.equivocators]
 
     def began(self, epoch: Epoch) -> None:
         """Somebody is the first in an epoch."""
-        self._trouble.entered(epoch)
+        self.trouble.entered(epoch)
 
     def may_stop(self, peer: NodePeer) -> bool:
         """Whether a peer has a reason to have stopped."""
-        return self._trouble.may_stop(peer)
+        return peer.address in self.equivocators or self.trouble.may_stop(peer)
 
     # The steps
 
@@ -138,20 +148,19 @@ class EpochRun(NodeRun):
 
     def _drive(self) -> None:
         """Bring the present step forward, or begin the next one."""
-        if self._step is not None and self._step.epoch != self.newest.number:
-            self._step = None
+        self._drop_done()
         if self._step is None and self._steps_left > 0:
-            self._joiners: list[NodePeer] = []
+            self.joiners: list[NodePeer] = []
             self._upgrades.perhaps()
             self._step = self._level_step()
             if self._step is None:
                 self._steps_left -= 1
-                self._step = self._draw()
+                self._step = self._steps.draw()
             self._doom()
             if self._step is not None:
-                self._trouble.step(self.newest, self._joiners)
+                self.trouble.step(self.newest, self.joiners)
         if self._step is not None:
-            if self._is_unsealed(self.newest):  # too many may have been lost meanwhile
+            if self.is_unsealed(self.newest):  # too many may have been lost meanwhile
                 self._step = self._step._replace(unsealed=True)
             self._vote(self._step)
         pause = ASK_US if self._step else self._random.randrange(400 * MS)
@@ -161,14 +170,15 @@ class EpochRun(NodeRun):
     def _level_step(self) -> Step | None:
         """Activate the next level, if that can be done."""
         epoch = self.newest
-        level = None if self._trouble.waiting else self._upgrades.level(epoch)
+        level = None if self.trouble.waiting else self._upgrades.level(epoch)
         if level is None:
             return None
         self.world.note("world", f"level {level} in epoch {epoch.number}")
-        return Step(epoch.number, (Activate(level),), self._is_unsealed(epoch))
+        return Step(epoch.number, (Activate(level),), self.is_unsealed(epoch))
 
     def _peer(self, address: int, member: int | None) -> NodePeer:
         peer = super()._peer(address, member)
+        peer.turn_us = self._random.choice(TURNS_US)
         self._upgrades.install(peer, member is not None)
         return peer
 
@@ -180,72 +190,27 @@ class EpochRun(NodeRun):
         """A peer that is down starts again."""
         self.world.after(after_us, self._restart, peer)
 
-    def _draw(self) -> Step | None:
-        """A step that can be done: enough of the members that are not lost are there for it."""
-        random, epoch = self._random, self.newest
-        dead = [seat for seat in epoch.numbers if seat in self.lost_seats]
-        may_lose = len(dead) < epoch.committee.faults and not self._trouble.waiting
-        may_lose = may_lose and not self._trouble.only_copies
-        if random.random() < 0.3 and may_lose:
-            dead += self._kill(epoch)
-        for _ in range(20):
-            removed, added, replaced = self._choice(epoch, dead)
-            if self._is_possible(epoch, removed | replaced, added + len(replaced)):
-                changes: list[Change] = [RemoveMember(seat) for seat in sorted(removed)]
-                changes += [ReplaceMember(seat, *self._joiner()) for seat in sorted(replaced)]
-                changes += [AddMember(*self._joiner()) for _ in range(added)]
-                self.world.note("world", f"a step in epoch {epoch.number}: {changes}")
-                # With nobody to wait for, both are accepted in one commit.
-                likely = 0.2 if self._joiners else 0.7
-                twin = self._twin(epoch, changes) if random.random() < likely else ()
-                return Step(epoch.number, tuple(changes), self._is_unsealed(epoch), twin)
-        return None
-
-    def _twin(self, epoch: Epoch, changes: Sequence[Change]) -> tuple[Change, ...]:
-        """A second change that can be done, if there is one."""
-        seats = [seat for seat in epoch.numbers if self._is_possible(epoch, {seat}, 0)]
-        found = [(RemoveMember(seat),) for seat in seats if (RemoveMember(seat),) != (*changes,)]
-        return self._random.choice(found) if found else ()
-
-    def _is_unsealed(self, epoch: Epoch) -> bool:
+    def is_unsealed(self, epoch: Epoch) -> bool:
         before = epoch.previous
         states = [peer.node.ledger.replica.members for peer in self._alive]
         if before is None or any(s.sealed and s.epoch.number == epoch.number for s in states):
             return False
         return len(set(before.numbers) - self.lost_seats) < before.committee.quorum
 
-    def _choice(self, epoch: Epoch, dead: list[int]) -> tuple[set[int], int, set[int]]:
-        """Removed seats, how many new ones, replaced seats."""
-        random, numbers = self._random, list(epoch.numbers)
-        if dead and random.random() < 0.6:  # bury the dead
-            buried = set(dead)
-            return (buried, 0, set()) if random.random() < 0.5 else (set(), 0, buried)
-        match random.choice(("grow", "grow", "shrink", "replace", "mix")):
-            case "grow":
-                return set(), random.choice((1, 2, 2)), set()
-            case "shrink":
-                return set(random.sample(numbers, min(2, len(numbers)))), 0, set()
-            case "replace":
-                return set(), 0, {random.choice(numbers)}
-            case _:
-                return {random.choice(numbers)}, random.choice((1, 2)), set()
+    def has_room(self, new: int) -> bool:
+        """Whether so many new nodes can still come."""
+        return self._next_address + new <= CHANGING_ADDRESSES
 
-    def _is_possible(self, epoch: Epoch, gone: set[int], new: int) -> bool:
-        size = epoch.committee.size - len(gone) + new
-        if not (1 <= size <= SIZE_MAX and new + len(gone) > 0):
-            return False
-        if self._next_address + new > CHANGING_ADDRESSES:
-            return False
-        away = {peer.address for peer in self._trouble.waiting}
-        alive = [s.number for s in epoch.seats if address_of(s.key) not in away]
-        alive = [seat for seat in alive if seat not in self.lost_seats]
-        stay = len(set(alive) - gone) + new
-        committee = Committee(epoch.committee.mesh, size, epoch.mode)
-        return stay >= max(presence_wanted(committee), committee.quorum)
+    def can_spare(self, seat: int) -> bool:
+        """Whether the present step can be done without a member."""
+        step = self._step
+        if step is None or step.epoch != self.newest.number:
+            return True
+        return self._steps.can_spare(step, seat)
 
-    def _kill(self, epoch: Epoch) -> list[int]:
+    def kill(self, epoch: Epoch) -> list[int]:
         """A member dies for good, its disk with it."""
-        seat = self._random.choice([s for s in epoch.seats if s.number not in self.lost_seats])
+        seat = self._random.choice([s for s in epoch.seats if s.number not in self.unreliable])
         self.lose_seat(seat.key, seat.number)
         return [seat.number]
 
@@ -255,14 +220,15 @@ class EpochRun(NodeRun):
         self.world.note(address_of(key), "is lost for good")
         self._lose(address_of(key))
 
-    def _joiner(self) -> tuple[str, str]:
+    def joiner(self, asks: bool = False) -> tuple[str, str]:
         """A new node, which follows from now on; its name and key."""
         address, self._next_address = self._next_address, self._next_address + 1
         peer = self._peer(address, None)
+        peer.wanted_name = f"m{address}" if asks else ""
         self.peers.append(peer)
         self._at[address] = peer
         self._clients.know(peer)
-        self._joiners.append(peer)
+        self.joiners.append(peer)
         self.start_newcomer(peer)
         return f"m{address}", identity_of(address).public.hex()
 
@@ -290,9 +256,9 @@ class EpochRun(NodeRun):
     def _doom(self) -> None:
         """Some die at the end of the epoch, or around it; perhaps all."""
         random = self._random
-        if self._step is None or random.random() < 0.4 or self._trouble.only_copies:
+        if self._step is None or random.random() < 0.4 or self.trouble.only_copies:
             return
-        some = [peer for peer in (*self.members(), *self._joiners) if peer.up]
+        some = [peer for peer in (*self.members(), *self.joiners) if peer.up]
         for peer in random.sample(some, random.randint(0, len(some))):
             down_us = random.choice(DOWN_US)
             peer.on_death = lambda p=peer, d=down_us: self.world.after(d, self._restart, p)
@@ -300,9 +266,13 @@ class EpochRun(NodeRun):
 
     def _vote(self, step: Step) -> None:
         """Somebody proposes it, and all approve."""
-        up = [p for p in self.members() if p.up and p.node.ledger.me is not None]
+        up = [p for p in self.members() if p.up and p.address not in self.equivocators]
+        up = [p for p in up if p.node.ledger.me is not None]
         up = [p for p in up if p.node.ledger.epoch.number == step.epoch]
         if not up:
+            return
+        if step.by is not None and self._may_be_alone(step):
+            self.trouble.vote(up)
             return
         for changes in step.wanted:
             if not any(self._open(peer, changes, step) for peer in up):
@@ -313,7 +283,12 @@ class EpochRun(NodeRun):
                 assert proposal is not None
                 if (vote := self._upgrades.approval(peer, proposal)) is not None:
                     self.say(peer, vote)
-        self._trouble.vote(up)
+        self.trouble.vote(up)
+
+    def _may_be_alone(self, step: Step) -> bool:
+        """Whether the peer that wants this step is there. Else the others help."""
+        assert step.by is not None
+        return not step.by.lost and step.by not in self.trouble.waiting and not step.unsealed
 
     @staticmethod
     def _open(peer: NodePeer, changes: tuple[Change, ...], step: Step) -> Proposal | None:
@@ -342,10 +317,12 @@ class EpochRun(NodeRun):
 
     def _settled(self) -> bool:
         self._drop_done()
-        return self._step is None and not self._trouble.waiting and super()._settled()
+        return self._step is None and not self.trouble.waiting and super()._settled()
 
     def _drop_done(self) -> None:
         if self._step is not None and self._step.epoch != self.newest.number:
+            if self._step.by is not None:
+                self._step.by.leaves = False
             self._step = None
 
     def _wake(self) -> tuple[Ending, str] | None:
@@ -353,7 +330,7 @@ class EpochRun(NodeRun):
         if found := self._shrink():
             return found
         for peer in self.members():
-            if peer.up:
+            if peer.up and peer.address not in self.equivocators:
                 self.world.note("world", f"a lone command at {peer.address}")
                 promised = len(self.referee.promised) + 1
                 self._submit(peer.address)
@@ -364,17 +341,24 @@ class EpochRun(NodeRun):
     def _phases(self) -> tuple[Ending, str]:
         """At the very end, perhaps, the keys of a quorum that is gone sign a second seal."""
         ending, reason = super()._phases()
-        if ending is Ending.PASS and self._random.random() < 0.2 and (why := self._trouble.fork()):
+        if ending is Ending.PASS and self._random.random() < 0.2 and (why := self.trouble.fork()):
             return Ending.DIVERGED, why
         return ending, reason
 
+    def _silence(self) -> tuple[Ending, str] | None:
+        """After the lone commands a shorter one, in most runs: it takes longer than all these."""
+        found = super()._silence()
+        if self._random.random() < 0.75:
+            self._quiet_us = SHORT_QUIET_US
+        return found
+
     def _shrink(self) -> tuple[Ending, str] | None:
-        alive = [seat for seat in self.newest.numbers if seat not in self.lost_seats]
+        alive = [seat for seat in self.newest.numbers if seat not in self.unreliable]
         gone = set(self.newest.numbers) - {self._random.choice(alive)}
         if self._random.random() < 0.5 or not gone:
             return None
         changes = tuple(RemoveMember(seat) for seat in sorted(gone))
-        self._step = Step(self.newest.number, changes, self._is_unsealed(self.newest))
+        self._step = Step(self.newest.number, changes, self.is_unsealed(self.newest))
         self._drive()
         if not self._finish(0):
             return Ending.NO_PROGRESS, f"the mesh does not shrink back: {self._stuck()}"
@@ -401,5 +385,5 @@ class EpochRun(NodeRun):
 def verdict(plan: Plan, options: Options) -> Verdict:
     """Carry the plan out with whole nodes whose mesh changes."""
     logging.getLogger("peer").setLevel(logging.CRITICAL)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=MEMORY) as folder:
         return EpochRun(plan, options, Path(folder)).verdict()

@@ -7,8 +7,7 @@ was not synced after a power failure, and a restart knows nothing but the disk.
 
 import queue
 import sqlite3
-from collections.abc import Callable, Iterable
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from peer.consensus.block import Block
 from peer.consensus.committer import Commit
 from peer.consensus.core import Consensus, Ready
 from peer.membership.epochs import Pin
-from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger, Recovered
 from peer.node.loop import Node, Wires
@@ -29,37 +27,21 @@ from peer.replica.applied import Applied
 from peer.replica.feature_level import LEVELS
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
-from peer.storage.block_log import Place, Slots
 from peer.storage.journal import Journal
 from peer.storage.state_sync import Fetched
+from tests.simulator.keys import Remembering, address_of, identity_of
+from tests.simulator.memory_disk import Disk, MemorySlots
 from tests.simulator.peer import DOOM_US, Stage
 from tests.simulator.plan import Plan
 from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
-ADDRESSES_MAX = 100
 PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
-SLOT_BYTES = 16 * 1024  # of the journal's log, so that a short life has many slots
 
 
 class Died(Exception):
     """The process ends here, in the middle of whatever it did."""
-
-
-@cache
-def identity_of(address: int) -> Identity:
-    return Identity(bytes([address + 1]) * 32)
-
-
-@cache
-def _addresses() -> dict[bytes, int]:
-    return {identity_of(address).public: address for address in range(ADDRESSES_MAX)}
-
-
-def address_of(key: bytes) -> int:
-    """Of the node with this key."""
-    return _addresses()[key]
 
 
 def config_of(plan: Plan) -> MeshConfig:
@@ -74,6 +56,8 @@ class Witness:
     def published(self, peer: "NodePeer", block: Block) -> None: ...
 
     def applied(self, peer: "NodePeer", applied: Applied, replica: Replica) -> None: ...
+
+    def ends(self, peer: "NodePeer") -> None: ...
 
     def entered(self, peer: "NodePeer") -> None: ...
 
@@ -92,69 +76,6 @@ class Witness:
     def turned(self, peer: "NodePeer") -> None: ...
 
 
-class Disk(sqlite3.Connection):
-    """A journal's database in memory. `at_commit` is called with the commit itself, and decides
-    when it happens, or that it does not."""
-
-    at_commit: Callable[[Callable[[], None]], None]
-
-    def commit(self) -> None:
-        self.at_commit(super().commit)
-
-    def close(self) -> None:
-        """The process is gone; the disk stays."""
-        self.rollback()
-
-
-class MemorySlots(Slots):
-    """The log beside it, in memory too. `at_commit` is called with each sync."""
-
-    def __init__(self) -> None:
-        super().__init__(Path(), SLOT_BYTES)
-        self.at_commit: Callable[[Callable[[], None]], None] = lambda sync: sync()
-        self._written = {0: bytearray()}
-        self._durable = {0: b""}
-
-    def all(self) -> list[int]:
-        return list(self._written)
-
-    def content(self, slot: int) -> bytes:
-        return bytes(self._written[slot])
-
-    def size(self, slot: int) -> int:
-        return len(self._written[slot])
-
-    def make(self, slot: int) -> None:
-        self._written[slot] = bytearray()
-        self._durable[slot] = b""
-
-    def read(self, place: Place) -> bytes:
-        return bytes(self._written[place.slot][place.offset : place.offset + place.size])
-
-    def write(self, slot: int, offset: int, data: bytes) -> None:
-        self._written[slot][offset : offset + len(data)] = data
-
-    def sync(self, slot: int) -> None:
-        def keep() -> None:
-            self._durable[slot] = bytes(self._written[slot])
-
-        self.at_commit(keep)
-
-    def lose_power(self) -> None:
-        """What was not synced is gone."""
-        self._written = {slot: bytearray(data) for slot, data in self._durable.items()}
-
-    def copy(self) -> "MemorySlots":
-        """With what is written here."""
-        copied = MemorySlots()
-        copied._durable = {slot: bytes(data) for slot, data in self._written.items()}
-        copied.lose_power()
-        return copied
-
-    def close(self) -> None:
-        """The process is gone; the disk stays."""
-
-
 class WatchedLedger(Ledger):
     """Reports every state it comes to."""
 
@@ -166,11 +87,13 @@ class WatchedLedger(Ledger):
         self.peer.witness.applied(self.peer, applied, self.replica)
         return applied
 
-    def enter_next(self, pending: Iterable[tuple[int, bytes]]) -> None:
+    def enter_next(self) -> None:
         peer = self.peer
+        peer.witness.ends(peer)
         peer.fall(Stage.ENDING)
         peer.is_ending = True
-        super().enter_next(pending)
+        peer.broken = peer.broken or peer.breaks_at_end
+        super().enter_next()
         peer.is_ending = False
         peer.witness.entered(peer)
         peer.fall(Stage.ENTERED)
@@ -193,8 +116,8 @@ class WatchedLedger(Ledger):
 
 class NodePeer:
     """`folder` takes the lock files of its lives, one each. `send(from, to, message)` speaks of
-    addresses: a member's number, and for followers the numbers after those; `audience` is how many
-    there are. `replied` gets what the node answers to its clients."""
+    addresses: a member's number, and for followers the numbers after those; `audience()` is who
+    hears what is published. `replied` gets what the node answers to its clients."""
 
     def __init__(
         self,
@@ -204,7 +127,7 @@ class NodePeer:
         member: int | None,
         folder: Path,
         send: Callable[[int, int, Any], None],
-        audience: int,
+        audience: Callable[[], Iterable[int]],
         witness: Witness,
         chance: Callable[[], float],
         replied: Callable[["NodePeer", Caller, Reply], None],
@@ -225,6 +148,14 @@ class NodePeer:
         self.up = False
         self.lost = False  # its disk is gone: it must never speak again
         self.broken = False  # its disk refuses to write
+        self.heals = False  # though only once: then it works again, without what it lost
+        self.has_failed = False  # in this life
+        self.full = False  # and what is written to it stays behind in part
+        self.breaks_at_end = False  # that begins at the end of an epoch
+        self.leaves = False  # its operator has said so
+        self.wanted_name = ""  # under which it asks to be a member
+        self.says: Callable[[Block, int], Sequence[Block]] = lambda block, to: (block,)
+        self.turn_us = 0  # that a turn takes
         self.pin: Pin | None = None  # what its operator trusts
         self.levels = LEVELS  # that its program knows, from its next start on
         self.lives = 0
@@ -250,6 +181,7 @@ class NodePeer:
         disk.at_commit = self._commit
         self._slots = MemorySlots()
         self._slots.at_commit = self._commit
+        self._slots.is_full = self._is_full
         return disk
 
     def wipe(self) -> None:
@@ -272,6 +204,7 @@ class NodePeer:
         self.witness.forgets(self)
         self._disk, self._slots = disk, slots
         disk.at_commit = slots.at_commit = self._commit
+        slots.is_full = self._is_full
 
     @property
     def progress(self) -> str:
@@ -293,7 +226,8 @@ class NodePeer:
         """Come up with what the disk holds."""
         assert not self.up
         assert not self.lost
-        self.up, self.doom, self.broken = True, None, False
+        self.up, self.doom = True, None
+        self.broken = self.full = self.heals = self.has_failed = self.breaks_at_end = False
         self.lives += 1
         self._turn_us, self._free_us, self._lag_us = None, self.world.now_us, 0
         self.is_ending = False  # enters the next epoch just now
@@ -307,6 +241,7 @@ class NodePeer:
             pace=PACE,
             pin=self.pin,
             levels=self.levels,
+            verifier=Remembering,
         )
         ledger.peer = self
         self.mesh = MeshWires(self)
@@ -316,6 +251,8 @@ class NodePeer:
         )
         wires: Any = (NoPoller(), self.mesh, self.local)
         self.node = Node(self.config, ledger, Wires(*wires), queue.Queue(), self._clock())
+        self.node.epochs.admission.wanted_name = self.wanted_name
+        self.node.epochs.own_votes.is_leaving = self.leaves
         self._note("starts")
         self._guarded(self.node.recover)
         self._plan_turn()
@@ -379,7 +316,7 @@ class NodePeer:
             return
         self._turn_us, self._lag_us = None, 0
         self._guarded(self.node._turn)
-        self._free_us = self.world.now_us + self._lag_us
+        self._free_us = self.world.now_us + self._lag_us + self.turn_us
         if self.up:
             self.witness.turned(self)
         self._plan_turn()
@@ -391,10 +328,21 @@ class NodePeer:
             if self._chance() < 0.5:
                 commit()
             raise Died
-        if self.broken:
-            raise sqlite3.OperationalError("disk I/O error")
+        if self._fails():
+            what = "database or disk is full" if self.full else "disk I/O error"
+            raise sqlite3.OperationalError(what)
         commit()
         self._lag_us += int(self.fsync_us * 2 * self._chance())
+
+    def _fails(self) -> bool:
+        """Whether the disk does so now."""
+        if not self.broken:
+            return False
+        self.has_failed, self.broken = True, not self.heals
+        return True
+
+    def _is_full(self) -> bool:
+        return self.full and self._fails()
 
     # Wires
 
@@ -417,7 +365,8 @@ class NodePeer:
         self.witness.published(self, block)
         for to in self._others():
             if self.doom is not Stage.HALF_SENT or self._chance() < 0.5:
-                self.send(to, block)
+                for said in self.says(block, to):
+                    self.send(to, said)
         self.fall(Stage.HALF_SENT)
 
     def send_all(self, message: Any) -> None:
@@ -432,7 +381,7 @@ class NodePeer:
             self._send(self.address, to, message)
 
     def _others(self) -> list[int]:
-        return [address for address in range(self._audience) if address != self.address]
+        return [address for address in self._audience() if address != self.address]
 
     def _note(self, text: str) -> None:
         if self.world.tracing:

@@ -169,8 +169,9 @@ def draw_changing(seed: int, size: int, mode: Mode) -> Plan:
     Nobody is lost here: that is part of the changes."""
     who = committee(size, mode)
     random = Random(f"changing plan {seed} {size} {mode}")
-    heal_us = random.choice((1_000, 2_000, 3_000)) * MS
-    amount = random.choice((0, 30, 100, 250))
+    is_long = random.random() < 0.05
+    heal_us = (3_000 if is_long else random.choice((400, 800, 1_500))) * MS
+    amount = 250 if is_long else random.choice((0, 10, 30, 80))
     seen = range(size + 4)
     return Plan(
         seed=seed,

@@ -70,6 +70,7 @@ class Options:
 
 class Run:
     patience_rounds = PATIENCE_ROUNDS
+    _quiet_us = QUIET_US
 
     def __init__(self, plan: Plan, options: Options) -> None:
         self.plan = plan
@@ -295,7 +296,7 @@ class Run:
         rounds = 0
         while self.referee.blocks > blocks and rounds <= self._rounds_to_silence:
             blocks = self.referee.blocks
-            self.world.run(self.world.now_us + QUIET_US)
+            self.world.run(self.world.now_us + self._quiet_us)
             rounds = self.referee.highest_round - start
         for peer in self._alive:
             peer.consensus.check()

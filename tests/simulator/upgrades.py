@@ -11,6 +11,7 @@ from peer.membership.epochs import Epoch
 from peer.replica.changes import Activate, Approve
 from peer.replica.governance import Proposal
 from peer.replica.members import presence_wanted
+from tests.simulator.keys import address_of
 from tests.simulator.levels import NEXT_LEVELS
 from tests.simulator.node import NodePeer
 from tests.simulator.peer import Stage
@@ -51,6 +52,8 @@ class Upgrades:
         enough members live."""
         alive = [peer for peer in self._run.peers if not peer.lost]
         know = all(peer.up and peer.node.ledger.levels is NEXT_LEVELS for peer in alive)
+        if not self._run.equivocators.keys().isdisjoint(address_of(s.key) for s in epoch.seats):
+            return None  # a member that is present and does not say what it knows has to be forced
         able = [seat for seat in epoch.numbers if seat not in self._run.lost_seats]
         enough = len(able) >= presence_wanted(epoch.committee)
         enough = enough and not any(peer.up and peer.node.halted for peer in alive)

@@ -21,11 +21,13 @@ from peer.client.protocol import (
 )
 from peer.consensus.block import Block
 from peer.consensus.core import Pull, Wanted
+from peer.membership.admission import AdmissionRequest
 from peer.membership.epochs import Certificate, Epoch
 from peer.network.answer_timeout import AnswerTimeout
 from peer.network.authenticator import Asker
 from peer.network.mesh import ALIVE_MS
 from peer.network.messages import (
+    AdmissionAsked,
     Answered,
     Asked,
     BlockIn,
@@ -129,6 +131,8 @@ class MeshWires:
                 self._questions.append(Pulled(bytes([sender]), epoch, above))
             case Stated():
                 self._questions.append(StatedIn(bytes([sender]), message))
+            case AdmissionRequest():
+                self._questions.append(AdmissionAsked(bytes([sender]), message))
             case ChainWanted(above=last):
                 self._questions.append(ChainAsked(bytes([sender]), last))
             case PartsWanted():
@@ -185,6 +189,9 @@ class MeshWires:
 
     def state(self, member: int, stated: Stated) -> None:
         self._peer.send(self._addresses[member], stated)
+
+    def ask_admission(self, member: int, request: AdmissionRequest) -> None:
+        self._peer.send(self._addresses[member], request)
 
     def hand_over(self, epoch: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
         self._peer.send_all(SignedSeal(self._me, epoch, seal, dict(signatures)))
