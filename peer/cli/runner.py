@@ -30,6 +30,7 @@ from peer.node.timers import Clock
 from peer.process.collector import SetAside, paused
 from peer.process.descriptors import SOCKETS_MAX, Room, raise_limit, room_of
 from peer.process.lifeline import on_end
+from peer.process.poller import Poller
 from peer.replica.feature_level import LEVELS, Levels
 from peer.storage.data_folder import ADDRESSES_FILE, JOURNAL_FILE, KEY_FILE
 from peer.storage.history_pruning import KEEP, Keep
@@ -137,7 +138,7 @@ def _assemble(
 ) -> Node:
     identity = safe.identity.load(options.data / KEY_FILE)
     journal = Journal(options.data / JOURNAL_FILE, identity.public, config.id)
-    poller = zmq.Poller()
+    poller = Poller()
     where = options.host, options.port, options.fetch_port
     authenticator = safe.authenticator(context, config, identity, poller)
     mesh = Mesh(context, config, identity, poller, *where, authenticator, room)

@@ -35,6 +35,7 @@ from peer.network.addresses import AddressBook
 from peer.network.authenticator import Authenticator
 from peer.network.chain_client import ChainClient
 from peer.network.messages import Heartbeat
+from peer.process.poller import Poller
 
 EVENTS_MAX = 1_000
 DRAIN_MAX = 200  # messages from one address in one turn
@@ -48,7 +49,7 @@ class Listener:
         self.config = config
         identity, self._poller = Identity.ephemeral(), zmq.Poller()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self._authenticator = Authenticator(self._context, config, identity, zmq.Poller())
+        self._authenticator = Authenticator(self._context, config, identity, Poller())
         self._chain = ChainClient(self._context, config.id, self._authenticator)
         self._grapes = grapes
         self._found: queue.Queue[DiscoveryEvent] = queue.Queue(EVENTS_MAX)

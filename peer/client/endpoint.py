@@ -28,6 +28,7 @@ from peer.client.protocol import (
     Unsubscribed,
     Update,
 )
+from peer.process.poller import Poller
 
 REQUEST_BYTES_MAX = 4 * 1024 * 1024
 REQUEST_ID_BYTES_MAX = 16
@@ -95,7 +96,7 @@ class Local:
     """The constructor binds the endpoint. OSError if that is impossible."""
 
     def __init__(
-        self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoint, poller: zmq.Poller
+        self, context: zmq.Context[zmq.Socket[bytes]], where: Endpoint, poller: Poller
     ) -> None:
         self._where = where
         self._file = Path(where.address.removeprefix(_SCHEME))
@@ -109,7 +110,7 @@ class Local:
         self._router.sndhwm = self._router.rcvhwm = QUEUE_MESSAGES_MAX
         self._router.linger = 500
         self._bind()
-        poller.register(self._router, zmq.POLLIN)
+        poller.register(self._router)
 
     def _bind(self) -> None:
         _make(self._file.parent)
@@ -137,12 +138,8 @@ class Local:
         """Up to REQUESTS_PER_TURN_MAX requests; the rest come next turn. Refuses invalid requests.
         Also yields subscriptions that lost updates, to start them again."""
         yield from self._programs.starting_again()
-        for _ in range(REQUESTS_PER_TURN_MAX):
-            try:
-                frames = self._router.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            parsed = parse(frames)
+        for frames in self._poller.read(self._router, REQUESTS_PER_TURN_MAX):
+            parsed = parse([frame.bytes for frame in frames])
             if parsed is None:
                 continue
             caller, request = parsed
@@ -160,6 +157,10 @@ class Local:
             else:
                 yield caller, request
 
+    def rest(self, time_ms: int) -> None:
+        """Wait for so long, or until a request comes."""
+        self._poller.gather(self._router, time_ms)
+
     def _ignore(self, connection: bytes) -> None:
         if connection != self._ignored:
             self._ignored = connection
@@ -167,6 +168,7 @@ class Local:
 
     def _send(self, caller: Caller, body: bytes) -> bool:
         send = self._router.send  # send_multipart takes twice as long
+        self._poller.sent(self._router)
         try:
             send(caller.connection, _MORE)  # only the first part can fail
             send(caller.request, _MORE)

@@ -3,7 +3,7 @@
 Owns their frames. Must never wait: an answer to a full or gone peer is dropped.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import zmq
 
@@ -13,6 +13,7 @@ from peer.membership.epochs import Certificate
 from peer.network import messages as wire
 from peer.network.forward_messages import answer_body
 from peer.network.messages import Asked, ChainAsked, PartsAsked, Pulled
+from peer.process.poller import Poller
 from peer.storage.state_sync import Manifest
 
 
@@ -20,23 +21,28 @@ class Answers:
     """Part of `Mesh`, which owns the socket."""
 
     _router: zmq.Socket[bytes]
+    _poller: Poller
+
+    def _reply(self, frames: Sequence[bytes]) -> None:
+        self._poller.sent(self._router)
+        self._router.send_multipart(frames)
 
     def answer(self, asked: Asked | Pulled, frames: list[bytes]) -> None:
         kind = b"F" if isinstance(asked, Asked) else b"P"
-        self._router.send_multipart((asked.who, kind, *frames))
+        self._reply((asked.who, kind, *frames))
 
     def offer(
         self, asked: Pulled | PartsAsked, manifest: Manifest, certificate: list[bytes]
     ) -> None:
-        self._router.send_multipart((asked.who, b"M", wire.encode(manifest), *certificate))
+        self._reply((asked.who, b"M", wire.encode(manifest), *certificate))
 
     def answer_forwarded(self, who: bytes, number: int, reply: Queued | Refused) -> None:
-        self._router.send_multipart((who, b"E", answer_body(number, reply)))
+        self._reply((who, b"E", answer_body(number, reply)))
 
     def send_parts(self, asked: PartsAsked, parts: list[bytes]) -> None:
         head = wire.encode((asked.number, asked.commit))
-        self._router.send_multipart((asked.who, b"T", head, *parts))
+        self._reply((asked.who, b"T", head, *parts))
 
     def send_chain(self, asked: ChainAsked, certificates: Iterable[Certificate]) -> None:
         frames = map(epochs.encode, certificates)
-        self._router.send_multipart((asked.who, b"C", *frames))
+        self._reply((asked.who, b"C", *frames))

@@ -12,6 +12,7 @@ import zmq
 
 from peer.membership.identity import Identity, curve_public
 from peer.membership.mesh_file import MeshConfig
+from peer.process.poller import Poller
 
 PLACES_LOGGED_MAX = 1_000
 ANSWERS_PER_TURN_MAX = 200
@@ -36,7 +37,7 @@ class Authenticator:
         context: zmq.Context[zmq.Socket[bytes]],
         config: MeshConfig,
         identity: Identity,
-        poller: zmq.Poller,
+        poller: Poller,
     ) -> None:
         self.refused = 0
         self._identity = identity
@@ -50,7 +51,7 @@ class Authenticator:
         self._zap = context.socket(zmq.REP)
         self._zap.linger = 0
         self._zap.bind("inproc://zeromq.zap.01")
-        poller.register(self._zap, zmq.POLLIN)
+        poller.register(self._zap)
 
     def serve(self, socket: zmq.Socket[bytes], public_as: Identity | None = None) -> None:
         """Call before `bind`: only allowed keys get past the handshake. With `public_as`, a key
@@ -96,11 +97,8 @@ class Authenticator:
 
     def answer(self) -> None:
         """Tell libzmq which waiting connections are allowed, a bounded number per call."""
-        for _ in range(ANSWERS_PER_TURN_MAX):
-            try:
-                version, *frames = self._zap.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
+        for parts in self._poller.read(self._zap, ANSWERS_PER_TURN_MAX):
+            version, *frames = (part.bytes for part in parts)
             request, domain, address, _identity, mechanism, *credentials = frames
             key = credentials[0] if mechanism == b"CURVE" and credentials else b""
             allowed = self._allows(key, domain)

@@ -20,6 +20,7 @@ from peer.network.authenticator import Authenticator
 from peer.network.chain_server import chain_identity
 from peer.network.messages import ChainIn, ChainWanted, parse_answer, request
 from peer.network.sockets import Sockets
+from peer.process.poller import Poller
 
 CHAIN_LENGTH_MAX = 1_024  # epochs, from one address
 FORGERS_MAX = FOUND_MAX  # addresses that are not asked again
@@ -52,7 +53,7 @@ class ChainClient:
         mesh: bytes,
         authenticator: Authenticator,
     ) -> None:
-        self._sockets = Sockets(context, authenticator, zmq.Poller())
+        self._sockets = Sockets(context, authenticator, Poller())
         self._key = chain_identity(mesh).curve_public
         self._book = AddressBook(random.Random())
         self._asked: dict[Address, _Asked] = {}

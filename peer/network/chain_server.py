@@ -21,6 +21,7 @@ from peer.network.connection_guard import ConnectionGuard
 from peer.network.messages import ChainAsked, parse_request
 from peer.network.rate_limit import FairQueue
 from peer.network.sockets import Sockets
+from peer.process.poller import Poller
 
 REQUESTS_PER_LOOK_MAX = 64
 ANSWERS_PER_LOOK_MAX = 4
@@ -46,7 +47,7 @@ class ChainServer:
         host: str,
         port: int,
     ) -> None:
-        sockets = Sockets(context, authenticator, zmq.Poller())
+        sockets = Sockets(context, authenticator, Poller())
         self._authenticator = authenticator
         self._guard = guard
         self._router, self.port = sockets.serve(zmq.ROUTER, host, port, chain_identity(mesh))

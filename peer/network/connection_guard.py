@@ -115,7 +115,8 @@ class ConnectionGuard:
 
     def _has_burst(self) -> bool:
         try:
-            return len(os.listdir(_OPEN_FILES)) > self._open + BURST_DESCRIPTORS
+            count = os.stat(_OPEN_FILES).st_size or len(os.listdir(_OPEN_FILES))  # 0: an old Linux
+            return count > self._open + BURST_DESCRIPTORS
         except OSError as error:
             return is_full(error)
 

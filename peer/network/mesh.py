@@ -46,11 +46,13 @@ from peer.network.messages import (
 from peer.network.messages import Message as Said
 from peer.network.sockets import Sockets
 from peer.process.descriptors import Room
+from peer.process.poller import Poller
 from peer.replica.handover import Stated
 
 HEARTBEAT_MS = 250
 DRAIN_MAX = 200  # per socket and turn
 REQUESTS_PER_TURN_MAX = 16
+LOOK_MS = 20  # between two looks at where the members are, and whether they answer
 REST_MS = 20  # until the next look at the requests, after this many
 
 _SUBSCRIBES = b"\x01"  # first byte of a subscription
@@ -69,7 +71,7 @@ class Mesh(Answers):
         context: zmq.Context[zmq.Socket[bytes]],
         config: MeshConfig,
         identity: Identity,
-        poller: zmq.Poller,
+        poller: Poller,
         host: str = "127.0.0.1",
         port: int = 0,
         fetch_port: int = 0,
@@ -86,6 +88,7 @@ class Mesh(Answers):
         self._router, self.fetch_port = self._sockets.serve(zmq.ROUTER, host, fetch_port)
         self._rest_until_ms: int | None = None  # for the router: too many requests
         self._now_ms = 0  # of this turn
+        self._look_ms = 0  # when the next look is due
         self.guard = ConnectionGuard(self.port, self.fetch_port, room)
         self._own_key = identity.public
         self.links: dict[int, Link] = {}  # by seat
@@ -98,7 +101,7 @@ class Mesh(Answers):
         """Connect to the members of these epochs and to the holders of other keys, under numbers
         that are no seats, and to nobody else. This peer is in the first epoch. Must not be called
         while `receive` is under way."""
-        self._epoch = epochs[0]
+        self._epoch, self._look_ms = epochs[0], 0
         seats = {seat.number: seat.key for epoch in epochs for seat in epoch.seats}
         keys = {**candidates, **seats}
         renumber(self.links, {curve_public(key): number for number, key in seats.items()})
@@ -167,13 +170,17 @@ class Mesh(Answers):
         self.guard.turned()
         self.authenticator.answer()
         self._note_subscribers()
+        if looks := now_ms >= self._look_ms:
+            self._look_ms = now_ms + LOOK_MS
         for link in self.links.values():
-            self._follow(link, now_ms)
+            if looks:
+                self._follow(link, now_ms)
             for address, subscription in list(link.addresses.items()):
-                yield from self._published(link, address, subscription, now_ms, quorum_round)
+                yield from self._published(link, address, subscription, quorum_round)
             if link.fetch is not None:
                 yield from self._fetched(link, link.fetch, now_ms)
-            self._check_answers(link, now_ms)
+            if looks:
+                self._check_answers(link, now_ms)
             if link.floods:
                 self._pause(link, now_ms)
                 yield Flooded(link.member)
@@ -185,12 +192,10 @@ class Mesh(Answers):
             if now_ms < self._rest_until_ms:
                 return
             self._rest_until_ms = None
-            self._poller.register(self._router, zmq.POLLIN)
-        for _ in range(REQUESTS_PER_TURN_MAX):
-            try:
-                who, *parts = self._router.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
+            self._poller.register(self._router)
+        left = REQUESTS_PER_TURN_MAX
+        for who, *parts in self._poller.read(self._router, left):
+            left -= 1
             asker = self._note(parts[0]) if parts else None
             asked = wire.parse_request(who.bytes, [part.bytes for part in parts[:3]])
             if asker is None or asked is None:
@@ -199,8 +204,9 @@ class Mesh(Answers):
                 self._note_introduction(asker, str(parts[0].get("Peer-Address")), asked.port)
             else:
                 yield asker, asked
-        self._rest_until_ms = now_ms + REST_MS
-        self._poller.unregister(self._router)
+        if not left:
+            self._rest_until_ms = now_ms + REST_MS
+            self._poller.unregister(self._router)
 
     def _note_introduction(self, asker: Asker, host: str, port: int) -> None:
         """A member tells where it can be heard. It can only name its own host."""
@@ -210,11 +216,7 @@ class Mesh(Answers):
                     link.book.tell(read_address(f"{host}:{port}"))
 
     def _note_subscribers(self) -> None:
-        for _ in range(DRAIN_MAX):
-            try:
-                frame = self._pub.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
+        for frame, *_ in self._poller.read(self._pub, DRAIN_MAX):
             if frame.bytes[:1] == _SUBSCRIBES:
                 self._note(frame)
 
@@ -230,18 +232,13 @@ class Mesh(Answers):
         return self._rest_until_ms
 
     def _drain(self, socket: zmq.Socket[bytes]) -> Iterator[list[bytes]]:
-        """Messages of our own connections. The first message tells which connection it is.
-
-        To ask for `zmq.EVENTS` before would be quicker, but lets libzmq (4.3.5) take the first part
-        of a message; if its connection ends before the rest is read, that ends this process."""
-        try:
-            frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            self.guard.hear(int(frames[0].get(zmq.SRCFD)))
+        """Messages of our own connections. The first message tells which connection it is."""
+        is_first = True
+        for frames in self._poller.read(socket, DRAIN_MAX):
+            if is_first:
+                self.guard.hear(int(frames[0].get(zmq.SRCFD)))
+                is_first = False
             yield [frame.bytes for frame in frames]
-            for _ in range(DRAIN_MAX - 1):
-                yield socket.recv_multipart(zmq.NOBLOCK)
-        except zmq.Again:
-            return
 
     @property
     def refused(self) -> int:
@@ -249,13 +246,9 @@ class Mesh(Answers):
         return self.authenticator.refused + self.guard.ended
 
     def _published(
-        self,
-        link: Link,
-        address: Address,
-        subscription: Subscription,
-        now_ms: int,
-        quorum_round: int,
+        self, link: Link, address: Address, subscription: Subscription, quorum_round: int
     ) -> Iterator[Message]:
+        now_ms = self._now_ms
         for parts in self._drain(subscription.socket):
             match parts:
                 case [b"B", body] if subscription.blocks.take(quorum_round + now_ms // 1_000):
@@ -350,12 +343,12 @@ class Mesh(Answers):
     def beat(self, heartbeat: Heartbeat) -> None:
         """Send to all. Tell our address to a heard member that does not hear us."""
         self._pub.send_multipart((b"H", wire.encode(heartbeat)))
+        self._poller.sent(self._pub)  # after a block it need not be known at once who subscribes
         for link in self.links.values():
             if link.fetch is None or link.heartbeat is None:
                 continue
             if wire.hears_only(self._epoch, heartbeat, link.heartbeat, link.member):
-                with contextlib.suppress(zmq.Again):
-                    link.fetch.send_multipart(wire.introduction(self.port), zmq.NOBLOCK)
+                self._say(link.fetch, wire.introduction(self.port))
 
     def hand_over(self, epoch: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
         """Send signatures over the seal of an epoch to all."""
@@ -372,8 +365,16 @@ class Mesh(Answers):
     def _tell(self, member: int, frames: tuple[bytes, bytes]) -> None:
         link = self.links.get(member)
         if link is not None and link.fetch is not None:
-            with contextlib.suppress(zmq.Again):
-                link.fetch.send_multipart(frames, zmq.NOBLOCK)
+            self._say(link.fetch, frames)
+
+    def _say(self, socket: zmq.Socket[bytes], frames: tuple[bytes, bytes]) -> bool:
+        """Send to a member. False if its queue is full."""
+        self._poller.sent(socket)
+        try:
+            socket.send_multipart(frames, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     def ask(self, requests: Iterable[Question]) -> None:
         """Send requests. One that can't go out now is dropped; consensus asks again."""
@@ -381,13 +382,11 @@ class Mesh(Answers):
             link = self.links.get(request.member)
             if link is None or link.fetch is None:
                 continue
-            try:
-                link.fetch.send_multipart(wire.request(request), zmq.NOBLOCK)
-            except zmq.Again:
-                _log.debug("the queue to member %d is full", request.member)
-            else:
+            if self._say(link.fetch, wire.request(request)):
                 link.owed = min(link.owed + 1, OWED_MAX)
                 link.answer_timeout.ask(self._now_ms)
+            else:
+                _log.debug("the queue to member %d is full", request.member)
 
     def close(self) -> None:
         for link in self.links.values():

@@ -18,6 +18,7 @@ from peer.network.authenticator import Authenticator
 from peer.network.links import QUEUE_MESSAGES_MAX
 from peer.network.messages import REQUEST_BYTES_MAX
 from peer.process.descriptors import is_full
+from peer.process.poller import Poller
 
 CURVE_BYTES = 64  # added to a frame by encryption, at most
 SUBSCRIPTION_QUEUE_MAX = 8  # per connection
@@ -49,7 +50,7 @@ class Sockets:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         authenticator: Authenticator,
-        poller: zmq.Poller,
+        poller: Poller,
     ) -> None:
         self._context = context
         self._authenticator = authenticator
@@ -69,7 +70,7 @@ class Sockets:
             raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
         endpoint = socket.last_endpoint
         assert isinstance(endpoint, bytes)
-        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(socket)
         return socket, int(endpoint.rstrip(b"\0").rpartition(b":")[2])
 
     def connect(
@@ -99,7 +100,7 @@ class Sockets:
             _log.debug("cannot connect to %s now: %s", endpoint, error)
             socket.close()
             return None
-        self._poller.register(socket, zmq.POLLIN)
+        self._poller.register(socket)
         return socket
 
     def _socket(self, kind: zmq.SocketType) -> zmq.Socket[bytes]:

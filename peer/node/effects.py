@@ -40,6 +40,7 @@ class Effects:
     # Report.
     halt: str = ""  # why this peer has stopped taking part, until it is in another epoch
     beat: bool = False  # tell the members this peer's progress
+    heard: bool = False  # a member has told its own
     # Take over.
     takes_over: bool = False  # a member's state is here, and replaces this peer's
 

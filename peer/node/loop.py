@@ -6,33 +6,20 @@ order of `Effects`. Must never wait for anything but its sockets.
 
 import logging
 import queue
-import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
-
-import zmq
 
 from discovery.service_tracker import Event as DiscoveryEvent
 from peer.client import protocol
 from peer.client.endpoint import Local
 from peer.client.programs import Caller
-from peer.consensus.block import InvalidBlockError
 from peer.membership.mesh_file import MeshConfig
-from peer.network.mesh import Flooded, Mesh, Message
-from peer.network.messages import (
-    Answered,
-    BlockIn,
-    ChainIn,
-    ForwardAnswered,
-    Heard,
-    Offered,
-    PartsIn,
-    SignedSeal,
-)
+from peer.network.mesh import Mesh, Message
 from peer.node.condition import Condition
 from peer.node.effects import Effects
 from peer.node.epoch_change import EpochChange
 from peer.node.forwarding import Forwarding
+from peer.node.intake import Intake
 from peer.node.ledger import KeyElsewhereError, Ledger
 from peer.node.lifecycle import Lifecycle, State
 from peer.node.mesh_status import MeshStatus
@@ -42,6 +29,7 @@ from peer.node.responder import Responder
 from peer.node.state_fetcher import StateFetcher
 from peer.node.submissions import Submissions
 from peer.node.timers import FOLLOW_MS, Clock, Timers
+from peer.process.poller import Poller
 from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.storage.journal import JournalError
@@ -52,7 +40,7 @@ _log = logging.getLogger(__name__)
 class Wires(NamedTuple):
     """A node's sockets and its poller."""
 
-    poller: zmq.Poller
+    poller: Poller
     mesh: Mesh
     local: Local
 
@@ -91,6 +79,8 @@ class Node:
         said = self.epochs.notices, self.epochs.admission
         now_us = self._clock.now_us
         self._responder = Responder(self.mesh, ledger, *said, now_us, self._take_forwarded)
+        taking = self._fetcher, self.forwarding, self._halt
+        self._intake = Intake(ledger, self.mesh_status, self.epochs, *taking)
         self._effects = Effects()  # of this turn, so far
         self._stop_asked = False
         self._watch: Callable[[], None] = lambda: None
@@ -126,7 +116,6 @@ class Node:
         self._watch = watch
         while not self._stop_asked:
             self._turn()
-            self._rest()
         self.life.enter(State.STOPPING)
         self._timers.stop(self._clock.now_ms())
         while self._may_finish():
@@ -135,13 +124,6 @@ class Node:
         if self.life.state is not State.DISK_FAILED:
             self.ledger.persist(Effects(commands=dict(self.submissions.unsaved)))
             self.ledger.journal.sync()
-
-    def _rest(self) -> None:
-        """A peer that only follows need not be at once where the members are: what comes within
-        FOLLOW_MS takes one turn, and one flush of the disk."""
-        is_behind = self.life.state is State.CATCHING_UP
-        if self.ledger.me is None and not is_behind and not self.forwarding.outstanding:
-            time.sleep(FOLLOW_MS / 1_000)
 
     def _may_finish(self) -> bool:
         """Whether there are commands that may still be ordered."""
@@ -165,7 +147,8 @@ class Node:
     # One turn
 
     def _turn(self) -> None:
-        self._poller.poll(self._wait_ms())
+        if self._poller.poll(self._wait_ms()) and self._can_rest():
+            self.local.rest(FOLLOW_MS)
         now_ms = self._clock.now_ms()
         try:
             if self.life.state is State.DISK_FAILED:
@@ -174,6 +157,12 @@ class Node:
                 self._take_part_in(now_ms)
         except JournalError as error:
             self._stop_without_disk(str(error))
+
+    def _can_rest(self) -> bool:
+        """A peer that only follows need not be at once where the members are: what comes within
+        FOLLOW_MS takes one turn. Programs and forwarded orders do not wait."""
+        is_behind = self.life.state is State.CATCHING_UP
+        return self.ledger.me is None and not is_behind and not self.forwarding.outstanding
 
     def _wait_ms(self) -> int:
         now_ms = self._clock.now_ms()
@@ -217,43 +206,10 @@ class Node:
     # Taking in
 
     def _take(self, message: Message, now_ms: int) -> None:
-        match message:
-            case BlockIn(member, frame, asked):
-                self._receive(member, frame, now_ms, asked)
-            case Heard(member, heartbeat):
-                self.ledger.hear(member, heartbeat, now_ms)
-                self.mesh_status.hear(member, heartbeat, now_ms)
-            case SignedSeal() | ChainIn():
-                self.epochs.take(message, self._effects, now_ms)
-            case Answered(member):
-                self.ledger.answered(member, now_ms)
-            case Offered():
-                self._fetcher.offered(message, now_ms)
-            case PartsIn():
-                self._fetcher.take(message, now_ms)
-            case ForwardAnswered():
-                is_ordered = self.ledger.replica.is_ordered
-                self._effects.replies += self.forwarding.answered(message, now_ms, is_ordered)
-            case Flooded(member):
-                self.mesh_status.flooded(member, now_ms)
+        self._intake.take(message, self._effects, now_ms)
 
     def _take_forwarded(self, caller: Caller, request: protocol.Execute) -> None:
         self._requests.take(caller, request, self._clock.now_ms(), self._effects)
-
-    def _receive(self, member: int, frame: bytes, now_ms: int, asked: bool = False) -> None:
-        try:
-            block = self.ledger.read(member, frame)
-            if block is not None:
-                agrees = self.ledger.replica.agrees(block.attestation)
-                seat = self.ledger.epoch.numbers[block.author]
-                self.mesh_status.compare(seat, block.attestation, agrees)
-                self.ledger.receive(block, now_ms, member if asked else None)
-        except InvalidBlockError as error:
-            # Its links carry only what it sent on purpose: CURVE prevents any change.
-            self.mesh_status.misbehaved(member, f"it sent an invalid block: {error}")
-            self._effects.cut.add(member)
-        except KeyElsewhereError as error:
-            self._halt(str(error))
 
     def _propose(self, now_ms: int) -> None:
         if not self.life.takes_part:
@@ -309,7 +265,7 @@ class Node:
         if effects.takes_over:
             self._take_over(now_ms)
         for member, frame in self.ledger.take_early():
-            self._receive(member, frame, now_ms)
+            self._intake.receive(member, frame, self._effects, now_ms)
 
     def _send(self, effects: Effects) -> None:
         self.mesh.publish(effects.publish)
@@ -368,7 +324,8 @@ class Node:
         if effects.beat:
             self._watch()
             self.epochs.beat(now_ms, wall_ms, self.life)
-        changed = self.mesh_status.look(now_ms, wall_ms, self.life.takes_part)
+        looks = self._timers.looks(now_ms, effects.heard)
+        changed = looks and self.mesh_status.look(now_ms, wall_ms, self.life.takes_part)
         if self._timers.shows(now_ms, changed):
             view = self._condition.view(self.local.seq("mesh") + 1, now_ms)
             self.local.publish(view, "mesh")

@@ -10,9 +10,10 @@ from typing import NamedTuple
 from peer.network.mesh import HEARTBEAT_MS
 
 TURN_MS_MAX = 100
+LOOK_MS = 20
 MESH_VIEW_MS = 500
 SETTLE_MS = 1_000  # until the history has what happened: the longer, the fewer pages are written
-FOLLOW_MS = 10  # between two turns of a peer that only follows
+FOLLOW_MS = 20  # in which a peer that only follows gathers what members send
 STOP_MS = 2_000  # for waiting commands to be ordered before a peer stops
 
 
@@ -40,6 +41,7 @@ class Timers:
     def __init__(self) -> None:
         self._beat_ms = 0  # when the next heartbeat is due,
         self._settle_ms = 0  # the next write of the history,
+        self._look_ms = 0  # the next look at the mesh,
         self._view_ms = 0  # the next mesh view,
         self._stop_ms = 0  # and the end of a stopping peer
 
@@ -55,6 +57,14 @@ class Timers:
         if now_ms < self._settle_ms:
             return False
         self._settle_ms = now_ms + SETTLE_MS
+        return True
+
+    def looks(self, now_ms: int, heard: bool) -> bool:
+        """Whether to look which members are here: one was `heard`, or the last look was
+        LOOK_MS ago."""
+        if now_ms < self._look_ms and not heard:
+            return False
+        self._look_ms = now_ms + LOOK_MS
         return True
 
     def shows(self, now_ms: int, changed: bool) -> bool:

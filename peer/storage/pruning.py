@@ -39,13 +39,14 @@ class Pruner(Tables):
         self._epochs = epochs
         self._blocks = blocks
         self._certified = certified
-        self._snapshot: Certified | None = None  # the newest certified one
+        self._snapshot: Certified | None = None  # the newest certified one,
+        self._has_looked = False  # if that was looked up
         self._dropped_for = (0, -1)  # its number and the last closed epoch: no more blocks can go
         self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
 
     def look_again(self) -> None:
         """A later snapshot is certified."""
-        self._snapshot = None
+        self._has_looked = False
         self._looked_at = (-1, 0)
 
     @guarded
@@ -84,8 +85,8 @@ class Pruner(Tables):
         """ORDER-48. Blocks go that the certified snapshot replaces, and those of epochs before it.
         Nobody needs them who can continue from it; whoever lacks an epoch's certificate cannot.
         Every author's newest block stays: a member must not forget its own position."""
-        if self._snapshot is None:
-            self._snapshot = self._certified()
+        if not self._has_looked:
+            self._snapshot, self._has_looked = self._certified(), True
         if self._snapshot is None:
             return
         (number, _, epoch), floors, _ = self._snapshot

@@ -46,6 +46,7 @@ from peer.network.messages import Request as Question
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import Pace
+from peer.process.poller import Poller
 from peer.replica.batch import seq_and_member
 from peer.storage import data_folder
 from peer.storage.block_log import Slots
@@ -240,7 +241,7 @@ class World:
     def _build(self, me: int, folder: Path, identity: Identity) -> None:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._contexts.append(context)
-        poller = zmq.Poller()
+        poller = Poller()
         wire = Wire(context, self.config, identity, poller).join(me, self)
         desk = Desk(context, Endpoint("inproc://node"), poller).open(self.told)
         path = folder / JOURNAL_FILE

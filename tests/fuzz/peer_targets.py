@@ -45,6 +45,7 @@ from peer.network.mesh import Mesh
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import OBSERVER_GETS
+from peer.process.poller import Poller
 from peer.replica.batch import command_id, encode_batch
 from peer.replica.changes import (
     Activate,
@@ -203,7 +204,7 @@ class HeardNode:
         identity = data_folder.create(folder)
         self._journal = Journal(folder / JOURNAL_FILE, identity.public, CONFIG.id)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        poller = zmq.Poller()
+        poller = Poller()
         mesh = Mesh(self._context, CONFIG, identity, poller)
         wires = Wires(poller, mesh, Local(self._context, endpoint(folder), poller))
         ledger = Ledger(CONFIG, None, identity.sign, self._journal)

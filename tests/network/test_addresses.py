@@ -18,6 +18,7 @@ from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.addresses import OPEN_MAX, UNPROVEN_AT_ONCE, UNPROVEN_TRY_MS
 from peer.network.mesh import ALIVE_MS, Mesh
 from peer.network.messages import Asked, Heartbeat
+from peer.process.poller import Poller
 from tests.support.real_mesh import MARKETS
 
 TURN_MS = 20
@@ -36,7 +37,7 @@ class Pair:
 
     def wires(self, identity: Identity, config: MeshConfig | None = None) -> Mesh:
         context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        mesh = Mesh(context, config or self.config, identity, zmq.Poller())
+        mesh = Mesh(context, config or self.config, identity, Poller())
         self._closing.append((mesh, context))
         return mesh
 

@@ -22,6 +22,7 @@ from peer.consensus.committee import Mode
 from peer.membership.identity import Identity
 from peer.network.mesh import Mesh
 from peer.network.messages import Asked, Heartbeat, PartsAsked, Pulled, Request
+from peer.process.poller import Poller
 from peer.storage import data_folder
 from peer.storage.journal import pieces_of
 from peer.storage.part_requests import PLACES_MAX
@@ -45,7 +46,7 @@ class Helper:
         self._thread = threading.Thread(target=self._run)
         identity = Identity.load(mesh.peers[LIAR].folder / "key")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.wire = Mesh(self._context, mesh.config, identity, zmq.Poller())
+        self.wire = Mesh(self._context, mesh.config, identity, Poller())
         self.place = f"--at=peer4=127.0.0.1:{self.wire.port}"
 
     def __enter__(self) -> "Helper":

@@ -16,6 +16,7 @@ from peer.network.authenticator import Authenticator
 from peer.network.chain_client import ChainClient
 from peer.network.messages import CHAIN_MAX
 from peer.node.epoch_book import EpochBook
+from peer.process.poller import Poller
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
@@ -29,7 +30,7 @@ CONFIG = MeshConfig("m", Mode.CRASH, 5, [Member("a", KEYS[0].public.hex())], MAR
 @pytest.fixture
 def client() -> Iterator[tuple[ChainClient, Authenticator]]:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    authenticator = Authenticator(context, CONFIG, Identity.ephemeral(), zmq.Poller())
+    authenticator = Authenticator(context, CONFIG, Identity.ephemeral(), Poller())
     client = ChainClient(context, CONFIG.id, authenticator)
     yield client, authenticator
     client.rest()

@@ -37,6 +37,7 @@ from peer.network.mesh import (
 from peer.network.messages import Answered, Asked, BlockIn, Heard, Heartbeat, Pulled
 from peer.network.sockets import CURVE_BYTES
 from peer.process.descriptors import Room
+from peer.process.poller import Poller
 from tests.support.real_mesh import MARKETS, wait_for
 
 IDENTITIES = [Identity(bytes([n]) * 32) for n in range(1, 4)]
@@ -55,8 +56,8 @@ class Wires:
 
     def __init__(self, room: Room | None = None) -> None:
         self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = [zmq.Context() for _ in range(3)]
-        self.honest = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], zmq.Poller(), room=room)
-        self.rogue = Mesh(self._contexts[1], CONFIG, IDENTITIES[1], zmq.Poller())
+        self.honest = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], Poller(), room=room)
+        self.rogue = Mesh(self._contexts[1], CONFIG, IDENTITIES[1], Poller())
         self._observers: list[zmq.Socket[bytes]] = []
         self.now_ms = 1_000_000
         self.place = Address("127.0.0.1", self.rogue.port)
@@ -356,7 +357,7 @@ def test_invalid_requests_are_dropped(wires: Wires) -> None:
 def test_a_false_member_is_not_heard(wires: Wires) -> None:
     """Announced under the member's name; the link is made to the member's key."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    claims = Mesh(context, CONFIG, Identity.ephemeral(), zmq.Poller())
+    claims = Mesh(context, CONFIG, Identity.ephemeral(), Poller())
     try:
         link = wires.honest.links[1]
         link.book = AddressBook(random.Random(1))

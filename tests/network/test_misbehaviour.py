@@ -31,6 +31,7 @@ from peer.membership.identity import Identity, curve_public
 from peer.network.links import FLOOD_MESSAGES
 from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
+from peer.process.poller import Poller
 from peer.replica.batch import command_id, encode_batch
 from tests.support.real_mesh import RealMesh, order, wait_for
 
@@ -44,7 +45,7 @@ class Rogue:
         self.config = mesh.config
         self.identity = Identity.load(peer.folder / "key")
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.wire = Mesh(self._context, mesh.config, self.identity, zmq.Poller())
+        self.wire = Mesh(self._context, mesh.config, self.identity, Poller())
         self.place = f"--at=peer3=127.0.0.1:{self.wire.port}"
 
     def block(

@@ -16,6 +16,7 @@ from peer.consensus.core import Pull
 from peer.network.answer_timeout import DOUBLINGS_MAX, PROBE_MS, UNANSWERED_MS
 from peer.network.mesh import ALIVE_MS, HEARTBEAT_MS, Mesh, Message
 from peer.network.messages import Answered, Asked, Heard, Heartbeat, Pulled
+from peer.process.poller import Poller
 from tests.network.test_floods import CONFIG, IDENTITIES, beat
 from tests.support.cuttable import BACK, THERE, CuttableNetwork, cuttable_network
 from tests.support.real_mesh import wait_for
@@ -28,8 +29,8 @@ class Pair:
 
     def __init__(self) -> None:
         self._contexts: list[zmq.Context[zmq.Socket[bytes]]] = [zmq.Context() for _ in range(2)]
-        self.ours = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], zmq.Poller())
-        self.other = Mesh(self._contexts[1], CONFIG, IDENTITIES[1], zmq.Poller())
+        self.ours = Mesh(self._contexts[0], CONFIG, IDENTITIES[0], Poller())
+        self.other = Mesh(self._contexts[1], CONFIG, IDENTITIES[1], Poller())
         self.ports = [(mesh.port, mesh.fetch_port) for mesh in (self.ours, self.other)]
         self.answers = True  # member 1 does
         self.now_ms = 1_000_000

@@ -14,6 +14,7 @@ from peer.membership.mesh_file import Member, MeshConfig
 from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat, is_of
 from peer.node.candidates import FOLLOWED_MAX, Candidates
+from peer.process.poller import Poller
 from peer.replica.changes import AddMember, Propose, RemoveMember
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.state_machine import Replica
@@ -90,7 +91,7 @@ def mesh() -> Iterator[Mesh]:
     members = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
     config = MeshConfig("three", Mode.CRASH, 0, members, [Market("X", "1", "1")], [])
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    mesh = Mesh(context, config, key_of(0), zmq.Poller())
+    mesh = Mesh(context, config, key_of(0), Poller())
     yield mesh
     mesh.close()
     context.destroy()

@@ -18,6 +18,7 @@ from peer.node.health import Status
 from peer.node.hearing import DEAF_MS
 from peer.node.ledger import Ledger
 from peer.node.mesh_status import FLOOD_OVER_MS, JUDGE_MS, MeshStatus
+from peer.process.poller import Poller
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
 from peer.storage.journal import Journal
@@ -37,7 +38,7 @@ class Seen:
         self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
         self.ledger = Ledger(self.config, 0, identity.sign, self.journal)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.mesh = Mesh(self.context, self.config, identity, zmq.Poller())
+        self.mesh = Mesh(self.context, self.config, identity, Poller())
         self.mesh_status = MeshStatus(self.config, self.mesh, self.ledger)
         self.ledger.replica.commit = 1
         self.own = self.ledger.replica.latest()

@@ -19,6 +19,7 @@ from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.responder import MEMBER_GETS
 from peer.node.timers import MESH_VIEW_MS
+from peer.process.poller import Poller
 from peer.replica.snapshot import HEAD
 from peer.replica.state_machine import Replica
 from peer.storage.part_requests import ANSWER_BYTES, PLACES_MAX, PartsWanted
@@ -36,7 +37,7 @@ WHO = b"who"
 class AskingMesh(RecordedMesh):
     """Keeps what it was told to ask and to answer. All members are heard."""
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], poller: zmq.Poller) -> None:
+    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], poller: Poller) -> None:
         super().__init__(context, CONFIG, Identity.ephemeral(), poller)
         self.asked: list[Wanted | Pull | PartsWanted] = []
         self.sent: list[list[bytes]] = []
@@ -72,7 +73,7 @@ class Follower:
 
     def __init__(self, ledger: Ledger, folder: Path) -> None:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        poller = zmq.Poller()
+        poller = Poller()
         self.mesh = AskingMesh(self.context, poller)
         self.local = KeptLocal(self.context, endpoint(folder), poller)
         self.node = Node(CONFIG, ledger, Wires(poller, self.mesh, self.local), queue.Queue())

@@ -262,6 +262,6 @@ class LocalWires(Local):
 class NoPoller:
     """Waiting is the simulation's business."""
 
-    def poll(self, timeout_ms: int) -> list[Any]:
+    def poll(self, timeout_ms: int) -> bool:
         del timeout_ms
-        return []
+        return False

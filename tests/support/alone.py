@@ -25,6 +25,7 @@ from peer.network.messages import Heartbeat
 from peer.node.ledger import Ledger
 from peer.node.loop import Node, Wires
 from peer.node.snapshots import PACE, Pace
+from peer.process.poller import Poller
 from peer.storage import data_folder
 from peer.storage.block_log import Slots
 from peer.storage.data_folder import JOURNAL_FILE, KEY_FILE
@@ -80,7 +81,7 @@ class Alone:
         path, key = folder / JOURNAL_FILE, identity.public
         self.journal = Journal(path, key, self.config.id, connect, slots)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        poller = zmq.Poller()
+        poller = Poller()
         self.mesh = RecordedMesh(self.context, self.config, identity, poller)
         wires = Wires(poller, self.mesh, Local(self.context, endpoint(folder), poller))
         sign = identity.sign

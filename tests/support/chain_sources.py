@@ -14,6 +14,7 @@ from peer.membership.mesh_file import MeshConfig
 from peer.network.authenticator import Authenticator
 from peer.network.chain_server import ChainServer
 from peer.network.connection_guard import ConnectionGuard
+from peer.process.poller import Poller
 
 LOOK_S = 0.02
 
@@ -37,7 +38,7 @@ def succession(first: Epoch, keys: Sequence[Identity]) -> list[Certificate]:
 def stranger(config: MeshConfig, chain: Sequence[Certificate]) -> Iterator[int]:
     """Hands out a chain on 127.0.0.1, in a thread; yields the port."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    authenticator = Authenticator(context, config, Identity.ephemeral(), zmq.Poller())
+    authenticator = Authenticator(context, config, Identity.ephemeral(), Poller())
     guard = ConnectionGuard(0, 0)
     server = ChainServer(context, config.id, authenticator, guard, "127.0.0.1", 0)
     stopping = threading.Event()
