@@ -27,7 +27,8 @@ from pathlib import Path
 
 from engine.native import BUILT, PACKAGES, PLAIN, ROOT, SUFFIX, stamp
 
-# Messages are msgspec structs, which are compiled already; mypyc cannot compile a module with one.
+# Messages are msgspec structs, which are compiled already; mypyc cannot compile a module with one,
+# and code that mostly reads them is slower compiled: so the replica's own modules are not here.
 MODULES = (
     "engine/sorted_keys.py",
     "engine/price_index.py",
@@ -39,6 +40,8 @@ MODULES = (
     "engine/matching.py",
     "engine/fast/fast_path.py",
     "engine/invariants.py",
+    "engine/hash_tree.py",
+    "engine/rows.py",
 )
 HEADER = "engine/native/trashcan.h"
 WORK = Path("build")  # in the checkout, on the same disk
