@@ -52,11 +52,11 @@ from engine.hash_tree import (
     part_digest,
     read_part,
 )
+from engine.order_row import Row
 from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
 from engine.rows import (
     CHUNK_SHIFT,
     PIECE_BYTES_MAX,
-    Row,
     SnapshotError,
     changed_ids,
     ids_of,

@@ -12,9 +12,10 @@ import msgspec
 from engine import validation
 from engine.book import Book, Ledger
 from engine.book_side import SHARES_COUNTED_MAX, BookSide, Level, Order
+from engine.order_row import Fields, Row
 from engine.order_terms import PLAIN
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
-from engine.rows import Fields, Row, SnapshotError, read
+from engine.rows import SnapshotError, read
 from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)

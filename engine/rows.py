@@ -14,23 +14,14 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from operator import ge
-from typing import Annotated, Any, Final, NamedTuple, get_type_hints
+from typing import Final
 
 import msgspec
-from msgspec import Meta
 
 from engine.book_side import Order
-from engine.order_terms import PLAIN, OrderTerms
-from engine.vocabulary import (
-    ACCOUNT_LENGTH_MAX,
-    CLIENT_ID_LENGTH_MAX,
-    ID_MAX,
-    SOURCES,
-    OrderType,
-    SelfTrade,
-    Side,
-    TimeInForce,
-)
+from engine.order_row import LONGEST_ROW_BYTES, Fields, Row, decode_rows, encode_row
+from engine.order_terms import PLAIN
+from engine.vocabulary import ID_MAX, SOURCES
 
 CHUNK_SHIFT: Final = 12  # a piece has ids that differ only in this many lowest bits
 _LOWS: Final = 1 << CHUNK_SHIFT
@@ -43,45 +34,17 @@ _CHANGES_FEW: Final = 4  # each costs less than an index of all rows
 _ROWS_AT: Final = 2  # bytes, plus four per row
 _NO_ROWS: Final = bytes(_ROWS_AT)
 _SWAPPED: Final = sys.byteorder == "big"
+# Bound here because compiled code looks up an imported name in a dictionary at each use.
+_decode: Final = decode_rows
+_encode: Final = encode_row
 
 
 class SnapshotError(ValueError):
     """Pieces that are not a state of an exchange. Says what was expected and what came."""
 
 
-class Row(NamedTuple):
-    """An open order without its id."""
-
-    account: Annotated[str, Meta(min_length=1, max_length=ACCOUNT_LENGTH_MAX)]
-    market: Annotated[int, Meta(ge=0)]  # its index in the head
-    side: Side
-    price: Annotated[int, Meta(ge=0)]
-    quantity: Annotated[int, Meta(ge=1)]
-    remaining: Annotated[int, Meta(ge=1)]
-    hidden: Annotated[int, Meta(ge=0)]
-    behind: Annotated[int, Meta(ge=0, le=ID_MAX)]  # its priority minus its id: nearly always 0
-    client_id: Annotated[str, Meta(max_length=CLIENT_ID_LENGTH_MAX)]
-    terms: OrderTerms | None  # None: plain ones
-
-
-# Plain tuples: a restore reads a million of them fast and drops them.
-Fields = tuple[str, int, Side, int, int, int, int, int, str, OrderTerms | None]
-_fields: Final[Any] = tuple[tuple(get_type_hints(Row, include_extras=True).values())]  # type: ignore[misc]
-_decode: Final = msgspec.msgpack.Decoder(list[_fields]).decode
-_encode: Final = msgspec.msgpack.Encoder().encode
-
-
-def _longest_row() -> bytes:
-    name = "\N{GRINNING FACE}"  # four bytes
-    type, tif, stp = max(OrderType), max(TimeInForce), max(SelfTrade)
-    terms = OrderTerms(type, tif, True, ID_MAX, ID_MAX, stp, ID_MAX)
-    numbers = (ID_MAX,) * 5
-    account, client_id = name * ACCOUNT_LENGTH_MAX, name * CLIENT_ID_LENGTH_MAX
-    return _encode(Row(account, ID_MAX, max(Side), *numbers, client_id, terms))
-
-
 # A piece with all orders it can have, and the longest of everything in each.
-PIECE_BYTES_MAX: Final = _ROWS_AT + (_LOWS // SOURCES << _GROUP_SHIFT) * (4 + len(_longest_row()))
+PIECE_BYTES_MAX: Final = _ROWS_AT + (_LOWS // SOURCES << _GROUP_SHIFT) * (4 + LONGEST_ROW_BYTES)
 
 
 def row_of(order: Order) -> bytes:

@@ -41,6 +41,8 @@ from engine import (
     why_plain,
 )
 from engine.native.build import MODULES
+from peer.consensus.committer import CHECKPOINT_EVERY
+from tests.support.pieces import Life, rebuilt
 from tests.support.rows import FIELDS, packed, unpacked
 
 ROOT = Path(__file__).parents[1]
@@ -188,6 +190,17 @@ def freed_deep_inside_others(count: int) -> None:
         del nest
 
 
+def applied_and_restored_by_replicas(count: int) -> None:
+    """As peers do: batches of all kinds, digests, states at checkpoints, and one that goes on."""
+    life = Life()
+    for _ in range(2):
+        for _ in range(CHECKPOINT_EVERY):
+            life.commit(max(2, count // 1_000))
+        left, life.replica = life.replica, rebuilt(life.replica)
+        assert left.latest().digest == life.replica.latest().digest
+        life.replica.exchange.check()
+
+
 WAYS: tuple[Callable[[int], None], ...] = (
     cancelled_at_once,
     cancelled_one_by_one,
@@ -202,6 +215,7 @@ WAYS: tuple[Callable[[int], None], ...] = (
     found_gone_at_the_recursion_limit,
     restored_in_vain,
     freed_deep_inside_others,
+    applied_and_restored_by_replicas,
 )
 
 
@@ -209,6 +223,7 @@ def left_by(way: Callable[[int], None], count: int) -> int:
     """Blocks of memory that are not given back."""
 
     def blocks() -> int:
+        gc.collect()  # a replica is in cycles, and holds an exchange
         disposal.release()
         gc.collect()
         return sys.getallocatedblocks()
