@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from engine import Command, Market, OrderType, Side, Submit, TimeInForce
 from peer.client import protocol
@@ -20,22 +20,12 @@ from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.storage import data_folder
+from tests.support.waiting import wait_for
 
-T = TypeVar("T")
 LOCAL = "127.0.0.1"
 MARKET = "BTC-USD"
 OTHER_MARKET = "ETH-USD"
 MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0.0001")]
-
-
-def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) -> T:
-    """Call `ask` until its result is true, and return that."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if answer := ask():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
 
 
 def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
