@@ -242,14 +242,17 @@ def placed_mesh(
     size: int = 3,
     observers: Literal["any"] | None = None,
     markets: Sequence[Market] = MARKETS,
+    options: Sequence[str] = (),
+    starts: bool = True,
 ) -> Iterator[RealMesh]:
-    """A running mesh without Grapes: its peers are told where the others are."""
+    """A mesh without Grapes: its peers are told where the others are. It runs if it `starts`."""
     with (
         held_ports(2 * size) as ports,
-        RealMesh(folder, [], size, observers=observers, markets=markets) as mesh,
+        RealMesh(folder, [], size, options=options, observers=observers, markets=markets) as mesh,
     ):
         mesh.tell_places(pairs(ports))
-        mesh.start()
+        if starts:
+            mesh.start()
         yield mesh
 
 
