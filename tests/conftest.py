@@ -12,7 +12,7 @@ from tests.support.web_standin import StandInNode
 from web import bundle, vendor
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def libraries() -> None:
     bundle.prepare(print)
     npm_ci(vendor.HERE, vendor.PARTS, print)  # axe is not served, only used by tests
@@ -31,8 +31,9 @@ def quoted(
         yield gateway, node
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def chromium(libraries: None) -> Iterator[Browser]:
+    """One for all tests of a worker; each test has a context of its own."""
     with running_chromium() as browser:
         yield browser
 
