@@ -31,6 +31,7 @@ TESTS = (
     "tests/engine/test_lifetime.py",
     "tests/engine/test_rejections.py",
     "tests/engine/test_state.py",
+    "tests/engine/test_forged_state.py",
     "tests/replica",
     "tests/system/test_wheel.py",
     "tests/system/test_agreement.py",

@@ -20,9 +20,10 @@ from engine import Exchange, Side
 from tests.engine.test_differential import Trio, queue_of
 from tests.engine.test_levels import run_crowd
 from tests.engine.test_scripts import scripts
-from tests.engine.test_state import DIFFERENT, after
+from tests.engine.test_state import DIFFERENT
 from tests.support.engine_flow import MARKETS, Flow
 from tests.support.engine_script import play
+from tests.support.engine_states import after
 
 SOURCE = Path(engine.__file__).parent
 SEEDS = 40
