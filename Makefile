@@ -62,7 +62,7 @@ stop: ## stop the market, the peers and the Grapes that were started here
 
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos chaos-members attack hosts powercut fuzz screenshots
-# More workers than cores: the tests wait for other processes and for timers for over a third of the time.
+# More workers than cores: many tests wait for other processes and for timers.
 test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, three at a time | ARGS="-k book"
 	@$(PY) -c 'import engine; engine.why_plain or print("· testing compiled modules (see make slow)")'
 	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || { [ $$? = 1 ] && $(SAY) \
