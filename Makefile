@@ -62,9 +62,10 @@ stop: ## stop the market, the peers and the Grapes that were started here
 
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos chaos-members attack hosts powercut fuzz screenshots
-test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, two at a time | ARGS="-k book"
+# More workers than cores: many tests wait for other processes and for timers.
+test: $(DEV) $(WEB) ## all tests, on real Grapes, processes and a browser, three at a time | ARGS="-k book"
 	@$(PY) -c 'import engine; engine.why_plain or print("· testing compiled modules (see make slow)")'
-	@$(PY) -m pytest -n 2 --dist worksteal $(ARGS) || { [ $$? = 1 ] && $(SAY) \
+	@$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS) || { [ $$? = 1 ] && $(SAY) \
 	    'once more, alone, the tests that failed beside others: one that passes now depends on time' && \
 	    $(PY) -m pytest --last-failed --last-failed-no-failures=none --maxfail=3 -v $(ARGS); }
 

@@ -31,6 +31,7 @@ TESTS = (
     "tests/engine/test_lifetime.py",
     "tests/engine/test_rejections.py",
     "tests/engine/test_state.py",
+    "tests/engine/test_forged_state.py",
     "tests/replica",
     "tests/system/test_wheel.py",
     "tests/system/test_agreement.py",
@@ -66,7 +67,8 @@ def main() -> int:
         if found := heap.faults(ORDERS, root=place, compiled=True):
             print(found[-4_000:])
             return 1
-        command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "worksteal", *TESTS]
+        command = [sys.executable, "-m", "pytest", "-n", "3", "--dist", "loadfile"]
+        command += ["--no-loadscope-reorder", *TESTS]
         env = {**os.environ, "PYTHONMALLOC": "debug"}  # in all peers that the tests start, too
         return subprocess.run([*command, *sys.argv[1:]], cwd=place, env=env).returncode
 

@@ -1,9 +1,7 @@
 """Members that break the rules on the wire, with their real keys on real sockets."""
 
-import dataclasses
 import itertools
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 import zmq
 from click.testing import CliRunner
 
-from discovery.grapes import running_grapes
+from discovery.grape import Address
 from engine import Cancel, Reason, Rejected, Side
 from peer.cli.main import main
 from peer.cli.tap import Listener
@@ -24,78 +22,26 @@ from peer.consensus.block import (
     SIGNATURE_BYTES,
     Block,
     Ref,
-    genesis,
     make,
 )
 from peer.membership.identity import Identity, curve_public
 from peer.network.links import FLOOD_MESSAGES
-from peer.network.mesh import Mesh
 from peer.network.messages import Heartbeat
-from peer.process.poller import Poller
 from peer.replica.batch import command_id, encode_batch
-from tests.support.real_mesh import RealMesh, order, wait_for
-
-
-class Rogue:
-    """The third member of a mesh, in our hands: it has the right key and says what it likes."""
-
-    def __init__(self, mesh: RealMesh) -> None:
-        peer = mesh.peers[2]
-        peer.stop()
-        self.config = mesh.config
-        self.identity = Identity.load(peer.folder / "key")
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.wire = Mesh(self._context, mesh.config, self.identity, Poller())
-        self.place = f"--at=peer3=127.0.0.1:{self.wire.port}"
-
-    def block(
-        self,
-        round_: int = 1,
-        payload: bytes = b"",
-        time_ms: int = 1,
-        author: int = 2,
-        mesh: bytes = b"",
-    ) -> Block:
-        committee = self.config.committee
-        if mesh:
-            committee = dataclasses.replace(committee, mesh=mesh)
-        parents = [block.ref for block in genesis(committee)]
-        refs = (parents.pop(author), *parents)
-        return make(
-            committee, round_, author, refs, payload, time_ms, NO_ATTESTATION, self.identity.sign
-        )
-
-    def say(self, *blocks: Block, until: Callable[[], bool]) -> None:
-        """Publish again and again: at first nobody may have subscribed yet."""
-
-        def said() -> bool:
-            for _ in self.wire.receive(0):
-                pass
-            self.wire.publish(blocks)
-            time.sleep(0.05)
-            return until()
-
-        wait_for("what should come of it", said)
-
-    def close(self) -> None:
-        self.wire.close()
-        self._context.term()
+from tests.support.real_mesh import LOCAL, RealMesh, order, placed_mesh, wait_for
+from tests.support.rogue import Rogue, rogue_of
 
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[RealMesh]:
-    with running_grapes() as grapes, RealMesh(tmp_path, [g.spec.url for g in grapes]) as mesh:
+    with placed_mesh(tmp_path, starts=False) as mesh:
         yield mesh
 
 
 @pytest.fixture
 def rogue(mesh: RealMesh) -> Iterator[Rogue]:
-    rogue = Rogue(mesh)
-    for peer in mesh.peers[:2]:
-        peer.start(rogue.place)
-    mesh.wait_quorum(mesh.peers[:2])
-    yield rogue
-    rogue.close()
+    with rogue_of(mesh) as rogue:
+        yield rogue
 
 
 def altered(block: Block, frame: bytes) -> Block:
@@ -290,7 +236,9 @@ def test_unknown_keys_are_refused_counted_and_logged_once(mesh: RealMesh, rogue:
 
 def test_the_tap_is_an_observer_like_any_other(mesh: RealMesh, rogue: Rogue) -> None:
     """It has a key of its own, so it hears nothing where observers are not allowed."""
-    with Listener(mesh.config, tuple(mesh.grapes)) as tap:
+    with Listener(mesh.config, ("http://127.0.0.1:1",)) as tap:  # a Grape that is not needed
+        for seat in range(2):
+            tap.books[seat].give(Address(LOCAL, mesh.places[seat][0]))
         heard = tap.messages()
         refused = "refused a connection from 127.0.0.1"
 

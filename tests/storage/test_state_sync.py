@@ -1,19 +1,13 @@
 """Fetching what differs of a state, from helpers that help in all ways and in none. No sockets."""
 
-import itertools
 import random
-from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from engine import HashTree, Leaf, leaf_digest, leaf_part, part_digest, read_part
-from engine.hash_tree import node_part
+from engine import leaf_part, read_part
 from peer.storage import state_sync
 from peer.storage.part_requests import (
     ABSENT_MS,
-    ANSWER_BYTES,
     EXCLUDED_MS,
     FAST_MS,
     PLACES_FIRST,
@@ -21,296 +15,25 @@ from peer.storage.part_requests import (
     REQUESTS_MAX,
     SILENT_MS,
     TIMEOUT_MS,
-    PartsWanted,
 )
-from peer.storage.state_sync import STALLED_MS, CatchUp, Fetched, Manifest
-from peer.storage.tree_walk import ROOT, Place, TreeWalk
-
-Pieces = dict[int, bytes]
-
-STATES = st.dictionaries(
-    st.one_of(st.integers(0, 300), st.integers(0, 7).map(lambda kind: (kind << 60) + kind)),
-    st.binary(min_size=1, max_size=3),
-    max_size=60,
+from peer.storage.state_sync import STALLED_MS, Manifest
+from peer.storage.tree_walk import ROOT
+from tests.support.state_helpers import (
+    MANIFEST_COMMIT,
+    OWN,
+    STATE,
+    Dripping,
+    Empty,
+    Fetching,
+    Helper,
+    Liar,
+    OtherShape,
+    Replaying,
+    Silent,
+    check,
+    fetching,
 )
-
-
-def tree_of(pieces: Pieces) -> HashTree:
-    return HashTree().updated(Leaf(key, leaf_digest(key, data)) for key, data in pieces.items())
-
-
-def part_at(tree: HashTree, pieces: Pieces, place: Place) -> bytes | None:
-    root = tree.at(*place).root
-    if isinstance(root, Leaf):
-        return leaf_part(root.key, pieces[root.key])
-    return None if root is None else root.part
-
-
-def changed(pieces: Pieces, changes: Pieces) -> Pieces:
-    return {key: data for key, data in (pieces | changes).items() if data}
-
-
-def some_state(rng: random.Random, size: int) -> Pieces:
-    """Like that of a book: many pieces under keys close together, and a few of other kinds."""
-    pieces = {rng.randrange(2 * size): rng.randbytes(40) for _ in range(size)}
-    return pieces | {kind << 60: rng.randbytes(20) for kind in (1, 2, 3)}
-
-
-# The walk
-
-
-@settings(deadline=None)
-@given(STATES, STATES, st.randoms(use_true_random=False))
-def test_a_walk_finds_the_differences_between_two_states(
-    own: Pieces, other: Pieces, rng: random.Random
-) -> None:
-    """ORDER-31."""
-    tree = tree_of(other)
-    walk = TreeWalk(tree.digest, tree_of(own))
-    asked = set()
-    while walk.missing:
-        digest = rng.choice(sorted(walk.missing))
-        place = walk.place(digest)
-        assert place not in asked
-        asked.add(place)
-        if not other:  # a tree of nothing has no parts
-            return
-        part = part_at(tree, other, place)
-        assert part is not None
-        assert walk.take(b"node" + part) is None
-        assert walk.take(part) is not None
-        assert walk.take(part) is None
-    changes = walk.changes
-    assert changed(own, changes) == other
-    assert {key for key, data in changes.items() if data} == {
-        key for key, data in other.items() if own.get(key) != data
-    }
-    assert {key for key, data in changes.items() if not data} == own.keys() - other.keys()
-
-
-def test_a_walk_requests_only_the_differences_and_the_path_to_them() -> None:
-    own = some_state(random.Random(1), 4_000)
-    other = own | {100: b"other"}
-    tree = tree_of(other)
-    walk = TreeWalk(tree.digest, tree_of(own))
-    count = 0
-    while walk.missing:
-        part = part_at(tree, other, walk.place(next(iter(walk.missing))))
-        assert part is not None
-        walk.take(part)
-        count += 1
-    assert walk.changes == {100: b"other"}
-    assert count < 8
-    assert (walk.come, walk.found) == (count, count)
-
-
-@settings(deadline=None)
-@given(STATES, STATES, STATES)
-def test_a_received_part_is_not_missing_in_another_tree(
-    own: Pieces, first: Pieces, second: Pieces
-) -> None:
-    first, second = first | {1: b"x"}, second | {1: b"y"}
-    walk = TreeWalk(tree_of(first).digest, tree_of(own))
-    fetch(walk, first)
-    seen = fetch(walk, second)
-    assert seen.isdisjoint(all_parts(first))
-    assert changed(own, walk.changes) == second
-
-
-def fetch(walk: TreeWalk, pieces: Pieces) -> set[bytes]:
-    """Begin with the tree of these pieces, and give all its parts that are missing."""
-    tree, seen = tree_of(pieces), set()
-    walk.begin(tree.digest, walk.own)
-    while walk.missing:
-        part = part_at(tree, pieces, walk.place(next(iter(walk.missing))))
-        assert part is not None
-        walk.take(part)
-        seen.add(part)
-    return seen
-
-
-def all_parts(pieces: Pieces) -> set[bytes]:
-    walk = TreeWalk(tree_of(pieces).digest, HashTree())
-    return fetch(walk, pieces)
-
-
-@pytest.mark.parametrize(
-    ("forged", "lie"),
-    [
-        # The digests are as they should be, and the parts say what is impossible.
-        (leaf_part(2**60, b"a"), "a leaf elsewhere"),
-        (b"node" + bytes(40), "no node"),
-        (b"", "nothing"),
-    ],
-)
-def test_a_forged_part_is_never_accepted(forged: bytes, lie: str) -> None:
-    """Whoever made up a digest can have a part for it."""
-    root = node_part(60, 0, {0: part_digest(forged), 1: b"b" * 32})
-    walk = TreeWalk(part_digest(root), HashTree())
-    assert walk.take(root) is not None
-    assert part_digest(forged) in walk.missing
-    assert walk.take(forged) is None, lie
-    assert part_digest(forged) in walk.missing
-
-
-def test_a_node_below_itself_is_refused() -> None:
-    high = node_part(60, 0, {0: b"a" * 32, 1: b"b" * 32})
-    root = node_part(60, 0, {0: part_digest(high), 1: b"b" * 32})
-    walk = TreeWalk(part_digest(root), HashTree())
-    assert walk.take(root) is not None
-    assert walk.take(high) is None
-
-
-# Helpers
-
-
-class Helper:
-    """One that has some states, and says what it has as an honest one does."""
-
-    def __init__(self, *states: tuple[int, Pieces]) -> None:
-        self.states = {commit: (tree_of(pieces), pieces) for commit, pieces in states}
-        self.asked: list[PartsWanted] = []
-
-    def answer(self, wanted: PartsWanted) -> list[bytes] | None:
-        """The parts; None: no answer."""
-        self.asked.append(wanted)
-        return self.parts(wanted)
-
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        if wanted.commit not in self.states:
-            return []
-        tree, pieces = self.states[wanted.commit]
-        found, size = [], 0
-        for place in wanted.places:
-            part = part_at(tree, pieces, place)
-            if part is None or (found and size + len(part) > ANSWER_BYTES):
-                break
-            found.append(part)
-            size += len(part)
-        return found
-
-
-class Silent(Helper):
-    def answer(self, wanted: PartsWanted) -> list[bytes] | None:
-        self.asked.append(wanted)
-        return None
-
-
-class Empty(Helper):
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        return []
-
-
-class Liar(Helper):
-    """Answers with a true state in which one piece is another."""
-
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        parts = super().parts(wanted)
-        return [part[:-1] + bytes([part[-1] ^ 1]) for part in parts]
-
-
-class OtherShape(Helper):
-    """Answers with a tree that is true, of another state."""
-
-    def __init__(self, *states: tuple[int, Pieces]) -> None:
-        super().__init__(*((commit, {9: b"one piece"}) for commit, _ in states))
-
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        tree, pieces = next(iter(self.states.values()))
-        part = part_at(tree, pieces, ROOT)
-        assert part is not None
-        return [part]
-
-
-class Replaying(Helper):
-    """Answers all with what it answered first."""
-
-    first: list[bytes] | None = None
-
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        self.first = self.first or super().parts(wanted)
-        return self.first
-
-
-class Dripping(Helper):
-    """A part at a time."""
-
-    def parts(self, wanted: PartsWanted) -> list[bytes]:
-        return super().parts(wanted)[:1]
-
-
-MANIFEST_COMMIT = 64
-
-
-class Fetching:
-    """A peer that catches up, and time. An answer takes `delay_ms` by its helper."""
-
-    def __init__(self, own: Pieces, helpers: dict[int, Helper]) -> None:
-        self.own = own
-        self.helpers = helpers
-        self.delays = dict.fromkeys(helpers, 1)
-        self.catch_up = CatchUp(itertools.count(1))
-        self.now_ms = 0
-        self.liars: set[int] = set()
-        self.requests = 0
-        self._under_way: list[tuple[int, int, PartsWanted, list[bytes]]] = []
-
-    def offer(self, member: int, commit: int, pieces: Pieces) -> bool:
-        manifest = Manifest(commit, tree_of(pieces).digest)
-        news = self.catch_up.is_news(member, manifest, self.now_ms)
-        if news:
-            own = tree_of(self.own)
-            self.catch_up.begin(member, manifest, [b"frame"], own, self.now_ms)
-        return news
-
-    def ask(self) -> list[PartsWanted]:
-        wanted = self.catch_up.requests(list(self.helpers), 0, self.now_ms)
-        for each in wanted:
-            self.requests += 1
-            parts = self.helpers[each.member].answer(each)
-            if parts is not None:
-                at_ms = self.now_ms + self.delays[each.member]
-                self._under_way.append((at_ms, self.requests, each, parts))
-        return wanted
-
-    def turn(self) -> None:
-        """A millisecond."""
-        self.ask()
-        self.now_ms += 1
-        self._under_way.sort(key=lambda one: one[:2])
-        while self._under_way and self._under_way[0][0] <= self.now_ms:
-            _, _, wanted, parts = self._under_way.pop(0)
-            member, number, commit, _ = wanted
-            if not self.catch_up.take(member, number, commit, parts, self.now_ms):
-                self.liars.add(member)
-
-    def run(self, ms: int) -> Fetched:
-        """Until all is here, for so long at most."""
-        end_ms = self.now_ms + ms
-        while self.now_ms < end_ms:
-            self.turn()
-            if self.catch_up.is_complete:
-                fetched = self.catch_up.complete(tree_of(self.own))
-                if fetched is not None:
-                    return fetched
-        raise AssertionError(self.catch_up.progress)
-
-
-OWN = some_state(random.Random(1), 2_000)
-STATE = some_state(random.Random(2), 3_000) | dict(list(OWN.items())[:1_000])
-
-
-def fetching(*helpers: Callable[..., Helper]) -> Fetching:
-    members = {n: helper((MANIFEST_COMMIT, STATE)) for n, helper in enumerate(helpers)}
-    peer = Fetching(OWN, members)
-    assert peer.offer(0, MANIFEST_COMMIT, STATE)
-    return peer
-
-
-def check(peer: Fetching, fetched: Fetched, state: Pieces = STATE) -> None:
-    assert changed(peer.own, fetched.pieces) == state
-    assert fetched.manifest.digest == tree_of(state).digest
-    assert fetched.certificate == [b"frame"]
+from tests.support.states import all_parts, changed, part_at, tree_of
 
 
 def test_honest_helpers_share_the_work() -> None:

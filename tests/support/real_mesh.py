@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from engine import Command, Market, OrderType, Side, Submit, TimeInForce
 from peer.client import protocol
@@ -20,22 +20,12 @@ from peer.consensus.committee import Mode
 from peer.membership import mesh_file
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.storage import data_folder
+from tests.support.waiting import wait_for
 
-T = TypeVar("T")
 LOCAL = "127.0.0.1"
 MARKET = "BTC-USD"
 OTHER_MARKET = "ETH-USD"
 MARKETS = [Market(MARKET, "0.01", "0.00000001"), Market(OTHER_MARKET, "0.01", "0.0001")]
-
-
-def wait_for(what: str, ask: Callable[[], T | None], timeout_s: float = 20.0) -> T:
-    """Call `ask` until its result is true, and return that."""
-    deadline_s = time.monotonic() + timeout_s
-    while time.monotonic() < deadline_s:
-        if answer := ask():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"waited {timeout_s} s in vain for {what}")
 
 
 def pairs(ports: Sequence[int]) -> list[tuple[int, int]]:
@@ -252,14 +242,17 @@ def placed_mesh(
     size: int = 3,
     observers: Literal["any"] | None = None,
     markets: Sequence[Market] = MARKETS,
+    options: Sequence[str] = (),
+    starts: bool = True,
 ) -> Iterator[RealMesh]:
-    """A running mesh without Grapes: its peers are told where the others are."""
+    """A mesh without Grapes: its peers are told where the others are. It runs if it `starts`."""
     with (
         held_ports(2 * size) as ports,
-        RealMesh(folder, [], size, observers=observers, markets=markets) as mesh,
+        RealMesh(folder, [], size, options=options, observers=observers, markets=markets) as mesh,
     ):
         mesh.tell_places(pairs(ports))
-        mesh.start()
+        if starts:
+            mesh.start()
         yield mesh
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import simple_websocket
 
@@ -19,20 +19,9 @@ from peer.client.endpoint import FOLDER, endpoint
 from peer.consensus.committee import Mode
 from peer.membership.mesh_file import Member, MeshConfig, write
 from peer.storage import data_folder
+from tests.support.waiting import wait_for
 from tests.support.web_standin import MARKETS, StandInNode
 from web.auth.keys import KEYS_FILE, Keys, Scope
-
-T = TypeVar("T")
-
-
-def wait_for(what: str, ask: Callable[[], T | None], seconds: float = 10.0) -> T:
-    """Call `ask` until its result is true, and return that."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if answer := ask():
-            return answer
-        time.sleep(0.02)
-    raise AssertionError(f"waited {seconds} s in vain for {what}")
 
 
 class Answer:

@@ -92,7 +92,10 @@ def test_signed_orders_trade_through_a_follower(mesh: Followed) -> None:
     wait_for("it is ready", lambda: ask(base + "/readyz") == (200, {"status": "follower"}))
     _, view = ask(base + "/mesh")
     assert (view["role"], len(view["peers"])) == ("follower", 3)
-    assert view["peer"] == f"follower-{data_folder.load(follower.folder).public.hex()[:8]}"
+    assert (
+        view["peer"]
+        == f"follower-{Identity.load(follower.folder / data_folder.KEY_FILE).public.hex()[:8]}"
+    )
     order_ = {"market": MARKET, "side": "buy", "quantity": "0.00000001", "price": "0.95"}
     status, body = ask(base + "/order", order_ | {"account": "ann"})
     assert status in (401, 403, 503)

@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from discovery.grapes import running_grapes
 from engine import Cancel, Event, Reason, Rejected, Side, Submit
 from peer import NodeClient, Signer
 from peer.client.connection import NodeRefusedError
@@ -18,8 +17,8 @@ from peer.client.protocol import AccountUpdate, Orders, topic
 from peer.membership.identity import Identity
 from peer.replica.batch import command_id, encode_batch
 from peer.replica.signed import Entry, Signed, with_id
-from tests.network.test_misbehaviour import Rogue
-from tests.support.real_mesh import MARKET, RealMesh, RealPeer, order
+from tests.support.real_mesh import MARKET, RealMesh, RealPeer, order, placed_mesh
+from tests.support.rogue import Rogue, rogue_of
 
 TRADER = Identity.ephemeral()
 OTHER_MESH = "0f" * 16
@@ -28,21 +27,15 @@ replace = msgspec.structs.replace
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[RealMesh]:
-    with running_grapes() as grapes:
-        urls = [grape.spec.url for grape in grapes]
-        # Snapshots as often as can be, so that a peer goes on from one.
-        with RealMesh(tmp_path, urls, options=["--snapshot-every=64"]) as mesh:
-            yield mesh
+    # Snapshots as often as can be, so that a peer goes on from one.
+    with placed_mesh(tmp_path, options=["--snapshot-every=64"], starts=False) as mesh:
+        yield mesh
 
 
 @pytest.fixture
 def rogue(mesh: RealMesh) -> Iterator[Rogue]:
-    rogue = Rogue(mesh)
-    for peer in mesh.peers[:2]:
-        peer.start(rogue.place)
-    mesh.wait_quorum(mesh.peers[:2])
-    yield rogue
-    rogue.close()
+    with rogue_of(mesh) as rogue:
+        yield rogue
 
 
 def buy(account: str, price: int = 100, quantity: int = 1) -> Submit:

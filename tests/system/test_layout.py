@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("engine", "discovery", "peer", "web")
 LINES_MAX = 400
@@ -96,3 +98,8 @@ def test_the_way_of_an_order_is_that_of_the_code() -> None:
         package = folder.replace("/", ".")
         for name in re.findall(r"`([^`]+)`", functions):
             assert callable(resolve_name(f"{package}.{name}")), name
+
+
+def test_the_test_files_that_begin_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
+    assert len(set(LONGEST)) == len(LONGEST)

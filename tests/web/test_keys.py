@@ -305,7 +305,7 @@ def test_what_another_process_changes_counts_at_once(tmp_path: Path, keys: Keys)
     """Also after the write-ahead log has been copied into the file and begun again."""
     other = Keys(tmp_path / KEYS_FILE)
     raw = sqlite3.connect(tmp_path / KEYS_FILE)
-    for turn in range(60):
+    for turn in range(22):
         token = other.create(f"account{turn}", [Scope.TRADE], f"p2p_same_secret{turn % 7}")
         credential = of_token(keys, token)
         who = keys.who(credential)

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from peer.replica.signed import key_of_account, text_of
-from tests.replica.test_signed import HOSTILE, KINDS
 from tests.support.browser import MARKS, expect_accessible, place
+from tests.support.signing import HOSTILE, KINDS
 from tests.support.web_gateway import Gateway, lone_peer, running_gateway
 from web.auth.keys import Scope
 
