@@ -125,8 +125,8 @@ EPOCHS = (
         (
             edit(
                 "node/state_fetcher",
-                "if manifest.epoch > (last := ledger.epochs.newest.number):",
-                "if manifest.epoch > (last := ledger.epochs.newest.number) + 999:",
+                "if manifest.epoch > ledger.epochs.newest.number:",
+                "if manifest.epoch > ledger.epochs.newest.number + 999:",
             ),
             edit(
                 "node/epoch_book",

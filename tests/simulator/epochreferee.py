@@ -198,8 +198,8 @@ class EpochReferee(NodeReferee):
         if not all(map(self.has_chain, peers)):
             return False
         stayed = set(last.numbers) - self._run.unreliable
-        told = {id_ for told in self.promised.values() for _, id_ in told}
-        return all(id_ in self.results for id_ in told if id_ % MEMBERS_SPACE in stayed)
+        told = (each for told in self.promised.values() for each in told)
+        return all(self.is_kept(each) for each in told if each.id % MEMBERS_SPACE in stayed)
 
     def has_chain(self, peer: NodePeer) -> bool:
         """Whether it can prove to newcomers each epoch whose begin is certified in the order."""

@@ -32,6 +32,14 @@ class Mark(NamedTuple):
     state: bytes
 
 
+class Promise(NamedTuple):
+    """What a client was told: that its order is safe."""
+
+    member: int | None  # that told it
+    name: str  # empty for a cancel
+    id: int
+
+
 def state_of(replica: Replica) -> bytes:
     """All that follows from the commits so far, but for seats that have ordered nothing: they may
     be of the next epoch."""
@@ -51,7 +59,8 @@ class NodeReferee(Witness):
         self.order: list[Mark] = []
         self.results: dict[int, list[Event]] = {}
         self.names: dict[str, int] = {}  # client id -> the first command under it
-        self.promised: dict[int, set[tuple[int | None, int]]] = {}  # order -> members, ids told
+        self.promised: dict[int, set[Promise]] = {}  # by order
+        self._carried: dict[int, str] = {}  # by id: the client id of an order
         self.delays_us: list[int] = []
         self.blocks = 0
         self.highest_round = 0
@@ -127,6 +136,7 @@ class NodeReferee(Witness):
     def _name(self, order: Submit, events: list[Event], firsts: dict[int, int]) -> None:
         """ORDER-59. Only the first order of a name is executed."""
         first, name = self.names.setdefault(order.client_id, order.id), order.client_id
+        self._carried[order.id] = name
         repeated = events == [Rejected(order.id, order.account, Reason.SENT_BEFORE)]
         must(repeated == (first != order.id), f"{name} is {first}, and {order.id} made {events}")
         must(firsts.get(order.id) == first, f"{name} is said to be {firsts}, and is {first}")
@@ -176,7 +186,9 @@ class NodeReferee(Witness):
     def told(self, peer: NodePeer, order: "Order", reply: Queued | Done) -> None:
         """A client was told something: it must be so, and stay so. All results name one order."""
         if isinstance(reply, Queued):
-            self.promised.setdefault(order.number, set()).add((peer.member, reply.ids[0]))
+            self.promised.setdefault(order.number, set()).add(
+                Promise(peer.member, order.name, reply.ids[0])
+            )
             return
         for result in reply.results:
             counts = result.first or result.id
@@ -190,8 +202,17 @@ class NodeReferee(Witness):
         if any(peer.commits < len(self.order) for peer in peers):
             return False
         alive = {peer.member for peer in peers}
-        told = set().union(*self.promised.values())
-        return all(id_ in self.results for member, id_ in told if member in alive)
+        told = (each for told in self.promised.values() for each in told)
+        return all(self.is_kept(each) for each in told if each.member in alive)
+
+    def is_kept(self, promise: Promise) -> bool:
+        """Whether what a client was told is safe has happened: that order, not another one of the
+        same id."""
+        if promise.id not in self.results:
+            return False
+        name = self._carried.get(promise.id, promise.name)
+        must(name == promise.name, f"{promise.name} was to be {promise.id}, which is {name}")
+        return True
 
 
 def must(holds: bool, otherwise: str) -> None:
