@@ -127,8 +127,7 @@ class Changing(Chaos):
     def _members(self, peer: RealPeer, *words: str, may_fail: bool = False) -> str:
         call = [sys.executable, "-m", "peer", "members", str(peer.folder), *words]
         done = subprocess.run(call, capture_output=True, text=True, timeout=CALL_S, check=False)
-        if done.returncode and not may_fail:
-            self.faults.append(f"{' '.join(words)}: {done.stderr}")
+        assert may_fail or not done.returncode, f"{' '.join(words)}: {done.stderr}"
         return done.stdout
 
     def _wait_members(self) -> None:

@@ -126,12 +126,12 @@ class Synchronizer:
             self._exclude(member, now_ms)
         return self._ask_above(member, now_ms)
 
-    def reached(self, now_ms: int) -> int:
+    def reached(self, now_ms: int) -> int | None:
         """The highest round in which more than f members have recently claimed to have made a
-        block; 0 if fewer have claimed anything."""
+        block; None if fewer have claimed anything."""
         claims, faults = self._claims.items(), self._dag.committee.faults
         fresh = sorted(c.rounds[m] for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS)
-        return fresh[-1 - faults] if len(fresh) > faults else 0
+        return fresh[-1 - faults] if len(fresh) > faults else None
 
     # Single blocks
 
