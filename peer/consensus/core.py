@@ -173,6 +173,12 @@ class Consensus:
             self.start.hear(member, 0 if me is None else rounds[me], known)
         self._ask(self._synchronizer.hear(member, rounds, now_ms))
 
+    def recall(self, before: "Consensus", now_ms: int) -> None:
+        """Ask at once for what members have claimed to have. `before` was in the same epoch; this
+        one goes on from a later state, from which all others go on meanwhile."""
+        for member, rounds in before._synchronizer.claims(now_ms):
+            self._ask(self._synchronizer.hear(member, rounds, now_ms))
+
     def answered(self, member: int, now_ms: int) -> None:
         """All blocks of an answer to a `Pull` have come; request more if there are more."""
         self._ask(self._synchronizer.answered(member, now_ms))

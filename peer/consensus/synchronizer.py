@@ -89,6 +89,11 @@ class Synchronizer:
             overdue[member] = rounds[member]
         return self._ask_above(member, now_ms) if self._lacks(overdue) else None
 
+    def claims(self, now_ms: int) -> list[tuple[int, tuple[int, ...]]]:
+        """The members' recent claims."""
+        claims = self._claims.items()
+        return [(m, c.rounds) for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS]
+
     def _settled_ms(self, member: int) -> int:
         """How long after a member's claim its blocks are here, each one that is lost included: it
         is noticed, and asked for by itself."""
