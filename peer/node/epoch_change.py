@@ -125,8 +125,8 @@ class EpochChange:
     def skip_to_state(self, effects: Effects) -> None:
         """A member's state has replaced this peer's, perhaps one of a later epoch. Callers must ask
         for the results of commands that it contains."""
-        self.stand()
         self.due_ms = 0
+        self.stand()
         if self._ledger.me is None:
             self._turn_away(effects)
             return

@@ -114,8 +114,8 @@ EPOCHS = (
         (
             edit(
                 "node/state_fetcher",
-                "if manifest.epoch > (last := ledger.epochs.newest.number):",
-                "if manifest.epoch > (last := ledger.epochs.newest.number) + 999:",
+                "if manifest.epoch > ledger.epochs.newest.number:",
+                "if manifest.epoch > ledger.epochs.newest.number + 999:",
             ),
             edit(
                 "node/epoch_book",
@@ -158,9 +158,23 @@ EPOCHS = (
         (
             edit(
                 "replica/members",
-                "sum(key in self._stated for _, key in plan.added)",
+                "sum(map(self._is_fresh, (key for _, key in plan.added)))",
                 "len(plan.added)",
             ),
+        ),
+    ),
+    Mutation(
+        "peers do not keep the signatures that are ordered",
+        "some hand out a chain with a gap, and newcomers stop there",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "node/ledger",
+                "if certificate := self.replica.members.certificate:",
+                "if certificate := None:",
+            ),
+            edit("node/epoch_book", "if not self.is_certified(origin.number):", "if False:"),
         ),
     ),
     Mutation(
