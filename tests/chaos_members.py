@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from discovery.grapes import running_grapes
-from peer.consensus.committee import Mode
+from peer.consensus.committee import Committee, Mode
 from peer.storage import data_folder
 from tests.chaos import OPTIONS, SETTLE_S, Chaos, timed_print, trades_of
 from tests.support.real_mesh import RealMesh, RealPeer, wait_for
@@ -72,20 +72,31 @@ class Changing(Chaos):
         self._seat(peer)
 
     def _lose(self, place: int, number: int) -> None:
-        """A member loses its disk, and a new one takes its place."""
+        """A member loses its disk, and a new one takes its place; before, if the others are no
+        quorum, since nobody could agree to it without the lost one."""
+        config, others = self.mesh.config, len(self.mesh.peers) - 1
+        is_sudden = others >= Committee(config.id, others + 1, config.mode).quorum
         lost = self._part_with(place)
         peer, key = self._newcomer(number)
-        lost.kill()
-        self._agree("replace", lost.folder.name, peer.folder.name, key)
+        if is_sudden:
+            lost.kill()
+        voters = () if is_sudden else (lost,)
+        self._agree("replace", lost.folder.name, peer.folder.name, key, voters=voters)
         self._seat(peer)
+        if not is_sudden:
+            self._wait_hand_over()
+            lost.kill()
 
     def _remove(self, place: int) -> None:
         removed = self._part_with(place)
         self._agree("remove", removed.folder.name)
         self._wait_members()
+        self._wait_hand_over()
+        removed.stop()
+
+    def _wait_hand_over(self) -> None:
         for peer in self.mesh.peers:
             wait_for("the hand-over", lambda peer=peer: self._is_handed_over(peer), SETTLE_S)
-        removed.stop()
 
     def _newcomer(self, number: int) -> tuple[RealPeer, str]:
         folder = self.mesh.file.parent / f"peer{number}"
@@ -117,18 +128,18 @@ class Changing(Chaos):
         )
         return peer
 
-    def _agree(self, *words: str) -> None:
+    def _agree(self, *words: str, voters: Sequence[RealPeer] = ()) -> None:
+        """The peers that should be members vote, and others."""
         self._say(" ".join(word if len(word) < 20 else f"{word[:8]}…" for word in words))
         said = self._members(self.mesh.peers[0], *words)
         proposal = said.split()[1].rstrip(":")
-        for peer in self.mesh.peers[1:]:
+        for peer in (*self.mesh.peers[1:], *voters):
             self._members(peer, "approve", proposal, may_fail=True)  # accepted already
 
     def _members(self, peer: RealPeer, *words: str, may_fail: bool = False) -> str:
         call = [sys.executable, "-m", "peer", "members", str(peer.folder), *words]
         done = subprocess.run(call, capture_output=True, text=True, timeout=CALL_S, check=False)
-        if done.returncode and not may_fail:
-            self.faults.append(f"{' '.join(words)}: {done.stderr}")
+        assert may_fail or not done.returncode, f"{' '.join(words)}: {done.stderr}"
         return done.stdout
 
     def _wait_members(self) -> None:

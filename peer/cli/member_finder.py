@@ -76,7 +76,8 @@ class MemberFinder:
         """Look for other members than before, if these have changed. Call it now and then."""
         node, found = self._node, self._found
         seat, own = node.ledger.seat, node.ledger.journal.key
-        announce = None if seat is None else (node.config.service_of(own), node.mesh.port)
+        is_sought = seat is not None or own in node.ledger.replica.candidates
+        announce = (node.config.service_of(own), node.mesh.port) if is_sought else None
         watch = [name for name, number in node.epochs.services.items() if number in node.mesh.links]
         sought = announce, *watch
         if not self._grapes or found is None or sought in ((None,), self._sought):

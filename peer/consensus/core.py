@@ -89,7 +89,7 @@ class Consensus:
         timing = self.timing
         self._delays = Delays(committee.size, timing.late, timing.answer)
         self._synchronizer = Synchronizer(self.dag, me, self._delays, timing.pull_timeout_ms)
-        self.start = start or Start(committee, timing.start_wait_ms)
+        self.start = start or Start(committee, timing.start_wait_ms, me is not None)
         self._due = Due(Rule.of(committee).wave)
         self._spoke_ms: int | None = None  # when this peer made its last block
         self._openers = 0  # empty blocks since then that only announced the time
@@ -167,10 +167,17 @@ class Consensus:
 
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> None:
         """Take a heartbeat of a member, and request overdue blocks."""
-        own = self.own_newest
-        if own is not None and self.me is not None and len(rounds) == self.committee.size:
-            self.start.hear(member, rounds[self.me], max(own.round, self.dag.highest[self.me]))
+        if len(rounds) == self.committee.size:
+            own, me = self.own_newest, self.me
+            known = 0 if own is None or me is None else max(own.round, self.dag.highest[me])
+            self.start.hear(member, 0 if me is None else rounds[me], known)
         self._ask(self._synchronizer.hear(member, rounds, now_ms))
+
+    def recall(self, before: "Consensus", now_ms: int) -> None:
+        """Ask at once for what members have claimed to have. `before` was in the same epoch; this
+        one goes on from a later state, from which all others go on meanwhile."""
+        for member, rounds in before._synchronizer.claims(now_ms):
+            self._ask(self._synchronizer.hear(member, rounds, now_ms))
 
     def answered(self, member: int, now_ms: int) -> None:
         """All blocks of an answer to a `Pull` have come; request more if there are more."""
@@ -183,8 +190,8 @@ class Consensus:
     def proposal(self, now_ms: int, commands_wait: bool, is_due: bool = False) -> Proposal | None:
         """The block that this peer should make now, if any. `is_due`: by the members' clocks, an
         event is due that waits for the ordered clock, such as the expiry of an order."""
-        own = self.own_newest
-        if own is None or self.halted or not self.start.is_over(now_ms) or self.far_ahead(now_ms):
+        own, is_over = self.own_newest, self.start.is_over(now_ms)
+        if own is None or self.halted or not is_over or self.far_ahead(now_ms):
             return None
         top = self.dag.quorum_round
         round_ = max(own.round + 1, top + 1 - CATCH_UP_ROUNDS)
@@ -235,8 +242,14 @@ class Consensus:
     def far_ahead(self, now_ms: int) -> int | None:
         """The round of an honest member, if it is so far ahead that proposing now would only add
         old rounds: then this peer must catch up first."""
-        reached = self._synchronizer.reached(now_ms)
+        reached = self._synchronizer.reached(now_ms) or 0
         return reached if reached > self.dag.quorum_round + CATCH_UP_ROUNDS else None
+
+    def could_speak(self, now_ms: int) -> bool:
+        """Whether a peer that only follows is where the others are, and could make blocks at once
+        if it had a seat."""
+        is_told = self._synchronizer.reached(now_ms) is not None
+        return self.start.over and is_told and self.far_ahead(now_ms) is None
 
     def propose(
         self,

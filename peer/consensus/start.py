@@ -10,16 +10,21 @@ state this, since one of them may be the only one that has the last block. A mem
 sends the block, and the node stops. A claim without the signed block does not keep a member silent
 for long. So equivocation by an old journal is rare; it remains possible if no member that has the
 last block is there.
+
+A peer that only follows takes the same from members in the epoch in which it follows: a later one,
+in which its key may have signed, has not begun for these. So once it has a seat it speaks at once.
 """
 
 from peer.consensus.committee import Committee, Mode
 
 
 class Start:
-    """`wait_ms`: how long to wait for the other members once a quorum agrees (crash mode)."""
+    """`wait_ms`: how long to wait for the other members once a quorum agrees (crash mode).
+    `is_member`: whether this peer is one of them."""
 
-    def __init__(self, committee: Committee, wait_ms: int) -> None:
+    def __init__(self, committee: Committee, wait_ms: int, is_member: bool = True) -> None:
         self.committee = committee
+        self._is_member = is_member
         self._wait_ms = wait_ms
         self._agree: set[int] = set()  # members that know no newer block of this one
         self._quorum_ms: int | None = None  # since when a quorum agrees
@@ -41,13 +46,13 @@ class Start:
         return self.over
 
     def _may_speak(self, now_ms: int) -> bool:
-        if len(self._agree) + 1 < self.committee.quorum:
+        if len(self._agree) + self._is_member < self.committee.quorum:
             self._quorum_ms = None
             return False
         if self._quorum_ms is None:
             self._quorum_ms = now_ms
         waited = now_ms - self._quorum_ms >= self._wait_ms
-        all_agree = len(self._agree) == self.committee.size - 1
+        all_agree = len(self._agree) == self.committee.size - self._is_member
         return waited or all_agree or self.committee.mode is Mode.BYZANTINE
 
     @property

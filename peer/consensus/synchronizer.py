@@ -89,6 +89,11 @@ class Synchronizer:
             overdue[member] = rounds[member]
         return self._ask_above(member, now_ms) if self._lacks(overdue) else None
 
+    def claims(self, now_ms: int) -> list[tuple[int, tuple[int, ...]]]:
+        """The members' recent claims."""
+        claims = self._claims.items()
+        return [(m, c.rounds) for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS]
+
     def _settled_ms(self, member: int) -> int:
         """How long after a member's claim its blocks are here, each one that is lost included: it
         is noticed, and asked for by itself."""
@@ -126,12 +131,12 @@ class Synchronizer:
             self._exclude(member, now_ms)
         return self._ask_above(member, now_ms)
 
-    def reached(self, now_ms: int) -> int:
+    def reached(self, now_ms: int) -> int | None:
         """The highest round in which more than f members have recently claimed to have made a
-        block; 0 if fewer have claimed anything."""
+        block; None if fewer have claimed anything."""
         claims, faults = self._claims.items(), self._dag.committee.faults
         fresh = sorted(c.rounds[m] for m, c in claims if now_ms - c.heard_ms < CLAIM_AGE_MS)
-        return fresh[-1 - faults] if len(fresh) > faults else 0
+        return fresh[-1 - faults] if len(fresh) > faults else None
 
     # Single blocks
 

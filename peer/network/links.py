@@ -11,6 +11,7 @@ import zmq
 
 from discovery.grape import Address
 from peer.consensus.dag import WAITING_MAX
+from peer.membership.epochs import SEATS_MAX
 from peer.network.addresses import AddressBook
 from peer.network.answer_timeout import AnswerTimeout
 from peer.network.messages import Heartbeat
@@ -69,6 +70,11 @@ class Link:
         """Where the member said that it answers, and was heard since."""
         subscriptions = self.addresses.items()
         return [Address(a.host, s.fetch_port) for a, s in subscriptions if s.heard_ms >= since_ms]
+
+    @property
+    def is_candidate(self) -> bool:
+        """Whether it last spoke as one."""
+        return self.heartbeat is not None and self.heartbeat.member == SEATS_MAX
 
     @property
     def barred(self) -> str:

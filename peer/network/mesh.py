@@ -201,17 +201,18 @@ class Mesh(Answers):
             if asker is None or asked is None:
                 continue
             if isinstance(asked, Introduced):
-                self._note_introduction(asker, str(parts[0].get("Peer-Address")), asked.port)
+                self._note_introduction(parts[0], asked.port)
             else:
                 yield asker, asked
         if not left:
             self._rest_until_ms = now_ms + REST_MS
             self._poller.unregister(self._router)
 
-    def _note_introduction(self, asker: Asker, host: str, port: int) -> None:
-        """A member tells where it can be heard. It can only name its own host."""
+    def _note_introduction(self, frame: zmq.Frame, port: int) -> None:
+        """A member or a candidate tells where it can be heard. It can only name its own host."""
+        host, key = str(frame.get("Peer-Address")), str(frame.get("User-Id"))
         for link in self.links.values():
-            if asker.is_member and asker.name == link.server_key.hex():
+            if key == link.server_key.hex():
                 with contextlib.suppress(ValueError):
                     link.book.tell(read_address(f"{host}:{port}"))
 
@@ -333,8 +334,9 @@ class Mesh(Answers):
         return link.heard_ms >= 0 and now_ms - link.heard_ms < ALIVE_MS
 
     def heard(self, now_ms: int) -> list[int]:
-        """The members this peer hears."""
-        return [member for member in self.links if self.alive(member, now_ms)]
+        """The members this peer hears, without candidates."""
+        links = self.links.items()
+        return [n for n, link in links if self.alive(n, now_ms) and not link.is_candidate]
 
     def publish(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
@@ -344,11 +346,10 @@ class Mesh(Answers):
         """Send to all. Tell our address to a heard member that does not hear us."""
         self._pub.send_multipart((b"H", wire.encode(heartbeat)))
         self._poller.sent(self._pub)  # after a block it need not be known at once who subscribes
-        for link in self.links.values():
-            if link.fetch is None or link.heartbeat is None:
-                continue
-            if wire.hears_only(self._epoch, heartbeat, link.heartbeat, link.member):
-                self._say(link.fetch, wire.introduction(self.port))
+        for number, link in self.links.items():
+            theirs = link.heartbeat
+            if theirs and wire.hears_only(self._epoch, heartbeat, theirs, number):
+                self._tell(number, wire.introduction(self.port))
 
     def hand_over(self, epoch: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
         """Send signatures over the seal of an epoch to all."""

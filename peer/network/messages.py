@@ -354,10 +354,13 @@ def _all_within(numbers: Iterable[int], least: int) -> bool:
 
 def is_of(heartbeat: Heartbeat, epoch: Epoch, member: int) -> bool:
     """Whether the heartbeat is this member's in this mesh. `epoch` is the one of this peer; what is
-    said of another one cannot be judged. A candidate speaks as soon as it is a member: in a later
-    epoch, with a seat that this peer does not know."""
+    said of another one cannot be judged. A candidate, whose heartbeats have the number SEATS_MAX,
+    may be a member in a later epoch, with a seat that this peer does not know, and the other way
+    round."""
     if heartbeat.mesh != epoch.origin.mesh:
         return False
+    if heartbeat.member == SEATS_MAX:
+        return heartbeat.epoch != epoch.number or epoch.author_of(member) is None
     if member >= SEATS_MAX:
         return heartbeat.epoch > epoch.number
     if heartbeat.member != member:
@@ -366,7 +369,10 @@ def is_of(heartbeat: Heartbeat, epoch: Epoch, member: int) -> bool:
 
 
 def hears_only(epoch: Epoch, own: Heartbeat, theirs: Heartbeat, member: int) -> bool:
-    """Whether this peer hears a member of its epoch that does not hear it."""
+    """Whether this peer hears a member of its epoch that does not hear it. Members never say
+    whether they hear a candidate."""
+    if own.member == SEATS_MAX:
+        return theirs.member < SEATS_MAX
     author, me = epoch.author_of(member), epoch.author_of(own.member)
     if author is None or me is None or not own.epoch == theirs.epoch == epoch.number:
         return False

@@ -14,7 +14,7 @@ from peer.membership.mesh_file import MeshConfig
 from peer.network.messages import CHAIN_MAX
 from peer.node.chain_seeker import ChainSeeker
 from peer.replica.snapshot import is_certified
-from peer.storage.epoch_table import StoredEpoch
+from peer.storage.epoch_table import Fork, StoredEpoch
 from peer.storage.journal import Journal, JournalError
 from peer.storage.state_sync import Manifest
 
@@ -42,13 +42,15 @@ class EpochBook:
         self.current = self._known[0]
 
     def restore(self) -> None:
-        """Read the epochs in the journal. JournalError if they are damaged."""
+        """Read the epochs in the journal. JournalError if they are damaged, or of two meshes."""
         for stored in self._table.all():
             before = self._known[-1]
             epoch = Epoch(stored.origin, self.current.mode, before)
             if (epoch.number, stored.origin.before) != (before.number + 1, before.seal):
                 raise JournalError(f"the journal is damaged: epoch {epoch.number} follows none")
             self._note(epoch, stored.signatures, stored.is_certified)
+        if (fork := self._table.fork()) is not None and not self._is_trusted(fork):
+            raise JournalError(f"this peer has stopped for good. {self._words(fork)}")
 
     def _note(self, epoch: Epoch, signatures: Mapping[int, bytes], is_certified: bool) -> None:
         self._known.append(epoch)
@@ -104,7 +106,8 @@ class EpochBook:
         if known is None:
             self._note(epoch, {}, False)
         elif known.seal != epoch.seal:
-            self._fork(epoch.number, known.seal, epoch.seal)
+            number = epoch.number
+            self._fork(Fork(number, epoch.seal, known.seal, self._signatures[number]))
 
     def compare(self, number: int, seal: bytes, signatures: Mapping[int, bytes]) -> None:
         """Somebody has this seal of an epoch, with signatures over it. Sets `forked` if they are a
@@ -113,20 +116,35 @@ class EpochBook:
         if self.forked or number < 1 or known is None or before is None or known.seal == seal:
             return
         if before.certifies(seal, signatures):
-            self._fork(number, seal, known.seal)
+            self._fork(Fork(number, known.seal, seal, dict(signatures)))
 
-    def _fork(self, number: int, other: bytes, own: bytes) -> None:
-        signed = f"epoch {number}: a quorum before it has signed the seal {other.hex()}"
-        if number in self._certified and self._known[number].seal == own:
-            self.forked = (
-                f"{signed}, and {own.hex()} as well: there may be two meshes now, and people must "
-                "decide which of them goes on"
-            )
-        else:
-            self.forked = (
-                f"{signed}, and this peer has {own.hex()}: its state is wrong, or somebody has the "
-                "keys of that quorum"
-            )
+    def _fork(self, fork: Fork) -> None:
+        """Stop, now and after each restart, unless an operator has decided."""
+        if not self._is_trusted(fork):
+            self.forked = self._words(fork)
+            self._table.note_fork(fork)
+
+    def _is_trusted(self, fork: Fork) -> bool:
+        """Whether `--trust` names the own seal, or one that contains it."""
+        pinned = None if self._pin is None else self.find(self._pin.epoch)
+        if self._pin is None or pinned is None or self._pin.epoch < fork.epoch:
+            return False
+        own = self.find(fork.epoch)
+        return pinned.seal == self._pin.seal and own is not None and own.seal == fork.own
+
+    def _words(self, fork: Fork) -> str:
+        number, own, other = fork.epoch, fork.own.hex(), fork.other.hex()
+        signed = f"epoch {number}: a quorum before it has signed the seal {other}"
+        wrong = f"{signed}, and this peer has {own}: its state is wrong, or somebody has their keys"
+        known = self.find(number)
+        if known is None or known.seal != fork.own:
+            return f"{wrong}. Join again under a new key"
+        if number in self._certified:
+            wrong = f"{signed}, and {own} as well: there may be two meshes now"
+        return (
+            f"{wrong}. People must decide which of them goes on: if it is this peer's, start it "
+            f"with --trust {number}:{own}, else join again under a new key"
+        )
 
     def enter(self, number: int) -> None:
         """Write that the epochs up to `number` are entered. Durable after the next `sync`."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from discovery.service_tracker import Event as DiscoveryEvent
 from discovery.service_tracker import Found, GrapeFound, GrapeLost
 from peer.client import protocol
-from peer.membership.epochs import Certificate, ForgedChainError, UncertifiedError
+from peer.membership.epochs import SEATS_MAX, Certificate, ForgedChainError, UncertifiedError
 from peer.membership.mesh_file import MeshConfig
 from peer.network.mesh import Mesh
 from peer.network.messages import ChainIn, SignedSeal
@@ -45,6 +45,7 @@ class EpochChange:
         self._stands_in = ledger.epoch
         self._candidates = Candidates()
         self._has_learned = False  # of epochs whose members are not connected yet
+        self.due_ms: int | None = None  # when the next turn must be; None: not because of epochs
         self.notices = Notices(ledger, submissions, ledger.sign)
         self.admission = Admission(config, ledger)
         self.own_votes = OwnVotes(ledger, submissions, self.admission)
@@ -79,8 +80,16 @@ class EpochChange:
             return ""
         return "; ".join([why, *self._mesh_status.programs_of(level)])
 
-    def discovered(self, events: "queue.Queue[DiscoveryEvent]") -> None:
-        """Handle the events from discovery."""
+    def turn(self, events: "queue.Queue[DiscoveryEvent]", now_ms: int, life: Lifecycle) -> None:
+        """Handle the events from discovery, and what must not wait for a heartbeat."""
+        self.due_ms = None
+        self._discovered(events)
+        if self._ledger.me is None:
+            self._state(now_ms, again=False)
+        elif life.takes_part and self.notices.has_news:
+            self.notices.put_in(now_ms)
+
+    def _discovered(self, events: "queue.Queue[DiscoveryEvent]") -> None:
         for _ in range(events.qsize()):  # only this thread takes from it
             match events.get_nowait():
                 case Found(name, addresses):
@@ -107,6 +116,7 @@ class EpochChange:
             submissions.follow(next_level)
         ledger.enter_next()
         self.stand()
+        self.due_ms, effects.beat = 0, True  # others wait for this peer, or it can help them
         level = ledger.epoch.origin.level
         text = "epoch %d begins after commit %d, with the rules of level %d"
         _log.info(text, ledger.epoch.number, ledger.commit, level)
@@ -116,6 +126,7 @@ class EpochChange:
     def skip_to_state(self, effects: Effects) -> None:
         """A member's state has replaced this peer's, perhaps one of a later epoch. Callers must ask
         for the results of commands that it contains."""
+        self.due_ms = 0
         self.stand()
         if self._ledger.me is None:
             self._turn_away(effects)
@@ -181,19 +192,27 @@ class EpochChange:
             return
         if self._has_learned or self._candidates.have_changed(ledger.replica):
             self.stand()
+        is_candidate = ledger.journal.key in ledger.replica.candidates
+        number = SEATS_MAX if ledger.seat is None and is_candidate else ledger.seat
+        if number is not None:
+            self._mesh.beat(self._mesh_status.heartbeat(number, now_ms, wall_ms))
         if ledger.seat is not None:
-            self._mesh.beat(self._mesh_status.heartbeat(ledger.seat, now_ms, wall_ms))
             self._hand_over()
         if ledger.me is None:
-            self._state(now_ms)
+            self._state(now_ms, again=True)
+            self._ask_admission(now_ms)
         elif life.takes_part:
             self.notices.put_in(now_ms)
             self.own_votes.put_in(now_ms)
 
-    def _state(self, now_ms: int) -> None:
-        """As a candidate, show that the state is here; before that, ask to be one."""
-        heard, stated = self._mesh.heard(now_ms), self.notices.statement()
-        if heard and stated is not None:
+    def _state(self, now_ms: int, again: bool) -> None:
+        """As a candidate, show that the state is here. `again`: also if it was shown already."""
+        stated = self.notices.statement(again, now_ms)
+        if stated is not None and (heard := self._mesh.heard(now_ms)):
             self._mesh.state(self.notices.next_of(heard), stated)
-        if (asked := self.admission.request(heard, now_ms)) is not None:
+
+    def _ask_admission(self, now_ms: int) -> None:
+        """Ask to be a candidate, in a mesh that admits by itself."""
+        asked = self.admission.request(self._mesh.heard(now_ms), now_ms)
+        if asked is not None:
             self._mesh.ask_admission(*asked)

@@ -39,6 +39,10 @@ class Hearing:
                 new._heard_us_ms[number] = self._heard_us_ms[old]
         return new
 
+    def note(self, member: int, now_ms: int) -> None:
+        """A member hears this peer, by what it said before it had its number."""
+        self._heard_us_ms[member] = now_ms
+
     def hear(self, member: int, hears: Hears, now_ms: int) -> None:
         """A member reported whom it hears."""
         if self._me is not None and hears[self._me]:

@@ -382,9 +382,13 @@ class Ledger:
             own = self.consensus.own_newest if epoch is self.epoch else None
             check_round(own.round if own else 0, replica.checkpoint.heads[author].round)
         keep_gap(self.journal.history, self.replica, replica, fetched.pieces)
+        before = self.consensus
         self._stand_in(epoch)
         self.epochs.enter(epoch.number)
         self.snapshots.install(fetched.certificate, replica)
         self.journal.sync()
         self._go_on_from(replica)
-        return self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))
+        ready = self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))
+        if before.committee is self.committee:
+            self.consensus.recall(before, now_ms)
+        return ready

@@ -168,11 +168,11 @@ class Node:
         now_ms = self._clock.now_ms()
         due = [self._responder.due_ms]
         if self.life.state is not State.DISK_FAILED:
-            due.append(self.ledger.next_tick_ms(now_ms))
+            due += [self.ledger.next_tick_ms(now_ms), self.epochs.due_ms]
         return self._timers.wait_ms(now_ms, due)
 
     def _take_part_in(self, now_ms: int) -> None:
-        self.epochs.discovered(self._discovered)
+        self.epochs.turn(self._discovered, now_ms, self.life)
         for message in self.mesh.receive(now_ms, self.ledger.round):
             self._take(message, now_ms)
         for caller, request in self.local.receive():

@@ -65,10 +65,24 @@ class MeshStatus:
             self._flooded_ms.pop(seat, None)
         authors = ((a, epoch.author_of(seat)) for a, seat in enumerate(self._epoch.numbers))
         stay = {old: new for old, new in authors if new is not None}
-        self._epoch, self._committee = epoch, epoch.committee
+        before, self._epoch, self._committee = self._epoch, epoch, epoch.committee
         self.clocks = Clocks(self._committee.size, self._ledger.author)
         self._hearing = self._hearing.after(self._committee, self._ledger.author, stay)
+        self._note_newcomers(before)
         self._deaf, self._ahead_ms = set(), {}
+
+    def _note_newcomers(self, before: Epoch) -> None:
+        """Which of the members that are new to this peer hear it. As a candidate each said whom it
+        hears. Nobody said so to a candidate: those that it hears count until they do."""
+        own = before.author_of(before.seat_of(self._ledger.journal.key))
+        for author, seat in enumerate(self._epoch.numbers):
+            link = self._mesh.links.get(seat)
+            if link is None or (said := link.heartbeat) is None:
+                continue
+            is_new = before.author_of(seat) is None
+            is_judged = said.epoch == before.number and len(said.hears) == before.committee.size
+            if own is None or (is_new and is_judged and said.hears[own]):
+                self._hearing.note(author, link.heard_ms)
 
     @property
     def own_name(self) -> str:
@@ -207,8 +221,9 @@ class MeshStatus:
         for author, seat in enumerate(epoch.numbers):
             heartbeat = links[seat].heartbeat if seat in links else None
             if heartbeat is not None and self._mesh.alive(seat, now_ms):
-                same = heartbeat.epoch == epoch.number
-                found[author] = heartbeat.hears if same else (True,) * len(epoch.numbers)
+                size = len(epoch.numbers)
+                same = (heartbeat.epoch, len(heartbeat.hears)) == (epoch.number, size)
+                found[author] = heartbeat.hears if same else (True,) * size
         return found
 
     def look(self, now_ms: int, wall_ms: int, running: bool) -> bool:

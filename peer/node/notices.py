@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from peer.node.ledger import Ledger
 from peer.node.submissions import Submissions
 from peer.replica.handover import Sealed, Stated, statement_of
-from peer.replica.members import STATEMENT_COMMITS
+from peer.replica.members import FRESH_COMMITS
 
-AGAIN_COMMITS = STATEMENT_COMMITS // 2  # a candidate says it anew after so many
+AGAIN_COMMITS = FRESH_COMMITS // 2  # a candidate says it anew after so many
 WAITING_MAX = 100  # statements of candidates that are not looked at yet
 
 
@@ -27,6 +27,7 @@ class Notices:
         self._said: set[tuple[object, ...]] = set()  # in this epoch
         self._came: list[Stated] = []
         self._turn = 0
+        self._stated = -1  # the last boundary of which this candidate has the state
 
     def begin_epoch(self) -> None:
         """What was said in another epoch may have to be said again."""
@@ -36,6 +37,11 @@ class Notices:
         """A candidate has sent its statement."""
         if len(self._came) < WAITING_MAX:
             self._came.append(stated)
+
+    @property
+    def has_news(self) -> bool:
+        """Whether a candidate has sent a statement since the last `put_in`."""
+        return bool(self._came)
 
     def put_in(self, now_ms: int) -> None:
         """As a member, put what is due into the next block."""
@@ -62,13 +68,19 @@ class Notices:
         self._said.add(what)
         return is_new
 
-    def statement(self) -> Stated | None:
-        """As a candidate, what to tell the members now; None: nothing."""
+    def statement(self, again: bool, now_ms: int) -> Stated | None:
+        """As a candidate, what to tell the members now; None: nothing. `again`: also of a boundary
+        of which it was called before."""
         members, key = self._ledger.replica.members, self._ledger.journal.key
         boundary = members.newest_boundary
-        if boundary is None or key not in self._ledger.replica.candidates:
+        if boundary is None or not (again or boundary[0] > self._stated):
+            return None
+        if key not in self._ledger.replica.candidates:
+            return None
+        if not self._ledger.consensus.could_speak(now_ms):  # with a seat, all would wait for it
             return None
         commit, digest = boundary
+        self._stated = commit
         before = members.stated(key)
         if before is not None and commit < before + AGAIN_COMMITS:
             return None

@@ -22,7 +22,8 @@ from peer.replica.changes import Activate, AddMember, Change, RemoveMember, Repl
 from peer.replica.governance import Proposal
 from peer.replica.handover import Sealed, Stated, statement_of
 
-STATEMENT_COMMITS = 1_024  # so old may a candidate's statement be
+STATEMENT_COMMITS = 1_024  # so old may a candidate's statement be when it is ordered,
+FRESH_COMMITS = 128  # and so old when it takes a seat: then it follows the others as they go on
 
 Boundary = tuple[int, bytes]  # a commit, and the digest after it
 
@@ -162,9 +163,16 @@ class Members:
             return ""
         plan = plan_of(proposal.changes, self.epoch)
         here = len(set(present) - plan.removed)
-        here += sum(key in self._stated for _, key in plan.added)
+        here += sum(map(self._is_fresh, (key for _, key in plan.added)))
         wanted = presence_wanted(plan.committee_of(self.epoch))
         return "" if here >= wanted else f"{here} of the {wanted} members it needs are present"
+
+    def _is_fresh(self, key: bytes) -> bool:
+        """Whether a candidate has shown a late state; everybody has the one after commit 0."""
+        stated, newest = self._stated.get(key), self.newest_boundary
+        if stated is None or newest is None:
+            return False
+        return stated >= max(newest[0] - FRESH_COMMITS, min(newest[0], 1))
 
     def waits_for_level(
         self, proposal: Proposal, present: Collection[int], levels: Mapping[int, int]

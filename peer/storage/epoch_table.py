@@ -14,6 +14,7 @@ from peer.storage.database import Database, Tables, guarded
 _encode = msgspec.msgpack.Encoder().encode
 _origins = msgspec.msgpack.Decoder(Origin)
 _signatures = msgspec.msgpack.Decoder(dict[int, bytes])
+_forks = msgspec.msgpack.Decoder(tuple[int, bytes, bytes, dict[int, bytes]])
 _COLUMNS = "SELECT origin, signatures, certified, entered FROM epochs"
 
 
@@ -26,6 +27,15 @@ class StoredEpoch(NamedTuple):
     @property
     def certificate(self) -> Certificate:
         return Certificate(self.origin, self.signatures)
+
+
+class Fork(NamedTuple):
+    """Two seals of one epoch: this peer's, and one that a quorum before it has signed."""
+
+    epoch: int
+    own: bytes
+    other: bytes
+    signatures: dict[int, bytes]  # over the other one, by seats of the epoch before
 
 
 class EpochTable(Tables):
@@ -55,6 +65,18 @@ class EpochTable(Tables):
         self._db.execute("INSERT OR REPLACE INTO epochs VALUES (?, ?, ?, ?, ?)", row)
         if is_entered:
             self.entered = max(self.entered, origin.number)
+
+    @guarded
+    def note_fork(self, fork: Fork) -> None:
+        """Keep the first one for ever."""
+        self._database.begin(durably=True)
+        self._db.execute("INSERT OR IGNORE INTO meta VALUES ('fork', ?)", (_encode(fork),))
+
+    @guarded
+    def fork(self) -> Fork | None:
+        """The one that was kept."""
+        row = self._db.execute("SELECT value FROM meta WHERE name = 'fork'").fetchone()
+        return None if row is None else Fork(*_forks.decode(row[0]))
 
     @guarded
     def certificates(self, above: int, count_max: int, whole: bool) -> list[Certificate]:

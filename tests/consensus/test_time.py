@@ -184,3 +184,18 @@ def test_in_byzantine_mode_a_claim_alone_keeps_no_member_silent() -> None:
     assert not start.is_over(WAIT_MS), "the claim does not count towards the quorum"
     start.hear(3, 7, own=7)
     assert start.is_over(WAIT_MS)
+
+
+def test_a_follower_is_told_by_all_members_and_then_may_speak_once_it_has_a_seat() -> None:
+    """ORDER-25: it does not count itself."""
+    start = Start(committee(3), WAIT_MS, is_member=False)
+    start.hear(0, 0, 0)
+    assert not start.is_over(0)
+    start.hear(1, 0, 0)
+    assert not start.is_over(0), "the third may be the only one in a later epoch"
+    assert not start.is_over(WAIT_MS - 1)
+    assert start.is_over(WAIT_MS)
+    prompt = Start(committee(3), WAIT_MS, is_member=False)
+    for member in range(3):
+        prompt.hear(member, 0, 0)
+    assert prompt.is_over(0)

@@ -169,9 +169,23 @@ EPOCHS = (
         (
             edit(
                 "replica/members",
-                "sum(key in self._stated for _, key in plan.added)",
+                "sum(map(self._is_fresh, (key for _, key in plan.added)))",
                 "len(plan.added)",
             ),
+        ),
+    ),
+    Mutation(
+        "peers do not keep the signatures that are ordered",
+        "some hand out a chain with a gap, and newcomers stop there",
+        40,
+        ALL_EPOCHS,
+        (
+            edit(
+                "node/ledger",
+                "if certificate := self.replica.members.certificate:",
+                "if certificate := None:",
+            ),
+            edit("node/epoch_book", "if not self.is_certified(origin.number):", "if False:"),
         ),
     ),
     Mutation(

@@ -1,10 +1,12 @@
 """Which candidates a peer connects to, and what it hears of them."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 import zmq
 
+from discovery.grape import Address
 from engine import Market
 from peer.consensus.block import NO_ATTESTATION
 from peer.consensus.committee import Committee, Mode
@@ -19,6 +21,7 @@ from peer.replica.changes import AddMember, Propose, RemoveMember
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.state_machine import Replica
 from tests.support.epochs import first_epoch, key_of
+from tests.support.real_mesh import wait_for
 
 MESH = b"m" * 16
 MEMBERS = [key_of(seat).public for seat in range(3)]
@@ -86,6 +89,23 @@ def test_only_members_of_a_later_epoch_are_heard_among_candidates() -> None:
         assert not is_of(other, epoch, SEATS_MAX)
 
 
+def test_a_candidate_speaks_as_one_wherever_it_has_no_seat() -> None:
+    """ORDER-55: what a member says so in its own epoch is a lie, and nobody reads it."""
+    epoch = first_epoch(Committee(MESH, 3, Mode.CRASH))
+    attestations = NO_ATTESTATION, NO_ATTESTATION
+    for number, member, is_read in (
+        (0, SEATS_MAX, True),
+        (0, SEATS_MAX + 1, True),  # its number here is this peer's affair
+        (1, SEATS_MAX, True),
+        (1, 2, True),  # it is behind, or ahead, where this seat is another's or nobody's
+        (0, 3, True),
+        (0, 2, False),
+    ):
+        hears = (True,) * 5
+        says = Heartbeat(MESH, number, SEATS_MAX, 1, (0,) * 5, 0, *attestations, 0, hears)
+        assert is_of(says, epoch, member) is is_read, (number, member)
+
+
 @pytest.fixture
 def mesh() -> Iterator[Mesh]:
     members = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
@@ -114,3 +134,33 @@ def test_a_candidate_that_becomes_a_member_keeps_its_link(mesh: Mesh) -> None:
     assert link.member == 3
     assert key in mesh.authenticator._members
     mesh.cut(SEATS_MAX)  # of a number that has no link any more
+
+
+def test_a_candidate_is_connected_before_it_has_a_seat(mesh: Mesh) -> None:
+    """ORDER-55: it tells the members where it is, and they hear it; but they ask it for nothing."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    other = Mesh(context, mesh.config, key_of(3), Poller())
+    epoch = Epoch.first(mesh.config)
+    mesh.stand_in([epoch], {SEATS_MAX: key_of(3).public})
+    other.links[0].book.give(Address("127.0.0.1", mesh.port))
+    attestations = NO_ATTESTATION, NO_ATTESTATION
+
+    def beat(one: Mesh, number: int) -> None:
+        place = one.config.id, 0, number, one.fetch_port
+        one.beat(Heartbeat(*place, (0,) * 3, 0, *attestations, 0, (True,) * 3))
+
+    def heard() -> bool:
+        now_ms = time.monotonic_ns() // 1_000_000
+        for one, number in ((mesh, 0), (other, SEATS_MAX)):
+            beat(one, number)
+            list(one.receive(now_ms))
+            list(one.requests(now_ms))
+        return mesh.alive(SEATS_MAX, now_ms)
+
+    wait_for("a heartbeat of the candidate", heard)
+    now_ms = time.monotonic_ns() // 1_000_000
+    assert mesh.links[SEATS_MAX].fetch is not None, "it can be asked as soon as it is a member"
+    assert mesh.heard(now_ms) == []
+    assert other.heard(now_ms) == [0]
+    other.close()
+    context.destroy()

@@ -10,20 +10,21 @@ from engine import Market
 from peer.consensus.block import Block, Ref
 from peer.consensus.committee import Mode
 from peer.consensus.committer import Checkpoint, Commit
-from peer.membership.epochs import DOMAIN, Epoch
+from peer.membership.epochs import DOMAIN, Epoch, Pin
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.ledger import Ledger
 from peer.node.snapshots import Pace
 from peer.replica.batch import command_id, encode_batch
 from peer.replica.handover import Sealed
-from peer.storage.journal import Journal
+from peer.storage.epoch_table import Fork
+from peer.storage.journal import Journal, JournalError
 from tests.support.epochs import key_of
 
 MEMBERS = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
 CONFIG = MeshConfig("three", Mode.CRASH, 0, MEMBERS, [Market("X", "1", "1")], [])
 END = 64  # the last commit of epoch 0
 
-Open = Callable[[int], Ledger]
+Open = Callable[..., Ledger]  # seat, pin
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def opened(tmp_path: Path) -> Iterator[Open]:
     """Opens the ledger of a seat, again and again."""
     journals: dict[int, Journal] = {}
 
-    def open_(seat: int) -> Ledger:
+    def open_(seat: int, pin: Pin | None = None) -> Ledger:
         path = tmp_path / f"journal{seat}"
         if seat in journals:
             journals.pop(seat).close()
@@ -39,7 +40,8 @@ def opened(tmp_path: Path) -> Iterator[Open]:
             Journal.create(path, key_of(seat).public)
         journals[seat] = Journal(path, key_of(seat).public, CONFIG.id)
         me = seat if seat < len(MEMBERS) else None
-        return Ledger(CONFIG, me, key_of(seat).sign, journals[seat], pace=Pace(commits=64))
+        pace = Pace(commits=64)
+        return Ledger(CONFIG, me, key_of(seat).sign, journals[seat], pace=pace, pin=pin)
 
     yield open_
     for journal in journals.values():
@@ -52,8 +54,17 @@ def enter(ledger: Ledger) -> Epoch:
     ledger.replica.commit = END
     ledger._next = ledger.epoch.following({2}, added, 1, END, 1_000, b"d" * 32)
     ledger.epochs.expect(ledger._next)
-    ledger.enter_next(())
+    ledger.enter_next()
     return ledger.epoch
+
+
+def take_snapshot(ledger: Ledger) -> None:
+    """Of the first commit in epoch 1, in the journal."""
+    first = Checkpoint.first(ledger.committee)
+    checkpoint = first._replace(commit=END + 1, time_ms=2_000)
+    ledger.apply(Commit(END + 1, Ref(1, 0, b"b" * 32), 2_000, (), checkpoint))
+    ledger.snapshots.install([], ledger.replica)
+    ledger.journal.sync()
 
 
 def signatures(epoch: Epoch, *seats: int) -> dict[int, bytes]:
@@ -102,13 +113,32 @@ def test_a_member_that_restarts_from_a_snapshot_of_the_next_epoch_signs_its_seal
     for seat, is_member in ((0, True), (2, True), (3, False)):
         ledger = opened(seat)
         epoch = enter(ledger)
-        first = Checkpoint.first(epoch.committee)
-        checkpoint = first._replace(commit=END + 1, time_ms=2_000)
-        ledger.apply(Commit(END + 1, Ref(1, 0, b"b" * 32), 2_000, (), checkpoint))
-        ledger.snapshots.install([], ledger.replica)
-        ledger.journal.sync()
+        take_snapshot(ledger)
         again = opened(seat)
         again.recover(0)
         assert again.epoch.number == 1
         assert again.commit == END + 1
         assert again.epochs.signatures == (signatures(epoch, seat) if is_member else {})
+
+
+def test_two_seals_stop_a_peer_after_each_restart_until_an_operator_decides(opened: Open) -> None:
+    """ORDER-57. The evidence stays in the journal."""
+    ledger = opened(0)
+    epoch = enter(ledger)
+    take_snapshot(ledger)
+    other = b"o" * 32
+    signed = {seat: key_of(seat).sign(DOMAIN + other) for seat in (1, 2)}
+    ledger.epochs.compare(1, other, signed)
+    assert other.hex() in ledger.epochs.forked
+    ledger.journal.write()  # as at the end of the turn
+    own, theirs = Pin(1, epoch.seal), Pin(1, other)
+    for pin in (None, theirs, None):
+        again = opened(0, pin)
+        with pytest.raises(JournalError, match=f"stopped for good.*--trust 1:{epoch.seal.hex()}"):
+            again.recover(0)
+        assert again.journal.epochs.fork() == Fork(1, epoch.seal, other, signed)
+    decided = opened(0, own)
+    decided.recover(0)
+    decided.epochs.compare(1, other, signed)
+    assert decided.epochs.forked == ""
+    assert decided.epoch.number == 1

@@ -27,16 +27,16 @@ NOW_MS = 1_700_000_000_000
 
 
 class Seen:
-    """The mesh_status of member 0 of four, after its first own commit."""
+    """The mesh_status of one of four members, after its first own commit."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, me: int = 0) -> None:
         identity = data_folder.create(folder)
         others = [Identity(bytes([n]) * 32).public for n in range(3)]
-        keys = [identity.public, *others]
+        keys = [*others[:me], identity.public, *others[me:]]
         members = [Member(f"m{n}", key.hex()) for n, key in enumerate(keys)]
         self.config = MeshConfig("t", Mode.CRASH, 1, members, [Market("X", "1", "1")])
         self.journal = Journal(folder / JOURNAL_FILE, identity.public, self.config.id)
-        self.ledger = Ledger(self.config, 0, identity.sign, self.journal)
+        self.ledger = Ledger(self.config, me, identity.sign, self.journal)
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.mesh = Mesh(self.context, self.config, identity, Poller())
         self.mesh_status = MeshStatus(self.config, self.mesh, self.ledger)
@@ -136,6 +136,21 @@ def test_the_alarm_about_a_flood_is_cleared_after_a_while(seen: Seen) -> None:
     assert seen.mesh_status.alarms.texts == [text]
     seen.look(2 * FLOOD_OVER_MS - 1)
     assert seen.mesh_status.alarms.texts == []
+
+
+def test_a_heartbeat_of_the_next_epoch_may_be_of_any_length(tmp_path: Path) -> None:
+    """It cannot be judged before this peer enters that epoch, and a liar may have sent it."""
+    seen = Seen(tmp_path / "me", me=3)
+    said = Heartbeat(seen.config.id, 1, 1, 1, (0, 0), 0, seen.own, seen.own, 0, (True, True))
+    link = seen.mesh.links[1]
+    link.heartbeat, link.heard_ms = said, 0
+    seen.ledger._next = seen.ledger.epoch.following({0}, [], 1, 64, 1_000, b"d" * 32)
+    seen.ledger.epochs.expect(seen.ledger._next)
+    seen.ledger.enter_next()
+    seen.mesh_status.stand_in(seen.ledger.epoch)
+    seen.look(JUDGE_MS)
+    assert seen.mesh_status.alarms.texts == []
+    seen.close()
 
 
 def test_a_state_that_differed_once_is_not_forgotten(seen: Seen) -> None:

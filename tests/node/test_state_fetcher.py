@@ -277,7 +277,7 @@ def test_parts_are_answered_in_the_order_of_the_request(helper: Follower, replic
 
 
 def test_an_answer_omits_missing_parts(helper: Follower, replica: Replica) -> None:
-    nowhere = Place(7 << 60, 60)
+    nowhere = Place(15 << 60, 60)
     assert answer(helper, asked(ROOT, nowhere, ROOT)) == parts_of(replica, [ROOT, ROOT])
     assert answer(helper, asked(nowhere)) == []
 

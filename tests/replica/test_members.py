@@ -14,7 +14,7 @@ from peer.replica.changes import (
 )
 from peer.replica.governance import Proposal
 from peer.replica.handover import Sealed, Stated, statement_of
-from peer.replica.members import Members
+from peer.replica.members import FRESH_COMMITS, Members
 from tests.support.epochs import first_epoch, key_of
 
 MESH = b"m" * 16
@@ -96,6 +96,23 @@ def test_a_candidate_counts_once_it_has_shown_the_state() -> None:
     assert again.waits(wanted, [0, 1]) == ""
     again.forget(64 + 1_025)
     assert again.waits(wanted, [0, 1]) != "", "too long ago"
+
+
+def test_a_candidate_must_have_shown_a_late_state() -> None:
+    """ORDER-49: it follows the others as they go on. Everybody has the state after commit 0."""
+    members, wanted = Members(FIRST), proposal(ReplaceMember(2, "new", key(3)))
+    candidates = [key_of(3).public]
+    members.note_boundary(0, DIGEST)
+    assert members.take_statement(statement(3, 0), candidates) is None
+    assert members.waits(wanted, [0, 1]) == "", "there is no other state"
+    members.note_boundary(64, DIGEST)
+    assert members.waits(wanted, [0, 1]) != ""
+    assert members.take_statement(statement(3, 64), candidates) is None
+    for commit in range(128, 64 + FRESH_COMMITS + 1, 64):
+        members.note_boundary(commit, DIGEST)
+        assert members.waits(wanted, [0, 1]) == ""
+    members.note_boundary(64 + FRESH_COMMITS + 1, DIGEST)
+    assert members.waits(wanted, [0, 1]) != ""
 
 
 @pytest.mark.parametrize(

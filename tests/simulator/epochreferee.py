@@ -30,7 +30,7 @@ from tests.simulator.node_referee import NodeReferee, must
 if TYPE_CHECKING:
     from tests.simulator.epochrun import EpochRun
 
-STATED_COMMITS = 1_024
+STATED_COMMITS = 128
 PRESENT_COMMITS = 10
 
 

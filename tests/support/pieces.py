@@ -46,7 +46,8 @@ class Life:
             *random_orders(self.rng, "ann", orders),
             *(order("bob", Side.BUY, self.rng.randrange(1, 900), 1) for _ in range(orders)),
         ]
-        commands[-1] = msgspec.structs.replace(commands[-1], client_id=f"order {seq}")
+        for last in commands[-1:]:
+            commands[-1] = msgspec.structs.replace(last, client_id=f"order {seq}")
         gone = self.rng.sample(self.taken, min(len(self.taken), orders // 2))
         commands += [Cancel(0, one.account, one.id) for one in gone]
         commands += [one for one in gone if isinstance(one, Submit) and one.client_id]  # again
