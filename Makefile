@@ -58,7 +58,8 @@ replay: $(RUN) $(WEB) $(REPLAY) ## half an hour of real Bitstamp orders through 
 	@exec $(PY) -m tests.bench.replay $(ARGS)
 
 stop: ## stop the market, the peers and the Grapes that were started here
-	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop; fi
+	@if [ -x $(PY) ] && [ -d .run ]; then $(PY) -m peer demo --stop && $(PY) -m discovery.grapes stop && \
+	    $(PY) -m engine.native.build --stop; fi
 
 ##@ Verify
 .PHONY: test test-fast check sim mutations exhaustive chaos chaos-members attack hosts powercut fuzz screenshots

@@ -2,6 +2,7 @@
 
     python -m engine.native.build            now; says what it does
     python -m engine.native.build --idle     beside other work, at the lowest priority
+    python -m engine.native.build --stop     end a build that is going on
     python -m engine.native.build --remove   run plain again
 
 Owns the list of compiled modules and the way from sources to a folder of compiled modules. Must
@@ -20,7 +21,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,7 +105,7 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def end_other(root: Path) -> None:
+def end_other(root: Path = ROOT) -> None:
     """End a build that is going on in a checkout."""
     if not (root / LOCK).is_file():
         return
@@ -116,8 +117,9 @@ def end_other(root: Path) -> None:
                 return
             except BlockingIOError:
                 lock.seek(0)
-                if number := lock.read():
-                    os.kill(int(number), signal.SIGTERM)
+                with suppress(ProcessLookupError):
+                    if number := lock.read():
+                        os.kill(int(number), signal.SIGTERM)
                 time.sleep(0.1)
     raise BuildError("another build is going on, and does not end")
 
@@ -212,12 +214,13 @@ def _step_back() -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.native.build")
     parser.add_argument("--idle", action="store_true", help="at the lowest priority")
+    parser.add_argument("--stop", action="store_true", help="end a build that is going on")
     parser.add_argument("--remove", action="store_true", help="run plain again")
     asked = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and the copy is removed
     try:
-        if asked.remove:
-            remove()
+        if asked.stop or asked.remove:
+            (remove if asked.remove else end_other)()
             return 0
         if asked.idle:
             _step_back()
