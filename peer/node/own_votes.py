@@ -10,7 +10,8 @@ from peer.node.ledger import Ledger
 from peer.node.open_admission import Admission
 from peer.node.submissions import Submissions
 from peer.replica.batch import seq_and_member
-from peer.replica.changes import Approve, Propose, RemoveMember, Vote, leaves
+from peer.replica.changes import Approve, Propose, RemoveMember, Vote, Withdraw, leaves
+from peer.replica.governance import PROPOSALS_OPEN_MAX
 
 
 class OwnVotes:
@@ -53,9 +54,13 @@ class OwnVotes:
     def _leave(self, now_ms: int) -> None:
         me, governance = self._ledger.me, self._ledger.replica.governance
         assert me is not None
-        mine = (one for one in governance.open() if one.seat == me and leaves(one.changes, me))
-        own = next(mine, None)
-        if own is None:
+        mine = [one for one in governance.open() if one.seat == me]
+        own = next((one for one in mine if leaves(one.changes, me)), None)
+        if own is None and len(mine) >= PROPOSALS_OPEN_MAX:
+            # There is no room for one more. All of them end with the seat anyhow.
+            waiting = [one for one in mine if one.id not in governance.accepted]
+            self._vote(Withdraw(0, (waiting or mine)[0].id), now_ms)
+        elif own is None:
             self._vote(Propose(0, (RemoveMember(me),)), now_ms)
         elif me not in own.approvals:
             self._vote(Approve(0, own.id, governance.epoch), now_ms)

@@ -12,7 +12,8 @@ import pytest
 from peer.consensus.committee import Mode
 from peer.membership.epochs import Epoch
 from peer.replica.applied import Applied
-from peer.replica.changes import AddMember, Change, RemoveMember, ReplaceMember
+from peer.replica.changes import AddMember, Change, Propose, RemoveMember, ReplaceMember
+from peer.replica.governance import PROPOSALS_OPEN_MAX
 from peer.replica.state_machine import Replica
 from tests.simulator.epochreferee import EpochReferee
 from tests.simulator.epochrun import ASK_US, EpochRun, Step
@@ -68,7 +69,7 @@ class Growing(EpochRun):
         self.world.run(self.world.now_us + 200 * MS)
         for each in changes:
             number = self.newest.number
-            self._joiners = []
+            self.joiners = []
             self._wish(Step(number, self._changes(each)))
             until_us = self.world.now_us + STEP_US_MAX
             is_done = self.world.run(until_us, lambda n=number: self._is_sealed_after(n))
@@ -84,9 +85,9 @@ class Growing(EpochRun):
         last = self.newest.numbers[-1]
         match what:
             case "add":
-                return (AddMember(*self._joiner()),)
+                return (AddMember(*self.joiner()),)
             case "replace":
-                return (ReplaceMember(last, *self._joiner()),)
+                return (ReplaceMember(last, *self.joiner()),)
         return (RemoveMember(last),)
 
     def _is_sealed_after(self, number: int) -> bool:
@@ -108,3 +109,25 @@ def test_no_change_of_members_waits_for_a_timer(tmp_path: Path, mode: Mode) -> N
     assert len(run.referee.pauses_us) == len(changes)
     late = [us for us in run.referee.pauses_us if us > PAUSE_US_MAX]
     assert late == [], [us // MS for us in run.referee.pauses_us]
+
+
+def test_a_member_leaves_though_it_may_make_no_more_proposals(tmp_path: Path) -> None:
+    """ORDER-53."""
+    run = Growing(
+        Plan(2, committee(3, Mode.CRASH), 0, ()), Options(check_every=1_000_000), tmp_path
+    )
+    for peer in run.peers:
+        peer.start()
+    run.world.run(run.world.now_us + 3_500 * MS)
+    leaver = run.peers[2]
+    for _ in range(PROPOSALS_OPEN_MAX + 1):
+        run.say(leaver, Propose(0, (RemoveMember(0),)))
+    governance = leaver.node.ledger.replica.governance
+    full = run.world.run(
+        run.world.now_us + 5_000 * MS, lambda: len(governance.open()) == PROPOSALS_OPEN_MAX
+    )
+    assert full
+    leaver.node.epochs.own_votes.is_leaving = True
+    run.world.run(run.world.now_us + 5_000 * MS, lambda: run.newest.number > 0)
+    assert run.newest.numbers == (0, 1)
+    run.close()

@@ -233,7 +233,12 @@ class Trouble:
         return [p for number, p in self._stopped if p.node.ledger.epoch.number <= number]
 
     def may_stop(self, peer: NodePeer) -> bool:
-        return peer in self.waiting or peer is self._restored
+        """Also one that comes late to the epoch of a leaked key may: others hand it the rival."""
+        number, waiting = peer.node.ledger.epoch.number, self.waiting
+        if peer.node.halted and peer not in waiting and number in {n for n, _ in self._stopped}:
+            self._stopped.append(Stopped(number, peer))
+            return True
+        return peer in waiting or peer is self._restored
 
     def _copy(self) -> None:
         """A member's disk is copied, and put back later, perhaps in another epoch. It must not sign
