@@ -344,7 +344,7 @@ def read_snapshot(data: bytes) -> None:
 
 def snapshot_seeds() -> list[bytes]:
     pieces = pieces_of(grown())
-    assert {key >> KIND_SHIFT for key in pieces} == set(range(7))
+    assert {key >> KIND_SHIFT for key in pieces} == set(range(8))
     return [encode(list(pieces.items()))]
 
 
