@@ -1,13 +1,13 @@
 """What do peers that only follow cost the members of a mesh?
 
 The same orders, one at a time and at a fixed rate, at three members without followers and with
-twenty, in turn. Followers would be on other machines: here they run at the lowest priority. The
-members' processor time tells what followers cost wherever they are.
+twenty, in turn. Followers would be on other machines: here they run only when no member wants to.
+The members' processor time tells what followers cost wherever they are.
 """
 
 import contextlib
+import os
 import statistics
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def _follower(mesh: RealMesh, number: int) -> Iterator[RealPeer]:
     peer.start()
     try:
         assert peer.process is not None
-        subprocess.run(["renice", "19", str(peer.process.pid)], check=True, capture_output=True)
+        os.sched_setscheduler(peer.process.pid, os.SCHED_IDLE, os.sched_param(0))
         wait_for("it runs", lambda: "recovered up to" in peer.log(), START_S)
         yield peer
     finally:

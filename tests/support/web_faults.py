@@ -14,7 +14,8 @@ class Faults:
 
     follows: bool = False  # it is no member, and takes signed commands only
     behind: int = 0  # commits that the others have and it has not
-    holds: bool = False  # commands are queued but not ordered
+    holds: bool = False  # commands are queued but not ordered,
+    releases: bool = False  # but for those that are held now
     refusal: Refused | None = None
     mute: bool = False  # it sends nothing
     answers: bool = True  # False: it sends updates only

@@ -122,8 +122,9 @@ class StandInNode:
                 self._answer(Caller(*who), request)
             else:
                 self.unanswered.append(request)
-        if not self.faults.holds and self.faults.held:
+        if self.faults.held and (self.faults.releases or not self.faults.holds):
             held, self.faults.held = self.faults.held, []
+            self.faults.releases = False
             for caller, ids, commands in held:
                 self._order(caller, ids, commands)
         if time.monotonic() - getattr(self, "_beat", 0.0) > 0.2 and not self.faults.mute:

@@ -131,6 +131,26 @@ def test_a_crowd_waits_without_threads_and_each_gets_its_result(served: Served) 
     assert threads(web) == before
 
 
+def test_orders_sent_before_the_last_answer_take_no_thread_either(served: Served) -> None:
+    web, node = served
+    web.order(**GOOD)
+    before = threads(web)
+    node.faults.holds = True
+    with ExitStack() as stack:
+        crowd = [stack.enter_context(connect(web)) for _ in range(CROWD)]
+        for one in crowd:
+            one.sendall(2 * post(web, "/order", GOOD))
+        wait_for("the first order of each", lambda: node.count > CROWD)
+        node.faults.releases = True
+        wait_for("the second order of each", lambda: node.count > 2 * CROWD)
+        assert web.ask("GET", "/healthz").status == 200, "a thread is free"
+        node.faults.holds = False
+        for one in crowd:
+            with one.makefile("rb") as told:
+                assert [next_body(told)["status"] for _ in range(2)] == ["open", "open"]
+    assert threads(web) == before
+
+
 def test_an_order_that_takes_too_long_is_answered_as_pending(tmp_path: Path) -> None:
     with stand_in(tmp_path) as node, running_gateway(tmp_path, "--order-timeout", "0.3") as web:
         web.wait_ready().order(**GOOD)

@@ -156,7 +156,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.is_direct = False
             more = bool(self.requests)
         if more:
-            self.server.task_dispatcher.add_task(self)
+            self.server.add_task(self)
         if more or self.will_close or self._has_ended:
             self._wake()
 
@@ -277,6 +277,7 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
     ) -> None:
         self._direct = direct
         self._ready: deque[Channel] = deque()  # whose first request may be answered directly
+        self._later: deque[Channel] = deque()  # whose next request was there before an answer
         self._main = threading.get_ident()
         self.addresses: Counter[str] = Counter()  # number of connections
         self._client_of = client_of
@@ -334,8 +335,11 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
         self.channel_class(self, sock, (host, port), self.adj, map=self._map)
 
     def add_task(self, task: Channel) -> None:
-        is_main = threading.get_ident() == self._main
-        if is_main and self._direct is not None and self._direct.wants(task.requests[0]):
+        """Serve a connection's next request. Another thread than the main one, which has just
+        answered the one before, wakes the main one then: that decides, for all requests alike."""
+        if threading.get_ident() != self._main:
+            self._later.append(task)
+        elif self._direct is not None and self._direct.wants(task.requests[0]):
             task.is_direct = True
             self._ready.append(task)
         else:
@@ -343,6 +347,10 @@ class Listener(TcpWSGIServer):  # type: ignore[misc]
 
     def _serve_direct(self) -> None:
         """Answer what needs no thread."""
+        while self._later:
+            channel = self._later.popleft()
+            if channel.requests:  # it is still connected
+                self.add_task(channel)
         while self._ready:
             channel = self._ready.popleft()
             if self._direct is None or not self._direct.take(channel.requests[0], channel):
