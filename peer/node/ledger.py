@@ -347,7 +347,8 @@ class Ledger:
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
             self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
-        if certificate := self.replica.members.certificate:
+        certificate = self.replica.members.certificate
+        if certificate and not self.epochs.is_certified(self.epoch.number):
             self.epochs.add(certificate)
         if applied.epoch_end is None:
             self.snapshots.applied(commit, len(applied.ids), self.replica)

@@ -182,8 +182,8 @@ EPOCHS = (
         (
             edit(
                 "node/ledger",
-                "if certificate := self.replica.members.certificate:",
-                "if certificate := None:",
+                "certificate = self.replica.members.certificate",
+                "certificate = None",
             ),
             edit("node/epoch_book", "if not self.is_certified(origin.number):", "if False:"),
         ),
