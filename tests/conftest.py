@@ -11,6 +11,8 @@ from tests.support.web_gateway import Gateway, buy, running_gateway, sell, stand
 from tests.support.web_standin import StandInNode
 from web import bundle, vendor
 
+pytest_plugins = ["tests.support.workers"]
+
 # The files that take longest, the longest first. Workers take file after file: if a long one began
 # late, the others would wait for it.
 LONGEST = (

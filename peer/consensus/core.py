@@ -302,14 +302,17 @@ class Consensus:
         """Request the missing blocks that are due."""
         self._ready.requests += self._synchronizer.tick(now_ms)
 
-    def next_tick_ms(self, now_ms: int) -> int | None:
-        """When `tick` or `proposal` could next give a new result without new input; None: never."""
+    def next_tick_ms(self, now_ms: int, proposes: bool = True) -> int | None:
+        """When `tick` or `proposal` could next give a new result without new input; None: never.
+        `proposes`: whether this peer asks for a `proposal`."""
         due_ms = self._synchronizer.next_ms()
+        own = self.own_newest
+        if not proposes or own is None or self.halted:
+            return due_ms
         times = [] if due_ms is None else [due_ms]
         if (start_ms := self.start.due_ms) is not None:
             times.append(max(start_ms, now_ms))
-        own = self.own_newest
-        if own is not None and not self.halted and own.round <= self.dag.quorum_round:
+        if own.round <= self.dag.quorum_round:
             wait = self._leader_wait_ms(self.dag.quorum_round, now_ms)
             if wait > 0:
                 times.append(now_ms + wait)

@@ -271,9 +271,9 @@ class Ledger:
         self.consensus.tick(now_ms)
         return self._addressed(self.consensus.ready())
 
-    def next_tick_ms(self, now_ms: int) -> int | None:
+    def next_tick_ms(self, now_ms: int, proposes: bool) -> int | None:
         """When consensus next needs a turn without input; None: never."""
-        return self.consensus.next_tick_ms(now_ms)
+        return self.consensus.next_tick_ms(now_ms, proposes)
 
     @property
     def round(self) -> int:

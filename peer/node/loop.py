@@ -168,7 +168,7 @@ class Node:
         now_ms = self._clock.now_ms()
         due = [self._responder.due_ms]
         if self.life.state is not State.DISK_FAILED:
-            due += [self.ledger.next_tick_ms(now_ms), self.epochs.due_ms]
+            due += [self.ledger.next_tick_ms(now_ms, self.life.takes_part), self.epochs.due_ms]
         return self._timers.wait_ms(now_ms, due)
 
     def _take_part_in(self, now_ms: int) -> None:

@@ -113,6 +113,22 @@ def test_a_proposal_waits_for_the_leader_of_the_previous_round(member: Member) -
     assert member.round(commands_wait=True, now_ms=1_000) == top + 1
 
 
+@pytest.mark.parametrize("halts", [False, True])
+def test_a_peer_that_makes_no_blocks_waits_for_nothing(halts: bool) -> None:
+    """Else it would look again and again whether its start or the wait for a leader is over."""
+    starting = Consensus(COMMITTEE, ME, lambda _: bytes(64), Timing(start_wait_ms=50))
+    for other in (1, 2):
+        starting.hear(other, (0, 0, 0, 0), 1_000)
+    assert starting.proposal(1_000, commands_wait=True) is None
+    assert starting.next_tick_ms(2_000) == 2_000
+    if halts:
+        first = starting.dag.newest[1].ref
+        for text in (b"one", b"two"):
+            starting.receive(Block(Ref(1, 1, digest_of(text)), (first,), text), 1_000)
+        assert starting.halted
+    assert starting.next_tick_ms(2_000, proposes=halts) is None
+
+
 def test_a_proposal_does_not_wait_for_a_leader_far_behind(member: Member) -> None:
     """ORDER-9."""
     top = leader_of(LAGGING_ROUNDS + 2, 3)

@@ -10,6 +10,7 @@ import pytest
 from discovery.grape import (
     NAME_BYTES_MAX,
     REPLY_BYTES_MAX,
+    TIMEOUT_S,
     Address,
     BadInputError,
     ClosedError,
@@ -68,7 +69,7 @@ def test_a_reply_has_a_limit() -> None:
 
 def drip(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    for _ in range(200):
+    for _ in range(500):
         connection.sendall(b"x")
         time.sleep(0.02)
 
@@ -83,7 +84,7 @@ def test_a_reply_that_does_not_end_times_out(behave: Callable[[socket.socket], N
         began_s = time.monotonic()
         with pytest.raises(UnreachableError, match="timed out"):
             Grape([url], timeout_s=0.3).lookup("x")
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < 8, "the dripping takes 10 s"
 
 
 @pytest.mark.parametrize("sent", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Le"])
@@ -113,7 +114,7 @@ def test_close_ends_a_call_in_progress() -> None:
         began_s = time.monotonic()
         grape.close()
         thread.join()
-        assert time.monotonic() - began_s < 2
+        assert time.monotonic() - began_s < TIMEOUT_S - 1
         assert len(raised) == 1
         with pytest.raises(ClosedError):
             grape.lookup("x")

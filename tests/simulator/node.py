@@ -37,6 +37,7 @@ from tests.simulator.wires import LocalWires, MeshWires, NoPoller
 from tests.simulator.world import EPOCH_MS, MS, World
 
 MARKETS = [Market("SIM", "1", "1")]
+IDLE_TURNS_MAX = 1_000  # in a row, without a wait: then a processor would do nothing else
 PACE = Pace(commits=64, pieces=1)  # as often as can be, and as slowly
 
 
@@ -171,6 +172,7 @@ class NodePeer:
         self._lag_us = 0  # how long this turn's flushes took
         self._free_us = 0  # when the loop comes to its next turn at the earliest
         self._turn_us: int | None = None
+        self._idle_turns = 0  # in a row, without a wait between them
 
     def _new_disk(self) -> Disk:
         """With the empty journal of a new key."""
@@ -303,7 +305,10 @@ class NodePeer:
 
     def _plan_turn(self) -> None:
         if self.up:
-            self._turn_at(self._free_us + self.node._wait_ms() * MS)
+            wait_ms = self.node._wait_ms()
+            self._idle_turns = 0 if wait_ms else self._idle_turns + 1
+            assert self._idle_turns < IDLE_TURNS_MAX, f"peer {self.address} never waits"
+            self._turn_at(self._free_us + wait_ms * MS)
 
     def _turn_at(self, at_us: int) -> None:
         at_us = max(at_us, self._free_us, self.world.now_us)

@@ -180,7 +180,7 @@ def test_the_gateway_closes_streams_and_ends_quickly(tmp_path: Path) -> None:
             assert caught.value.reason == 1001
             stopping.join()
             kept.close()
-        assert seconds[0] < 2
+        assert seconds[0] < 8, "it waits for no client"
 
 
 def test_the_gateway_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
