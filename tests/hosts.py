@@ -65,6 +65,14 @@ class Owners:
         wait_for("the page", lambda: "serving at" in said(), PATIENCE_S)
         return said
 
+    def damage(self, owner: str) -> None:
+        """The owner's peer stops, and does not start again: its journal is damaged."""
+        host = self.hosts[owner]
+        host.interrupt()
+        host.type(f"truncate -s 9000 ~/orderbook/{owner}/journal.db")
+        said = host.start(self.runs[owner])
+        wait_for("what to do", lambda: f"put-aside {host.home}/orderbook/{owner}" in said())
+
     def _send_files(self) -> None:
         """Public keys and the mesh file, made in one checkout, go to all others."""
         for sender in self.hosts.values():
@@ -130,6 +138,8 @@ def walk(owners: Owners) -> None:
         print(f"\n--- {heading}")
         if "lost disk" in heading:
             owners.hosts["cid"].lose()
+        if "damaged journal" in heading:
+            owners.damage("bob")
         if "Update" in heading:
             update(owners, "ann", "bob", "cid5")
         for example in examples:
@@ -145,6 +155,7 @@ MEMBERS = {
     "Found the mesh": ("ann", "bob", "cid"),
     "Let a fourth owner join": ("ann", "bob", "cid", "dan"),
     "Replace a lost disk, a leaked key, an old machine": ("ann", "bob", "dan", "cid5"),
+    "Rejoin with a damaged journal": ("ann", "dan", "cid5", "bob"),
     "Leave": ("ann", "bob", "cid5"),
 }
 

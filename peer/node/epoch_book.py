@@ -15,7 +15,7 @@ from peer.network.messages import CHAIN_MAX
 from peer.node.chain_seeker import ChainSeeker
 from peer.replica.snapshot import is_certified
 from peer.storage.epoch_table import Fork, StoredEpoch
-from peer.storage.journal import Journal, JournalError
+from peer.storage.journal import Journal, JournalError, LostJournalError
 from peer.storage.state_sync import Manifest
 
 
@@ -47,7 +47,7 @@ class EpochBook:
             before = self._known[-1]
             epoch = Epoch(stored.origin, self.current.mode, before)
             if (epoch.number, stored.origin.before) != (before.number + 1, before.seal):
-                raise JournalError(f"the journal is damaged: epoch {epoch.number} follows none")
+                raise LostJournalError(f"the journal is damaged: epoch {epoch.number} follows none")
             self._note(epoch, stored.signatures, stored.is_certified)
         if (fork := self._table.fork()) is not None and not self._is_trusted(fork):
             raise JournalError(f"this peer has stopped for good. {self._words(fork)}")
