@@ -14,15 +14,16 @@ import click
 import msgspec
 
 from engine import Rejected
+from peer.cli.member_listing import advice, ended_text, listing
 from peer.client import change_input
 from peer.client.change_input import Known, Wanted, change_of
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
-from peer.client.proposal_views import EndedView, Presence, ProposalView
 from peer.client.protocol import Proposals, format_id, parse_id
 from peer.client.rejections import WORDS
 from peer.client.units import AmountError, parse_amount, units_of
-from peer.replica.changes import Approve, Propose, Vote, Withdraw
+from peer.consensus.committee import Mode
+from peer.replica.changes import AddMember, Approve, Propose, RemoveMember, Vote, Withdraw
 
 LOOK_S = 0.25  # between two looks at how far a change is
 _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -50,45 +51,8 @@ def members(context: click.Context, data: Path) -> None:
 @click.pass_obj
 def list_members(node: NodeClient) -> None:
     """List the members, who is away, and the proposals with what each still needs."""
-    found = node.proposals()
-    click.echo(f"epoch {found.epoch}, {len(found.members)} members{_seal(found)}")
-    for member in found.members:
-        click.echo(f"  {member.seat + 1:>3}  {member.name:<12} {_presence(member)}")
-    click.echo("proposals:" if found.open else "no open proposals")
-    for proposal in found.open:
-        click.echo(f"  {format_id(proposal.id)}  by {proposal.proposer}: {_changes(proposal)}")
-        click.echo(f"        {proposal.state}, until {_when(proposal.ends_ms)}")
-        if proposal.against:
-            click.echo(f"        against: {', '.join(proposal.against)}")
-    for ended in found.ended:
-        click.echo(f"  {format_id(ended.id)}  {_ended(ended)}")
-
-
-def _seal(found: Proposals) -> str:
-    if not found.epoch:
-        return ""
-    who = f"a quorum of epoch {found.epoch - 1}"
-    certified = f"sealed by {who}" if found.sealed else f"not sealed by {who} yet"
-    return f", {certified}\nto trust it: --trust {found.epoch}:{found.seal.hex()}"
-
-
-def _presence(member: Presence) -> str:
-    if member.is_present:
-        return "present"
-    return f"away since {_when(member.time_ms)}" if member.commit else "away in this epoch"
-
-
-def _changes(of: ProposalView | EndedView) -> str:
-    return "; ".join(of.changes)
-
-
-def _ended(ended: EndedView) -> str:
-    outcome = ended.outcome.replace("_", " ")
-    return f"{outcome} at {_when(ended.time_ms)}, by {ended.proposer}: {_changes(ended)}"
-
-
-def _when(time_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1_000))
+    for line in listing(node.proposals(), node.mesh(), time.time_ns() // 1_000_000):
+        click.echo(line)
 
 
 def _vote(node: NodeClient, votes: Sequence[Vote]) -> int:
@@ -111,7 +75,7 @@ def _report(node: NodeClient, number: int) -> None:
             return
     for ended in found.ended:
         if ended.id == number:
-            click.echo(f"proposal {name}: {_ended(ended)}")
+            click.echo(f"proposal {name}: {ended_text(ended)}")
             return
     click.echo(f"proposal {name}: over")
 
@@ -119,7 +83,8 @@ def _report(node: NodeClient, number: int) -> None:
 def propose(
     node: NodeClient, wanted: Sequence[Wanted], force: bool = False, unsealed: bool = False
 ) -> int:
-    """Make a proposal and approve it. Returns its id. UsageError if it is impossible."""
+    """Make a proposal and approve it. Returns its id. UsageError if it is impossible. Says what the
+    mesh may lose then."""
     view = node.proposals()
     markets = {market.symbol: market for market in node.markets().markets}
     known = Known(markets, view.members)
@@ -127,6 +92,11 @@ def propose(
     vote = Propose(0, changes, force, unsealed)
     number = _vote(node, [vote, Approve(0, -1, view.epoch)])
     _report(node, number)
+    size = len(view.members)
+    more = sum(isinstance(each, AddMember) for each in changes)
+    fewer = sum(isinstance(each, RemoveMember) for each in changes)
+    if said := advice(Mode(node.mesh().mode), size, size + more - fewer):
+        click.echo(said)
     return number
 
 

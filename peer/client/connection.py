@@ -213,6 +213,14 @@ class NodeClient(Closing):
         """The epoch, which members are present, and the proposals."""
         return self._ask(protocol.GetProposals(), protocol.Proposals)
 
+    def mesh(self) -> protocol.Mesh:
+        """The mesh as the node sees it now. NoAnswerError."""
+        with self.feed(protocol.topic("mesh"), timeout_s=self._timeout_s) as feed:
+            for view in feed:
+                assert isinstance(view, protocol.Mesh)
+                return view
+        raise NoAnswerError(f"the node did not answer within {self._timeout_s} s")
+
     def govern(self, votes: Sequence[Vote]) -> list[protocol.Result]:
         """Send votes of the node's member (with id 0), wait until all are ordered, and return the
         results. A vote without events counts."""
