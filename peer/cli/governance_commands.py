@@ -17,13 +17,15 @@ from engine import Rejected
 from peer.cli.member_listing import advice, ended_text, listing
 from peer.client import change_input
 from peer.client.change_input import Known, Wanted, change_of
+from peer.client.change_words import change_text
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
 from peer.client.protocol import Proposals, format_id, parse_id
 from peer.client.rejections import WORDS
 from peer.client.units import AmountError, parse_amount, units_of
 from peer.consensus.committee import Mode
-from peer.replica.changes import AddMember, Approve, Propose, RemoveMember, Vote, Withdraw
+from peer.replica.changes import AddMember, Approve, Change, Propose, RemoveMember, Vote, Withdraw
+from peer.replica.governance import PROPOSALS_OPEN_MAX
 
 LOOK_S = 0.25  # between two looks at how far a change is
 _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -31,12 +33,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _wanted = msgspec.json.Decoder(list[Wanted])
 
 
-def _connect(context: click.Context, data: Path, listing: click.Command) -> None:
+def _connect(context: click.Context, data: Path, default: click.Command) -> None:
     """Connect to the node; without a command, list."""
     context.obj = NodeClient(endpoint(data))
     context.call_on_close(context.obj.close)
     if context.invoked_subcommand is None:
-        context.invoke(listing)
+        context.invoke(default)
 
 
 @click.group(invoke_without_command=True)
@@ -83,12 +85,14 @@ def _report(node: NodeClient, number: int) -> None:
 def propose(
     node: NodeClient, wanted: Sequence[Wanted], force: bool = False, unsealed: bool = False
 ) -> int:
-    """Make a proposal and approve it. Returns its id. UsageError if it is impossible. Says what the
-    mesh may lose then."""
+    """Make a proposal and approve it. Returns its id. UsageError if it is impossible, or if another
+    member's needs only this one's approval. Says what the mesh may lose then."""
     view = node.proposals()
     markets = {market.symbol: market for market in node.markets().markets}
     known = Known(markets, view.members)
     changes = tuple(change_of(each, known) for each in wanted)
+    if not (force or unsealed):
+        _check_new(view, changes, node.markets().peer)
     vote = Propose(0, changes, force, unsealed)
     number = _vote(node, [vote, Approve(0, -1, view.epoch)])
     _report(node, number)
@@ -98,6 +102,19 @@ def propose(
     if said := advice(Mode(node.mesh().mode), size, size + more - fewer):
         click.echo(said)
     return number
+
+
+def _check_new(found: Proposals, changes: Sequence[Change], me: str) -> None:
+    """UsageError if the same is proposed already: two halves of the votes accept neither. A member
+    that leaves needs a proposal of its own."""
+    names = {member.seat: member.name for member in found.members}
+    texts = [change_text(change, names.__getitem__) for change in changes]
+    leaves = texts == [f"remove member {me}"]
+    for one in found.open:
+        if one.changes == texts and not (leaves and one.proposer != me):
+            name = format_id(one.id)
+            how = "" if me in one.approvals else f": approve {name}"
+            raise click.UsageError(f"proposal {name} by {one.proposer} has the same changes{how}")
 
 
 _force = click.option("--force", is_flag=True, help="Even if too few new members are present.")
@@ -165,7 +182,7 @@ def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
     name = node.markets().peer
     if not _is_member(name, node.proposals()):
         raise click.ClickException("this peer is no member")
-    number = propose(node, [change_input.RemoveMember(name)], force, unsealed)
+    number = _leave(node, name, force, unsealed)
     said = ""
     while not (found := node.proposals()).sealed or _is_member(name, found):
         text = _leaving(node, name, number, found)
@@ -174,6 +191,18 @@ def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
             said = text
         time.sleep(LOOK_S)
     click.echo(f"{name} has left: this peer may be switched off, and its key deleted")
+
+
+def _leave(node: NodeClient, name: str, force: bool, unsealed: bool) -> int:
+    """The proposal of this peer's member to leave: the one that is open, or a new one. If there is
+    no room for it, the oldest one goes: all of them end with the seat."""
+    mine = [one for one in node.proposals().open if one.proposer == name]
+    same = [one.id for one in mine if one.changes == [f"remove member {name}"]]
+    if same and not (force or unsealed):
+        return same[0]
+    if len(mine) >= PROPOSALS_OPEN_MAX:
+        _vote(node, [Withdraw(0, mine[0].id)])
+    return propose(node, [change_input.RemoveMember(name)], force, unsealed)
 
 
 def _is_member(name: str, found: Proposals) -> bool:

@@ -16,7 +16,8 @@ _NEVER = MemberView("", "", "", False, 0, 0, -1, None)  # of a member that the m
 
 def listing(found: Proposals, view: Mesh, now_ms: int) -> Iterator[str]:
     """The lines. `view` is of about the same moment, `now_ms` the wall clock."""
-    yield f"epoch {found.epoch}, {len(found.members)} members{_seal(found)}"
+    size = f"{len(found.members)} member{'s' * (len(found.members) != 1)}"
+    yield f"epoch {found.epoch}, {size}{_seal(found)}"
     yield from _itself(view)
     seen = {member.name: member for member in view.members}
     for member in found.members:
