@@ -87,12 +87,14 @@ class Owners:
         return json.loads(self.hosts[owner].type(f"curl -s {UI}{path}"))
 
     def agree(self, *members: str) -> None:
-        """Wait until exactly these are the members, and have the same state at the same commit."""
+        """Wait until exactly these are the members, each by its own word too, and have the same
+        state at the same commit."""
 
         def same() -> bool:
             for owner in members:
-                listed = [peer["name"] for peer in self.get(owner, "/mesh").get("peers", ())]
-                if sorted(listed) != sorted(members):
+                mesh = self.get(owner, "/mesh")
+                listed = [peer["name"] for peer in mesh.get("peers", ())]
+                if sorted(listed) != sorted(members) or mesh["role"] != "member":
                     return False
             states = [self.get(owner, "/state") for owner in members]
             return len({(each["commit"], each["digest"]) for each in states}) == 1

@@ -136,6 +136,7 @@ def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
             for peer in left:
                 wait_for("three members", lambda peer=peer: names_at(peer) == four[1:])
             wait_for("the removed one sees it", lambda: names_at(first) == four[1:])
+            assert "this peer is no member any more" in first.log()
             first.stop()
             third.kill()
             third.start()
