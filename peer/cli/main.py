@@ -78,9 +78,8 @@ def put_aside(data: Path) -> None:
     if (aside := data_folder.put_aside(data)) is None:
         raise ConfigError(f"there is neither a key nor a journal in {data}")
     click.echo(f"the key and its journal are in {aside} now: never use them again")
-    click.echo(
-        f"`python -m peer join {data}` makes a new key, and says what the members have to do"
-    )
+    how = "with the options of before, makes a new key and says what the members have to do"
+    click.echo(f"`python -m peer join {data}`, {how}")
 
 
 @main.command()

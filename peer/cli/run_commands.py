@@ -3,7 +3,9 @@
 Owns their options. Must never assemble a peer: `runner` does.
 """
 
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -81,7 +83,23 @@ def _run(options: runner.Options) -> int:
     try:
         return runner.run(options)
     except LostJournalError as error:
-        raise JournalError(f"{error}. {rejoining(str(options.data))}") from error
+        data = str(options.data)
+        how = rejoining(shlex.quote(data), options_again(sys.argv, data))
+        raise JournalError(f"{error}. {how}") from error
+
+
+def options_again(words: Sequence[str], data: str) -> str:
+    """The options of `run` or `join` in a command line, for `join` with this folder. A peer that
+    another program started ends with that; the new one must not."""
+    start = next((n for n, word in enumerate(words) if word in ("run", "join")), len(words))
+    kept: list[str] = []
+    before = ""
+    for word in words[start + 1 :]:
+        is_folder = before == "--data" or word in (data, f"--data={data}")
+        if not is_folder and word not in ("--exit-with-parent", "--data"):
+            kept.append(word)
+        before = word
+    return shlex.join(kept)
 
 
 def _options(given: dict[str, Any]) -> runner.Options:

@@ -16,11 +16,12 @@ JOURNAL_FILE = "journal.db"
 ADDRESSES_FILE = "addresses.json"
 
 
-def rejoining(data: str = "FOLDER") -> str:
-    """What the operator does if the key of a folder must not be used again."""
+def rejoining(data: str = "FOLDER", options: str = "OPTIONS") -> str:
+    """What the operator does if the key of a folder must not be used again. `options` are those of
+    before."""
     return (
         f"Rejoin under a new key: `python -m peer put-aside {data}`, then `python -m peer join "
-        f"{data}` with the options of before"
+        f"{data} {options}`"
     )
 
 

@@ -82,12 +82,9 @@ class RealPeer:
         """From the next start on the peer runs this module."""
         self._command[2] = program
 
-    def run_as(self, command: str, folder: str) -> None:
-        """From the next start on it is `python -m peer COMMAND FOLDER`, with the same options."""
-        place = self._command.index("run")
-        data = self._command.index("--data")
-        self._command[data : data + 2] = [folder]
-        self._command[place] = command
+    def run_words(self, words: Sequence[str]) -> None:
+        """From the next start on it is another command of Python, which ends with this process."""
+        self._command = [sys.executable, *words, "--exit-with-parent"]
 
     def set_environment(self, env: Mapping[str, str]) -> None:
         """From the next start on the peer has these variables, and no others."""

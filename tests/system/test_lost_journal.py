@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import Side
+from peer.cli.run_commands import options_again
 from peer.storage import data_folder
 from peer.storage.data_folder import KEY_FILE
 from tests.support.real_mesh import order, placed_mesh, wait_for
@@ -46,8 +47,8 @@ def test_a_damaged_journal_is_put_aside_and_its_peer_rejoins(tmp_path: Path) -> 
 
         said = peer(put_aside)
         assert (third.folder / "aside-1" / KEY_FILE).exists()
-        assert f"`{join}`" in said
-        third.run_as("join", str(third.folder))
+        assert f"`{' '.join(shlex.split(join)[:5])}`" in said
+        third.run_words(shlex.split(join)[1:])
         third.start()
         says = r"to take its place, one member runs `(python -m peer members DATA (replace .*?))`"
         found = wait_for("what to do", lambda: re.search(says, third.log()))
@@ -73,3 +74,15 @@ def test_what_is_left_is_put_aside(tmp_path: Path, left: str) -> None:
         assert not left or [file.name for file in aside.iterdir()] == [left]
         assert (tmp_path / "addresses.json").exists(), "it helps to find the others again"
     assert data_folder.put_aside(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "peer -v run --exit-with-parent --data a/b --mesh m.toml --grape http://g --port 3001",
+        "peer run --mesh m.toml --grape http://g --data=a/b --port 3001",
+        "peer join a/b --exit-with-parent --mesh m.toml --grape http://g --port 3001",
+    ],
+)
+def test_the_options_of_before_are_told(words: str) -> None:
+    assert options_again(words.split(), "a/b") == "--mesh m.toml --grape http://g --port 3001"
