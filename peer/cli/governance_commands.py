@@ -156,6 +156,7 @@ def add(node: NodeClient, name: str, key: str, force: bool, unsealed: bool) -> N
 def remove(node: NodeClient, member: str, force: bool, unsealed: bool) -> None:
     """Propose to remove a MEMBER."""
     propose(node, [change_input.RemoveMember(member)], force, unsealed)
+    _say_until_when(member)
 
 
 @members.command()
@@ -170,6 +171,13 @@ def replace(
 ) -> None:
     """Propose to replace a MEMBER by a new one with this NAME and public KEY."""
     propose(node, [change_input.ReplaceMember(member, name, key)], force, unsealed)
+    _say_until_when(member)
+
+
+def _say_until_when(member: str) -> None:
+    """ORDER-46: it signs the end of its epoch."""
+    until = "until `members` shows the epoch after it as sealed; then delete its key"
+    click.echo(f"if the peer of {member} still runs, keep it running {until}")
 
 
 @members.command()

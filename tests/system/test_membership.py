@@ -249,6 +249,7 @@ def test_votes_are_not_split_and_a_member_that_leaves_needs_no_room(tmp_path: Pa
         first, second, third = mesh.peers
         said = members(first, "remove", "peer3")
         assert "with 2 members the mesh may lose no member, and 1 with 3" in said
+        assert "if the peer of peer3 still runs, keep it running until `members` shows" in said
         name = said.split()[1].rstrip(":")
         same = f"proposal {name} by peer1 has the same changes: approve {name}"
         wait_for("it", lambda: name in members(second))
