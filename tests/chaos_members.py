@@ -1,4 +1,5 @@
-"""A real mesh under load whose members change: 1, 3, 5, 3, with kills, until no first one is left.
+"""A real mesh under load whose members change: 1, 3, 5, 3, with kills, until no first one is left,
+and a quorum is replaced and lost at once.
 
     python -m tests.chaos_members --seed 7
 
@@ -8,6 +9,7 @@ of `tests.chaos`. The seed does not decide the timing inside the processes.
 
 import argparse
 import itertools
+import json
 import random
 import shutil
 import subprocess
@@ -16,17 +18,26 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from discovery.grapes import running_grapes
+from peer.client.endpoint import Endpoint
 from peer.consensus.committee import Committee, Mode
 from peer.storage import data_folder
 from tests.chaos import OPTIONS, SETTLE_S, Chaos, timed_print, trades_of
 from tests.support.real_mesh import RealMesh, RealPeer, wait_for
-from tests.support.traders import Trader
+from tests.support.traders import Record, Trader
 from tests.support.verdict import Book, faults
 
 CALL_S = 60.0
 AWAY_S = 1.0
+START_S = 6.0  # from a kill until the peer may speak again: others have 3 s to object (ORDER-25)
+
+
+class Pause(NamedTuple):
+    lasted_s: float
+    began_s: float  # monotonic
+    whose: str
 
 
 class Changing(Chaos):
@@ -38,6 +49,7 @@ class Changing(Chaos):
         self._say = say
         self.gone: list[RealPeer] = []
         self._all = list(mesh.peers)
+        self._kills: list[tuple[Endpoint, float]] = []  # where, and the monotonic time
 
     def change(self) -> None:
         """Carry out the plan under load and check the result. Adds to `faults`."""
@@ -56,6 +68,8 @@ class Changing(Chaos):
             for _ in range(2):
                 self._remove(0)
             self._lose(0, 7)
+            self._kill_one()
+            self._lose_quorum(8, 9)
             self._kill_one()
         finally:
             for each in (*self.traders, *self.readers):
@@ -87,6 +101,27 @@ class Changing(Chaos):
             self._wait_hand_over()
             lost.kill()
 
+    def _lose_quorum(self, *numbers: int) -> None:
+        """One proposal replaces a quorum, which is lost for good as soon as it has signed."""
+        lost = [self._part_with(0) for _ in numbers]
+        new = [self._newcomer(number) for number in numbers]
+        changes = [
+            {
+                "change": "replace_member",
+                "member": old.folder.name,
+                "name": peer.folder.name,
+                "key": key,
+            }
+            for old, (peer, key) in zip(lost, new, strict=True)
+        ]
+        self._agree("propose", json.dumps(changes), voters=lost)
+        self._seat(*(peer for peer, _ in new))
+        self._wait_hand_over()
+        for peer in lost:
+            self._say(f"{peer.folder.name} is lost")
+            peer.kill()
+        time.sleep(AWAY_S)
+
     def _remove(self, place: int) -> None:
         removed = self._part_with(place)
         self._agree("remove", removed.folder.name)
@@ -106,12 +141,13 @@ class Changing(Chaos):
         self._all.append(peer)
         return peer, key
 
-    def _seat(self, peer: RealPeer) -> None:
-        self.mesh.peers.append(peer)
+    def _seat(self, *peers: RealPeer) -> None:
+        self.mesh.peers += peers
         self._wait_members()
-        trader = Trader(f"t{len(self.traders)}", peer.where, self._rng.getrandbits(32))
-        self.traders.append(trader)
-        trader.start()
+        for peer in peers:
+            trader = Trader(f"t{len(self.traders)}", peer.where, self._rng.getrandbits(32))
+            self.traders.append(trader)
+            trader.start()
 
     def _part_with(self, place: int) -> RealPeer:
         """A peer that is to go: its clients stop, and what they sent becomes final."""
@@ -157,6 +193,7 @@ class Changing(Chaos):
     def _kill_one(self) -> None:
         peer = self._rng.choice(self.mesh.peers)
         self._say(f"kill {peer.folder.name}")
+        self._kills.append((peer.where, time.monotonic()))
         self.kill(peer)
         time.sleep(AWAY_S)
         peer.start()
@@ -174,13 +211,38 @@ class Changing(Chaos):
             self.read_log(peer)
         self.judge_what_was_seen(self._all)
 
-    def pauses(self) -> Sequence[tuple[float, float]]:
-        """The longest times in which no client at any peer had an answer, in s, longest first, and
-        the monotonic time at which each began."""
-        sent = (one for record in self.records for one in record.sent.values())
-        answers = sorted(one.answered_s for one in sent if one.answered_s)
-        gaps = ((after - before, before) for before, after in itertools.pairwise(answers))
-        return sorted(gaps, reverse=True)[:5]
+    def pauses(self) -> list[Pause]:
+        """The longest times in which no client at any peer had a result."""
+        every = [at_s for record in self.records for at_s in answers_of(record)]
+        return longest(gaps(every, "all"))
+
+    def pauses_of_one(self) -> list[Pause]:
+        """The longest times in which one client, at a peer that was not killed shortly before or
+        then, had none."""
+        found: list[Pause] = []
+        names = {peer.where: peer.folder.name for peer in self._all}
+        for trader in self.traders:
+            kills = [at_s for where, at_s in self._kills if where == trader.where]
+            found += (
+                pause
+                for pause in gaps(answers_of(trader.record), names[trader.where])
+                if not any(-START_S <= at_s - pause.began_s <= pause.lasted_s for at_s in kills)
+            )
+        return longest(found)
+
+
+def answers_of(record: Record) -> list[float]:
+    """The monotonic times at which results came."""
+    return [one.answered_s for one in record.sent.values() if one.answered_s]
+
+
+def gaps(times_s: Sequence[float], whose: str) -> list[Pause]:
+    pairs = itertools.pairwise(sorted(times_s))
+    return [Pause(after - before, before, whose) for before, after in pairs]
+
+
+def longest(pauses: Sequence[Pause]) -> list[Pause]:
+    return sorted(pauses, reverse=True)[:5]
 
 
 def main() -> None:
@@ -202,8 +264,15 @@ def main() -> None:
                 for peer in chaos.gone:
                     peer.close()
             print(chaos.report())
-            pauses = [f"{pause:.2f} s at {at_s - began_s:.1f} s" for pause, at_s in chaos.pauses()]
-            print("longest pauses:", ", ".join(pauses))
+            for whose, found in (
+                ("all clients", chaos.pauses()),
+                ("one client", chaos.pauses_of_one()),
+            ):
+                said = [
+                    f"{one.lasted_s:.2f} s at {one.began_s - began_s:.1f} s ({one.whose})"
+                    for one in found
+                ]
+                print(f"longest pauses of {whose}:", ", ".join(said))
     if chaos.faults:
         sys.exit("\n".join(["WRONG:", *chaos.faults[:50]]))
     if not options.keep:

@@ -65,6 +65,14 @@ class Owners:
         wait_for("the page", lambda: "serving at" in said(), PATIENCE_S)
         return said
 
+    def damage(self, owner: str) -> None:
+        """The owner's peer stops, and does not start again: its journal is damaged."""
+        host = self.hosts[owner]
+        host.interrupt()
+        host.type(f"truncate -s 9000 ~/orderbook/{owner}/journal.db")
+        said = host.start(self.runs[owner])
+        wait_for("what to do", lambda: f"put-aside {host.home}/orderbook/{owner}" in said())
+
     def _send_files(self) -> None:
         """Public keys and the mesh file, made in one checkout, go to all others."""
         for sender in self.hosts.values():
@@ -79,12 +87,14 @@ class Owners:
         return json.loads(self.hosts[owner].type(f"curl -s {UI}{path}"))
 
     def agree(self, *members: str) -> None:
-        """Wait until exactly these are the members, and have the same state at the same commit."""
+        """Wait until exactly these are the members, each by its own word too, and have the same
+        state at the same commit."""
 
         def same() -> bool:
             for owner in members:
-                listed = [peer["name"] for peer in self.get(owner, "/mesh").get("peers", ())]
-                if sorted(listed) != sorted(members):
+                mesh = self.get(owner, "/mesh")
+                listed = [peer["name"] for peer in mesh.get("peers", ())]
+                if sorted(listed) != sorted(members) or mesh["role"] != "member":
                     return False
             states = [self.get(owner, "/state") for owner in members]
             return len({(each["commit"], each["digest"]) for each in states}) == 1
@@ -130,6 +140,8 @@ def walk(owners: Owners) -> None:
         print(f"\n--- {heading}")
         if "lost disk" in heading:
             owners.hosts["cid"].lose()
+        if "damaged journal" in heading:
+            owners.damage("bob")
         if "Update" in heading:
             update(owners, "ann", "bob", "cid5")
         for example in examples:
@@ -145,6 +157,7 @@ MEMBERS = {
     "Found the mesh": ("ann", "bob", "cid"),
     "Let a fourth owner join": ("ann", "bob", "cid", "dan"),
     "Replace a lost disk, a leaked key, an old machine": ("ann", "bob", "dan", "cid5"),
+    "Rejoin with a damaged journal": ("ann", "dan", "cid5", "bob"),
     "Leave": ("ann", "bob", "cid5"),
 }
 

@@ -14,15 +14,18 @@ import click
 import msgspec
 
 from engine import Rejected
+from peer.cli.member_listing import advice, ended_text, listing
 from peer.client import change_input
 from peer.client.change_input import Known, Wanted, change_of
+from peer.client.change_words import change_text
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
-from peer.client.proposal_views import EndedView, Presence, ProposalView
 from peer.client.protocol import Proposals, format_id, parse_id
 from peer.client.rejections import WORDS
 from peer.client.units import AmountError, parse_amount, units_of
-from peer.replica.changes import Approve, Propose, Vote, Withdraw
+from peer.consensus.committee import Mode
+from peer.replica.changes import AddMember, Approve, Change, Propose, RemoveMember, Vote, Withdraw
+from peer.replica.governance import PROPOSALS_OPEN_MAX
 
 LOOK_S = 0.25  # between two looks at how far a change is
 _PATH = click.Path(path_type=Path, exists=True, file_okay=False)
@@ -30,12 +33,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _wanted = msgspec.json.Decoder(list[Wanted])
 
 
-def _connect(context: click.Context, data: Path, listing: click.Command) -> None:
+def _connect(context: click.Context, data: Path, default: click.Command) -> None:
     """Connect to the node; without a command, list."""
     context.obj = NodeClient(endpoint(data))
     context.call_on_close(context.obj.close)
     if context.invoked_subcommand is None:
-        context.invoke(listing)
+        context.invoke(default)
 
 
 @click.group(invoke_without_command=True)
@@ -50,45 +53,8 @@ def members(context: click.Context, data: Path) -> None:
 @click.pass_obj
 def list_members(node: NodeClient) -> None:
     """List the members, who is away, and the proposals with what each still needs."""
-    found = node.proposals()
-    click.echo(f"epoch {found.epoch}, {len(found.members)} members{_seal(found)}")
-    for member in found.members:
-        click.echo(f"  {member.seat + 1:>3}  {member.name:<12} {_presence(member)}")
-    click.echo("proposals:" if found.open else "no open proposals")
-    for proposal in found.open:
-        click.echo(f"  {format_id(proposal.id)}  by {proposal.proposer}: {_changes(proposal)}")
-        click.echo(f"        {proposal.state}, until {_when(proposal.ends_ms)}")
-        if proposal.against:
-            click.echo(f"        against: {', '.join(proposal.against)}")
-    for ended in found.ended:
-        click.echo(f"  {format_id(ended.id)}  {_ended(ended)}")
-
-
-def _seal(found: Proposals) -> str:
-    if not found.epoch:
-        return ""
-    who = f"a quorum of epoch {found.epoch - 1}"
-    certified = f"sealed by {who}" if found.sealed else f"not sealed by {who} yet"
-    return f", {certified}\nto trust it: --trust {found.epoch}:{found.seal.hex()}"
-
-
-def _presence(member: Presence) -> str:
-    if member.is_present:
-        return "present"
-    return f"away since {_when(member.time_ms)}" if member.commit else "away in this epoch"
-
-
-def _changes(of: ProposalView | EndedView) -> str:
-    return "; ".join(of.changes)
-
-
-def _ended(ended: EndedView) -> str:
-    outcome = ended.outcome.replace("_", " ")
-    return f"{outcome} at {_when(ended.time_ms)}, by {ended.proposer}: {_changes(ended)}"
-
-
-def _when(time_ms: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(time_ms / 1_000))
+    for line in listing(node.proposals(), node.mesh(), time.time_ns() // 1_000_000):
+        click.echo(line)
 
 
 def _vote(node: NodeClient, votes: Sequence[Vote]) -> int:
@@ -111,7 +77,7 @@ def _report(node: NodeClient, number: int) -> None:
             return
     for ended in found.ended:
         if ended.id == number:
-            click.echo(f"proposal {name}: {_ended(ended)}")
+            click.echo(f"proposal {name}: {ended_text(ended)}")
             return
     click.echo(f"proposal {name}: over")
 
@@ -119,15 +85,36 @@ def _report(node: NodeClient, number: int) -> None:
 def propose(
     node: NodeClient, wanted: Sequence[Wanted], force: bool = False, unsealed: bool = False
 ) -> int:
-    """Make a proposal and approve it. Returns its id. UsageError if it is impossible."""
+    """Make a proposal and approve it. Returns its id. UsageError if it is impossible, or if another
+    member's needs only this one's approval. Says what the mesh may lose then."""
     view = node.proposals()
     markets = {market.symbol: market for market in node.markets().markets}
     known = Known(markets, view.members)
     changes = tuple(change_of(each, known) for each in wanted)
+    if not (force or unsealed):
+        _check_new(view, changes, node.markets().peer)
     vote = Propose(0, changes, force, unsealed)
     number = _vote(node, [vote, Approve(0, -1, view.epoch)])
     _report(node, number)
+    size = len(view.members)
+    more = sum(isinstance(each, AddMember) for each in changes)
+    fewer = sum(isinstance(each, RemoveMember) for each in changes)
+    if said := advice(Mode(node.mesh().mode), size, size + more - fewer):
+        click.echo(said)
     return number
+
+
+def _check_new(found: Proposals, changes: Sequence[Change], me: str) -> None:
+    """UsageError if the same is proposed already: two halves of the votes accept neither. A member
+    that leaves needs a proposal of its own."""
+    names = {member.seat: member.name for member in found.members}
+    texts = [change_text(change, names.__getitem__) for change in changes]
+    leaves = texts == [f"remove member {me}"]
+    for one in found.open:
+        if one.changes == texts and not (leaves and one.proposer != me):
+            name = format_id(one.id)
+            how = "" if me in one.approvals else f": approve {name}"
+            raise click.UsageError(f"proposal {name} by {one.proposer} has the same changes{how}")
 
 
 _force = click.option("--force", is_flag=True, help="Even if too few new members are present.")
@@ -169,6 +156,7 @@ def add(node: NodeClient, name: str, key: str, force: bool, unsealed: bool) -> N
 def remove(node: NodeClient, member: str, force: bool, unsealed: bool) -> None:
     """Propose to remove a MEMBER."""
     propose(node, [change_input.RemoveMember(member)], force, unsealed)
+    _say_until_when(member)
 
 
 @members.command()
@@ -183,6 +171,13 @@ def replace(
 ) -> None:
     """Propose to replace a MEMBER by a new one with this NAME and public KEY."""
     propose(node, [change_input.ReplaceMember(member, name, key)], force, unsealed)
+    _say_until_when(member)
+
+
+def _say_until_when(member: str) -> None:
+    """ORDER-46: it signs the end of its epoch."""
+    until = "until `members` shows the epoch after it as sealed; then delete its key"
+    click.echo(f"if the peer of {member} still runs, keep it running {until}")
 
 
 @members.command()
@@ -195,7 +190,7 @@ def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
     name = node.markets().peer
     if not _is_member(name, node.proposals()):
         raise click.ClickException("this peer is no member")
-    number = propose(node, [change_input.RemoveMember(name)], force, unsealed)
+    number = _leave(node, name, force, unsealed)
     said = ""
     while not (found := node.proposals()).sealed or _is_member(name, found):
         text = _leaving(node, name, number, found)
@@ -204,6 +199,18 @@ def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
             said = text
         time.sleep(LOOK_S)
     click.echo(f"{name} has left: this peer may be switched off, and its key deleted")
+
+
+def _leave(node: NodeClient, name: str, force: bool, unsealed: bool) -> int:
+    """The proposal of this peer's member to leave: the one that is open, or a new one. If there is
+    no room for it, the oldest one goes: all of them end with the seat."""
+    mine = [one for one in node.proposals().open if one.proposer == name]
+    same = [one.id for one in mine if one.changes == [f"remove member {name}"]]
+    if same and not (force or unsealed):
+        return same[0]
+    if len(mine) >= PROPOSALS_OPEN_MAX:
+        _vote(node, [Withdraw(0, mine[0].id)])
+    return propose(node, [change_input.RemoveMember(name)], force, unsealed)
 
 
 def _is_member(name: str, found: Proposals) -> bool:

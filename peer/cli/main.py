@@ -42,7 +42,7 @@ def main(verbose: bool) -> None:
 
     To set up a mesh: every member runs `keygen` once and shares its public key. One of them
     makes the mesh file with `mesh` and gives it to all. Then every member runs `run`. Others
-    become members later by `join`.
+    become members later by `join`. A member whose journal is lost runs `put-aside` and `join`.
     """
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
@@ -67,6 +67,19 @@ main.add_command(tap, "tap")
 def keygen(data: Path) -> None:
     """Make a new peer in the folder DATA: a key and an empty journal. Prints the public key."""
     click.echo(data_folder.create(data).public.hex())
+
+
+@main.command()
+@click.argument("data", type=_PATH)
+def put_aside(data: Path) -> None:
+    """Move the key and the journal of the folder DATA to a folder of their own in it. For a journal
+    that is damaged, lost or an old copy: its key must never sign anything again. Then `join` makes
+    a new key, and the members replace the old one."""
+    if (aside := data_folder.put_aside(data)) is None:
+        raise ConfigError(f"there is neither a key nor a journal in {data}")
+    click.echo(f"the key and its journal are in {aside} now: never use them again")
+    how = "with the options of before, makes a new key and says what the members have to do"
+    click.echo(f"`python -m peer join {data}`, {how}")
 
 
 @main.command()

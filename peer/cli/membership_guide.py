@@ -94,8 +94,8 @@ class MembershipGuide:
             return self._proposed(asked[0])
         if not node.mesh_status.quorum:
             return "looking for the members (unless they let anybody listen, they have to propose)"
-        if any(seat.name == self._intent.name for seat in node.ledger.epoch.seats):
-            return f"a member is called {self._intent.name}: replace it, or join by another --name"
+        if self._replaces:
+            return self._how_to_replace
         if node.config.admission == "open":
             return "follows; asks the members to let it in"
         return "follows; waiting for a proposal"
@@ -107,8 +107,28 @@ class MembershipGuide:
 
     def introduce(self) -> None:
         """Say what the members have to do."""
+        ledger = self._node.ledger
+        click.echo(f"join: the key of {self._folder} is {ledger.journal.key.hex()}")
+        if ledger.seat is not None:
+            return
+        if self._replaces:
+            click.echo(f"join: {self._how_to_replace}")
+        elif self._node.config.admission != "open":
+            click.echo(f"join: {self._how('add')}")
+
+    def _how(self, *words: str) -> str:
+        """What a member does to propose this peer."""
         name, key = self._intent.name, self._node.ledger.journal.key.hex()
-        click.echo(f"join: the key of {self._folder} is {key}")
-        if self._node.ledger.seat is None and self._node.config.admission != "open":
-            how = f"python -m peer members DATA add {name} {key}"
-            click.echo(f"join: one member runs `{how}`, and the others approve what it prints")
+        command = " ".join(["python -m peer members DATA", *words, name, key])
+        return f"one member runs `{command}`, and the others approve what it prints"
+
+    @property
+    def _how_to_replace(self) -> str:
+        name = self._intent.name
+        how = self._how("replace", name)
+        return f"a member is called {name}: join by another --name or, to take its place, {how}"
+
+    @property
+    def _replaces(self) -> bool:
+        """Whether a member has the name that this peer wants, as far as it knows."""
+        return any(seat.name == self._intent.name for seat in self._node.ledger.epoch.seats)

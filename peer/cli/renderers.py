@@ -35,7 +35,7 @@ Message = Block | Heartbeat | str  # a str says why the message was invalid
 ORDERS_KEPT = 100_000  # orders whose market is remembered
 _COLOURS = ("cyan", "magenta", "yellow", "green", "blue", "red")
 _COMMANDS = (*Command.__args__, *Vote.__args__, *Notice.__args__)
-KINDS = ("block", "heartbeat", *(kind.__name__.lower() for kind in _COMMANDS))
+KINDS = ("block", "heartbeat", "epoch", *(kind.__name__.lower() for kind in _COMMANDS))
 
 
 @dataclass
@@ -63,15 +63,21 @@ class Names:
 
     def __init__(self, config: MeshConfig) -> None:
         self.epoch = Epoch.first(config)  # of the message at hand
+        self._newest = 0
         self._by_seat: dict[int, str] = {}
         self.turn(self.epoch)
 
-    def turn(self, epoch: Epoch | None) -> None:
-        """The next message is of this epoch."""
+    def turn(self, epoch: Epoch | None) -> Epoch | None:
+        """The next message is of this epoch. Returns it if none was of it, or of a later one, so
+        far: the one before has ended."""
         if epoch is not None:
             self.epoch = epoch
         if any(seat.number not in self._by_seat for seat in self.epoch.seats):
             self._by_seat |= {seat.number: seat.name for seat in self.epoch.seats}
+        if self.epoch.number <= self._newest:
+            return None
+        self._newest = self.epoch.number
+        return self.epoch
 
     def of(self, seat: int) -> str:
         return self._by_seat.get(seat, f"seat {seat}")
@@ -107,7 +113,8 @@ class Lines:
         self._markets: OrderedDict[int, str] = OrderedDict()  # of orders seen
 
     def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
-        self._names.turn(epoch)
+        if (begins := self._names.turn(epoch)) is not None and self._chosen.kind("epoch"):
+            self._epoch(begins)
         if not self._chosen.member(self._names.of(member)):
             return
         match message:
@@ -175,6 +182,12 @@ class Lines:
         words += ["post-only"] if order.post_only else []
         return f"{' '.join(parts)}, {' '.join(words)}"
 
+    def _epoch(self, epoch: Epoch) -> None:
+        number, commit, level = epoch.number, epoch.origin.commit, epoch.origin.level
+        names = ", ".join(seat.name for seat in epoch.seats)
+        text = f"{number} begins after commit {commit}, with the rules of level {level}: {names}"
+        self._console.print(Text(f"{time.strftime('%H:%M:%S')} {'':>8} {'epoch':<9} {text}"))
+
     def _heartbeat(self, beat: Heartbeat) -> None:
         rounds = " ".join(f"{name}@{round_}" for name, round_ in self._names.rounds(beat))
         commit, digest = beat.attestation
@@ -195,7 +208,8 @@ class Json:
         self._names = Names(config)
 
     def show(self, member: int, message: Message, epoch: Epoch | None = None) -> None:
-        self._names.turn(epoch)
+        if (begins := self._names.turn(epoch)) is not None and self._chosen.kind("epoch"):
+            self._epoch(begins)
         if not self._chosen.member(self._names.of(member)):
             return
         match message:
@@ -220,14 +234,24 @@ class Json:
             "parents": [
                 [self._names.author(r.author), r.round, r.digest.hex()] for r in block.parents
             ],
+            "epoch": self._names.epoch.number,
             "time_ms": block.time_ms,
             "bytes": len(block.frame),
             "commands": [{"kind": type(c).__name__.lower()} | _fields(c) for c in shown],
         }
         self._line(seat, "block", data)
 
+    def _epoch(self, epoch: Epoch) -> None:
+        origin = epoch.origin
+        data = {"epoch": epoch.number, "commit": origin.commit, "level": origin.level}
+        names = [seat.name for seat in epoch.seats]
+        self._write({"kind": "epoch"} | data | {"seal": epoch.seal.hex(), "members": names})
+
     def _line(self, member: int, kind: str, data: dict[str, object]) -> None:
-        line = {"at_ms": time.time_ns() // 1_000_000, "peer": self._names.of(member), "kind": kind}
+        self._write({"peer": self._names.of(member), "kind": kind} | data)
+
+    def _write(self, data: dict[str, object]) -> None:
+        line = {"at_ms": time.time_ns() // 1_000_000}
         sys.stdout.buffer.write(msgspec.json.encode(line | data) + b"\n")
         sys.stdout.buffer.flush()
 

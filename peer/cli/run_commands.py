@@ -3,7 +3,9 @@
 Owns their options. Must never assemble a peer: `runner` does.
 """
 
-from collections.abc import Callable
+import shlex
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,8 +19,9 @@ from peer.membership.mesh_file import check_name
 from peer.node.snapshots import PACE
 from peer.process import lifeline
 from peer.storage import data_folder
-from peer.storage.data_folder import KEY_FILE
+from peer.storage.data_folder import KEY_FILE, rejoining
 from peer.storage.history_pruning import KEEP, KEEP_MIN, Keep
+from peer.storage.journal import JournalError, LostJournalError
 from web import options as gateway_options
 
 _PATH = click.Path(path_type=Path)
@@ -68,10 +71,35 @@ def _multiple(_context: click.Context, _option: click.Parameter, value: int) -> 
 @click.option("--exit-with-parent", is_flag=True, help="Stop when standard input, a pipe, closes.")
 def run(**given: Any) -> None:
     """Run a peer until Ctrl-C. It needs --grape or --at to find other peers."""
-    runner.run(_options(given))
+    _run(_options(given))
 
 
 run.params += gateway_options.FORWARDED
+
+
+def _run(options: runner.Options) -> int:
+    """The status with which to end. The error says how to go on without the journal, if it is
+    lost."""
+    try:
+        return runner.run(options)
+    except LostJournalError as error:
+        data = str(options.data)
+        how = rejoining(shlex.quote(data), options_again(sys.argv, data))
+        raise JournalError(f"{error}. {how}") from error
+
+
+def options_again(words: Sequence[str], data: str) -> str:
+    """The options of `run` or `join` in a command line, for `join` with this folder. A peer that
+    another program started ends with that; the new one must not."""
+    start = next((n for n, word in enumerate(words) if word in ("run", "join")), len(words))
+    kept: list[str] = []
+    before = ""
+    for word in words[start + 1 :]:
+        is_folder = before == "--data" or word in (data, f"--data={data}")
+        if not is_folder and word not in ("--exit-with-parent", "--data"):
+            kept.append(word)
+        before = word
+    return shlex.join(kept)
 
 
 def _options(given: dict[str, Any]) -> runner.Options:
@@ -99,7 +127,7 @@ def join(name: str, leave: bool, **given: Any) -> None:
     if not (folder / KEY_FILE).exists():
         data_folder.create(folder)
     options = replace(_options(given), intent=Intent(name, leave))
-    if status := runner.run(options):
+    if status := _run(options):
         raise SystemExit(status)
 
 

@@ -6,6 +6,7 @@ Owns the words. A member can write any text into a proposal: must never pass on 
 from collections.abc import Callable
 
 from peer.client.protocol import format_id
+from peer.replica.batch import seq_and_member
 from peer.replica.changes import (
     Activate,
     AddMarket,
@@ -61,5 +62,7 @@ def vote_text(vote: Vote, name_of: NameOf = _seat) -> str:
         flags = [name for name in ("force", "unsealed") if getattr(vote, name)]
         said = f" ({', '.join(flags)})" if flags else ""
         return f"propose to {'; '.join(change_text(c, name_of) for c in vote.changes)}{said}"
-    what = "approve" if isinstance(vote, Approve) else "withdraw"
-    return f"{what} {format_id(vote.proposal)}"
+    if isinstance(vote, Approve):
+        return f"approve {format_id(vote.proposal)}"
+    is_own = seq_and_member(vote.id)[1] == seq_and_member(vote.proposal)[1]
+    return f"{'withdraw' if is_own else 'reject'} {format_id(vote.proposal)}"

@@ -166,7 +166,7 @@ class NodeClient(Closing):
                 raise NodeRefusedError(answer[1])
             if isinstance(answer[1], kind):
                 return answer[1]
-        raise NoAnswerError(f"the node did not answer within {self._timeout_s} s")
+        raise NoAnswerError(f"no answer within {self._timeout_s} s: does the peer run?")
 
     def submit(self, commands: Sequence[Entry]) -> list[int]:
         """Send commands (with id 0); returns their ids once they are durable. They will be
@@ -212,6 +212,14 @@ class NodeClient(Closing):
     def proposals(self) -> protocol.Proposals:
         """The epoch, which members are present, and the proposals."""
         return self._ask(protocol.GetProposals(), protocol.Proposals)
+
+    def mesh(self) -> protocol.Mesh:
+        """The mesh as the node sees it now. NoAnswerError."""
+        with self.feed(protocol.topic("mesh"), timeout_s=self._timeout_s) as feed:
+            for view in feed:
+                assert isinstance(view, protocol.Mesh)
+                return view
+        raise NoAnswerError(f"no answer within {self._timeout_s} s: does the peer run?")
 
     def govern(self, votes: Sequence[Vote]) -> list[protocol.Result]:
         """Send votes of the node's member (with id 0), wait until all are ordered, and return the

@@ -15,7 +15,7 @@ from peer.network.messages import CHAIN_MAX
 from peer.node.chain_seeker import ChainSeeker
 from peer.replica.snapshot import is_certified
 from peer.storage.epoch_table import Fork, StoredEpoch
-from peer.storage.journal import Journal, JournalError
+from peer.storage.journal import Journal, JournalError, LostJournalError
 from peer.storage.state_sync import Manifest
 
 
@@ -47,15 +47,17 @@ class EpochBook:
             before = self._known[-1]
             epoch = Epoch(stored.origin, self.current.mode, before)
             if (epoch.number, stored.origin.before) != (before.number + 1, before.seal):
-                raise JournalError(f"the journal is damaged: epoch {epoch.number} follows none")
-            self._note(epoch, stored.signatures, stored.is_certified)
+                raise LostJournalError(f"the journal is damaged: epoch {epoch.number} follows none")
+            self._note(epoch, stored.signatures)
         if (fork := self._table.fork()) is not None and not self._is_trusted(fork):
             raise JournalError(f"this peer has stopped for good. {self._words(fork)}")
 
-    def _note(self, epoch: Epoch, signatures: Mapping[int, bytes], is_certified: bool) -> None:
+    def _note(self, epoch: Epoch, signatures: Mapping[int, bytes]) -> None:
+        """The epoch follows the newest one. The signatures are good."""
+        before = self.newest
         self._known.append(epoch)
         self._signatures[epoch.number] = dict(signatures)
-        if is_certified:
+        if len(signatures) >= before.committee.quorum:
             self._certified.add(epoch.number)
 
     def find(self, number: int) -> Epoch | None:
@@ -104,7 +106,7 @@ class EpochBook:
         knows another one."""
         known = self.find(epoch.number)
         if known is None:
-            self._note(epoch, {}, False)
+            self._note(epoch, {})
         elif known.seal != epoch.seal:
             number = epoch.number
             self._fork(Fork(number, epoch.seal, known.seal, self._signatures[number]))
@@ -153,8 +155,9 @@ class EpochBook:
 
     def _write(self, epoch: Epoch, is_entered: bool) -> None:
         number = epoch.number
-        signatures, certified = self._signatures[number], number in self._certified
-        self._table.put(StoredEpoch(epoch.origin, signatures, certified, is_entered))
+        is_trusted = self._pin is not None and number <= self._pin.epoch
+        is_proven = is_trusted or number in self._certified
+        self._table.put(StoredEpoch(epoch.origin, self._signatures[number], is_proven, is_entered))
 
     # Signatures over the seal of the epoch in which this peer stands
 
@@ -234,6 +237,8 @@ class EpochBook:
         fresh = [one for one in certificates if one.origin.number > last.number]
         by_number = {one.origin.number: one for one in fresh}
         for epoch in chain(last, fresh, self._pin):
-            self._note(epoch, by_number[epoch.number].signatures, True)
+            signed = by_number[epoch.number].signatures  # nobody looked at those before the pin
+            good = self.newest.signers_of(epoch.seal, signed)
+            self._note(epoch, {seat: signed[seat] for seat in good})
             self._write(epoch, False)
         return self.newest is not last

@@ -45,6 +45,7 @@ class EpochChange:
         self._stands_in = ledger.epoch
         self._candidates = Candidates()
         self._has_learned = False  # of epochs whose members are not connected yet
+        self._is_member = False  # in the epoch in which it stands
         self.due_ms: int | None = None  # when the next turn must be; None: not because of epochs
         self.notices = Notices(ledger, submissions, ledger.sign)
         self.admission = Admission(config, ledger)
@@ -68,8 +69,12 @@ class EpochChange:
             self._stands_in = epochs[0]
             self.notices.begin_epoch()
         self._submissions.follow(self._ledger.replica.level)
+        was_member, self._is_member = self._is_member, self._ledger.me is not None
         if self._ledger.me is not None:
             self._submissions.me = self._ledger.me
+        elif was_member:
+            until = "keep it running until `members` shows the epoch as sealed, then delete its key"
+            _log.warning("this peer is no member any more: %s", until)
 
     @property
     def must_upgrade(self) -> str:

@@ -76,12 +76,14 @@ def _texts(changes: Iterable[Change], name_of: NameOf) -> list[str]:
 
 def state_of(replica: Replica, proposal: Proposal, name_of: NameOf) -> str:
     """What an open proposal still needs."""
+    flags = "; by force: it waits for nobody to be present" if proposal.force else ""
+    flags += "; unsealed: newcomers will need --trust" if proposal.unsealed else ""
     if proposal.id in replica.governance.accepted:
-        return f"accepted, but it waits: {replica.rules.waits(proposal)}"
+        return f"accepted, but it waits: {replica.rules.waits(proposal)}{flags}"
     approvals = [name_of(seat) for seat in proposal.approvals]
     needed = replica.governance.needed(proposal)
     names = f" ({', '.join(approvals)})" if approvals else ""
-    return f"waiting for approval: {len(approvals)} of {needed} needed{names}"
+    return f"waiting for approval: {len(approvals)} of {needed} needed{names}{flags}"
 
 
 def _view(replica: Replica, proposal: Proposal, name_of: NameOf) -> ProposalView:

@@ -29,7 +29,7 @@ from peer.replica.feature_level import LEVELS, FeatureLevel, Levels
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
 from peer.storage.history_pruning import KEEP, Keep
-from peer.storage.journal import Journal, JournalError, Stored
+from peer.storage.journal import Journal, JournalError, LostJournalError, Stored
 from peer.storage.state_sync import Fetched
 
 
@@ -127,10 +127,11 @@ class Ledger:
             ready, more = self._replay(now_ms, own)
             count += more
         if self.epoch.number < entered:
-            raise JournalError(
-                self.epochs.forked
-                or f"the journal is damaged: it has entered epoch {entered}, but its blocks lead "
-                f"only to commit {self.commit} of epoch {self.epoch.number}"
+            if self.epochs.forked:
+                raise JournalError(self.epochs.forked)
+            raise LostJournalError(
+                f"the journal is damaged: it has entered epoch {entered}, but its blocks lead only "
+                f"to commit {self.commit} of epoch {self.epoch.number}"
             )
         self.epochs.sign(self.journal.key, self.sign)  # unless it is stored with those of a quorum
         for row in self.journal.evidence():
@@ -161,16 +162,18 @@ class Ledger:
         return blocks_of(self.journal, self.epoch, self.consensus.dag.gc_rounds)
 
     def _restore_snapshot(self, stored: Stored) -> None:
-        """Continue from the journal's own snapshot; JournalError if it is damaged."""
+        """Continue from the journal's own snapshot; LostJournalError if it is damaged."""
         epoch = self.epochs.find(stored.epoch)
         if epoch is None:
-            raise JournalError(f"the journal is damaged: its snapshot is of epoch {stored.epoch}")
+            raise LostJournalError(
+                f"the journal is damaged: its snapshot is of epoch {stored.epoch}"
+            )
         try:
             replica = Replica.restore(epoch, self.journal.pieces(stored.number), self.levels)
         except InvalidSnapshotError as error:
-            raise JournalError(f"the journal is damaged: {error}") from None
+            raise LostJournalError(f"the journal is damaged: {error}") from None
         if (replica.commit, replica.tree.digest) != (stored.number, stored.digest):
-            raise JournalError("the journal is damaged: its snapshot has another digest")
+            raise LostJournalError("the journal is damaged: its snapshot has another digest")
         self._stand_in(epoch)
         self.snapshots.go_on_from(stored, replica)
         self._go_on_from(replica)

@@ -32,7 +32,8 @@ from peer.node.timers import FOLLOW_MS, Clock, Timers
 from peer.process.poller import Poller
 from peer.replica.applied import Applied
 from peer.replica.snapshot import InvalidSnapshotError
-from peer.storage.journal import JournalError
+from peer.storage.data_folder import rejoining
+from peer.storage.journal import JournalError, LostJournalError
 
 _log = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ class Node:
             else:
                 self._take_part_in(now_ms)
         except JournalError as error:
-            self._stop_without_disk(str(error))
+            is_lost = isinstance(error, LostJournalError)
+            self._stop_without_disk(f"{error}. {rejoining()}" if is_lost else str(error))
 
     def _can_rest(self) -> bool:
         """A peer that only follows need not be at once where the members are: what comes within

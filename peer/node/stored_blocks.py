@@ -14,7 +14,7 @@ from peer.consensus.dag import Evidence
 from peer.membership.epochs import Epoch
 from peer.replica.batch import Batch
 from peer.replica.feature_level import Levels
-from peer.storage.journal import Journal, JournalError, StoredEvidence
+from peer.storage.journal import Journal, LostJournalError, StoredEvidence
 
 
 class Recovered(NamedTuple):
@@ -28,18 +28,18 @@ class Recovered(NamedTuple):
 
 def evidence_of(stored: StoredEvidence, committee: Committee) -> Evidence:
     """The journal's evidence as blocks. If only the first block's digest is known, that block has
-    no frame. JournalError if it is damaged."""
+    no frame. LostJournalError if it is damaged."""
     author, round_, digest, frame, other = stored
     try:
         first = decode(frame, committee) if frame else Block(Ref(round_, author, digest), ())
         return Evidence(first, decode(other, committee))
     except InvalidBlockError as error:
-        raise JournalError(f"the journal is damaged: {error}") from None
+        raise LostJournalError(f"the journal is damaged: {error}") from None
 
 
 def blocks_of(journal: Journal, epoch: Epoch, collected: Sequence[int]) -> list[Block]:
     """The journal's blocks of an epoch above the rounds `collected`, by author, and all own ones,
-    parents before children. JournalError if one is damaged."""
+    parents before children. LostJournalError if one is damaged."""
     blocks = []
     own = epoch.author_of(epoch.seat_of(journal.key))
     for author, round_, digest, frame in journal.frames(epoch.number):
@@ -48,9 +48,9 @@ def blocks_of(journal: Journal, epoch: Epoch, collected: Sequence[int]) -> list[
         try:
             block = decode(frame, epoch.committee)
         except InvalidBlockError as error:
-            raise JournalError(f"the journal is damaged: {error}") from None
+            raise LostJournalError(f"the journal is damaged: {error}") from None
         if block.ref.digest != digest:
-            raise JournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
+            raise LostJournalError(f"the journal is damaged: {block!r} is not {digest.hex()}")
         blocks.append(block)
     return blocks
 

@@ -25,7 +25,7 @@ from peer.replica.batch import (
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.feature_level import LEVELS, FeatureLevel
 from peer.replica.signed import Item, Own, Signed, command_of, with_id
-from peer.storage.journal import JournalError
+from peer.storage.journal import LostJournalError
 
 PENDING_MAX = 20_000
 # Of these, how many commands from elsewhere may wait: see `Execute.source`.
@@ -89,7 +89,7 @@ class Submissions:
         now_ms: int = 0,
     ) -> None:
         """Restore what the journal holds: the commands of own blocks (those from `expected` on are
-        not ordered yet), and those in no block. JournalError if one is not a command."""
+        not ordered yet), and those in no block. LostJournalError if one is not a command."""
         for batch in batches:
             for seq, command in enumerate(batch.commands, batch.first):
                 if seq >= expected:
@@ -101,7 +101,7 @@ class Submissions:
             try:
                 command = self._level.read_command(data)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise JournalError(f"the journal is damaged: pending {seq}: {error}") from None
+                raise LostJournalError(f"the journal is damaged: pending {seq}: {error}") from None
             data = self._level.write_command(command)
             self._taken[seq] = _Waiting(command, data, (), now_ms)
             self._queue.append(seq)

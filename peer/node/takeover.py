@@ -10,6 +10,7 @@ from peer.membership.epochs import Epoch
 from peer.replica.feature_level import Levels
 from peer.replica.snapshot import InvalidSnapshotError, leaf_of
 from peer.replica.state_machine import Replica
+from peer.storage.data_folder import rejoining
 from peer.storage.history_writer import HistoryWriter
 from peer.storage.state_sync import Fetched
 
@@ -23,8 +24,8 @@ def check_round(here: int, round_: int) -> None:
     if round_ > here:
         raise KeyElsewhereError(
             f"this peer's key has signed a block of round {round_}, but its journal ends at round "
-            f"{here}: the journal is an old copy, or another process uses the same key. Rejoin "
-            "under a new key"
+            f"{here}: the journal is an old copy, or another process uses the same key. "
+            f"{rejoining()}"
         )
 
 

@@ -9,7 +9,7 @@ key that a proposal would make a member's, signs the digest of a late boundary: 
 has the state (D3).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -165,7 +165,19 @@ class Members:
         here = len(set(present) - plan.removed)
         here += sum(map(self._is_fresh, (key for _, key in plan.added)))
         wanted = presence_wanted(plan.committee_of(self.epoch))
-        return "" if here >= wanted else f"{here} of the {wanted} members it needs are present"
+        if here >= wanted:
+            return ""
+        names = ", ".join(self._missing(plan, present))
+        return f"{here} of the {wanted} members it needs are present, not {names}"
+
+    def _missing(self, plan: Plan, present: Collection[int]) -> Iterator[str]:
+        """The names of the members of a new epoch that are not present."""
+        for seat in self.epoch.seats:
+            if seat.number not in plan.removed and seat.number not in present:
+                yield seat.name
+        for name, key in plan.added:
+            if not self._is_fresh(key):
+                yield f"{name}, which has not shown a late state"
 
     def _is_fresh(self, key: bytes) -> bool:
         """Whether a candidate has shown a late state; everybody has the one after commit 0."""

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from peer.storage.database import JournalError
+from peer.storage.database import LostJournalError
 
 SLOT_BYTES = 4 * 1024 * 1024
 STEP_BYTES = 256 * 1024  # of zeros, whenever a slot grows
@@ -119,7 +119,7 @@ class Found(NamedTuple):
 
 
 def read(slots: Slots, key: bytes) -> Found:
-    """Read a log. JournalError if it is damaged."""
+    """Read a log. LostJournalError if it is damaged."""
     every = {batch.number: batch for slot in slots.all() for batch in _scan(slots, slot, key)}
     if not every:
         return Found([], [], [])
@@ -130,7 +130,7 @@ def read(slots: Slots, key: bytes) -> Found:
         return Found([], list(every.values()), [])
     floor = every[last].floor if last in every else 1
     if missing := next((n for n in range(floor, durable + 1) if n not in every), 0):
-        raise JournalError(f"the journal is damaged: batch {missing} of its log is not there")
+        raise LostJournalError(f"the journal is damaged: batch {missing} of its log is not there")
     in_order = [every[number] for number in sorted(every)]
     return Found(
         [batch for batch in in_order if floor <= batch.number <= last],
@@ -168,13 +168,13 @@ def _check(head: bytes, payload: bytes, key: bytes) -> bytes:
 
 class BlockLog:
     """The open log. `batches` has the places of all payloads in it. Constructing raises
-    JournalError if it is damaged; it and every other method may raise OSError."""
+    LostJournalError if it is damaged; it and every other method may raise OSError."""
 
     def __init__(self, slots: Slots, key: bytes) -> None:
         self._slots = slots
         self._key = key
         if not slots.all():
-            raise JournalError("the journal is damaged: its log is missing")
+            raise LostJournalError("the journal is damaged: its log is missing")
         found = read(slots, key)
         self.batches = found.batches
         for batch in found.lost:  # its number comes again

@@ -4,14 +4,25 @@ Owns the names. The folder is made once, with a key and that key's empty journal
 another journal later: see `journal`.
 """
 
+from itertools import count
 from pathlib import Path
 
 from peer.membership.identity import Identity
+from peer.storage.database import lock
 from peer.storage.journal import Journal, JournalError
 
 KEY_FILE = "key"
 JOURNAL_FILE = "journal.db"
 ADDRESSES_FILE = "addresses.json"
+
+
+def rejoining(data: str = "FOLDER", options: str = "OPTIONS") -> str:
+    """What the operator does if the key of a folder must not be used again. `options` are those of
+    before."""
+    return (
+        f"Rejoin under a new key: `python -m peer put-aside {data}`, then `python -m peer join "
+        f"{data} {options}`"
+    )
 
 
 def create(data: Path) -> Identity:
@@ -24,6 +35,20 @@ def create(data: Path) -> Identity:
         (data / KEY_FILE).unlink()  # never used, and useless without its journal
         raise
     return identity
+
+
+def put_aside(data: Path) -> Path | None:
+    """Move the key and its journal, as far as they are there, to a folder of their own in the data
+    folder. Returns that folder; None if there is neither. JournalError if the peer runs."""
+    with lock(data / JOURNAL_FILE):
+        found = [*data.glob(KEY_FILE), *data.glob(f"{JOURNAL_FILE}*")]  # never a journal of no key
+        if not found:
+            return None
+        aside = next(path for number in count(1) if not (path := data / f"aside-{number}").exists())
+        aside.mkdir(mode=0o700)
+        for path in found:
+            path.rename(aside / path.name)
+    return aside
 
 
 def discard(data: Path) -> None:

@@ -20,9 +20,17 @@ from peer.storage import schema
 LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, when it restarts
 
 
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class JournalError(Exception):
     """The journal can't be used: missing, another peer's or mesh's, too new, in use or damaged; or
     the disk failed."""
+
+
+class LostJournalError(JournalError):
+    """The journal is missing or damaged. What its key has signed may not be in it any more, so that
+    key must never sign anything again."""
 
 
 class Tables:
@@ -70,7 +78,7 @@ class Database:
         connect: Callable[[Path], sqlite3.Connection] | None = None,
     ) -> None:
         if not path.exists():
-            raise JournalError(
+            raise LostJournalError(
                 f"expected a journal at {path}, got none: it is created together with the key. A "
                 "peer that lost its journal must rejoin under a new key, or it could equivocate"
             )
@@ -78,13 +86,13 @@ class Database:
         self.key = key
         self.log_key = b""
         self._path = path
-        self._lock = _lock(path)
+        self._lock = lock(path)
         self._is_durable = False  # the transactions from now on
         try:
             self.connection = (connect or _connect)(path)
         except sqlite3.Error as error:
             self._lock.close()
-            raise JournalError(f"cannot open {path}: {error}") from None
+            raise _error_of(error)(f"cannot open {path}: {error}") from None
         try:
             self._check(path, key, mesh)
         except BaseException:
@@ -96,7 +104,7 @@ class Database:
         self.failed = self.failed or f"the journal {self._path} has failed: {error}"
         with contextlib.suppress(sqlite3.Error):
             self.connection.rollback()
-        return JournalError(self.failed)
+        return _error_of(error)(self.failed)
 
     @staticmethod
     def create(path: Path, key: bytes, log_key: bytes) -> None:
@@ -175,15 +183,21 @@ class Database:
         self.connection.execute("BEGIN IMMEDIATE")
 
 
-def _lock(path: Path) -> IO[bytes]:
+def _error_of(error: Exception) -> type[JournalError]:
+    """The kind of error that an error of the file is."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to a kind
+    return LostJournalError if code in _DAMAGED else JournalError
+
+
+def lock(path: Path) -> IO[bytes]:
     """Hold this until the end: many processes may read the file, but only one writes it."""
-    lock = path.with_suffix(".lock").open("wb")
+    held = path.with_suffix(".lock").open("wb")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        lock.close()
+        held.close()
         raise JournalError(f"{path} is in use: is this peer running already?") from None
-    return lock
+    return held
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,7 @@ _COLUMNS = "SELECT origin, signatures, certified, entered FROM epochs"
 class StoredEpoch(NamedTuple):
     origin: Origin
     signatures: dict[int, bytes]  # over its seal, by seats of the epoch before
-    is_certified: bool  # whether these are a quorum's
+    is_certified: bool  # whether these are a quorum's, or the operator trusts a later seal
     is_entered: bool  # whether this peer closed the epoch before
 
     @property

@@ -21,7 +21,7 @@ import msgspec
 from peer.consensus.block import FRAME_BYTES_MAX, Block
 from peer.storage.block_log import KEY_BYTES, BlockLog, Slots
 from peer.storage.block_store import BlockStore
-from peer.storage.database import Database, JournalError, Tables, guarded
+from peer.storage.database import Database, JournalError, LostJournalError, Tables, guarded
 from peer.storage.epoch_table import EpochTable
 from peer.storage.history_pruning import HistoryPruner
 from peer.storage.history_writer import HistoryWriter
@@ -29,7 +29,7 @@ from peer.storage.pruning import Certified as Certified
 from peer.storage.pruning import Pruner
 from peer.storage.state_sync import Manifest
 
-__all__ = ["Journal", "JournalError", "Stored", "StoredEvidence", "pieces_of"]
+__all__ = ["Journal", "JournalError", "LostJournalError", "Stored", "StoredEvidence", "pieces_of"]
 
 
 EVIDENCE = "SELECT author, first_round, first_digest, first_frame, second_frame FROM evidence"

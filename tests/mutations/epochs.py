@@ -241,4 +241,28 @@ EPOCHS = (
             ),
         ),
     ),
+    Mutation(
+        "nobody speaks while a change waits",
+        "in an idle mesh nobody becomes present, and a member cannot leave",
+        60,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "replica/governance", "return bool(self.accepted) and seat", "return False and seat"
+            ),
+        ),
+    ),
+    Mutation(
+        "a peer goes on though its disk has failed",
+        "what it says then it forgets, and says otherwise after a restart",
+        40,
+        CRASH_EPOCHS,
+        (
+            edit(
+                "node/loop",
+                "        self._halt(why, State.DISK_FAILED)\n",
+                '        self.ledger.journal._database.failed = ""\n',
+            ),
+        ),
+    ),
 )

@@ -82,6 +82,30 @@ def test_a_trusted_seal_is_reached_though_it_is_further_than_one_answer(tmp_path
     journal.close()
 
 
+def test_what_a_trusted_seal_proves_is_no_certificate(tmp_path: Path) -> None:
+    """ORDER-47: signatures that nobody needed are verified too before they are handed on, or a
+    newcomer would take this peer for a forger. This peer asks for what is missing, also after a
+    restart."""
+    certificates = succession(Epoch.first(CONFIG), KEYS[:4])
+    spoiled = [Certificate(each.origin, {n: bytes(64)}) for n, each in enumerate(certificates)]
+    pin = Pin(2, certificates[2].origin.before)
+    identity = data_folder.create(tmp_path / "data")
+    journal = Journal(tmp_path / "data" / JOURNAL_FILE, identity.public, CONFIG.id)
+    first, again = EpochBook(CONFIG, journal, pin), EpochBook(CONFIG, journal, pin)
+    first.learn(spoiled[:2])
+    again.restore()
+    for book in (first, again):
+        assert [each.signatures for each in book.certificates(0)] == [{}, {}]
+        book.stand_in(2)
+        assert book.uncertified(True) == 1
+    again.learn(certificates[:1])
+    assert again.uncertified(True) == 2
+    again.learn(certificates)
+    assert again.uncertified(True) is None
+    assert again.certificates(0) == certificates
+    journal.close()
+
+
 def test_an_address_with_a_forged_chain_is_not_asked_again(
     client: tuple[ChainClient, Authenticator],
 ) -> None:

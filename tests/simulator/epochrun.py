@@ -26,6 +26,7 @@ from peer.replica.state_machine import Replica
 from tests.simulator.clients import Clients, Order
 from tests.simulator.epochfaults import Trouble
 from tests.simulator.epochreferee import EpochReferee
+from tests.simulator.farewells import Farewells
 from tests.simulator.keys import address_of, identity_of
 from tests.simulator.liars import BadHelper
 from tests.simulator.node import NodePeer, config_of
@@ -68,9 +69,10 @@ class EpochRun(NodeRun):
         self.equivocators: dict[int, int] = {}  # by address: the seat
         self.plan = plan
         self._is_open = self._random.random() < 0.25
-        self._steps = Steps(self, self._random, self._is_open)
+        self.steps = Steps(self, self._random, self._is_open)
         self.trouble = Trouble(self, Random(f"trouble {plan.name}"))
         self._upgrades = Upgrades(self, Random(f"upgrades {plan.name}"))
+        self._farewells = Farewells(self, Random(f"farewells {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
 
@@ -155,7 +157,7 @@ class EpochRun(NodeRun):
             self._step = self._level_step()
             if self._step is None:
                 self._steps_left -= 1
-                self._step = self._steps.draw()
+                self._step = self.steps.draw()
             self._doom()
             if self._step is not None:
                 self.trouble.step(self.newest, self.joiners)
@@ -206,7 +208,7 @@ class EpochRun(NodeRun):
         step = self._step
         if step is None or step.epoch != self.newest.number:
             return True
-        return self._steps.can_spare(step, seat)
+        return self.steps.can_spare(step, seat)
 
     def kill(self, epoch: Epoch) -> list[int]:
         """A member dies for good, its disk with it."""
@@ -327,6 +329,8 @@ class EpochRun(NodeRun):
 
     def _wake(self) -> tuple[Ending, str] | None:
         """The mesh shrinks back to one member, or stays as it is; then one command at each."""
+        if why := self._farewells.perhaps():
+            return Ending.NO_PROGRESS, f"{why}: {self._stuck()}"
         if found := self._shrink():
             return found
         for peer in self.members():

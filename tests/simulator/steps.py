@@ -70,17 +70,16 @@ class Steps:
     def _draw_alone(self, epoch: Epoch) -> Step | None:
         """A step that one peer wants, and nobody has to approve."""
         random, unsealed = self._random, self._run.is_unsealed(epoch)
-        away = {peer.address for peer in self._run.trouble.waiting}
-        able = [s for s in epoch.seats if s.number not in self._run.unreliable]
-        able = [s for s in able if address_of(s.key) not in away]
+        able = self.leavers(epoch)
         seat = random.choice(able) if able and random.random() < 0.2 and not unsealed else None
-        if seat is not None and self._is_possible(epoch, {seat.number}, 0):
-            peer = self._run.node_at(address_of(seat.key))
+        if seat is not None and self.may_go(epoch, seat):
+            key = next(each.key for each in epoch.seats if each.number == seat)
+            peer = self._run.node_at(address_of(key))
             self._run.world.note(peer.address, f"wants to leave in epoch {epoch.number}")
             peer.leaves = True
             if peer.up:
                 peer.node.epochs.own_votes.is_leaving = True
-            return Step(epoch.number, (RemoveMember(seat.number),), by=peer)
+            return Step(epoch.number, (RemoveMember(seat),), by=peer)
         may_ask = self._is_open and not self._has_asked and not unsealed
         if may_ask and random.random() < 0.5 and self._is_possible(epoch, set(), 1):
             self._has_asked = True
@@ -88,6 +87,16 @@ class Steps:
             self._run.world.note("world", f"{name} asks to be let into epoch {epoch.number}")
             return Step(epoch.number, (AddMember(name, key),), by=self._run.joiners[-1])
         return None
+
+    def leavers(self, epoch: Epoch) -> list[int]:
+        """The seats of members that neither lie nor are lost or stopped."""
+        away = {peer.address for peer in self._run.trouble.waiting}
+        able = [s for s in epoch.seats if s.number not in self._run.unreliable]
+        return [s.number for s in able if address_of(s.key) not in away]
+
+    def may_go(self, epoch: Epoch, seat: int) -> bool:
+        """Whether enough members are there without this one."""
+        return self._is_possible(epoch, {seat}, 0)
 
     def _twin(self, epoch: Epoch, changes: Sequence[Change]) -> tuple[Change, ...]:
         """A second change that can be done, if there is one."""

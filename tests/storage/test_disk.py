@@ -196,6 +196,8 @@ def test_a_damaged_journal_is_a_clear_error_at_the_start(
     assert status == 1
     assert said in output
     assert "Traceback" not in output
+    how = f"`python -m peer put-aside {tmp_path / 'me'}`, then `python -m peer join"
+    assert how in output
 
 
 @pytest.fixture

@@ -82,6 +82,10 @@ class RealPeer:
         """From the next start on the peer runs this module."""
         self._command[2] = program
 
+    def run_words(self, words: Sequence[str]) -> None:
+        """From the next start on it is another command of Python, which ends with this process."""
+        self._command = [sys.executable, *words, "--exit-with-parent"]
+
     def set_environment(self, env: Mapping[str, str]) -> None:
         """From the next start on the peer has these variables, and no others."""
         self._env = env

@@ -18,20 +18,28 @@ from peer.cli.main import main
 from peer.cli.membership_guide import REMOVED_STATUS
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
-from peer.replica.changes import AddMember, Approve, MemberChange, Propose, RemoveMember
+from peer.replica.changes import (
+    AddMember,
+    Approve,
+    CancelAccount,
+    MemberChange,
+    Propose,
+    RemoveMember,
+)
+from peer.replica.governance import PROPOSALS_OPEN_MAX
 from peer.storage import data_folder
 from tests.support.chain_sources import stranger, succession
-from tests.support.real_mesh import RealMesh, RealPeer, order, wait_for
+from tests.support.real_mesh import RealMesh, RealPeer, order, placed_mesh, wait_for
 
 STATE = Path(__file__).parents[2] / ".run"
 
 
-def members(peer: RealPeer, *words: str) -> str:
+def members(peer: RealPeer, *words: str, status: int = 0) -> str:
     """What `python -m peer members` prints for this peer."""
     call = [sys.executable, "-m", "peer", "members", str(peer.folder), *words]
     done = subprocess.run(call, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stdout or done.stderr
 
 
 def agree(mesh: RealMesh, voters: list[RealPeer], *words: str) -> None:
@@ -128,6 +136,7 @@ def test_a_peer_joins_trades_and_a_member_leaves(tmp_path: Path) -> None:
             for peer in left:
                 wait_for("three members", lambda peer=peer: names_at(peer) == four[1:])
             wait_for("the removed one sees it", lambda: names_at(first) == four[1:])
+            assert "this peer is no member any more" in first.log()
             first.stop()
             third.kill()
             third.start()
@@ -234,6 +243,28 @@ def test_join_makes_a_key_says_what_to_do_and_leaves_in_order(tmp_path: Path) ->
             assert again.ended() == REMOVED_STATUS
 
 
+def test_votes_are_not_split_and_a_member_that_leaves_needs_no_room(tmp_path: Path) -> None:
+    """ORDER-53: whoever proposes what is proposed already is told so."""
+    with placed_mesh(tmp_path) as mesh:
+        first, second, third = mesh.peers
+        said = members(first, "remove", "peer3")
+        assert "with 2 members the mesh may lose no member, and 1 with 3" in said
+        assert "if the peer of peer3 still runs, keep it running until `members` shows" in said
+        name = said.split()[1].rstrip(":")
+        same = f"proposal {name} by peer1 has the same changes: approve {name}"
+        wait_for("it", lambda: name in members(second))
+        assert same in members(second, "remove", "peer3", status=2)
+        said = members(second, "remove", "peer3", "--force")
+        assert "1 of 2 needed (peer2); by force: it waits for nobody to be present" in said
+        for number in range(PROPOSALS_OPEN_MAX):
+            third.client.govern([Propose(0, (CancelAccount(f"a{number}"),))])
+        assert "peer3 has left" in members(third, "leave")
+        assert names_at(first) == ["peer1", "peer2"]
+        second.kill()
+        listed = r"  1  peer1 +present\n +2  peer2 +away since \d{4}-"
+        wait_for("who is away", lambda: re.search(listed, members(first)))
+
+
 def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) -> None:
     """ORDER-54."""
     with running_grapes(1, STATE) as grapes:
@@ -256,5 +287,5 @@ def test_an_open_mesh_lets_in_whoever_asks_and_names_who_dies(tmp_path: Path) ->
             assert again.stop() == 0
             wait_for("three members", lambda: len(names_at(first)) == 3)
             other = Joining(mesh, "other", "--name=peer1")
-            other.wait("join: a member is called peer1: replace it, or join by another --name")
+            other.wait("join: a member is called peer1: join by another --name or, to take its ")
             assert other.stop() == 0

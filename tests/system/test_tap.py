@@ -9,6 +9,7 @@ from engine import Cancel, CancelAll, Command, Market, OrderType, Reduce, Replac
 from peer.cli.renderers import Filter, Json, Lines
 from peer.consensus.block import Block, Ref, genesis
 from peer.consensus.committee import Mode
+from peer.membership.epochs import Epoch
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.replica.batch import command_id, encode_batch
 from peer.replica.changes import (
@@ -20,6 +21,7 @@ from peer.replica.changes import (
     Vote,
     Withdraw,
 )
+from tests.support.epochs import key_of
 
 CONFIG = MeshConfig(
     "m",
@@ -80,6 +82,31 @@ def test_proposals_and_votes_are_shown_in_words(capsys: pytest.CaptureFixture[st
         "1-2 approve 1-1",
         "1-3 withdraw 1-1",
     ]
+
+
+def test_who_is_against_a_proposal_of_another_does_not_withdraw_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Lines(CONFIG, Filter()).show(0, block(Withdraw(0, command_id(1, 1))))
+    assert capsys.readouterr().out.splitlines()[1].split() == ["1-1", "reject", "2-1"]
+
+
+def test_the_end_of_an_epoch_is_shown_once(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    first = Epoch.first(CONFIG)
+    second = first.following({0}, [("cid", key_of(2).public)], 1, 12, 5, b"d" * 32)
+    lines, rows = Lines(CONFIG, Filter()), Json(CONFIG, Filter())
+    for screen in (lines, rows, Lines(CONFIG, Filter(kinds=frozenset({"cancel"})))):
+        for seat, epoch in ((0, first), (1, second), (0, first), (1, second)):
+            screen.show(seat, "bad", epoch)
+    said = capfdbinary.readouterr().out.decode().splitlines()
+    begins = [line for line in said if " epoch " in line]
+    assert [" ".join(line.split()[1:]) for line in begins] == [
+        "epoch 1 begins after commit 12, with the rules of level 1: bob, cid"
+    ]
+    found = [json.loads(line) for line in said if line[:1] == "{"]
+    [row] = [row for row in found if row["kind"] == "epoch"]
+    assert (row["epoch"], row["commit"], row["members"]) == (1, 12, ["bob", "cid"])
+    assert row["seal"] == second.seal.hex()
 
 
 def test_members_cannot_write_control_characters_to_the_terminal(
