@@ -338,8 +338,10 @@ class Ledger:
             self.snapshots.note(block)
         if effects.beat:
             self.tidy()
-        store = self.journal.sync if effects.must_sync else self.journal.write
-        store()
+        if effects.must_sync:
+            self.journal.sync()
+        elif effects.commits:
+            self.journal.write()
         effects.is_persisted = True
 
     def apply(self, commit: Commit) -> Applied:

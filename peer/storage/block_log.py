@@ -14,7 +14,9 @@ A batch has a keyed check, since payloads contain what others have made: without
 put something into a payload that looks like a batch.
 """
 
+import errno
 import hashlib
+import mmap
 import os
 import struct
 from collections.abc import Iterator
@@ -24,8 +26,9 @@ from typing import NamedTuple
 from peer.storage.database import LostJournalError
 
 SLOT_BYTES = 4 * 1024 * 1024
-STEP_BYTES = 256 * 1024  # of zeros, whenever a slot grows
+STEP_BYTES = 256 * 1024  # by so many a slot grows, filled with zeros
 PAGE_BYTES = 4096
+BUFFER_BYTES = 256 * 1024  # whole pages
 KEY_BYTES = 32
 _MAGIC = b"p2pb"
 _CHECK_BYTES = 16
@@ -34,6 +37,10 @@ _HEAD = struct.Struct(f"<4sQQQI{_CHECK_BYTES}s")
 
 
 _sync = getattr(os, "fdatasync", os.fsync)  # macOS has only the second
+_DIRECT = getattr(os, "O_DIRECT", 0)  # past the kernel's cache; macOS has none
+# How to open a file for writing, and bytes of a sector: a file system may refuse all but the last.
+_WAYS = ((_DIRECT, 512), (_DIRECT, PAGE_BYTES), (0, 512))
+_REFUSALS = (errno.EINVAL, errno.EOPNOTSUPP)
 
 
 class Place(NamedTuple):
@@ -46,12 +53,20 @@ class Place(NamedTuple):
 
 class Slots:
     """The files of a log, beside `path`. A new slot begins when one has `bytes_max`; a larger batch
-    has one for itself. Every method may raise OSError."""
+    has one for itself. Every method may raise OSError.
+
+    Writes go past the kernel's cache, since that writes whole pages, and a batch is less than one.
+    They are whole sectors, and begin with what the first sector has already.
+    """
 
     def __init__(self, path: Path, bytes_max: int = SLOT_BYTES) -> None:
         self.bytes_max = bytes_max
         self._path = path
         self._files: dict[int, int] = {}  # descriptors by slot
+        self._ways = list(_WAYS)  # without those that were refused
+        self._writer: tuple[int, int] | None = None  # a slot, and its descriptor for writing
+        self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))  # its memory begins with a page
+        self._next: tuple[int, int] | None = None  # where its page continues: slot and offset
 
     def all(self) -> list[int]:
         names = self._path.parent.glob(f"{self._path.name}-log*")
@@ -77,16 +92,56 @@ class Slots:
         return os.pread(self._file(place.slot), place.size, place.offset)
 
     def write(self, slot: int, offset: int, data: bytes) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._file(slot), data[done:] if done else data, offset + done)
+        """What is behind the data in its last sector is gone."""
+        used = offset % PAGE_BYTES  # of the buffer
+        if self._next != (slot, offset):
+            self._buffer[:used] = os.pread(self._file(slot), used, offset - used)
+        self._next = None
+        rest = memoryview(data)
+        while rest:
+            part, rest = rest[: BUFFER_BYTES - used], rest[BUFFER_BYTES - used :]
+            end = used + len(part)
+            self._buffer[used:end] = part
+            self._buffer[end : end + -end % PAGE_BYTES] = bytes(-end % PAGE_BYTES)
+            self._put(slot, offset - used, used, end)
+            offset += len(part)
+            used = end % PAGE_BYTES
+            self._buffer[:used] = self._buffer[end - used : end]
+        self._next = slot, offset
+
+    def _put(self, slot: int, start: int, begin: int, end: int) -> None:
+        """Write the sectors of a part of the buffer, which lies at `start` in the slot."""
+        while True:
+            flags, sector = self._ways[0]
+            first, last = begin - begin % sector, end + -end % sector
+            try:
+                return self._write_sectors(slot, start + first, self._buffer[first:last], flags)
+            except OSError as error:
+                if error.errno not in _REFUSALS or len(self._ways) == 1:
+                    raise
+            self._close_writer()
+            del self._ways[0]
+
+    def _write_sectors(self, slot: int, offset: int, data: memoryview, flags: int) -> None:
+        if self._writer is None or self._writer[0] != slot:
+            self._close_writer()
+            self._writer = slot, os.open(self._name(slot), os.O_WRONLY | flags)
+        while data:
+            done = os.pwrite(self._writer[1], data, offset)
+            data, offset = data[done:], offset + done
 
     def sync(self, slot: int) -> None:
         _sync(self._file(slot))
 
     def close(self) -> None:
+        self._close_writer()
         while self._files:
             os.close(self._files.popitem()[1])
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            os.close(self._writer[1])
+            self._writer = None
 
     def _name(self, slot: int) -> Path:
         return self._path.with_name(f"{self._path.name}-log{slot}")
@@ -210,23 +265,16 @@ class BlockLog:
         if self._end and self._end + len(data) > self._slots.bytes_max:
             self._begin_slot()
             data = self._batch(payload)  # with what is durable now
-        if self._end + len(data) > self._size:
-            self._grow(self._end + len(data))
-        self._slots.write(self._slot, self._end, data)
         place = Place(self._slot, self._end + _HEAD.size, len(payload))
-        self._end += len(data)
+        end = self._end + len(data)
+        if end > self._size:  # which a power failure may leave at any number
+            self._size = end + -end % STEP_BYTES
+            data += bytes(self._size - end)
+        self._slots.write(self._slot, self._end, data)
+        self._end = end
         self.number += 1
         self._last[self._slot] = self.number
         return place
-
-    def _grow(self, least: int) -> None:
-        """A page at a time. Linux keeps what is written at once in one piece of memory, and if a
-        byte of it changes, counts all of it as written again."""
-        size = -(-least // STEP_BYTES) * STEP_BYTES
-        while self._size < size:
-            zeros = PAGE_BYTES - self._size % PAGE_BYTES  # a power failure may leave any size
-            self._slots.write(self._slot, self._size, bytes(zeros))
-            self._size += zeros
 
     def _batch(self, payload: bytes) -> bytes:
         unchecked = (_MAGIC, self.number + 1, self._floor, self._durable, len(payload))

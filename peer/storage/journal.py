@@ -83,6 +83,7 @@ class Journal(Tables):
             self.epochs = EpochTable(self._database)
             self._pruner = Pruner(self._database, self.epochs, self._blocks, self.certified)
             self._has_pending = bool(self.pending())
+            self._in_blocks = 0  # below this seq pending commands can go
         except JournalError:
             self._close()
             raise
@@ -133,6 +134,7 @@ class Journal(Tables):
 
     def settle(self) -> None:
         """Readers see everything added before when this returns. Call it now and then."""
+        self._drop_pending()
         self.history.flush()
         self._database.commit()
 
@@ -157,6 +159,7 @@ class Journal(Tables):
     def add_pending(self, commands: Iterable[tuple[int, bytes]]) -> None:
         """Add commands, by seq, that are in no own block. A later one of a seq replaces it."""
         self._database.begin(durably=True)
+        self._drop_pending()
         self._db.executemany("INSERT OR REPLACE INTO pending VALUES (?, ?)", commands)
         self._has_pending = True
 
@@ -181,13 +184,19 @@ class Journal(Tables):
         query = f"{EVIDENCE} WHERE epoch = ?"
         return [StoredEvidence(*row) for row in self._db.execute(query, (self.epochs.entered,))]
 
-    @guarded
     def drop_pending_below(self, seq: int) -> None:
-        """Commands below `seq` are in own blocks now. After a crash some may still be here."""
-        if not self._has_pending:
+        """Commands below `seq` are in own blocks now. They go when others come, or at `settle`:
+        alone they would take a transaction. After a crash some may still be here."""
+        if self._has_pending:
+            self._in_blocks = seq
+
+    @guarded
+    def _drop_pending(self) -> None:
+        if not self._in_blocks:
             return
         self._database.begin()
-        self._db.execute("DELETE FROM pending WHERE seq < ?", (seq,))
+        self._db.execute("DELETE FROM pending WHERE seq < ?", (self._in_blocks,))
+        self._in_blocks = 0
         self._has_pending = self._is_waiting()
 
     def _is_waiting(self) -> bool:

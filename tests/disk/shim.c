@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #define FILES_MAX 1024
+#define SECTOR_BYTES 512
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 struct record {
@@ -146,12 +147,22 @@ int close(int fd)
     return REAL(close)(fd);
 }
 
+/* Of a write that does not end inside a sector, the disk does whole ones. */
+static size_t half(size_t bytes)
+{
+    size_t part = bytes / 2;
+    if (bytes % SECTOR_BYTES == 0)
+        part = (part + SECTOR_BYTES - 1) / SECTOR_BYTES * SECTOR_BYTES;
+    return bytes > 1 ? part : bytes;
+}
+
 #define PWRITE(name, place)                                                                          \
     ssize_t name(int fd, const void *data, size_t bytes, place offset)                               \
     {                                                                                                \
         const char *path = name_of(fd);                                                              \
-        int number = fault('w', path), half = number || fault('h', path);                            \
-        ssize_t done = REAL(name)(fd, data, half && bytes > 1 ? bytes / 2 : bytes, offset);          \
+        int number = fault('w', path);                                                               \
+        size_t some = number || fault('h', path) ? half(bytes) : bytes;                              \
+        ssize_t done = REAL(name)(fd, data, some, offset);                                           \
         if (path && done > 0)                                                                        \
             note('W', path, (uint64_t)offset, data, (size_t)done);                                   \
         return number ? failed(number) : done;                                                       \

@@ -48,7 +48,13 @@ DISK = (
         "after a crash a peer shows an older market than before it",
         40,
         CRASH_NODES,
-        (edit("node/ledger", "else self.journal.write\n", "else lambda: None\n"),),
+        (
+            edit(
+                "node/ledger",
+                "        elif effects.commits:\n            self.journal.write()\n",
+                "",
+            ),
+        ),
     ),
     Mutation(
         "a snapshot forgets who may lead",

@@ -126,6 +126,22 @@ def test_a_client_id_is_free_again_in_the_turn_of_the_withdrawal(
     assert isinstance(done[0].results[0].events[0], Accepted)
 
 
+def test_blocks_are_written_once_something_depends_on_them(
+    peer: Alone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ORDER-29: until then it is enough that their authors have them."""
+    ledger, stored = peer.node.ledger, []
+    for name in ("write", "sync"):
+        monkeypatch.setattr(ledger.journal, name, lambda name=name: stored.append(name))
+    ref = Ref(9, 0, b"d" * 32)
+    block = Block(ref, ())
+    ledger.persist(Effects(blocks=[block]))
+    assert stored == []
+    ledger.persist(Effects(commits=[Commit(1, ref, 1, (block,), None)]))
+    ledger.persist(Effects(beat=True))
+    assert stored == ["write", "sync"]
+
+
 def test_nothing_is_deleted_while_commands_have_lost_their_block(
     peer: Alone, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,14 +1,24 @@
 """The log of a journal: what a crash may leave of it, what it forgets, and when it is damaged."""
 
+import errno
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from peer.storage.block_log import PAGE_BYTES, STEP_BYTES, BlockLog, Slots, read
+from peer.storage.block_log import (
+    BUFFER_BYTES,
+    PAGE_BYTES,
+    SLOT_BYTES,
+    STEP_BYTES,
+    BlockLog,
+    Slots,
+    read,
+)
 from peer.storage.database import JournalError
-from tests.disk.image import Disk, Op
+from tests.disk.image import SECTOR_BYTES, Disk, Op
 
 KEY = b"k" * 32
 SMALL = 2_000  # bytes of a slot
@@ -25,9 +35,9 @@ class Recorded(Slots):
         super().make(slot)
         self.ops += [self._op("O", slot), Op("S", str(self._path.parent), 0, b"")]
 
-    def write(self, slot: int, offset: int, data: bytes) -> None:
-        super().write(slot, offset, data)
-        self.ops.append(self._op("W", slot, offset, data))
+    def _write_sectors(self, slot: int, offset: int, data: memoryview, flags: int) -> None:
+        super()._write_sectors(slot, offset, data, flags)
+        self.ops.append(self._op("W", slot, offset, bytes(data)))
 
     def sync(self, slot: int) -> None:
         super().sync(slot)
@@ -60,6 +70,75 @@ def test_a_batch_takes_one_write_and_one_sync(slots: Recorded) -> None:
     log.sync()
     assert [op.kind for op in slots.ops] == ["W", "S"]
     assert payloads(BlockLog(slots, KEY)) == [b"first", b"second"]
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Iterator[Recorded]:
+    (tmp_path / "large").mkdir()
+    slots = Recorded(tmp_path / "large" / "journal.db", SLOT_BYTES)
+    BlockLog.create(slots)
+    yield slots
+    slots.close()
+
+
+def test_a_batch_costs_the_sectors_it_is_in(large: Recorded) -> None:
+    log = BlockLog(large, KEY)
+    log.write(b"first")
+    large.ops.clear()
+    for _ in range(20):
+        log.write(bytes(700))
+    assert len(large.ops) == 20
+    for op in large.ops:
+        assert not (op.offset | len(op.data)) % SECTOR_BYTES
+        assert len(op.data) <= 700 + 2 * SECTOR_BYTES
+
+
+def test_batches_of_all_sizes_are_there(large: Recorded) -> None:
+    """Those of some pages too, and those that the buffer just holds, or not."""
+    rng, log = random.Random(1), BlockLog(large, KEY)
+    near = [BUFFER_BYTES + rng.randint(-2 * PAGE_BYTES, 2 * PAGE_BYTES) for _ in range(20)]
+    sizes = [1, SECTOR_BYTES, PAGE_BYTES, *near, *(rng.randrange(9_000) for _ in range(80))]
+    rng.shuffle(sizes)
+    sent = [rng.randbytes(size) for size in sizes]
+    places = [log.write(payload) for payload in sent]
+    assert [log.read(place) for place in places] == sent
+    assert payloads(BlockLog(large, KEY)) == sent
+
+
+class Picky(Recorded):
+    """On a file system that cannot do everything."""
+
+    refuses: Callable[[int, int], bool]  # by flags of the file, and a place or size
+
+    def _write_sectors(self, slot: int, offset: int, data: memoryview, flags: int) -> None:
+        if self.refuses(flags, offset | len(data)):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        super()._write_sectors(slot, offset, data, flags)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="the system has no direct writes")
+@pytest.mark.parametrize(
+    ("refuses", "unit"),
+    [
+        (lambda flags, number: flags & os.O_DIRECT and number % PAGE_BYTES, PAGE_BYTES),
+        (lambda flags, number: flags & os.O_DIRECT, SECTOR_BYTES),
+    ],
+    ids=["larger sectors", "no direct writes"],
+)
+def test_a_file_system_may_refuse(
+    tmp_path: Path, refuses: Callable[[int, int], bool], unit: int
+) -> None:
+    slots = Picky(tmp_path / "journal.db")
+    slots.refuses = refuses
+    BlockLog.create(slots)
+    log = BlockLog(slots, KEY)
+    sent = [bytes([n]) * 450 for n in range(30)]
+    for payload in sent:
+        log.write(payload)
+    assert payloads(BlockLog(slots, KEY)) == sent
+    written = [op for op in slots.ops if op.kind == "W"]
+    assert not any((op.offset | len(op.data)) % unit for op in written)
+    slots.close()
 
 
 def test_slots_of_which_nothing_is_needed_are_written_again(slots: Recorded) -> None:

@@ -1,8 +1,9 @@
 """What an order costs the disk of each of three peers: bytes written, and waits for the disk.
 
 Owns a mesh whose system calls are recorded by `tests/disk/shim.c`; the record is in memory, so it
-is no part of the bytes. The bytes are those of all pages that were written, as the kernel counts
-them for each process.
+is no part of the bytes. The bytes are those of all pages and sectors that were written, as the
+kernel counts them for each process. The log's files have been written before, as in a peer that has
+run for some time: a new one fills the first LOG_SLOTS of them with zeros, once.
 """
 
 import time
@@ -10,6 +11,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from peer.storage.block_log import SLOT_BYTES
+from peer.storage.data_folder import JOURNAL_FILE
 from tests.bench import open_loop
 from tests.bench.measuring import lone_ms, pids, written_bytes
 from tests.bench.story.figures import Figure, Story
@@ -22,6 +25,7 @@ from tests.support.real_mesh import RealMesh, held_ports, pairs
 
 DISK = "disk, of an order and peer"
 REST_S = 2.0  # after a part, until all of it is written
+LOG_SLOTS = 2  # have room for all that is measured
 
 
 class _Watched:
@@ -68,6 +72,9 @@ def disk(plan: Plan, place: Place, story: Story) -> None:
             mesh.tell_places(pairs(ports))
             for peer, trace in zip(mesh.peers, traces, strict=True):
                 peer.set_environment(shim.environment(peer.folder, trace))
+                for slot in range(LOG_SLOTS):
+                    log = peer.folder / f"{JOURNAL_FILE}-log{slot}"
+                    log.write_bytes(bytes(SLOT_BYTES))
             mesh.start()
             _measure(plan, _Watched(mesh, traces), story)
     finally:
