@@ -38,7 +38,7 @@ WORDS = {
     Reason.CANCELLED_BY_VOTE: "The members have cancelled all orders of this account.",
     Reason.UNKNOWN_PROPOSAL: "There is no such open proposal: it may be over.",
     Reason.OTHER_EPOCH: "The members have changed since: look again, then approve again.",
-    Reason.TOO_MANY_PROPOSALS: "This member has as many open proposals as it may.",
+    Reason.TOO_MANY_PROPOSALS: "This member has no room for a proposal: withdraw one first.",
     Reason.IMPOSSIBLE_CHANGE: "The mesh cannot change like this now.",
     Reason.ALREADY_ACCEPTED: "The members have accepted this proposal already.",
     Reason.NEEDS_APPROVAL: "Only the members halt or resume a market, by an approved proposal.",

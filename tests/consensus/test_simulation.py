@@ -73,7 +73,7 @@ def test_members_come_and_go(mode: str) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("seed", [31028, 31149, 31177, 31510])
+@pytest.mark.parametrize("seed", [31028, 31149, 31177, 31510, 50008, 52324])
 def test_a_seed_that_has_found_a_fault_passes(seed: int) -> None:
     """ORDER-50, ORDER-53. What each found is in docs/ordering.md. With other plans or rules a seed
     is another run; `test_seating` and the mutations hold the rules themselves."""

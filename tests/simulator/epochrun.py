@@ -20,8 +20,9 @@ from peer.replica.changes import (
     Change,
     Propose,
     RemoveMember,
+    Withdraw,
 )
-from peer.replica.governance import Proposal
+from peer.replica.governance import PROPOSALS_OPEN_MAX, Proposal
 from peer.replica.state_machine import Replica
 from tests.simulator.clients import Clients, Order
 from tests.simulator.epochfaults import Trouble
@@ -212,9 +213,25 @@ class EpochRun(NodeRun):
 
     def kill(self, epoch: Epoch) -> list[int]:
         """A member dies for good, its disk with it."""
-        seat = self._random.choice([s for s in epoch.seats if s.number not in self.unreliable])
+        seats = [s for s in epoch.seats if s.number not in self.unreliable]
+        seats = [s for s in seats if self._is_known_without(s.key, epoch)]
+        if not seats:
+            return []
+        seat = self._random.choice(seats)
         self.lose_seat(seat.key, seat.number)
         return [seat.number]
+
+    def _is_known_without(self, key: bytes, epoch: Epoch) -> bool:
+        """Whether the begin of the epoch outlives one more member. A member of the epoch before may
+        be among its only ones to know it, as in a mesh of one that grows."""
+        before = epoch.previous
+        if before is None or key not in (seat.key for seat in before.seats):
+            return True
+        lost = len(set(before.numbers) & self.lost_seats)
+        others = (p for p in self.members() if p.up and p.address != address_of(key))
+        return lost < before.committee.faults or any(
+            peer.node.ledger.epoch.number >= epoch.number for peer in others
+        )
 
     def lose_seat(self, key: bytes, seat: int) -> None:
         """A member, or one that was, dies for good."""
@@ -278,7 +295,8 @@ class EpochRun(NodeRun):
             return
         for changes in step.wanted:
             if not any(self._open(peer, changes, step) for peer in up):
-                self.say(self._random.choice(up), Propose(0, changes, unsealed=step.unsealed))
+                peer = self._random.choice(up)
+                self._propose(peer, Propose(0, changes, unsealed=step.unsealed))
         for peer in up:
             found = [self._open(peer, changes, step) for changes in step.wanted]
             for proposal in found if all(found) else []:
@@ -298,7 +316,15 @@ class EpochRun(NodeRun):
         wanted = changes, step.unsealed
         return next((each for each in found if (each.changes, each.unsealed) == wanted), None)
 
-    def say(self, peer: NodePeer, vote: Propose | Approve) -> None:
+    def _propose(self, peer: NodePeer, proposal: Propose) -> None:
+        """A member without room for it withdraws its oldest proposal before."""
+        open_ = peer.node.ledger.replica.governance.open()
+        mine = [each.id for each in open_ if each.seat == peer.node.ledger.me]
+        if len(mine) >= PROPOSALS_OPEN_MAX:
+            self.say(peer, Withdraw(0, min(mine)))
+        self.say(peer, proposal)
+
+    def say(self, peer: NodePeer, vote: Propose | Approve | Withdraw) -> None:
         """A member's operator votes, if the member takes part."""
         if peer.node.life.refusal() is None and peer.node.submissions.outstanding < 1_000:
             peer.node.submissions.put(vote, peer.node._clock.now_ms())
