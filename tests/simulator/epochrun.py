@@ -257,16 +257,19 @@ class EpochRun(NodeRun):
         self._tell_chain(peer)
 
     def _tell_chain(self, peer: NodePeer) -> None:
-        """What discovery would find; again and again while the peer hears nobody."""
+        """What discovery would find, again and again while the peer hears nobody; and what its
+        operator is told, if an epoch was left `unsealed`."""
         self.world.after(CHAIN_US, self._tell_chain, peer)
-        if not peer.up or peer.node.mesh.heard(peer.node._clock.now_ms()):
+        if not peer.up:
             return
-        epochs = peer.node.ledger.epochs
-        chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
-        peer.node.epochs.learn(chain, peer.node._clock.now_ms())
+        epochs, now_ms = peer.node.ledger.epochs, peer.node._clock.now_ms()
+        if not peer.node.mesh.heard(now_ms):
+            chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
+            peer.node.epochs.learn(chain, now_ms)
+        else:
+            chain = self._alive[0].node.ledger.epochs.certificates(0)
         next_ = epochs.newest.number + 1
         if chain and chain[-1].origin.number >= next_ and next_ not in self.referee.certified:
-            # An epoch was left `unsealed`: the operator is told.
             number = chain[-1].origin.number
             peer.pin = Pin(number, self.referee.epochs[number].seal)
             peer.crash(Stage.NOW)
