@@ -82,6 +82,7 @@ class Pruner(Tables):
         if gone:
             self._database.begin()
             self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
+            self._database.commit()  # at once, as what was added
         reached = _FIRST if is_end else some[-2][:2]
         is_round = after < self._until and (is_end or self._until <= reached)
         self._looked_at = None if is_round or (is_end and self._until == _FIRST) else reached
