@@ -33,7 +33,7 @@ class Pace(NamedTuple):
     commands_max: int = 100_000  # or as many as a quarter of the open orders, up to this
     pieces: int = 32  # in a step
     size: int = 64 * 1024  # bytes; at least one piece
-    step_commands: int = 256  # after so many there is one step more,
+    step_commands: int = 64  # after so many there is one step more,
     steps: int = 8  # up to so many at once
 
 
