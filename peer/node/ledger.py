@@ -364,9 +364,9 @@ class Ledger:
 
     def tidy(self) -> None:
         """Write part of a snapshot, and prune some old data."""
-        self.snapshots.write()
+        steps = self.snapshots.write_due()
         self.journal.history_pruner.prune(self._keep, self.replica.trades)
-        self.journal.prune()
+        self.journal.prune(steps)
 
     def tree_at(self, number: int) -> HashTree | None:
         """The tree of one of the newest snapshots or last checkpoints; None for other commits."""

@@ -31,8 +31,10 @@ class Pace(NamedTuple):
     commits: int = 1_024  # from one to the next, a multiple of CHECKPOINT_EVERY
     commands: int = 40_000  # or at the next checkpoint after this many
     commands_max: int = 100_000  # or as many as a quarter of the open orders, up to this
-    pieces: int = 128  # at a time
-    size: int = 256 * 1024  # bytes; at least one piece
+    pieces: int = 32  # in a step
+    size: int = 64 * 1024  # bytes; at least one piece
+    step_commands: int = 64  # after so many there is one step more,
+    steps: int = 8  # up to so many at once
 
 
 PACE = Pace()
@@ -55,6 +57,7 @@ class Snapshots:
         self._committee = committee
         self._pace = pace
         self._commands = 0  # since the last one was due
+        self._unpaid = 0  # commands since the last `write_due`
         self._is_due = False
         self._writing: _Writing | None = None
         self._stored = (0, HashTree())  # the newest one in the journal
@@ -114,6 +117,7 @@ class Snapshots:
         """A commit with this number of commands was applied: take a snapshot when one is due. It is
         due at the same commits on all peers, even while another is being written here."""
         self._commands += commands
+        self._unpaid += commands
         if commit.checkpoint is None:
             return
         if commit.number % self._pace.commits == 0 or self._commands >= self._most(replica):
@@ -131,8 +135,17 @@ class Snapshots:
         _, commands, commands_max, *_ = self._pace
         return max(commands, min(replica.exchange.open_count // 4, commands_max))
 
+    def write_due(self) -> int:
+        """Write as much of the last snapshot as is due: one step beside a lone command, more after
+        many, so that it ends in time. Returns how many steps were due."""
+        steps = min(1 + self._unpaid // self._pace.step_commands, self._pace.steps)
+        self._unpaid = 0
+        for _ in range(steps):
+            self.write()
+        return steps
+
     def write(self) -> None:
-        """Write part of the last snapshot."""
+        """Write a step of the last snapshot: about a millisecond."""
         writing = self._writing
         if writing is None:
             return

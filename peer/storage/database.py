@@ -18,6 +18,8 @@ from typing import IO, Concatenate, ParamSpec, TypeVar
 from peer.storage import schema
 
 LOG_BYTES_MAX = 8 * 1024 * 1024  # of SQLite's write-ahead log, when it restarts
+# A commit that finds more pages in that log than this copies them into the file, at 10 us a page.
+LOG_PAGES_MAX = 256
 
 
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -205,6 +207,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES_MAX}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES_MAX}")
     db.execute("PRAGMA temp_store = MEMORY")  # a temporary file may get no descriptor
     db.execute("PRAGMA secure_delete = OFF")  # default on some systems: zero deleted blocks
     return db

@@ -233,10 +233,12 @@ class Journal(Tables):
     @guarded
     def add_pieces(self, number: int, pieces: Iterable[tuple[int, bytes]]) -> None:
         """Add some or all of what commit `number` changed since the newest snapshot. The pieces
-        count only after `add_snapshot`."""
+        count only after `add_snapshot`. They are committed at once: a commit takes as long as what
+        was added since the last one."""
         self._database.begin()
         rows = [(key, number, piece) for key, piece in pieces]
         self._db.executemany("INSERT INTO pieces VALUES (?, ?, ?)", rows)
+        self._database.commit()
 
     @guarded
     def add_snapshot(self, number: int, digest: bytes, floors: list[int], epoch: int = 0) -> None:
@@ -295,10 +297,10 @@ class Journal(Tables):
         self._db.execute("DELETE FROM snapshots WHERE number < ?", (number,))
         self._pruner.look_again()
 
-    def prune(self) -> None:
-        """Delete some data that only snapshots before the certified one need, and some old names.
-        Deleting all at once would delay the loop."""
-        self._pruner.prune()
+    def prune(self, steps: int = 1) -> None:
+        """Delete some data that only snapshots before the certified one need. Deleting all at once
+        would delay the loop."""
+        self._pruner.prune(steps)
 
     @guarded
     def certified(self) -> Certified | None:

@@ -13,8 +13,9 @@ from peer.storage.database import Database, Tables, guarded
 from peer.storage.epoch_table import EpochTable
 from peer.storage.state_sync import Manifest
 
-PRUNED_PIECES_MAX = 250  # looked at in one step
-PRUNED_BYTES = 512 * 1024  # the same in bytes
+PRUNED_PIECES_MAX = 100  # looked at in one step
+PRUNED_BYTES = 256 * 1024  # the same in bytes
+_FIRST = (-1, 0)  # before all pieces
 
 
 class Certified(NamedTuple):
@@ -42,30 +43,32 @@ class Pruner(Tables):
         self._snapshot: Certified | None = None  # the newest certified one,
         self._has_looked = False  # if that was looked up
         self._dropped_for = (0, -1)  # its number and the last closed epoch: no more blocks can go
-        self._looked_at: tuple[int, int] | None = (-1, 0)  # for old pieces; None: no look needed
+        self._looked_at: tuple[int, int] | None = _FIRST  # for old pieces; None: no look needed
+        self._until = _FIRST  # the look goes round to here
 
     def look_again(self) -> None:
-        """A later snapshot is certified."""
+        """A later snapshot is certified. The look at pieces goes on where it is, once round: else
+        it would never reach the last ones if snapshots come fast."""
         self._has_looked = False
-        self._looked_at = (-1, 0)
+        self._until = self._looked_at = self._looked_at or _FIRST
 
     @guarded
-    def prune(self) -> None:
+    def prune(self, steps: int = 1) -> None:
         """Delete some data that only snapshots before the certified one need. Deleting all at once
         would delay the loop."""
         self._prune_blocks()
-        self._prune_pieces()
+        while steps and self._looked_at is not None:
+            self._prune_pieces(self._looked_at)
+            steps -= 1
 
-    def _prune_pieces(self) -> None:
+    def _prune_pieces(self, after: tuple[int, int]) -> None:
         """Delete each piece's versions before the newest one in the certified snapshot. Delete that
         one too if it says that the piece is gone."""
-        if self._looked_at is None:
-            return
         rows = self._db.execute(
             "SELECT key, number, length(piece) FROM pieces WHERE (key, number) > (?, ?) AND number "
             "<= (SELECT max(number) FROM snapshots WHERE certificate IS NOT NULL) "
             "ORDER BY key, number LIMIT ?",
-            (*self._looked_at, PRUNED_PIECES_MAX),
+            (*after, PRUNED_PIECES_MAX),
         ).fetchall()
         sizes = itertools.accumulate(size for _, _, size in rows)
         some = rows[: max(sum(size <= PRUNED_BYTES for size in sizes), 2)]
@@ -79,7 +82,10 @@ class Pruner(Tables):
         if gone:
             self._database.begin()
             self._db.executemany("DELETE FROM pieces WHERE key = ? AND number = ?", gone)
-        self._looked_at = None if is_end else some[-2][:2]
+            self._database.commit()  # at once, as what was added
+        reached = _FIRST if is_end else some[-2][:2]
+        is_round = after < self._until and (is_end or self._until <= reached)
+        self._looked_at = None if is_round or (is_end and self._until == _FIRST) else reached
 
     def _prune_blocks(self) -> None:
         """ORDER-48. Blocks go that the certified snapshot replaces, and those of epochs before it.

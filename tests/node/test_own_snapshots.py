@@ -95,9 +95,28 @@ def test_a_snapshot_takes_many_turns_and_is_invalid_before_its_end(journal: Jour
     assert journal.pieces(64) == expected
 
 
+def test_a_turn_writes_little_beside_a_lone_command_and_more_after_many(journal: Journal) -> None:
+    """And commits it at once: no later commit takes long because of a snapshot."""
+    pace = Pace(64, pieces=2, step_commands=10, steps=4)
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, pace)
+    for _ in range(64):
+        snapshots.applied(*life.commit(), life.replica)
+    assert snapshots.write_due() == pace.steps, "at most"
+    written = 8
+    for commands, steps in ((0, 1), (1, 1), (19, 2), (0, 1), (30, 4), (1_000, 4)):
+        commit, _ = life.commit()
+        snapshots.applied(commit, commands, life.replica)
+        assert snapshots.write_due() == steps
+        assert not journal._db.in_transaction
+        written += steps * pace.pieces
+        [count] = journal._db.execute("SELECT count(*) FROM pieces").fetchone()
+        assert count == written
+    assert journal.snapshot() is None
+
+
 def test_a_snapshot_due_during_another_waits_for_its_end(journal: Journal) -> None:
     """And the next ones are due when they would have been."""
-    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(128))
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(128, pieces=1_000))
     for _ in range(128):
         snapshots.applied(*life.commit(1), life.replica)
     for _ in range(129):
@@ -122,7 +141,7 @@ def stored_of(journal: Journal, number: int) -> tuple[bytes, bool]:
 
 def test_many_commands_bring_a_snapshot_before_many_commits(journal: Journal) -> None:
     """Replaying commands is what takes time at a restart."""
-    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(1_024, commands=300))
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(1_024, commands=300, pieces=1_000))
     live(life, snapshots, 64)
     assert stored(journal) == [64]
     live(life, snapshots, 64, orders=1)
@@ -133,7 +152,7 @@ def test_many_commands_bring_a_snapshot_before_many_commits(journal: Journal) ->
 
 def test_more_open_orders_allow_more_commands_between_snapshots(journal: Journal) -> None:
     """Or most of a large state would be written again and again."""
-    pace = Pace(1_024, commands=100, commands_max=10_000)
+    pace = Pace(1_024, commands=100, commands_max=10_000, pieces=1_000)
     life, snapshots = Life(), Snapshots(journal, COMMITTEE, pace)
     live(life, snapshots, 130, orders=20)
     assert stored(journal) == [64, 128]
@@ -178,7 +197,7 @@ def test_a_quorum_certifies_a_snapshot_once_it_is_complete(journal: Journal) -> 
 
 def test_blocks_stay_until_the_snapshot_after_the_next(journal: Journal) -> None:
     """A peer that takes over a snapshot needs a while: then it goes on with the blocks since."""
-    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64))
+    life, snapshots = Life(), Snapshots(journal, COMMITTEE, Pace(64, pieces=1_000))
     needed = [[0] * COMMITTEE.size]
     for _ in range(3):
         live(life, snapshots, 64)

@@ -58,7 +58,7 @@ def test_pruning_removes_a_bounded_number_of_pieces(tmp_path: Path) -> None:
     snapshot(journal, 128, new)
     journal.certify(128, [b"frame"])
     left = [len(versions(journal))]
-    for step in range(12):
+    for step in range(25):
         journal.prune()
         left.append(len(versions(journal)))
         assert left[-2] - left[-1] <= PRUNED_PIECES_MAX
@@ -70,6 +70,21 @@ def test_pruning_removes_a_bounded_number_of_pieces(tmp_path: Path) -> None:
     assert left[-1] == 600
     assert journal.pieces(128) == dict.fromkeys(range(1, 1200, 2), b"old")
     journal.close()
+
+
+def test_all_old_pieces_go_though_snapshots_come_faster_than_a_look_at_all(
+    journal: Journal,
+) -> None:
+    keys = range(3 * PRUNED_PIECES_MAX)
+    snapshot(journal, 64, dict.fromkeys(keys, b"old"))
+    for number in range(128, 128 + 64 * 20, 64):
+        snapshot(journal, number, dict.fromkeys(keys, b"%d" % number))
+        journal.certify(number, [b"frame"])
+        journal.prune(3)
+    numbers = [number for key, number in versions(journal) if key == keys[-1]]
+    assert len(numbers) < 10
+    journal.prune(100)
+    assert versions(journal) == [(key, number) for key in keys]
 
 
 def test_pruning_removes_fewer_large_pieces_at_a_time(journal: Journal) -> None:

@@ -36,7 +36,7 @@ def settle(peer: Alone) -> None:
     while True:
         before = db.total_changes
         peer.node.ledger.tidy()
-        if db.total_changes == before:
+        if db.total_changes == before and peer.journal._pruner._looked_at is None:
             peer.journal.settle()
             return
 
