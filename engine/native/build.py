@@ -153,21 +153,28 @@ def _check_heap(root: Path, work: Path) -> None:
 
 
 def _run(command: list[str], folder: Path, env: dict[str, str]) -> None:
+    """Run a step. If it takes too long or the build is ended, all that it has started ends too."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=folder,
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=STEP_S_MAX,
+            start_new_session=True,
         )
+        try:
+            output, _ = process.communicate(timeout=STEP_S_MAX)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BuildError(str(error)) from None
-    if done.returncode:
-        said = done.stdout.decode(errors="replace")[-SHOWN:]
-        raise BuildError(f"{' '.join(command[1:3])} ended with {done.returncode}:\n{said}")
+    if process.returncode:
+        said = output.decode(errors="replace")[-SHOWN:]
+        raise BuildError(f"{' '.join(command[1:3])} ended with {process.returncode}:\n{said}")
 
 
 def _replace(new: Path, place: Path) -> None:

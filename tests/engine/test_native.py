@@ -10,11 +10,13 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 
 from engine import native
 from engine.native import BUILT, PLAIN, SUFFIX, build, stamp
 from engine.native.build import MODULES, WORK, BuildError
+from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).parents[2]
 SAYS = "import engine._queue as it; from engine import why_plain as w; print(it.__file__); print(w)"
@@ -280,6 +282,22 @@ def test_a_failed_step_says_what_it_said(tmp_path: Path) -> None:
     command = [sys.executable, "-c", "print('it broke'); raise SystemExit(3)"]
     with pytest.raises(BuildError, match=r"ended with 3:\nit broke"):
         build._run(command, tmp_path, dict(os.environ))
+
+
+def test_a_step_ends_with_all_it_has_started(tmp_path: Path) -> None:
+    """A compiler under a compiler's wrapper, for example."""
+    code = (
+        "import os, signal, sys; from pathlib import Path; from engine.native import build\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))\n"
+        f"build._run(['sh', '-c', 'sleep 60 & echo $! > pid; wait'], Path({str(tmp_path)!r}), "
+        "dict(os.environ))"
+    )
+    pid = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) as other:
+        wait_for("the step", lambda: pid.exists() and pid.read_text().endswith("\n"))
+        other.terminate()
+        assert other.wait(20) == 1
+    wait_for("its end", lambda: not psutil.pid_exists(int(pid.read_text())))
 
 
 def test_without_a_compiler_nothing_is_built(
