@@ -318,7 +318,8 @@ class Exchange:
 
     def revise(self, changes: Mapping[int, bytes]) -> list[int]:
         """Become the exchange of which these pieces are different; an empty one is not there. Costs
-        what differs. Returns the ids of the orders that came or are other orders now.
+        what differs. Returns the ids of the orders that came or are other orders now. `changes`
+        does not report them.
 
         SnapshotError says what is wrong with the pieces. Then this exchange is of no use any more.
         """

@@ -387,7 +387,8 @@ class Ledger:
             own = self.consensus.own_newest if epoch is self.epoch else None
             check_round(own.round if own else 0, checkpoint.heads[author].round)
         missed = self.commit + 1
-        replica, came = changed_by(self.replica, fetched, epoch, self.levels)
+        self.replica, came = changed_by(self.replica, fetched, epoch, self.levels)
+        replica = self.replica  # also if the journal fails now: the old one has lost its exchange
         keep_gap(self.journal.history, missed, replica, came)
         before = self.consensus
         self._stand_in(epoch)

@@ -18,7 +18,7 @@ from peer.replica.snapshot import HEAD, TRADES, InvalidSnapshotError, leaf_of
 from peer.replica.state_machine import Replica
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
-from peer.storage.journal import Journal
+from peer.storage.journal import Journal, JournalError
 from peer.storage.state_sync import Fetched, Manifest
 from tests.consensus.test_checkpoint import lived
 from tests.support.pieces import Life, pieces_of
@@ -187,6 +187,18 @@ def test_a_refused_state_leaves_the_own_one_as_it_was(tmp_path: Path, what: str)
         ledger.apply(life.commit()[0])
     assert own.attestation() == life.replica.attestation()
     journal.close()
+
+
+def test_a_disk_that_fails_meanwhile_leaves_one_whole_state(
+    ledger: Ledger, fetched: Fetched
+) -> None:
+    """The peer goes on to show it: the commit and the book must be of one state."""
+    ledger.journal._db.close()
+    with pytest.raises(JournalError):
+        ledger.install(fetched, 0)
+    assert ledger.replica.attestation() == fetched.manifest[:2]
+    assert pieces_of(ledger.replica) == fetched.pieces
+    ledger.replica.exchange.check()
 
 
 def test_a_peer_whose_key_is_elsewhere_keeps_its_state(tmp_path: Path, fetched: Fetched) -> None:
