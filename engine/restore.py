@@ -147,10 +147,9 @@ def _put(
         older = owner.newest
         left = quantity if quantity == remaining else remaining
         rank = id + behind if behind else id
-        levels = book_side.levels
-        level = levels.get(at)
+        level = book_side.levels.get(at)
         if level is None:
-            level = levels[at] = Level(
+            level = book_side.levels[at] = Level(
                 book_side, at * book_side.sign, at, None, None, rank, 1, left - hidden, hidden
             )
             found.opened.append(level)
@@ -158,8 +157,7 @@ def _put(
         else:
             if at == price:
                 price = level.price  # one object for all orders
-            back = level.last
-            level.counted = rank
+            back, level.counted = level.last, rank
             level.orders += 1
             if level.orders == SHARES_COUNTED_MAX + 1 or level.shares is not None:
                 level.shares = None  # to be counted again
