@@ -386,16 +386,14 @@ class Ledger:
         if (author := epoch.author_of(epoch.seat_of(self.journal.key))) is not None:
             own = self.consensus.own_newest if epoch is self.epoch else None
             check_round(own.round if own else 0, checkpoint.heads[author].round)
-        missed = self.commit + 1
+        before, missed = self.consensus, self.commit + 1
         self.replica, came = changed_by(self.replica, fetched, epoch, self.levels)
-        replica = self.replica  # also if the journal fails now: the old one has lost its exchange
-        keep_gap(self.journal.history, missed, replica, came)
-        before = self.consensus
+        keep_gap(self.journal.history, missed, self.replica, came)
         self._stand_in(epoch)
         self.epochs.enter(epoch.number)
-        self.snapshots.install(fetched.certificate, replica)
+        self.snapshots.install(fetched.certificate, self.replica)
         self.journal.sync()
-        self._go_on_from(replica)
+        self._go_on_from(self.replica)
         ready = self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))
         if before.committee is self.committee:
             self.consensus.recall(before, now_ms)

@@ -41,9 +41,10 @@ def checkpoint_of(own: Replica, fetched: Fetched) -> Checkpoint:
 def changed_by(
     own: Replica, fetched: Fetched, epoch: Epoch, levels: Levels
 ) -> tuple[Replica, list[int]]:
-    """A replica in the fetched state, which is of this epoch; it has the own one's exchange. Also
-    the open orders that came or are other ones now. InvalidSnapshotError if the state is not the
-    certified one; then the own replica is as it was."""
+    """A replica in the fetched state, which is of this epoch, and the open orders that came or are
+    other ones now. It takes the own replica's exchange: use it at once, whatever fails afterwards.
+    InvalidSnapshotError if the state is not the certified one; then the own replica is as it was.
+    """
     before = list(own.exchange.pieces())
     changes = {key: piece for key, piece in fetched.pieces.items() if key < HEAD}
     others = {key: own.piece(key) for key, _ in own.tree if key >= HEAD} | fetched.pieces
