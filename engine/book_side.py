@@ -332,9 +332,17 @@ class BookSide:
             self.best_key = key
         return level
 
-    def restored(self) -> None:
-        """Finish a restore: all levels are here, but not yet their sorted keys."""
+    def opened(self, level: Level) -> None:
+        """Find a place for the key of a new level."""
+        self.keys.add(level.key)
+        if level.key < self.best_key:
+            self.best = level
+            self.best_key = level.key
+
+    def sort(self) -> None:
+        """The same for many new levels at once."""
         prices = sorted(self.levels)
+        self.keys = PriceIndex()
         self.keys.fill(prices if self.sign < 0 else [-price for price in reversed(prices)])
         self._find_best()
 

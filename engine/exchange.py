@@ -4,7 +4,7 @@ Owns the markets, the ordered clock and the queries of callers. Must never do I/
 the caller passes time to `advance`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from engine import disposal, invariants, matching, pre_trade_checks, restore, validation
@@ -13,7 +13,7 @@ from engine.book_side import Order
 from engine.fast import fast_path
 from engine.fast.fast_path import rejected
 from engine.hash_tree import HashTree
-from engine.pieces import Frozen, Pieces
+from engine.pieces import HEAD_KEY, Frozen, Pieces
 from engine.rows import SnapshotError
 from engine.vocabulary import (
     CancelAll,
@@ -142,9 +142,12 @@ class Exchange:
     def add_market(self, market: Market) -> list[Event]:
         """Add a market. Its symbol is new, also among closed ones."""
         validation.check_added(market, self.markets())
+        return [MarketState(market.symbol, self._add(market).status)]
+
+    def _add(self, market: Market) -> Book:
         book = self.books[market.symbol] = Book(market, self.ledger, len(self.books))
         self._pieces.added(book)
-        return [MarketState(market.symbol, book.status)]
+        return book
 
     def change_market(self, market: Market) -> list[Event]:
         """Give the market of that symbol these limits. There is no event."""
@@ -303,14 +306,48 @@ class Exchange:
             if key in given:
                 raise SnapshotError(f"expected each key once, got {key} twice")
             given[key] = piece
-        head = restore.read_head(given)
         try:
-            exchange = cls(head.markets)
+            exchange = cls(restore.read_head(given).markets)
         except validation.MarketError as error:
             raise SnapshotError(str(error)) from error
-        restore.fill(head, given, tuple(exchange.books.values()), exchange.ledger)
-        exchange._pieces.restored(given)
+        for key, piece in given.items():
+            if not piece:
+                raise SnapshotError(f"piece {key}: expected its canonical encoding, got nothing")
+        exchange.revise(given)
         return exchange
+
+    def revise(self, changes: Mapping[int, bytes]) -> list[int]:
+        """Become the exchange of which these pieces are different; an empty one is not there. Costs
+        what differs. Returns the ids of the orders that came or are other orders now. `changes`
+        does not report them.
+
+        SnapshotError says what is wrong with the pieces. Then this exchange is of no use any more.
+        """
+        pieces = self._pieces
+        pieces.update()
+        before = {key: pieces.piece(key) for key in changes}
+        head = restore.read_head(changes if HEAD_KEY in changes else pieces.pieces)
+        self._follow(head.markets)
+        books = tuple(self.books.values())
+        came = restore.change(head, before, changes, books, self.ledger)
+        pieces.revised(changes)
+        return came
+
+    def _follow(self, markets: Sequence[Market]) -> None:
+        """The known markets may have other limits, and more may have come."""
+        symbols = [market.symbol for market in markets]
+        if symbols[: len(self.books)] != list(self.books):
+            raise SnapshotError(f"expected the markets {list(self.books)} first, got {symbols}")
+        try:
+            validation.check_markets(markets)
+        except validation.MarketError as error:
+            raise SnapshotError(str(error)) from error
+        for market in markets:
+            if market.symbol not in self.books:
+                self._add(market)
+            elif market != self.books[market.symbol].market:
+                self.books[market.symbol].limit(market)
+        self._pieces.limited()
 
     def check(self) -> None:
         """Assert every invariant. For tests: it visits every order."""

@@ -14,7 +14,7 @@ from weakref import ref
 import msgspec
 
 from engine.book import Book, Ledger
-from engine.hash_tree import HashTree, Leaf, leaf_digest
+from engine.hash_tree import HashTree, leaf_digest
 from engine.order_index import PARTS, SPAN
 from engine.rows import key_of, read, row_of, spliced
 from engine.vocabulary import Market, MarketStatus
@@ -185,12 +185,14 @@ class Pieces:
         """Empty if there is none."""
         return self.pieces.get(key, b"")
 
-    def restored(self, pieces: dict[int, bytes]) -> None:
-        """Take `pieces` as the pieces of the books now."""
-        self._follow()
-        self.pieces = pieces
-        leaves = (Leaf(key, leaf_digest(key, piece)) for key, piece in pieces.items())
-        self.tree = HashTree().updated(leaves)
+    def revised(self, changes: Mapping[int, bytes]) -> None:
+        """The books have become those of another state, of which these pieces are different. All
+        pieces were up to date before."""
+        for book_side in self._book_sides:
+            book_side.settle()
+        self.stale.clear()
+        self._put(changes.items())
+        self._hash()
 
     def freeze(self) -> Frozen:
         self.update()

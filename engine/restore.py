@@ -1,7 +1,9 @@
-"""Rebuild an exchange from the pieces of its state.
+"""Make the books of an exchange those of a state that is given in pieces.
 
 Owns the reading of pieces and every check of them. Must never trust a piece: it refuses any state
 that no engine could reach.
+
+Only orders that differ are touched. Books without orders become those of a whole state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ from engine.book_side import SHARES_COUNTED_MAX, BookSide, Level, Order
 from engine.order_row import Fields, Row
 from engine.order_terms import PLAIN
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
-from engine.rows import SnapshotError, read
+from engine.rows import SnapshotError, changed_ids, read
 from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -27,6 +29,7 @@ class _Found(NamedTuple):
     expiries: list[tuple[int, int]]  # expire_ms, id
     mixed: dict[Level, None]  # levels with orders that are not in the order of priority
     large: list[Level]  # levels that keep their shares
+    opened: list[Level]  # new levels, whose keys are in no order yet
 
 
 def read_head(pieces: Mapping[int, bytes]) -> Head:
@@ -51,11 +54,49 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
     return head
 
 
-def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger: Ledger) -> None:
-    """Fill empty books with their orders."""
+def change(
+    head: Head,
+    before: Mapping[int, bytes],
+    after: Mapping[int, bytes],
+    books: Sequence[Book],
+    ledger: Ledger,
+) -> list[int]:
+    """Change books and ledger from one state to another. `before` and `after` have the pieces that
+    differ, under the same keys; an empty one is not there. Returns the ids of the orders that came
+    or are other orders now.
+
+    SnapshotError for a state that is none: then the books are of no use any more.
+    """
+    for key, piece in before.items():
+        if key != HEAD_KEY and piece:
+            for id in changed_ids(key, after[key], piece):  # those that go, or become others
+                order = ledger.orders[id]
+                books[order.owner.place].remove(order)
+    _set(head, books, ledger)
+    found = _Found([], {}, [], [])
+    came: list[int] = []
+    for key in sorted(after):
+        if key != HEAD_KEY and after[key]:
+            ids, rows = _different(key, before[key], after[key])
+            if ids:
+                _put(ids, rows, books, ledger.orders.part(ids[0]), found)
+                came += ids
+    _put_in_order(found, books, ledger)
+    for book in books:
+        book.open = sum(owner.open for owner in book.accounts.values())
+        _check(book)
+    return came
+
+
+def _set(head: Head, books: Sequence[Book], ledger: Ledger) -> None:
+    """Set the clock, and what a market has besides orders."""
     if not 0 <= head.time_ms <= TIME_MS_MAX:
         raise SnapshotError(f"expected a clock from 0 to {TIME_MS_MAX}, got {head.time_ms}")
     ledger.time_ms = head.time_ms
+    if ledger.expiries and ledger.expiries[0][0] <= head.time_ms:
+        raise SnapshotError(
+            f"order {ledger.expiries[0][1]}: expected none that had to expire by {head.time_ms}"
+        )
     for book, saved in zip(books, head.books, strict=True):
         if not 0 <= saved.last <= book.market.price_max:
             most = book.market.price_max
@@ -63,19 +104,18 @@ def fill(head: Head, pieces: Mapping[int, bytes], books: Sequence[Book], ledger:
                 f"{book.symbol}: expected a last price from 0 to {most}, got {saved.last}"
             )
         book.restore(saved.status, saved.last)
-    found = _Found([], {}, [])
-    for key in sorted(pieces):
-        if key != HEAD_KEY:
-            if not 0 <= key < HEAD_KEY:
-                raise SnapshotError(f"expected a key of orders or of the head, got {key}")
-            ids, rows = read(key, pieces[key])
-            _put(ids, rows, books, ledger.orders.part(ids[0]), found)
-    _put_in_order(found, ledger)
-    for book in books:
-        for book_side in (*book.sides, *book.stops):
-            book_side.restored()
-        book.open = sum(owner.open for owner in book.accounts.values())
-        _check(book)
+
+
+def _different(key: int, before: bytes, after: bytes) -> tuple[list[int], list[Fields]]:
+    """The ids in a piece, ascending, and their rows, without those that are as they were."""
+    if not 0 <= key < HEAD_KEY:
+        raise SnapshotError(f"expected a key of orders or of the head, got {key}")
+    ids, rows = read(key, after)
+    if before:
+        new = set(changed_ids(key, before, after))
+        pairs = [(id, row) for id, row in zip(ids, rows, strict=True) if id in new]
+        ids, rows = [id for id, _ in pairs], [row for _, row in pairs]
+    return ids, rows
 
 
 def _put(
@@ -107,20 +147,20 @@ def _put(
         older = owner.newest
         left = quantity if quantity == remaining else remaining
         rank = id + behind if behind else id
-        levels = book_side.levels
-        level = levels.get(at)
+        level = book_side.levels.get(at)
         if level is None:
-            level = levels[at] = Level(
+            level = book_side.levels[at] = Level(
                 book_side, at * book_side.sign, at, None, None, rank, 1, left - hidden, hidden
             )
+            found.opened.append(level)
             back = None
         else:
             if at == price:
                 price = level.price  # one object for all orders
-            back = level.last
-            level.counted = rank
+            back, level.counted = level.last, rank
             level.orders += 1
-            if level.orders == SHARES_COUNTED_MAX + 1:
+            if level.orders == SHARES_COUNTED_MAX + 1 or level.shares is not None:
+                level.shares = None  # to be counted again
                 found.large.append(level)
             level.shown += left - hidden
             level.hidden += hidden
@@ -148,12 +188,19 @@ def _book(id: int, place: int, books: Sequence[Book]) -> Book:
     return books[place]
 
 
-def _put_in_order(found: _Found, ledger: Ledger) -> None:
+def _put_in_order(found: _Found, books: Sequence[Book], ledger: Ledger) -> None:
     for level in found.mixed:
         _sort(level)
     for level in found.large:
         level.count()
     ledger.expiries.update(found.expiries)
+    book_sides = [side for book in books for side in (*book.sides, *book.stops)]
+    if 2 * len(found.opened) > sum(len(side.levels) for side in book_sides):
+        for book_side in book_sides:
+            book_side.sort()
+    else:
+        for level in found.opened:
+            level.book_side.opened(level)
 
 
 def _sort(level: Level) -> None:

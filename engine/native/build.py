@@ -44,6 +44,7 @@ MODULES = (
     "engine/invariants.py",
     "engine/hash_tree.py",
     "engine/rows.py",
+    "engine/restore.py",
 )
 HEADER = "engine/native/trashcan.h"
 WORK = Path("build")  # in the checkout, on the same disk

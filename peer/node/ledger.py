@@ -21,7 +21,7 @@ from peer.node.snapshots import PACE, Pace, Snapshots
 from peer.node.stored_blocks import Recovered, blocks_of, evidence_of, own_batches, own_before
 from peer.node.stragglers import EarlyFrames, Lag
 from peer.node.takeover import KeyElsewhereError as KeyElsewhereError
-from peer.node.takeover import changed_by, check_round, keep_gap
+from peer.node.takeover import changed_by, check_round, checkpoint_of, keep_gap
 from peer.replica.applied import Applied
 from peer.replica.batch import Batch
 from peer.replica.execution_record import encode
@@ -382,18 +382,18 @@ class Ledger:
         certified one, KeyElsewhereError if it has more from this peer than the journal."""
         epoch = self.epochs.find(fetched.manifest.epoch)
         assert epoch is not None
-        replica = changed_by(self.replica, fetched, epoch, self.levels)
+        checkpoint = checkpoint_of(self.replica, fetched)
         if (author := epoch.author_of(epoch.seat_of(self.journal.key))) is not None:
-            assert replica.checkpoint is not None
             own = self.consensus.own_newest if epoch is self.epoch else None
-            check_round(own.round if own else 0, replica.checkpoint.heads[author].round)
-        keep_gap(self.journal.history, self.replica, replica, fetched.pieces)
-        before = self.consensus
+            check_round(own.round if own else 0, checkpoint.heads[author].round)
+        before, missed = self.consensus, self.commit + 1
+        self.replica, came = changed_by(self.replica, fetched, epoch, self.levels)
+        keep_gap(self.journal.history, missed, self.replica, came)
         self._stand_in(epoch)
         self.epochs.enter(epoch.number)
-        self.snapshots.install(fetched.certificate, replica)
+        self.snapshots.install(fetched.certificate, self.replica)
         self.journal.sync()
-        self._go_on_from(replica)
+        self._go_on_from(self.replica)
         ready = self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))
         if before.committee is self.committee:
             self.consensus.recall(before, now_ms)

@@ -5,10 +5,11 @@ Owns the comparison of the two. Must never decide to take a state over: the loop
 
 from collections.abc import Iterable
 
-from engine import HEAD_KEY, changed_ids
+from engine import Exchange, SnapshotError
+from peer.consensus.committer import Checkpoint
 from peer.membership.epochs import Epoch
 from peer.replica.feature_level import Levels
-from peer.replica.snapshot import InvalidSnapshotError, leaf_of
+from peer.replica.snapshot import HEAD, InvalidSnapshotError, leaf_of, read_head
 from peer.replica.state_machine import Replica
 from peer.storage.data_folder import rejoining
 from peer.storage.history_writer import HistoryWriter
@@ -29,26 +30,47 @@ def check_round(here: int, round_: int) -> None:
         )
 
 
-def changed_by(own: Replica, fetched: Fetched, epoch: Epoch, levels: Levels) -> Replica:
-    """The own state with the differences from another peer's applied, which is of this epoch.
-    InvalidSnapshotError if it is not the certified one."""
-    pieces, certified = fetched.pieces, fetched.manifest
-    tree = own.tree.updated(leaf_of(*change) for change in pieces.items())
-    if tree.digest == certified.digest:
-        every = {key: pieces.get(key) or own.piece(key) for key, _ in tree}
-        replica = Replica.restore(epoch, every, levels)
-        if (replica.commit, replica.tree.digest) == certified[:2]:
-            return replica
-    raise InvalidSnapshotError("expected the state that a quorum has signed, got another")
+def checkpoint_of(own: Replica, fetched: Fetched) -> Checkpoint:
+    """Where the fetched state is. InvalidSnapshotError if it is not the certified one."""
+    tree = own.tree.updated(leaf_of(*change) for change in fetched.pieces.items())
+    if tree.digest != fetched.manifest.digest:
+        raise _another()
+    return read_head(fetched.pieces.get(HEAD, b"")).checkpoint
 
 
-def keep_gap(history: HistoryWriter, own: Replica, new: Replica, changed: Iterable[int]) -> None:
-    """Events between the two states are unknown here. For each order that has changed, the history
-    stores its present state."""
+def changed_by(
+    own: Replica, fetched: Fetched, epoch: Epoch, levels: Levels
+) -> tuple[Replica, list[int]]:
+    """A replica in the fetched state, which is of this epoch, and the open orders that came or are
+    other ones now. It takes the own replica's exchange: use it at once, whatever fails afterwards.
+    InvalidSnapshotError if the state is not the certified one; then the own replica is as it was.
+    """
+    before = list(own.exchange.pieces())
+    changes = {key: piece for key, piece in fetched.pieces.items() if key < HEAD}
+    others = {key: own.piece(key) for key, _ in own.tree if key >= HEAD} | fetched.pieces
+    rest = {key: piece for key, piece in others.items() if key >= HEAD and piece}
+    try:
+        came = own.exchange.revise(changes)
+        replica = Replica.restore(epoch, rest, levels, own.exchange)
+        if (replica.commit, replica.tree.digest) != fetched.manifest[:2]:
+            raise _another()
+    except (SnapshotError, InvalidSnapshotError) as error:
+        own.exchange = own.rules.exchange = Exchange.restore(before)
+        if isinstance(error, InvalidSnapshotError):
+            raise
+        raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
+    return replica, came
+
+
+def _another() -> InvalidSnapshotError:
+    return InvalidSnapshotError("expected the state that a quorum has signed, got another")
+
+
+def keep_gap(history: HistoryWriter, first: int, new: Replica, came: Iterable[int]) -> None:
+    """Events between the two states are unknown here, from commit `first` on. For each order that
+    came or is another one now, the history stores its present state."""
     for symbol, trades in new.trades.items():
         history.add_trades(symbol, trades)
-    history.note_gap(own.commit + 1, new.commit)
-    keys = (key for key in changed if key < HEAD_KEY)
-    ids = (id_ for key in keys for id_ in changed_ids(key, own.piece(key), new.piece(key)))
-    orders = (order for order in map(new.exchange.order, ids) if order is not None)
+    history.note_gap(first, new.commit)
+    orders = (order for order in map(new.exchange.order, came) if order is not None)
     history.add_open(new.commit, new.time_ms, orders)

@@ -41,7 +41,7 @@ class ChangeRules:
         present: Callable[[], Collection[int]],
         levels: Callable[[], Mapping[int, int]],
     ) -> None:
-        self._exchange = exchange
+        self.exchange = exchange
         self._members = members
         self._present = present
         self._levels = levels
@@ -49,7 +49,7 @@ class ChangeRules:
     def impossible(self, changes: Sequence[Change]) -> str:
         if why := self._members.impossible(changes):
             return why
-        plan = _Plan(self._exchange)
+        plan = _Plan(self.exchange)
         try:
             for change in changes:
                 plan.take(change)
@@ -66,7 +66,7 @@ class ChangeRules:
         return [event for change in changes for event in self._carry_out(change)]
 
     def _carry_out(self, change: Change) -> list[Event]:
-        exchange = self._exchange
+        exchange = self.exchange
         match change:
             case AddMarket(market=market):
                 return exchange.add_market(market)

@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from engine import KIND_SHIFT, PIECE_BYTES_MAX, HashTree, Leaf, leaf_digest, leaf_part
+from engine import (
+    KIND_SHIFT,
+    PIECE_BYTES_MAX,
+    Exchange,
+    HashTree,
+    Leaf,
+    SnapshotError,
+    leaf_digest,
+    leaf_part,
+)
 from engine import Frozen as FrozenExchange
 from peer.consensus import block
 from peer.consensus.committee import Committee
@@ -76,10 +85,18 @@ def encode(rows: Any) -> bytes:
     return _encode(rows) if rows else b""
 
 
+def read_head(piece: bytes) -> Head:
+    """Decode the head. InvalidSnapshotError if it is invalid."""
+    try:
+        return _heads.decode(piece)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
+
+
 def read(pieces: Mapping[int, bytes]) -> Rest:
     """Decode the pieces beside those of the exchange. InvalidSnapshotError if one is invalid."""
+    head = read_head(pieces.get(HEAD, b""))
     try:
-        head = _heads.decode(pieces.get(HEAD, b""))
         membership = _members.decode(pieces.get(MEMBERS, b""))
         trades, seats, names = {}, {}, list[Name]()
         for key, piece in pieces.items():
@@ -95,6 +112,14 @@ def read(pieces: Mapping[int, bytes]) -> Rest:
     proposals = {k - PROPOSALS: p for k, p in pieces.items() if PROPOSALS <= k < MEMBERS}
     approved = pieces.get(GOVERNANCE, b"")
     return Rest(head, trades, seats, approved, proposals, membership, client_ids)
+
+
+def exchange_of(pieces: Mapping[int, bytes]) -> Exchange:
+    """Restore the exchange. InvalidSnapshotError if its pieces are invalid."""
+    try:
+        return Exchange.restore(item for item in pieces.items() if item[0] < HEAD)
+    except SnapshotError as error:
+        raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
 
 
 class Pieces:

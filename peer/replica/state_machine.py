@@ -25,7 +25,6 @@ from engine import (
     Reason,
     Rejected,
     Resume,
-    SnapshotError,
 )
 from peer.consensus.block import NO_ATTESTATION, Attestation, Block
 from peer.consensus.committer import CHECKPOINT_EVERY, Checkpoint, Commit
@@ -103,16 +102,17 @@ class Replica:
 
     @classmethod
     def restore(
-        cls, epoch: Epoch, pieces: Mapping[int, bytes], levels: Levels = LEVELS
+        cls,
+        epoch: Epoch,
+        pieces: Mapping[int, bytes],
+        levels: Levels = LEVELS,
+        exchange: Exchange | None = None,
     ) -> "Replica":
-        """The replica that had these pieces in this epoch, with the same future.
-        InvalidSnapshotError if they are invalid."""
+        """The replica that had these pieces in this epoch, with the same future. Those of an
+        `exchange` in this state are not needed. InvalidSnapshotError if they are invalid."""
         rest = snapshots.read(pieces)
         head, trades, members = rest.head, rest.trades, epoch.origin.seats_ever
-        try:
-            exchange = Exchange.restore(item for item in pieces.items() if item[0] < snapshots.HEAD)
-        except SnapshotError as error:
-            raise InvalidSnapshotError(f"invalid snapshot: {error}") from None
+        exchange = exchange or snapshots.exchange_of(pieces)
         markets = [book.market for book in exchange.books.values()]
         if (len(head.expected), len(head.trade_numbers)) != (members, len(markets)):
             raise InvalidSnapshotError(

@@ -126,7 +126,8 @@ class CatchUp:
         changed since the walk began, and those changes are fetched as well."""
         assert self._target is not None
         member, manifest, certificate, walk, _ = self._target
-        walk.begin(manifest.digest, own)
+        if own.digest != walk.own.digest:
+            walk.begin(manifest.digest, own)
         if not walk.missing:
             return Fetched(member, manifest, walk.changes, certificate)
         requests = PartRequests(walk, manifest.commit, self._helpers, self._numbers)

@@ -6,23 +6,24 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from engine import HEAD_KEY, HashTree, Row, key_of, rows_of
+from engine import HEAD_KEY, HashTree, Row, Side, key_of, rows_of
 from peer.consensus.block import Attestation, genesis, make
 from peer.consensus.committee import Mode
 from peer.membership.epochs import Epoch
 from peer.membership.identity import Identity
 from peer.membership.mesh_file import Member, MeshConfig
-from peer.node.ledger import Ledger
+from peer.node.ledger import KeyElsewhereError, Ledger
 from peer.node.snapshots import Pace
-from peer.replica.snapshot import HEAD, InvalidSnapshotError
+from peer.replica.snapshot import HEAD, TRADES, InvalidSnapshotError, leaf_of
 from peer.replica.state_machine import Replica
 from peer.storage import data_folder
 from peer.storage.data_folder import JOURNAL_FILE
-from peer.storage.journal import Journal
+from peer.storage.journal import Journal, JournalError
 from peer.storage.state_sync import Fetched, Manifest
 from tests.consensus.test_checkpoint import lived
 from tests.support.pieces import Life, pieces_of
 from tests.support.real_mesh import MARKETS
+from tests.support.rows import FIELDS, packed, unpacked
 
 IDENTITIES = [Identity.ephemeral() for _ in range(4)]
 MEMBERS = [Member(f"m{n}", one.public.hex()) for n, one in enumerate(IDENTITIES)]
@@ -129,11 +130,12 @@ def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
     assert journal.snapshot() == newest
     assert ledger.replica is own
 
+    before = rows_in(own)
     ledger.install(fetched, 0)
     assert ledger.commit == 192
     assert journal.pieces(192) == pieces_of(ledger.replica) == whole
     kept = {id_ for (id_,) in journal._db.execute("SELECT id FROM touched WHERE piece NOTNULL")}
-    before, after = rows_in(own), rows_in(life.replica)
+    after = rows_in(life.replica)
     assert kept == {id_ for id_, row in after.items() if before.get(id_) != row}
     assert 0 < len(kept) < len([id_ for id_ in after if key_of(id_) in fetched.pieces])
 
@@ -145,6 +147,71 @@ def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
     while journal.snapshot() != (256, life.replica.tree.digest, False, 0):
         ledger.tidy()
     assert journal.pieces(256) == pieces_of(life.replica)
+    journal.close()
+
+
+def signed(own: Replica, changes: dict[int, bytes]) -> Fetched:
+    """What a quorum of liars has signed: the own state with these pieces."""
+    tree = own.tree.updated(leaf_of(*change) for change in changes.items())
+    head = msgspec.msgpack.decode(changes[HEAD])
+    said = Attestation(head[0][0], tree.digest)
+    return Fetched(1, Manifest(*said), changes, certificate(said, (0, 1, 2)))
+
+
+@pytest.mark.parametrize("what", ["a crossed book", "no trades"])
+def test_a_refused_state_leaves_the_own_one_as_it_was(tmp_path: Path, what: str) -> None:
+    """ORDER-31. It shows only once orders have been replaced."""
+    life, identity = Life(1, CONFIG.committee), data_folder.create(tmp_path / "one")
+    journal = Journal(tmp_path / "one" / JOURNAL_FILE, identity.public, CONFIG.id)
+    ledger = Ledger(CONFIG, None, identity.sign, journal)
+    for _ in range(70):
+        ledger.apply(life.commit()[0])
+    own, pieces = ledger.replica, pieces_of(ledger.replica)
+    head = msgspec.msgpack.decode(pieces[HEAD])
+    head[0][0] = 128
+    changes = {HEAD: msgspec.msgpack.encode(head)}
+    key, rows = next((key, unpacked(key, piece)) for key, piece in pieces.items() if key < HEAD_KEY)
+    if what == "a crossed book":
+        for (_, row), side in zip(rows, Side, strict=False):
+            row[FIELDS.index("price")], row[FIELDS.index("side")] = 10_000, side
+        changes[key] = packed(rows)
+    else:
+        changes |= {key: b"", TRADES: b""}
+    with pytest.raises(InvalidSnapshotError, match="invalid snapshot"):
+        ledger.install(signed(own, changes), 0)
+    assert ledger.replica is own
+    own.exchange.check()
+    assert pieces_of(own) == pieces
+    assert own.rules.exchange is own.exchange
+    for _ in range(58):
+        ledger.apply(life.commit()[0])
+    assert own.attestation() == life.replica.attestation()
+    journal.close()
+
+
+def test_a_disk_that_fails_meanwhile_leaves_one_whole_state(
+    ledger: Ledger, fetched: Fetched
+) -> None:
+    """The peer goes on to show it: the commit and the book must be of one state."""
+    ledger.journal._db.close()
+    with pytest.raises(JournalError):
+        ledger.install(fetched, 0)
+    assert ledger.replica.attestation() == fetched.manifest[:2]
+    assert pieces_of(ledger.replica) == fetched.pieces
+    ledger.replica.exchange.check()
+
+
+def test_a_peer_whose_key_is_elsewhere_keeps_its_state(tmp_path: Path, fetched: Fetched) -> None:
+    """ORDER-25. It stops, and shows what it had."""
+    key = IDENTITIES[0].public
+    Journal.create(tmp_path / JOURNAL_FILE, key)
+    journal = Journal(tmp_path / JOURNAL_FILE, key, CONFIG.id)
+    ledger = Ledger(CONFIG, 0, IDENTITIES[0].sign, journal)
+    own, digest = ledger.replica, ledger.replica.exchange.digest()
+    with pytest.raises(KeyElsewhereError, match="has signed a block of round"):
+        ledger.install(fetched, 0)
+    assert (ledger.replica, own.exchange.digest()) == (own, digest)
+    assert journal.snapshot() is None
     journal.close()
 
 
