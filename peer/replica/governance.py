@@ -8,7 +8,8 @@ The rules, as tests name them:
 
 - D1. A proposal is accepted as one, by a quorum of approvals of this epoch. A seat counts once. The
   command that completes the quorum accepts the proposal for good: a member that is against it
-  afterwards changes nothing. A member that proposes only to leave needs no approval but its own.
+  afterwards changes nothing. A member that proposes only to leave needs no approval but its own;
+  without it, as by a member that is lost meanwhile, a quorum of others counts as for any change.
 - D2. An epoch ends with one proposal. Once it is accepted and nothing keeps it waiting, the same
   commit accepts nothing more.
 - D4. A change of members waits until enough members of the new epoch are present.
@@ -216,12 +217,15 @@ class Governance:
 
     def needed(self, proposal: Proposal) -> int:
         """How many members must approve."""
-        return 1 if leaves(proposal.changes, proposal.seat) else self.quorum
+        return 1 if self._leaves(proposal) else self.quorum
+
+    @staticmethod
+    def _leaves(proposal: Proposal) -> bool:
+        """Whether its member wants to leave by it, in this epoch."""
+        return proposal.seat in proposal.approvals and leaves(proposal.changes, proposal.seat)
 
     def _is_enough(self, proposal: Proposal) -> bool:
-        if leaves(proposal.changes, proposal.seat):
-            return proposal.seat in proposal.approvals
-        return len(proposal.approvals) >= self.quorum
+        return len(proposal.approvals) >= self.needed(proposal)
 
     def end_commit(self, rules: Rules) -> tuple[list[Event], Proposal | None]:
         """Carry out what is accepted and waits for nothing. Returns the events of it, and the

@@ -52,6 +52,17 @@ def test_a_member_leaves_by_its_own_approval() -> None:
     assert mesh.ending.id == own
 
 
+def test_others_remove_a_member_that_proposed_to_leave_and_is_gone() -> None:
+    """D1, ORDER-53. Its approval may be of an earlier epoch, and so count no more."""
+    mesh = Mesh()
+    own = mesh.proposed(2, REMOVE)
+    assert mesh.state.needed(mesh.state.proposals[own]) == 2
+    mesh.approve(0, own)
+    mesh.approve(1, own)
+    assert mesh.ending is not None
+    assert mesh.ending.id == own
+
+
 def test_a_seat_counts_once() -> None:
     """D1."""
     mesh = Mesh()
