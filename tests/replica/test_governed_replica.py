@@ -42,10 +42,10 @@ from peer.replica.governance import PROPOSALS_OPEN_MAX, Outcome
 from peer.replica.signed import Item, with_id
 from peer.replica.snapshot import GOVERNANCE, MEMBERS, PROPOSALS, InvalidSnapshotError
 from peer.replica.state_machine import Replica
-from tests.replica.test_governance import KEY
 from tests.support.epochs import first_epoch
 from tests.support.pieces import pieces_of, rebuilt
 from tests.support.real_mesh import MARKET, MARKETS
+from tests.support.voting import KEY
 
 COMMITTEE = Committee(b"m" * 16, 3, Mode.CRASH)
 ENCODE = msgspec.msgpack.Encoder().encode
