@@ -267,7 +267,8 @@ class EpochRun(NodeRun):
             chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
             peer.node.epochs.learn(chain, now_ms)
         else:
-            chain = self._alive[0].node.ledger.epochs.certificates(0)
+            chains = (one.node.ledger.epochs.certificates(0) for one in self._alive)
+            chain = max(chains, key=len)
         next_ = epochs.newest.number + 1
         if chain and chain[-1].origin.number >= next_ and next_ not in self.referee.certified:
             number = chain[-1].origin.number
