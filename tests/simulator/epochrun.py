@@ -76,6 +76,7 @@ class EpochRun(NodeRun):
         self._farewells = Farewells(self, Random(f"farewells {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
+        self.world.after(CHAIN_US, self._tell_unsealed)
 
     @cached_property
     def config(self) -> MeshConfig:
@@ -257,24 +258,24 @@ class EpochRun(NodeRun):
         self._tell_chain(peer)
 
     def _tell_chain(self, peer: NodePeer) -> None:
-        """What discovery would find, again and again while the peer hears nobody; and what its
-        operator is told, if an epoch was left `unsealed`."""
+        """What discovery would find; again and again while the peer hears nobody."""
         self.world.after(CHAIN_US, self._tell_chain, peer)
-        if not peer.up:
-            return
-        epochs, now_ms = peer.node.ledger.epochs, peer.node._clock.now_ms()
-        if not peer.node.mesh.heard(now_ms):
+        now_ms = peer.node._clock.now_ms()
+        if peer.up and not peer.node.mesh.heard(now_ms):
             chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
             peer.node.epochs.learn(chain, now_ms)
-        else:
-            chains = (one.node.ledger.epochs.certificates(0) for one in self._alive)
-            chain = max(chains, key=len)
-        next_ = epochs.newest.number + 1
-        if chain and chain[-1].origin.number >= next_ and next_ not in self.referee.certified:
-            number = chain[-1].origin.number
-            peer.pin = Pin(number, self.referee.epochs[number].seal)
-            peer.crash(Stage.NOW)
-            self._restart(peer)
+
+    def _tell_unsealed(self) -> None:
+        """An epoch was left `unsealed`: the operators of peers that come late are told."""
+        self.world.after(CHAIN_US, self._tell_unsealed)
+        chains = (peer.node.ledger.epochs.certificates(0) for peer in self._alive)
+        known = max((chain[-1].origin.number for chain in chains if chain), default=0)
+        for peer in self._alive:
+            next_ = peer.node.ledger.epochs.newest.number + 1
+            if next_ <= known and next_ not in self.referee.certified:
+                peer.pin = Pin(known, self.referee.epochs[known].seal)
+                peer.crash(Stage.NOW)
+                self._restart(peer)
 
     def _doom(self) -> None:
         """Some die at the end of the epoch, or around it; perhaps all."""
