@@ -347,7 +347,8 @@ class Trouble:
 
     def fork(self) -> str:
         """A quorum of keys that are in one hand signs another seal of the last epoch: everybody
-        must stop and say so. Returns who does not."""
+        must stop and say so, whose operator has not said which one to trust. Returns who does not.
+        """
         run, epoch = self._run, self._run.newest
         before = epoch.previous
         if before is None:
@@ -369,7 +370,9 @@ class Trouble:
         going = [
             peer.address
             for peer in run.alive
-            if peer.address != sender and other.hex() not in peer.node.halted
+            if peer.address != sender
+            and (peer.pin is None or peer.pin.epoch < epoch.number)
+            and other.hex() not in peer.node.halted
         ]
         return f"peers {going} go on though there are two seals" if going else ""
 

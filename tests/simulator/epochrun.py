@@ -267,6 +267,8 @@ class EpochRun(NodeRun):
 
     def _tell_unsealed(self) -> None:
         """An epoch was left `unsealed`: the operators of peers that come late are told."""
+        if self.referee.is_forked:  # what they are told now might be the rival
+            return
         self.world.after(CHAIN_US, self._tell_unsealed)
         chains = (peer.node.ledger.epochs.certificates(0) for peer in self._alive)
         known = max((chain[-1].origin.number for chain in chains if chain), default=0)
