@@ -149,11 +149,12 @@ def test_the_tap_shows_the_messages(demo: Demo) -> None:
         def told() -> bool:
             ids.append(ask(demo.ui[2], "/order", terms, key)["id"])
             lines.extend(tap.stdout.readlines() if tap.stdout else [])
-            return bool(lines)
+            return any('"kind":"block"' in line for line in lines)
 
-        wait_for("a message of carol", told)
+        wait_for("a block of carol", told)
         tap.terminate()
-    message = json.loads(lines[0])
+    messages = map(json.loads, lines)
+    message = next(each for each in messages if each["kind"] == "block")
     assert message["peer"] == "carol"
     assert message["round"] > 0
     assert {command["id"] for command in message["commands"]} <= set(ids)
