@@ -109,7 +109,7 @@ def plot(title: str, figures: Mapping[Figure, list[float]]) -> str:
     width, height = NAME_WIDTH + BAR_WIDTH + VALUE_WIDTH, BAR_HEIGHT * (len(figures) + 1) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"'
-        ' font-family="sans-serif" font-size="13" fill="#555">',
+        ' font-family="sans-serif" font-size="13" fill="#777">',
         f'<text x="0" y="16" font-weight="bold">{escape(title)}</text>',
     ]
     for row, (figure, values) in enumerate(figures.items(), 1):
@@ -122,7 +122,7 @@ def plot(title: str, figures: Mapping[Figure, list[float]]) -> str:
             f'<text x="0" y="{top + 13}">{escape(figure.what)}</text>',
             f'<rect x="{NAME_WIDTH}" y="{top}" width="{x - NAME_WIDTH:.1f}" height="16"'
             ' fill="#4a90d9"/>',
-            f'<path d="M{least:.1f} {line}H{most:.1f}" stroke="#222" stroke-width="2"/>',
+            f'<path d="M{least:.1f} {line}H{most:.1f}" stroke="#999" stroke-width="2"/>',
             f'<text x="{most + 8:.1f}" y="{top + 13}">{number(middle)} {figure.unit}</text>',
         ]
     return "\n".join([*parts, "</svg>", ""])
