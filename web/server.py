@@ -26,6 +26,7 @@ from web.serve.tls import TlsProxy
 TURN_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 STOP_SECONDS = 1.0  # for requests in progress when the process is asked to stop
+THREADS_STOP_SECONDS = 0.5  # idle ones need a few milliseconds
 BACKLOG = 1_024
 DESCRIPTORS_KEPT = 128  # for everything except clients
 
@@ -121,7 +122,7 @@ class Server:
         until = time.monotonic() + STOP_SECONDS
         while listener.is_busy and time.monotonic() < until:
             listener.turn(0.05)
-        listener.task_dispatcher.shutdown(timeout=0)
+        listener.task_dispatcher.shutdown(timeout=THREADS_STOP_SECONDS)
         wasyncore.close_all(listener._map)
         listener.turns.close()
 
