@@ -204,7 +204,7 @@ class Trouble:
         down = [p for p in self._run.members() if not (p.up or p.lost)]
         if late and min(spare) >= len({p.address for p in (*self.waiting, *late, *down)}):
             shown.append(self._random.choice(late))
-        able = (peer for peer in members if not peer.has_failed)  # whose disk can be read
+        able = (peer for peer in members if not peer.broken)  # whose disk can be read
         rival = next((r for p in able if (r := self._rival(p, epoch, seat))), None)
         for peer in shown if rival else []:
             if self._is_in(peer, epoch) and epoch.mode is Mode.CRASH:
