@@ -339,6 +339,10 @@ class EpochRun(NodeRun):
 
     # The phases
 
+    def _may_be_late(self, peer: NodePeer) -> bool:  # type: ignore[override]
+        """If a member has shown it another last block than the rest, and no command waits there."""
+        return bool(self.equivocators) and not peer.consensus.committer.uncommitted_payloads
+
     @property
     def _clock_may_stand(self) -> bool:
         """All clocks are right; members of the newest epoch may be down for good."""
