@@ -191,8 +191,8 @@ class Trouble:
 
     def _leak(self, epoch: Epoch, seat: int) -> None:
         """Whoever has the key of a member that is gone signs a rival of one of its blocks. Peers
-        that have left the epoch must not care. In crash mode one that has not stops, and so may all
-        that are late, since it hands the rival on: only while the mesh can do without them."""
+        that have left the epoch must not care. In crash mode one that has not stops, and so may
+        those that are down now, to whom it hands the rival: only while the mesh can do without."""
         newest = self._run.newest
         members = [peer for peer in self._run.members() if peer.up]
         shown = [p for p in members if p.node.ledger.epoch.number > epoch.number]
@@ -202,7 +202,7 @@ class Trouble:
             one.committee.faults - len(lost.intersection(one.numbers)) for one in (epoch, newest)
         ]
         down = [p for p in self._run.members() if not (p.up or p.lost)]
-        if late and min(spare) >= len({p.address for p in (*self.waiting, *late, *down)}):
+        if late and min(spare) > len({p.address for p in (*self.waiting, *down)}):
             shown.append(self._random.choice(late))
         able = (peer for peer in members if not peer.broken)  # whose disk can be read
         rival = next((r for p in able if (r := self._rival(p, epoch, seat))), None)
