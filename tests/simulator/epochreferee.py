@@ -59,16 +59,17 @@ class EpochReferee(NodeReferee):
     def entered(self, peer: NodePeer) -> None:
         epoch = peer.node.ledger.epoch
         self._closed[peer.address] = max(epoch.number, self._closed.get(peer.address, 0))
-        if epoch.number == len(self.epochs):
+        is_first = epoch.number == len(self.epochs)
+        if is_first:
             self._check_origin(epoch)
             self.epochs.append(epoch)
             self.world.note(peer.address, f"is the first in epoch {epoch.number} {epoch.numbers}")
-            self._run.began(epoch)
         known = self.epochs[epoch.number]
         must(known.seal == epoch.seal, f"peer {peer.address} has another seal of {epoch.number}")
         for seat in epoch.seats:
             before = self._keys.setdefault(seat.key, seat.number)
             must(before == seat.number, f"{seat.name} has seat {before} and {seat.number}")
+        self._run.entered(peer, epoch, is_first=is_first)
 
     def _check_origin(self, epoch: Epoch) -> None:
         """The epoch is what its commit has made of the one before, and its seal covers all."""

@@ -30,6 +30,7 @@ from tests.simulator.epochreferee import EpochReferee
 from tests.simulator.farewells import Farewells
 from tests.simulator.keys import address_of, identity_of
 from tests.simulator.liars import BadHelper
+from tests.simulator.lone_witness import LoneWitness
 from tests.simulator.node import NodePeer, config_of
 from tests.simulator.node_referee import NodeReferee
 from tests.simulator.noderun import MEMORY, NodeRun
@@ -74,6 +75,7 @@ class EpochRun(NodeRun):
         self.trouble = Trouble(self, Random(f"trouble {plan.name}"))
         self._upgrades = Upgrades(self, Random(f"upgrades {plan.name}"))
         self._farewells = Farewells(self, Random(f"farewells {plan.name}"))
+        self._lone_witness = LoneWitness(self, Random(f"lone witness {plan.name}"))
         super().__init__(plan, options, folder)
         self._clients = EpochClients(self, Random(f"clients {plan.name}"))
         self.world.after(CHAIN_US, self._tell_unsealed)
@@ -128,9 +130,11 @@ class EpochRun(NodeRun):
     def _alive(self) -> list[NodePeer]:  # type: ignore[override]
         return [peer for peer in self.peers if peer.up and peer.address not in self.equivocators]
 
-    def began(self, epoch: Epoch) -> None:
-        """Somebody is the first in an epoch."""
-        self.trouble.entered(epoch)
+    def entered(self, peer: NodePeer, epoch: Epoch, *, is_first: bool) -> None:
+        """A peer has entered an epoch, perhaps before all others."""
+        if is_first:
+            self.trouble.entered(epoch)
+        self._lone_witness.entered(peer, epoch)
 
     def may_stop(self, peer: NodePeer) -> bool:
         """Whether a peer has a reason to have stopped."""
