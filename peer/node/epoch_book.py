@@ -128,11 +128,15 @@ class EpochBook:
 
     def _is_trusted(self, fork: Fork) -> bool:
         """Whether `--trust` names the own seal, or one that contains it."""
-        pinned = None if self._pin is None else self.find(self._pin.epoch)
-        if self._pin is None or pinned is None or self._pin.epoch < fork.epoch:
-            return False
         own = self.find(fork.epoch)
-        return pinned.seal == self._pin.seal and own is not None and own.seal == fork.own
+        return self._has_pinned(fork.epoch) and own is not None and own.seal == fork.own
+
+    def _has_pinned(self, number: int) -> bool:
+        """Whether `--trust` names the seal of a known epoch from this number on."""
+        pinned = None if self._pin is None else self.find(self._pin.epoch)
+        if self._pin is None or pinned is None or self._pin.epoch < number:
+            return False
+        return pinned.seal == self._pin.seal
 
     def _words(self, fork: Fork) -> str:
         number, own, other = fork.epoch, fork.own.hex(), fork.other.hex()
@@ -209,8 +213,10 @@ class EpochBook:
 
     def certificates(self, above: int) -> list[Certificate]:
         """The certificates of the epochs after `above`, as many as one answer has. Also an epoch
-        that too few have signed, if the members mean to go on: their newcomers trust its seal."""
-        return self._table.certificates(above, CHAIN_MAX, self.is_unsealed)
+        that too few have signed, if the members mean to go on, or this peer's operator has said to
+        trust it: their newcomers trust its seal."""
+        is_told = self.is_unsealed or self._has_pinned(self.current.number)
+        return self._table.certificates(above, CHAIN_MAX, is_told)
 
     @property
     def lacks_pin(self) -> bool:

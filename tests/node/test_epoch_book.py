@@ -7,7 +7,7 @@ import pytest
 
 from engine import Market
 from peer.consensus.committee import Mode
-from peer.membership.epochs import DOMAIN, Certificate, Epoch
+from peer.membership.epochs import DOMAIN, Certificate, Epoch, Pin
 from peer.membership.mesh_file import Member, MeshConfig
 from peer.node.epoch_book import EpochBook
 from peer.storage.journal import Journal
@@ -16,15 +16,22 @@ from tests.support.epochs import key_of
 DIGEST = b"d" * 32
 
 
+MEMBERS = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
+CONFIG = MeshConfig("three", Mode.CRASH, 0, MEMBERS, [Market("X", "1", "1")], [])
+
+
 @pytest.fixture
-def book(tmp_path: Path) -> Iterator[EpochBook]:
-    """Of a mesh of three."""
-    members = [Member(f"m{seat}", key_of(seat).public.hex()) for seat in range(3)]
-    config = MeshConfig("three", Mode.CRASH, 0, members, [Market("X", "1", "1")], [])
+def journal(tmp_path: Path) -> Iterator[Journal]:
     Journal.create(tmp_path / "journal", key_of(0).public)
-    journal = Journal(tmp_path / "journal", key_of(0).public, config.id)
-    yield EpochBook(config, journal)
+    journal = Journal(tmp_path / "journal", key_of(0).public, CONFIG.id)
+    yield journal
     journal.close()
+
+
+@pytest.fixture
+def book(journal: Journal) -> EpochBook:
+    """Of a mesh of three."""
+    return EpochBook(CONFIG, journal)
 
 
 def following(book: EpochBook, digest: bytes = DIGEST) -> Epoch:
@@ -104,3 +111,20 @@ def test_a_chain_certifies_what_was_known_without_proof(book: EpochBook) -> None
     assert not book.learn([Certificate(one.origin, signatures(one, 1, 2))])
     assert book.uncertified(is_sealed=True) is None
     assert book.certificates(0) == [Certificate(one.origin, signatures(one, 0, 1, 2))]
+
+
+def test_an_epoch_that_its_operator_trusts_is_handed_on_without_signatures(
+    book: EpochBook, journal: Journal
+) -> None:
+    """ORDER-46. Whoever is to sign it is lost, and too few are in it to order a change."""
+    epoch = following(book)
+    enter(book, epoch)
+    assert book.certificates(0) == []
+    for pin, told in ((Pin(1, epoch.seal), [Certificate(epoch.origin, {})]), (Pin(1, DIGEST), [])):
+        again = EpochBook(CONFIG, journal, pin)
+        again.restore()
+        again.stand_in(1)
+        assert again.certificates(0) == told
+    late = EpochBook(CONFIG, journal, Pin(1, epoch.seal))
+    assert late.learn([Certificate(epoch.origin, {})])
+    assert late.newest.seal == epoch.seal

@@ -153,6 +153,8 @@ class EpochRun(NodeRun):
     def _schedule(self) -> None:
         super()._schedule()
         self.world.after(self._random.randrange(150 * MS), self._drive)
+        for peer in self.peers:
+            self.world.after(CHAIN_US, self._tell_chain, peer)
 
     def _drive(self) -> None:
         """Bring the present step forward, or begin the next one."""
@@ -262,26 +264,43 @@ class EpochRun(NodeRun):
         self._tell_chain(peer)
 
     def _tell_chain(self, peer: NodePeer) -> None:
-        """What discovery would find; again and again while the peer hears nobody."""
+        """What discovery would find; again and again, as `ChainFinder` asks."""
         self.world.after(CHAIN_US, self._tell_chain, peer)
-        now_ms = peer.node._clock.now_ms()
-        if peer.up and not peer.node.mesh.heard(now_ms):
+        if not peer.up:
+            return
+        node, epochs = peer.node, peer.node.ledger.epochs
+        if epochs.lacks_pin or epochs.seeker.gap or not node.mesh_status.quorum:
             chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
-            peer.node.epochs.learn(chain, now_ms)
+            node.epochs.learn(chain, node._clock.now_ms())
 
     def _tell_unsealed(self) -> None:
         """An epoch was left `unsealed`: the operators of peers that come late are told."""
         if self.referee.is_forked:  # what they are told now might be the rival
             return
         self.world.after(CHAIN_US, self._tell_unsealed)
+        self._trust_unsealed()
         chains = (peer.node.ledger.epochs.certificates(0) for peer in self._alive)
         known = max((chain[-1].origin.number for chain in chains if chain), default=0)
         for peer in self._alive:
             next_ = peer.node.ledger.epochs.newest.number + 1
             if next_ <= known and next_ not in self.referee.certified:
-                peer.pin = Pin(known, self.referee.epochs[known].seal)
-                peer.crash(Stage.NOW)
-                self._restart(peer)
+                self._pin(peer, known)
+
+    def _trust_unsealed(self) -> None:
+        """Too few are in it to propose anything: then their operators trust it, and hand it on."""
+        epoch = self.newest
+        inside = [p for p in self.members() if p.up and p.node.ledger.epoch.number == epoch.number]
+        if self.is_unsealed(epoch) and len(inside) < epoch.committee.quorum:
+            for peer in inside:
+                self._pin(peer, epoch.number)
+
+    def _pin(self, peer: NodePeer, number: int) -> None:
+        """An operator starts a peer with `--trust`, once."""
+        pin = Pin(number, self.referee.epochs[number].seal)
+        if peer.pin != pin:
+            peer.pin = pin
+            peer.crash(Stage.NOW)
+            self._restart(peer)
 
     def _doom(self) -> None:
         """Some die at the end of the epoch, or around it; perhaps all."""

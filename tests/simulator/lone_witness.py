@@ -25,29 +25,30 @@ class LoneWitness:
         self._random = random
 
     def entered(self, peer: NodePeer, epoch: Epoch) -> None:
-        """A peer has entered an epoch. If it is the first newcomer there, and the epoch bears the
-        loss of all members of the one before that are there too, these perhaps die."""
-        run, before = self._run, epoch.previous
-        if before is None or epoch.number != run.newest.number or run.is_healed:
+        """A peer has entered an epoch. If it is the first newcomer there, another one is not there
+        yet, and the epoch bears the loss of all others that are there, these perhaps die."""
+        run, before, own = self._run, epoch.previous, epoch.seat_of(_key(peer))
+        if before is None or own is None or own in before.numbers or run.is_healed:
             return
-        if run.trouble.only_copies or run.trouble.waiting:
+        if epoch.number != run.newest.number or run.trouble.only_copies or run.trouble.waiting:
             return
-        old = {seat.key for seat in before.seats}
-        if identity_of(peer.address).public in old:
+        members = zip(epoch.numbers, run.members(), strict=True)
+        up = {seat: member for seat, member in members if member.up and seat != own}
+        inside = {seat for seat, p in up.items() if p.node.ledger.epoch.number >= epoch.number}
+        old = set(before.numbers)
+        if not inside or inside - old or not up.keys() - inside - old:
             return
-        members = [each for each in run.members() if each.up and each is not peer]
-        inside = [m for m in members if m.node.ledger.epoch.number >= epoch.number]
-        keys = {identity_of(each.address).public for each in inside}
-        lost = run.unreliable.intersection(epoch.numbers)
-        bears = len(lost) + len(inside) <= epoch.committee.faults
-        is_alone = keys and keys <= old and len(inside) < len(members)
-        if is_alone and bears and self._random.random() < LIKELY:
-            for each in inside:
-                self._lose(each, epoch)
+        lost = len(run.unreliable.intersection(epoch.numbers)) + len(inside)
+        bears = lost <= epoch.committee.faults and all(map(run.can_spare, inside))
+        if bears and self._random.random() < LIKELY:
+            for seat in sorted(inside):
+                self._lose(up[seat], seat)
 
-    def _lose(self, peer: NodePeer, epoch: Epoch) -> None:
+    def _lose(self, peer: NodePeer, seat: int) -> None:
         """What it has sent arrives nowhere any more."""
-        key = identity_of(peer.address).public
         self._run.network.cut.update((peer.address, to) for to in range(CHANGING_ADDRESSES))
-        seat = next(seat.number for seat in epoch.seats if seat.key == key)
-        self._run.lose_seat(key, seat)
+        self._run.lose_seat(_key(peer), seat)
+
+
+def _key(peer: NodePeer) -> bytes:
+    return identity_of(peer.address).public
