@@ -168,7 +168,7 @@ class Queued(msgspec.Struct, frozen=True, tag="queued"):
     again: list[int] = []
 
 
-class Result(msgspec.Struct, frozen=True, array_like=True):
+class Result(msgspec.Struct, frozen=True, array_like=True, gc=False):
     id: int  # of the command
     events: list[Event]
     trades: list[int] = []  # the numbers of the trades among the events

@@ -13,6 +13,7 @@ from peer.replica.changes import Approve
 from peer.replica.client_ids import digest_of, has_name
 from peer.replica.signed import Item, command_of, with_id
 
+_replace = msgspec.structs.replace
 _REFERENCES = {Cancel: "order", Reduce: "order", Replace: "order", Approve: "proposal"}
 
 
@@ -31,6 +32,8 @@ class Taken(NamedTuple):
 
 
 def client_id_of(entry: Item) -> ClientId | None:
+    if type(entry) is Submit and not entry.client_id:  # most are
+        return None
     command = command_of(entry)
     return ClientId(command.account, command.client_id) if has_name(command) else None
 
@@ -45,10 +48,12 @@ def taken_as(entry: Item, id_: int) -> Taken:
 def named(command: Item, id_: int, before: Sequence[int]) -> Item | None:
     """The command with its id. A reference by place in the request becomes an id from `before`, the
     ids so far. None if that order or proposal is not before it."""
+    if type(command) is Submit:  # most are
+        return _replace(command, id=id_)
     field = _REFERENCES.get(type(command), "")
     place = -getattr(command, field) if field else 0
     if place <= 0:
         return with_id(command, id_)
     if place > len(before):
         return None
-    return msgspec.structs.replace(command, **{"id": id_, field: before[place - 1]})
+    return _replace(command, **{"id": id_, field: before[place - 1]})

@@ -213,7 +213,7 @@ class Forwarding:
         if not self._requests:
             return
         commands = zip(applied.ids, applied.entries, strict=True)
-        results = zip(applied.results, applied.numbers(), strict=True)
+        results = zip(applied.results, applied.numbers, strict=True)
         for (id_, entry), (events, numbers) in zip(commands, results, strict=True):
             waiting = list(self._by_id.pop(id_, ()))
             if isinstance(entry, Signed):

@@ -242,7 +242,8 @@ class Node:
 
     def _acknowledge(self) -> None:
         """Report all accepted commands, once they are persisted."""
-        self._effects.taken += self.submissions.new
+        if self.local.heard("account"):
+            self._effects.taken += self.submissions.new
         for caller, ids, again in self.submissions.acknowledge():
             self._effects.promises.append((caller, protocol.Queued(ids, again)))
 
@@ -293,7 +294,7 @@ class Node:
     def _results(self, applied: Applied, now_ms: int) -> Iterator[tuple[Caller, protocol.Done]]:
         """The results of a commit, for the callers that wait for them."""
         number, time_ms = applied.commit.number, applied.commit.time_ms
-        told = number, time_ms, applied.numbers(), applied.firsts
+        told = number, time_ms, applied.numbers, applied.firsts
         done = self.submissions.done(applied.ids, applied.results, *told)
         for caller, (results, taken_ms) in done.items():
             self.mesh_status.took(now_ms - taken_ms)

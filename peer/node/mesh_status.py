@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from peer.client import protocol
-from peer.consensus.block import Attestation
+from peer.consensus.block import NO_ATTESTATION, Attestation
 from peer.consensus.dag import Evidence
 from peer.membership.epochs import SEATS_MAX, Epoch, Seat
 from peer.membership.mesh_file import MeshConfig
@@ -54,6 +54,7 @@ class MeshStatus:
         self._told: dict[int, int] = {}  # by member, the last commit whose state an alarm named
         self._named: set[int] = set()  # members whose alarm names more than the digest
         self.differing: dict[int, Attestation] = {}  # by member, its newest state that differs
+        self._beat_commit = 0  # the last one at the last heartbeat
 
     def stand_in(self, epoch: Epoch) -> None:
         """This peer stands in an epoch: judge only its members."""
@@ -291,8 +292,10 @@ class MeshStatus:
         )
 
     def heartbeat(self, me: int, now_ms: int, wall_ms: int) -> Heartbeat:
-        """What this peer reports of itself to all."""
+        """What this peer reports of itself to all. Members have the same last commit at hardly any
+        moment, unless the book rests. So only then is it worth a digest of its own."""
         replica = self._ledger.replica
+        rests, self._beat_commit = replica.commit == self._beat_commit, replica.commit
         return Heartbeat(
             self._config.id,
             self._committee.epoch,
@@ -301,7 +304,7 @@ class MeshStatus:
             self._ledger.rounds,
             replica.commit,
             replica.attestation(),
-            replica.latest(),
+            replica.latest() if rests else NO_ATTESTATION,
             wall_ms,
             self.heard(now_ms),
             self._ledger.levels.highest,

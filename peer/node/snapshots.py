@@ -140,18 +140,17 @@ class Snapshots:
         many, so that it ends in time. Returns how many steps were due."""
         steps = min(1 + self._unpaid // self._pace.step_commands, self._pace.steps)
         self._unpaid = 0
-        for _ in range(steps):
-            self.write()
+        self.write(steps)
         return steps
 
-    def write(self) -> None:
-        """Write a step of the last snapshot: about a millisecond."""
+    def write(self, steps: int = 1) -> None:
+        """Write steps of the last snapshot, about a millisecond each."""
         writing = self._writing
         if writing is None:
             return
         pieces: list[tuple[int, bytes]] = []
-        room = self._pace.size
-        for leaf in islice(writing.rest, self._pace.pieces):
+        most, room = steps * self._pace.pieces, steps * self._pace.size
+        for leaf in islice(writing.rest, most):
             piece = writing.frozen.piece(leaf.key) if leaf.digest else b""
             assert leaf_of(leaf.key, piece) == leaf, "expected the piece of the frozen state"
             pieces.append((leaf.key, piece))
@@ -159,7 +158,7 @@ class Snapshots:
             if room <= 0:
                 break
         self._journal.add_pieces(writing.number, pieces)
-        if room > 0 and len(pieces) < self._pace.pieces:
+        if room > 0 and len(pieces) < most:
             self._finish(writing)
 
     def _finish(self, writing: _Writing) -> None:

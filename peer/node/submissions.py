@@ -45,24 +45,14 @@ class Acknowledgement(NamedTuple):
     again: list[int]
 
 
-class _Waiting:
+class _Waiting(msgspec.Struct, gc=False):
     """An unordered command, and the callers that wait for its result."""
 
-    __slots__ = ("callers", "command", "data", "holders", "taken_ms")
-
-    def __init__(
-        self,
-        command: Item,
-        data: bytes,
-        callers: tuple[Caller, ...],
-        taken_ms: int,
-        holders: tuple[str, ...] = (),
-    ) -> None:
-        self.holders = holders  # the holders whose limits it counts for
-        self.command = command
-        self.data = data
-        self.callers = callers
-        self.taken_ms = taken_ms
+    command: Item
+    data: bytes
+    callers: tuple[Caller, ...]
+    taken_ms: int
+    holders: tuple[str, ...] = ()  # whose limits it counts for
 
 
 class Submissions:
@@ -158,26 +148,31 @@ class Submissions:
             text = f"expected 1 to {COMMANDS_PER_REQUEST_MAX} commands, got {len(commands)}"
             return Refused("invalid", text)
         taken: dict[int, _Waiting] = {}
-        names: dict[ClientId, Taken] = {}
+        names: set[ClientId] = set()
+        new_names: dict[ClientId, Taken] = {}
         ids: list[int] = []
+        again: list[int] = []
         for command in commands:
-            name, seq = client_id_of(command), self._next_seq + len(taken)
-            if name is not None:
+            seq = self._next_seq + len(taken)
+            id_ = command_id(seq, self.me)
+            if (name := client_id_of(command)) is not None:
                 if name in names:
                     return Refused(
                         "invalid",
                         f"expected different client ids, got {name.client_id!r:.40} twice",
                     )
+                names.add(name)
                 before = self._names.get(name) or (known or {}).get(name)
-                mine = taken_as(command, command_id(seq, self.me))
-                names[name] = before or mine
+                mine = taken_as(command, id_)
                 if before is not None:
                     if mine.digest != before.digest:
                         text = "another order was sent under this client id before"
                         return Refused("other_order", text)
                     ids.append(before.order)
+                    again.append(before.order)
                     continue
-            new = named(command, command_id(seq, self.me), ids)
+                new_names[name] = mine
+            new = named(command, id_, ids)
             if new is None:
                 return Refused(
                     "invalid", f"command {len(ids) + 1}: expected a reference to an earlier command"
@@ -187,18 +182,16 @@ class Submissions:
                 text = f"expected a command of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}"
                 return Refused("invalid", text)
             taken[seq] = _Waiting(new, data, (caller,), now_ms, _holders(new, source))
-            ids.append(new.id)
+            ids.append(id_)
         if (refused := self._no_room(taken.values())) is not None:
             return refused
-        new_ids = {entry.command.id for entry in taken.values()}
-        again = [id_ for id_ in ids if id_ not in new_ids]
         self._join(caller, again)
         self._next_seq += len(taken)
         self._taken.update(taken)
         self._new.extend(taken)
         self._held.update(name for entry in taken.values() for name in entry.holders)
         self._queue.extend(taken)
-        self._names.update((name, one) for name, one in names.items() if one.order in new_ids)
+        self._names.update(new_names)
         self._unacknowledged.append(Acknowledgement(caller, ids, again))
         return None
 
@@ -291,19 +284,19 @@ class Submissions:
         """A commit ordered commands; `trades` has the numbers of the trades of each, `firsts` what
         `Applied` has. Returns each local caller's results and request time."""
         answers: dict[Caller, tuple[list[Result], int]] = {}
-        last: Caller | None = None
+        me, last = self.me, None
         told: list[Result] = []
         for id_, events, numbers in zip(ids, results, trades or [[]] * len(ids), strict=True):
-            is_own = id_ % MEMBERS_SPACE == self.me
+            is_own = id_ % MEMBERS_SPACE == me
             if not (is_own or firsts):
                 continue
-            first = firsts.get(id_)
+            first = firsts.get(id_) if firsts else None
             result = Result(id_, events, numbers)
             if first == id_:
                 self._named.keep(Done(commit, time_ms, [result]))
             if not is_own:
                 continue
-            entry = self._let_go(seq_and_member(id_)[0])
+            entry = self._let_go(id_ // MEMBERS_SPACE)
             if first is not None and first != id_:
                 self._named.ask(entry.callers, id_, first)
                 continue

@@ -10,8 +10,6 @@ from peer.replica.governance import Proposal
 from peer.replica.signed import Item
 from peer.replica.trade import MarketTrade
 
-_NO_TRADES: list[int] = []  # never changed
-
 
 class Applied(NamedTuple):
     """What one commit did."""
@@ -20,6 +18,7 @@ class Applied(NamedTuple):
     ids: list[int]  # of the commands applied, in order
     entries: list[Item]  # these commands
     results: list[list[Event]]  # of each of them
+    numbers: list[list[int]]  # of the trades of each of them
     timed: list[Event]  # what the clock did before the first of them
     closing: list[Event]  # what accepted proposals did after the last of them
     done: list[Proposal]  # these proposals
@@ -28,23 +27,6 @@ class Applied(NamedTuple):
     record: Record | None  # None: nothing happened
     forgers: list[int]  # members that put in commands their accounts' keys did not sign
     firsts: dict[int, int]  # of its orders with a client id: the first one of that name, by id
-
-    def numbers(self) -> list[list[int]]:
-        """The numbers of the trades of each of `results`."""
-        if not self.trades:
-            return [_NO_TRADES] * len(self.results)
-        next_ = {symbol: trades[0].number for symbol, trades in self.trades.items()}
-        numbers = []
-        for events in self.results:
-            found = _NO_TRADES
-            if len(events) > 1:  # a trade follows the event that says why its taker trades
-                found = []
-                for event in events:
-                    if type(event) is Trade:
-                        found.append(next_[event.market])
-                        next_[event.market] += 1
-            numbers.append(found)
-        return numbers
 
     def traded(self) -> Iterator[tuple[list[Event], list[MarketTrade]]]:
         """All events and the trades among them: of `timed`, of each of `results`, of `closing`."""

@@ -76,7 +76,7 @@ def record_of(
     rejected = [
         command
         for command, events in zip(commands, results, strict=True)
-        if type(command) is Submit and type(events[0]) is Rejected
+        if events and type(events[0]) is Rejected and type(command) is Submit
     ]
     ends = [closing] if closing else []
     return Record(time_ms, [timed, *results, *ends], rejected)

@@ -222,7 +222,7 @@ class Replica:
         self._note_key_orders((closing,))
         if self.governance.done:
             self._follow_markets()
-        trades = record(results, self.time_ms, self.trade_numbers, self.trades)
+        trades, numbers = record(results, self.time_ms, self.trade_numbers, self.trades)
         self._traded.update(trades)
         if epoch_end is not None:
             self._note_checkpoint(Checkpoint.between(commit.number, commit.time_ms))
@@ -233,7 +233,7 @@ class Replica:
         commands = entries if plain else [command_of(entry) for entry in entries]
         stored = record_of(commit.time_ms, timed, commands, results, closing)
         ids = [entry.id for entry in entries]
-        results_of = commit, ids, entries, results, timed, closing
+        results_of = commit, ids, entries, results, numbers, timed, closing
         done, firsts = list(self.governance.done), self.client_ids.firsts
         return Applied(*results_of, done, epoch_end, trades, stored, forgers, firsts)
 

@@ -6,6 +6,7 @@ for a page: display data belongs to `web`.
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,27 +29,37 @@ class MarketTrade(
     taker: int
 
 
+_NO_TRADES: list[int] = []  # never changed
+
+
+class Recorded(NamedTuple):
+    """The trades of a commit."""
+
+    trades: dict[str, list[MarketTrade]]  # by market, oldest first
+    numbers: list[list[int]]  # of the trades of each command
+
+
 def record(
     results: Iterable[list[Event]],
     time_ms: int,
-    numbers: dict[str, int],
+    last: dict[str, int],
     kept: dict[str, deque[MarketTrade]],
-) -> dict[str, list[MarketTrade]]:
-    """Number the trades among the events of a commit's commands, after those of each market so far,
-    and keep them. Returns them by market."""
-    traded: dict[str, list[Trade]] = {}
+) -> Recorded:
+    """Number the trades among the events of a commit's commands, after the `last` of each market,
+    and keep them."""
+    new: dict[str, list[MarketTrade]] = {}
+    numbers = []
     for events in results:
+        found = _NO_TRADES
         if len(events) > 1:  # a trade follows the event that says why its taker trades
-            for event in events:
-                if type(event) is Trade:
-                    traded.setdefault(event.market, []).append(event)
-    new = {}
-    for market, trades in traded.items():
-        first = numbers[market] + 1
-        new[market] = [
-            MarketTrade(n, time_ms, t.price, t.quantity, t.side, t.maker, t.taker)
-            for n, t in enumerate(trades, first)
-        ]
-        numbers[market] += len(trades)
-        kept[market].extend(new[market])
-    return new
+            found = []
+            for t in events:
+                if type(t) is Trade:
+                    last[t.market] = number = last[t.market] + 1
+                    made = number, time_ms, t.price, t.quantity, t.side, t.maker, t.taker
+                    new.setdefault(t.market, []).append(MarketTrade(*made))
+                    found.append(number)
+        numbers.append(found)
+    for market, trades in new.items():
+        kept[market].extend(trades)
+    return Recorded(new, numbers)

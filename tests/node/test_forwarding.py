@@ -72,7 +72,19 @@ class Follower:
         entries = [with_id(entry, id_) for id_, entry, _ in rows]
         results = [[event] for _, _, event in rows]
         applied = Applied(
-            commit, ids, entries, results, [], [], [], None, {}, None, [], firsts or {}
+            commit,
+            ids,
+            entries,
+            results,
+            [[]] * len(ids),
+            [],
+            [],
+            [],
+            None,
+            {},
+            None,
+            [],
+            firsts or {},
         )
         return self.hear(self.forwarding.applied(applied))
 

@@ -95,6 +95,18 @@ def test_another_state_raises_an_alarm_once(seen: Seen) -> None:
     assert seen.mesh_status.outvoted == "", "it may be the other one that is wrong"
 
 
+def test_a_peer_states_its_last_commit_only_while_its_book_rests(seen: Seen) -> None:
+    """ORDER-30. A busy one would pay for digests that nobody can compare."""
+
+    def stated() -> Attestation:
+        return seen.mesh_status.heartbeat(0, 0, NOW_MS).latest
+
+    assert [stated(), stated()] == [NO_ATTESTATION, seen.own]
+    seen.ledger.replica.commit = 2
+    assert stated() == NO_ATTESTATION
+    assert stated().commit == stated().commit == 2
+
+
 def test_only_a_quorum_with_one_digest_outvotes_this_peer(seen: Seen) -> None:
     """ORDER-30."""
     seen.hear(1, WRONG)
