@@ -270,8 +270,9 @@ class EpochRun(NodeRun):
             return
         node, epochs = peer.node, peer.node.ledger.epochs
         if epochs.lacks_pin or epochs.seeker.gap or not node.mesh_status.quorum:
-            chain = self._random.choice(self._alive).node.ledger.epochs.certificates(0)
-            node.epochs.learn(chain, node._clock.now_ms())
+            asked = self._random.choice(self._alive).node
+            if not (asked.halted or node.halted):
+                node.epochs.learn(asked.ledger.epochs.certificates(0), node._clock.now_ms())
 
     def _tell_unsealed(self) -> None:
         """An epoch was left `unsealed`: the operators of peers that come late are told."""
