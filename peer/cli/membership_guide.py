@@ -106,8 +106,10 @@ class MembershipGuide:
         return f"proposal {format_id(proposal.id)} by {name_of(proposal.seat)}: {state}"
 
     def introduce(self) -> None:
-        """Say what the members have to do."""
+        """Say what the members have to do. Call it after recovery."""
         ledger = self._node.ledger
+        if self._intent.leaves:
+            self._node.epochs.own_votes.stay()
         click.echo(f"join: the key of {self._folder} is {ledger.journal.key.hex()}")
         if ledger.seat is not None:
             return
