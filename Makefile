@@ -99,6 +99,7 @@ attack: $(DEV) $(WEB) ## strangers, wrong clocks, dead links, old journals again
 
 hosts: $(DEV) $(WEB) ## docs/operations.md as several owners do it, in network namespaces
 	@rm -rf build/hosts && mkdir -p build/hosts
+	@$(PY) -m tests.hosts --prepare
 	@unshare -rn $(PY) -m tests.hosts build/hosts
 
 powercut: $(DEV) ## power failures at recorded moments, on rebuilt disks | ARGS="--seeds 20"

@@ -1,8 +1,8 @@
 """`python -m tests.hosts FOLDER`: follows "Several owners, step by step" of docs/operations.md.
 
 Owns what the owners send to each other, see and do between the commands there. Each command runs
-as written, on a host of its own with real Grapes. Ends with status NO_NETWORK without network
-namespaces.
+as written, on a host of its own with real Grapes. These hosts reach no registry: `--prepare`
+installs before what Grapes need. Ends with status NO_NETWORK without network namespaces.
 """
 
 import json
@@ -163,13 +163,15 @@ MEMBERS = {
 
 
 def main() -> None:
+    grape_program(STATE, print)
+    if sys.argv[1] == "--prepare":
+        return
     folder = Path(sys.argv[1]).resolve()
     try:
         network()
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"no network of its own: {error}")
         sys.exit(NO_NETWORK)
-    grape_program(STATE, print)
     with ExitStack() as stack:
         walk(Owners(folder, stack))
 

@@ -17,7 +17,7 @@ from engine import Rejected
 from peer.cli.member_listing import advice, ended_text, listing
 from peer.client import change_input
 from peer.client.change_input import Known, Wanted, change_of
-from peer.client.change_words import change_text
+from peer.client.change_words import Markets, change_text
 from peer.client.connection import NodeClient
 from peer.client.endpoint import endpoint
 from peer.client.protocol import Proposals, format_id, parse_id
@@ -67,6 +67,16 @@ def _vote(node: NodeClient, votes: Sequence[Vote]) -> int:
     return results[0].id
 
 
+def _vote_on(node: NodeClient, proposal: str, vote: Callable[[int, int], Vote]) -> None:
+    """Vote on a proposal: `vote` is given its id and the epoch. If it is over, say how it ended."""
+    number, found = parse_id(proposal), node.proposals()
+    for ended in found.ended:
+        if ended.id == number:
+            raise click.ClickException(f"proposal {proposal} is over: {ended_text(ended)}")
+    _vote(node, [vote(number, found.epoch)])
+    _report(node, number)
+
+
 def _report(node: NodeClient, number: int) -> None:
     """Say what has become of a proposal."""
     found = node.proposals()
@@ -92,7 +102,7 @@ def propose(
     known = Known(markets, view.members)
     changes = tuple(change_of(each, known) for each in wanted)
     if not (force or unsealed):
-        _check_new(view, changes, node.markets().peer)
+        _check_new(view, changes, node.markets().peer, markets)
     vote = Propose(0, changes, force, unsealed)
     number = _vote(node, [vote, Approve(0, -1, view.epoch)])
     _report(node, number)
@@ -104,11 +114,11 @@ def propose(
     return number
 
 
-def _check_new(found: Proposals, changes: Sequence[Change], me: str) -> None:
+def _check_new(found: Proposals, changes: Sequence[Change], me: str, markets: Markets) -> None:
     """UsageError if the same is proposed already: two halves of the votes accept neither. A member
     that leaves needs a proposal of its own."""
     names = {member.seat: member.name for member in found.members}
-    texts = [change_text(change, names.__getitem__) for change in changes]
+    texts = [change_text(change, names.__getitem__, markets) for change in changes]
     leaves = texts == [f"remove member {me}"]
     for one in found.open:
         if one.changes == texts and not (leaves and one.proposer != me):
@@ -187,13 +197,14 @@ def _say_until_when(member: str) -> None:
 def leave(node: NodeClient, force: bool, unsealed: bool) -> None:
     """Let this peer's member leave, which needs no approval. Waits until the peer may be switched
     off."""
-    name = node.markets().peer
-    if not _is_member(name, node.proposals()):
+    name, before = node.markets().peer, node.proposals()
+    seat = next((one.seat for one in before.members if one.name == name), None)
+    if seat is None:
         raise click.ClickException("this peer is no member")
     number = _leave(node, name, force, unsealed)
     said = ""
-    while not (found := node.proposals()).sealed or _is_member(name, found):
-        text = _leaving(node, name, number, found)
+    while not (found := node.proposals()).sealed or _is_member(seat, found):
+        text = _leaving(node, seat, name, number, found)
         if text != said:
             click.echo(text)
             said = text
@@ -213,13 +224,14 @@ def _leave(node: NodeClient, name: str, force: bool, unsealed: bool) -> int:
     return propose(node, [change_input.RemoveMember(name)], force, unsealed)
 
 
-def _is_member(name: str, found: Proposals) -> bool:
-    return name in (member.name for member in found.members)
+def _is_member(seat: int, found: Proposals) -> bool:
+    """By its seat: another member may have the name by now."""
+    return seat in (member.seat for member in found.members)
 
 
-def _leaving(node: NodeClient, name: str, number: int, found: Proposals) -> str:
+def _leaving(node: NodeClient, seat: int, name: str, number: int, found: Proposals) -> str:
     """What a member that leaves waits for. Approvals begin anew in each epoch."""
-    if not _is_member(name, found):
+    if not _is_member(seat, found):
         return "keep this peer running: the others have not certified the end of the epoch yet"
     for proposal in found.open:
         if proposal.id == number:
@@ -246,9 +258,7 @@ def activate(node: NodeClient, level: int, force: bool, unsealed: bool) -> None:
 @click.pass_obj
 def approve(node: NodeClient, proposal: str) -> None:
     """Approve a PROPOSAL, such as 1-17, for this peer's member."""
-    number = parse_id(proposal)
-    _vote(node, [Approve(0, number, node.proposals().epoch)])
-    _report(node, number)
+    _vote_on(node, proposal, lambda number, epoch: Approve(0, number, epoch))
 
 
 @members.command()
@@ -256,9 +266,7 @@ def approve(node: NodeClient, proposal: str) -> None:
 @click.pass_obj
 def withdraw(node: NodeClient, proposal: str) -> None:
     """Withdraw a PROPOSAL of this peer's member."""
-    number = parse_id(proposal)
-    _vote(node, [Withdraw(0, number)])
-    _report(node, number)
+    _vote_on(node, proposal, lambda number, _: Withdraw(0, number))
 
 
 @members.command()
@@ -266,9 +274,7 @@ def withdraw(node: NodeClient, proposal: str) -> None:
 @click.pass_obj
 def reject(node: NodeClient, proposal: str) -> None:
     """Be against a PROPOSAL. It is over once too few members are left to approve it."""
-    number = parse_id(proposal)
-    _vote(node, [Withdraw(0, number)])
-    _report(node, number)
+    _vote_on(node, proposal, lambda number, _: Withdraw(0, number))
 
 
 @click.group(invoke_without_command=True)

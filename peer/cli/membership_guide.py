@@ -13,6 +13,7 @@ import click
 from peer.client.protocol import format_id
 from peer.node.governance_views import state_of
 from peer.node.loop import Node
+from peer.replica.changes import leaves
 from peer.replica.governance import Proposal
 from peer.replica.members import keys_of
 
@@ -68,14 +69,16 @@ class MembershipGuide:
             self._node.stop()
         elif time.monotonic() >= self._leave_until_s:
             self.status = STAYS_STATUS
-            click.echo("join: it stops as a member: the others have not let it go in time")
+            click.echo(f"join: it stops as a member: the others have not let it go{self._why_not}")
             self._node.stop()
 
     def _state(self) -> str:
         node, epochs = self._node, self._node.ledger.epochs
         me, votes = node.ledger.me, node.epochs.own_votes
         if votes.is_leaving and not votes.has_left:
-            return "leaving: stay until the others have certified it" if me is None else "leaving"
+            if me is None:
+                return "leaving: stay until the others have certified it"
+            return f"leaving{self._why_not}"
         if votes.is_leaving:
             return f"left in epoch {epochs.current.number}: its key is of no use any more"
         if votes.is_removed:
@@ -105,9 +108,21 @@ class MembershipGuide:
         state = state_of(self._node.ledger.replica, proposal, name_of)
         return f"proposal {format_id(proposal.id)} by {name_of(proposal.seat)}: {state}"
 
+    @property
+    def _why_not(self) -> str:
+        """What its leave still waits for, if that is known."""
+        node = self._node
+        replica, me, name_of = node.ledger.replica, node.ledger.me, node.ledger.epochs.name_of
+        for proposal in replica.governance.open():
+            if proposal.seat == me and leaves(proposal.changes, proposal.seat):
+                return f": {state_of(replica, proposal, name_of)}"
+        return ""
+
     def introduce(self) -> None:
-        """Say what the members have to do."""
+        """Say what the members have to do. Call it after recovery."""
         ledger = self._node.ledger
+        if self._intent.leaves:
+            self._node.epochs.own_votes.stay()
         click.echo(f"join: the key of {self._folder} is {ledger.journal.key.hex()}")
         if ledger.seat is not None:
             return

@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine import Cancel, CancelAll, Command, Reduce, Replace, Submit
-from peer.client.change_words import change_text, vote_text
+from peer.client.change_words import change_text, seat_text, vote_text
 from peer.client.protocol import format_id
 from peer.client.units import Units, units_of
 from peer.consensus.block import Block
@@ -80,7 +80,7 @@ class Names:
         return self.epoch
 
     def of(self, seat: int) -> str:
-        return self._by_seat.get(seat, f"seat {seat}")
+        return self._by_seat.get(seat) or seat_text(seat)
 
     def author(self, number: int) -> str:
         """The name of a block's author in its epoch."""
@@ -109,6 +109,7 @@ class Lines:
         self._chosen = chosen
         self._console = Console(soft_wrap=True, highlight=False)
         self._names = Names(config)
+        self._first = {market.symbol: market for market in config.markets}
         self._units = {market.symbol: units_of(market) for market in config.markets}
         self._markets: OrderedDict[int, str] = OrderedDict()  # of orders seen
 
@@ -146,7 +147,7 @@ class Lines:
     def _say(self, command: Command | Own) -> str:
         match command:
             case Propose() | Approve() | Withdraw():
-                return vote_text(command, self._names.of)
+                return vote_text(command, self._names.of, self._first)
             case Sealed(epoch=epoch, signatures=signatures):
                 return f"certify epoch {epoch} with {len(signatures)} signatures"
             case Stated(key=key, commit=commit):

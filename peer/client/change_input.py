@@ -14,14 +14,13 @@ from msgspec import Meta
 from engine import ACCOUNT_LENGTH_MAX, SYMBOL_LENGTH_MAX, Market
 from peer.client.order_input import InvalidInputError
 from peer.client.proposal_views import Presence
-from peer.client.units import AmountError, parse_amount, units_of
+from peer.client.units import LIMIT_AMOUNTS, AmountError, Units, limit_step, parse_amount, units_of
 from peer.replica import changes
 
 Symbol = Annotated[str, Meta(min_length=1, max_length=SYMBOL_LENGTH_MAX)]
 Step = Annotated[str, Meta(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$", description="Above zero.")]
 Name = Annotated[str, Meta(min_length=1, max_length=32)]
 Key = Annotated[str, Meta(pattern="^[0-9a-f]{64}$", description="An Ed25519 public key in hex.")]
-_AMOUNTS = {"quantity_min": "quantity", "quantity_max": "quantity", "price_max": "price"}
 
 
 class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="change"):
@@ -163,11 +162,23 @@ def _limits(wanted: AddMarket | ChangeMarket, market: Market) -> dict[str, int]:
     units, found = units_of(market), {}
     for name in changes.LIMITS:
         value = getattr(wanted, name)
-        if value is not None and name in _AMOUNTS:
-            try:
-                value = getattr(units, _AMOUNTS[name]).count(parse_amount(value))
-            except AmountError as error:
-                raise InvalidInputError(name, str(error)) from None
+        if value is not None and name in LIMIT_AMOUNTS:
+            now = getattr(market, name) if isinstance(wanted, ChangeMarket) else 0
+            value = _amount(name, value, units, now)
         if value is not None:
             found[name] = value
     return found
+
+
+def _amount(name: str, value: object, units: Units, now: int) -> int:
+    """A limit that is an amount, in whole steps; all of these but the smallest quantity may only
+    grow."""
+    step = limit_step(units, name)
+    try:
+        count = step.count(parse_amount(value))
+    except AmountError as error:
+        raise InvalidInputError(name, str(error)) from None
+    if count < now and name != "quantity_min":
+        text = f"must be at least {step.text(now)}, not {step.text(count)}: it can only increase"
+        raise InvalidInputError(name, text)
+    return count

@@ -3,11 +3,14 @@
 Owns the words. A member can write any text into a proposal: must never pass on a control character.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from engine import Market
 from peer.client.protocol import format_id
+from peer.client.units import LIMIT_AMOUNTS, limit_step, units_of
 from peer.replica.batch import seq_and_member
 from peer.replica.changes import (
+    LIMITS,
     Activate,
     AddMarket,
     AddMember,
@@ -24,18 +27,21 @@ from peer.replica.changes import (
 )
 
 NameOf = Callable[[int], str]  # of the member in a seat
+Markets = Mapping[str, Market]  # by symbol
 
 
-def _seat(number: int) -> str:
-    return f"seat {number}"
+def seat_text(number: int) -> str:
+    """People count seats from one, as ids do."""
+    return f"seat {number + 1}"
 
 
-def change_text(change: Change, name_of: NameOf = _seat) -> str:
-    said = _said(change, name_of)
+def change_text(change: Change, name_of: NameOf = seat_text, markets: Markets | None = None) -> str:
+    """Limits are amounts in the units of their market, if that is among `markets`."""
+    said = _said(change, name_of, markets or {})
     return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in said)
 
 
-def _said(change: Change, name_of: NameOf) -> str:
+def _said(change: Change, name_of: NameOf, markets: Markets) -> str:
     match change:
         case AddMember(name=name, key=key):
             return f"add member {name} with key {key}"
@@ -46,22 +52,38 @@ def _said(change: Change, name_of: NameOf) -> str:
         case Activate(level=level):
             return f"activate level {level}"
         case AddMarket(market=market):
-            return f"add market {market.symbol} with tick {market.tick} and lot {market.lot}"
+            plain = Market(market.symbol, market.tick, market.lot)
+            said = f"add market {market.symbol} with tick {market.tick} and lot {market.lot}"
+            limits = {name: getattr(market, name) for name in LIMITS}
+            own = {n: limit for n, limit in limits.items() if limit != getattr(plain, n)}
+            return f"{said}, {_limits(own, market)}" if own else said
         case ChangeMarket(symbol=symbol, limits=limits):
-            said = ", ".join(f"{name} {value}" for name, value in limits.items())
-            return f"change market {symbol}: {said}"
+            return f"change market {symbol}: {_limits(limits, markets.get(symbol))}"
         case CancelAccount(account=account):
             return f"cancel all orders of {account}"
     what = {HaltMarket: "halt", CloseMarket: "close"}.get(type(change), "resume")
     return f"{what} market {change.symbol}"
 
 
-def vote_text(vote: Vote, name_of: NameOf = _seat) -> str:
+def _limits(limits: Mapping[str, int], market: Market | None) -> str:
+    return ", ".join(f"{name} {_limit(name, value, market)}" for name, value in limits.items())
+
+
+def _limit(name: str, value: int, market: Market | None) -> str:
+    if name not in LIMIT_AMOUNTS:
+        return str(value)
+    if market is None:
+        return f"{value} {'ticks' if LIMIT_AMOUNTS[name] == 'price' else 'lots'}"
+    return limit_step(units_of(market), name).text(value)
+
+
+def vote_text(vote: Vote, name_of: NameOf = seat_text, markets: Markets | None = None) -> str:
     """A member's command, such as "approve 1-17"."""
     if isinstance(vote, Propose):
         flags = [name for name in ("force", "unsealed") if getattr(vote, name)]
         said = f" ({', '.join(flags)})" if flags else ""
-        return f"propose to {'; '.join(change_text(c, name_of) for c in vote.changes)}{said}"
+        changes = "; ".join(change_text(each, name_of, markets) for each in vote.changes)
+        return f"propose to {changes}{said}"
     if isinstance(vote, Approve):
         return f"approve {format_id(vote.proposal)}"
     is_own = seq_and_member(vote.id)[1] == seq_and_member(vote.proposal)[1]

@@ -80,3 +80,12 @@ class Units(msgspec.Struct, frozen=True):
 
 def units_of(market: Market) -> Units:
     return Units(market, Step(market.tick), Step(market.lot))
+
+
+# The limits of a market that are amounts, and which of its units they are in.
+LIMIT_AMOUNTS = {"quantity_min": "quantity", "quantity_max": "quantity", "price_max": "price"}
+
+
+def limit_step(units: Units, name: str) -> Step:
+    """The step in which a limit that is an amount is counted."""
+    return units.price if LIMIT_AMOUNTS[name] == "price" else units.quantity

@@ -44,7 +44,7 @@ def proposals(replica: Replica, name_of: NameOf, seq: int) -> protocol.Proposals
             EndedView(
                 each.proposal.id,
                 name_of(each.proposal.seat),
-                _texts(each.proposal.changes, name_of),
+                _texts(replica, each.proposal.changes, name_of),
                 each.outcome.name.lower(),
                 each.time_ms,
             )
@@ -70,8 +70,9 @@ def epoch_view(epoch: Epoch, replica: Replica, ahead_ms: Mapping[int, int]) -> E
     return EpochView(epoch.number, list(epoch.numbers), clocks_ms, candidates[:CANDIDATES_MAX])
 
 
-def _texts(changes: Iterable[Change], name_of: NameOf) -> list[str]:
-    return [change_text(change, name_of) for change in changes]
+def _texts(replica: Replica, changes: Iterable[Change], name_of: NameOf) -> list[str]:
+    markets = {market.symbol: market for market in replica.markets}
+    return [change_text(change, name_of, markets) for change in changes]
 
 
 def state_of(replica: Replica, proposal: Proposal, name_of: NameOf) -> str:
@@ -92,7 +93,7 @@ def _view(replica: Replica, proposal: Proposal, name_of: NameOf) -> ProposalView
     return ProposalView(
         proposal.id,
         name_of(proposal.seat),
-        _texts(proposal.changes, name_of),
+        _texts(replica, proposal.changes, name_of),
         approvals,
         [name_of(seat) for seat in proposal.against],
         needed,

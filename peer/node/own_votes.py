@@ -1,7 +1,7 @@
 """Votes of this peer's member that no person gives, one after the other.
 
-Owns when they are given: to leave, once the operator has said so, and to let others in. Must never
-judge whether a vote counts: the replica does.
+Owns when they are given: to leave, once the operator has said so, not to leave after all, and to
+let others in. Must never judge whether a vote counts: the replica does.
 """
 
 from msgspec.structs import replace
@@ -11,7 +11,7 @@ from peer.node.open_admission import Admission
 from peer.node.submissions import Submissions
 from peer.replica.batch import seq_and_member
 from peer.replica.changes import Approve, Propose, RemoveMember, Vote, Withdraw, leaves
-from peer.replica.governance import PROPOSALS_OPEN_MAX
+from peer.replica.governance import PROPOSALS_OPEN_MAX, Proposal
 
 
 class OwnVotes:
@@ -23,6 +23,7 @@ class OwnVotes:
         self._submissions = submissions
         self._admission = admission
         self._last_seq = 0  # of the votes given so far
+        self._stays_since = 0  # the first seq of this run, in which the peer is to be a member
 
     @property
     def cannot_leave(self) -> str:
@@ -41,6 +42,11 @@ class OwnVotes:
         """This peer's key was a member's, and can never be one's again."""
         return self._ledger.me is None and self._ledger.seat is not None
 
+    def stay(self) -> None:
+        """Leaving ends with the run that was to leave: what an earlier one has proposed for that,
+        and nobody has let happen, is withdrawn. Call it after recovery."""
+        self._stays_since = self._submissions.next_seq
+
     def put_in(self, now_ms: int) -> None:
         """Put what is due into the next block."""
         if self._ledger.expected <= self._last_seq:
@@ -48,13 +54,29 @@ class OwnVotes:
         if self.is_leaving and not self.cannot_leave:
             self._leave(now_ms)
             return
+        if (old := self._left_over()) is not None:
+            self._vote(Withdraw(0, old), now_ms)
+            return
         for vote in self._admission.votes(now_ms):
             self._vote(vote, now_ms)
+
+    def _left_over(self) -> int | None:
+        """A proposal to leave of an earlier run."""
+        for one in self._mine() if self._stays_since else ():
+            seq, me = seq_and_member(one.id)
+            if seq < self._stays_since and leaves(one.changes, me):
+                return one.id
+        return None
+
+    def _mine(self) -> list[Proposal]:
+        """The open proposals of this member."""
+        me, governance = self._ledger.me, self._ledger.replica.governance
+        return [one for one in governance.open() if one.seat == me]
 
     def _leave(self, now_ms: int) -> None:
         me, governance = self._ledger.me, self._ledger.replica.governance
         assert me is not None
-        mine = [one for one in governance.open() if one.seat == me]
+        mine = self._mine()
         own = next((one for one in mine if leaves(one.changes, me)), None)
         if own is None and len(mine) >= PROPOSALS_OPEN_MAX:
             # There is no room for one more. All of them end with the seat anyhow.

@@ -129,6 +129,11 @@ class Submissions:
         return 0 if oldest is None else now_ms - oldest.taken_ms
 
     @property
+    def next_seq(self) -> int:
+        """The seq of the next command that comes here."""
+        return self._next_seq
+
+    @property
     def first_waiting(self) -> int:
         """All commands below this seq are in blocks."""
         return self._queue[0] if self._queue else self._next_seq

@@ -58,6 +58,7 @@ def test_a_change_in_json(text: str, change: changes.Change) -> None:
             change_input.ChangeMarket(symbol="BTC-USD", quantity_min=Decimal("0.0005")),
             "quantity_min",
         ),
+        (change_input.ChangeMarket(symbol="BTC-USD", price_max=Decimal(100)), "price_max"),
         (change_input.ChangeMarket(symbol="BTC-USD"), "changes"),
         (change_input.AddMarket(symbol="N", tick="0", lot="1"), "changes"),
         (change_input.AddMarket(symbol="a b", tick="1", lot="1"), "changes"),

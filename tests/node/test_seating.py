@@ -18,6 +18,7 @@ from peer.replica.state_machine import Replica
 from tests.simulator.epochreferee import EpochReferee
 from tests.simulator.epochrun import ASK_US, EpochRun, Step
 from tests.simulator.node import NodePeer
+from tests.simulator.peer import Stage
 from tests.simulator.plan import Plan, committee
 from tests.simulator.run import Options
 from tests.simulator.world import MS
@@ -54,7 +55,7 @@ class Growing(EpochRun):
         del honest
         return PauseReferee(self, self.world, self.plan, self.options.check_every, frozenset[str]())
 
-    def began(self, epoch: Epoch) -> None:
+    def entered(self, peer: NodePeer, epoch: Epoch, *, is_first: bool) -> None:
         """No trouble begins with it."""
 
     def close(self) -> None:
@@ -130,4 +131,34 @@ def test_a_member_leaves_though_it_may_make_no_more_proposals(tmp_path: Path) ->
     leaver.node.epochs.own_votes.is_leaving = True
     run.world.run(run.world.now_us + 5_000 * MS, lambda: run.newest.number > 0)
     assert run.newest.numbers == (0, 1)
+    run.close()
+
+
+def down(peer: NodePeer) -> None:
+    peer.crash(Stage.NOW)
+    peer.node.ledger.journal.close()
+
+
+def test_a_member_that_is_back_does_not_leave_as_it_was_to(tmp_path: Path) -> None:
+    """ORDER-53: its change waited for another member, it was started again to be a member, and then
+    the other one came back."""
+    run = Growing(
+        Plan(3, committee(3, Mode.CRASH), 0, ()), Options(check_every=1_000_000), tmp_path
+    )
+    for peer in run.peers:
+        peer.start()
+    run.world.run(run.world.now_us + 3_500 * MS)
+    away, leaver = run.peers[1:]
+    down(away)
+    leaver.node.epochs.own_votes.is_leaving = True
+    governance = leaver.node.ledger.replica.governance
+    waits = run.world.run(run.world.now_us + 5_000 * MS, lambda: bool(governance.accepted))
+    assert waits
+    down(leaver)
+    leaver.start()
+    leaver.node.epochs.own_votes.stay()
+    run.world.run(run.world.now_us + 5_000 * MS)
+    away.start()
+    run.world.run(run.world.now_us + 5_000 * MS, lambda: run.newest.number > 0)
+    assert run.newest.numbers == (0, 1, 2)
     run.close()

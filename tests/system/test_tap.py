@@ -135,5 +135,5 @@ def test_json_has_votes(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     screen.show(0, block(Propose(0, (RemoveMember(1),)), Approve(0, command_id(1, 0), 4)))
     (line,) = capfdbinary.readouterr().out.splitlines()
     proposal, approval = json.loads(line)["commands"]
-    assert (proposal["id"], proposal["changes"]) == ("1-1", ["remove member seat 1"])
+    assert (proposal["id"], proposal["changes"]) == ("1-1", ["remove member seat 2"])
     assert approval == {"kind": "approve", "id": "1-2", "proposal": "1-1", "epoch": 4, "level": 1}
