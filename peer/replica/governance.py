@@ -8,8 +8,9 @@ The rules, as tests name them:
 
 - D1. A proposal is accepted as one, by a quorum of approvals of this epoch. A seat counts once. The
   command that completes the quorum accepts the proposal for good: a member that is against it
-  afterwards changes nothing. A member that proposes only to leave needs no approval but its own;
-  without it, as by a member that is lost meanwhile, a quorum of others counts as for any change.
+  afterwards changes nothing. A member that proposes only to leave needs no approval but its own,
+  unless it is forced or `unsealed`; else, as for a member that is lost meanwhile, a quorum counts
+  as for any change.
 - D2. An epoch ends with one proposal. Once it is accepted and nothing keeps it waiting, the same
   commit accepts nothing more.
 - D4. A change of members waits until enough members of the new epoch are present.
@@ -221,8 +222,14 @@ class Governance:
 
     @staticmethod
     def _leaves(proposal: Proposal) -> bool:
-        """Whether its member wants to leave by it, in this epoch."""
-        return proposal.seat in proposal.approvals and leaves(proposal.changes, proposal.seat)
+        """Whether its member wants to leave by it, in this epoch, as soon as the others can do
+        without it: one member alone must not stop them, or leave a gap in the chain of epochs."""
+        waits = not (proposal.force or proposal.unsealed)
+        return (
+            waits
+            and proposal.seat in proposal.approvals
+            and leaves(proposal.changes, proposal.seat)
+        )
 
     def _is_enough(self, proposal: Proposal) -> bool:
         return len(proposal.approvals) >= self.needed(proposal)

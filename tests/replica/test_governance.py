@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from engine import Event, MarketState, MarketStatus, Reason
-from peer.replica.changes import Activate, Approve, CancelAccount, Change, Withdraw
+from peer.replica.changes import Activate, Approve, CancelAccount, Change, Propose, Withdraw
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.governance import Outcome
 from tests.support.voting import HALT, REMOVE, Mesh
+
+REMOVE_BY_FORCE = Propose(0, (REMOVE,), force=True)
+REMOVE_UNSEALED = Propose(0, (REMOVE,), unsealed=True)
 
 
 def test_a_quorum_of_approvals_accepts_all_changes_of_a_proposal() -> None:
@@ -50,6 +55,19 @@ def test_a_member_leaves_by_its_own_approval() -> None:
     mesh.commit()
     assert mesh.ending is not None
     assert mesh.ending.id == own
+
+
+def test_a_member_alone_cannot_leave_before_the_others_can_do_without_it() -> None:
+    """D4, D5, ORDER-53: that takes a quorum, as any other change that does not wait."""
+    for waived in (REMOVE_BY_FORCE, REMOVE_UNSEALED):
+        mesh = Mesh()
+        vote = replace(waived, id=mesh.id_of(2))
+        assert mesh.commit((2, vote)) == [None]
+        mesh.approve(2, vote.id)
+        assert (mesh.state.accepted, mesh.ending) == ([], None)
+        assert mesh.state.needed(mesh.state.proposals[vote.id]) == 2
+        mesh.approve(0, vote.id)
+        assert mesh.ending is not None
 
 
 def test_others_remove_a_member_that_proposed_to_leave_and_is_gone() -> None:

@@ -124,7 +124,8 @@ class EpochReferee(NodeReferee):
         must(replica.members.sealed == self._is_sealed, "the begin of an epoch is certified by few")
         for proposal in applied.done:
             seats, own = self._approvals[proposal.id], proposal.seat
-            leaves = proposal.changes == (RemoveMember(own),) and own in seats
+            waits = not (proposal.force or proposal.unsealed)
+            leaves = waits and proposal.changes == (RemoveMember(own),) and own in seats
             what = f"commit {commit.number}: {proposal} has the approvals {seats} of this epoch"
             must(leaves or len(seats) >= epoch.committee.quorum, what)
         ends = [proposal for proposal in applied.done if proposal.ends_epoch]
