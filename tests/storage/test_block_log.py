@@ -94,6 +94,15 @@ def test_a_batch_costs_its_own_sectors_and_no_other(large: Recorded) -> None:
         assert len(op.data) < 700 + _HEAD.size + SECTOR_BYTES
 
 
+def test_a_log_of_an_earlier_version_goes_on(large: Recorded) -> None:
+    """It had no gaps between batches."""
+    log = BlockLog(large, KEY)
+    first = log.write(b"first")
+    large.write(0, first.offset + first.size, log._batch(b"second"))
+    BlockLog(large, KEY).write(b"third")
+    assert payloads(BlockLog(large, KEY)) == [b"first", b"second", b"third"]
+
+
 def test_batches_of_all_sizes_are_there(large: Recorded) -> None:
     """Those of some pages too, and those that the buffer just holds, or not."""
     rng, log = random.Random(1), BlockLog(large, KEY)
