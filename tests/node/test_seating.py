@@ -54,7 +54,7 @@ class Growing(EpochRun):
         del honest
         return PauseReferee(self, self.world, self.plan, self.options.check_every, frozenset[str]())
 
-    def began(self, epoch: Epoch) -> None:
+    def entered(self, peer: NodePeer, epoch: Epoch, *, is_first: bool) -> None:
         """No trouble begins with it."""
 
     def close(self) -> None:
