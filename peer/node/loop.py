@@ -236,7 +236,7 @@ class Node:
         at_once = bool(effects.commands) or effects.takes_over
         effects.commands.update(submissions.save(now_ms, at_once))
         effects.first_waiting = submissions.first_waiting
-        is_heard = self.local.heard("account")
+        is_heard = bool(self.local.heard("account"))
         effects.taken, acknowledged = submissions.acknowledge(with_commands=is_heard)
         for caller, ids, again in acknowledged:
             effects.promises.append((caller, protocol.Queued(ids, again)))

@@ -157,10 +157,8 @@ class Submissions:
             id_ = command_id(seq, self.me)
             if (name := client_id_of(command)) is not None:
                 if name in names:
-                    return Refused(
-                        "invalid",
-                        f"expected different client ids, got {name.client_id!r:.40} twice",
-                    )
+                    text = f"expected different client ids, got {name.client_id!r:.40} twice"
+                    return Refused("invalid", text)
                 names.add(name)
                 before = self._names.get(name) or (known or {}).get(name)
                 mine = taken_as(command, id_)
@@ -185,14 +183,14 @@ class Submissions:
             ids.append(id_)
         if (refused := self._no_room(taken.values())) is not None:
             return refused
-        seqs = range(self._next_seq, self._next_seq + len(taken))
-        self._next_seq = seqs.stop
+        first = self._next_seq
+        self._next_seq = end = first + len(taken)
         self._join(caller, again)
         self._taken.update(taken)
         self._shares.hold(entry.holders for entry in taken.values())
         self._queue.extend(taken)
         self._names.update(new_names)
-        self._unacknowledged.append((seqs, Acknowledgement(caller, ids, again)))
+        self._unacknowledged.append((range(first, end), Acknowledgement(caller, ids, again)))
         return None
 
     def put(self, item: Item, now_ms: int) -> int:
