@@ -121,10 +121,7 @@ class Node:
         self._timers.stop(self._clock.now_ms())
         while self._may_finish():
             self._turn()
-        self._report_unordered_commands()
-        if self.life.state is not State.DISK_FAILED:
-            self.ledger.persist(Effects(commands=dict(self.submissions.unsaved)))
-            self.ledger.journal.sync()
+        self._keep_unordered_commands()
 
     def _may_finish(self) -> bool:
         """Whether there are commands that may still be ordered."""
@@ -132,10 +129,13 @@ class Node:
         in_time = not self._timers.is_over(self._clock.now_ms())
         return may and in_time and bool(self.submissions.outstanding)
 
-    def _report_unordered_commands(self) -> None:
-        """The loop ends: tell callers that wait for a command that it is kept."""
+    def _keep_unordered_commands(self) -> None:
+        """The loop ends: store commands that are not ordered, then tell their callers."""
         for caller, request in self.local.receive():
             self._requests.take(caller, request, self._clock.now_ms(), self._effects)
+        if self.life.state is not State.DISK_FAILED:
+            self.ledger.persist(Effects(commands=dict(self.submissions.unsaved)))
+            self.ledger.journal.sync()
         if count := self.submissions.outstanding:
             kept = "%d commands are not ordered yet: stored, and sent after the next start"
             _log.warning(kept, count)
@@ -171,6 +171,7 @@ class Node:
         due = [self._responder.due_ms]
         if self.life.state is not State.DISK_FAILED:
             due += [self.ledger.next_tick_ms(now_ms, self.life.takes_part), self.epochs.due_ms]
+            due.append(self.submissions.save_ms)
         return self._timers.wait_ms(now_ms, due)
 
     def _take_part_in(self, now_ms: int) -> None:
@@ -199,8 +200,9 @@ class Node:
         """The journal has failed. It may or may not hold what this turn was to persist."""
         self._halt(why, State.DISK_FAILED)
         text = f"the disk failed: the command may be ordered after a restart of this peer: {why}"
-        self._acknowledge()
-        self._effects.lose(protocol.Refused("result_lost", text))
+        refused = protocol.Refused("result_lost", text)
+        self._effects.lose(refused)
+        self._effects.promises += [(caller, refused) for caller in self.submissions.lose()]
         self.publisher.reset(self.ledger.replica)  # a commit may be published only in part
         self._answer(self._effects)
         self._effects = Effects()
@@ -231,21 +233,18 @@ class Node:
         effects.requests += self._fetcher.requests(heard, now_ms)
         effects.requests += self.forwarding.wanted(heard, now_ms)
         effects.takes_over = self._fetcher.is_complete and not self.epochs.must_upgrade
-        effects.commands.update(submissions.unsaved)
+        at_once = bool(effects.commands) or effects.takes_over
+        effects.commands.update(submissions.save(now_ms, at_once))
         effects.first_waiting = submissions.first_waiting
-        self._acknowledge()
+        is_heard = bool(self.local.heard("account"))
+        effects.taken, acknowledged = submissions.acknowledge(with_commands=is_heard)
+        for caller, ids, again in acknowledged:
+            effects.promises.append((caller, protocol.Queued(ids, again)))
         effects.replies += submissions.known_results()
         effects.beat = self._timers.beats(now_ms)
         if effects.beat:
             effects.replies += self.forwarding.forget(self.ledger.replica, now_ms)
         return effects
-
-    def _acknowledge(self) -> None:
-        """Report all accepted commands, once they are persisted."""
-        if self.local.heard("account"):
-            self._effects.taken += self.submissions.new
-        for caller, ids, again in self.submissions.acknowledge():
-            self._effects.promises.append((caller, protocol.Queued(ids, again)))
 
     # Carrying out
 
@@ -261,7 +260,7 @@ class Node:
             self._halt(effects.halt, epoch=epoch.number)
         self._report(effects, now_ms)
         self._effects = Effects()
-        if effects.commits and not self.submissions.unsaved:  # a block may be all that has them
+        if effects.commits and self.submissions.save_ms != 0:  # else a block is all that has some
             self.ledger.tidy()
         if effects.beat and self._timers.settles(now_ms):
             self.ledger.journal.settle()

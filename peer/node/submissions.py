@@ -1,10 +1,11 @@
 """Commands taken here, from arrival until they are ordered.
 
 Owns their numbers, the queue of those in no block yet, and which caller waits for which answer.
-Must never do I/O: the node stores `unsaved`, then sends what `acknowledge` returns.
+Must never do I/O: the node stores blocks and what `save` returns, then sends what `acknowledge`
+returns.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX
 from peer.node.command_names import ClientId, Taken, client_id_of, named, taken_as
 from peer.node.named_results import NamedResults
+from peer.node.shares import Holders, Shares, holders_of
 from peer.replica.batch import (
     COMMANDS_PER_BLOCK_MAX,
     Batch,
@@ -24,14 +26,11 @@ from peer.replica.batch import (
 )
 from peer.replica.execution_record import MEMBERS_SPACE
 from peer.replica.feature_level import LEVELS, FeatureLevel
-from peer.replica.signed import Item, Own, Signed, command_of, with_id
+from peer.replica.signed import Item, Own, command_of, with_id
 from peer.storage.journal import LostJournalError
 
+BLOCK_MS = 25  # in which the block of a new command most likely comes, and makes it durable
 PENDING_MAX = 20_000
-# Of these, how many commands from elsewhere may wait: see `Execute.source`.
-PENDING_SOURCE_MAX = 2_000  # from one source
-PENDING_ACCOUNT_MAX = 2_000  # of one account
-PENDING_KEYS_MAX = 10_000  # of all key accounts, whose owners may be unknown
 COMMAND_BYTES_MAX = 1_024
 CALLERS_MAX = 8  # that wait for one command
 _BATCH_BYTES = 32  # around the commands of a payload
@@ -52,7 +51,7 @@ class _Waiting(msgspec.Struct, gc=False):
     data: bytes
     callers: tuple[Caller, ...]
     taken_ms: int
-    holders: tuple[str, ...] = ()  # whose limits it counts for
+    holders: Holders = ()
 
 
 class Submissions:
@@ -63,11 +62,12 @@ class Submissions:
         self._level = level or LEVELS.of(1)
         self._next_seq = 1
         self._taken: dict[int, _Waiting] = {}  # by seq, in order, until ordered
-        self._held: Counter[str] = Counter()  # commands in `_taken`, by holder
+        self._shares = Shares()  # of `_taken`
         self._queue: deque[int] = deque()  # seqs in no block yet
         self._saved_seq = 0  # up to here commands are in the journal, in a block or on their own
-        self._unacknowledged: list[Acknowledgement] = []
-        self._new: list[int] = []  # seqs taken since the last acknowledgement
+        self._urgent_seq = 0  # up to here those that are not must not wait for a block
+        # By request: the seqs of its new commands, and what to tell once they are in the journal.
+        self._unacknowledged: deque[tuple[range, Acknowledgement]] = deque()
         self._names: dict[ClientId, Taken] = {}  # of those in `_taken`
         self._named = NamedResults()
 
@@ -100,7 +100,7 @@ class Submissions:
         for entry in self._taken.values():
             if (name := client_id_of(entry.command)) is not None:
                 self._names[name] = taken_as(entry.command, entry.command.id)
-        self._saved_seq = self._next_seq - 1
+        self._saved_seq = self._urgent_seq = self._next_seq - 1
 
     def waits(self, name: ClientId) -> bool:
         """Whether an order of this name waits to be ordered."""
@@ -162,10 +162,8 @@ class Submissions:
             id_ = command_id(seq, self.me)
             if (name := client_id_of(command)) is not None:
                 if name in names:
-                    return Refused(
-                        "invalid",
-                        f"expected different client ids, got {name.client_id!r:.40} twice",
-                    )
+                    text = f"expected different client ids, got {name.client_id!r:.40} twice"
+                    return Refused("invalid", text)
                 names.add(name)
                 before = self._names.get(name) or (known or {}).get(name)
                 mine = taken_as(command, id_)
@@ -186,18 +184,18 @@ class Submissions:
             if len(data) > COMMAND_BYTES_MAX:
                 text = f"expected a command of at most {COMMAND_BYTES_MAX} bytes, got {len(data)}"
                 return Refused("invalid", text)
-            taken[seq] = _Waiting(new, data, (caller,), now_ms, _holders(new, source))
+            taken[seq] = _Waiting(new, data, (caller,), now_ms, holders_of(new, source))
             ids.append(id_)
         if (refused := self._no_room(taken.values())) is not None:
             return refused
+        first = self._next_seq
+        self._next_seq = end = first + len(taken)
         self._join(caller, again)
-        self._next_seq += len(taken)
         self._taken.update(taken)
-        self._new.extend(taken)
-        self._held.update(name for entry in taken.values() for name in entry.holders)
+        self._shares.hold(entry.holders for entry in taken.values())
         self._queue.extend(taken)
         self._names.update(new_names)
-        self._unacknowledged.append(Acknowledgement(caller, ids, again))
+        self._unacknowledged.append((range(first, end), Acknowledgement(caller, ids, again)))
         return None
 
     def put(self, item: Item, now_ms: int) -> int:
@@ -213,16 +211,13 @@ class Submissions:
         if len(self._taken) + len(new) > PENDING_MAX:
             text = f"{len(self._taken)} commands wait to be ordered already: try again later"
             return Refused("busy", text)
-        more = Counter(name for entry in new for name in entry.holders)
-        for name, count in more.items():
-            if self._held[name] + count > _SHARES[name.partition(" ")[0]]:
-                text = f"{self._held[name]} commands {name} wait to be ordered already"
-                return Refused("too_many_pending", f"{text}: try again later")
-        return None
+        return self._shares.refusal(entry.holders for entry in new)
 
-    def _join(self, caller: Caller, ids: Iterable[int]) -> None:
+    def _join(self, caller: Caller, ids: Sequence[int]) -> None:
         """The caller waits for the results of commands taken before. A caller beyond CALLERS_MAX of
         one command learns at once that it gets no result."""
+        if ids:  # a result may come at once, so the acknowledgement must too
+            self._urgent_seq = self._next_seq - 1
         for id_ in dict.fromkeys(ids):
             seq, member = seq_and_member(id_)
             entry = self._taken.get(seq) if member == self.me else None
@@ -261,17 +256,41 @@ class Submissions:
         return unsaved[::-1]
 
     @property
-    def new(self) -> list[Command]:
-        """Commands of accounts, taken since the last acknowledgement."""
-        entries = (self._taken[seq].command for seq in self._new)
-        return [command_of(entry) for entry in entries if not isinstance(entry, Own)]
+    def save_ms(self) -> int | None:
+        """When the unsaved commands must be stored on their own; None if there are none. New ones
+        wait for their block, which is synced anyway; those that have lost theirs do not."""
+        if not (unsaved := self.unsaved):
+            return None
+        first, _ = unsaved[0]
+        return 0 if first <= self._urgent_seq else self._taken[first].taken_ms + BLOCK_MS
 
-    def acknowledge(self) -> list["Acknowledgement"]:
-        """All commands are durable now. Returns what to tell each caller."""
-        self._saved_seq = self._next_seq - 1
-        self._new.clear()
-        told, self._unacknowledged = self._unacknowledged, []
-        return told
+    def save(self, now_ms: int, at_once: bool) -> list[tuple[int, bytes]]:
+        """The commands to store on their own in this turn. They and those in blocks are durable
+        after that."""
+        due_ms = self.save_ms
+        commands = self.unsaved if due_ms is not None and (at_once or due_ms <= now_ms) else []
+        saved = self._next_seq if commands else self.first_waiting
+        self._saved_seq = max(self._saved_seq, saved - 1)
+        self._urgent_seq = max(self._urgent_seq, self._saved_seq)
+        return commands
+
+    def acknowledge(self, with_commands: bool) -> tuple[list[Command], list[Acknowledgement]]:
+        """To send once all is durable that counts as saved: commands of accounts, if somebody
+        wants to hear them, and what to tell each caller."""
+        commands: list[Command] = []
+        told: list[Acknowledgement] = []
+        while self._unacknowledged and self._unacknowledged[0][0].stop <= self._saved_seq + 1:
+            seqs, one = self._unacknowledged.popleft()
+            told.append(one)
+            if with_commands:
+                entries = (self._taken[seq].command for seq in seqs)
+                commands += (command_of(each) for each in entries if not isinstance(each, Own))
+        return commands, told
+
+    def lose(self) -> list[Caller]:
+        """Nothing more becomes durable. Returns the callers that were told nothing."""
+        lost, self._unacknowledged = self._unacknowledged, deque()
+        return [told.caller for _, told in lost]
 
     def known_results(self) -> list[tuple[Caller, Done | Refused]]:
         """To send after `acknowledge` or `done`: the results of orders that were sent again."""
@@ -314,10 +333,7 @@ class Submissions:
     def _let_go(self, seq: int) -> _Waiting:
         """A command stops waiting."""
         entry = self._taken.pop(seq)
-        for holder in entry.holders:
-            self._held[holder] -= 1
-            if not self._held[holder]:
-                del self._held[holder]
+        self._shares.free(entry.holders)
         self._free_name(entry)
         return entry
 
@@ -345,8 +361,9 @@ class Submissions:
     def abandon(self) -> list[Caller]:
         """No peer will order these commands any more. Returns the callers that wait for them."""
         waited = self.callers()
-        for each in (self._taken, self._queue, self._held, self._names):
+        for each in (self._taken, self._queue, self._shares, self._names):
             each.clear()
+        self.lose()
         return waited
 
     def callers(self) -> list[Caller]:
@@ -376,14 +393,3 @@ class Submissions:
         entries = (each.command for each in self._taken.values())
         theirs = (each for each in entries if each.account == account)
         return [(each.id, command_of(each)) for each in theirs if not isinstance(each, Own)]
-
-
-_SHARES = {"from": PENDING_SOURCE_MAX, "of": PENDING_ACCOUNT_MAX, "by": PENDING_KEYS_MAX}
-
-
-def _holders(entry: Item, source: str) -> tuple[str, ...]:
-    """The holders a command counts for; the first word names the limit."""
-    if not source:
-        return ()
-    names = (f"from {source}", f"of {entry.account}")
-    return (*names, "by keys") if type(entry) is Signed else names

@@ -4,8 +4,7 @@ Owns its files, the slots, and what is left of them after a crash. Must never kn
 means.
 
 A slot is written from its beginning. When it is full, the next batch goes into a slot of which no
-batch is needed any more, or into a new one. Slots are filled with zeros before they are needed, so
-that a sync need not store a new length. Batches have consecutive numbers. Each also has the lowest
+batch is XX have consecutive numbers. Each also has the lowest
 number that is still needed, and the highest one that was durable when it was written: all between
 must be there, else the log is damaged. What is beyond may be there or not after a power failure: of
 this the log keeps all up to the first batch that is not whole.
@@ -56,7 +55,7 @@ class Slots:
     has one for itself. Every method may raise OSError.
 
     Writes go past the kernel's cache, since that writes whole pages, and a batch is less than one.
-    They are whole sectors, and begin with what the first sector has already.
+    They are whole sectors.
     """
 
     def __init__(self, path: Path, bytes_max: int = SLOT_BYTES) -> None:
@@ -66,7 +65,6 @@ class Slots:
         self._ways = list(_WAYS)  # without those that were refused
         self._writer: tuple[int, int] | None = None  # a slot, and its descriptor for writing
         self._buffer = memoryview(mmap.mmap(-1, BUFFER_BYTES))  # its memory begins with a page
-        self._next: tuple[int, int] | None = None  # where its page continues: slot and offset
 
     def all(self) -> list[int]:
         names = self._path.parent.glob(f"{self._path.name}-log*")
@@ -91,38 +89,34 @@ class Slots:
     def read(self, place: Place) -> bytes:
         return os.pread(self._file(place.slot), place.size, place.offset)
 
+    @property
+    def sector_bytes(self) -> int:
+        """A write at a multiple of it writes nothing twice."""
+        return self._ways[0][1]
+
     def write(self, slot: int, offset: int, data: bytes) -> None:
         """What is behind the data in its last sector is gone."""
-        used = offset % PAGE_BYTES  # of the buffer
-        if self._next != (slot, offset):
-            self._buffer[:used] = os.pread(self._file(slot), used, offset - used)
-        self._next = None
-        rest = memoryview(data)
-        while rest:
-            part, rest = rest[: BUFFER_BYTES - used], rest[BUFFER_BYTES - used :]
-            end = used + len(part)
-            self._buffer[used:end] = part
-            self._buffer[end : end + -end % PAGE_BYTES] = bytes(-end % PAGE_BYTES)
-            self._put(slot, offset - used, used, end)
-            offset += len(part)
-            used = end % PAGE_BYTES
-            self._buffer[:used] = self._buffer[end - used : end]
-        self._next = slot, offset
-
-    def _put(self, slot: int, start: int, begin: int, end: int) -> None:
-        """Write the sectors of a part of the buffer, which lies at `start` in the slot."""
         while True:
-            flags, sector = self._ways[0]
-            first, last = begin - begin % sector, end + -end % sector
             try:
-                return self._write_sectors(slot, start + first, self._buffer[first:last], flags)
+                return self._write_sectors(slot, offset, data, *self._ways[0])
             except OSError as error:
                 if error.errno not in _REFUSALS or len(self._ways) == 1:
                     raise
             self._close_writer()
             del self._ways[0]
 
-    def _write_sectors(self, slot: int, offset: int, data: memoryview, flags: int) -> None:
+    def _write_sectors(self, slot: int, offset: int, data: bytes, flags: int, sector: int) -> None:
+        if before := offset % sector:
+            offset -= before
+            data = os.pread(self._file(slot), before, offset) + data
+        rest = memoryview(data + bytes(-len(data) % sector))
+        while rest:
+            part, rest = rest[:BUFFER_BYTES], rest[BUFFER_BYTES:]
+            self._buffer[: len(part)] = part
+            self._put(slot, offset, self._buffer[: len(part)], flags)
+            offset += len(part)
+
+    def _put(self, slot: int, offset: int, data: memoryview, flags: int) -> None:
         if self._writer is None or self._writer[0] != slot:
             self._close_writer()
             self._writer = slot, os.open(self._name(slot), os.O_WRONLY | flags)
@@ -241,7 +235,8 @@ class BlockLog:
         newest = self.batches[-1] if self.batches else Batch(0, 1, 0, Place(min(self._last), 0, 0))
         self.number = newest.number  # of the last batch
         self._floor = newest.floor  # no batch below is needed
-        self._slot, self._end = newest.place.slot, newest.end
+        self._slot = newest.place.slot
+        self._end = self._whole(newest.end)  # where the next batch begins
         self._size = slots.size(self._slot)
         slots.sync(self._slot)
         self._durable, self._durable_floor = self.number, self._floor
@@ -266,15 +261,19 @@ class BlockLog:
             self._begin_slot()
             data = self._batch(payload)  # with what is durable now
         place = Place(self._slot, self._end + _HEAD.size, len(payload))
-        end = self._end + len(data)
+        end = self._whole(self._end + len(data))
         if end > self._size:  # which a power failure may leave at any number
             self._size = end + -end % STEP_BYTES
-            data += bytes(self._size - end)
+            data += bytes(self._size - self._end - len(data))
         self._slots.write(self._slot, self._end, data)
         self._end = end
         self.number += 1
         self._last[self._slot] = self.number
         return place
+
+    def _whole(self, end: int) -> int:
+        """The end of the sector."""
+        return end + -end % self._slots.sector_bytes
 
     def _batch(self, payload: bytes) -> bytes:
         unchecked = (_MAGIC, self.number + 1, self._floor, self._durable, len(payload))

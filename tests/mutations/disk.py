@@ -44,6 +44,20 @@ DISK = (
         ),
     ),
     Mutation(
+        "a command that waits for its block is acknowledged at once",
+        "a crash loses one that its submitter was told is safe",
+        40,
+        CRASH_NODES,
+        (
+            edit(
+                "node/submissions",
+                "while self._unacknowledged and self._unacknowledged[0][0].stop <= "
+                "self._saved_seq + 1:",
+                "while self._unacknowledged:",
+            ),
+        ),
+    ),
+    Mutation(
         "commits are shown before what they rest on is stored",
         "after a crash a peer shows an older market than before it",
         40,

@@ -9,13 +9,13 @@ from peer.client.protocol import COMMANDS_PER_REQUEST_MAX, Done, Refused, Result
 from peer.consensus.block import PAYLOAD_BYTES_MAX, Block, Ref
 from peer.node.command_names import ClientId, Taken
 from peer.node.named_results import RESULTS_KEPT
+from peer.node.shares import PENDING_ACCOUNT_MAX, PENDING_KEYS_MAX, PENDING_SOURCE_MAX
 from peer.node.submissions import (
+    BLOCK_MS,
     CALLERS_MAX,
     COMMAND_BYTES_MAX,
-    PENDING_ACCOUNT_MAX,
-    PENDING_KEYS_MAX,
     PENDING_MAX,
-    PENDING_SOURCE_MAX,
+    Acknowledgement,
     Submissions,
 )
 from peer.replica.batch import COMMANDS_PER_BLOCK_MAX, Batch, command_id
@@ -35,11 +35,17 @@ def batch(payload: bytes) -> Batch:
     return msgspec.msgpack.decode(payload, type=Batch)
 
 
+def acknowledged(taken: Submissions) -> list[Acknowledgement]:
+    """What is said once all is stored."""
+    taken.save(0, at_once=True)
+    return taken.acknowledge(with_commands=True)[1]
+
+
 def test_commands_get_ids_and_leave_in_order() -> None:
     taken = Submissions(ME)
     assert taken.take(ANN, [order(), order()], 10) is None
     assert taken.take(BOB, [order()], 20) is None
-    assert taken.acknowledge() == [
+    assert acknowledged(taken) == [
         (ANN, [command_id(1, ME), command_id(2, ME)], []),
         (BOB, [command_id(3, ME)], []),
     ]
@@ -133,7 +139,7 @@ def test_key_accounts_leave_room_for_plain_accounts() -> None:
     assert flood(taken, "elsewhere", signed("new"), 1) == "too_many_pending"
     assert flood(taken, "elsewhere", order("a"), 1) == ""
     taken.skip(expected=10**6)
-    assert not taken._held
+    assert not taken._shares.held
     assert flood(taken, "elsewhere", signed("new"), 1) == ""
 
 
@@ -156,13 +162,62 @@ def test_only_new_commands_in_no_block_are_unsaved() -> None:
     taken = Submissions(ME)
     taken.take(ANN, [order()], 0)
     assert [seq for seq, _ in taken.unsaved] == [1]
-    taken.acknowledge()
+    taken.save(0, at_once=True)
     assert taken.unsaved == []
     taken.take(ANN, [order()], 0)
     assert [seq for seq, _ in taken.unsaved] == [2]
     taken.next_payload()
     assert taken.unsaved == []
     assert taken.first_waiting == 3
+
+
+def test_a_command_waits_for_its_block_before_it_is_stored_on_its_own() -> None:
+    taken = Submissions(ME)
+    assert taken.save_ms is None
+    taken.take(ANN, [order()], 10)
+    taken.take(BOB, [order()], 20)
+    assert taken.save_ms == 10 + BLOCK_MS
+    assert taken.save(10 + BLOCK_MS - 1, at_once=False) == []
+    assert taken.acknowledge(with_commands=True) == ([], []), "it is durable nowhere"
+    batch(taken.next_payload())
+    assert (taken.save_ms, taken.save(21, at_once=False)) == (None, [])
+    assert [told.caller for told in taken.acknowledge(with_commands=True)[1]] == [ANN, BOB]
+    taken.take(ANN, [order()], 30)
+    assert [seq for seq, _ in taken.save(30 + BLOCK_MS, at_once=False)] == [3]
+    commands, [told] = taken.acknowledge(with_commands=True)
+    assert ([command.id for command in commands], told.caller) == (told.ids, ANN)
+
+
+def test_commands_that_have_lost_their_block_are_stored_at_once() -> None:
+    """A caller was told that they are durable, and the block may be pruned."""
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 10)
+    taken.next_payload()
+    taken.save(10, at_once=False)
+    taken.take(ANN, [order()], 10)
+    taken.requeue(1)
+    assert taken.save_ms == 0
+    assert [seq for seq, _ in taken.save(10, at_once=False)] == [1, 2]
+
+
+def test_an_order_that_is_sent_again_is_acknowledged_before_its_result() -> None:
+    taken, mine = Submissions(ME), order(client_id="c")
+    taken.take(ANN, [order()], 10)
+    known = {ClientId("a", "c"): Taken(command_id(9, ME + 1), digest_of(mine))}
+    taken.take(BOB, [mine], 10, known)
+    assert [who for who, _ in taken.known_results()] == [BOB]
+    taken.save(10, at_once=False)
+    assert [told.caller for told in taken.acknowledge(with_commands=True)[1]] == [ANN, BOB]
+
+
+def test_who_was_told_nothing_when_the_disk_fails_is_known() -> None:
+    taken = Submissions(ME)
+    taken.take(ANN, [order()], 10)
+    taken.save(10, at_once=True)
+    taken.acknowledge(with_commands=True)
+    taken.take(BOB, [order()], 10)
+    assert taken.lose() == [BOB]
+    assert taken.lose() == []
 
 
 def test_a_withdrawn_command_leaves_its_number_to_a_cancel_of_nothing() -> None:
@@ -190,7 +245,7 @@ def test_a_restart_continues_where_the_journal_ends() -> None:
     assert after.outstanding == 3, "seq 3 in a block, 4 and 5 in none"
     assert batch(after.next_payload()).first == 4
     after.take(ANN, [order()], 0)
-    assert after.acknowledge() == [(ANN, [command_id(6, ME)], [])]
+    assert acknowledged(after) == [(ANN, [command_id(6, ME)], [])]
     after.requeue(3)
     assert [seq for seq, _ in after.unsaved] == [3, 4, 5, 6], "its block may be pruned"
     assert batch(after.next_payload()).first == 3
@@ -206,14 +261,14 @@ def test_an_order_with_a_client_id_is_accepted_once() -> None:
     assert twice == Refused("invalid", "expected different client ids, got 'c' twice")
     taken.take(ANN, [mine, order("b", client_id="c")], 0)
     taken.take(ANN, [mine], 0)
-    assert taken.acknowledge() == [
+    assert acknowledged(taken) == [
         (ANN, [command_id(1, ME), command_id(2, ME)], []),
         (ANN, [command_id(1, ME)], [command_id(1, ME)]),
     ]
     assert len(batch(taken.next_payload()).commands) == 2
     taken.take(BOB, [order(), mine, Cancel(0, "a", -2), Cancel(0, "a", -1)], 0, known)
     ids = [command_id(n, ME) for n in (3, 1, 4, 5)]
-    assert taken.acknowledge() == [(BOB, ids, [command_id(1, ME)])]
+    assert acknowledged(taken) == [(BOB, ids, [command_id(1, ME)])]
     assert [c.order for c in batch(taken.next_payload()).commands[1:]] == [
         command_id(1, ME),
         command_id(3, ME),
@@ -226,7 +281,7 @@ def test_an_order_with_a_client_id_is_accepted_once() -> None:
     }
     taken.take(BOB, [mine], 0, known)
     assert not taken.waiting
-    assert taken.acknowledge() == [(BOB, [command_id(1, ME)], [command_id(1, ME)])]
+    assert acknowledged(taken) == [(BOB, [command_id(1, ME)], [command_id(1, ME)])]
     assert taken.known_results() == [(BOB, Done(7, 8, [Result(command_id(1, ME), [])]))]
     assert taken.known_results() == []
 
@@ -267,7 +322,7 @@ def test_waiting_callers_get_the_result_and_callers_over_the_limit_an_error() ->
     said = [taken.take(callers[0], [mine], 0)]
     said += [taken.take(caller, [mine], 0, again) for caller in callers[1:]]
     assert said == [None] * len(callers), "a refusal would say that it was not taken"
-    assert [told.caller for told in taken.acknowledge()] == callers
+    assert [told.caller for told in acknowledged(taken)] == callers
     lost = {who: isinstance(what, Refused) and what.code for who, what in taken.known_results()}
     assert lost == dict.fromkeys(callers[CALLERS_MAX:], "result_lost")
     assert taken.take(callers[0], [mine], 0, again) is None, "it waits already"
@@ -321,6 +376,8 @@ def test_the_order_tells_that_another_member_had_the_order_first() -> None:
     theirs, ours = command_id(9, ME + 1), command_id(1, ME)
     for caller in (ANN, BOB):
         taken.take(caller, [mine], 0)
+    taken.next_payload()
+    assert len(acknowledged(taken)) == 2
     events: list[Event] = [Rejected(theirs, "a", Reason.BOOK_FULL)]
     repeated: list[Event] = [Rejected(ours, "a", Reason.SENT_BEFORE)]
     firsts = {theirs: theirs, ours: theirs}
@@ -330,7 +387,7 @@ def test_the_order_tells_that_another_member_had_the_order_first() -> None:
     assert taken.known_results() == [(ANN, answer), (BOB, answer)]
     known = {ClientId("a", "c"): Taken(theirs, digest_of(mine))}
     assert taken.take(BOB, [mine], 0, known) is None
-    assert taken.acknowledge()[-1] == (BOB, [theirs], [theirs])
+    assert acknowledged(taken) == [(BOB, [theirs], [theirs])]
     assert taken.known_results() == [(BOB, Done(7, 70, [Result(theirs, events, [3])]))]
     assert taken.outstanding == 0
 

@@ -152,6 +152,8 @@ def test_nothing_is_deleted_while_commands_have_lost_their_block(
         apply(effects, now_ms)
         if effects.commits and not waiting:
             waiting.append(node.submissions.put(TakeBack(0, 1), now_ms))
+            node.submissions.save(now_ms, at_once=True)
+            node.submissions.requeue(1)
 
     monkeypatch.setattr(node, "_apply", lose)
     tidied: list[bool] = []

@@ -106,5 +106,5 @@ def test_the_space_of_blocks_that_went_is_used_again(path: Path) -> None:
         for _ in range(20):
             journal.prune()
     assert len(rounds(journal, ANN)) == 9
-    assert len(Slots(path).all()) < 25
+    assert len(Slots(path).all()) < 35, "without that it would be over 60"
     journal.close()
