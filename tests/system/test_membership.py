@@ -260,7 +260,9 @@ def test_votes_are_not_split_and_a_member_that_leaves_needs_no_room(tmp_path: Pa
             third.client.govern([Propose(0, (CancelAccount(f"a{number}"),))])
         assert "peer3 has left" in members(third, "leave")
         assert names_at(first) == ["peer1", "peer2"]
-        assert f"proposal {name} is over: impossible at" in members(second, "approve", name, status=1)
+        assert f"proposal {name} is over: impossible at" in members(
+            second, "approve", name, status=1
+        )
         second.kill()
         listed = r"  1  peer1 +present\n +2  peer2 +away since \d{4}-"
         wait_for("who is away", lambda: re.search(listed, members(first)))
