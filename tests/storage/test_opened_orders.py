@@ -1,4 +1,4 @@
-"""Orders that came with another peer's state: what the history says of them, until they are gone."""
+"""Orders that came with another peer's state: what the history says of them, until they go."""
 
 import random
 from pathlib import Path
