@@ -52,8 +52,9 @@ from engine.hash_tree import (
     part_digest,
     read_part,
 )
-from engine.order_row import Row
-from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen
+from engine.order_row import Row, opened
+from engine.pieces import HEAD_KEY, KIND_SHIFT, Frozen, symbols_of
+from engine.restore import Came
 from engine.rows import (
     CHUNK_SHIFT,
     PIECE_BYTES_MAX,
@@ -62,6 +63,7 @@ from engine.rows import (
     ids_of,
     key_of,
     rows_of,
+    spliced,
 )
 from engine.validation import MarketError, check_added, check_changed, check_market, may_stay
 from engine.vocabulary import (
@@ -116,6 +118,7 @@ __all__ = [
     "TIME_MS_MAX",
     "Accepted",
     "Branching",
+    "Came",
     "Cancel",
     "CancelAll",
     "Cancelled",
@@ -159,8 +162,11 @@ __all__ = [
     "leaf_digest",
     "leaf_part",
     "may_stay",
+    "opened",
     "part_digest",
     "read_part",
     "rows_of",
+    "spliced",
+    "symbols_of",
     "why_plain",
 ]

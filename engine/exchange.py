@@ -5,6 +5,7 @@ the caller passes time to `advance`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from engine import disposal, invariants, matching, pre_trade_checks, restore, validation
@@ -14,6 +15,7 @@ from engine.fast import fast_path
 from engine.fast.fast_path import rejected
 from engine.hash_tree import HashTree
 from engine.pieces import HEAD_KEY, Frozen, Pieces
+from engine.restore import Came
 from engine.rows import SnapshotError
 from engine.vocabulary import (
     CancelAll,
@@ -51,6 +53,7 @@ class Exchange:
         self.orders = self.ledger.orders
         disposal.watch(self, self.orders.parts)
         self._pieces = Pieces(self.books, self.ledger)
+        self._is_in_haste = False
 
     # Commands
 
@@ -276,7 +279,17 @@ class Exchange:
         """Do a part of what the next `tree` has to do, if that is much. Call it after each commit,
         with the number of commits `left` until the next `tree`. Then no call takes long, however
         many orders have changed since the last `tree`."""
-        self._pieces.keep_up(left)
+        if not self._is_in_haste:
+            self._pieces.keep_up(left)
+
+    @contextmanager
+    def in_haste(self) -> Iterator[None]:
+        """Nobody waits between the commands inside: the next `tree` does all it has to do at once,
+        which costs less than parts of it."""
+        self._is_in_haste = True
+        yield
+        self._is_in_haste = False
+        self.keep_up(1)
 
     def digest(self) -> bytes:
         """SHA-256 over everything that can change a later event."""
@@ -316,10 +329,10 @@ class Exchange:
         exchange.revise(given)
         return exchange
 
-    def revise(self, changes: Mapping[int, bytes]) -> list[int]:
+    def revise(self, changes: Mapping[int, bytes]) -> Came:
         """Become the exchange of which these pieces are different; an empty one is not there. Costs
-        what differs. Returns the ids of the orders that came or are other orders now. `changes`
-        does not report them.
+        what differs. Returns the orders that came or are other orders now. `changes` does not
+        report them.
 
         SnapshotError says what is wrong with the pieces. Then this exchange is of no use any more.
         """

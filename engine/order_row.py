@@ -3,16 +3,18 @@
 Must never be compiled: mypyc gives a class no type hints at run time, and the decoder follows them.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from engine.order_terms import OrderTerms
+from engine.order_terms import PLAIN, OrderTerms
 from engine.vocabulary import (
     ACCOUNT_LENGTH_MAX,
     CLIENT_ID_LENGTH_MAX,
     ID_MAX,
+    OpenOrder,
     OrderType,
     SelfTrade,
     Side,
@@ -33,6 +35,26 @@ class Row(NamedTuple):
     behind: Annotated[int, Meta(ge=0, le=ID_MAX)]  # its priority minus its id: nearly always 0
     client_id: Annotated[str, Meta(max_length=CLIENT_ID_LENGTH_MAX)]
     terms: OrderTerms | None  # None: plain ones
+
+
+def opened(id: int, row: Row, markets: Sequence[str]) -> OpenOrder:
+    """The open order of a row as its owner sees it. `markets`: the symbols of all, by index."""
+    asked = row.terms or PLAIN
+    return OpenOrder(
+        id,
+        row.account,
+        markets[row.market],
+        row.side,
+        row.price,
+        row.remaining,
+        row.quantity,
+        asked.type,
+        asked.tif,
+        asked.stop_price,
+        asked.display,
+        asked.expire_ms,
+        row.client_id,
+    )
 
 
 # Plain tuples: a restore reads a million of them fast and drops them.

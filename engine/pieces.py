@@ -16,7 +16,7 @@ import msgspec
 from engine.book import Book, Ledger
 from engine.hash_tree import HashTree, leaf_digest
 from engine.order_index import PARTS, SPAN
-from engine.rows import key_of, read, row_of, spliced
+from engine.rows import SnapshotError, key_of, read, row_of, spliced
 from engine.vocabulary import Market, MarketStatus
 
 STATE_VERSION: Final = 4
@@ -42,6 +42,15 @@ class Head(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=T
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_head: Final = msgspec.msgpack.Decoder(Head).decode
+
+
+def symbols_of(head: bytes) -> list[str]:
+    """The markets in the piece of the head, closed ones included: an order names its market by its
+    place among them, which never changes. SnapshotError if the piece is invalid."""
+    try:
+        return [market.symbol for market in decode_head(head).markets]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SnapshotError(f"expected markets and clock: {error}") from error
 
 
 class Frozen:

@@ -17,7 +17,7 @@ from engine.book_side import SHARES_COUNTED_MAX, BookSide, Level, Order
 from engine.order_row import Fields, Row
 from engine.order_terms import PLAIN
 from engine.pieces import HEAD_KEY, STATE_VERSION, Head, decode_head, encode
-from engine.rows import SnapshotError, changed_ids, read
+from engine.rows import SnapshotError, compared, read
 from engine.vocabulary import MARKETS_MAX, TIME_MS_MAX, MarketStatus, Submit
 
 _NO_FORM = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -54,33 +54,40 @@ def read_head(pieces: Mapping[int, bytes]) -> Head:
     return head
 
 
+class Came(NamedTuple):
+    """The orders that came, or are other orders now."""
+
+    ids: list[int]
+    pieces: list[tuple[int, bytes]]  # by ascending key, of these orders alone
+
+
 def change(
     head: Head,
     before: Mapping[int, bytes],
     after: Mapping[int, bytes],
     books: Sequence[Book],
     ledger: Ledger,
-) -> list[int]:
+) -> Came:
     """Change books and ledger from one state to another. `before` and `after` have the pieces that
-    differ, under the same keys; an empty one is not there. Returns the ids of the orders that came
-    or are other orders now.
+    differ, under the same keys; an empty one is not there.
 
     SnapshotError for a state that is none: then the books are of no use any more.
     """
-    for key, piece in before.items():
-        if key != HEAD_KEY and piece:
-            for id in changed_ids(key, after[key], piece):  # those that go, or become others
+    came = Came([], [])
+    for key in sorted(after):
+        if key != HEAD_KEY:
+            gone, new = _different(key, before[key], after[key])
+            for id in gone:
                 order = ledger.orders[id]
                 books[order.owner.place].remove(order)
+            if new:
+                came.pieces.append((key, new))
     _set(head, books, ledger)
     found = _Found([], {}, [], [])
-    came: list[int] = []
-    for key in sorted(after):
-        if key != HEAD_KEY and after[key]:
-            ids, rows = _different(key, before[key], after[key])
-            if ids:
-                _put(ids, rows, books, ledger.orders.part(ids[0]), found)
-                came += ids
+    for key, piece in came.pieces:
+        ids, rows = read(key, piece)
+        _put(ids, rows, books, ledger.orders.part(ids[0]), found)
+        came.ids.extend(ids)
     _put_in_order(found, books, ledger)
     for book in books:
         book.open = sum(owner.open for owner in book.accounts.values())
@@ -106,16 +113,11 @@ def _set(head: Head, books: Sequence[Book], ledger: Ledger) -> None:
         book.restore(saved.status, saved.last)
 
 
-def _different(key: int, before: bytes, after: bytes) -> tuple[list[int], list[Fields]]:
-    """The ids in a piece, ascending, and their rows, without those that are as they were."""
-    if not 0 <= key < HEAD_KEY:
+def _different(key: int, before: bytes, after: bytes) -> tuple[list[int], bytes]:
+    """The orders of a piece that go, and a piece of those that come."""
+    if after and not 0 <= key < HEAD_KEY:
         raise SnapshotError(f"expected a key of orders or of the head, got {key}")
-    ids, rows = read(key, after)
-    if before:
-        new = set(changed_ids(key, before, after))
-        pairs = [(id, row) for id, row in zip(ids, rows, strict=True) if id in new]
-        ids, rows = [id for id, _ in pairs], [row for _, row in pairs]
-    return ids, rows
+    return compared(key, before, after)
 
 
 def _put(

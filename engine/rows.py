@@ -152,7 +152,13 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
         raise SnapshotError(f"piece {key}: expected orders: {error}") from error
     encoded = list(map(_encode, rows))
     if not rows or list(map(len, encoded)) != lengths.tolist() or b"".join(encoded) != body:
-        raise SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
+        raise _not_canonical(key)
+    return _ids(key, piece, lows), rows
+
+
+def _ids(key: int, piece: bytes, lows: "array[int]") -> list[int]:
+    """The ids in the piece, by their lowest bits. SnapshotError if they are not those of its key,
+    ascending."""
     first, last = ids_of(key)
     base, group = first & -_LOWS, key >> _GROUP_AT
     ids = [base + low for low in lows]
@@ -168,7 +174,11 @@ def read(key: int, piece: bytes) -> tuple[list[int], list[Fields]]:
             f"piece {key}: expected ascending ids from {max(1, first)} to {last}, of neighbouring "
             f"sources, got {ids!r:.200}"
         )
-    return ids, rows
+    return ids
+
+
+def _not_canonical(key: int) -> SnapshotError:
+    return SnapshotError(f"piece {key}: expected orders in canonical encoding, got another")
 
 
 def rows_of(key: int, piece: bytes) -> dict[int, Row]:
@@ -186,6 +196,36 @@ def changed_ids(key: int, before: bytes, after: bytes) -> list[int]:
         return [first + low for low in _index(after or _NO_ROWS)[0]]
     old = _rows(before)
     return [first + low for low, row in _rows(after).items() if old.get(low) != row]
+
+
+def compared(key: int, before: bytes, after: bytes) -> tuple[list[int], bytes]:
+    """What another version of the piece under `key` changes: the ids of the orders that go or
+    become others, and a piece of only those that came or are others, empty if there is none.
+
+    `before` is valid. `read` the second result: if it is valid too, so is `after`. Rows that are in
+    both are not read. SnapshotError if `after` is invalid for another reason.
+    """
+    if not before:
+        return [], after
+    old = _rows(before)
+    first = ids_of(key)[0] & -_LOWS
+    if not after:
+        return [first + low for low in old], b""
+    lows, lengths = _index(after)
+    if not lows or _ROWS_AT + 4 * len(lows) + sum(lengths) != len(after):
+        raise _not_canonical(key)
+    _ids(key, after, lows)
+    new = _rows(after)
+    gone = [first + low for low, row in old.items() if new.get(low) != row]
+    return gone, _piece([(low, row) for low, row in new.items() if old.get(low) != row])
+
+
+def _piece(rows: Sequence[tuple[int, bytes]]) -> bytes:
+    """A piece of these rows, by the ascending lowest bits of their ids."""
+    if not rows:
+        return b""
+    lows, lengths = array("H", [low for low, _ in rows]), array("H", [len(row) for _, row in rows])
+    return b"".join([_header(lows, lengths), *[row for _, row in rows]])
 
 
 def _rows(piece: bytes) -> dict[int, bytes]:

@@ -14,6 +14,7 @@ from peer.consensus.delays import Delays
 
 REFS_PER_REQUEST_MAX = 256
 CLAIM_AGE_MS = 3_000
+FAR_ROUNDS = 20  # that a member is ahead: single questions would go back round by round
 SCAN_MS = 5  # between two scans of the missing blocks: a faulty member can cause many
 BACKOFF_MAX = 5  # doublings of the wait, one per round of all members without success
 
@@ -76,7 +77,8 @@ class Synchronizer:
     def hear(self, member: int, rounds: tuple[int, ...], now_ms: int) -> Pull | None:
         """Take a member's claim. The blocks of an earlier claim should be here by now, and so
         should its own newest block, which it sent before: if not, they were lost, and it is asked
-        for them."""
+        for them. A newest block that waits for a few others is here, and these are on their way;
+        one that waits for many tells that this peer was away."""
         if len(rounds) != self._dag.committee.size:
             return None
         self._claims[member] = claim = _Claim(rounds, now_ms)
@@ -85,7 +87,8 @@ class Synchronizer:
         if earlier is not claim and now_ms - earlier.heard_ms >= self._settled_ms(member):
             self._earlier[member] = claim
             overdue = list(earlier.rounds)
-        if not any(block.author == member for block in self._dag.waiting.values()):
+        is_far = rounds[member] > self._dag.highest[member] + FAR_ROUNDS
+        if is_far or not any(block.author == member for block in self._dag.waiting.values()):
             overdue[member] = rounds[member]
         return self._ask_above(member, now_ms) if self._lacks(overdue) else None
 

@@ -11,6 +11,7 @@ WAITING_PER_ASKER_MAX = 16  # an honest asker has one request of each kind open,
 ASKERS_MAX = 256
 MEMBERS_COST = 2  # answers to members take up to 1/MEMBERS_COST of the time,
 OBSERVERS_COST = 20  # and answers to all observers together 1/OBSERVERS_COST
+SAVED_US = 5_000  # of the time before, at most, that answers may use up at once
 
 T = TypeVar("T")
 
@@ -36,8 +37,9 @@ class TokenBucket:
 
 class FairQueue(Generic[T]):
     """Waiting requests, one queue per asker, answered in turn: an asker with more requests waits
-    longer and delays no other. After an answer that took time t, the queue rests for `cost` - 1
-    times t, so that this peer's own work continues."""
+    longer and delays no other. An answer that took time t uses up `cost` times t, so that this
+    peer's own work continues. Time in which nothing was answered counts too, up to SAVED_US: during
+    a long turn several requests come, and a peer that catches up waits for their answers."""
 
     def __init__(self, cost: int) -> None:
         self.dropped = 0
@@ -59,7 +61,8 @@ class FairQueue(Generic[T]):
     def next(self, now_us: int) -> T | None:
         """The request to answer now. Call again after the answer: this measures its duration."""
         if self._began_us is not None:
-            self._free_us = now_us + (now_us - self._began_us) * (self._cost - 1)
+            since_us = max(self._free_us, self._began_us - SAVED_US)
+            self._free_us = since_us + (now_us - self._began_us) * self._cost
             self._began_us = None
         if not self._waiting or now_us < self._free_us:
             return None

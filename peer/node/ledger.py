@@ -4,6 +4,7 @@ Owns recovery, snapshots and taking over a snapshot: all that needs the three to
 touch a socket or a clock.
 """
 
+import itertools
 from collections.abc import Callable
 
 from engine import HashTree
@@ -24,7 +25,6 @@ from peer.node.takeover import KeyElsewhereError as KeyElsewhereError
 from peer.node.takeover import changed_by, check_round, checkpoint_of, keep_gap
 from peer.replica.applied import Applied
 from peer.replica.batch import Batch
-from peer.replica.execution_record import encode
 from peer.replica.feature_level import LEVELS, FeatureLevel, Levels
 from peer.replica.snapshot import InvalidSnapshotError
 from peer.replica.state_machine import Replica
@@ -151,10 +151,9 @@ class Ledger:
         for block in blocks:
             self.snapshots.note(block)
         ready = self._addressed(self.consensus.restore(blocks, now_ms))
-        for commit in ready.commits:
-            self.apply(commit)
-            if self._next is not None:
-                break
+        with self.replica.exchange.in_haste():
+            for commit in itertools.takewhile(lambda _: not self.ends, ready.commits):
+                self.apply(commit)
         ready.commits = []
         return ready, len(blocks)
 
@@ -351,7 +350,7 @@ class Ledger:
         for symbol, trades in applied.trades.items():
             self.journal.history.add_trades(symbol, trades)
         if applied.record is not None:
-            self.journal.history.add_record(commit.number, applied.record, encode(applied.record))
+            self.journal.history.add_record(commit.number, applied.record)
         certificate = self.replica.members.certificate
         if certificate and not self.epochs.is_certified(self.epoch.number):
             self.epochs.add(certificate)
@@ -388,10 +387,10 @@ class Ledger:
             check_round(own.round if own else 0, checkpoint.heads[author].round)
         before, missed = self.consensus, self.commit + 1
         self.replica, came = changed_by(self.replica, fetched, epoch, self.levels)
-        keep_gap(self.journal.history, missed, self.replica, came)
         self._stand_in(epoch)
         self.epochs.enter(epoch.number)
         self.snapshots.install(fetched.certificate, self.replica)
+        keep_gap(self.journal.history, missed, self.replica, came)
         self.journal.sync()
         self._go_on_from(self.replica)
         ready = self._addressed(self.consensus.restore(self._stored_blocks(), now_ms))

@@ -100,7 +100,8 @@ class Snapshots:
             self._certified, self._uncertified = self._stored, None
 
     def install(self, certificate: list[bytes], replica: Replica) -> None:
-        """Store another peer's state, all of it at once."""
+        """Store another peer's state, all of it at once. It counts once the journal is synced, with
+        all that is stored before that."""
         assert replica.checkpoint is not None
         number, tree = replica.commit, replica.tree
         changes = tree.changes(self._stored[1])
@@ -109,8 +110,7 @@ class Snapshots:
         self._journal.drop_unfinished()
         self._journal.add_pieces(number, pieces)
         epoch = self._committee.epoch
-        self._journal.add_snapshot(number, tree.digest, floors, epoch)
-        self._journal.certify(number, certificate)
+        self._journal.add_certified(number, tree.digest, floors, epoch, certificate)
         self.go_on_from(Stored(number, tree.digest, True, epoch), replica)
 
     def applied(self, commit: Commit, commands: int, replica: Replica) -> None:

@@ -3,9 +3,7 @@
 Owns the comparison of the two. Must never decide to take a state over: the loop does.
 """
 
-from collections.abc import Iterable
-
-from engine import Exchange, SnapshotError
+from engine import Came, Exchange, SnapshotError
 from peer.consensus.committer import Checkpoint
 from peer.membership.epochs import Epoch
 from peer.replica.feature_level import Levels
@@ -40,9 +38,9 @@ def checkpoint_of(own: Replica, fetched: Fetched) -> Checkpoint:
 
 def changed_by(
     own: Replica, fetched: Fetched, epoch: Epoch, levels: Levels
-) -> tuple[Replica, list[int]]:
-    """A replica in the fetched state, which is of this epoch, and the open orders that came or are
-    other ones now. It takes the own replica's exchange: use it at once, whatever fails afterwards.
+) -> tuple[Replica, Came]:
+    """A replica in the fetched state, which is of this epoch, and the open orders that are new in
+    it. It takes the own replica's exchange: use it at once, whatever fails afterwards.
     InvalidSnapshotError if the state is not the certified one; then the own replica is as it was.
     """
     before = list(own.exchange.pieces())
@@ -66,11 +64,10 @@ def _another() -> InvalidSnapshotError:
     return InvalidSnapshotError("expected the state that a quorum has signed, got another")
 
 
-def keep_gap(history: HistoryWriter, first: int, new: Replica, came: Iterable[int]) -> None:
+def keep_gap(history: HistoryWriter, first: int, new: Replica, came: Came) -> None:
     """Events between the two states are unknown here, from commit `first` on. For each order that
     came or is another one now, the history stores its present state."""
     for symbol, trades in new.trades.items():
         history.add_trades(symbol, trades)
     history.note_gap(first, new.commit)
-    orders = (order for order in map(new.exchange.order, came) if order is not None)
-    history.add_open(new.commit, new.time_ms, orders)
+    history.add_open(new.commit, new.time_ms, *came)

@@ -12,6 +12,7 @@ import msgspec
 from peer.replica import execution_record as records
 from peer.replica.execution_record import Piece
 from peer.storage import history_segment as segment
+from peer.storage import opened_orders
 from peer.storage.database import Database, Tables, guarded
 from peer.storage.history_writer import HistoryWriter
 
@@ -110,13 +111,15 @@ class HistoryPruner(Tables):
         some = orders[-room:]
         del orders[-room:]
         self._database.begin()
-        gone, stay = [], []
+        gone: list[int] = []
+        stay: list[tuple[int, int, bytes]] = []
         for id_, pieces in some:
             if records.ends(pieces[-1][1].events[-1], id_):
-                gone.append((id_,))
+                gone.append(id_)
             else:
                 stay += [(id_, commit, records.encode_piece(piece)) for commit, piece in pieces]
-        self._db.executemany("DELETE FROM touched WHERE id = ?", gone)
+        self._db.executemany("DELETE FROM touched WHERE id = ?", [(id_,) for id_ in gone])
+        opened_orders.forget(self._db, gone)
         self._db.executemany("INSERT OR REPLACE INTO touched VALUES (?, ?, ?)", stay)
         if not orders:
             self._leaving = None

@@ -10,16 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from engine import Trade
+from engine import SnapshotError, Trade
 from peer.replica import execution_record as records
 from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
 from peer.storage import history_segment as segment
+from peer.storage import opened_orders
 from peer.storage.database import LOG_BYTES_MAX
 from peer.storage.history_segment import SEARCHED_EVENTS, Lasts
 from peer.storage.past_trades import PastCandle as PastCandle
@@ -164,13 +165,14 @@ class History(PastTrades):
 
     def _pieces(self, id_: int, opened: "_Segments") -> Iterator[tuple[int, Piece]]:
         """What each commit did to an order, with its number, oldest first, up to its end."""
-        known, late = 0, []  # up to this commit; segments
+        known, kept, late = 0, self._taken_over(id_), []  # up to this commit; pieces; segments
         for number, data, there in self._ask(_TOUCHED, (id_, PIECES_MAX)):
             if data:
-                known = number
-                yield number, records.decode_piece(data)
+                kept.append((number, records.decode_piece(data)))
             else:
                 late.append(there)
+        for known, before in sorted(kept, key=itemgetter(0)):
+            yield known, before
         for segment_number in self._segments_with(id_, known, late):
             for number, _, pieces in opened[segment_number]:
                 piece = pieces.get(id_) if number > known else None
@@ -179,6 +181,14 @@ class History(PastTrades):
                     yield number, piece
                     if records.ends(piece.events[-1], id_):
                         return
+
+    def _taken_over(self, id_: int) -> list[tuple[int, Piece]]:
+        """The order in the states from which this peer continued. None if a piece is damaged."""
+        try:
+            return list(opened_orders.find(self._ask, id_))
+        except SnapshotError as error:
+            _log.warning("cannot read a part of the journal's history: %s", error)
+            return []
 
     def _segments_with(self, id_: int, known: int, late: list[int]) -> Iterator[int]:
         """The segments that may have something about an order, oldest first: the one that added it,

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from engine import OpenOrder
 from peer.replica import execution_record as records
-from peer.replica.execution_record import MEMBERS_SPACE, Piece, Record
+from peer.replica.execution_record import MEMBERS_SPACE, Record
 from peer.replica.trade import MarketTrade
 from peer.storage import history_segment as segment
+from peer.storage import opened_orders
 from peer.storage.database import Database, Tables, guarded
 from peer.storage.history_segment import SEARCHED_EVENTS, Lasts
 
@@ -74,8 +74,8 @@ class HistoryWriter(Tables):
                 raise self._database.fail(error) from None
         return self._last_trades[market]
 
-    def add_record(self, number: int, record: Record, data: bytes) -> None:
-        """Add a commit's record and encoding. After a crash the last ones come again."""
+    def add_record(self, number: int, record: Record) -> None:
+        """Add a commit's record. After a crash the last ones come again."""
         if number <= self._newest:
             return
         brought, touched, ended = records.index_of(record)
@@ -84,7 +84,7 @@ class HistoryWriter(Tables):
         self._newest = number
         self.total += count
         self._collected += count
-        self._records.append((number, data))
+        self._records.append((number, records.encode(record)))
         self._lasts.update(brought)
         old = self._old
         late = {id_ for id_ in touched if id_ <= old.get(id_ % MEMBERS_SPACE, 0)}
@@ -146,16 +146,17 @@ class HistoryWriter(Tables):
         self._newest = max(self._newest, last)
 
     @guarded
-    def add_open(self, number: int, time_ms: int, orders: Iterable[OpenOrder]) -> None:
-        """Add open orders as they are after commit `number`. This peer may not know them."""
+    def add_open(
+        self, number: int, time_ms: int, ids: Sequence[int], pieces: Iterable[tuple[int, bytes]]
+    ) -> None:
+        """Add open orders as they are after commit `number`, in pieces. This peer may not know
+        them."""
         self._database.begin()
-        pieces = []
-        for order in orders:
-            member = order.id % MEMBERS_SPACE
-            self._lasts[member] = max(self._lasts.get(member, 0), order.id)
-            piece = records.encode_piece(Piece(time_ms, [], open=order))
-            pieces.append((order.id, number, piece))
-        self._db.executemany("INSERT OR IGNORE INTO touched VALUES (?, ?, ?)", pieces)
+        for member, newest in {id_ % MEMBERS_SPACE: id_ for id_ in sorted(ids)}.items():
+            self._lasts[member] = max(self._lasts.get(member, 0), newest)
+        opened_orders.add(self._db, number, time_ms, pieces)
+        row = number, self.total, segment.encode_lasts(self._lasts), segment.encode([])
+        self._db.execute("INSERT OR REPLACE INTO segments VALUES (?, ?, ?, ?)", row)
 
 
 def _row_of(trades: Sequence[MarketTrade]) -> tuple[int, int, str]:

@@ -252,6 +252,16 @@ class Journal(Tables):
         )
 
     @guarded
+    def add_certified(
+        self, number: int, digest: bytes, floors: list[int], epoch: int, certificate: list[bytes]
+    ) -> None:
+        """The same for a state that a quorum has signed. It counts from the next `sync` on, with
+        all that is added before that: after a crash all of it is here, or nothing."""
+        self._database.begin(durably=True)
+        self.add_snapshot(number, digest, floors, epoch)
+        self.certify(number, certificate)
+
+    @guarded
     def drop_unfinished(self) -> None:
         """Delete the pieces of an unfinished snapshot."""
         self._database.begin()

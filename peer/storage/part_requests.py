@@ -17,7 +17,7 @@ from peer.storage.tree_walk import Place, TreeWalk
 PLACES_MAX = 128  # in one request to a fast member,
 PLACES_FIRST = 16  # to a member of unknown speed,
 PLACES_MIN = 4  # and at least, if each member has a share: fewer are not worth a request
-REQUESTS_MAX = 2  # open requests per member
+REQUESTS_MAX = 4  # open requests per member: a busy one answers only between its turns
 HELPERS_MAX = 8  # members that are asked at once
 ANSWER_BYTES = 256 * 1024  # of parts in one answer; at least one part
 

@@ -81,8 +81,20 @@ CREATE TABLE ended (
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
 """
+_OPENED = """
+-- Orders that were open in a state from which this peer continued, after commit `number`: that
+-- state's pieces, without the orders that this peer had as they are there.
+CREATE TABLE opened (
+    key INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    time_ms INTEGER NOT NULL,
+    piece BLOB NOT NULL,
+    PRIMARY KEY (key, number)
+);
+"""
 OLDEST = 12
-_MIGRATIONS = (_TABLES,)  # the first turns an empty file into OLDEST, each other adds one version
+# The first turns an empty file into OLDEST, each other adds one version.
+_MIGRATIONS = (_TABLES, _OPENED)
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 
 

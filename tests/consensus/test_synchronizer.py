@@ -4,7 +4,7 @@ from peer.consensus.block import Block, Ref, digest_of
 from peer.consensus.committee import Committee, Mode
 from peer.consensus.dag import Dag
 from peer.consensus.delays import Bounds, Delays, Estimate
-from peer.consensus.synchronizer import SCAN_MS, Pull, Synchronizer, Wanted
+from peer.consensus.synchronizer import FAR_ROUNDS, SCAN_MS, Pull, Synchronizer, Wanted
 
 COMMITTEE = Committee(b"m" * 16, 4, Mode.BYZANTINE)
 ME = 0
@@ -142,3 +142,10 @@ def test_a_claim_is_overdue_once_its_blocks_could_have_come_and_been_asked_for()
     assert sync.hear(1, (0, 2, 1, 0), 0) is None, "its newest block is here, and waits"
     assert sync.hear(1, (0, 2, 1, 0), 250) is None, "an answer takes 300 ms"
     assert sync.hear(1, (0, 2, 1, 0), 500) == Pull(1, (0, 1, 0, 0))
+
+
+def test_a_member_that_is_far_ahead_is_asked_at_once_though_its_newest_block_waits() -> None:
+    """ORDER-38. As for a peer that was away: each block that it hears waits for older ones."""
+    for ahead, asked in ((FAR_ROUNDS, None), (FAR_ROUNDS + 1, Pull(1, (0, 1, 0, 0)))):
+        sync = synchronizer(lacking())
+        assert sync.hear(1, (0, 1 + ahead, 0, 0), 0) == asked

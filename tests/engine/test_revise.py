@@ -14,6 +14,7 @@ from engine import (
     Side,
     SnapshotError,
     Submit,
+    rows_of,
 )
 from engine.book_side import SHARES_COUNTED_MAX
 from tests.engine.test_differential import run
@@ -42,8 +43,13 @@ def become(exchange: Exchange, other: Exchange) -> None:
     assert exchange.digest() == other.digest()
     has = open_orders(exchange)
     assert has == open_orders(other)
-    assert len(set(came)) == len(came)
-    assert {id_ for id_ in has if had.get(id_) != has[id_]} <= set(came) <= has.keys()
+    ids = set(came.ids)
+    assert len(ids) == len(came.ids)
+    assert {id_ for id_ in has if had.get(id_) != has[id_]} <= ids <= has.keys()
+    rows = [(key, rows_of(key, piece)) for key, piece in came.pieces]
+    assert [id_ for _, there in rows for id_ in there] == came.ids, "and no other order"
+    for key, there in rows:
+        assert there.items() <= rows_of(key, other.piece(key)).items()
     assert {key: frozen.piece(key) for key in changes} == {
         key: old.get(key, b"") for key in changes
     }

@@ -1,6 +1,12 @@
 """Allowances and turns, on counts and times of the test's own."""
 
-from peer.network.rate_limit import ASKERS_MAX, WAITING_PER_ASKER_MAX, FairQueue, TokenBucket
+from peer.network.rate_limit import (
+    ASKERS_MAX,
+    SAVED_US,
+    WAITING_PER_ASKER_MAX,
+    FairQueue,
+    TokenBucket,
+)
 
 
 def test_one_token_for_each_step_is_always_granted() -> None:
@@ -54,6 +60,21 @@ def test_answering_uses_a_bounded_part_of_the_time() -> None:
         turns.next(now_us)
     assert turns.due_us is None
     assert busy_us * 10 <= now_us + 9 * 7
+
+
+def test_after_a_long_turn_several_requests_are_answered_but_not_for_long() -> None:
+    """Those that came during it. A time without requests counts for little."""
+    turns: FairQueue[int] = FairQueue(2)
+    began_us = now_us = 1_000 * SAVED_US
+    for n in range(WAITING_PER_ASKER_MAX):
+        turns.put("late", n)
+    count = 0
+    while turns.next(now_us) is not None:
+        now_us, count = now_us + 1_000, count + 1
+    assert 1 < count < WAITING_PER_ASKER_MAX
+    assert now_us - began_us <= SAVED_US + 1_000
+    assert turns.due_us is not None
+    assert now_us < turns.due_us <= now_us + 1_000, "then half of the time, as before"
 
 
 def test_waiting_requests_are_bounded_and_dropped_ones_counted() -> None:

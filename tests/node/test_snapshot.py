@@ -134,7 +134,8 @@ def test_only_different_pieces_are_needed_and_stored(tmp_path: Path) -> None:
     ledger.install(fetched, 0)
     assert ledger.commit == 192
     assert journal.pieces(192) == pieces_of(ledger.replica) == whole
-    kept = {id_ for (id_,) in journal._db.execute("SELECT id FROM touched WHERE piece NOTNULL")}
+    opened = journal._db.execute("SELECT key, piece FROM opened").fetchall()
+    kept = {id_ for key, piece in opened for id_ in rows_of(key, piece)}
     after = rows_in(life.replica)
     assert kept == {id_ for id_, row in after.items() if before.get(id_) != row}
     assert 0 < len(kept) < len([id_ for id_ in after if key_of(id_) in fetched.pieces])
