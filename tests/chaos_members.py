@@ -191,7 +191,10 @@ class Changing(Chaos):
         return "hand-over" not in self._members(peer)
 
     def _kill_one(self) -> None:
-        peer = self._rng.choice(self.mesh.peers)
+        """Not the one peer at which somebody trades: then no client could tell a pause."""
+        busy = {trader.where for trader in self.traders if trader.sends}
+        able = [peer for peer in self.mesh.peers if busy - {peer.where}]
+        peer = self._rng.choice(able)
         self._say(f"kill {peer.folder.name}")
         self._kills.append((peer.where, time.monotonic()))
         self.kill(peer)

@@ -22,7 +22,7 @@ _HEAD = b"""# A mesh of p2p-orderbook. Every member runs with this same file.
 # observers: keys that may listen, or any
 # admission: vote (the members approve who joins) or open (everybody: only in a trusted network)
 """
-PROTOCOL = 8  # version of the rules and encodings that members share; part of the mesh id
+PROTOCOL = 9  # version of the rules and encodings that members share; part of the mesh id
 
 
 class ConfigError(Exception):

@@ -77,7 +77,7 @@ class EpochBook:
         if seat >= SEATS_MAX:
             return "a candidate"
         every = (one for epoch in reversed(self._known) for one in epoch.seats)
-        return next((one.name for one in every if one.number == seat), f"seat {seat}")
+        return next((one.name for one in every if one.number == seat), f"seat {seat + 1}")
 
     def seat_of(self, key: bytes) -> int | None:
         """The last seat of a key in any epoch up to the current one."""

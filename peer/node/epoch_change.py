@@ -83,7 +83,8 @@ class EpochChange:
         level = self._ledger.epochs.newest.origin.level
         if not (why := self._ledger.levels.unknown(level)):
             return ""
-        return "; ".join([why, *self._mesh_status.programs_of(level)])
+        text = f"the mesh follows the rules of level {level}, and {why}"
+        return "; ".join([text, *self._mesh_status.programs_of(level)])
 
     def turn(self, events: "queue.Queue[DiscoveryEvent]", now_ms: int, life: Lifecycle) -> None:
         """Handle the events from discovery, and what must not wait for a heartbeat."""

@@ -72,18 +72,18 @@ class Levels:
         return len(self._known)
 
     def unknown(self, number: int) -> str:
-        """Why this program cannot follow the rules of a level; empty if it can."""
+        """What to do before this program can follow the rules of a level; empty if it can."""
         if 1 <= number <= self.highest:
             return ""
         return (
-            f"the mesh follows the rules of level {number}, and this program knows level "
-            f"{self.highest} at most: upgrade this peer to at least level {number}"
+            f"this program knows level {self.highest} at most: upgrade this peer to at least "
+            f"level {number}"
         )
 
     def of(self, number: int) -> FeatureLevel:
         """UnknownLevelError if this program does not know it."""
         if why := self.unknown(number):
-            raise UnknownLevelError(why)
+            raise UnknownLevelError(f"the mesh follows the rules of level {number}, and {why}")
         return self._known[number - 1]
 
 

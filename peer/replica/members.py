@@ -131,7 +131,7 @@ class Members:
         for change in changes:
             if isinstance(change, RemoveMember | ReplaceMember):
                 if change.seat not in seats:
-                    return f"no member has seat {change.seat}"
+                    return f"no member has seat {change.seat + 1}"  # people count from one
                 names.discard(seats.pop(change.seat).name)
             if isinstance(change, AddMember | ReplaceMember):
                 key = bytes.fromhex(change.key)

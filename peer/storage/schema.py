@@ -80,8 +80,6 @@ CREATE TABLE ended (
 ) WITHOUT ROWID;
 -- Commits whose records this peer never had, since it went on from a snapshot after the last.
 CREATE TABLE gaps (last INTEGER PRIMARY KEY, first INTEGER NOT NULL);
-"""
-_OPENED = """
 -- Orders that were open in a state from which this peer continued, after commit `number`: that
 -- state's pieces, without the orders that this peer had as they are there.
 CREATE TABLE opened (
@@ -92,9 +90,9 @@ CREATE TABLE opened (
     PRIMARY KEY (key, number)
 );
 """
-OLDEST = 12
+OLDEST = 13
 # The first turns an empty file into OLDEST, each other adds one version.
-_MIGRATIONS = (_TABLES, _OPENED)
+_MIGRATIONS = (_TABLES,)
 VERSION = OLDEST + len(_MIGRATIONS) - 1
 
 

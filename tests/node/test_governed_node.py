@@ -43,7 +43,7 @@ def test_each_change_of_a_proposal_is_published_once(node: NodeClient) -> None:
 
 
 def test_a_seat_that_no_member_has_cannot_be_removed(node: NodeClient) -> None:
-    with pytest.raises(NodeRefusedError, match="no member has seat 77"):
+    with pytest.raises(NodeRefusedError, match="no member has seat 78"):
         node.govern([Propose(0, (RemoveMember(77),))])
 
 

@@ -45,8 +45,8 @@ def after(epoch: Epoch, *changes: Change) -> Members:
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ([RemoveMember(3)], "no member has seat 3"),
-        ([RemoveMember(1), RemoveMember(1)], "no member has seat 1"),
+        ([RemoveMember(3)], "no member has seat 4"),
+        ([RemoveMember(1), RemoveMember(1)], "no member has seat 2"),
         ([RemoveMember(0), RemoveMember(1), RemoveMember(2)], "1 to 25 members"),
         ([AddMember("m1", key(3))], "is a member's, or was"),
         ([AddMember("new", key(1))], "is a member's, or was"),

@@ -88,6 +88,11 @@ class Trader:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def sends(self) -> bool:
+        """Whether it was not told to stop."""
+        return not self._stop.is_set()
+
     def stop_sending(self) -> None:
         self._stop.set()
 

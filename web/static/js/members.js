@@ -59,6 +59,7 @@ export const Name = ({ peer, index, here }) => html`<${PeerMark} index=${index} 
 
 const HEADS = [
   ["Peer"],
+  ["Seat", "amount seat"],
   ["State"],
   ["Blocks", "lane"],
   ["Round", "amount round"],
@@ -72,7 +73,8 @@ const HEADS = [
 const clockOf = ({ clock_ms: ahead, alive }) => (condition.value.known && alive && ahead != null ? as.signed(String(ahead), String) : "—");
 
 const Row = ({ peer, index }) => html`<tr class=${lifeOf(peer) === "yes" ? "alive" : "silent"}>
-  <th scope="row" title=${`seat ${peer.seat ?? "?"}, ${peer.address || "never found"}\nkey ${peer.key}`}><${Name} peer=${peer} index=${index} here /></th>
+  <th scope="row" title=${`${peer.address || "never found"}\nkey ${peer.key}`}><${Name} peer=${peer} index=${index} here /></th>
+  <td class="amount seat">${peer.seat ?? "—"}</td>
   <td><${Alive} peer=${peer} /></td>
   <td class="lane"><${Pulse} name=${peer.name} index=${index} /></td>
   <td class="amount round">${grouped(peer.round)}</td>
