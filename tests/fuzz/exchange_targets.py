@@ -64,8 +64,7 @@ class Door:
     def use_all_threads(self) -> None:
         """So that what each thread keeps is there before it is counted."""
         self.behave()
-        calls = self.app.gateway.link._calls
-        wait_for("all threads", lambda: self.is_idle and not calls)
+        wait_for("the end of the first exchanges", self.is_at_rest)
 
     # Turning
 
@@ -74,6 +73,12 @@ class Door:
         """No thread is at work."""
         dispatcher = self.listener.task_dispatcher
         return not dispatcher.active_count and not dispatcher.queue
+
+    def is_at_rest(self) -> bool:
+        """Nobody is connected any more either."""
+        self.turn()
+        left = self.listener.active_channels or self.app.gateway.link._calls
+        return self.is_idle and not left
 
     def turn(self, seconds: float = 0.0) -> None:
         self.listener.turn(seconds)

@@ -129,7 +129,7 @@ DISK = (
         (
             edit(
                 "node/snapshots",
-                "if room > 0 and len(pieces) < self._pace.pieces:",
+                "if room > 0 and len(pieces) < most:",
                 "if pieces:",
             ),
         ),

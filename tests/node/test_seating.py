@@ -58,6 +58,9 @@ class Growing(EpochRun):
     def entered(self, peer: NodePeer, epoch: Epoch, *, is_first: bool) -> None:
         """No trouble begins with it."""
 
+    def _tell_unsealed(self) -> None:
+        """Nor does an operator start a peer again."""
+
     def close(self) -> None:
         """The files of all nodes."""
         for peer in self.peers:
