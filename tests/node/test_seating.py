@@ -51,12 +51,16 @@ class Growing(EpochRun):
 
     referee: PauseReferee
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*args)  # type: ignore[arg-type]
+        self.is_healed = True
+
     def _referee(self, honest: frozenset[int]) -> PauseReferee:
         del honest
         return PauseReferee(self, self.world, self.plan, self.options.check_every, frozenset[str]())
 
     def entered(self, peer: NodePeer, epoch: Epoch, *, is_first: bool) -> None:
-        """No trouble begins with it."""
+        """No trouble begins with an epoch."""
 
     def _tell_unsealed(self) -> None:
         """Nor does an operator start a peer again."""
