@@ -301,7 +301,7 @@ def test_a_step_ends_with_all_it_has_started(tmp_path: Path) -> None:
 
 
 def has_ended(pid: int) -> bool:
-    """Also if nobody has asked for its status, as for an orphan where the first process does not."""
+    """Also if nobody asks for its status, as for an orphan where the first process does not."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
