@@ -287,8 +287,10 @@ class Exchange:
         """Nobody waits between the commands inside: the next `tree` does all it has to do at once,
         which costs less than parts of it."""
         self._is_in_haste = True
-        yield
-        self._is_in_haste = False
+        try:
+            yield
+        finally:
+            self._is_in_haste = False
         self.keep_up(1)
 
     def digest(self) -> bytes:

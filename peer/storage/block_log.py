@@ -4,7 +4,9 @@ Owns its files, the slots, and what is left of them after a crash. Must never kn
 means.
 
 A slot is written from its beginning. When it is full, the next batch goes into a slot of which no
-batch is XX have consecutive numbers. Each also has the lowest
+batch is needed any more, or into a new one. Slots are filled with zeros before they are needed, so
+that a sync need not store a new length. A batch begins at a sector, so that none is written twice.
+Batches have consecutive numbers. Each also has the lowest
 number that is still needed, and the highest one that was durable when it was written: all between
 must be there, else the log is damaged. What is beyond may be there or not after a power failure: of
 this the log keeps all up to the first batch that is not whole.
