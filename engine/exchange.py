@@ -284,8 +284,7 @@ class Exchange:
 
     @contextmanager
     def in_haste(self) -> Iterator[None]:
-        """Nobody waits between the commands inside: the next `tree` does all it has to do at once,
-        which costs less than parts of it."""
+        """Nobody waits between commands: the next `tree` does all its work at once, for less."""
         self._is_in_haste = True
         try:
             yield
